@@ -1,0 +1,270 @@
+//! What to do: the decision tree, the candidates and the recommendation. Pure: same input, same output.
+
+use serde::{Deserialize, Serialize};
+
+use crate::hardware::Framework;
+use crate::model::Level;
+
+/// What counts most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Priority {
+    /// A level with low loss that is clearly smaller and faster than the source.
+    #[default]
+    Balanced,
+    /// The least loss that fits.
+    Quality,
+    /// The fastest with acceptable loss.
+    Speed,
+    /// The smallest with acceptable loss.
+    Size,
+}
+
+/// Where the model will run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// Decided by what was detected.
+    #[default]
+    ThisMachine,
+    /// Apple silicon.
+    Apple,
+    /// Intel CPU, GPU or NPU.
+    Intel,
+    /// NVIDIA GPU.
+    Nvidia,
+    /// Snapdragon with Hexagon NPU.
+    Snapdragon,
+    /// Anything: ARM boards, several operating systems.
+    CrossPlatform,
+}
+
+/// What the user wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Goal {
+    /// What counts most.
+    pub priority: Priority,
+    /// Where it will run.
+    pub target: Target,
+    /// Tokens of context that must fit in memory.
+    pub n_ctx: u64,
+    /// Upper limit of memory in bytes; `None`: what is free now, with head-room.
+    pub memory_budget_bytes: Option<u64>,
+    /// A versioned pipeline on ONNX Runtime or Windows ML is wanted.
+    pub enterprise: bool,
+    /// The machine will run on battery: bytes per token count more.
+    pub battery: bool,
+}
+
+impl Default for Goal {
+    fn default() -> Self {
+        Self {
+            priority: Priority::Balanced,
+            target: Target::ThisMachine,
+            n_ctx: 4096,
+            memory_budget_bytes: None,
+            enterprise: false,
+            battery: false,
+        }
+    }
+}
+
+/// The whole advice, recomputed in every frame.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// The tree with all its questions and leaves.
+    pub tree: Tree,
+    /// The path taken through it, from the root to a leaf.
+    pub path: Vec<Step>,
+    /// Frameworks in order of preference, with the reasons of the leaf.
+    pub leaf: Leaf,
+    /// Every framework and level, in the order in which they are recommended.
+    pub candidates: Vec<Candidate>,
+    /// Index of the best candidate that fits and that this version can carry out.
+    pub recommended: Option<usize>,
+    /// Index of the second choice.
+    pub runner_up: Option<usize>,
+    /// Why the recommended one, with numbers; or why none.
+    pub reasons: Vec<String>,
+    /// What would change the choice: `with 4 GiB more: Q6_K`.
+    pub counterfactual: Option<String>,
+    /// What was assumed: `GPU memory unknown, planned for CPU`.
+    pub warnings: Vec<String>,
+    /// Memory that candidates are compared with, in bytes, and where the number comes from.
+    pub budget: Budget,
+}
+
+/// The memory that a model may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Budget {
+    /// In main memory (or unified memory), in bytes.
+    pub ram_bytes: u64,
+    /// In dedicated GPU memory, in bytes; 0 without.
+    pub vram_bytes: u64,
+    /// Where the numbers come from: `80 % of 22.1 GiB free`.
+    pub origin: String,
+}
+
+/// The decision tree as a value.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Tree {
+    /// Nodes; the first is the root. Every branch leads to a node of higher index.
+    pub nodes: Vec<Node>,
+}
+
+/// A question, or a leaf.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Node {
+    /// A stable name for tests and links: `where`, `leaf-apple`.
+    pub id: &'static str,
+    /// The question, or the leaf's headline.
+    pub text: &'static str,
+    /// Answers and the nodes they lead to; empty for a leaf.
+    pub branches: Vec<Branch>,
+    /// The advice; `None` for a question.
+    pub leaf: Option<Leaf>,
+}
+
+/// One answer of a question.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Branch {
+    /// The answer, short.
+    pub answer: &'static str,
+    /// Index of the node it leads to.
+    pub to: usize,
+}
+
+/// What a leaf advises.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Leaf {
+    /// Frameworks, first choice first.
+    pub frameworks: Vec<Framework>,
+    /// The family of levels: `Q4_K_M and neighbours`.
+    pub level_family: &'static str,
+    /// Why, one line each.
+    pub reasons: Vec<&'static str>,
+}
+
+/// One step of the taken path.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step {
+    /// Index of the node in `Tree::nodes`.
+    pub node_idx: usize,
+    /// Index of the taken branch; `None` at the leaf.
+    pub branch_idx: Option<usize>,
+    /// The facts and numbers that decided: `no GPU, AVX2 CPU`.
+    pub facts: String,
+}
+
+/// A framework at a level.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Candidate {
+    /// The framework.
+    pub framework: Framework,
+    /// The level where the framework is llama.cpp.
+    pub level: Option<Level>,
+    /// The level's name in the framework's own words: `Q4_K_M`, `INT4 group 128`, `4-bit group 64`, `A16W8`.
+    pub level_name: String,
+    /// Size of the output; to the byte when `size_is_exact`.
+    pub size_bytes: u64,
+    /// True for GGUF; other formats are estimated.
+    pub size_is_exact: bool,
+    /// Tensor data in bits divided by the number of weights.
+    pub bits_per_weight: f64,
+    /// Memory at the wanted context.
+    pub memory: MemoryEstimate,
+    /// Predicted decode speed in tokens per second; `None` without a measured bandwidth.
+    pub decode_tokens_per_sec: Option<Band>,
+    /// Predicted prefill speed in tokens per second; `None` without a known machine.
+    pub prefill_tokens_per_sec: Option<Band>,
+    /// Expected loss, from published measurements until the user has measured.
+    pub expected_loss: ExpectedLoss,
+    /// Whether it fits.
+    pub fit: Fit,
+    /// What keeps this version or machine from carrying it out; `None`: it can be done here.
+    pub missing: Option<String>,
+    /// One line about this candidate alone: `1.2 GiB too large`, `requantized from Q4_1`.
+    pub note: Option<String>,
+}
+
+/// Memory in bytes while the model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct MemoryEstimate {
+    /// Weights, with the copy that CPU repacking makes.
+    pub weights_bytes: u64,
+    /// KV cache at the wanted context.
+    pub kv_cache_bytes: u64,
+    /// Compute buffers.
+    pub compute_bytes: u64,
+    /// The program itself.
+    pub fixed_bytes: u64,
+}
+
+impl MemoryEstimate {
+    /// The sum.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.weights_bytes.saturating_add(self.kv_cache_bytes).saturating_add(self.compute_bytes).saturating_add(self.fixed_bytes)
+    }
+}
+
+/// A predicted number with its band.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Band {
+    /// Nine of ten machines are above this.
+    pub low: f64,
+    /// The prediction.
+    pub mid: f64,
+    /// Nine of ten machines are below this.
+    pub high: f64,
+}
+
+/// How much a level is expected to cost, in classes with a published number behind each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum ExpectedLoss {
+    /// The source's own type or more.
+    None,
+    /// Perplexity up by less than 1 %.
+    Negligible,
+    /// 1 to 3 %.
+    Low,
+    /// 3 to 8 %.
+    Moderate,
+    /// 8 to 20 %.
+    High,
+    /// More than 20 %.
+    Severe,
+}
+
+impl ExpectedLoss {
+    /// The class with its range, for a person.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Negligible => "negligible (< 1 %)",
+            Self::Low => "low (1-3 %)",
+            Self::Moderate => "moderate (3-8 %)",
+            Self::High => "high (8-20 %)",
+            Self::Severe => "severe (> 20 %)",
+        }
+    }
+}
+
+/// Whether a candidate fits the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Fit {
+    /// It fits one kind of memory as a whole.
+    Fits,
+    /// It fits when this many layers go to the GPU and the rest stays in main memory.
+    FitsWithOffload {
+        /// Layers on the GPU.
+        n_gpu_layers: u64,
+    },
+    /// It does not fit.
+    TooLarge {
+        /// Bytes that are missing.
+        missing_bytes: u64,
+    },
+}

@@ -1,0 +1,110 @@
+//! Measuring it: speed and memory on this machine, in child processes.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::advise::Band;
+use crate::error::Error;
+use crate::hardware::Conditions;
+use crate::model::Level;
+
+/// What to measure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BenchRequest {
+    /// Model files; measured interleaved (A B C A B C).
+    pub models: Vec<PathBuf>,
+    /// Tokens of the prefill measurement.
+    pub n_prompt_tokens: u32,
+    /// Tokens of the decode measurement.
+    pub n_gen_tokens: u32,
+    /// Rounds.
+    pub n_repetitions: u32,
+    /// Threads; `None`: one per physical core.
+    pub n_threads: Option<u32>,
+}
+
+impl Default for BenchRequest {
+    fn default() -> Self {
+        Self { models: Vec::new(), n_prompt_tokens: 512, n_gen_tokens: 128, n_repetitions: 3, n_threads: None }
+    }
+}
+
+/// Repeated measurements of one quantity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct Stat {
+    /// All values in the order of measurement.
+    pub values: Vec<f64>,
+}
+
+/// What a run of one model gave.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Run {
+    /// The model file.
+    pub path: PathBuf,
+    /// Size of the file in bytes.
+    pub size_bytes: u64,
+    /// Prompt tokens per second.
+    pub prefill_tokens_per_sec: Stat,
+    /// Generated tokens per second.
+    pub decode_tokens_per_sec: Stat,
+    /// Time from the start of loading to a ready context, in seconds.
+    pub load_secs: Stat,
+    /// Highest resident memory of the measuring process over all rounds, in bytes.
+    pub peak_memory_bytes: u64,
+    /// What was measured with.
+    pub provenance: Provenance,
+}
+
+/// What a result depends on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Provenance {
+    /// `llama.cpp` and its build.
+    pub runtime: String,
+    /// The compute backend in use: `CPU (AVX512, VNNI)`.
+    pub backend: String,
+    /// Threads.
+    pub n_threads: u32,
+    /// Tokens of the prefill measurement.
+    pub n_prompt_tokens: u32,
+    /// Tokens of the decode measurement.
+    pub n_gen_tokens: u32,
+    /// Power, heat and other load before the first round.
+    pub conditions: Conditions,
+    /// What makes the result doubtful: `other programs used 40 % of the CPU`.
+    pub warnings: Vec<String>,
+}
+
+/// The outcome of measuring one file: a failed one leaves the others alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The model file.
+    pub path: PathBuf,
+    /// The run, or why there is none.
+    pub result: Result<Run, Error>,
+}
+
+/// One line of the comparison: what was predicted and what was measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ComparisonRow {
+    /// The level; `None` for the source when it is no preset.
+    pub level: Option<Level>,
+    /// Its name, or the source's file name.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Size of the file in bytes.
+    pub size_bytes: u64,
+    /// Tensor data in bits divided by the number of weights.
+    pub bits_per_weight: f64,
+    /// Predicted decode speed in tokens per second.
+    pub predicted_decode_tokens_per_sec: Option<Band>,
+    /// Predicted prefill speed in tokens per second.
+    pub predicted_prefill_tokens_per_sec: Option<Band>,
+    /// Predicted memory in bytes at the measured context.
+    pub predicted_memory_bytes: Option<u64>,
+    /// The measurement; `None` until there is one.
+    pub run: Option<Run>,
+    /// Why the measurement failed; `None` when it did not.
+    pub failure: Option<String>,
+}

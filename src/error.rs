@@ -1,0 +1,263 @@
+//! Everything that can go wrong, and what the user can do about it.
+
+use std::path::{Path, PathBuf};
+
+/// The result of every fallible function of the crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong. One variant for each case that a caller, a test or the user tells apart.
+///
+/// Cloneable, because a failed job's error stays on the screen while other parts of the window read it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The user stopped the work; nothing half-finished is left under a final name.
+    #[error("cancelled")]
+    Cancelled,
+
+    /// A defect of Planish: a panic or a broken invariant.
+    #[error("internal error: {message}")]
+    Internal {
+        /// What the panic or the check said.
+        message: String,
+    },
+
+    /// The operating system refused an operation on a file or folder.
+    #[error("cannot {action} {}: {reason}", path.display())]
+    Io {
+        /// A verb that completes "cannot … PATH": `open`, `read`, `write`, `create`, `rename`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The class of the failure, for callers that tell them apart.
+        kind: std::io::ErrorKind,
+        /// The operating system's own words.
+        reason: String,
+    },
+
+    /// The path is a folder, a FIFO, a device or a socket where a file is needed.
+    #[error("not a regular file but {kind}: {}", path.display())]
+    NotAFile {
+        /// `a folder`, `a FIFO`, `a device`, `a socket`.
+        kind: &'static str,
+        /// The path as given.
+        path: PathBuf,
+    },
+
+    /// The first bytes belong to no format that Planish reads.
+    #[error("not a model file that Planish reads, it starts with {found}: {}", path.display())]
+    UnknownFormat {
+        /// The first bytes in hexadecimal, or `nothing (the file is empty)`.
+        found: String,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A known format that this version cannot carry out yet.
+    #[error("{what} cannot be opened yet: {}", path.display())]
+    UnsupportedFormat {
+        /// The format's name, for example `a safetensors file`.
+        what: String,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// The file ends before a field that its header promises.
+    #[error("{what} needs {needed} bytes, only {left} are left in the file: {}", path.display())]
+    Truncated {
+        /// The field.
+        what: String,
+        /// Bytes that the field needs.
+        needed: u64,
+        /// Bytes between the field's start and the end of the file.
+        left: u64,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// The bytes contradict the format.
+    #[error("damaged GGUF, {what}: {}", path.display())]
+    Malformed {
+        /// What contradicts what, with numbers.
+        what: String,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A tensor has a type id that llama.cpp does not define.
+    #[error("tensor {tensor} has unknown type id {type_id}: {}", path.display())]
+    UnknownTensorType {
+        /// The tensor's name.
+        tensor: String,
+        /// The id in the file.
+        type_id: u32,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A shard of a split model is not beside the others.
+    #[error("shard {number} of {count} is missing: {}", path.display())]
+    MissingShard {
+        /// Which, from 1.
+        number: u32,
+        /// How many there are.
+        count: u32,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+
+    /// A level or type name that nobody knows.
+    #[error("unknown level {name:?}")]
+    UnknownLevel {
+        /// As the user wrote it.
+        name: String,
+    },
+
+    /// A size that is no number with an optional unit.
+    #[error("cannot read {text:?} as a size")]
+    BadSize {
+        /// As the user wrote it.
+        text: String,
+    },
+
+    /// A command-line value or a combination of values that makes no sense.
+    #[error("{message}")]
+    BadRequest {
+        /// What is wrong with it.
+        message: String,
+    },
+
+    /// A tensor's data type that cannot be decoded or encoded here.
+    #[error("cannot {action} {dtype} (tensor {tensor})")]
+    UnsupportedDType {
+        /// `decode` or `encode`.
+        action: &'static str,
+        /// The type's name as llama.cpp prints it.
+        dtype: String,
+        /// The tensor that has or would get it.
+        tensor: String,
+    },
+
+    /// A weight is NaN or infinite: no level can represent it.
+    #[error("tensor {tensor} has a {value} weight in row {row}")]
+    NonFinite {
+        /// The tensor's name.
+        tensor: String,
+        /// The row, from 0.
+        row: u64,
+        /// `NaN` or `infinite`.
+        value: &'static str,
+    },
+
+    /// The output exists and the user did not say `--force`.
+    #[error("output exists: {}", path.display())]
+    OutputExists {
+        /// The existing file.
+        path: PathBuf,
+    },
+
+    /// The output is the source itself, by whatever name.
+    #[error("output would overwrite its source {}", path.display())]
+    OutputIsSource {
+        /// The source file.
+        path: PathBuf,
+    },
+
+    /// Another run is writing this very output.
+    #[error("another run is writing {}", path.display())]
+    OutputLocked {
+        /// The partial file.
+        path: PathBuf,
+    },
+
+    /// The disk is too small for what is asked, known before the first byte.
+    #[error("needs {needed_bytes} bytes, only {free_bytes} are free in {}", path.display())]
+    NotEnoughSpace {
+        /// Bytes that all outputs together need.
+        needed_bytes: u64,
+        /// Bytes free for this user.
+        free_bytes: u64,
+        /// The output folder.
+        path: PathBuf,
+    },
+
+    /// The source changed or shrank while it was read.
+    #[error("source changed while it was read: {}", path.display())]
+    SourceChanged {
+        /// The source file.
+        path: PathBuf,
+    },
+
+    /// What is asked for needs a runtime that this build or machine lacks.
+    #[error("{runtime} is not available: {reason}")]
+    RuntimeMissing {
+        /// The runtime's name.
+        runtime: String,
+        /// Why.
+        reason: String,
+    },
+
+    /// The runtime refused or failed on a model.
+    #[error("{runtime} failed on {}: {reason}", path.display())]
+    Runtime {
+        /// The runtime's name.
+        runtime: String,
+        /// The runtime's own words.
+        reason: String,
+        /// The model file.
+        path: PathBuf,
+    },
+
+    /// The measuring child process ended without a result.
+    #[error("the measuring process died ({reason}) on {}", path.display())]
+    ChildDied {
+        /// Exit status or signal, with the last line it wrote.
+        reason: String,
+        /// The model file.
+        path: PathBuf,
+    },
+}
+
+impl Error {
+    /// Wraps an I/O error with the operation and the path, for use in `map_err`.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |error| Self::Io { action, path, kind: error.kind(), reason: error.to_string() }
+    }
+
+    /// What the user can do about it; every variant has an answer.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        use std::io::ErrorKind;
+        match self {
+            Self::Cancelled => "start it again when you like".into(),
+            Self::Internal { .. } => "this is a defect of Planish: please report it with the command and the model's name".into(),
+            Self::Io { kind: ErrorKind::NotFound, .. } => "check the path".into(),
+            Self::Io { kind: ErrorKind::PermissionDenied, .. } => "check the permissions, or choose another folder".into(),
+            Self::Io { kind: ErrorKind::StorageFull | ErrorKind::QuotaExceeded, .. } => {
+                "free some space or choose another folder; the unfinished file has been removed".into()
+            }
+            Self::Io { .. } => "check the disk and the path".into(),
+            Self::NotAFile { .. } => "choose a .gguf file".into(),
+            Self::UnknownFormat { .. } => "choose a .gguf file; a download that failed often is an HTML page".into(),
+            Self::UnsupportedFormat { .. } => "convert it to GGUF first, for example with llama.cpp's convert_hf_to_gguf.py".into(),
+            Self::Truncated { .. } => "the download is probably incomplete: fetch the file again".into(),
+            Self::Malformed { .. } => "fetch the file again, or open it with the tool that wrote it".into(),
+            Self::UnknownTensorType { .. } => "the file is damaged or newer than this version of Planish".into(),
+            Self::MissingShard { .. } => "put all shards into one folder under their original names".into(),
+            Self::UnknownLevel { .. } => "known levels: F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, Q3_K_L, Q3_K_M, Q3_K_S, Q2_K".into(),
+            Self::BadSize { .. } => "write bytes, or a number with a unit: 800M, 6G, 5.5GiB".into(),
+            Self::BadRequest { .. } => "see --help".into(),
+            Self::UnsupportedDType { action, .. } => format!("this version cannot {action} that type: choose another level or source"),
+            Self::NonFinite { .. } => "the source is damaged: fetch or export it again".into(),
+            Self::OutputExists { .. } => "choose another folder, or allow overwriting (--force)".into(),
+            Self::OutputIsSource { .. } => "choose another output folder".into(),
+            Self::OutputLocked { .. } => "wait for the other run, or choose another folder".into(),
+            Self::NotEnoughSpace { .. } => "free some space, choose another folder, or choose fewer or smaller levels".into(),
+            Self::SourceChanged { .. } => "wait until the download is complete, then start again".into(),
+            Self::RuntimeMissing { .. } => "planish doctor says what is missing and how to get it".into(),
+            Self::Runtime { .. } => "check that the model is complete and that its architecture is supported by this llama.cpp".into(),
+            Self::ChildDied { .. } => "the model may need more memory than is free: try a smaller level or context".into(),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Bytes ↔ model: recognise a file, read and write GGUF.

@@ -1,0 +1,216 @@
+//! What this machine is. Each probe may find nothing; none fails the whole.
+
+use serde::Serialize;
+
+/// Everything that is known about the machine. Unknown parts are `None`, zero-length or listed in `warnings`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Machine {
+    /// The processor.
+    pub cpu: Cpu,
+    /// Main memory.
+    pub memory: Memory,
+    /// Graphics processors, the one with most memory first.
+    pub gpus: Vec<Gpu>,
+    /// Neural processors.
+    pub npus: Vec<Npu>,
+    /// The disk that holds the output folder.
+    pub disk: Option<Disk>,
+    /// The operating system.
+    pub os: Os,
+    /// Mains or battery, heat, and what else is running.
+    pub conditions: Conditions,
+    /// Measured read bandwidth of main memory; `None` until measured.
+    pub bandwidth: Option<Bandwidth>,
+    /// The runtimes that Planish knows, found or not.
+    pub runtimes: Vec<Runtime>,
+    /// What could not be found out, and what is assumed instead.
+    pub warnings: Vec<String>,
+}
+
+/// The processor.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Cpu {
+    /// The name that the processor gives itself.
+    pub name: String,
+    /// `x86_64` or `aarch64`.
+    pub architecture: String,
+    /// Physical cores; at least 1.
+    pub n_physical: usize,
+    /// Hardware threads that this process may use; at least 1.
+    pub n_logical: usize,
+    /// Performance cores, where the processor has two kinds and the system tells.
+    pub n_performance: Option<usize>,
+    /// Efficiency cores, likewise.
+    pub n_efficiency: Option<usize>,
+    /// Instruction sets that matter for inference, in the usual spelling: `AVX2`, `AVX-512 VNNI`, `NEON`, `i8mm`.
+    pub simd: Vec<String>,
+    /// Data and unified caches, smallest level first.
+    pub caches: Vec<Cache>,
+}
+
+/// One level of cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cache {
+    /// 1, 2 or 3.
+    pub level: u8,
+    /// Size of one instance in bytes.
+    pub size_bytes: u64,
+    /// How many instances the machine has.
+    pub n_instances: usize,
+}
+
+/// Main memory, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Memory {
+    /// Installed, or the container's limit when that is lower.
+    pub total_bytes: u64,
+    /// What a new program can use without swapping, within the container's limit.
+    pub available_bytes: u64,
+    /// Swap space in all.
+    pub swap_bytes: u64,
+    /// The container's limit, where one is set (cgroup v2 `memory.max`, v1 `memory.limit_in_bytes`).
+    pub limit_bytes: Option<u64>,
+}
+
+/// Who made a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Vendor {
+    Nvidia,
+    Amd,
+    Intel,
+    Apple,
+    Qualcomm,
+    Other,
+}
+
+/// A graphics processor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gpu {
+    /// Product name.
+    pub name: String,
+    /// Who made it.
+    pub vendor: Vendor,
+    /// Dedicated memory in bytes; for unified memory what the GPU may use of main memory; `None` when unknown.
+    pub memory_bytes: Option<u64>,
+    /// Free part of it.
+    pub free_bytes: Option<u64>,
+    /// True when the GPU shares main memory.
+    pub is_unified: bool,
+    /// True when it sits in the processor.
+    pub is_integrated: bool,
+    /// Driver and version.
+    pub driver: Option<String>,
+}
+
+/// A neural processor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Npu {
+    /// Product name.
+    pub name: String,
+    /// Who made it.
+    pub vendor: Vendor,
+    /// Kernel driver, where the system tells.
+    pub driver: Option<String>,
+}
+
+/// The disk that holds a folder.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Disk {
+    /// Where it is mounted.
+    pub mount_point: String,
+    /// File system: `ext4`, `apfs`.
+    pub file_system: String,
+    /// Bytes in all.
+    pub total_bytes: u64,
+    /// Bytes free for this user.
+    pub free_bytes: u64,
+    /// Measured sequential write speed; `None` until measured.
+    pub write_bytes_per_sec: Option<f64>,
+}
+
+/// The operating system.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Os {
+    /// Name and version: `Debian GNU/Linux 12`.
+    pub name: String,
+    /// Kernel version.
+    pub kernel: String,
+    /// True inside a container (cgroup limit, `/.dockerenv`, `/run/.containerenv`).
+    pub is_container: bool,
+}
+
+/// Where the current comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub enum PowerSource {
+    /// Mains.
+    Mains,
+    /// Battery, discharging.
+    Battery,
+    /// No battery and no sensor: a desktop, a server or a virtual machine.
+    #[default]
+    Unknown,
+}
+
+/// What a measurement depends on and what changes from minute to minute.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Conditions {
+    /// Mains or battery.
+    pub power_source: PowerSource,
+    /// Charge of the battery in per cent.
+    pub battery_percent: Option<f32>,
+    /// The hottest CPU sensor, in degrees Celsius.
+    pub temperature_celsius: Option<f32>,
+    /// Part of all cores that other programs used over the sampling time, 0 to 1; `None` until sampled.
+    pub other_load: Option<f32>,
+}
+
+/// Read bandwidth of main memory, measured on a buffer much larger than the last cache.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Bandwidth {
+    /// With one thread.
+    pub one_thread_bytes_per_sec: f64,
+    /// With a thread on each physical core.
+    pub all_threads_bytes_per_sec: f64,
+    /// How many threads that was.
+    pub n_threads: usize,
+}
+
+/// The five frameworks that Planish recommends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Framework {
+    LlamaCpp,
+    OnnxRuntime,
+    OpenVino,
+    Mlx,
+    Qnn,
+}
+
+impl Framework {
+    /// All five, in the order of the design's table.
+    pub const ALL: [Self; 5] = [Self::LlamaCpp, Self::OnnxRuntime, Self::OpenVino, Self::Mlx, Self::Qnn];
+
+    /// The name that its makers use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LlamaCpp => "llama.cpp",
+            Self::OnnxRuntime => "Olive / ONNX Runtime",
+            Self::OpenVino => "OpenVINO",
+            Self::Mlx => "MLX",
+            Self::Qnn => "QNN",
+        }
+    }
+}
+
+/// A runtime and whether this machine has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Runtime {
+    /// Which framework it runs.
+    pub framework: Framework,
+    /// Its version where it was found; `None` when it is missing.
+    pub version: Option<String>,
+    /// Where it was found (`built in`, a path) or, when missing, how to get it: one line.
+    pub note: String,
+}

@@ -1,0 +1,43 @@
+//! Planish: make a model fit your laptop, and prove what it cost.
+//!
+//! A file is inspected, the machine is measured, a decision tree chooses a plan, the plan is carried out in the background,
+//! the result is measured and drawn. Window and command line are two front doors to the same functions.
+//!
+//! ```text
+//! model      what a model is: plain data, no I/O
+//! format     bytes ↔ model: recognise, read and write GGUF
+//! quant      numbers ↔ blocks: pure functions on slices
+//! hardware   what this machine is: detect, probe, measure
+//! advise     what to do, pure: goal, tree, estimate, recipe
+//! convert    doing it: stream → quantize → write
+//! runtime    running it: llama.cpp in a child process
+//! bench      measuring it: speed and memory, compared with the prediction
+//! worker     background: jobs in, events out
+//! state      what is known (Store, Slot), what is wished (Command, Form)
+//! ui         drawing: theme, one file per page
+//! app        the joint of worker, state and ui
+//! cli        the other front door
+//! ```
+//!
+//! ```text
+//! file pick ─ Command::OpenModel ─ Job::Inspect ─ format::inspect ─ Output::Model ─ Store.model
+//!  ─ advise(model, machine, goal) = Plan ─ Command::Convert ─ Job::Convert ─ convert ─ Output::Conversions
+//!  ─ Command::Bench ─ Job::Bench ─ bench ─ Output::Outcomes ─ Store.outcomes ─ ui::compare_page
+//! ```
+//!
+//! A module uses only modules above it in the first list; `tests/it/layering.rs` checks that.
+
+pub mod advise;
+pub mod bench;
+pub mod convert;
+pub mod error;
+pub mod format;
+pub mod hardware;
+pub mod model;
+pub mod monitor;
+pub mod quant;
+pub mod runtime;
+pub mod units;
+
+pub use error::{Error, Result};
+pub use monitor::{Monitor, Progress, ProgressUnit};

@@ -1,0 +1,237 @@
+//! Quantization levels: the presets of `llama-quantize` that Planish carries out.
+
+use super::DType;
+use crate::error::{Error, Result};
+
+/// A preset: which data type most matrices get. The exceptions are in `advise::recipe`.
+#[allow(non_camel_case_types, reason = "llama.cpp's spelling")]
+#[allow(missing_docs, reason = "the table below says it all")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Level {
+    F32,
+    BF16,
+    F16,
+    Q8_0,
+    Q6_K,
+    Q5_K_M,
+    Q5_K_S,
+    Q5_1,
+    Q5_0,
+    Q4_K_M,
+    Q4_K_S,
+    Q4_1,
+    Q4_0,
+    Q3_K_L,
+    Q3_K_M,
+    Q3_K_S,
+    Q2_K,
+}
+
+/// How levels are grouped on the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PrecisionClass {
+    /// 16 bits and more.
+    Full,
+    /// 5 to 8 bits.
+    Medium,
+    /// 3 and 4 bits.
+    Low,
+    /// 1 and 2 bits.
+    UltraLow,
+}
+
+impl PrecisionClass {
+    /// All classes from the most to the least precise.
+    pub const ALL: [Self; 4] = [Self::Full, Self::Medium, Self::Low, Self::UltraLow];
+
+    /// The class with its bits, for a person.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Full => "Full, 16-32 bits",
+            Self::Medium => "Medium, 5-8 bits",
+            Self::Low => "Low, 3-4 bits",
+            Self::UltraLow => "Ultra-low, 1-2 bits",
+        }
+    }
+}
+
+/// `(level, name, llama_ftype id, base type, class, what it is)`.
+///
+/// Source of the ids: `enum llama_ftype` in llama.h, llama.cpp of 2026-08-21.
+const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 17] = [
+    (Level::F32, "F32", 0, DType::F32, PrecisionClass::Full, "32-bit floats; only useful as an exact intermediate"),
+    (
+        Level::BF16,
+        "BF16",
+        32,
+        DType::BF16,
+        PrecisionClass::Full,
+        "16-bit floats with the range of F32; the type most models are trained in",
+    ),
+    (Level::F16, "F16", 1, DType::F16, PrecisionClass::Full, "16-bit floats; the usual unquantized reference"),
+    (Level::Q8_0, "Q8_0", 7, DType::Q8_0, PrecisionClass::Medium, "8 bits, one scale per 32 weights; practically no loss"),
+    (Level::Q6_K, "Q6_K", 18, DType::Q6_K, PrecisionClass::Medium, "6-bit k-quant; very close to the original"),
+    (
+        Level::Q5_K_M,
+        "Q5_K_M",
+        17,
+        DType::Q5_K,
+        PrecisionClass::Medium,
+        "5-bit k-quant, half of attn_v and ffn_down in 6 bits; low loss",
+    ),
+    (Level::Q5_K_S, "Q5_K_S", 16, DType::Q5_K, PrecisionClass::Medium, "5-bit k-quant throughout"),
+    (Level::Q5_1, "Q5_1", 9, DType::Q5_1, PrecisionClass::Medium, "5 bits with a minimum per 32 weights; legacy"),
+    (Level::Q5_0, "Q5_0", 8, DType::Q5_0, PrecisionClass::Medium, "5 bits, one scale per 32 weights; legacy"),
+    (
+        Level::Q4_K_M,
+        "Q4_K_M",
+        15,
+        DType::Q4_K,
+        PrecisionClass::Low,
+        "4-bit k-quant, half of attn_v and ffn_down in 6 bits; the usual compromise",
+    ),
+    (Level::Q4_K_S, "Q4_K_S", 14, DType::Q4_K, PrecisionClass::Low, "4-bit k-quant, first layers in 5 bits"),
+    (Level::Q4_1, "Q4_1", 3, DType::Q4_1, PrecisionClass::Low, "4 bits with a minimum per 32 weights; legacy"),
+    (Level::Q4_0, "Q4_0", 2, DType::Q4_0, PrecisionClass::Low, "4 bits, one scale per 32 weights; legacy, fast on many CPUs"),
+    (
+        Level::Q3_K_L,
+        "Q3_K_L",
+        13,
+        DType::Q3_K,
+        PrecisionClass::Low,
+        "3-bit k-quant, attention output, values and ffn_down in 5 bits",
+    ),
+    (
+        Level::Q3_K_M,
+        "Q3_K_M",
+        12,
+        DType::Q3_K,
+        PrecisionClass::Low,
+        "3-bit k-quant, attention output, values and ffn_down in 4 bits; visible loss",
+    ),
+    (Level::Q3_K_S, "Q3_K_S", 11, DType::Q3_K, PrecisionClass::Low, "3-bit k-quant throughout; high loss"),
+    (
+        Level::Q2_K,
+        "Q2_K",
+        10,
+        DType::Q2_K,
+        PrecisionClass::UltraLow,
+        "2-bit k-quant with 3-bit attention output and ffn_down; severe loss on small models",
+    ),
+];
+
+impl Level {
+    /// All levels, from the most to the least precise.
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> {
+        TABLE.iter().map(|row| row.0)
+    }
+
+    /// The name as llama.cpp writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The value of `general.file_type`.
+    #[must_use]
+    pub fn file_type_id(self) -> u32 {
+        self.row().2
+    }
+
+    /// The level that `general.file_type` names; `None` for presets that Planish does not write.
+    #[must_use]
+    pub fn from_file_type_id(id: u64) -> Option<Self> {
+        TABLE.iter().find(|row| u64::from(row.2) == id).map(|row| row.0)
+    }
+
+    /// The type that matrices get unless the recipe makes an exception.
+    #[must_use]
+    pub fn base_dtype(self) -> DType {
+        self.row().3
+    }
+
+    /// The group on the screen.
+    #[must_use]
+    pub fn class(self) -> PrecisionClass {
+        self.row().4
+    }
+
+    /// One line for a tooltip.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        self.row().5
+    }
+
+    /// Reads names separated by commas, in any case: `Q8_0,q4_k_m`. Order is kept, repeats are dropped.
+    ///
+    /// # Errors
+    /// `Error::UnknownLevel` for the first name that is no level; also for an empty list.
+    pub fn list_from_text(text: &str) -> Result<Vec<Self>> {
+        let mut levels = Vec::new();
+        for name in text.split(',') {
+            let level: Self = name.trim().parse()?;
+            if !levels.contains(&level) {
+                levels.push(level);
+            }
+        }
+        Ok(levels)
+    }
+
+    fn row(self) -> &'static (Self, &'static str, u32, DType, PrecisionClass, &'static str) {
+        // The table is in declaration order, which the test below checks.
+        &TABLE[self as usize]
+    }
+}
+
+impl std::str::FromStr for Level {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = TABLE.iter().find(|row| row.1.eq_ignore_ascii_case(name));
+        found.map(|row| row.0).ok_or_else(|| Error::UnknownLevel { name: name.to_string() })
+    }
+}
+
+impl std::fmt::Display for Level {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl serde::Serialize for Level {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Level {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let name = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        name.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_is_in_declaration_order() {
+        for (idx, level) in Level::all().enumerate() {
+            assert_eq!(level as usize, idx);
+            assert_eq!(Level::from_file_type_id(level.file_type_id().into()), Some(level));
+        }
+    }
+
+    #[test]
+    fn lists_keep_order_and_drop_repeats() {
+        let check =
+            |text: &str, expected: Option<&[Level]>| assert_eq!(Level::list_from_text(text).ok().as_deref(), expected, "{text}");
+        check("Q8_0", Some(&[Level::Q8_0]));
+        check("q4_k_m, Q8_0,Q4_K_M", Some(&[Level::Q4_K_M, Level::Q8_0]));
+        check("", None);
+        check("Q8_0,", None);
+        check("Q9", None);
+    }
+}

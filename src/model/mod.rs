@@ -1,0 +1,116 @@
+//! What a model is: plain data, no I/O. Filled by `format`, read by everything else.
+
+mod dtype;
+mod hyperparameters;
+mod level;
+mod metadata;
+mod tensor;
+
+use std::path::PathBuf;
+
+pub use dtype::DType;
+pub use hyperparameters::Hyperparameters;
+pub use level::{Level, PrecisionClass};
+pub use metadata::{Array, Metadata, Text, Value, ValueType};
+pub use tensor::Tensor;
+
+/// A model on disk, as far as its headers tell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// The file the user picked; the first shard of a split model.
+    pub path: PathBuf,
+    /// All files in shard order; one for an unsplit model.
+    pub files: Vec<PathBuf>,
+    /// Size of all files together, in bytes.
+    pub size_bytes: u64,
+    /// Format and version, for a person: `GGUF v3`.
+    pub format_name: String,
+    /// Alignment of tensor data in bytes (`general.alignment`, else 32).
+    pub alignment: u64,
+    /// Key-values in file order, types kept; of a split model those of the first shard.
+    pub metadata: Metadata,
+    /// Tensors in file order, shard after shard.
+    pub tensors: Vec<Tensor>,
+    /// What the architecture's keys say; defaults where the file says nothing.
+    pub hyperparameters: Hyperparameters,
+    /// What is odd but no reason to refuse: `tokenizer missing`.
+    pub warnings: Vec<String>,
+}
+
+impl Model {
+    /// Number of weights in all tensors.
+    #[must_use]
+    pub fn n_parameters(&self) -> u64 {
+        self.tensors.iter().map(Tensor::n_elements).sum()
+    }
+
+    /// Size of all tensor data in bytes, without headers and padding.
+    #[must_use]
+    pub fn tensor_bytes(&self) -> u64 {
+        self.tensors.iter().map(|tensor| tensor.size_bytes).sum()
+    }
+
+    /// Tensor data in bits divided by the number of weights; 0 for a model without tensors.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+    pub fn bits_per_weight(&self) -> f64 {
+        let n = self.n_parameters();
+        if n == 0 { 0.0 } else { self.tensor_bytes() as f64 * 8.0 / n as f64 }
+    }
+
+    /// True for GGUF files with tensors: a vocabulary-only file has none.
+    #[must_use]
+    pub fn has_weights(&self) -> bool {
+        !self.tensors.is_empty()
+    }
+
+    /// True when the head has no tensor of its own and uses `token_embd.weight`.
+    #[must_use]
+    pub fn has_tied_embeddings(&self) -> bool {
+        !self.tensors.iter().any(|tensor| tensor.name == "output.weight")
+    }
+
+    /// The data type that most weights have; `None` without tensors.
+    #[must_use]
+    pub fn main_dtype(&self) -> Option<DType> {
+        self.weights_by_dtype().into_iter().max_by_key(|&(_, n, _)| n).map(|(dtype, ..)| dtype)
+    }
+
+    /// `(data type, weights, bytes)` for each type that occurs, in order of first occurrence.
+    #[must_use]
+    pub fn weights_by_dtype(&self) -> Vec<(DType, u64, u64)> {
+        let mut rows: Vec<(DType, u64, u64)> = Vec::new();
+        for tensor in &self.tensors {
+            match rows.iter_mut().find(|row| row.0 == tensor.dtype) {
+                Some(row) => {
+                    row.1 += tensor.n_elements();
+                    row.2 += tensor.size_bytes;
+                }
+                None => rows.push((tensor.dtype, tensor.n_elements(), tensor.size_bytes)),
+            }
+        }
+        rows
+    }
+
+    /// True when some matrix already lies on a quantization grid: quantizing it again adds a second loss.
+    #[must_use]
+    pub fn is_quantized(&self) -> bool {
+        self.tensors.iter().any(|tensor| tensor.dtype.is_quantized())
+    }
+
+    /// `general.name`, else the file name without extension.
+    #[must_use]
+    pub fn display_name(&self) -> String {
+        self.metadata.str("general.name").map_or_else(|| self.file_stem(), std::borrow::Cow::into_owned)
+    }
+
+    /// The file name without `.gguf` and without a shard number.
+    #[must_use]
+    pub fn file_stem(&self) -> String {
+        let stem = self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        match stem.find("-00001-of-") {
+            Some(at) => stem[..at].to_string(),
+            None => stem,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Progress out, cancellation in: the last parameter of every function that can take longer than 100 ms.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{Error, Result};
+
+/// How far a piece of work has come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// What is being done now, for a person: `quantizing blk.3.ffn_up.weight`.
+    pub stage: String,
+    /// How much is done, in `unit`.
+    pub done: u64,
+    /// How much there is, in `unit`; 0 when unknown.
+    pub total: u64,
+    /// What is counted.
+    pub unit: ProgressUnit,
+}
+
+impl Progress {
+    /// The part that is done, between 0 and 1; `None` when the total is unknown.
+    #[must_use]
+    pub fn fraction(&self) -> Option<f32> {
+        #[allow(clippy::cast_precision_loss, reason = "a progress bar has a few hundred pixels")]
+        (self.total > 0).then(|| (self.done as f32 / self.total as f32).min(1.0))
+    }
+}
+
+/// What `Progress` counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProgressUnit {
+    /// Bytes of the source.
+    Bytes,
+    /// Measurements or other steps.
+    Steps,
+}
+
+type OnProgress = dyn Fn(Progress) + Send + Sync;
+
+/// The line between a running function and whoever started it.
+#[derive(Clone)]
+pub struct Monitor {
+    cancelled: Arc<AtomicBool>,
+    on_progress: Arc<OnProgress>,
+}
+
+impl Monitor {
+    /// Calls `on_progress` for each report; ends the work once `cancelled` is true.
+    pub fn new(cancelled: Arc<AtomicBool>, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        Self { cancelled, on_progress: Arc::new(on_progress) }
+    }
+
+    /// Listens to nobody and is never cancelled: for tests and short calls.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self::new(Arc::new(AtomicBool::new(false)), |_| {})
+    }
+
+    /// Reports progress.
+    ///
+    /// # Errors
+    /// `Error::Cancelled` once the user has cancelled: return at once and leave nothing half-finished.
+    pub fn report(&self, progress: Progress) -> Result<()> {
+        self.check()?;
+        (self.on_progress)(progress);
+        Ok(())
+    }
+
+    /// Asks only whether to go on.
+    ///
+    /// # Errors
+    /// `Error::Cancelled` once the user has cancelled.
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// True once the user has cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancelled_monitor_reports_nothing_more() {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let monitor = Monitor::new(Arc::clone(&cancelled), move |progress| sender.send(progress.done).unwrap());
+        let at = |done| Progress { stage: String::new(), done, total: 10, unit: ProgressUnit::Steps };
+        monitor.report(at(1)).unwrap();
+        cancelled.store(true, Ordering::Relaxed);
+        assert_eq!(monitor.report(at(2)), Err(Error::Cancelled));
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn fraction_is_unknown_without_a_total_and_never_above_one() {
+        let of = |done, total| Progress { stage: String::new(), done, total, unit: ProgressUnit::Bytes }.fraction();
+        assert_eq!((of(1, 0), of(1, 4), of(5, 4)), (None, Some(0.25), Some(1.0)));
+    }
+}

@@ -1,0 +1,1 @@
+//! Numbers ↔ blocks: pure functions on slices.

@@ -1,0 +1,1 @@
+//! Running it: one file per runtime, each in a child process.

@@ -1,0 +1,208 @@
+//! Numbers to text and back. The only place that formats a quantity.
+
+use crate::error::{Error, Result};
+
+const KIB: f64 = 1024.0;
+const MIB: f64 = KIB * 1024.0;
+const GIB: f64 = MIB * 1024.0;
+const TIB: f64 = GIB * 1024.0;
+
+/// A size with three significant digits and a binary unit: `1.87 GiB`, `512 B`.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub fn bytes_text(size_bytes: u64) -> String {
+    let size = size_bytes as f64;
+    let (value, unit) = match size {
+        s if s >= TIB => (s / TIB, "TiB"),
+        s if s >= GIB => (s / GIB, "GiB"),
+        s if s >= MIB => (s / MIB, "MiB"),
+        s if s >= KIB => (s / KIB, "KiB"),
+        _ => return format!("{size_bytes} B"),
+    };
+    format!("{} {unit}", significant_text(value))
+}
+
+/// Every byte, in groups of three: `144,811,072 B`.
+#[must_use]
+pub fn exact_bytes_text(size_bytes: u64) -> String {
+    format!("{} B", count_text(size_bytes))
+}
+
+/// A count in groups of three: `49,152`.
+#[must_use]
+pub fn count_text(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (idx, digit) in digits.chars().enumerate() {
+        if idx > 0 && (digits.len() - idx) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of parameters in the field's way: `135 M`, `6.74 B`.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub fn parameters_text(n_parameters: u64) -> String {
+    let n = n_parameters as f64;
+    match n {
+        n if n >= 1e12 => format!("{} T", significant_text(n / 1e12)),
+        n if n >= 1e9 => format!("{} B", significant_text(n / 1e9)),
+        n if n >= 1e6 => format!("{} M", significant_text(n / 1e6)),
+        n if n >= 1e3 => format!("{} K", significant_text(n / 1e3)),
+        _ => n_parameters.to_string(),
+    }
+}
+
+/// A rate of bytes, in decimal units as memory and disks are sold: `21.4 GB/s`.
+#[must_use]
+pub fn bytes_per_sec_text(rate: f64) -> String {
+    if rate >= 1e9 { format!("{} GB/s", significant_text(rate / 1e9)) } else { format!("{} MB/s", significant_text(rate / 1e6)) }
+}
+
+/// Tokens per second: `41.8 tok/s`.
+#[must_use]
+pub fn tokens_per_sec_text(rate: f64) -> String {
+    format!("{} tok/s", significant_text(rate))
+}
+
+/// A time for a person: `0.84 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
+#[must_use]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, positive, below 2^64")]
+pub fn duration_text(secs: f64) -> String {
+    if !secs.is_finite() {
+        return "unknown".into();
+    }
+    let secs = secs.max(0.0);
+    if secs < 0.001 {
+        return format!("{} µs", significant_text(secs * 1e6));
+    }
+    if secs < 1.0 {
+        return format!("{} ms", significant_text(secs * 1e3));
+    }
+    if secs < 10.0 {
+        return format!("{secs:.1} s");
+    }
+    let whole = secs.round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// A part of one as per cent: `62 %`, `0.42 %`.
+#[must_use]
+pub fn percent_text(part: f64) -> String {
+    format!("{} %", significant_text(part * 100.0))
+}
+
+/// Three significant digits without an exponent: `0.0123`, `1.87`, `41.8`, `512`, `1,234`.
+#[must_use]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and rounded")]
+pub fn significant_text(value: f64) -> String {
+    let size = value.abs();
+    let sign = if value < 0.0 { "−" } else { "" };
+    match size {
+        s if !s.is_finite() => "unknown".into(),
+        0.0 => "0".into(),
+        s if s >= 999.5 => format!("{sign}{}", count_text(s.round() as u64)),
+        s if s >= 99.95 => format!("{sign}{s:.0}"),
+        s if s >= 9.995 => format!("{sign}{s:.1}"),
+        s if s >= 0.9995 => format!("{sign}{s:.2}"),
+        s if s >= 0.09995 => format!("{sign}{s:.3}"),
+        s => format!("{sign}{s:.4}"),
+    }
+}
+
+/// Reads `800M`, `6G`, `5.5 GiB`, `123456`: a plain number is bytes, K, M, G and T are binary.
+///
+/// # Errors
+/// `Error::BadSize` for anything else, and for sizes that are negative, not finite or above `u64::MAX`.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "range checked")]
+pub fn bytes_from_text(text: &str) -> Result<u64> {
+    let bad = || Error::BadSize { text: text.to_string() };
+    let trimmed = text.trim();
+    let split = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+    let (number, unit) = trimmed.split_at(split);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" | "kib" => KIB,
+        "m" | "mb" | "mib" => MIB,
+        "g" | "gb" | "gib" => GIB,
+        "t" | "tb" | "tib" => TIB,
+        _ => return Err(bad()),
+    };
+    if factor == 1.0 {
+        return number.parse().map_err(|_| bad());
+    }
+    let size = number.parse::<f64>().map_err(|_| bad())? * factor;
+    if size.is_finite() && size < u64::MAX as f64 { Ok(size as u64) } else { Err(bad()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_shown_with_three_digits() {
+        let check = |size, expected: &str| assert_eq!(bytes_text(size), expected);
+        check(0, "0 B");
+        check(1023, "1023 B");
+        check(1024, "1.00 KiB");
+        check(98_362_432, "93.8 MiB");
+        check(2_147_483_648, "2.00 GiB");
+        check(u64::MAX, "16,777,216 TiB");
+    }
+
+    #[test]
+    fn counts_are_grouped() {
+        let check = |count, expected: &str| assert_eq!(count_text(count), expected);
+        check(0, "0");
+        check(999, "999");
+        check(1000, "1,000");
+        check(134_515_008, "134,515,008");
+    }
+
+    #[test]
+    fn durations_are_for_people() {
+        let check = |secs, expected: &str| assert_eq!(duration_text(secs), expected);
+        check(0.0002, "200 µs");
+        check(0.25, "250 ms");
+        check(3.25, "3.2 s");
+        check(59.0, "59 s");
+        check(200.0, "3 min 20 s");
+        check(7500.0, "2 h 5 min");
+        check(f64::INFINITY, "unknown");
+    }
+
+    #[test]
+    fn numbers_keep_three_significant_digits() {
+        let check = |value, expected: &str| assert_eq!(significant_text(value), expected);
+        check(0.0, "0");
+        check(0.9999, "1.00");
+        check(9.999, "10.0");
+        check(99.99, "100");
+        check(1234.5, "1,235");
+        check(-2.5, "−2.50");
+        check(0.01234, "0.0123");
+        check(f64::NAN, "unknown");
+    }
+
+    #[test]
+    fn sizes_are_read_with_units() {
+        let check = |text: &str, expected: Option<u64>| assert_eq!(bytes_from_text(text).ok(), expected, "{text}");
+        check("123", Some(123));
+        check("1k", Some(1024));
+        check("5.5 GiB", Some(5_905_580_032));
+        check(" 2G ", Some(2_147_483_648));
+        check("", None);
+        check("G", None);
+        check("-1", None);
+        check("1e400G", None);
+        check("99999999999T", None);
+        check("18446744073709551615", Some(u64::MAX));
+    }
+}
