@@ -1,6 +1,10 @@
 //! What to do: the decision tree, the candidates and the recommendation. Pure: same input, same output.
 
+#[cfg(test)]
+mod golden_tests;
 pub mod recipe;
+#[cfg(test)]
+mod test_models;
 
 use serde::{Deserialize, Serialize};
 
