@@ -43,7 +43,9 @@ pub fn output_metadata(model: &Model, level: Level) -> Metadata {
     let mut metadata = model.metadata.clone();
     metadata.set(QUANTIZATION_VERSION_KEY, Value::U32(QUANTIZATION_VERSION));
     metadata.set(FILE_TYPE_KEY, Value::U32(level.file_type_id()));
-    SPLIT_KEYS.into_iter().for_each(|key| metadata.remove(key));
+    for key in SPLIT_KEYS {
+        metadata.remove(key);
+    }
     metadata
 }
 
@@ -169,7 +171,7 @@ impl<'a> Planner<'a> {
             dtypes[idx] = if level.base_dtype().is_quantized() {
                 let wanted = self.wanted(&mut counters, tensor, role, level);
                 let found = fallback(wanted, tensor.row_len());
-                n_fallbacks += usize::from(tensor.row_len() % wanted.block_len() != 0);
+                n_fallbacks += usize::from(!tensor.row_len().is_multiple_of(wanted.block_len()));
                 found
             } else {
                 level.base_dtype()
@@ -221,7 +223,11 @@ impl<'a> Planner<'a> {
 
     /// The head, or the embeddings where they are the head.
     fn head(&self, tensor: &Tensor, base: DType) -> DType {
-        if self.is_falcon || tensor.row_len() % base.block_len() != 0 || base == DType::Q8_0 { DType::Q8_0 } else { DType::Q6_K }
+        if self.is_falcon || !tensor.row_len().is_multiple_of(base.block_len()) || base == DType::Q8_0 {
+            DType::Q8_0
+        } else {
+            DType::Q6_K
+        }
     }
 
     fn attention_v(&self, layer_idx: i64, level: Level) -> DType {
@@ -287,7 +293,7 @@ fn gets_more_bits(layer_idx: i64, n_layers: i64) -> bool {
 
 /// `tensor_type_fallback`: the type of 32-blocks that takes the place of 256-blocks; F16 where those do not fit either.
 fn fallback(wanted: DType, row_len: u64) -> DType {
-    if row_len % wanted.block_len() == 0 {
+    if row_len.is_multiple_of(wanted.block_len()) {
         return wanted;
     }
     let replacement = match wanted {
@@ -297,7 +303,7 @@ fn fallback(wanted: DType, row_len: u64) -> DType {
         DType::Q6_K => DType::Q8_0,
         other => other,
     };
-    if row_len % replacement.block_len() == 0 { replacement } else { DType::F16 }
+    if row_len.is_multiple_of(replacement.block_len()) { replacement } else { DType::F16 }
 }
 
 /// What a tensor's name and shape say, whatever the level.
@@ -435,9 +441,10 @@ fn is_quantizable(tensor: &Tensor, is_glm5_next: bool) -> bool {
     if has_common_name(name) {
         return !is_glm5_next || !name.contains("hc_");
     }
-    !matches!(name, "position_embd.weight" | "token_types.weight")
-        && !KEPT_PARTS.iter().any(|part| name.contains(part))
-        && !(is_glm5_next && KEPT_PARTS_OF_GLM5_NEXT.iter().any(|part| name.contains(part)))
+    let is_kept = matches!(name, "position_embd.weight" | "token_types.weight")
+        || KEPT_PARTS.iter().any(|part| name.contains(part))
+        || (is_glm5_next && KEPT_PARTS_OF_GLM5_NEXT.iter().any(|part| name.contains(part)));
+    !is_kept
 }
 
 /// True for the names that almost all matrices have and that contain none of the kept parts: saves 50 searches for each.
