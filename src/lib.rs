@@ -37,7 +37,10 @@ pub mod model;
 pub mod monitor;
 pub mod quant;
 pub mod runtime;
+pub mod state;
+pub mod ui;
 pub mod units;
+pub mod worker;
 
 pub use error::{Error, Result};
 pub use monitor::{Monitor, Progress, ProgressUnit};
