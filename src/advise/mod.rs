@@ -1,6 +1,14 @@
 //! What to do: the decision tree, the candidates and the recommendation. Pure: same input, same output.
 
+#[cfg(test)]
+mod golden_tests;
+pub mod recipe;
+#[cfg(test)]
+mod test_models;
+
 use serde::{Deserialize, Serialize};
+
+pub use recipe::{Planner, Recipe, bits_per_weight, output_metadata, output_size_bytes, output_specs, recipe};
 
 use crate::hardware::Framework;
 use crate::model::Level;
