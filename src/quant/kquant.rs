@@ -2,7 +2,7 @@
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{BlockQ2_K, BlockQ3_K, BlockQ4_K, BlockQ5_K, BlockQ6_K, QK_K, pack_q3_scales, pack_scales_mins};
-use super::lanes::{Lanes, N_LANES};
+use super::lanes::{N_LANES, Simd};
 use super::search_affine::{AffineGrid, fit_affine};
 use super::search_symmetric::{SymmetricGrid, fit_symmetric};
 
@@ -63,9 +63,9 @@ const Q6_K: SymmetricGrid = SymmetricGrid {
 
 /// Encodes one super-block of Q2_K.
 #[inline(always)]
-pub(super) fn encode_q2_k(x: &[f32; QK_K]) -> BlockQ2_K {
-    let w = importance(x, |magnitude| 0.5 + magnitude);
-    let fit = fit_affine::<16, 16>(&split(x), &split(&w), Q2_K);
+pub(super) fn encode_q2_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ2_K {
+    let w = importance(simd, x, |magnitude| 0.5 + magnitude);
+    let fit = fit_affine::<_, 16, 16>(simd, &split(x), &split(&w), Q2_K);
     let mut scales = [0; 16];
     for j in 0..16 {
         scales[j] = fit.scales[j] | (fit.mins[j] << 4);
@@ -75,9 +75,9 @@ pub(super) fn encode_q2_k(x: &[f32; QK_K]) -> BlockQ2_K {
 
 /// Encodes one super-block of Q3_K.
 #[inline(always)]
-pub(super) fn encode_q3_k(x: &[f32; QK_K]) -> BlockQ3_K {
-    let w = importance(x, |magnitude| 0.5 + magnitude * magnitude);
-    let fit = fit_symmetric(&split(x), &split(&w), Q3_K);
+pub(super) fn encode_q3_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ3_K {
+    let w = importance(simd, x, |magnitude| 0.5 + magnitude * magnitude);
+    let fit = fit_symmetric(simd, &split(x), &split(&w), Q3_K);
     let mut hmask = [0; 32];
     for (row, q) in fit.q.as_chunks::<32>().0.iter().enumerate() {
         for (mask, q) in hmask.iter_mut().zip(q) {
@@ -90,17 +90,17 @@ pub(super) fn encode_q3_k(x: &[f32; QK_K]) -> BlockQ3_K {
 
 /// Encodes one super-block of Q4_K.
 #[inline(always)]
-pub(super) fn encode_q4_k(x: &[f32; QK_K]) -> BlockQ4_K {
-    let w = importance(x, |magnitude| 1.0 + magnitude);
-    let fit = fit_affine::<32, 8>(&split(x), &split(&w), Q4_K);
+pub(super) fn encode_q4_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ4_K {
+    let w = importance(simd, x, |magnitude| 1.0 + magnitude);
+    let fit = fit_affine::<_, 32, 8>(simd, &split(x), &split(&w), Q4_K);
     BlockQ4_K { d: fit.d, dmin: fit.dmin, scales: pack_scales_mins(&fit.scales, &fit.mins), qs: pack_four_bits(&fit.q) }
 }
 
 /// Encodes one super-block of Q5_K.
 #[inline(always)]
-pub(super) fn encode_q5_k(x: &[f32; QK_K]) -> BlockQ5_K {
-    let w = importance(x, |magnitude| 1.0 + magnitude);
-    let fit = fit_affine::<32, 8>(&split(x), &split(&w), Q5_K);
+pub(super) fn encode_q5_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ5_K {
+    let w = importance(simd, x, |magnitude| 1.0 + magnitude);
+    let fit = fit_affine::<_, 32, 8>(simd, &split(x), &split(&w), Q5_K);
     let mut qh = [0; 32];
     for (row, q) in fit.q.as_chunks::<32>().0.iter().enumerate() {
         for (qh, q) in qh.iter_mut().zip(q) {
@@ -112,9 +112,9 @@ pub(super) fn encode_q5_k(x: &[f32; QK_K]) -> BlockQ5_K {
 
 /// Encodes one super-block of Q6_K.
 #[inline(always)]
-pub(super) fn encode_q6_k(x: &[f32; QK_K]) -> BlockQ6_K {
-    let w = importance(x, |magnitude| 0.5 + magnitude * magnitude);
-    let fit = fit_symmetric(&split(x), &split(&w), Q6_K);
+pub(super) fn encode_q6_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ6_K {
+    let w = importance(simd, x, |magnitude| 0.5 + magnitude * magnitude);
+    let fit = fit_symmetric(simd, &split(x), &split(&w), Q6_K);
     let (mut ql, mut qh) = ([0; 128], [0; 64]);
     for half in 0..2 {
         let q = |row: usize, i: usize| fit.q[128 * half + 32 * row + i];
@@ -129,12 +129,13 @@ pub(super) fn encode_q6_k(x: &[f32; QK_K]) -> BlockQ6_K {
 
 /// Importances without a calibration: a function of the weight's magnitude over the super-block's root mean square.
 #[inline(always)]
-fn importance(x: &[f32; QK_K], of_magnitude: impl Fn(f32) -> f32) -> [f32; QK_K] {
-    let mut sum = Lanes::ZERO;
+fn importance(simd: impl Simd, x: &[f32; QK_K], of_magnitude: impl Fn(f32) -> f32) -> [f32; QK_K] {
+    let mut sum = simd.zero();
     for chunk in x.as_chunks::<N_LANES>().0 {
-        sum = sum + Lanes(*chunk) * Lanes(*chunk);
+        let lanes = simd.load(chunk);
+        sum = sum + lanes * lanes;
     }
-    let mean_square = sum.sum() / 256.0;
+    let mean_square = simd.sum(sum) / 256.0;
     let per_rms = if mean_square > 0.0 { 1.0 / mean_square.sqrt() } else { 0.0 };
     let mut importance = [0.0; QK_K];
     for (importance, weight) in importance.iter_mut().zip(x) {

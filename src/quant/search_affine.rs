@@ -7,7 +7,7 @@
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{Half, QK_K};
-use super::lanes::{Lanes, N_LANES, clamp, extremes, low_byte, max, min, round};
+use super::lanes::{N_LANES, Simd, argmax, argmin, clamp, extremes, low_byte, max, min, round};
 
 /// What a type can represent, and how hard to search.
 #[derive(Debug, Clone, Copy)]
@@ -47,10 +47,15 @@ pub(super) struct AffineFit<const J: usize> {
 
 /// Fits `J` sub-blocks of `N` weights each; `J * N` is 256. `w` are the weights' importances, positive and around 1.
 #[inline(always)]
-pub(super) fn fit_affine<const N: usize, const J: usize>(x: &[[f32; N]; J], w: &[[f32; N]; J], grid: AffineGrid) -> AffineFit<J> {
+pub(super) fn fit_affine<S: Simd, const N: usize, const J: usize>(
+    simd: S,
+    x: &[[f32; N]; J],
+    w: &[[f32; N]; J],
+    grid: AffineGrid,
+) -> AffineFit<J> {
     let mut wanted = [SubScale::ZERO; J];
     for j in 0..J {
-        wanted[j] = search(&x[j], &w[j], grid);
+        wanted[j] = search(simd, &x[j], &w[j], grid);
     }
     let largest = wanted.iter().fold(SubScale::ZERO, |largest, sub| SubScale {
         scale: max(sub.scale, largest.scale),
@@ -70,10 +75,10 @@ pub(super) fn fit_affine<const N: usize, const J: usize>(x: &[[f32; N]; J], w: &
             state.error = 0.0;
             let mut equations = Equations::default();
             for j in 0..J {
-                let moved = best_neighbour(&x[j], &w[j], state.d, state.dmin, state.scales[j], state.mins[j], grid);
+                let moved = best_neighbour(simd, &x[j], &w[j], &state, j, grid);
                 (state.scales[j], state.mins[j]) = (moved.scale, moved.min);
                 state.error += moved.error;
-                equations.add(&x[j], &w[j], &state, j, grid);
+                equations.add(simd, &x[j], &w[j], &state, j, grid);
             }
             if state.error < best.error {
                 best = state;
@@ -129,19 +134,19 @@ struct State<const J: usize> {
 /// For given quants `l`, scale and offset follow by least squares from running sums, and so does the error:
 /// `Σwx² - (a Σwxl + b Σwx)` for `x = a l + b`. Only the subtrahend, the gain, is compared.
 #[inline(always)]
-fn search<const N: usize>(x: &[f32; N], w: &[f32; N], grid: AffineGrid) -> SubScale {
+fn search<S: Simd, const N: usize>(simd: S, x: &[f32; N], w: &[f32; N], grid: AffineGrid) -> SubScale {
     let (low, high) = extremes(x);
     let low = min(low, 0.0);
-    let (mut sum_w, mut sum_wx) = (Lanes::ZERO, Lanes::ZERO);
+    let (mut sum_w, mut sum_wx) = (simd.zero(), simd.zero());
     for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {
-        sum_w = sum_w + Lanes(*w);
-        sum_wx = sum_wx + Lanes(*w) * Lanes(*x);
+        sum_w = sum_w + simd.load(w);
+        sum_wx = sum_wx + simd.load(w) * simd.load(x);
     }
-    let (sum_w, sum_wx) = (sum_w.sum(), sum_wx.sum());
+    let (sum_w, sum_wx) = (simd.sum(sum_w), simd.sum(sum_wx));
     // Without any scale, the mean: right for constant negative weights.
     let mean = min(sum_wx / sum_w, 0.0);
-    let mut best = SubScale { scale: 0.0, offset: -mean };
-    let mut best_gain = mean * sum_wx;
+    let (mut best_gain, mut best_scale, mut best_offset) = (simd.splat(mean * sum_wx), simd.zero(), simd.splat(mean));
+    let (sum_w, sum_wx) = (simd.splat(sum_w), simd.splat(sum_wx));
     for &fraction in grid.origins {
         let origin = low * fraction;
         if high <= origin {
@@ -149,37 +154,35 @@ fn search<const N: usize>(x: &[f32; N], w: &[f32; N], grid: AffineGrid) -> SubSc
         }
         let per_step = 1.0 / (high - origin);
         for group in 0..grid.n_step_groups {
-            let inverse = Lanes::from_fn(|lane| {
-                #[allow(clippy::cast_precision_loss, reason = "a small index")]
-                let idx = (group * N_LANES + lane) as f32;
-                (grid.q_max + grid.first_step + grid.step_distance * idx) * per_step
-            });
-            let (mut sum_l, mut sum_l2, mut sum_xl) = (Lanes::ZERO, Lanes::ZERO, Lanes::ZERO);
+            #[allow(clippy::cast_precision_loss, reason = "a small index")]
+            let first = grid.q_max + grid.first_step + grid.step_distance * (group * N_LANES) as f32;
+            let inverse = simd.ramp(first, grid.step_distance) * simd.splat(per_step);
+            let (mut l1, mut l2, mut xl) = (simd.zero(), simd.zero(), simd.zero());
             for i in 0..N {
-                let l = (Lanes::splat(x[i] - origin) * inverse).round().clamp(0.0, grid.q_max);
-                let wl = Lanes::splat(w[i]) * l;
-                sum_l = sum_l + wl;
-                sum_l2 = sum_l2 + wl * l;
-                sum_xl = sum_xl + Lanes::splat(w[i] * x[i]) * l;
+                let l = simd.round_clamp(simd.splat(x[i] - origin) * inverse, 0.0, grid.q_max);
+                let wl = simd.splat(w[i]) * l;
+                l1 = l1 + wl;
+                l2 = l2 + wl * l;
+                xl = xl + wl * simd.splat(x[i]);
             }
-            for lane in 0..N_LANES {
-                let (l, l2, xl) = (sum_l.0[lane], sum_l2.0[lane], sum_xl.0[lane]);
-                let determinant = sum_w * l2 - l * l;
-                let scale = (sum_w * xl - sum_wx * l) / determinant;
-                let offset = (l2 * sum_wx - l * xl) / determinant;
-                // The minimum of a file is subtracted, so an offset cannot be positive; and where all quants are equal the
-                // determinant is rounding noise.
-                let free = offset <= 0.0 && determinant > 1e-5 * sum_w * l2;
-                let (scale, offset) = if free { (scale, offset) } else { (xl / l2, 0.0) };
-                let gain = scale * xl + offset * sum_wx;
-                if gain > best_gain && scale > 0.0 {
-                    best_gain = gain;
-                    best = SubScale { scale, offset: -offset };
-                }
-            }
+            let determinant = sum_w * l2 - l1 * l1;
+            let scale = (sum_w * xl - sum_wx * l1) / determinant;
+            let offset = (l2 * sum_wx - l1 * xl) / determinant;
+            // Where all quants are equal the determinant is rounding noise; and the minimum of a file is subtracted, so an
+            // offset cannot be positive.
+            let noise = simd.splat(1e-5) * sum_w * l2;
+            let scale_alone = xl / l2;
+            let offset = simd.where_above(determinant, noise, offset, simd.splat(1.0));
+            let scale = simd.where_above(offset, simd.zero(), scale_alone, scale);
+            let offset = simd.where_above(offset, simd.zero(), simd.zero(), offset);
+            let gain = simd.where_above(scale, simd.zero(), scale * xl + offset * sum_wx, simd.zero());
+            best_scale = simd.where_above(gain, best_gain, scale, best_scale);
+            best_offset = simd.where_above(gain, best_gain, offset, best_offset);
+            best_gain = simd.where_above(gain, best_gain, gain, best_gain);
         }
     }
-    best
+    let lane = argmax(&simd.store(best_gain));
+    SubScale { scale: simd.store(best_scale)[lane], offset: -simd.store(best_offset)[lane] }
 }
 
 /// A sub-block's integer scale and minimum with its weighted error.
@@ -192,37 +195,35 @@ struct Neighbour {
 
 /// The best of three minima and eight scales around the present ones, on the exact error.
 #[inline(always)]
-fn best_neighbour<const N: usize>(
+fn best_neighbour<S: Simd, const N: usize, const J: usize>(
+    simd: S,
     x: &[f32; N],
     w: &[f32; N],
-    d: f32,
-    dmin: f32,
-    scale: f32,
-    min: f32,
+    state: &State<J>,
+    j: usize,
     grid: AffineGrid,
 ) -> Neighbour {
-    #[allow(clippy::cast_precision_loss, reason = "a small index")]
-    let scales = Lanes::from_fn(|lane| clamp(scale + (lane as f32 - 3.0), 0.0, grid.scale_max));
-    let steps = Lanes::splat(d) * scales;
-    let inverses = steps.map(inverse);
-    let mut best = Neighbour { scale, min, error: f32::INFINITY };
+    let scales = simd.round_clamp(simd.ramp(state.scales[j] - 3.0, 1.0), 0.0, grid.scale_max);
+    let steps = simd.splat(state.d) * scales;
+    let inverses = simd.inverse(steps);
+    let mut best_error = simd.splat(f32::INFINITY);
+    let mut best_min = simd.zero();
     for distance in [0.0, -1.0, 1.0] {
-        let min = clamp(min + distance, 0.0, grid.scale_max);
-        let offset = dmin * min;
-        let mut errors = Lanes::ZERO;
+        let min = clamp(state.mins[j] + distance, 0.0, grid.scale_max);
+        let offset = state.dmin * min;
+        let mut error = simd.zero();
         for i in 0..N {
-            let shifted = Lanes::splat(x[i] + offset);
-            let l = (shifted * inverses).round().clamp(0.0, grid.q_max);
-            let error = l * steps - shifted;
-            errors = errors + error * error * Lanes::splat(w[i]);
+            let shifted = simd.splat(x[i] + offset);
+            let l = simd.round_clamp(shifted * inverses, 0.0, grid.q_max);
+            let difference = l * steps - shifted;
+            error = error + difference * difference * simd.splat(w[i]);
         }
-        for lane in 0..N_LANES {
-            if errors.0[lane] < best.error {
-                best = Neighbour { scale: scales.0[lane], min, error: errors.0[lane] };
-            }
-        }
+        best_min = simd.where_above(best_error, error, simd.splat(min), best_min);
+        best_error = simd.min(error, best_error);
     }
-    best
+    let errors = simd.store(best_error);
+    let lane = argmin(&errors);
+    Neighbour { scale: simd.store(scales)[lane], min: simd.store(best_min)[lane], error: errors[lane] }
 }
 
 /// Sums of the normal equations of `x = d * u - dmin * v` with `u = scale * q` and `v = min`.
@@ -238,27 +239,34 @@ struct Equations {
 impl Equations {
     /// Adds sub-block `j` with the quants that its present scale and minimum give.
     #[inline(always)]
-    fn add<const N: usize, const J: usize>(&mut self, x: &[f32; N], w: &[f32; N], state: &State<J>, j: usize, grid: AffineGrid) {
+    fn add<S: Simd, const N: usize, const J: usize>(
+        &mut self,
+        simd: S,
+        x: &[f32; N],
+        w: &[f32; N],
+        state: &State<J>,
+        j: usize,
+        grid: AffineGrid,
+    ) {
         let (scale, min) = (state.scales[j], state.mins[j]);
-        let offset = Lanes::splat(state.dmin * min);
-        let inverse = Lanes::splat(inverse(state.d * scale));
-        let (mut sum_w, mut sum_wx) = (Lanes::ZERO, Lanes::ZERO);
-        let (mut sum_q, mut sum_q2, mut sum_xq) = (Lanes::ZERO, Lanes::ZERO, Lanes::ZERO);
+        let offset = simd.splat(state.dmin * min);
+        let inverse = simd.splat(inverse(state.d * scale));
+        let (mut w1, mut wx, mut q1, mut q2, mut xq) = (simd.zero(), simd.zero(), simd.zero(), simd.zero(), simd.zero());
         for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {
-            let (x, w) = (Lanes(*x), Lanes(*w));
-            let q = ((x + offset) * inverse).round().clamp(0.0, grid.q_max);
+            let (x, w) = (simd.load(x), simd.load(w));
+            let q = simd.round_clamp((x + offset) * inverse, 0.0, grid.q_max);
             let wq = w * q;
-            sum_w = sum_w + w;
-            sum_wx = sum_wx + w * x;
-            sum_q = sum_q + wq;
-            sum_q2 = sum_q2 + wq * q;
-            sum_xq = sum_xq + wq * x;
+            w1 = w1 + w;
+            wx = wx + w * x;
+            q1 = q1 + wq;
+            q2 = q2 + wq * q;
+            xq = xq + wq * x;
         }
-        self.uu += scale * scale * sum_q2.sum();
-        self.uv += scale * min * sum_q.sum();
-        self.vv += min * min * sum_w.sum();
-        self.xu += scale * sum_xq.sum();
-        self.xv += min * sum_wx.sum();
+        self.uu += scale * scale * simd.sum(q2);
+        self.uv += scale * min * simd.sum(q1);
+        self.vv += min * min * simd.sum(w1);
+        self.xu += scale * simd.sum(xq);
+        self.xv += min * simd.sum(wx);
     }
 
     /// `d` and `dmin` of least error, rounded to f16; `None` where nothing is determined.

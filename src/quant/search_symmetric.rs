@@ -4,7 +4,7 @@
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{Half, QK_K};
-use super::lanes::{Lanes, N_LANES, clamp, extremes, low_byte, max, round};
+use super::lanes::{N_LANES, Simd, argmax, argmin, clamp, extremes, low_byte, max, round};
 use super::search_affine::{inverse, nonzero_half};
 
 /// Weights in a sub-block of both types.
@@ -46,10 +46,10 @@ pub(super) struct SymmetricFit {
 
 /// Fits 16 sub-blocks of 16 weights. `w` are the weights' importances, positive and around 1.
 #[inline(always)]
-pub(super) fn fit_symmetric(x: &[[f32; N]; J], w: &[[f32; N]; J], grid: SymmetricGrid) -> SymmetricFit {
+pub(super) fn fit_symmetric(simd: impl Simd, x: &[[f32; N]; J], w: &[[f32; N]; J], grid: SymmetricGrid) -> SymmetricFit {
     let mut wanted = [0.0; J];
     for j in 0..J {
-        wanted[j] = search(&x[j], &w[j], grid);
+        wanted[j] = search(simd, &x[j], &w[j], grid);
     }
     let largest = wanted.iter().fold(0.0, |largest: f32, &scale| if scale.abs() > largest.abs() { scale } else { largest });
 
@@ -64,10 +64,10 @@ pub(super) fn fit_symmetric(x: &[[f32; N]; J], w: &[[f32; N]; J], grid: Symmetri
             state.error = 0.0;
             let (mut sum_uu, mut sum_xu) = (0.0, 0.0);
             for j in 0..J {
-                let moved = best_neighbour(&x[j], &w[j], state.d, state.scales[j], grid);
+                let moved = best_neighbour(simd, &x[j], &w[j], state.d, state.scales[j], grid);
                 state.scales[j] = moved.scale;
                 state.error += moved.error;
-                let (uu, xu) = moments(&x[j], &w[j], state.d, moved.scale, grid);
+                let (uu, xu) = moments(simd, &x[j], &w[j], state.d, moved.scale, grid);
                 sum_uu += uu;
                 sum_xu += xu;
             }
@@ -87,7 +87,7 @@ pub(super) fn fit_symmetric(x: &[[f32; N]; J], w: &[[f32; N]; J], grid: Symmetri
     for j in 0..J {
         let inverse = inverse(best.d * best.scales[j]);
         for (q, &weight) in fit.q[N * j..N * (j + 1)].iter_mut().zip(&x[j]) {
-            *q = low_byte(quant(weight * inverse, grid) + grid.q_max);
+            *q = low_byte(clamp(round(weight * inverse), -grid.q_max, grid.q_max - 1.0) + grid.q_max);
         }
     }
     fit
@@ -105,37 +105,33 @@ struct State {
 ///
 /// For given quants `l` the best scale is `Σwxl / Σwl²`, and it lowers the error by `(Σwxl)² / Σwl²`.
 #[inline(always)]
-fn search(x: &[f32; N], w: &[f32; N], grid: SymmetricGrid) -> f32 {
+fn search(simd: impl Simd, x: &[f32; N], w: &[f32; N], grid: SymmetricGrid) -> f32 {
     let (low, high) = extremes(x);
     let peak = max(-low, high);
     if peak == 0.0 {
         return 0.0;
     }
-    let per_step = 1.0 / peak;
-    let (mut best, mut best_gain) = (0.0, 0.0);
-    for group in 0..2 * grid.n_step_groups {
-        let sign = if group % 2 == 0 { per_step } else { -per_step };
-        let inverse = Lanes::from_fn(|lane| {
-            #[allow(clippy::cast_precision_loss, reason = "a small index")]
-            let idx = (group / 2 * N_LANES + lane) as f32;
-            (grid.first_step + grid.step_distance * idx) * sign
-        });
-        let (mut sum_xl, mut sum_l2) = (Lanes::ZERO, Lanes::ZERO);
-        for i in 0..N {
-            let l = (Lanes::splat(x[i]) * inverse).round().clamp(-grid.q_max, grid.q_max - 1.0);
-            sum_xl = sum_xl + Lanes::splat(w[i] * x[i]) * l;
-            sum_l2 = sum_l2 + Lanes::splat(w[i]) * l * l;
-        }
-        for lane in 0..N_LANES {
-            let (xl, l2) = (sum_xl.0[lane], sum_l2.0[lane]);
-            let scale = xl / l2;
-            if scale * xl > best_gain {
-                best_gain = scale * xl;
-                best = scale;
+    let mut best_scale = simd.zero();
+    let mut best_gain = simd.zero();
+    for group in 0..grid.n_step_groups {
+        #[allow(clippy::cast_precision_loss, reason = "a small index")]
+        let first = grid.first_step + grid.step_distance * (group * N_LANES) as f32;
+        for sign in [1.0, -1.0] {
+            let inverse = simd.ramp(first, grid.step_distance) * simd.splat(sign / peak);
+            let (mut xl, mut l2) = (simd.zero(), simd.zero());
+            for i in 0..N {
+                let l = simd.round_clamp(simd.splat(x[i]) * inverse, -grid.q_max, grid.q_max - 1.0);
+                let wl = simd.splat(w[i]) * l;
+                xl = xl + wl * simd.splat(x[i]);
+                l2 = l2 + wl * l;
             }
+            let scale = xl / l2;
+            let gain = scale * xl;
+            best_scale = simd.where_above(gain, best_gain, scale, best_scale);
+            best_gain = simd.where_above(gain, best_gain, gain, best_gain);
         }
     }
-    best
+    simd.store(best_scale)[argmax(&simd.store(best_gain))]
 }
 
 /// A sub-block's integer scale with its weighted error.
@@ -147,24 +143,23 @@ struct Neighbour {
 
 /// The best of eight scales around the present one, and of eight around its opposite, on the exact error.
 #[inline(always)]
-fn best_neighbour(x: &[f32; N], w: &[f32; N], d: f32, scale: f32, grid: SymmetricGrid) -> Neighbour {
+fn best_neighbour(simd: impl Simd, x: &[f32; N], w: &[f32; N], d: f32, scale: f32, grid: SymmetricGrid) -> Neighbour {
     let mut best = Neighbour { scale, error: f32::INFINITY };
     for sign in if grid.flips { &[1.0, -1.0][..] } else { &[1.0][..] } {
-        #[allow(clippy::cast_precision_loss, reason = "a small index")]
-        let scales = Lanes::from_fn(|lane| clamp(scale * sign + (lane as f32 - 3.0), -grid.scale_max, grid.scale_max - 1.0));
-        let steps = Lanes::splat(d) * scales;
-        let inverses = steps.map(inverse);
-        let mut errors = Lanes::ZERO;
+        let scales = simd.round_clamp(simd.ramp(scale * sign - 3.0, 1.0), -grid.scale_max, grid.scale_max - 1.0);
+        let steps = simd.splat(d) * scales;
+        let inverses = simd.inverse(steps);
+        let mut error = simd.zero();
         for i in 0..N {
-            let weight = Lanes::splat(x[i]);
-            let l = (weight * inverses).round().clamp(-grid.q_max, grid.q_max - 1.0);
-            let error = l * steps - weight;
-            errors = errors + error * error * Lanes::splat(w[i]);
+            let weight = simd.splat(x[i]);
+            let l = simd.round_clamp(weight * inverses, -grid.q_max, grid.q_max - 1.0);
+            let difference = l * steps - weight;
+            error = error + difference * difference * simd.splat(w[i]);
         }
-        for lane in 0..N_LANES {
-            if errors.0[lane] < best.error {
-                best = Neighbour { scale: scales.0[lane], error: errors.0[lane] };
-            }
+        let error = simd.store(error);
+        let lane = argmin(&error);
+        if error[lane] < best.error {
+            best = Neighbour { scale: simd.store(scales)[lane], error: error[lane] };
         }
     }
     best
@@ -172,20 +167,15 @@ fn best_neighbour(x: &[f32; N], w: &[f32; N], d: f32, scale: f32, grid: Symmetri
 
 /// `Σwu²` and `Σwxu` with `u = scale * q`.
 #[inline(always)]
-fn moments(x: &[f32; N], w: &[f32; N], d: f32, scale: f32, grid: SymmetricGrid) -> (f32, f32) {
-    let inverse = Lanes::splat(inverse(d * scale));
-    let (mut sum_uu, mut sum_xu) = (Lanes::ZERO, Lanes::ZERO);
+fn moments(simd: impl Simd, x: &[f32; N], w: &[f32; N], d: f32, scale: f32, grid: SymmetricGrid) -> (f32, f32) {
+    let inverse = simd.splat(inverse(d * scale));
+    let (mut uu, mut xu) = (simd.zero(), simd.zero());
     for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {
-        let u = (Lanes(*x) * inverse).map(|value| quant(value, grid)) * Lanes::splat(scale);
-        let wu = Lanes(*w) * u;
-        sum_uu = sum_uu + wu * u;
-        sum_xu = sum_xu + wu * Lanes(*x);
+        let x = simd.load(x);
+        let u = simd.round_clamp(x * inverse, -grid.q_max, grid.q_max - 1.0) * simd.splat(scale);
+        let wu = simd.load(w) * u;
+        uu = uu + wu * u;
+        xu = xu + wu * x;
     }
-    (sum_uu.sum(), sum_xu.sum())
-}
-
-/// The nearest quant.
-#[inline(always)]
-fn quant(value: f32, grid: SymmetricGrid) -> f32 {
-    clamp(round(value), -grid.q_max, grid.q_max - 1.0)
+    (simd.sum(uu), simd.sum(xu))
 }
