@@ -183,7 +183,9 @@ mod tests {
     fn folders_are_named() {
         let check = |names: &[&str], expected: Option<&str>| {
             let folder = tempfile::tempdir().unwrap();
-            names.iter().for_each(|name| std::fs::write(folder.path().join(name), "").unwrap());
+            for name in names {
+                std::fs::write(folder.path().join(name), "").unwrap();
+            }
             match (expect_gguf(folder.path()), expected) {
                 (Err(Error::UnsupportedFormat { what, .. }), Some(expected)) => assert_eq!(what, expected),
                 (Err(Error::NotAFile { kind, .. }), None) => assert_eq!(kind, "a folder"),

@@ -34,7 +34,7 @@ impl Raw {
         self.text("general.alignment").u32(4).u32(alignment)
     }
     pub(super) fn tensor(self, name: &str, shape: &[u64], type_id: u32, offset: u64) -> Self {
-        let raw = self.text(name).u32(shape.len() as u32);
+        let raw = self.text(name).u32(u32::try_from(shape.len()).unwrap());
         shape.iter().fold(raw, |raw, &dim| raw.u64(dim)).u32(type_id).u64(offset)
     }
     /// Padding and `n_bytes` of data.
