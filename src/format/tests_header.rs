@@ -238,7 +238,7 @@ fn a_header_beyond_the_mapped_part_is_refused() {
     let error = parse(&raw.0, 1 << 50, Path::new("x")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"damaged GGUF, 1099511627776 values of "key" makes the header longer than 268435456 bytes: x"#
+        r#"damaged GGUF, 1099511627776 values of "key" makes the header longer than 134217728 bytes: x"#
     );
 }
 

@@ -1,12 +1,13 @@
 //! Reads GGUF files with two libraries that share no code with Planish and compares what they say.
 //!
-//! `cargo run -- FILE...` prints one line of JSON per file and exits with 1 when a file cannot be read, when the two disagree, or when the
-//! file's size is not that of its tensors with padding.
+//! `cargo run -- FILE...` prints one line of JSON per file and exits with 1 when a file cannot be read, when the two
+//! disagree, or when the file's size is not that of its tensors with padding.
 //!
-//! Known limits. `gguf-rs` 0.1.8 keeps neither the order of keys nor their types (both sides are compared as JSON), computes wrong sizes for
-//! BF16, IQ4_NL, MXFP4, Q8_1, Q8_K, NVFP4 and integer types (its sizes are compared for the other types only), knows no nested arrays and panics
-//! on some headers; unbuffered it makes 250,000 read calls on a small model, so it gets a buffered reader here. `gguf-rs-lib` 0.3.3 accepts only
-//! keys in ASCII lower case and alignments that are multiples of 8.
+//! Known limits. `gguf-rs` 0.1.8 keeps neither the order of keys nor their types (both sides are compared as JSON), computes
+//! wrong sizes for BF16, IQ4_NL, MXFP4, Q8_1, Q8_K, NVFP4 and integer types (its sizes are compared for the other types
+//! only), knows no nested arrays and panics on some headers; unbuffered it makes 250,000 read calls on a small model, so it
+//! gets a buffered reader here. `gguf-rs-lib` 0.3.3 accepts only keys in ASCII lower case and alignments that are multiples
+//! of 8.
 
 use std::collections::BTreeMap;
 use std::fs::File;
