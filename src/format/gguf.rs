@@ -28,7 +28,7 @@ pub const MAX_ARRAY_DEPTH: usize = 8;
 
 /// Metadata and tensor infos of one file at most, so that a sparse file cannot fill the memory. The largest known are
 /// below 40 MiB (vocabularies of 260,000 tokens).
-pub const MAX_HEADER_BYTES: u64 = 256 << 20;
+pub const MAX_HEADER_BYTES: u64 = 128 << 20;
 
 /// True for a power of two that is not above `MAX_ALIGNMENT`.
 #[must_use]

@@ -37,12 +37,12 @@ pub(super) struct Header {
 
 /// Reads the header of a file whose first bytes are `bytes` and whose size is `file_size_bytes`.
 ///
-/// Beyond what the format demands, tensor data must lie within the file and must not overlap. As in gguf.cpp the padding after the last
-/// tensor may be missing, and a file without tensors needs none.
+/// Beyond what the format demands, tensor data must lie within the file and must not overlap. As in gguf.cpp the padding
+/// after the last tensor may be missing, and a file without tensors needs none.
 ///
 /// # Errors
-/// `Error::Truncated`, `Error::Malformed`, `Error::UnknownTensorType` or `Error::UnsupportedVersion`, each naming the field. Never panics,
-/// allocates at most a small multiple of `bytes`.
+/// `Error::Truncated`, `Error::Malformed`, `Error::UnknownTensorType` or `Error::UnsupportedVersion`, each naming the field.
+/// Never panics, allocates at most a small multiple of `bytes`.
 pub(super) fn parse(bytes: &[u8], file_size_bytes: u64, path: &Path) -> Result<Header> {
     let mut cursor = Cursor::new(bytes, file_size_bytes, path);
     let magic = cursor.field::<4>(format_args!("the magic"))?;

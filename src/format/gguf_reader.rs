@@ -20,8 +20,9 @@ const SPLIT_TENSORS_COUNT: &str = "split.tensors.count";
 /// `NAME-00001-of-00003.gguf`, whichever was picked.
 ///
 /// # Errors
-/// `Error::NotAFile` and `Error::Io` for what cannot be opened; `Error::Truncated`, `Error::Malformed`, `Error::UnknownTensorType` and
-/// `Error::UnsupportedVersion` for what cannot be read; `Error::MissingShard` when a shard is not beside the picked one.
+/// `Error::NotAFile` and `Error::Io` for what cannot be opened; `Error::Truncated`, `Error::Malformed`,
+/// `Error::UnknownTensorType` and `Error::UnsupportedVersion` for what cannot be read; `Error::MissingShard` when a shard is
+/// not beside the picked one.
 pub fn read_gguf(path: &Path) -> Result<Model> {
     let picked = OneFile::read(path)?;
     let n_shards = picked.header.metadata.u64(SPLIT_COUNT).unwrap_or(1);
@@ -172,8 +173,9 @@ mod map {
     /// The first `n_bytes` of a file as memory, read-only.
     pub(super) fn map_start(file: &File, n_bytes: usize) -> Result<Mmap> {
         // SAFETY: the map is private to `OneFile::read`, is only read as plain bytes that are all checked, and is dropped
-        // when the header is parsed, some milliseconds later. Should the file be truncated in that time, the process ends with SIGBUS, which
-        // is no undefined behaviour. Tensor data, whose reading takes minutes, is never read through a map (see `TensorReader`).
+        // when the header is parsed, some milliseconds later. Should the file be truncated in that time, the process ends
+        // with SIGBUS, which is no undefined behaviour. Tensor data, whose reading takes minutes, is never read through a map
+        // (see `TensorReader`).
         unsafe { MmapOptions::new().len(n_bytes).map(file) }
     }
 }

@@ -15,8 +15,8 @@ const MAX_FOLDER_ENTRIES: usize = 10_000;
 /// `Ok` for a GGUF file.
 ///
 /// # Errors
-/// `Error::UnsupportedFormat` for formats known by name, `Error::UnknownFormat` with the first bytes for the rest (and for an empty file),
-/// `Error::NotAFile` and `Error::Io` as `open_regular`.
+/// `Error::UnsupportedFormat` for formats known by name, `Error::UnknownFormat` with the first bytes for the rest (and for an
+/// empty file), `Error::NotAFile` and `Error::Io` as `open_regular`.
 pub(super) fn expect_gguf(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Err(match folder_kind(path)? {
@@ -68,7 +68,8 @@ fn is_safetensors(head: &[u8], size_bytes: u64) -> bool {
 ///
 /// Source: `message ModelProto` in onnx.proto3.
 fn is_onnx(head: &[u8]) -> bool {
-    // producer_name 2, producer_version 3, domain 4, doc_string 6, graph 7, opset_import 8: length-delimited; model_version 5: number.
+    // producer_name 2, producer_version 3, domain 4, doc_string 6, graph 7, opset_import 8: length-delimited; model_version
+    // 5: number.
     const NEXT_TAGS: [u8; 7] = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42];
     matches!(head, [0x08, 1..=32, tag, ..] if NEXT_TAGS.contains(tag))
 }
@@ -183,7 +184,9 @@ mod tests {
     fn folders_are_named() {
         let check = |names: &[&str], expected: Option<&str>| {
             let folder = tempfile::tempdir().unwrap();
-            names.iter().for_each(|name| std::fs::write(folder.path().join(name), "").unwrap());
+            for name in names {
+                std::fs::write(folder.path().join(name), "").unwrap();
+            }
             match (expect_gguf(folder.path()), expected) {
                 (Err(Error::UnsupportedFormat { what, .. }), Some(expected)) => assert_eq!(what, expected),
                 (Err(Error::NotAFile { kind, .. }), None) => assert_eq!(kind, "a folder"),

@@ -11,8 +11,8 @@ use crate::model::{Model, Tensor};
 
 /// Open files of a model, for reading pieces of tensors, also from several threads at once.
 ///
-/// Positioned reads instead of a map: resident memory stays what the caller's buffers take, and a file that is truncated meanwhile is
-/// an error instead of a SIGBUS.
+/// Positioned reads instead of a map: resident memory stays what the caller's buffers take, and a file that is truncated
+/// meanwhile is an error instead of a SIGBUS.
 #[derive(Debug)]
 pub struct TensorReader {
     files: Vec<Source>,
@@ -36,8 +36,8 @@ impl TensorReader {
     /// Opens all files of the model for reading and remembers their sizes and times.
     ///
     /// # Errors
-    /// `Error::SourceChanged` when the files are not as large as when the model was read; `Error::Io` and `Error::NotAFile` when one cannot
-    /// be opened.
+    /// `Error::SourceChanged` when the files are not as large as when the model was read; `Error::Io` and `Error::NotAFile`
+    /// when one cannot be opened.
     pub fn open(model: &Model) -> Result<Self> {
         let mut files = Vec::with_capacity(model.files.len());
         for path in &model.files {
@@ -54,8 +54,8 @@ impl TensorReader {
     /// Fills `dst` with the tensor's bytes from `start` on.
     ///
     /// # Errors
-    /// `Error::Internal` when the range reaches beyond the tensor or the tensor is of another model; `Error::SourceChanged` when the file has
-    /// become shorter; `Error::Io` when the disk fails.
+    /// `Error::Internal` when the range reaches beyond the tensor or the tensor is of another model; `Error::SourceChanged`
+    /// when the file has become shorter; `Error::Io` when the disk fails.
     pub fn read(&self, tensor: &Tensor, start: u64, dst: &mut [u8]) -> Result<()> {
         let end = start.checked_add(dst.len() as u64).filter(|&end| end <= tensor.size_bytes);
         let (Some(source), Some(_), Some(position)) = (self.files.get(tensor.file_idx), end, tensor.offset.checked_add(start))

@@ -34,7 +34,7 @@ impl Raw {
         self.text("general.alignment").u32(4).u32(alignment)
     }
     pub(super) fn tensor(self, name: &str, shape: &[u64], type_id: u32, offset: u64) -> Self {
-        let raw = self.text(name).u32(shape.len() as u32);
+        let raw = self.text(name).u32(u32::try_from(shape.len()).unwrap());
         shape.iter().fold(raw, |raw, &dim| raw.u64(dim)).u32(type_id).u64(offset)
     }
     /// Padding and `n_bytes` of data.
@@ -238,7 +238,7 @@ fn a_header_beyond_the_mapped_part_is_refused() {
     let error = parse(&raw.0, 1 << 50, Path::new("x")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"damaged GGUF, 1099511627776 values of "key" makes the header longer than 268435456 bytes: x"#
+        r#"damaged GGUF, 1099511627776 values of "key" makes the header longer than 134217728 bytes: x"#
     );
 }
 

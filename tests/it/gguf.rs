@@ -69,7 +69,7 @@ fn real_file_round_trips() {
 fn real_file_is_described() {
     let model = inspect(&common::smollm2()).unwrap();
     assert_eq!(model.format_name, "GGUF v3");
-    assert_eq!((model.tensors.len(), model.metadata.0.len()), (272, 34));
+    assert_eq!((model.tensors.len(), model.metadata.0.len()), (272, 33));
     assert_eq!(model.n_parameters(), 134_515_008);
     assert_eq!(model.warnings, [""; 0]);
     let shape = &model.hyperparameters;
