@@ -28,7 +28,9 @@
 //! A module uses only modules above it in the first list; `tests/it/layering.rs` checks that.
 
 pub mod advise;
+pub mod app;
 pub mod bench;
+pub mod cli;
 pub mod convert;
 pub mod error;
 pub mod format;
@@ -37,7 +39,10 @@ pub mod model;
 pub mod monitor;
 pub mod quant;
 pub mod runtime;
+pub mod state;
+pub mod ui;
 pub mod units;
+pub mod worker;
 
 pub use error::{Error, Result};
 pub use monitor::{Monitor, Progress, ProgressUnit};

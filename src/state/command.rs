@@ -1,0 +1,33 @@
+//! Wishes of the user, collected in a frame and carried out after it.
+
+use std::path::PathBuf;
+
+use crate::model::Level;
+use crate::worker::JobId;
+
+/// What the user wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Open this model.
+    OpenModel(PathBuf),
+    /// Ask for a model in a native dialog.
+    PickModel,
+    /// Ask for the output folder in a native dialog.
+    PickOutputDir,
+    /// Take this path off the list of recent models.
+    ForgetRecent(PathBuf),
+    /// Find out again what this machine is, and measure it.
+    Detect,
+    /// Convert the open model to these levels, into the form's folder.
+    Convert(Vec<Level>),
+    /// Measure these files with the form's settings.
+    Bench(Vec<PathBuf>),
+    /// End this job.
+    Cancel(JobId),
+    /// Take finished jobs off the queue's list.
+    ClearFinished,
+    /// Put this text on the clipboard.
+    Copy(String),
+    /// Show this file in the system's file manager.
+    Reveal(PathBuf),
+}

@@ -1,0 +1,180 @@
+//! What the user has chosen; saved between runs.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::advise::Goal;
+use crate::model::Level;
+
+/// How many recent models are remembered.
+const MAX_RECENT: usize = 10;
+
+/// A page of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Page {
+    /// What the model is.
+    #[default]
+    Model,
+    /// What this machine is.
+    Machine,
+    /// What to do.
+    Plan,
+    /// Doing it.
+    Optimize,
+    /// What it cost.
+    Compare,
+}
+
+impl Page {
+    /// All pages in the order of the rail.
+    pub const ALL: [Self; 5] = [Self::Model, Self::Machine, Self::Plan, Self::Optimize, Self::Compare];
+
+    /// The name on the rail.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Model => "Model",
+            Self::Machine => "Machine",
+            Self::Plan => "Plan",
+            Self::Optimize => "Optimize",
+            Self::Compare => "Compare",
+        }
+    }
+}
+
+/// Light or dark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Theme {
+    /// As the desktop says.
+    #[default]
+    System,
+    /// Always light.
+    Light,
+    /// Always dark.
+    Dark,
+}
+
+/// Which plot the Compare page shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum ComparePlot {
+    /// File size against decode speed.
+    #[default]
+    SizeSpeed,
+    /// Decode and prefill speed per level, predicted beside measured.
+    Speed,
+    /// Memory per level, predicted beside measured.
+    Memory,
+}
+
+/// Settings of a measurement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BenchForm {
+    /// Tokens of the prefill measurement.
+    pub n_prompt_tokens: u32,
+    /// Tokens of the decode measurement.
+    pub n_gen_tokens: u32,
+    /// Rounds.
+    pub n_repetitions: u32,
+    /// Threads; 0: one per physical core.
+    pub n_threads: u32,
+    /// Measure the source file too.
+    pub with_source: bool,
+}
+
+impl Default for BenchForm {
+    fn default() -> Self {
+        Self { n_prompt_tokens: 512, n_gen_tokens: 128, n_repetitions: 3, n_threads: 0, with_source: true }
+    }
+}
+
+/// All choices of the user.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Form {
+    /// The page in view.
+    pub page: Page,
+    /// Light or dark.
+    pub theme: Theme,
+    /// Zoom of the whole window, 1 is normal.
+    pub zoom: f32,
+    /// Text in the path field.
+    #[serde(skip)]
+    pub path_text: String,
+    /// Models opened before, the latest first.
+    pub recent: Vec<PathBuf>,
+    /// Filter of the tensor table.
+    #[serde(skip)]
+    pub tensor_filter: String,
+    /// Filter of the metadata table.
+    #[serde(skip)]
+    pub metadata_filter: String,
+    /// What the user wants of a plan.
+    pub goal: Goal,
+    /// Levels chosen on the Optimize page.
+    pub levels: BTreeSet<Level>,
+    /// Folder for outputs; empty: beside the source.
+    pub output_dir: String,
+    /// Replace outputs that exist.
+    pub overwrite: bool,
+    /// Threads of a conversion; 0: all.
+    pub convert_threads: u32,
+    /// Settings of a measurement.
+    pub bench: BenchForm,
+    /// The plot in view.
+    pub compare_plot: ComparePlot,
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self {
+            page: Page::default(),
+            theme: Theme::default(),
+            zoom: 1.0,
+            path_text: String::new(),
+            recent: Vec::new(),
+            tensor_filter: String::new(),
+            metadata_filter: String::new(),
+            goal: Goal::default(),
+            levels: BTreeSet::new(),
+            output_dir: String::new(),
+            overwrite: false,
+            convert_threads: 0,
+            bench: BenchForm::default(),
+            compare_plot: ComparePlot::default(),
+        }
+    }
+}
+
+impl Form {
+    /// Puts `path` at the head of the recent models.
+    pub fn remember(&mut self, path: PathBuf) {
+        self.recent.retain(|known| *known != path);
+        self.recent.insert(0, path);
+        self.recent.truncate(MAX_RECENT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recent_models_are_unique_latest_first_and_few() {
+        let mut form = Form::default();
+        for idx in 0..12 {
+            form.remember(PathBuf::from(format!("{idx}.gguf")));
+        }
+        form.remember("5.gguf".into());
+        assert_eq!(form.recent.len(), MAX_RECENT);
+        assert_eq!(form.recent[..2], [PathBuf::from("5.gguf"), PathBuf::from("11.gguf")]);
+    }
+
+    #[test]
+    fn an_older_or_newer_file_is_read() {
+        let form: Form = serde_json::from_str(r#"{"page":"Plan","future":1,"levels":["Q8_0"]}"#).unwrap();
+        assert_eq!((form.page, form.levels.into_iter().collect::<Vec<_>>()), (Page::Plan, vec![Level::Q8_0]));
+    }
+}

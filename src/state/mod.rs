@@ -1,0 +1,11 @@
+//! What is known (Store, Slot) and what is wished (Command, Form). No I/O, no clock, no egui.
+
+mod command;
+mod form;
+mod slot;
+mod store;
+
+pub use command::Command;
+pub use form::{BenchForm, ComparePlot, Form, Page, Theme};
+pub use slot::Slot;
+pub use store::{JobKind, JobRecord, JobStatus, Store};

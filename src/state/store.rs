@@ -1,0 +1,325 @@
+//! Facts. They change only in `Store::apply`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Slot;
+use crate::bench::Outcome;
+use crate::convert::Conversion;
+use crate::error::Error;
+use crate::hardware::Machine;
+use crate::model::{Level, Model};
+use crate::monitor::Progress;
+use crate::worker::{Event, Job, JobId, Output};
+
+/// What kind of work a job is, with what the screen says about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobKind {
+    /// Reading a model's headers.
+    Inspect(PathBuf),
+    /// Finding out what the machine is.
+    Detect,
+    /// Converting to these levels.
+    Convert(Vec<Level>),
+    /// Measuring so many files.
+    Bench(usize),
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobStatus {
+    /// Waits for the jobs before it.
+    Queued,
+    /// At work.
+    Running {
+        /// How far; `None` before the first report.
+        progress: Option<Progress>,
+        /// Since the start, in seconds.
+        elapsed_secs: f64,
+        /// True once the user has asked it to end.
+        is_cancelling: bool,
+    },
+    /// Delivered after so many seconds.
+    Done {
+        /// Since the start, in seconds.
+        elapsed_secs: f64,
+    },
+    /// Ended without a result.
+    Failed(Error),
+}
+
+/// A job as the queue shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobRecord {
+    /// Which.
+    pub id: JobId,
+    /// What.
+    pub kind: JobKind,
+    /// Where it stands.
+    pub status: JobStatus,
+}
+
+impl JobRecord {
+    /// True until it has ended.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.status, JobStatus::Queued | JobStatus::Running { .. })
+    }
+
+    /// Seconds until the end at the present speed; `None` until a twentieth of a second and one per cent are done.
+    #[must_use]
+    pub fn left_secs(&self) -> Option<f64> {
+        match &self.status {
+            JobStatus::Running { progress: Some(progress), elapsed_secs, .. } => {
+                let fraction = f64::from(progress.fraction()?);
+                (fraction >= 0.01 && *elapsed_secs > 0.05).then(|| elapsed_secs * (1.0 - fraction) / fraction)
+            }
+            _ => None,
+        }
+    }
+
+    /// Units of progress per second since the start; `None` before the first report.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+    pub fn rate_per_sec(&self) -> Option<f64> {
+        match &self.status {
+            JobStatus::Running { progress: Some(progress), elapsed_secs, .. } if *elapsed_secs > 0.05 => {
+                Some(progress.done as f64 / elapsed_secs)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Everything that jobs have delivered.
+#[derive(Debug, Clone, Default)]
+pub struct Store {
+    /// The open model.
+    pub model: Slot<Arc<Model>>,
+    /// The path that `model` is about, whether it could be read or not.
+    pub model_path: Option<PathBuf>,
+    /// This machine.
+    pub machine: Slot<Box<Machine>>,
+    /// Files made from the open model in this session, the latest of each level.
+    pub conversions: Vec<Conversion>,
+    /// Measurements of this session, the latest of each file.
+    pub outcomes: Vec<Outcome>,
+    /// All jobs, oldest first.
+    pub jobs: Vec<JobRecord>,
+    /// A wish that could not even be started, until the next one can.
+    pub refusal: Option<Error>,
+}
+
+impl Store {
+    /// Notes a job that the worker has accepted.
+    pub fn submitted(&mut self, id: JobId, job: &Job) {
+        let kind = match job {
+            Job::Inspect { path } => {
+                self.model = Slot::Waiting { id };
+                self.model_path = Some(path.clone());
+                JobKind::Inspect(path.clone())
+            }
+            Job::Detect { .. } => {
+                self.machine = Slot::Waiting { id };
+                JobKind::Detect
+            }
+            Job::Convert { request, .. } => JobKind::Convert(request.levels.clone()),
+            Job::Bench { request } => JobKind::Bench(request.models.len()),
+        };
+        self.refusal = None;
+        self.jobs.push(JobRecord { id, kind, status: JobStatus::Queued });
+    }
+
+    /// Notes that the user wants a job to end.
+    pub fn cancelling(&mut self, id: JobId) {
+        if let Some(JobRecord { status: JobStatus::Running { is_cancelling, .. }, .. }) = self.job_mut(id) {
+            *is_cancelling = true;
+        }
+    }
+
+    /// Takes in what the worker says.
+    pub fn apply(&mut self, event: Event) {
+        match event {
+            Event::Started { id } => {
+                if let Some(job) = self.job_mut(id) {
+                    job.status = JobStatus::Running { progress: None, elapsed_secs: 0.0, is_cancelling: false };
+                }
+            }
+            Event::Progress { id, progress: new, elapsed_secs: now } => {
+                if let Some(JobRecord { status: JobStatus::Running { progress, elapsed_secs, .. }, .. }) = self.job_mut(id) {
+                    *progress = Some(new);
+                    *elapsed_secs = now;
+                }
+            }
+            Event::Finished { id, result } => self.finish(id, result),
+            Event::Refused { error } => self.refusal = Some(error),
+            Event::Picked { .. } => {}
+        }
+    }
+
+    fn finish(&mut self, id: JobId, result: Result<Output, Error>) {
+        if let Some(job) = self.job_mut(id) {
+            job.status = match (&result, &job.status) {
+                (Err(error), _) => JobStatus::Failed(error.clone()),
+                (Ok(_), JobStatus::Running { elapsed_secs, .. }) => JobStatus::Done { elapsed_secs: *elapsed_secs },
+                (Ok(_), _) => JobStatus::Done { elapsed_secs: 0.0 },
+            };
+        }
+        match result {
+            Ok(Output::Model(model)) => {
+                let is_other = self.conversions.iter().any(|conversion| conversion.source != model.path);
+                if self.model.settle(id, Ok(model)) && is_other {
+                    self.conversions.clear();
+                    self.outcomes.clear();
+                }
+            }
+            Ok(Output::Machine(machine)) => {
+                self.machine.settle(id, Ok(machine));
+            }
+            Ok(Output::Conversions(new)) => {
+                let open_path = self.model.ready().map(|model| model.path.clone());
+                for conversion in new {
+                    // The user may have opened another model meanwhile: the file is on disk, but it is not about this one.
+                    if open_path.as_ref() != Some(&conversion.source) {
+                        continue;
+                    }
+                    self.outcomes.retain(|outcome| outcome.path != conversion.path);
+                    self.conversions.retain(|known| known.path != conversion.path);
+                    self.conversions.push(conversion);
+                }
+            }
+            Ok(Output::Outcomes(new)) => {
+                for outcome in new {
+                    self.outcomes.retain(|known| known.path != outcome.path);
+                    self.outcomes.push(outcome);
+                }
+            }
+            Err(error) => {
+                self.model.settle(id, Err(error.clone()));
+                self.machine.settle(id, Err(error));
+            }
+        }
+    }
+
+    /// The job at work.
+    #[must_use]
+    pub fn running_job(&self) -> Option<&JobRecord> {
+        self.jobs.iter().find(|job| matches!(job.status, JobStatus::Running { .. }))
+    }
+
+    /// The latest job of which `is_wanted` is true.
+    pub fn latest_job(&self, is_wanted: impl Fn(&JobKind) -> bool) -> Option<&JobRecord> {
+        self.jobs.iter().rev().find(|job| is_wanted(&job.kind))
+    }
+
+    /// The latest measurement of a file.
+    #[must_use]
+    pub fn outcome_of(&self, path: &Path) -> Option<&Outcome> {
+        self.outcomes.iter().find(|outcome| outcome.path == path)
+    }
+
+    /// Takes ended jobs off the list.
+    pub fn clear_finished(&mut self) {
+        self.jobs.retain(JobRecord::is_open);
+    }
+
+    fn job_mut(&mut self, id: JobId) -> Option<&mut JobRecord> {
+        self.jobs.iter_mut().find(|job| job.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::ProgressUnit;
+
+    fn conversion(source: &str, path: &str) -> Conversion {
+        Conversion {
+            level: Level::Q8_0,
+            path: path.into(),
+            source: source.into(),
+            size_bytes: 1,
+            bits_per_weight: 8.5,
+            elapsed_secs: 1.0,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn model(path: &str) -> Arc<Model> {
+        Arc::new(Model {
+            path: path.into(),
+            files: vec![path.into()],
+            size_bytes: 0,
+            format_name: "GGUF v3".into(),
+            alignment: 32,
+            metadata: crate::model::Metadata::default(),
+            tensors: Vec::new(),
+            hyperparameters: crate::model::Hyperparameters::default(),
+            warnings: Vec::new(),
+        })
+    }
+
+    fn open(store: &mut Store, id: u64, path: &str) {
+        let id = JobId(id);
+        store.submitted(id, &Job::Inspect { path: path.into() });
+        store.apply(Event::Started { id });
+        store.apply(Event::Finished { id, result: Ok(Output::Model(model(path))) });
+    }
+
+    fn convert(store: &mut Store, id: u64, source: &str) -> JobId {
+        let id = JobId(id);
+        let request = crate::convert::ConvertRequest {
+            levels: vec![Level::Q8_0],
+            out_dir: "out".into(),
+            overwrite: crate::convert::Overwrite::Never,
+            n_threads: None,
+        };
+        store.submitted(id, &Job::Convert { model: model(source), request });
+        store.apply(Event::Started { id });
+        id
+    }
+
+    #[test]
+    fn a_second_model_forgets_the_files_of_the_first() {
+        let mut store = Store::default();
+        open(&mut store, 1, "a.gguf");
+        let id = convert(&mut store, 2, "a.gguf");
+        store.apply(Event::Finished { id, result: Ok(Output::Conversions(vec![conversion("a.gguf", "out/a.gguf")])) });
+        assert_eq!(store.conversions.len(), 1);
+        open(&mut store, 3, "b.gguf");
+        assert!(store.conversions.is_empty());
+    }
+
+    #[test]
+    fn files_of_a_model_that_is_no_longer_open_are_not_listed() {
+        let mut store = Store::default();
+        open(&mut store, 1, "a.gguf");
+        let id = convert(&mut store, 2, "a.gguf");
+        open(&mut store, 3, "b.gguf");
+        store.apply(Event::Finished { id, result: Ok(Output::Conversions(vec![conversion("a.gguf", "out/a.gguf")])) });
+        assert!(store.conversions.is_empty());
+        assert!(matches!(store.latest_job(|kind| matches!(kind, JobKind::Convert(_))).unwrap().status, JobStatus::Done { .. }));
+    }
+
+    #[test]
+    fn a_failed_job_keeps_its_error_and_leaves_the_model_alone() {
+        let mut store = Store::default();
+        open(&mut store, 1, "a.gguf");
+        let id = convert(&mut store, 2, "a.gguf");
+        store.apply(Event::Finished { id, result: Err(Error::Cancelled) });
+        assert!(store.model.ready().is_some());
+        assert_eq!(store.jobs[1].status, JobStatus::Failed(Error::Cancelled));
+        store.clear_finished();
+        assert!(store.jobs.is_empty());
+    }
+
+    #[test]
+    fn time_left_follows_the_speed() {
+        let mut store = Store::default();
+        let id = convert(&mut store, 1, "a.gguf");
+        assert_eq!(store.jobs[0].left_secs(), None);
+        let progress = Progress { stage: String::new(), done: 25, total: 100, unit: ProgressUnit::Bytes };
+        store.apply(Event::Progress { id, progress, elapsed_secs: 10.0 });
+        assert_eq!((store.jobs[0].left_secs(), store.jobs[0].rate_per_sec()), (Some(30.0), Some(2.5)));
+    }
+}

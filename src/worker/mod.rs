@@ -1,0 +1,278 @@
+//! Background work: one job at a time on a named thread, so that a benchmark never shares the machine with another job.
+
+mod picker;
+mod protocol;
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+pub use picker::{NativePicker, Picker};
+pub use protocol::{Event, Job, JobId, Output, Picked};
+
+use crate::error::{Error, Result};
+use crate::monitor::{Monitor, Progress};
+use crate::{bench, convert, format, hardware};
+
+/// Jobs that may wait. More than a person queues by hand.
+const MAX_WAITING_JOBS: usize = 64;
+/// Events that may wait for the window; progress beyond that is dropped, results never are.
+const MAX_WAITING_EVENTS: usize = 256;
+
+/// Called after each event, from the worker's thread: wakes the window.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+struct Ticket {
+    id: JobId,
+    job: Job,
+    cancelled: Arc<AtomicBool>,
+}
+
+/// The handle of the background thread. Dropping it cancels everything and waits for the thread.
+pub struct Worker {
+    jobs: Option<Sender<Ticket>>,
+    events: Receiver<Event>,
+    events_in: Sender<Event>,
+    cancel_flags: HashMap<JobId, Arc<AtomicBool>>,
+    next_id: u64,
+    picker: Arc<dyn Picker>,
+    wake: Wake,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// `Error::Internal` when the system gives no thread.
+    pub fn spawn(wake: Wake, picker: Arc<dyn Picker>) -> Result<Self> {
+        let (jobs, waiting) = bounded::<Ticket>(MAX_WAITING_JOBS);
+        let (events_in, events) = bounded(MAX_WAITING_EVENTS);
+        let line = EventLine { events: events_in.clone(), wake: Arc::clone(&wake) };
+        let thread = std::thread::Builder::new()
+            .name("planish-worker".into())
+            .spawn(move || work(&waiting, &line))
+            .map_err(|error| Error::Internal { message: format!("no thread for background work: {error}") })?;
+        Ok(Self {
+            jobs: Some(jobs),
+            events,
+            events_in,
+            cancel_flags: HashMap::new(),
+            next_id: 1,
+            picker,
+            wake,
+            thread: Some(thread),
+        })
+    }
+
+    /// Puts a job at the end of the queue.
+    ///
+    /// # Errors
+    /// `Error::BadRequest` when the queue is full, `Error::Internal` when the thread is gone.
+    pub fn submit(&mut self, job: Job) -> Result<JobId> {
+        let id = JobId(self.next_id);
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let Some(jobs) = &self.jobs else { return Err(Error::Internal { message: "the worker has stopped".into() }) };
+        match jobs.try_send(Ticket { id, job, cancelled: Arc::clone(&cancelled) }) {
+            Ok(()) => {
+                self.next_id += 1;
+                self.cancel_flags.insert(id, cancelled);
+                Ok(id)
+            }
+            Err(TrySendError::Full(_)) => {
+                Err(Error::BadRequest { message: format!("{MAX_WAITING_JOBS} jobs are waiting already") })
+            }
+            Err(TrySendError::Disconnected(_)) => Err(Error::Internal { message: "the worker has stopped".into() }),
+        }
+    }
+
+    /// Asks a job to end. Its `Finished` follows; nothing happens when it has ended already.
+    pub fn cancel(&self, id: JobId) {
+        if let Some(flag) = self.cancel_flags.get(&id) {
+            flag.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Opens a native dialog on a thread of its own: a silent desktop portal blocks for 25 seconds.
+    pub fn pick(&self, wanted: Picked) {
+        let picker = Arc::clone(&self.picker);
+        let line = EventLine { events: self.events_in.clone(), wake: Arc::clone(&self.wake) };
+        let spawned = std::thread::Builder::new()
+            .name("planish-picker".into())
+            .spawn(move || line.send(Event::Picked { wanted, path: picker.pick(wanted) }));
+        if spawned.is_err() {
+            tracing::warn!("no thread for the file dialog");
+        }
+    }
+
+    /// Shows a file in the system's file manager, on a thread of its own: the desktop may be slow to answer.
+    ///
+    /// # Errors
+    /// `Error::Internal` when the system gives no thread; a desktop that refuses is told by `Event::Refused`.
+    pub fn reveal(&self, path: &Path) -> Result<()> {
+        let path = path.to_path_buf();
+        let line = EventLine { events: self.events_in.clone(), wake: Arc::clone(&self.wake) };
+        let spawned = std::thread::Builder::new().name("planish-reveal".into()).spawn(move || {
+            if let Err(error) = opener::reveal(&path) {
+                let reason = error.to_string();
+                line.send(Event::Refused { error: Error::Io { action: "show in the file manager", path, kind: std::io::ErrorKind::Other, reason } });
+            }
+        });
+        spawned.map(drop).map_err(|error| Error::Internal { message: format!("no thread for the file manager: {error}") })
+    }
+
+    /// The next event that has arrived; never waits.
+    pub fn poll(&mut self) -> Option<Event> {
+        let event = self.events.try_recv().ok()?;
+        if let Event::Finished { id, .. } = &event {
+            self.cancel_flags.remove(id);
+        }
+        Some(event)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        for flag in self.cancel_flags.values() {
+            flag.store(true, Ordering::Relaxed);
+        }
+        self.jobs = None;
+        // The thread may be blocked on a full event channel: drain it until the thread is done.
+        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            let _ = self.events.recv_timeout(std::time::Duration::from_millis(10));
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The worker's end of the event channel.
+#[derive(Clone)]
+struct EventLine {
+    events: Sender<Event>,
+    wake: Wake,
+}
+
+impl EventLine {
+    /// Delivers, waiting for room if need be. A window that is gone is no error.
+    fn send(&self, event: Event) {
+        if self.events.send(event).is_ok() {
+            (self.wake)();
+        }
+    }
+
+    /// Delivers if there is room.
+    fn try_send(&self, event: Event) {
+        if self.events.try_send(event).is_ok() {
+            (self.wake)();
+        }
+    }
+}
+
+fn work(waiting: &Receiver<Ticket>, line: &EventLine) {
+    for ticket in waiting {
+        let id = ticket.id;
+        if ticket.cancelled.load(Ordering::Relaxed) {
+            line.send(Event::Finished { id, result: Err(Error::Cancelled) });
+            continue;
+        }
+        line.send(Event::Started { id });
+        let started = Instant::now();
+        let on_progress = {
+            let line = line.clone();
+            move |progress: Progress| {
+                line.try_send(Event::Progress { id, progress, elapsed_secs: started.elapsed().as_secs_f64() });
+            }
+        };
+        let monitor = Monitor::new(ticket.cancelled, on_progress);
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| run(ticket.job, &monitor)))
+            .unwrap_or_else(|panic| Err(Error::Internal { message: panic_text(panic.as_ref()) }));
+        line.send(Event::Finished { id, result });
+    }
+}
+
+fn run(job: Job, monitor: &Monitor) -> Result<Output> {
+    match job {
+        Job::Inspect { path } => format::inspect(&path).map(|model| Output::Model(Arc::new(model))),
+        Job::Detect { output_dir } => hardware::survey(&output_dir, monitor).map(|machine| Output::Machine(Box::new(machine))),
+        Job::Convert { model, request } => convert::convert(&model, &request, monitor).map(Output::Conversions),
+        Job::Bench { request } => bench::bench(&request, monitor).map(Output::Outcomes),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a panic without a message".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct NoPicker;
+
+    impl Picker for NoPicker {
+        fn pick(&self, _: Picked) -> Option<std::path::PathBuf> {
+            None
+        }
+    }
+
+    fn worker() -> Worker {
+        Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap()
+    }
+
+    fn wait_for_end(worker: &mut Worker, wanted: JobId) -> (bool, Result<Output>) {
+        let mut was_started = false;
+        let deadline = Instant::now() + std::time::Duration::from_secs(20);
+        while Instant::now() < deadline {
+            match worker.poll() {
+                Some(Event::Started { id }) if id == wanted => was_started = true,
+                Some(Event::Finished { id, result }) if id == wanted => return (was_started, result),
+                Some(_) => {}
+                None => std::thread::sleep(std::time::Duration::from_millis(1)),
+            }
+        }
+        panic!("job {wanted:?} did not end");
+    }
+
+    #[test]
+    fn a_failing_job_is_started_and_finished_once() {
+        let mut worker = worker();
+        let id = worker.submit(Job::Inspect { path: "/no/such/file.gguf".into() }).unwrap();
+        let (was_started, result) = wait_for_end(&mut worker, id);
+        assert!(was_started && matches!(result, Err(Error::Io { .. })));
+        assert!(worker.poll().is_none());
+    }
+
+    #[test]
+    fn a_waiting_job_can_be_cancelled() {
+        let mut worker = worker();
+        let first = worker.submit(Job::Detect { output_dir: std::env::temp_dir() }).unwrap();
+        let second = worker.submit(Job::Inspect { path: "/no/such/file.gguf".into() }).unwrap();
+        worker.cancel(second);
+        worker.cancel(first);
+        let (was_started, result) = wait_for_end(&mut worker, second);
+        assert!(!was_started && matches!(result, Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn a_picked_path_arrives_as_an_event() {
+        let mut worker = worker();
+        worker.pick(Picked::Model);
+        let event = worker.events.recv_timeout(std::time::Duration::from_secs(5)).unwrap();
+        assert!(matches!(event, Event::Picked { wanted: Picked::Model, path: None }));
+    }
+
+    #[test]
+    fn dropping_the_worker_ends_it() {
+        let mut worker = worker();
+        worker.submit(Job::Detect { output_dir: std::env::temp_dir() }).unwrap();
+        drop(worker);
+    }
+}

@@ -1,0 +1,103 @@
+//! What goes to the worker and what comes back.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::bench::{BenchRequest, Outcome};
+use crate::convert::{Conversion, ConvertRequest};
+use crate::error::Error;
+use crate::hardware::Machine;
+use crate::model::Model;
+use crate::monitor::Progress;
+
+/// Names one job of this process; later jobs have higher numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+/// Work for the background.
+#[derive(Debug, Clone)]
+pub enum Job {
+    /// Read a model's headers.
+    Inspect {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Find out what this machine is and measure its memory and disk.
+    Detect {
+        /// The folder whose disk is meant.
+        output_dir: PathBuf,
+    },
+    /// Write a model at several levels.
+    Convert {
+        /// The source.
+        model: Arc<Model>,
+        /// What to make of it.
+        request: ConvertRequest,
+    },
+    /// Measure models.
+    Bench {
+        /// Which and how.
+        request: BenchRequest,
+    },
+}
+
+/// What a finished job delivers.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// Of `Job::Inspect`.
+    Model(Arc<Model>),
+    /// Of `Job::Detect`.
+    Machine(Box<Machine>),
+    /// Of `Job::Convert`.
+    Conversions(Vec<Conversion>),
+    /// Of `Job::Bench`.
+    Outcomes(Vec<Outcome>),
+}
+
+/// What the worker says. Each job sends one `Started`, any number of `Progress`, exactly one `Finished`;
+/// a job cancelled while it waits sends only `Finished`.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Work has begun.
+    Started {
+        /// Which job.
+        id: JobId,
+    },
+    /// How far it is.
+    Progress {
+        /// Which job.
+        id: JobId,
+        /// How far.
+        progress: Progress,
+        /// Since the start, in seconds.
+        elapsed_secs: f64,
+    },
+    /// It ended.
+    Finished {
+        /// Which job.
+        id: JobId,
+        /// What it delivers, or why not.
+        result: Result<Output, Error>,
+    },
+    /// The user picked something in a native dialog; `None`: cancelled, or no dialog exists here.
+    Picked {
+        /// What was asked for.
+        wanted: Picked,
+        /// The choice.
+        path: Option<PathBuf>,
+    },
+    /// A wish outside the queue failed.
+    Refused {
+        /// Why.
+        error: Error,
+    },
+}
+
+/// What a native dialog was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Picked {
+    /// A model file.
+    Model,
+    /// The folder for outputs.
+    OutputDir,
+}
