@@ -27,7 +27,7 @@ const WIDE_SPREAD: f64 = 0.10;
 /// `request.models`.
 ///
 /// # Errors
-/// `Error::Cancelled` within 300 ms of the cancellation with no child left, `Error::BadRequest` for nothing to measure,
+/// `Error::Cancelled` within 300 ms of the cancellation with the child killed, `Error::BadRequest` for nothing to measure,
 /// `Error::RuntimeMissing` in a build without llama.cpp.
 pub fn bench(request: &BenchRequest, monitor: &Monitor) -> Result<Vec<Outcome>> {
     runtime::check_available()?;

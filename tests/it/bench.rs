@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use planish::bench::{BenchRequest, bench_with};
@@ -21,7 +21,7 @@ fn exe() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_planish"))
 }
 
-/// A measurement that lasts for minutes.
+/// A measurement that lasts for minutes, with 2.4 GB of KV cache.
 fn endless(path: PathBuf) -> Request {
     Request::Bench(BenchTask { path, n_prompt_tokens: 4096, n_gen_tokens: 100_000, n_threads: 1 })
 }
@@ -129,15 +129,20 @@ fn pid(child: &ChildProcess) -> rustix::process::Pid {
 
 #[cfg(unix)]
 #[test]
-fn a_dropped_child_is_gone() {
+fn a_dropped_child_is_gone_even_if_its_memory_takes_longer_to_free() {
     let took = fastest_of_three(|| {
         let child = computing_child();
         let pid = pid(&child);
         rustix::process::test_kill_process(pid).expect("it runs");
         let started = Instant::now();
         drop(child);
-        assert!(rustix::process::test_kill_process(pid).is_err(), "still there");
-        started.elapsed()
+        let took = started.elapsed();
+        let deadline = started + Duration::from_secs(20);
+        while rustix::process::test_kill_process(pid).is_ok() {
+            assert!(Instant::now() < deadline, "never reaped");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        took
     });
     assert!(took < CANCEL_LIMIT, "{took:?}");
 }
