@@ -1,1 +1,7 @@
-//! Drawing: theme, one file per page. No I/O, no threads, no channels: facts and choices in, wishes out.
+//! Drawing. Pages read `Store`, edit `Form` and push `Command`s; they do no I/O, start no work and wait for nothing.
+
+pub mod bars;
+pub mod glossary;
+pub mod icons;
+pub mod theme;
+pub mod widgets;
