@@ -5,3 +5,6 @@ pub mod glossary;
 pub mod icons;
 pub mod theme;
 pub mod widgets;
+
+#[cfg(test)]
+pub mod test_support;
