@@ -1,7 +1,22 @@
 //! Drawing. Pages read `Store`, edit `Form` and push `Command`s; they do no I/O, start no work and wait for nothing.
 
 pub mod bars;
+mod candidate_table;
+mod compare_page;
 pub mod glossary;
+mod goal_strip;
 pub mod icons;
+mod optimize_page;
+mod plan_page;
+#[cfg(test)]
+mod page_tests;
+mod plots;
+mod queue;
+mod sorting;
 pub mod theme;
+mod tree_view;
 pub mod widgets;
+
+pub use compare_page::compare_page_ui;
+pub use optimize_page::optimize_page_ui;
+pub use plan_page::plan_page_ui;
