@@ -8,14 +8,17 @@ mod goal_strip;
 pub mod icons;
 mod optimize_page;
 mod plan_page;
-#[cfg(test)]
-mod page_tests;
 mod plots;
 mod queue;
 mod sorting;
 pub mod theme;
 mod tree_view;
 pub mod widgets;
+
+#[cfg(test)]
+mod page_tests;
+#[cfg(test)]
+pub mod test_support;
 
 pub use compare_page::compare_page_ui;
 pub use optimize_page::optimize_page_ui;
