@@ -55,10 +55,12 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
     }
     settings_ui(ui, store, &model, form, commands);
     widgets::card_gap(ui);
-    let machine = store.machine.ready().map(|machine| &**machine);
-    let rows = rows_of(&model, machine, store, form);
+    // Measurements can be shown without a known machine; then there is nothing to predict from.
+    let unknown = Machine::default();
+    let machine = store.machine.ready().map_or(&unknown, |machine| machine);
+    let rows = bench::comparison_rows(&model, machine, &form.goal, &store.conversions, &store.outcomes);
     warnings_ui(ui, &rows);
-    widgets::card_with_actions(ui, "", |_| {}, |ui| plot_ui(ui, &rows, form));
+    widgets::card(ui, "", |ui| plot_ui(ui, &rows, form));
     widgets::card_gap(ui);
     let copied = rows.clone();
     widgets::card_with_actions(
@@ -74,10 +76,6 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
         },
         |ui| table_ui(ui, rows),
     );
-}
-
-fn rows_of(model: &Model, machine: Option<&Machine>, store: &Store, form: &Form) -> Vec<ComparisonRow> {
-    bench::comparison_rows(model, machine, &form.goal, &store.conversions, &store.outcomes)
 }
 
 fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, commands: &mut Vec<Command>) {
@@ -172,7 +170,7 @@ fn table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>) {
             .column(Width::exact(94.0))
             .column(Width::exact(72.0))
             .column(Width::exact(88.0))
-            .column(Width::exact(88.0))
+            .column(Width::exact(98.0))
             .header(HEADER_HEIGHT, |mut header| header_ui(&mut header, &mut sorting))
             .body(|body| {
                 body.rows(theme::ROW_HEIGHT, rows.len(), |mut row| {
@@ -196,7 +194,7 @@ fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>) {
         (Column::Ratio, "Deviation", "Measured decode speed against the predicted one", Side::Right),
         (Column::Load, "Load", "From the start of loading to a ready context", Side::Right),
         (Column::Memory, "Peak memory", "Highest resident memory of the measuring process", Side::Right),
-        (Column::PredictedMemory, "Predicted", "Predicted memory at the measured context", Side::Right),
+        (Column::PredictedMemory, "Predicted mem.", "Predicted memory at the measured context", Side::Right),
     ];
     for (column, name, explanation, side) in columns {
         header.col(|ui| {

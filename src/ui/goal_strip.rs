@@ -10,6 +10,8 @@ use crate::units::{bytes_from_text, bytes_text, count_text};
 /// Longest context that can be typed: more than any model is trained for.
 const MAX_CTX: u64 = 16_777_216;
 const MIN_CTX: u64 = 128;
+/// As high as the highest control, so that all stand on one line.
+const ROW_HEIGHT: f32 = 36.0;
 
 const PRIORITIES: [(Priority, &str, &str); 4] = [
     (Priority::Balanced, "Balanced", "Low loss, clearly smaller and faster than the source"),
@@ -30,6 +32,7 @@ const TARGETS: [(Target, &str); 6] = [
 /// Draws the goal and takes changes of it.
 pub fn goal_strip_ui(ui: &mut Ui, goal: &mut Goal, model: &Model) {
     ui.horizontal_wrapped(|ui| {
+        ui.set_row_height(ROW_HEIGHT);
         priority_ui(ui, goal);
         ui.add_space(16.0);
         target_ui(ui, goal);
@@ -40,6 +43,7 @@ pub fn goal_strip_ui(ui: &mut Ui, goal: &mut Goal, model: &Model) {
             .on_hover_text("A versioned pipeline on ONNX Runtime or Windows ML is wanted");
     });
     ui.horizontal_wrapped(|ui| {
+        ui.set_row_height(ROW_HEIGHT);
         context_ui(ui, goal, model.hyperparameters.n_ctx_train);
         ui.add_space(16.0);
         budget_ui(ui, goal);

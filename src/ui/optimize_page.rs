@@ -187,7 +187,7 @@ fn level_card_ui(
     ui_inside.spacing_mut().item_spacing = vec2(6.0, 0.0);
     let changed = ui_inside
         .horizontal(|ui| {
-            ui.spacing_mut().interact_size.y = 24.0;
+            ui.spacing_mut().interact_size.y = 26.0;
             let check = ui.checkbox(&mut is_chosen, RichText::new(level.name()).font(theme::strong_font()));
             if let Some(candidate) = candidate {
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
@@ -199,17 +199,15 @@ fn level_card_ui(
         })
         .inner;
     if let Some(candidate) = candidate {
+        ui_inside.spacing_mut().interact_size.y = 18.0;
+        let color = match loss_color(p, candidate.expected_loss) {
+            color if color == p.text => p.muted,
+            color => color,
+        };
+        ui_inside.label(RichText::new(format!("loss {}", candidate.expected_loss.label())).small().color(color));
         ui_inside.horizontal(|ui| {
             let bits = format!("{} bits per weight", significant_text(candidate.bits_per_weight));
             ui.label(RichText::new(bits).small().color(p.muted));
-        });
-        ui_inside.horizontal(|ui| {
-            let loss = RichText::new(format!("loss {}", candidate.expected_loss.label())).small();
-            let color = match loss_color(p, candidate.expected_loss) {
-                color if color == p.text => p.muted,
-                color => color,
-            };
-            ui.label(loss.color(color));
             if let Some((text, tone)) = mark {
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                     ui.label(RichText::new(text).small().color(tone.color(ui)));

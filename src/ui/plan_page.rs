@@ -31,9 +31,10 @@ pub fn plan_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut 
         }
     });
     widgets::card_gap(ui);
-    for warning in plan.warnings.iter().chain(&requantizing_warning(&model)) {
-        widgets::notice(ui, Tone::Warn, warning);
+    for warning in requantizing_warning(&model).iter().chain(&plan.warnings) {
+        widgets::notice(ui, Tone::Warn, &widgets::sentence(warning));
     }
+    ui.add_space(theme::UNIT * 2.0);
     recommendation_ui(ui, &plan, form);
     widgets::card_gap(ui);
     widgets::card_with_actions(
@@ -173,7 +174,7 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
             value: significant_text(band.mid),
             unit: "tok/s".into(),
             kind: ValueKind::Predicted,
-            note: format!("{}–{}", significant_text(band.low), significant_text(band.high)),
+            note: format!("band {}–{}", significant_text(band.low), significant_text(band.high)),
         },
         None => StatTile::from_text(label, "unknown", ValueKind::Fact).note(unknown),
     };
@@ -182,7 +183,7 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
     let (loss_class, loss_range) = loss.split_once(" (").unwrap_or((loss, ""));
     let loss_note = match loss_range.trim_end_matches(')') {
         "" => "as the source".to_string(),
-        range => format!("perplexity +{range}, published").replace("+<", "+ <").replace("+>", "+ >"),
+        range => format!("perplexity up {range}"),
     };
     vec![
         StatTile::from_text("File size", &bytes_text(candidate.size_bytes), size_kind)
@@ -191,7 +192,7 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
             .note(format!("at {} tokens", count_text(n_ctx))),
         speed("Decode", candidate.decode_tokens_per_sec, "memory bandwidth not measured"),
         speed("Prefill", candidate.prefill_tokens_per_sec, "processor not known"),
-        StatTile { label: "Expected loss".into(), value: loss_class.into(), unit: String::new(), kind: ValueKind::Assumed, note: loss_note },
+        StatTile { label: "Expected loss".into(), value: widgets::sentence(loss_class), unit: String::new(), kind: ValueKind::Assumed, note: loss_note },
     ]
 }
 

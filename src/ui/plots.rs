@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use eframe::egui::{self, Align2, Color32, FontId, Rect, Stroke, Ui, Vec2, vec2};
 use egui_plot::{
     AxisHints, Bar, BarChart, GridInput, GridMark, HoverPosition, Line, MarkerShape, Plot, PlotBounds, PlotPoint, PlotTransform,
-    Points,
+    Points, Text,
 };
 
 use super::theme::{self, Palette};
@@ -134,7 +134,15 @@ pub fn size_speed_plot_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
         let y = pair.measured.map(|(mid, _)| mid).or(pair.predicted.map(|band| band.mid))?;
         Some((row.name.as_str(), PlotPoint::new(size / unit_bytes, y)))
     });
-    marker_labels(ui, palette, response.response.rect, &response.transform, placed);
+    let bars = rows.iter().zip(&sizes).zip(&pairs).filter_map(|((_, size), pair)| {
+        let (low, high) = match (pair.measured, pair.predicted) {
+            (Some((mid, spread)), _) => (mid - spread, mid + spread),
+            (None, band) => band.map(|band| (band.low, band.high))?,
+        };
+        Some(response.transform.rect_from_values(&PlotPoint::new(size / unit_bytes, low), &PlotPoint::new(size / unit_bytes, high)))
+    });
+    let bars: Vec<Rect> = bars.map(|bar| bar.expand2(vec2(4.0, 1.0))).collect();
+    marker_labels(ui, palette, &response.transform, placed, bars);
 }
 
 /// Decode and prefill speed of each row, predicted above measured.
@@ -223,6 +231,15 @@ fn bars_ui(ui: &mut Ui, rows: &[ComparisonRow], label: &str, unit: &str, scale: 
                     plot_ui.line(Line::new("", line).color(palette.text).width(1.5).allow_hover(false));
                 }
             }
+            if pair.measured.is_none() {
+                let (words, color) = match &row.failure {
+                    Some(_) => ("failed", palette.bad),
+                    None => ("not measured", palette.muted),
+                };
+                let words = egui::RichText::new(words).size(12.0);
+                let at = PlotPoint::new(x_max * 0.008, middle - BAR_OFFSET);
+                plot_ui.text(Text::new("", at, words).anchor(Align2::LEFT_CENTER).color(color).allow_hover(false));
+            }
             // An invisible point at the end of the longer bar takes the pointer for the whole level.
             let end = pair.measured.map(|(mid, _)| mid).or(pair.predicted.map(|band| band.mid));
             if let Some(end) = end {
@@ -304,14 +321,14 @@ fn tick_text(value: f64, step: f64) -> String {
     format!("{value:.n_decimals$}")
 }
 
-/// Marks at multiples of 1, 2 or 5 times a power of ten, about seven of them.
+/// Marks at multiples of 1, 2 or 5 times a power of ten, about eight of them.
 fn nice_marks(input: GridInput) -> Vec<GridMark> {
     let (low, high) = input.bounds;
     let span = high - low;
     if !(span.is_finite() && span > 0.0) {
         return Vec::new();
     }
-    let step = nice_step(span / 7.0);
+    let step = nice_step(span / 8.5);
     let mut marks = Vec::new();
     let mut value = (low / step).ceil() * step;
     while value <= high && marks.len() < 50 {
@@ -366,20 +383,19 @@ fn shortened(name: &str) -> String {
     format!("{head}…")
 }
 
-/// Writes each name beside its marker, at the first of four places that is free and inside the plot.
+/// Writes each name beside its marker, at the first place that is inside the plot and covers neither marker, error bar nor name.
 fn marker_labels<'a>(
     ui: &Ui,
     palette: &Palette,
-    area: Rect,
     transform: &PlotTransform,
     markers: impl Iterator<Item = (&'a str, PlotPoint)>,
+    mut taken: Vec<Rect>,
 ) {
     let markers: Vec<(String, egui::Pos2)> =
         markers.map(|(name, point)| (shortened(name), transform.position_from_point(&point))).collect();
     let frame = *transform.frame();
-    let painter = ui.painter_at(area);
-    let mut taken: Vec<Rect> =
-        markers.iter().map(|(_, at)| Rect::from_center_size(*at, Vec2::splat(2.0 * MARKER_RADIUS))).collect();
+    let painter = ui.painter_at(frame);
+    taken.extend(markers.iter().map(|(_, at)| Rect::from_center_size(*at, Vec2::splat(2.0 * MARKER_RADIUS))));
     for (name, at) in &markers {
         let galley = painter.layout_no_wrap(name.clone(), FontId::proportional(12.5), palette.text);
         let gap = MARKER_RADIUS + 4.0;
@@ -440,7 +456,7 @@ fn paint_marker(ui: &Ui, at: egui::Pos2, look: &Look) {
 
 fn pair_legend_ui(ui: &mut Ui, palette: &Palette, measured: &str, predicted: &str) {
     ui.horizontal_wrapped(|ui| {
-        let color = theme::class_color(PrecisionClass::Medium);
+        let color = palette.text_secondary;
         for (text, is_solid) in [(predicted, false), (measured, true)] {
             let (rect, _) = ui.allocate_exact_size(vec2(22.0, 10.0), egui::Sense::hover());
             let fill = if is_solid { color } else { color.gamma_multiply(0.10) };

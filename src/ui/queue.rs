@@ -1,13 +1,14 @@
 //! Jobs with their stage, progress, speed and time left; finished ones with their results.
 
-use eframe::egui::{self, Align, Layout, ProgressBar, RichText, Ui};
+use eframe::egui::{self, Align, Layout, RichText, Ui};
 
+use super::bars::bar;
 use super::{theme, widgets};
 use crate::convert::Conversion;
 use crate::model::Level;
 use crate::monitor::{Progress, ProgressUnit};
 use crate::state::{Command, JobKind, JobRecord, JobStatus, Store};
-use crate::units::{bytes_per_sec_text, bytes_text, count_text, duration_text, percent_text};
+use crate::units::{bytes_per_sec_text, bytes_text, count_text, duration_text, exact_bytes_text, percent_text};
 
 /// Draws all jobs that are open, failed, or have made something, the latest first.
 pub fn queue_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) {
@@ -77,7 +78,7 @@ pub fn job_ui(ui: &mut Ui, store: &Store, job: &JobRecord, commands: &mut Vec<Co
 
 fn running_ui(ui: &mut Ui, job: &JobRecord, progress: Option<&Progress>, title: &str) {
     let fraction = progress.and_then(Progress::fraction).unwrap_or(0.0);
-    ui.add(ProgressBar::new(fraction).desired_height(8.0).corner_radius(4)).accessible_name(format!("Progress of {title}"));
+    bar(ui, &format!("Progress of {title}"), fraction, theme::accent(ui));
     let Some(progress) = progress else { return };
     ui.horizontal(|ui| {
         ui.label(RichText::new(&progress.stage).color(theme::palette(ui).text_secondary));
@@ -135,12 +136,24 @@ fn results_of<'a>(store: &'a Store, kind: &'a JobKind) -> impl Iterator<Item = &
     store.conversions.iter().filter(|conversion| levels.contains(&conversion.level))
 }
 
+/// A text in a column of its own, so that the rows of a list are aligned.
+fn cell_ui(ui: &mut Ui, width: f32, align: Align, text: RichText) -> egui::Response {
+    let layout = if align == Align::Max { Layout::right_to_left(Align::Center) } else { Layout::left_to_right(Align::Center) };
+    ui.allocate_ui_with_layout(egui::vec2(width, 24.0), layout, |ui| {
+        ui.set_min_width(width);
+        ui.label(text)
+    })
+    .inner
+}
+
 /// One file with its size, path and what can be done with it.
 pub fn result_ui(ui: &mut Ui, conversion: &Conversion, commands: &mut Vec<Command>) {
     let level = conversion.level;
     ui.horizontal(|ui| {
-        ui.label(RichText::new(level.name()).font(theme::strong_font()));
-        ui.label(bytes_text(conversion.size_bytes));
+        ui.spacing_mut().interact_size.y = 24.0;
+        cell_ui(ui, 72.0, Align::Min, RichText::new(level.name()).font(theme::strong_font()));
+        cell_ui(ui, 72.0, Align::Max, RichText::new(bytes_text(conversion.size_bytes))).on_hover_text(exact_bytes_text(conversion.size_bytes));
+        ui.add_space(theme::UNIT * 2.0);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if widgets::small_button(ui, "Copy path", &format!("Copy path of {level}")).clicked() {
                 commands.push(Command::Copy(conversion.path.display().to_string()));

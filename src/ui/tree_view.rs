@@ -7,7 +7,7 @@ use eframe::egui::epaint::CubicBezierShape;
 use eframe::egui::{self, Align2, FontId, Galley, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2};
 
 use super::theme::{self, Palette};
-use crate::advise::{Plan, Step, Tree};
+use crate::advise::{Branch, Plan, Step, Tree};
 
 /// Widest a node gets; wider windows get wider gaps instead of longer lines.
 const MAX_NODE_WIDTH: f32 = 236.0;
@@ -48,6 +48,7 @@ impl NodeSize {
 #[derive(Debug, Clone, PartialEq)]
 struct Layout {
     places: Vec<Place>,
+    column_gap: f32,
     size: Vec2,
 }
 
@@ -63,7 +64,7 @@ pub fn tree_view_ui(ui: &mut Ui, plan: &Plan) {
     let (node_width, column_gap) = widths(ui.available_width(), n_columns);
     let facts: BTreeMap<usize, &Step> = plan.path.iter().map(|step| (step.node_idx, step)).collect();
     let texts: Vec<NodeText> = (0..tree.nodes.len())
-        .map(|idx| NodeText::lay_out(ui, palette, tree, idx, facts.get(&idx).copied(), node_width - 2.0 * PADDING.x))
+        .map(|idx| NodeText::lay_out(ui, palette, plan, idx, facts.get(&idx).copied(), node_width - 2.0 * PADDING.x))
         .collect();
     let sizes: Vec<NodeSize> = texts.iter().map(NodeText::size).collect();
     let layout = lay_out(tree, &columns, &sizes, node_width, column_gap);
@@ -133,20 +134,20 @@ struct NodeText {
 }
 
 impl NodeText {
-    fn lay_out(ui: &Ui, palette: &Palette, tree: &Tree, idx: usize, step: Option<&Step>, width: f32) -> Self {
+    fn lay_out(ui: &Ui, palette: &Palette, plan: &Plan, idx: usize, step: Option<&Step>, width: f32) -> Self {
+        let tree = &plan.tree;
+        let answer = answer_text(plan, idx);
         let node = &tree.nodes[idx];
         let is_taken = step.is_some();
         let small = FontId::proportional(11.5);
         let lay_out = |text: String, font: FontId, color| ui.painter().layout(text, font, color, width);
-        let answers = answers_to(tree, idx);
         let detail = match (step, &node.leaf) {
             (Some(step), _) if !step.facts.is_empty() => Some(step.facts.clone()),
             (_, Some(leaf)) => Some(leaf.level_family.to_string()),
             _ => None,
         };
         Self {
-            answer: (!answers.is_empty())
-                .then(|| lay_out(answers.join(" / "), small.clone(), if is_taken { palette.accent } else { palette.muted })),
+            answer: answer.map(|answer| lay_out(answer, small.clone(), if is_taken { palette.accent } else { palette.muted })),
             title: lay_out(node.text.into(), FontId::proportional(13.5), if is_taken { palette.text } else { palette.muted }),
             detail: detail.map(|text| lay_out(text, small, palette.muted)),
         }
@@ -159,6 +160,24 @@ impl NodeText {
             box_height: self.title.size().y + detail_height + 2.0 * PADDING.y,
         }
     }
+}
+
+/// The answer above a node: the one given on the taken path, else all that lead here, or `any answer` where the question has no other
+/// way on. `None` for the root.
+fn answer_text(plan: &Plan, idx: usize) -> Option<String> {
+    let given = plan.path.windows(2).find(|pair| pair[1].node_idx == idx).and_then(|pair| {
+        let branches = &plan.tree.nodes.get(pair[0].node_idx)?.branches;
+        branches.get(pair[0].branch_idx?)
+    });
+    if let Some(branch) = given {
+        return Some(branch.answer.to_string());
+    }
+    let is_only_way = |branches: &[Branch]| branches.len() > 1 && branches.iter().all(|branch| branch.to == idx);
+    if plan.tree.nodes.iter().any(|node| is_only_way(&node.branches)) {
+        return Some("any answer".into());
+    }
+    let answers = answers_to(&plan.tree, idx);
+    (!answers.is_empty()).then(|| answers.join(" / "))
 }
 
 /// Answers of all branches that lead to a node, without repeats.
@@ -225,7 +244,7 @@ fn lay_out(tree: &Tree, columns: &[usize], sizes: &[NodeSize], node_width: f32, 
             child_top += band_heights[child] + ROW_GAP;
         }
     }
-    Layout { places, size }
+    Layout { places, column_gap, size }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a handful of nodes")]
@@ -274,9 +293,13 @@ fn draw_edges(ui: &Ui, palette: &Palette, plan: &Plan, layout: &Layout, origin: 
         let stroke = if is_taken { Stroke::new(2.5, palette.accent) } else { Stroke::new(1.0, palette.control_line) };
         let start = from.outline.right_center() + origin.to_vec2();
         let end = to.outline.left_center() + origin.to_vec2();
-        let bend = (end.x - start.x).min(MAX_COLUMN_GAP) * 0.55;
-        let points = [start, start + vec2(bend, 0.0), end - vec2(bend, 0.0), end];
+        // An edge that skips columns bends in the first gap and then runs straight: the bands left of a node are empty, so it
+        // crosses no other node.
+        let bent = pos2((start.x + layout.column_gap).min(end.x), end.y);
+        let bend = (bent.x - start.x) * 0.55;
+        let points = [start, start + vec2(bend, 0.0), bent - vec2(bend, 0.0), bent];
         ui.painter().add(CubicBezierShape::from_points_stroke(points, false, egui::Color32::TRANSPARENT, stroke));
+        ui.painter().line_segment([bent, end], stroke);
         if is_taken {
             ui.painter().circle_filled(start, 3.0, palette.accent);
             ui.painter().circle_filled(end, 3.0, palette.accent);
@@ -307,7 +330,7 @@ fn draw_node(ui: &Ui, palette: &Palette, text: &NodeText, slot: Rect, outline: R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::advise::{Branch, Node};
+    use crate::advise::Node;
 
     /// `0 → 1, 2`; `1 → 3, 4`; `2 → 4, 5`: node 4 has two parents.
     fn diamond() -> Tree {
