@@ -95,6 +95,15 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A GGUF file of a version or byte order that is not read.
+    #[error("{what} cannot be read: {}", path.display())]
+    UnsupportedVersion {
+        /// The version: `GGUF version 1`.
+        what: String,
+        /// The file.
+        path: PathBuf,
+    },
+
     /// A shard of a split model is not beside the others.
     #[error("shard {number} of {count} is missing: {}", path.display())]
     MissingShard {
@@ -244,6 +253,7 @@ impl Error {
             Self::Truncated { .. } => "the download is probably incomplete: fetch the file again".into(),
             Self::Malformed { .. } => "fetch the file again, or open it with the tool that wrote it".into(),
             Self::UnknownTensorType { .. } => "the file is damaged or newer than this version of Planish".into(),
+            Self::UnsupportedVersion { .. } => "get a conversion of the model in GGUF version 2 or 3, little-endian".into(),
             Self::MissingShard { .. } => "put all shards into one folder under their original names".into(),
             Self::UnknownLevel { .. } => "known levels: F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, Q3_K_L, Q3_K_M, Q3_K_S, Q2_K".into(),
             Self::BadSize { .. } => "write bytes, or a number with a unit: 800M, 6G, 5.5GiB".into(),

@@ -28,7 +28,9 @@
 //! A module uses only modules above it in the first list; `tests/it/layering.rs` checks that.
 
 pub mod advise;
+pub mod app;
 pub mod bench;
+pub mod cli;
 pub mod convert;
 pub mod error;
 pub mod format;

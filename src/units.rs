@@ -34,7 +34,7 @@ pub fn count_text(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (idx, digit) in digits.chars().enumerate() {
-        if idx > 0 && (digits.len() - idx) % 3 == 0 {
+        if idx > 0 && (digits.len() - idx).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -128,16 +128,14 @@ pub fn bytes_from_text(text: &str) -> Result<u64> {
     let split = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
     let (number, unit) = trimmed.split_at(split);
     let factor = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
+        // Bytes are read as an integer: a float has no room for the largest.
+        "" | "b" => return number.parse().map_err(|_| bad()),
         "k" | "kb" | "kib" => KIB,
         "m" | "mb" | "mib" => MIB,
         "g" | "gb" | "gib" => GIB,
         "t" | "tb" | "tib" => TIB,
         _ => return Err(bad()),
     };
-    if factor == 1.0 {
-        return number.parse().map_err(|_| bad());
-    }
     let size = number.parse::<f64>().map_err(|_| bad())? * factor;
     if size.is_finite() && size < u64::MAX as f64 { Ok(size as u64) } else { Err(bad()) }
 }

@@ -1,6 +1,25 @@
 //! What to do: the decision tree, the candidates and the recommendation. Pure: same input, same output.
 
+mod candidates;
+pub mod estimate;
+#[cfg(test)]
+mod golden_tests;
+mod loss;
+mod plan;
+#[cfg(test)]
+mod plan_tests;
+pub mod recipe;
+#[cfg(test)]
+mod test_models;
+mod tree;
+
 use serde::{Deserialize, Serialize};
+
+pub use estimate::{compute_bytes, decode_band, kv_cache_bytes, memory_estimate, prefill_band};
+pub use loss::{loss_class, loss_percent};
+pub use plan::advise;
+pub use recipe::{Planner, Recipe, bits_per_weight, output_metadata, output_size_bytes, output_specs, recipe};
+pub use tree::tree;
 
 use crate::hardware::Framework;
 use crate::model::Level;

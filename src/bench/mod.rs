@@ -1,5 +1,9 @@
 //! Measuring it: speed and memory on this machine, in child processes.
 
+mod compare;
+mod run;
+mod stat;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +12,9 @@ use crate::advise::Band;
 use crate::error::Error;
 use crate::hardware::Conditions;
 use crate::model::Level;
+
+pub use compare::comparison_rows;
+pub use run::{bench, bench_with};
 
 /// What to measure.
 #[derive(Debug, Clone, PartialEq, Eq)]

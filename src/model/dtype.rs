@@ -142,7 +142,7 @@ impl DType {
     /// Bytes of a row of `row_len` weights; `None` when it is not a whole number of blocks or overflows.
     #[must_use]
     pub fn row_bytes(self, row_len: u64) -> Option<u64> {
-        if row_len % self.block_len() == 0 { (row_len / self.block_len()).checked_mul(self.block_bytes()) } else { None }
+        if row_len.is_multiple_of(self.block_len()) { (row_len / self.block_len()).checked_mul(self.block_bytes()) } else { None }
     }
 
     fn row(self) -> &'static (Self, u32, &'static str, u64, u64) {

@@ -1,1 +1,249 @@
 //! Running it: one file per runtime, each in a child process.
+//!
+//! A model that is damaged, too large or unsupported can take down the process that runs it. So the window and the command line never
+//! load one: they start this same executable as `planish __child`, send it one [`Request`] and read [`Event`]s, one JSON document per line.
+//!
+//! ```text
+//! process   the parent's side: start, read events, cancel, tell why it died
+//! child     the child's side: read the request, run it, write events
+//! llama_cpp the child's work with llama.cpp
+//! ```
+
+pub mod child;
+#[cfg(feature = "llama-cpp")]
+mod llama_cpp;
+#[cfg(feature = "llama-cpp")]
+mod llama_sys;
+#[cfg(feature = "llama-cpp")]
+mod memory;
+pub mod process;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::monitor::Monitor;
+use process::ChildProcess;
+
+/// The first argument that makes the executable a child; never typed by a person.
+pub const CHILD_ARGUMENT: &str = "__child";
+
+/// The runtime's name in messages.
+pub const LLAMA_CPP: &str = "llama.cpp";
+
+/// What a child is asked to do: one JSON document on its standard input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Measure one model once.
+    Bench(BenchTask),
+    /// Continue a text.
+    Generate(GenerateTask),
+    /// Say what the runtime is.
+    Info,
+}
+
+impl Request {
+    /// The model file, if the request has one.
+    #[must_use]
+    pub fn path(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Bench(task) => Some(&task.path),
+            Self::Generate(task) => Some(&task.path),
+            Self::Info => None,
+        }
+    }
+}
+
+/// One measurement of one model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BenchTask {
+    /// The model file; the first shard of a split model.
+    pub path: PathBuf,
+    /// Tokens of the prefill measurement; at least 1.
+    pub n_prompt_tokens: u32,
+    /// Tokens of the decode measurement, which follow the prompt's; at least 1.
+    pub n_gen_tokens: u32,
+    /// Threads; at least 1.
+    pub n_threads: u32,
+}
+
+/// A text to be continued or a question to be answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GenerateTask {
+    /// The model file; the first shard of a split model.
+    pub path: PathBuf,
+    /// The text, or what the user says.
+    pub prompt: String,
+    /// How the prompt is given to the model.
+    pub mode: PromptMode,
+    /// The most tokens to generate.
+    pub n_predict: u32,
+    /// How a token is chosen.
+    pub sampling: Sampling,
+    /// Threads; at least 1.
+    pub n_threads: u32,
+}
+
+/// How a prompt is given to the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptMode {
+    /// As it is: the model continues it.
+    Completion,
+    /// As the user's turn in the model's own chat template: the model answers it.
+    Chat,
+}
+
+/// How a token is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// The likeliest: the same text each time.
+    Greedy,
+    /// Among the 40 likeliest that make up 95 % of the probability: the same text for the same seed.
+    Random {
+        /// 1 leaves the probabilities as they are, less makes likely tokens likelier.
+        temperature: f32,
+        /// Start of the random numbers.
+        seed: u32,
+    },
+}
+
+/// What a child tells: one JSON document per line on its standard output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The model is loaded and its context is ready.
+    Loaded {
+        /// From the start of loading to a ready context, in seconds.
+        load_secs: f64,
+        /// Who computes.
+        info: RuntimeInfo,
+    },
+    /// The prompt has been processed.
+    Prefill {
+        /// Prompt tokens per second.
+        tokens_per_sec: f64,
+    },
+    /// Tokens have been generated.
+    Decode {
+        /// Generated tokens per second.
+        tokens_per_sec: f64,
+    },
+    /// A piece of generated text.
+    Text {
+        /// Complete characters.
+        text: String,
+    },
+    /// The answer to `Request::Info`.
+    Info {
+        /// Who computes.
+        info: RuntimeInfo,
+    },
+    /// The request is carried out; nothing follows.
+    Done {
+        /// Highest resident memory of the child in bytes, weights mapped from the file included.
+        peak_memory_bytes: u64,
+    },
+    /// The request failed; nothing follows.
+    Error {
+        /// Why, in the runtime's words where it has some.
+        reason: String,
+    },
+}
+
+/// The runtime and what it computes with.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RuntimeInfo {
+    /// Name and version: `llama.cpp 0.6.0 (ggml 0.26.0)`.
+    pub version: String,
+    /// The device that computes: `CPU icelake (AVX2, AVX512, AVX512_VNNI)`.
+    pub backend: String,
+    /// Everything that the runtime says about its backends.
+    pub system: String,
+    /// Devices that it found: `CPU: AMD EPYC 7B13`.
+    pub devices: Vec<String>,
+}
+
+/// What llama.cpp says about itself and this machine. Takes a fraction of a second: a child loads its backends.
+///
+/// # Errors
+/// `Error::RuntimeMissing` in a build without llama.cpp or when its backends cannot be loaded.
+pub fn info(monitor: &Monitor) -> Result<RuntimeInfo> {
+    let mut found = None;
+    let missing = |reason: String| Error::RuntimeMissing { runtime: LLAMA_CPP.into(), reason };
+    let outcome = run(&Request::Info, monitor, |event| {
+        if let Event::Info { info } = event {
+            found = Some(info);
+        }
+        Ok(())
+    });
+    match outcome {
+        Err(Error::Runtime { reason, .. } | Error::ChildDied { reason, .. }) => Err(missing(reason)),
+        Err(error) => Err(error),
+        Ok(()) => found.ok_or_else(|| missing("it did not answer".into())),
+    }
+}
+
+/// The text that a model generates, without the prompt. `on_text` gets each piece as it comes.
+///
+/// # Errors
+/// `Error::Cancelled`, `Error::RuntimeMissing`, `Error::Runtime` with the runtime's words, `Error::ChildDied`.
+pub fn generate(task: GenerateTask, monitor: &Monitor, mut on_text: impl FnMut(&str)) -> Result<String> {
+    let mut answer = String::new();
+    run(&Request::Generate(task), monitor, |event| {
+        if let Event::Text { text } = event {
+            on_text(&text);
+            answer.push_str(&text);
+        }
+        Ok(())
+    })?;
+    Ok(answer)
+}
+
+/// Carries out a request in a child, gives each event to `on_event`, and returns when the child has ended.
+///
+/// # Errors
+/// `Error::Cancelled` within 300 ms of the cancellation, with the child gone; `Error::RuntimeMissing` in a build without llama.cpp;
+/// `Error::Runtime` when the child said why it failed; `Error::ChildDied` when it did not; an error of `on_event`.
+pub fn run(request: &Request, monitor: &Monitor, on_event: impl FnMut(Event) -> Result<()>) -> Result<()> {
+    check_available()?;
+    run_with(&process::executable()?, request, monitor, on_event)
+}
+
+/// The same with a given `planish` executable: for programs that use the library without being `planish`, such as its tests.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(exe: &Path, request: &Request, monitor: &Monitor, mut on_event: impl FnMut(Event) -> Result<()>) -> Result<()> {
+    let mut child = ChildProcess::spawn(exe, request)?;
+    while let Some(event) = child.next_event(monitor)? {
+        on_event(event)?;
+    }
+    Ok(())
+}
+
+/// Whether this build can run models.
+///
+/// # Errors
+/// `Error::RuntimeMissing` in a build without llama.cpp.
+pub fn check_available() -> Result<()> {
+    if cfg!(feature = "llama-cpp") {
+        Ok(())
+    } else {
+        let reason = "this build of planish was made without it (cargo feature llama-cpp)".into();
+        Err(Error::RuntimeMissing { runtime: LLAMA_CPP.into(), reason })
+    }
+}
+
+/// One thread per physical core that this process may use; at least 1.
+///
+/// More threads than cores make decoding slower: it waits for memory, and two threads of one core share its ports.
+#[must_use]
+pub fn default_n_threads() -> u32 {
+    let allowed = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let physical = sysinfo::System::physical_core_count().unwrap_or(allowed);
+    u32::try_from(physical.min(allowed).max(1)).unwrap_or(1)
+}

@@ -152,6 +152,7 @@ impl Store {
                 }
             }
             Event::Finished { id, result } => self.finish(id, result),
+            Event::Refused { error } => self.refusal = Some(error),
             Event::Picked { .. } => {}
         }
     }
@@ -224,5 +225,101 @@ impl Store {
 
     fn job_mut(&mut self, id: JobId) -> Option<&mut JobRecord> {
         self.jobs.iter_mut().find(|job| job.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::ProgressUnit;
+
+    fn conversion(source: &str, path: &str) -> Conversion {
+        Conversion {
+            level: Level::Q8_0,
+            path: path.into(),
+            source: source.into(),
+            size_bytes: 1,
+            bits_per_weight: 8.5,
+            elapsed_secs: 1.0,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn model(path: &str) -> Arc<Model> {
+        Arc::new(Model {
+            path: path.into(),
+            files: vec![path.into()],
+            size_bytes: 0,
+            format_name: "GGUF v3".into(),
+            alignment: 32,
+            metadata: crate::model::Metadata::default(),
+            tensors: Vec::new(),
+            hyperparameters: crate::model::Hyperparameters::default(),
+            warnings: Vec::new(),
+        })
+    }
+
+    fn open(store: &mut Store, id: u64, path: &str) {
+        let id = JobId(id);
+        store.submitted(id, &Job::Inspect { path: path.into() });
+        store.apply(Event::Started { id });
+        store.apply(Event::Finished { id, result: Ok(Output::Model(model(path))) });
+    }
+
+    fn convert(store: &mut Store, id: u64, source: &str) -> JobId {
+        let id = JobId(id);
+        let request = crate::convert::ConvertRequest {
+            levels: vec![Level::Q8_0],
+            out_dir: "out".into(),
+            overwrite: crate::convert::Overwrite::Never,
+            n_threads: None,
+        };
+        store.submitted(id, &Job::Convert { model: model(source), request });
+        store.apply(Event::Started { id });
+        id
+    }
+
+    #[test]
+    fn a_second_model_forgets_the_files_of_the_first() {
+        let mut store = Store::default();
+        open(&mut store, 1, "a.gguf");
+        let id = convert(&mut store, 2, "a.gguf");
+        store.apply(Event::Finished { id, result: Ok(Output::Conversions(vec![conversion("a.gguf", "out/a.gguf")])) });
+        assert_eq!(store.conversions.len(), 1);
+        open(&mut store, 3, "b.gguf");
+        assert!(store.conversions.is_empty());
+    }
+
+    #[test]
+    fn files_of_a_model_that_is_no_longer_open_are_not_listed() {
+        let mut store = Store::default();
+        open(&mut store, 1, "a.gguf");
+        let id = convert(&mut store, 2, "a.gguf");
+        open(&mut store, 3, "b.gguf");
+        store.apply(Event::Finished { id, result: Ok(Output::Conversions(vec![conversion("a.gguf", "out/a.gguf")])) });
+        assert!(store.conversions.is_empty());
+        assert!(matches!(store.latest_job(|kind| matches!(kind, JobKind::Convert(_))).unwrap().status, JobStatus::Done { .. }));
+    }
+
+    #[test]
+    fn a_failed_job_keeps_its_error_and_leaves_the_model_alone() {
+        let mut store = Store::default();
+        open(&mut store, 1, "a.gguf");
+        let id = convert(&mut store, 2, "a.gguf");
+        store.apply(Event::Finished { id, result: Err(Error::Cancelled) });
+        assert!(store.model.ready().is_some());
+        assert_eq!(store.jobs[1].status, JobStatus::Failed(Error::Cancelled));
+        store.clear_finished();
+        assert!(store.jobs.is_empty());
+    }
+
+    #[test]
+    fn time_left_follows_the_speed() {
+        let mut store = Store::default();
+        let id = convert(&mut store, 1, "a.gguf");
+        assert_eq!(store.jobs[0].left_secs(), None);
+        let progress = Progress { stage: String::new(), done: 25, total: 100, unit: ProgressUnit::Bytes };
+        store.apply(Event::Progress { id, progress, elapsed_secs: 10.0 });
+        assert_eq!((store.jobs[0].left_secs(), store.jobs[0].rate_per_sec()), (Some(30.0), Some(2.5)));
     }
 }

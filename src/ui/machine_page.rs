@@ -10,7 +10,7 @@ use super::widgets::{
     StatTile, Tone, badge, card, card_gap, card_with_actions, copy_button, empty_state, error_banner, key_value_grid, kind_tag,
     notice, page_header, primary_button, sentence, stat_tiles, two_columns,
 };
-use crate::hardware::{Cpu, Disk, Machine, Memory, PowerSource, Runtime, Vendor};
+use crate::hardware::{Bandwidth, Cpu, Disk, Machine, Memory, PowerSource, Runtime, Vendor};
 use crate::state::{Command, Form, Slot, Store};
 use crate::units::{bytes_per_sec_text, bytes_text, count_text, percent_text, significant_text};
 
@@ -64,7 +64,7 @@ fn ready_ui(ui: &mut Ui, machine: &Machine, commands: &mut Vec<Command>) {
             system_ui(ui, machine);
         },
         |ui| {
-            memory_ui(ui, &machine.memory);
+            memory_ui(ui, &machine.memory, machine.bandwidth);
             card_gap(ui);
             accelerators_ui(ui, machine);
             card_gap(ui);
@@ -80,14 +80,13 @@ fn tiles(machine: &Machine) -> Vec<StatTile> {
     let cpu = &machine.cpu;
     let bandwidth = match &machine.bandwidth {
         Some(bandwidth) => {
-            let one = bytes_per_sec_text(bandwidth.one_thread_bytes_per_sec);
             StatTile::from_text("Memory bandwidth", &bytes_per_sec_text(bandwidth.all_threads_bytes_per_sec), ValueKind::Measured)
-                .note(format!("{} threads; one: {one}", bandwidth.n_threads))
+                .note(format!("{} threads", bandwidth.n_threads))
         }
         None => fact("Memory bandwidth", "unknown").note("not measured"),
     };
     let disk = match machine.disk.as_ref().and_then(|disk| disk.write_bytes_per_sec) {
-        Some(rate) => StatTile::from_text("Disk writing", &bytes_per_sec_text(rate), ValueKind::Measured).note("sequential"),
+        Some(rate) => StatTile::from_text("Disk writing", &bytes_per_sec_text(rate), ValueKind::Measured),
         None => fact("Disk writing", "unknown").note("not measured"),
     };
     let conditions = &machine.conditions;
@@ -105,8 +104,8 @@ fn tiles(machine: &Machine) -> Vec<StatTile> {
         None => fact("Other load", "unknown"),
     };
     let load = load.note(match conditions.temperature_celsius {
-        Some(celsius) => format!("CPU at {celsius:.0} °C"),
-        None => "no temperature sensor".to_string(),
+        Some(celsius) => format!("CPU {celsius:.0} °C"),
+        None => "no sensor".to_string(),
     });
     vec![
         fact("Physical cores", &count_text(cpu.n_physical as u64)).note(format!("{} hardware threads", cpu.n_logical)),
@@ -151,7 +150,7 @@ fn cpu_ui(ui: &mut Ui, cpu: &Cpu) {
     });
 }
 
-fn memory_ui(ui: &mut Ui, memory: &Memory) {
+fn memory_ui(ui: &mut Ui, memory: &Memory, bandwidth: Option<Bandwidth>) {
     card(ui, "Memory", |ui| {
         let used_bytes = memory.total_bytes.saturating_sub(memory.available_bytes);
         #[allow(clippy::cast_precision_loss, reason = "a bar of a few hundred pixels")]
@@ -168,6 +167,9 @@ fn memory_ui(ui: &mut Ui, memory: &Memory) {
         ];
         if let Some(limit_bytes) = memory.limit_bytes {
             rows.push(("Container limit", bytes_text(limit_bytes)));
+        }
+        if let Some(bandwidth) = bandwidth {
+            rows.push(("Bandwidth of one thread", bytes_per_sec_text(bandwidth.one_thread_bytes_per_sec)));
         }
         key_value_grid(ui, &rows);
     });
@@ -192,6 +194,8 @@ fn accelerators_ui(ui: &mut Ui, machine: &Machine) {
                     .color(theme::palette(ui).text_secondary),
             );
         }
+        ui.spacing_mut().item_spacing.y = 4.0;
+        ui.spacing_mut().interact_size.y = 24.0;
         for gpu in &machine.gpus {
             let memory = match (gpu.memory_bytes, gpu.free_bytes) {
                 (Some(total), Some(free)) => format!("{} free of {}", bytes_text(free), bytes_text(total)),
@@ -226,6 +230,7 @@ fn device_ui(ui: &mut Ui, kind: &str, name: &str, facts: &[String], driver: Opti
     let mut facts = facts.to_vec();
     facts.extend(driver.map(|driver| format!("driver {driver}")));
     ui.add(Label::new(RichText::new(facts.join("  ·  ")).color(p.text_secondary)).wrap());
+    ui.add_space(theme::UNIT);
 }
 
 fn disk_ui(ui: &mut Ui, disk: Option<&Disk>) {

@@ -1,23 +1,42 @@
 //! Drawing. Pages read `Store`, edit `Form` and push `Command`s; they do no I/O, start no work and wait for nothing.
 
 pub mod bars;
+mod candidate_table;
+mod compare_page;
 pub mod glossary;
+mod goal_strip;
 pub mod icons;
 pub mod machine_page;
 pub mod model_page;
+mod optimize_page;
+mod palette;
+mod plan_page;
+mod plots;
 pub mod preflight;
+mod queue;
 pub mod shell;
+mod sorting;
 pub mod tensor_table;
 pub mod theme;
+mod tiles;
+mod tree_view;
 pub mod widgets;
 
 mod metadata_table;
+#[cfg(test)]
+mod model_page_tests;
+#[cfg(test)]
+mod page_tests;
 #[cfg(test)]
 pub mod test_support;
 #[cfg(test)]
 mod window_tests;
 
 use eframe::egui::{self, CentralPanel, CornerRadius, Frame, Id, Margin, Panel, ScrollArea, Stroke, StrokeKind, Ui, vec2};
+
+pub use compare_page::compare_page_ui;
+pub use optimize_page::optimize_page_ui;
+pub use plan_page::plan_page_ui;
 
 use crate::state::{Command, Form, Page, Store};
 
@@ -26,7 +45,7 @@ const MAX_PAGE_WIDTH: f32 = 1520.0;
 
 /// Draws everything. `theme::install` must have been called on the context.
 pub fn window_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
-    follow_look(ui.ctx(), form);
+    theme::apply_choice(ui.ctx(), form.theme);
     shell::page_shortcuts(ui, form);
     take_dropped_files(ui, form, commands);
     let p = theme::palette(ui);
@@ -46,7 +65,6 @@ pub fn window_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec
         let area = ui.max_rect();
         ScrollArea::vertical().id_salt(("page", form.page.label())).auto_shrink(false).show(ui, |ui| {
             let side = ((ui.available_width() - MAX_PAGE_WIDTH) / 2.0).max(24.0);
-            #[allow(clippy::cast_possible_truncation, reason = "a few hundred points")]
             let margin = Margin { left: 0, right: 0, top: 20, bottom: 24 };
             Frame::new().inner_margin(margin).show(ui, |ui| {
                 ui.horizontal_top(|ui| {
@@ -74,21 +92,9 @@ fn page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Comma
     match form.page {
         Page::Model => model_page::model_page_ui(ui, store, form, commands),
         Page::Machine => machine_page::machine_page_ui(ui, store, form, commands),
-        Page::Plan | Page::Optimize | Page::Compare => {}
-    }
-}
-
-/// Light or dark as chosen, and the zoom of the last run; later changes of the zoom are noted in the form.
-fn follow_look(ctx: &egui::Context, form: &mut Form) {
-    theme::apply_choice(ctx, form.theme);
-    let is_applied = Id::unique("zoom of the last run is applied");
-    if ctx.data(|data| data.get_temp::<bool>(is_applied)).is_some() {
-        form.zoom = ctx.zoom_factor();
-    } else {
-        ctx.data_mut(|data| data.insert_temp(is_applied, true));
-        // A damaged settings file must not make the window unusable.
-        let zoom = if form.zoom.is_finite() { form.zoom.clamp(0.5, 3.0) } else { 1.0 };
-        ctx.set_zoom_factor(zoom);
+        Page::Plan => plan_page_ui(ui, store, form, commands),
+        Page::Optimize => optimize_page_ui(ui, store, form, commands),
+        Page::Compare => compare_page_ui(ui, store, form, commands),
     }
 }
 

@@ -28,7 +28,7 @@ enum Tab {
     #[default]
     Tensors,
     Metadata,
-    ChatTemplate,
+    Tokenizer,
 }
 
 /// The page.
@@ -170,8 +170,6 @@ fn ready_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands: &mut Vec
             dtypes_ui(ui, model);
             card_gap(ui);
             file_ui(ui, model, commands);
-            card_gap(ui);
-            tokenizer_ui(ui, model);
         },
     );
     card_gap(ui);
@@ -279,7 +277,7 @@ fn dtypes_ui(ui: &mut Ui, model: &Model) {
         }
         stacked_bar(ui, "Data types", &segments, 16.0);
         ui.add_space(theme::UNIT);
-        legend(ui, "data type legend", &segments);
+        legend(ui, &segments);
     });
 }
 
@@ -308,31 +306,29 @@ fn file_ui(ui: &mut Ui, model: &Model, commands: &mut Vec<Command>) {
 
 fn tokenizer_ui(ui: &mut Ui, model: &Model) {
     let text = |key: &str| model.metadata.str(key).map(std::borrow::Cow::into_owned);
-    card(ui, "Tokenizer", |ui| {
-        let Some(kind) = text("tokenizer.ggml.model") else {
-            ui.label(RichText::new("This file holds no tokenizer: runtimes cannot use it alone.").color(theme::warn(ui)));
-            return;
-        };
-        let tokens = match model.metadata.find("tokenizer.ggml.tokens") {
-            Some(Value::Array(tokens)) => Some(tokens),
-            _ => None,
-        };
-        let mut rows = vec![
-            ("Tokenizer", kind),
-            ("Pre-tokenizer", text("tokenizer.ggml.pre").unwrap_or_else(|| "not stated".into())),
-            ("Vocabulary", format!("{} tokens", count_text(tokens.map_or(0, |tokens| tokens.len() as u64)))),
-        ];
-        for (label, key) in [("BOS token", "bos"), ("EOS token", "eos"), ("UNK token", "unknown"), ("PAD token", "padding")] {
-            if let Some(id) = model.metadata.u64(&format!("tokenizer.ggml.{key}_token_id")) {
-                let piece = usize::try_from(id).ok().and_then(|idx| tokens?.at(idx)).map(|piece| piece.preview(24));
-                rows.push((label, piece.map_or_else(|| id.to_string(), |piece| format!("{piece}   {id}"))));
-            }
+    let Some(kind) = text("tokenizer.ggml.model") else {
+        ui.label(RichText::new("This file holds no tokenizer: runtimes cannot use it alone.").color(theme::warn(ui)));
+        return;
+    };
+    let tokens = match model.metadata.find("tokenizer.ggml.tokens") {
+        Some(Value::Array(tokens)) => Some(tokens),
+        _ => None,
+    };
+    let mut rows = vec![
+        ("Tokenizer", kind),
+        ("Pre-tokenizer", text("tokenizer.ggml.pre").unwrap_or_else(|| "not stated".into())),
+        ("Vocabulary", format!("{} tokens", count_text(tokens.map_or(0, |tokens| tokens.len() as u64)))),
+    ];
+    for (label, key) in [("BOS token", "bos"), ("EOS token", "eos"), ("UNK token", "unknown"), ("PAD token", "padding")] {
+        if let Some(id) = model.metadata.u64(&format!("tokenizer.ggml.{key}_token_id")) {
+            let piece = usize::try_from(id).ok().and_then(|idx| tokens?.at(idx)).map(|piece| piece.preview(24));
+            rows.push((label, piece.map_or_else(|| id.to_string(), |piece| format!("{piece}   {id}"))));
         }
-        key_value_grid(ui, &rows);
-    });
+    }
+    key_value_grid(ui, &rows);
 }
 
-/// Tensors, metadata and chat template, one at a time.
+/// Tensors, metadata, tokenizer with chat template: one at a time.
 fn insides_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands: &mut Vec<Command>) {
     const HEIGHT: f32 = 440.0;
     let tab_id = Id::unique("model page tab");
@@ -341,7 +337,7 @@ fn insides_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands: &mut V
         if segmented(
             ui,
             &mut tab,
-            &[(Tab::Tensors, "Tensors"), (Tab::Metadata, "Metadata"), (Tab::ChatTemplate, "Chat template")],
+            &[(Tab::Tensors, "Tensors"), (Tab::Metadata, "Metadata"), (Tab::Tokenizer, "Tokenizer and chat template")],
         ) {
             ui.data_mut(|data| data.insert_temp(tab_id, tab));
         }
@@ -349,7 +345,9 @@ fn insides_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands: &mut V
         match tab {
             Tab::Tensors => tensor_table_ui(ui, model, &mut form.tensor_filter, HEIGHT),
             Tab::Metadata => metadata_table_ui(ui, &model.metadata, &mut form.metadata_filter, HEIGHT, commands),
-            Tab::ChatTemplate => chat_template_ui(ui, model, HEIGHT, commands),
+            Tab::Tokenizer => {
+                two_columns(ui, 0.38, |ui| tokenizer_ui(ui, model), |ui| chat_template_ui(ui, model, HEIGHT, commands))
+            }
         }
     });
 }
@@ -379,134 +377,4 @@ fn chat_template_ui(ui: &mut Ui, model: &Model, max_height: f32, commands: &mut 
             );
         },
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::test_support::{PageState, page_harness, sample_model, shoot, store_with_model_and_machine};
-    use super::*;
-    use crate::error::Error;
-    use egui_kittest::Harness;
-    use egui_kittest::kittest::Queryable;
-
-    fn harness(store: Store, form: Form) -> Harness<'static, PageState> {
-        page_harness(super::super::window_ui, store, form)
-    }
-
-    fn ready() -> Harness<'static, PageState> {
-        harness(store_with_model_and_machine(), Form::default())
-    }
-
-    #[test]
-    fn an_empty_page_asks_for_a_model() {
-        let mut harness = harness(Store::default(), Form::default());
-        harness.get_by_label("Open…").click();
-        harness.run();
-        assert_eq!(harness.state().commands, [Command::PickModel]);
-    }
-
-    #[test]
-    fn a_typed_path_is_opened_by_button_and_by_enter() {
-        let mut harness = harness(Store::default(), Form::default());
-        harness.get_by_label("Path of a model").focus();
-        harness.run();
-        harness.get_by_label("Path of a model").type_text(" /tmp/a.gguf ");
-        harness.run();
-        harness.get_by_label("Open").click();
-        harness.run();
-        harness.get_by_label("Path of a model").focus();
-        harness.run();
-        harness.key_press(egui::Key::Enter);
-        harness.run();
-        let expected = Command::OpenModel("/tmp/a.gguf".into());
-        assert_eq!(harness.state().commands, [expected.clone(), expected]);
-    }
-
-    #[test]
-    fn recent_models_can_be_opened_and_forgotten() {
-        let mut form = Form::default();
-        form.remember("/m/one.gguf".into());
-        form.remember("/m/two.gguf".into());
-        let mut harness = harness(Store::default(), form);
-        harness.get_by_label("Open one.gguf").click();
-        harness.run();
-        harness.get_by_label("Forget two.gguf").click();
-        harness.run();
-        let expected = [Command::OpenModel("/m/one.gguf".into()), Command::ForgetRecent("/m/two.gguf".into())];
-        assert_eq!(harness.state().commands, expected);
-    }
-
-    #[test]
-    fn an_error_is_shown_with_its_hint_and_can_be_copied() {
-        let error = Error::UnknownFormat { found: "3C 21 64 6F".into(), path: "/m/page.html".into() };
-        let mut store = Store::default();
-        store.model = Slot::Failed(error.clone());
-        let mut harness = harness(store, Form::default());
-        shoot(&mut harness, "model-error");
-        harness.get_by_label_contains("a download that failed often is an HTML page");
-        harness.get_by_label("Copy error").click();
-        harness.run();
-        assert_eq!(harness.state().commands, [Command::Copy(format!("{error}\nhint: {}", error.hint()))]);
-    }
-
-    #[test]
-    fn facts_of_the_header_are_shown() {
-        let harness = ready();
-        for fact in ["135 M", "93.8 MiB", "8,192", "49,152", "3 heads share one KV head", "apache-2.0", "GGUF v3"] {
-            assert!(harness.query_all_by_label(fact).next().is_some(), "{fact}");
-        }
-        harness.get_by_label_contains("Data types: Q4_1 ");
-    }
-
-    #[test]
-    fn tensors_are_filtered_sorted_and_counted() {
-        let mut harness = ready();
-        harness.get_by_label("Search tensors").scroll_to_me();
-        harness.run();
-        harness.get_by_label("Search tensors").focus();
-        harness.run();
-        harness.get_by_label("Search tensors").type_text("attn_k");
-        harness.run();
-        harness.get_by_label("30 of 272 tensors");
-        harness.get_by_label("blk.0.attn_k.weight");
-        harness.get_by_label("Sort by layer").click();
-        harness.run();
-        harness.get_by_label("Sort by layer").click();
-        harness.run();
-        harness.get_by_label("blk.29.attn_k.weight");
-        assert!(harness.query_by_label("blk.0.attn_k.weight").is_none(), "30 rows do not fit the view");
-    }
-
-    #[test]
-    fn metadata_and_template_can_be_copied() {
-        let mut harness = ready();
-        harness.get_by_label("Metadata").scroll_to_me();
-        harness.run();
-        harness.get_by_label("Metadata").click();
-        harness.run();
-        harness.get_by_label("Copy general.architecture").click();
-        harness.run();
-        harness.get_by_label("Chat template").click();
-        harness.run();
-        harness.get_by_label("Copy chat template").click();
-        harness.run();
-        let template = sample_model().metadata.str("tokenizer.chat_template").unwrap().into_owned();
-        assert_eq!(harness.state().commands, [Command::Copy("llama".into()), Command::Copy(template)]);
-    }
-
-    #[test]
-    fn an_empty_model_is_no_problem() {
-        let mut model = sample_model();
-        model.tensors.clear();
-        model.metadata = crate::model::Metadata::default();
-        model.hyperparameters = crate::model::Hyperparameters::default();
-        model.warnings = vec!["tokenizer missing".into()];
-        let mut store = store_with_model_and_machine();
-        store.model = Slot::Ready(Arc::new(model));
-        let mut harness = harness(store, Form::default());
-        shoot(&mut harness, "model-without-anything");
-        harness.get_by_label("Tokenizer missing");
-        harness.get_by_label("This file holds no tensors.");
-        harness.get_by_label_contains("the file holds a vocabulary but no weights");
-    }
 }

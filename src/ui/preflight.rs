@@ -1,13 +1,14 @@
-//! What can be done with a model, judged from its header alone.
+//! What can be done with a model, judged from its header alone: `advise::preflight` as a matrix of frameworks and classes.
 
 use eframe::egui::{self, Align, Layout, RichText, Sense, Stroke, Ui, Vec2, vec2};
 
 use super::widgets::{Tone, card, notice};
 use super::{icons, theme};
+use crate::advise;
 use crate::hardware::Framework;
 use crate::model::{DType, Level, Model, PrecisionClass};
 
-/// Whether a framework can bring a model to a precision class.
+/// Whether it makes sense to bring a model to a precision class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Without reservation.
@@ -16,8 +17,6 @@ pub enum Verdict {
     Requantizes,
     /// It works, but gives nothing: more bits than the source has.
     Pointless,
-    /// Not in this version, or not with this file.
-    Impossible,
 }
 
 impl Verdict {
@@ -25,7 +24,7 @@ impl Verdict {
         match self {
             Self::Possible => Tone::Good,
             Self::Requantizes => Tone::Warn,
-            Self::Pointless | Self::Impossible => Tone::Neutral,
+            Self::Pointless => Tone::Neutral,
         }
     }
 }
@@ -41,31 +40,10 @@ pub struct ClassVerdict {
     pub reason: String,
 }
 
-/// One framework: a verdict per class, or what keeps all of them away.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FrameworkPreflight {
-    /// Which.
-    pub framework: Framework,
-    /// All classes from the most to the least precise, or what is missing.
-    pub classes: Result<Vec<ClassVerdict>, String>,
-}
-
-/// The whole matrix, in the order of `Framework::ALL`.
+/// What llama.cpp can do at each class, from the most to the least precise. Meant for models that `advise::preflight` calls possible.
 #[must_use]
-pub fn preflight(model: &Model) -> Vec<FrameworkPreflight> {
-    Framework::ALL.into_iter().map(|framework| FrameworkPreflight { framework, classes: classes(framework, model) }).collect()
-}
-
-fn classes(framework: Framework, model: &Model) -> Result<Vec<ClassVerdict>, String> {
-    let missing = match framework {
-        Framework::LlamaCpp if !model.has_weights() => "the file holds a vocabulary but no weights",
-        Framework::LlamaCpp => return Ok(PrecisionClass::ALL.into_iter().map(|class| llama_cpp(class, model)).collect()),
-        Framework::OnnxRuntime => "needs an ONNX export of the checkpoint, not in this version",
-        Framework::OpenVino => "needs an OpenVINO export of the checkpoint, not in this version",
-        Framework::Mlx => "needs the safetensors checkpoint and Apple silicon, not in this version",
-        Framework::Qnn => "needs an ONNX export and Qualcomm's compiler, not in this version",
-    };
-    Err(missing.to_string())
+pub fn class_verdicts(model: &Model) -> Vec<ClassVerdict> {
+    PrecisionClass::ALL.into_iter().map(|class| llama_cpp(class, model)).collect()
 }
 
 fn llama_cpp(class: PrecisionClass, model: &Model) -> ClassVerdict {
@@ -104,6 +82,7 @@ pub fn preflight_ui(ui: &mut Ui, model: &Model) {
     const NAME_WIDTH: f32 = 168.0;
     let p = theme::palette(ui);
     card(ui, "Preflight", |ui| {
+        ui.spacing_mut().interact_size.y = 20.0;
         let cell_width = ((ui.available_width() - NAME_WIDTH) / 4.0).floor() - 8.0;
         let cell = |ui: &mut Ui, width: f32, add: &mut dyn FnMut(&mut Ui)| {
             ui.allocate_ui_with_layout(vec2(width, 0.0), Layout::top_down(Align::Min), |ui| {
@@ -112,7 +91,7 @@ pub fn preflight_ui(ui: &mut Ui, model: &Model) {
                 add(ui);
             });
         };
-        ui.horizontal(|ui| {
+        ui.horizontal_top(|ui| {
             cell(ui, NAME_WIDTH, &mut |ui| {
                 super::widgets::term_rich(ui, "preflight", RichText::new("From the header alone").small().color(p.muted));
             });
@@ -126,24 +105,23 @@ pub fn preflight_ui(ui: &mut Ui, model: &Model) {
                 });
             }
         });
-        for row in preflight(model) {
+        for row in advise::preflight(model) {
             let y = ui.cursor().top() - ui.spacing().item_spacing.y / 2.0;
             ui.painter().hline(ui.max_rect().x_range(), y, Stroke::new(1.0, p.line));
             ui.horizontal_top(|ui| {
                 cell(ui, NAME_WIDTH, &mut |ui| {
                     ui.label(RichText::new(row.framework.name()).font(theme::strong_font()));
                 });
-                match &row.classes {
-                    Ok(verdicts) => {
-                        for verdict in verdicts {
-                            cell(ui, cell_width, &mut |ui| verdict_ui(ui, verdict));
-                        }
+                if row.is_possible && row.framework == Framework::LlamaCpp {
+                    for verdict in class_verdicts(model) {
+                        cell(ui, cell_width, &mut |ui| verdict_ui(ui, &verdict));
                     }
-                    Err(missing) => {
-                        let (rect, _) = ui.allocate_exact_size(Vec2::splat(16.0), Sense::hover());
-                        icons::paint(ui.painter(), rect, icons::Icon::Dash, p.muted);
-                        ui.label(RichText::new(missing).color(p.text_secondary));
-                    }
+                } else {
+                    let tone = if row.is_possible { Tone::Good } else { Tone::Neutral };
+                    let icon = if row.is_possible { icons::Icon::Check } else { icons::Icon::Dash };
+                    let (rect, _) = ui.allocate_exact_size(Vec2::splat(16.0), Sense::hover());
+                    icons::paint(ui.painter(), rect, icon, tone.color(ui));
+                    ui.add(egui::Label::new(RichText::new(&row.text).color(p.text_secondary)).wrap());
                 }
             });
         }
@@ -182,7 +160,7 @@ mod tests {
     use super::*;
 
     fn verdicts(model: &Model) -> Vec<Verdict> {
-        preflight(model)[0].classes.as_ref().unwrap().iter().map(|cell| cell.verdict).collect()
+        class_verdicts(model).into_iter().map(|cell| cell.verdict).collect()
     }
 
     #[test]
@@ -199,13 +177,6 @@ mod tests {
             tensor.size_bytes = tensor.n_elements() * 2;
         }
         assert_eq!(verdicts(&model), [Verdict::Possible; 4]);
-    }
-
-    #[test]
-    fn a_vocabulary_without_weights_can_become_nothing() {
-        let mut model = sample_model();
-        model.tensors.clear();
-        assert!(preflight(&model).iter().all(|row| row.classes.is_err()));
     }
 
     #[test]

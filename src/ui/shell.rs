@@ -136,7 +136,7 @@ fn rail_item(ui: &mut Ui, page: Page, number: usize, is_current: bool, mark: Pag
 pub fn status_bar_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     ui.horizontal_centered(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            segmented(ui, &mut form.theme, &[(Theme::Dark, "Dark"), (Theme::Light, "Light"), (Theme::System, "System")]);
+            segmented(ui, &mut form.theme, &[(Theme::System, "System"), (Theme::Light, "Light"), (Theme::Dark, "Dark")]);
             ui.add_space(8.0);
             zoom_ui(ui);
             ui.add_space(8.0);

@@ -121,16 +121,16 @@ fn table(ui: &mut Ui, tensors: &[Tensor], rows: &[usize], sorting: Sorting, max_
     let p = theme::palette(ui);
     let mut new_sorting = None;
     ui.scope(|ui| {
-        ui.spacing_mut().item_spacing.x = 16.0;
+        ui.spacing_mut().item_spacing.x = 24.0;
         ui.spacing_mut().interact_size.y = 20.0;
         TableBuilder::new(ui)
             .id_salt("tensors")
             .striped(true)
             .cell_layout(Layout::left_to_right(Align::Center))
             .column(Column::remainder().at_least(220.0).clip(true))
-            .column(Column::exact(64.0))
-            .column(Column::exact(170.0).clip(true))
-            .column(Column::exact(84.0))
+            .column(Column::exact(48.0))
+            .column(Column::exact(160.0).clip(true))
+            .column(Column::exact(72.0))
             .column(Column::exact(120.0))
             .column(Column::exact(104.0))
             .min_scrolled_height(max_height)

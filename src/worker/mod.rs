@@ -5,6 +5,7 @@ mod protocol;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -107,6 +108,24 @@ impl Worker {
         if spawned.is_err() {
             tracing::warn!("no thread for the file dialog");
         }
+    }
+
+    /// Shows a file in the system's file manager, on a thread of its own: the desktop may be slow to answer.
+    ///
+    /// # Errors
+    /// `Error::Internal` when the system gives no thread; a desktop that refuses is told by `Event::Refused`.
+    pub fn reveal(&self, path: &Path) -> Result<()> {
+        let path = path.to_path_buf();
+        let line = EventLine { events: self.events_in.clone(), wake: Arc::clone(&self.wake) };
+        let spawned = std::thread::Builder::new().name("planish-reveal".into()).spawn(move || {
+            if let Err(error) = opener::reveal(&path) {
+                let reason = error.to_string();
+                line.send(Event::Refused {
+                    error: Error::Io { action: "show in the file manager", path, kind: std::io::ErrorKind::Other, reason },
+                });
+            }
+        });
+        spawned.map(drop).map_err(|error| Error::Internal { message: format!("no thread for the file manager: {error}") })
     }
 
     /// The next event that has arrived; never waits.

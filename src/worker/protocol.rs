@@ -86,6 +86,11 @@ pub enum Event {
         /// The choice.
         path: Option<PathBuf>,
     },
+    /// A wish outside the queue failed.
+    Refused {
+        /// Why.
+        error: Error,
+    },
 }
 
 /// What a native dialog was asked for.

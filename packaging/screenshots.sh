@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Screenshots of every page from the real window: assets/screenshots, light and dark, at 1280×800.
+# Usage: packaging/screenshots.sh MODEL.gguf [OUTPUT_DIR] [WIDTH HEIGHT [SCALE]]; set PLANISH to the binary (default: release build)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/window_lib.sh
+
+model=$(realpath "$1")
+shots=${2:-assets/screenshots}
+width=${3:-1280} height=${4:-800}
+export WINIT_X11_SCALE_FACTOR=${5:-1}
+target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+PLANISH=${PLANISH:-$target/release/planish}
+work=$(mktemp -d)
+trap 'stop_all; rm -rf "$work"' EXIT
+mkdir -p "$shots" "$work/config/planish" "$work/bin" "$work/models"
+# A short path: the window shows it.
+cat >"$work/config/planish/settings.json" <<JSON
+{ "theme": "Dark", "levels": ["Q8_0", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K"], "output_dir": "$work/models" }
+JSON
+
+start_display "$width" "$height"
+start_window "$work" "$width" "$height" "$model"
+wait_title 60 'SmolLM2|·'
+wait_idle 60
+press ctrl+4
+press ctrl+Return
+wait_title 60 'converting'
+wait_idle 600
+press ctrl+5
+press ctrl+Return
+wait_title 60 'measuring'
+wait_idle 600
+
+pages=(model machine plan optimize compare)
+for theme in dark light; do
+    [ "$theme" = light ] && press ctrl+t
+    for idx in 0 1 2 3 4; do
+        press "ctrl+$((idx + 1))"
+        shot "$shots/${pages[idx]}-$theme.png"
+    done
+done
+close_window

@@ -1,0 +1,291 @@
+//! Every framework at every level, with size, memory, speed and loss.
+
+use super::estimate::{Load, Repacking, Usage, decode_band, kv_cache_bytes, prefill_band};
+use super::loss::{loss_class, loss_percent, scaled};
+use super::recipe::{Planner, n_elements, n_rows};
+use super::{Band, Budget, Candidate, ExpectedLoss, Fit, Goal, MemoryEstimate};
+use crate::hardware::{Framework, Machine};
+use crate::model::{DType, Level, Model, Tensor};
+use crate::units::{bytes_text, count_text, significant_text};
+
+/// A candidate with the numbers that it is ranked by.
+#[derive(Debug, Clone)]
+pub(super) struct Scored {
+    pub(super) candidate: Candidate,
+    /// Expected increase of perplexity in per cent.
+    pub(super) loss_percent: f64,
+    /// What one decoded token reads.
+    pub(super) read_bytes: f64,
+    /// True when it is smaller than the source: anything else only costs.
+    pub(super) gains: bool,
+}
+
+/// All candidates, llama.cpp's first, each framework from the most to the least precise.
+pub(super) fn all(model: &Model, machine: &Machine, goal: &Goal, budget: &Budget, is_here: bool) -> Vec<Scored> {
+    let planner = Planner::new(model);
+    let usage = Usage::new(model);
+    let context = Context {
+        source_bits: model.bits_per_weight(),
+        source_dtype: model.main_dtype(),
+        is_requantized: model.is_quantized(),
+        repacking: Repacking::of(&machine.cpu),
+        prefill: prefill_band(&usage, machine).filter(|_| is_here),
+        planner,
+        usage,
+        machine,
+        goal,
+        budget,
+        is_here,
+    };
+    let levels = Level::all().map(|level| context.gguf(level));
+    let variants = VARIANTS.iter().map(|variant| context.variant(variant));
+    levels.chain(variants).collect()
+}
+
+/// A framework's level whose size is estimated from its bits.
+struct Variant {
+    framework: Framework,
+    name: &'static str,
+    layout: Layout,
+    /// Expected increase of perplexity in per cent for a large model.
+    loss_percent: f64,
+}
+
+/// How the weights of a matrix are stored; everything else takes 16 bits. Scales, zero points and biases are counted.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// `bits` per weight and `extra_bits` per group along the row; 16 bits where rows are no whole groups.
+    Groups { bits: u64, group: u64, extra_bits: u64 },
+    /// `bits` per weight and `extra_bits` per row.
+    Rows { bits: u64, extra_bits: u64 },
+    /// Groups in the blocks; rows of 8 bits in embeddings, head and where rows are no whole groups.
+    GroupsInBlocks { bits: u64, group: u64, extra_bits: u64 },
+}
+
+const fn mlx(bits: u64) -> Layout {
+    Layout::Groups { bits, group: 64, extra_bits: 32 } // scale and bias in 16 bits each
+}
+
+const fn onnx(bits: u64) -> Layout {
+    Layout::Groups { bits, group: 32, extra_bits: 32 } // MatMulNBits: an f32 scale
+}
+
+const fn qnn(bits: u64) -> Layout {
+    Layout::Rows { bits, extra_bits: 32 } // symmetric per channel: an f32 scale
+}
+
+/// Layouts: MLX affine groups, ONNX Runtime's `MatMulNBits`, OpenVINO's compressed constants, QNN per channel.
+///
+/// Losses are assumed from the type of llama.cpp with the same bits and group (its published table is in `loss`): MLX 4-bit stands
+/// near `Q4_K_S`, ONNX Runtime's symmetric INT4 near `Q4_0`; 3-bit near `Q3_K_S`; W4 per channel is worse than any group of 32.
+const VARIANTS: [Variant; 11] = [
+    Variant { framework: Framework::OnnxRuntime, name: "INT8", layout: onnx(8), loss_percent: 0.05 },
+    Variant { framework: Framework::OnnxRuntime, name: "INT4", layout: onnx(4), loss_percent: 7.5 },
+    Variant { framework: Framework::OpenVino, name: "INT8", layout: Layout::Rows { bits: 8, extra_bits: 24 }, loss_percent: 0.3 },
+    Variant {
+        framework: Framework::OpenVino,
+        name: "INT4 group 128",
+        layout: Layout::GroupsInBlocks { bits: 4, group: 128, extra_bits: 16 },
+        loss_percent: 7.5,
+    },
+    Variant { framework: Framework::Mlx, name: "8-bit group 64", layout: mlx(8), loss_percent: 0.05 },
+    Variant { framework: Framework::Mlx, name: "6-bit group 64", layout: mlx(6), loss_percent: 0.4 },
+    Variant { framework: Framework::Mlx, name: "4-bit group 64", layout: mlx(4), loss_percent: 4.3 },
+    Variant { framework: Framework::Mlx, name: "3-bit group 64", layout: mlx(3), loss_percent: 26.0 },
+    Variant { framework: Framework::Qnn, name: "A16W8", layout: qnn(8), loss_percent: 0.5 },
+    Variant { framework: Framework::Qnn, name: "A8W8", layout: qnn(8), loss_percent: 5.0 },
+    Variant { framework: Framework::Qnn, name: "W4", layout: qnn(4), loss_percent: 15.0 },
+];
+
+impl Layout {
+    fn bytes(self, tensor: &Tensor, is_quantizable: bool) -> u64 {
+        let (n, row_len) = (n_elements(tensor), tensor.row_len());
+        let grouped = |bits: u64, group: u64, extra_bits: u64| {
+            n.saturating_mul(bits).saturating_add((n / group).saturating_mul(extra_bits))
+        };
+        let in_rows =
+            |bits: u64, extra_bits: u64| n.saturating_mul(bits).saturating_add(n_rows(tensor).saturating_mul(extra_bits));
+        let is_table = matches!(tensor.name.as_str(), "token_embd.weight" | "output.weight");
+        let bits = match self {
+            _ if !is_quantizable => n.saturating_mul(16),
+            Self::Groups { bits, group, extra_bits } if row_len % group == 0 => grouped(bits, group, extra_bits),
+            Self::Groups { .. } => n.saturating_mul(16),
+            Self::Rows { bits, extra_bits } => in_rows(bits, extra_bits),
+            Self::GroupsInBlocks { bits, group, extra_bits } if row_len % group == 0 && !is_table => {
+                grouped(bits, group, extra_bits)
+            }
+            Self::GroupsInBlocks { .. } => in_rows(8, 24),
+        };
+        bits / 8
+    }
+}
+
+/// What all candidates of one model share.
+struct Context<'a> {
+    planner: Planner<'a>,
+    usage: Usage<'a>,
+    machine: &'a Machine,
+    goal: &'a Goal,
+    budget: &'a Budget,
+    repacking: Repacking,
+    source_bits: f64,
+    source_dtype: Option<DType>,
+    is_requantized: bool,
+    prefill: Option<Band>,
+    /// False when the target is another machine: its speed is unknown.
+    is_here: bool,
+}
+
+impl Context<'_> {
+    fn gguf(&self, level: Level) -> Scored {
+        let recipe = self.planner.recipe(level);
+        // A model that cannot be written has no size; it is shown as too large rather than hidden.
+        let size_bytes = self.planner.output_size_bytes(&recipe).unwrap_or(u64::MAX);
+        let dtypes = &recipe.dtypes;
+        let load = self.usage.recipe_load(&recipe, self.repacking);
+        let percent = loss_percent(&self.planner, &recipe);
+        let mut notes = Vec::new();
+        if recipe.n_fallbacks > 0 {
+            let n_tensors = count_text(dtypes.len() as u64);
+            notes.push(format!(
+                "{} of {n_tensors} tensors get another type: rows are no multiple of {}",
+                recipe.n_fallbacks,
+                if level.base_dtype().block_len() == 256 { "256" } else { "256 or 32" }
+            ));
+        }
+        self.scored(Framework::LlamaCpp, Some(level), level.name(), size_bytes, true, &load, percent, notes)
+    }
+
+    fn variant(&self, variant: &Variant) -> Scored {
+        let load = self.usage.load(|idx, tensor| (variant.layout.bytes(tensor, self.planner.is_quantizable(idx)), false));
+        let percent = scaled(variant.loss_percent, self.planner.model().n_parameters());
+        self.scored(variant.framework, None, variant.name, load.weights_bytes, false, &load, percent, Vec::new())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the two callers above are the only ones")]
+    #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+    fn scored(
+        &self,
+        framework: Framework,
+        level: Option<Level>,
+        name: &str,
+        size_bytes: u64,
+        size_is_exact: bool,
+        load: &Load,
+        percent: f64,
+        mut notes: Vec<String>,
+    ) -> Scored {
+        let model = self.planner.model();
+        let shape = &model.hyperparameters;
+        let n_parameters = model.n_parameters();
+        let bits_per_weight = if n_parameters == 0 { 0.0 } else { load.weights_bytes as f64 * 8.0 / n_parameters as f64 };
+        let (fit, memory) = fit(model, load, self.goal.n_ctx, self.budget);
+        let gains = bits_per_weight < self.source_bits;
+        if !gains {
+            notes.insert(0, format!("no gain: the source has {} bits per weight", significant_text(self.source_bits)));
+        }
+        match (self.is_requantized, self.source_dtype) {
+            (true, Some(dtype)) if percent > 0.0 => notes.push(format!("requantized from {dtype}")),
+            _ => {}
+        }
+        match fit {
+            Fit::TooLarge { missing_bytes } => notes.insert(0, format!("{} too large", bytes_text(missing_bytes))),
+            Fit::FitsWithOffload { n_gpu_layers } => {
+                notes.insert(0, format!("{n_gpu_layers} of {} layers on the GPU", shape.n_layers));
+            }
+            Fit::Fits => {}
+        }
+        let candidate = Candidate {
+            framework,
+            level,
+            level_name: name.to_string(),
+            size_bytes,
+            size_is_exact,
+            bits_per_weight,
+            memory,
+            decode_tokens_per_sec: decode_band(shape, load, self.goal.n_ctx, self.machine).filter(|_| self.is_here),
+            prefill_tokens_per_sec: self.prefill.filter(|_| framework == Framework::LlamaCpp),
+            expected_loss: loss_class(percent),
+            fit,
+            missing: self.missing(framework),
+            note: (!notes.is_empty()).then(|| notes.join("; ")),
+        };
+        Scored { candidate, loss_percent: percent, read_bytes: load.read_bytes, gains }
+    }
+
+    /// GGUF files are written here; for the others, what is missing.
+    fn missing(&self, framework: Framework) -> Option<String> {
+        if framework == Framework::LlamaCpp {
+            return None;
+        }
+        let runtime = self.machine.runtimes.iter().find(|runtime| runtime.framework == framework);
+        let absent = runtime.filter(|runtime| runtime.version.is_none() && self.is_here);
+        Some(match absent {
+            Some(runtime) if runtime.note.is_empty() => {
+                format!("this version of Planish writes GGUF only; {} is not installed", framework.name())
+            }
+            Some(runtime) => {
+                format!("this version of Planish writes GGUF only; {} is not installed: {}", framework.name(), runtime.note)
+            }
+            None => "this version of Planish writes GGUF only".to_string(),
+        })
+    }
+}
+
+/// Whether it fits, and the memory where it would run: on the GPU if it fits there as a whole, else on the CPU.
+///
+/// With a dedicated GPU and too little main memory, as many layers as fit go to the GPU, each with its part of the KV cache.
+fn fit(model: &Model, load: &Load, n_ctx: u64, budget: &Budget) -> (Fit, MemoryEstimate) {
+    let shape = &model.hyperparameters;
+    let on_cpu = load.memory(shape, n_ctx);
+    let on_gpu = MemoryEstimate { weights_bytes: load.weights_bytes, ..on_cpu };
+    if budget.vram_bytes > 0 && on_gpu.total_bytes() <= budget.vram_bytes {
+        return (Fit::Fits, on_gpu);
+    }
+    let total = on_cpu.total_bytes();
+    if total <= budget.ram_bytes {
+        return (Fit::Fits, on_cpu);
+    }
+    let n_layers = shape.n_layers;
+    if budget.vram_bytes == 0 || n_layers == 0 {
+        return (Fit::TooLarge { missing_bytes: total - budget.ram_bytes }, on_cpu);
+    }
+    let kv_bytes = kv_cache_bytes(shape, n_ctx);
+    let gpu_layer = (load.block_gpu_bytes.saturating_add(kv_bytes)).div_ceil(n_layers).max(1);
+    let cpu_layer = load.block_bytes.saturating_add(kv_bytes) / n_layers;
+    let room = budget.vram_bytes.saturating_sub(on_cpu.compute_bytes);
+    let n_gpu_layers = (room / gpu_layer).min(n_layers);
+    let rest = total.saturating_sub(cpu_layer.saturating_mul(n_gpu_layers));
+    if n_gpu_layers > 0 && rest <= budget.ram_bytes {
+        (Fit::FitsWithOffload { n_gpu_layers }, on_cpu)
+    } else {
+        (Fit::TooLarge { missing_bytes: rest.saturating_sub(budget.ram_bytes).max(1) }, on_cpu)
+    }
+}
+
+/// On speed, one per cent of loss counts as much as two per cent of bytes: else `Q4_0` would win against `Q4_K_S` of equal size.
+const BYTES_PER_LOSS: f64 = 2.0;
+
+/// The order of preference among candidates that fit: lower is better, first the number, then the value.
+///
+/// - Quality: the least expected loss. On battery the class of loss, then the fewest bytes per token.
+/// - Balanced: the smallest with at most low loss (3 %). On battery as speed.
+/// - Speed: the fewest bytes per token, which decide decode speed, with at most moderate loss (8 %); see `BYTES_PER_LOSS`.
+/// - Size: the smallest with at most high loss (20 %).
+///
+/// Where nothing is good enough, the least loss.
+#[allow(clippy::cast_precision_loss, reason = "a rank")]
+pub(super) fn preference(scored: &Scored, goal: &Goal) -> (u8, f64) {
+    use super::Priority::{Balanced, Quality, Size, Speed};
+    let loss = scored.candidate.expected_loss;
+    let size = scored.candidate.size_bytes as f64;
+    let weighted_bytes = scored.read_bytes * (1.0 + BYTES_PER_LOSS * scored.loss_percent / 100.0);
+    let (limit, value) = match (goal.priority, goal.battery) {
+        (Quality, false) => return (0, scored.loss_percent),
+        (Quality, true) => return (loss as u8, scored.read_bytes),
+        (Balanced, false) => (ExpectedLoss::Low, size),
+        (Balanced, true) | (Speed, _) => (ExpectedLoss::Moderate, weighted_bytes),
+        (Size, _) => (ExpectedLoss::High, size),
+    };
+    if loss <= limit { (0, value) } else { (1, scored.loss_percent) }
+}

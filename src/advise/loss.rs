@@ -1,0 +1,131 @@
+//! What a level is expected to cost, until the user has measured it.
+
+use super::ExpectedLoss;
+use super::recipe::{Planner, Recipe, n_elements};
+use crate::model::{DType, Level};
+
+/// Models below this many weights lose about three times as much.
+const SMALL_MODEL: u64 = 1_000_000_000;
+
+/// Measured on SmolLM2-135M against the table below: `Q3_K_M` 15.6 %, `Q4_K_M` 6.2 %, `Q4_0` 25 %, `Q2_K` 42 % (llama-perplexity, 20 chunks of
+/// wiki.test.raw, without importance matrix, 2026-11-22), where `mixture` says 5.2 %, 2.2 %, 7.5 % and 12 %.
+const SMALL_MODEL_FACTOR: f64 = 3.0;
+
+/// Part of the weights that may have another type than the level's before the published number no longer applies.
+const MAX_FALLBACK_SHARE: f64 = 0.1;
+
+/// `(level, perplexity increase in per cent)`.
+///
+/// Source: the increases for Llama-3-8B in `QUANT_OPTIONS`, tools/quantize/quantize.cpp, llama.cpp of 2026-08-21, divided by the base
+/// perplexity 6.2316 of tools/perplexity/README.md. BF16 and F16: the latter's 0.0015.
+const PUBLISHED: [(Level, f64); 17] = [
+    (Level::F32, 0.0),
+    (Level::BF16, 0.024),
+    (Level::F16, 0.024),
+    (Level::Q8_0, 0.042),
+    (Level::Q6_K, 0.348),
+    (Level::Q5_K_M, 0.913),
+    (Level::Q5_K_S, 1.683),
+    (Level::Q5_1, 1.704),
+    (Level::Q5_0, 2.112),
+    (Level::Q4_K_M, 2.815),
+    (Level::Q4_K_S, 4.315),
+    (Level::Q4_1, 7.239),
+    (Level::Q4_0, 7.518),
+    (Level::Q3_K_L, 8.925),
+    (Level::Q3_K_M, 10.54),
+    (Level::Q3_K_S, 26.19),
+    (Level::Q2_K, 56.48),
+];
+
+/// Expected increase of perplexity in per cent at this recipe, over the source.
+///
+/// The published number of the level; where shapes force other types on more than a tenth of the weights (`Q2_K` of SmolLM2 holds no
+/// `Q2_K` tensor), the mean of the types' numbers over the weights of the blocks. Three times that for models below 1 B weights.
+#[must_use]
+pub fn loss_percent(planner: &Planner, recipe: &Recipe) -> f64 {
+    let model = planner.model();
+    let is_unchanged = model.tensors.iter().zip(&recipe.dtypes).all(|(tensor, &dtype)| tensor.dtype == dtype);
+    if is_unchanged || recipe.level == Level::F32 {
+        return 0.0;
+    }
+    let large = if fallback_share(planner, recipe.level) > MAX_FALLBACK_SHARE {
+        mixture(planner, recipe)
+    } else {
+        published(recipe.level)
+    };
+    scaled(large, model.n_parameters())
+}
+
+/// The number of a large model, for a model of this many weights.
+#[must_use]
+pub fn scaled(percent: f64, n_parameters: u64) -> f64 {
+    if n_parameters < SMALL_MODEL { percent * SMALL_MODEL_FACTOR } else { percent }
+}
+
+/// The class of an increase of perplexity in per cent.
+#[must_use]
+pub fn loss_class(percent: f64) -> ExpectedLoss {
+    match percent {
+        p if p <= 0.0 => ExpectedLoss::None,
+        p if p < 1.0 => ExpectedLoss::Negligible,
+        p if p < 3.0 => ExpectedLoss::Low,
+        p if p < 8.0 => ExpectedLoss::Moderate,
+        p if p < 20.0 => ExpectedLoss::High,
+        _ => ExpectedLoss::Severe,
+    }
+}
+
+fn published(level: Level) -> f64 {
+    PUBLISHED.iter().find(|row| row.0 == level).map_or(0.0, |row| row.1)
+}
+
+/// The number of the level that has this type throughout.
+fn of_dtype(dtype: DType) -> f64 {
+    match dtype {
+        DType::Q8_0 => published(Level::Q8_0),
+        DType::Q6_K => published(Level::Q6_K),
+        DType::Q5_K => published(Level::Q5_K_S),
+        DType::Q5_1 => published(Level::Q5_1),
+        DType::Q5_0 => published(Level::Q5_0),
+        DType::Q4_K => published(Level::Q4_K_S),
+        DType::Q4_1 => published(Level::Q4_1),
+        DType::Q4_0 => published(Level::Q4_0),
+        DType::Q3_K => published(Level::Q3_K_S),
+        DType::Q2_K => published(Level::Q2_K),
+        DType::F16 | DType::BF16 => published(Level::F16),
+        _ => 0.0,
+    }
+}
+
+/// Matrices of the blocks: embeddings and head matter less and always get more bits.
+fn block_matrices<'a>(planner: &'a Planner) -> impl Iterator<Item = (usize, f64)> + 'a {
+    let tensors = planner.model().tensors.iter().enumerate();
+    #[allow(clippy::cast_precision_loss, reason = "a mean")]
+    tensors
+        .filter(|(idx, tensor)| {
+            planner.is_quantizable(*idx) && !matches!(tensor.name.as_str(), "token_embd.weight" | "output.weight")
+        })
+        .map(|(idx, tensor)| (idx, n_elements(tensor) as f64))
+}
+
+fn fallback_share(planner: &Planner, level: Level) -> f64 {
+    let tensors = &planner.model().tensors;
+    let (mut all, mut other) = (0.0, 0.0);
+    for (idx, n_weights) in block_matrices(planner) {
+        all += n_weights;
+        if !tensors[idx].row_len().is_multiple_of(level.base_dtype().block_len()) {
+            other += n_weights;
+        }
+    }
+    if all > 0.0 { other / all } else { 0.0 }
+}
+
+fn mixture(planner: &Planner, recipe: &Recipe) -> f64 {
+    let (mut all, mut sum) = (0.0, 0.0);
+    for (idx, n_weights) in block_matrices(planner) {
+        all += n_weights;
+        sum += n_weights * recipe.dtypes.get(idx).map_or(0.0, |&dtype| of_dtype(dtype));
+    }
+    if all > 0.0 { sum / all } else { published(recipe.level) }
+}

@@ -1,0 +1,406 @@
+//! The advice: walks the tree, ranks the candidates and says why.
+
+use std::cmp::Ordering;
+
+use super::candidates::{self, Scored, preference};
+use super::tree::{self, ENTERPRISE_NO, ENTERPRISE_YES, KIND_LANGUAGE, KIND_OTHER, KIND_UNKNOWN};
+use super::{Budget, Fit, Goal, Leaf, Plan, Priority, Step, Target, Tree};
+use crate::hardware::{Framework, Gpu, Machine, Vendor};
+use crate::model::{DType, Level, Model};
+use crate::units::{bytes_text, count_text, parameters_text, percent_text, significant_text, tokens_per_sec_text};
+
+/// Part of the free memory that a model may use: the rest is for the system and for what the user opens next.
+const RAM_SHARE: (u64, u64) = (4, 5);
+
+/// Part of the free GPU memory that a model may use: the display and the driver take some.
+const VRAM_SHARE: (u64, u64) = (9, 10);
+
+/// What is assumed when the machine's memory is unknown.
+const ASSUMED_RAM_BYTES: u64 = 8 << 30;
+
+/// The plan for this model, machine and goal. Pure: same input, same output.
+///
+/// Without a wanted budget, a model may use 80 % of the free main memory and 90 % of the free memory of the largest GPU with memory of
+/// its own; a GPU that shares main memory shares its budget. The order of preference among fitting levels is told at
+/// `Priority`'s variants and in `candidates::preference`; a level that is not smaller than the source ranks last.
+#[must_use]
+pub fn advise(model: &Model, machine: &Machine, goal: &Goal) -> Plan {
+    let mut warnings = Vec::new();
+    let place = Place::of(machine, goal);
+    let is_here = place.is_here(machine, goal);
+    let budget = budget(machine, goal, is_here, &mut warnings);
+    let mut scored = candidates::all(model, machine, goal, &budget, is_here);
+    let tree = tree::tree();
+    let (path, leaf) = walk(&tree, model, machine, goal, place, &budget, &scored);
+    rank(&mut scored, &leaf, goal);
+    let n_first = scored.iter().take_while(|scored| group(scored) == 0).count();
+    let recommended = (n_first > 0).then_some(0);
+    let runner_up = (n_first > 1).then_some(1);
+    warn(model, machine, goal, is_here, &mut warnings);
+    Plan {
+        reasons: reasons(model, goal, &budget, &leaf, &scored, recommended),
+        counterfactual: counterfactual(goal, &scored, recommended),
+        candidates: scored.into_iter().map(|scored| scored.candidate).collect(),
+        recommended,
+        runner_up,
+        tree,
+        path,
+        leaf,
+        warnings,
+        budget,
+    }
+}
+
+/// The answer to "where will it run?"; the index of the branch of `where`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Apple,
+    Intel,
+    Nvidia,
+    Snapdragon,
+    Cross,
+}
+
+impl Place {
+    fn of(machine: &Machine, goal: &Goal) -> Self {
+        match goal.target {
+            Target::ThisMachine => Self::detected(machine),
+            Target::Apple => Self::Apple,
+            Target::Intel => Self::Intel,
+            Target::Nvidia => Self::Nvidia,
+            Target::Snapdragon => Self::Snapdragon,
+            Target::CrossPlatform => Self::Cross,
+        }
+    }
+
+    /// The most special hardware decides: a Hexagon NPU before a GPU, an NVIDIA GPU before an Intel processor.
+    fn detected(machine: &Machine) -> Self {
+        let has_gpu = |vendor| machine.gpus.iter().any(|gpu| gpu.vendor == vendor);
+        let has_npu = |vendor| machine.npus.iter().any(|npu| npu.vendor == vendor);
+        let cpu_is = |name: &str| machine.cpu.name.contains(name);
+        if has_gpu(Vendor::Apple) || cpu_is("Apple") {
+            Self::Apple
+        } else if has_npu(Vendor::Qualcomm) {
+            Self::Snapdragon
+        } else if has_gpu(Vendor::Nvidia) {
+            Self::Nvidia
+        } else if has_gpu(Vendor::Intel) || has_npu(Vendor::Intel) || cpu_is("Intel") {
+            Self::Intel
+        } else {
+            Self::Cross
+        }
+    }
+
+    /// True when the measured speed and memory are those of the target.
+    fn is_here(self, machine: &Machine, goal: &Goal) -> bool {
+        matches!(goal.target, Target::ThisMachine | Target::CrossPlatform) || self == Self::detected(machine)
+    }
+}
+
+fn dedicated_gpu(machine: &Machine) -> Option<&Gpu> {
+    let gpus = machine.gpus.iter().filter(|gpu| !gpu.is_unified && !gpu.is_integrated);
+    gpus.max_by_key(|gpu| gpu.free_bytes.or(gpu.memory_bytes).unwrap_or(0))
+}
+
+fn share(bytes: u64, (part, whole): (u64, u64)) -> u64 {
+    bytes / whole * part
+}
+
+fn budget(machine: &Machine, goal: &Goal, is_here: bool, warnings: &mut Vec<String>) -> Budget {
+    let gpu = dedicated_gpu(machine).filter(|_| is_here);
+    let gpu_bytes = gpu.and_then(|gpu| gpu.free_bytes.or(gpu.memory_bytes)).unwrap_or(0);
+    if gpu.is_some() && gpu_bytes == 0 {
+        warnings.push("GPU memory unknown, planned for the CPU".into());
+    }
+    let vram_bytes = share(gpu_bytes, VRAM_SHARE);
+    if let Some(wanted) = goal.memory_budget_bytes {
+        return Budget {
+            ram_bytes: wanted,
+            vram_bytes: vram_bytes.min(wanted),
+            origin: format!("{} as wanted", bytes_text(wanted)),
+        };
+    }
+    let (free, what) = match (machine.memory.available_bytes, machine.memory.total_bytes) {
+        (0, 0) => {
+            warnings.push(format!("memory unknown, {} assumed", bytes_text(ASSUMED_RAM_BYTES)));
+            (ASSUMED_RAM_BYTES, "assumed")
+        }
+        (0, total) => {
+            warnings.push("free memory unknown, planned with all of it".into());
+            (total, "in all")
+        }
+        (available, _) => (available, "free"),
+    };
+    let mut origin = format!("80 % of {} {what}", bytes_text(free));
+    if vram_bytes > 0 {
+        origin = format!("{origin}; GPU: 90 % of {}", bytes_text(gpu_bytes));
+    }
+    Budget { ram_bytes: share(free, RAM_SHARE), vram_bytes, origin }
+}
+
+/// Architectures of networks that generate no text.
+///
+/// Source: `LLM_ARCH_NAMES` and the encoder cases of llama.cpp of 2026-08-21.
+const OTHER_ARCHITECTURES: [&str; 12] = [
+    "clip",
+    "bert",
+    "modern-bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "neo-bert",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "eurobert",
+    "t5encoder",
+    "wavtokenizer-dec",
+    "gemma-embedding",
+];
+
+/// The answer to "what kind of network is it?" and the facts behind it.
+fn kind(model: &Model) -> (usize, String) {
+    let shape = &model.hyperparameters;
+    let weights = parameters_text(model.n_parameters());
+    match shape.architecture.as_str() {
+        "" => (KIND_UNKNOWN, format!("no architecture in the file, {weights} weights")),
+        name if OTHER_ARCHITECTURES.contains(&name) || model.metadata.str("general.type").as_deref() == Some("mmproj") => {
+            (KIND_OTHER, format!("{name}, {weights} weights"))
+        }
+        name if shape.n_layers == 0 => (KIND_UNKNOWN, format!("{name} without layers, {weights} weights")),
+        name => {
+            let vocabulary = count_text(shape.n_vocab);
+            (KIND_LANGUAGE, format!("{name}, {weights} weights, {} layers, vocabulary {vocabulary}", shape.n_layers))
+        }
+    }
+}
+
+/// Instruction sets, the one that matters most first.
+const SIMD_BEST_FIRST: [&str; 9] = ["AMX-INT8", "AVX-512 VNNI", "AVX-VNNI", "AVX-512F", "AVX2", "AVX", "i8mm", "dotprod", "NEON"];
+
+/// The machine in one line: `2 cores, AVX-512 VNNI, no GPU`.
+fn machine_facts(machine: &Machine, goal: &Goal, is_here: bool) -> String {
+    if !is_here || goal.target == Target::CrossPlatform {
+        return "chosen as the target".into();
+    }
+    let n_cores = machine.cpu.n_physical;
+    let mut facts = vec![format!("{n_cores} core{}", if n_cores == 1 { "" } else { "s" })];
+    facts.extend(SIMD_BEST_FIRST.into_iter().find(|name| machine.cpu.simd.iter().any(|found| found == name)).map(String::from));
+    match machine.gpus.first() {
+        Some(gpu) => facts.push(match gpu.memory_bytes {
+            Some(bytes) => format!("{} with {}", gpu.name, bytes_text(bytes)),
+            None => gpu.name.clone(),
+        }),
+        None => facts.push("no GPU".into()),
+    }
+    facts.extend(machine.npus.first().map(|npu| npu.name.clone()));
+    facts.join(", ")
+}
+
+fn walk(
+    tree: &Tree,
+    model: &Model,
+    machine: &Machine,
+    goal: &Goal,
+    place: Place,
+    budget: &Budget,
+    scored: &[Scored],
+) -> (Vec<Step>, Leaf) {
+    let is_here = place.is_here(machine, goal);
+    let mut path = Vec::new();
+    let mut node_idx = 0;
+    while let Some(node) = tree.nodes.get(node_idx) {
+        let question = node.id.split('-').next().unwrap_or_default();
+        let (answer, facts) = match (node.id, question) {
+            _ if node.leaf.is_some() => (None, node.leaf.as_ref().map(|leaf| leaf.level_family.to_string()).unwrap_or_default()),
+            ("kind", _) => {
+                let (answer, facts) = kind(model);
+                (Some(answer), facts)
+            }
+            ("where-other", _) => {
+                let answer = match place {
+                    Place::Intel => 0,
+                    Place::Snapdragon => 1,
+                    Place::Apple | Place::Nvidia | Place::Cross => 2,
+                };
+                (Some(answer), machine_facts(machine, goal, is_here))
+            }
+            ("where", _) => (Some(place as usize), machine_facts(machine, goal, is_here)),
+            (_, "enterprise") if goal.enterprise => (Some(ENTERPRISE_YES), "wanted".into()),
+            (_, "enterprise") => (Some(ENTERPRISE_NO), "not wanted".into()),
+            (_, "memory") => {
+                let (answer, facts) = memory_answer(goal, budget, scored);
+                (Some(answer), facts)
+            }
+            _ => (Some(goal.priority as usize), priority_facts(goal).into()),
+        };
+        path.push(Step { node_idx, branch_idx: answer, facts });
+        if let Some(leaf) = &node.leaf {
+            return (path, leaf.clone());
+        }
+        match answer.and_then(|answer| node.branches.get(answer)) {
+            Some(branch) => node_idx = branch.to,
+            None => break,
+        }
+    }
+    // Unreachable: the tests walk every branch to a leaf. An empty leaf keeps the function total.
+    (path, Leaf { frameworks: vec![Framework::LlamaCpp], level_family: "", reasons: Vec::new() })
+}
+
+fn memory_answer(goal: &Goal, budget: &Budget, scored: &[Scored]) -> (usize, String) {
+    let of = |level| scored.iter().find(|scored| scored.candidate.level == Some(level)).map(|scored| &scored.candidate);
+    let fits = |level| of(level).is_some_and(|candidate| !matches!(candidate.fit, Fit::TooLarge { .. }));
+    let (answer, level) = if fits(Level::Q8_0) {
+        (0, Level::Q8_0)
+    } else if fits(Level::Q4_K_M) {
+        (1, Level::Q4_K_M)
+    } else {
+        match Level::all().rev().find(|&level| fits(level)) {
+            Some(level) => (2, level),
+            None => (3, Level::Q2_K),
+        }
+    };
+    let needed = of(level).map_or(0, |candidate| candidate.memory.total_bytes());
+    let context = count_text(goal.n_ctx);
+    (answer, format!("{}: {level} needs {} at {context} tokens", budget.origin, bytes_text(needed)))
+}
+
+fn priority_facts(goal: &Goal) -> &'static str {
+    match (goal.priority, goal.battery) {
+        (Priority::Balanced, false) => "the smallest with at most 3 % loss",
+        (Priority::Balanced, true) => "on battery: few bytes per token with at most 8 % loss",
+        (Priority::Quality, false) => "the least loss that fits",
+        (Priority::Quality, true) => "on battery: the least class of loss, then the fewest bytes per token",
+        (Priority::Speed, _) => "few bytes per token with at most 8 % loss",
+        (Priority::Size, _) => "the smallest with at most 20 % loss",
+    }
+}
+
+/// 0: can be done here and helps; 1: would help but something is missing; 2: too large; 3: not smaller than the source.
+fn group(scored: &Scored) -> u8 {
+    let candidate = &scored.candidate;
+    match candidate.fit {
+        _ if !scored.gains => 3,
+        Fit::TooLarge { .. } => 2,
+        _ => u8::from(candidate.missing.is_some()),
+    }
+}
+
+fn rank(scored: &mut [Scored], leaf: &Leaf, goal: &Goal) {
+    let framework_rank =
+        |framework| leaf.frameworks.iter().position(|&found| found == framework).unwrap_or(leaf.frameworks.len());
+    scored.sort_by(|a, b| {
+        let place = |scored: &Scored| (group(scored), framework_rank(scored.candidate.framework), scored.candidate.framework);
+        place(a).cmp(&place(b)).then_with(|| compare(a, b, goal))
+    });
+}
+
+fn compare(a: &Scored, b: &Scored, goal: &Goal) -> Ordering {
+    let (a_tier, a_value) = preference(a, goal);
+    let (b_tier, b_value) = preference(b, goal);
+    a_tier.cmp(&b_tier).then(a_value.total_cmp(&b_value)).then(a.candidate.size_bytes.cmp(&b.candidate.size_bytes))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn reasons(
+    model: &Model,
+    goal: &Goal,
+    budget: &Budget,
+    leaf: &Leaf,
+    scored: &[Scored],
+    recommended: Option<usize>,
+) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let gguf_fits =
+        scored.iter().any(|scored| scored.candidate.level.is_some() && !matches!(scored.candidate.fit, Fit::TooLarge { .. }));
+    match recommended.and_then(|idx| scored.get(idx)).map(|scored| &scored.candidate) {
+        Some(best) => {
+            reasons.push(format!("{}: {}, expected loss {}", best.level_name, priority_facts(goal), best.expected_loss.label()));
+            let part = best.size_bytes as f64 / model.size_bytes.max(1) as f64;
+            reasons.push(format!(
+                "{}, {} of the source, {} bits per weight",
+                bytes_text(best.size_bytes),
+                percent_text(part),
+                significant_text(best.bits_per_weight)
+            ));
+            let needed = bytes_text(best.memory.total_bytes());
+            let where_it_fits = match best.fit {
+                Fit::FitsWithOffload { n_gpu_layers } => format!("with {n_gpu_layers} layers on the GPU"),
+                _ => "it fits".into(),
+            };
+            reasons.push(format!("needs {needed} at {} tokens; {where_it_fits} ({})", count_text(goal.n_ctx), budget.origin));
+            if let Some(band) = best.decode_tokens_per_sec {
+                let (low, high) = (significant_text(band.low), significant_text(band.high));
+                reasons.push(format!("predicted {} on the CPU ({low} to {high})", tokens_per_sec_text(band.mid)));
+            }
+        }
+        None if !model.has_weights() => reasons.push("the file has no tensors: there is nothing to quantize".into()),
+        None if gguf_fits => reasons.push(format!(
+            "no level that fits is smaller than the source with its {} bits per weight: use the source",
+            significant_text(model.bits_per_weight())
+        )),
+        None => {
+            let least = scored.iter().filter(|scored| scored.gains).map(|scored| scored.candidate.memory.total_bytes()).min();
+            let needed = least.map_or_else(|| "unknown".into(), bytes_text);
+            reasons.push(format!(
+                "no level fits at {} tokens: the smallest needs {needed} ({})",
+                count_text(goal.n_ctx),
+                budget.origin
+            ));
+        }
+    }
+    let first = leaf.frameworks.first().filter(|&&framework| framework != Framework::LlamaCpp);
+    let candidate = first.and_then(|&first| scored.iter().find(|scored| scored.candidate.framework == first));
+    if let Some(missing) = candidate.and_then(|scored| scored.candidate.missing.as_ref()) {
+        reasons.push(format!("first choice here is {}, but {missing}", first.map(|first| first.name()).unwrap_or_default()));
+    }
+    reasons
+}
+
+/// The nearest change of memory that changes the choice: more for a better one, else less for the next one.
+fn counterfactual(goal: &Goal, scored: &[Scored], recommended: Option<usize>) -> Option<String> {
+    let best = recommended.and_then(|idx| scored.get(idx));
+    let better = scored
+        .iter()
+        .filter(|scored| scored.gains && scored.candidate.missing.is_none())
+        .filter(|scored| best.is_none_or(|best| compare(scored, best, goal) == Ordering::Less))
+        .filter_map(|scored| match scored.candidate.fit {
+            Fit::TooLarge { missing_bytes } => Some((missing_bytes, &scored.candidate.level_name)),
+            _ => None,
+        })
+        .min();
+    if let Some((missing_bytes, name)) = better {
+        return Some(format!("with {} more memory: {name}", bytes_text(missing_bytes)));
+    }
+    let best = best?;
+    let needed = best.candidate.memory.total_bytes();
+    let next = scored.iter().filter(|scored| group(scored) == 0 && scored.candidate.memory.total_bytes() < needed);
+    let next = next.min_by(|a, b| compare(a, b, goal))?;
+    Some(format!("with less than {} of memory: {}", bytes_text(needed), next.candidate.level_name))
+}
+
+fn warn(model: &Model, machine: &Machine, goal: &Goal, is_here: bool, warnings: &mut Vec<String>) {
+    if model.is_quantized() {
+        let dtype = model.main_dtype().map(DType::name).unwrap_or_default();
+        warnings.push(format!(
+            "the source is quantized already ({dtype}, {} bits per weight): a second quantization adds to its loss; an F16 source is better",
+            significant_text(model.bits_per_weight())
+        ));
+    }
+    if !is_here {
+        warnings.push(
+            "the target is another machine: its speed is unknown, and memory is taken from this one unless a budget is given"
+                .into(),
+        );
+    } else if machine.bandwidth.is_none() {
+        warnings.push("memory bandwidth not measured yet: no speed is predicted".into());
+    } else if !machine.gpus.is_empty() {
+        warnings.push("speeds are predicted for the CPU".into());
+    }
+    let n_ctx_train = model.hyperparameters.n_ctx_train;
+    if n_ctx_train > 0 && goal.n_ctx > n_ctx_train {
+        warnings.push(format!(
+            "the model was trained for {} tokens, {} are wanted",
+            count_text(n_ctx_train),
+            count_text(goal.n_ctx)
+        ));
+    }
+}

@@ -1,0 +1,63 @@
+//! What can be done with a model, from its headers alone.
+
+use serde::Serialize;
+
+use crate::hardware::Framework;
+use crate::model::{DType, Level, Model};
+
+/// One framework and what it can do with the model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PreflightRow {
+    /// The framework.
+    pub framework: Framework,
+    /// True when this version can write the model for it.
+    pub is_possible: bool,
+    /// Which levels, or why none.
+    pub text: String,
+}
+
+/// A row for each framework, in the order of `Framework::ALL`.
+#[must_use]
+pub fn preflight(model: &Model) -> Vec<PreflightRow> {
+    Framework::ALL
+        .into_iter()
+        .map(|framework| match framework {
+            Framework::LlamaCpp => llama_cpp_row(model),
+            other => PreflightRow {
+                framework: other,
+                is_possible: false,
+                text: format!("needs a {} model; this version of Planish writes GGUF only", input_of(other)),
+            },
+        })
+        .collect()
+}
+
+fn llama_cpp_row(model: &Model) -> PreflightRow {
+    let row = |is_possible, text| PreflightRow { framework: Framework::LlamaCpp, is_possible, text };
+    if !model.has_weights() {
+        return row(false, "a vocabulary without weights: nothing to quantize".into());
+    }
+    let undecodable = model.tensors.iter().find(|tensor| !crate::quant::can_dequantize(tensor.dtype) && tensor.dtype.is_quantized());
+    if let Some(tensor) = undecodable {
+        return row(false, format!("{} of type {} cannot be decoded by this version", tensor.name, tensor.dtype));
+    }
+    let n_fallbacks = super::recipe::recipe(model, Level::Q4_K_M).n_fallbacks;
+    let mut text = format!("{} levels from Q2_K to F32", Level::all().count());
+    if n_fallbacks > 0 {
+        text.push_str(&format!("; {n_fallbacks} tensors have rows that are no multiple of 256, so k-quants fall back to larger types there"));
+    }
+    if let Some(dtype) = model.main_dtype().filter(|dtype: &DType| dtype.is_quantized()) {
+        text.push_str(&format!("; the source is {dtype} already, so each level adds to that loss"));
+    }
+    row(true, text)
+}
+
+/// What the framework's converters start from.
+fn input_of(framework: Framework) -> &'static str {
+    match framework {
+        Framework::LlamaCpp => "GGUF",
+        Framework::OnnxRuntime | Framework::Qnn => "ONNX",
+        Framework::OpenVino => "OpenVINO IR or ONNX",
+        Framework::Mlx => "Hugging Face",
+    }
+}

@@ -1,0 +1,529 @@
+//! The recipe: which type each tensor gets at a level, exactly as llama-quantize chooses.
+//!
+//! Source of all rules: `tensor_allows_quantization`, `llama_tensor_get_type`, `llama_tensor_get_type_impl`,
+//! `tensor_type_fallback` and `init_quantize_state_counters` in src/llama-quant.cpp, llama.cpp of 2026-08-21. Without importance
+//! matrix and without overrides. `tests/golden/recipes` holds what llama.cpp itself answered for models of many shapes.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use crate::error::Result;
+use crate::format::gguf_writer::{TensorSpec, file_size_bytes_from, metadata_size_bytes};
+use crate::model::{DType, Level, Metadata, Model, Tensor, Value};
+
+const FILE_TYPE_KEY: &str = "general.file_type";
+const QUANTIZATION_VERSION_KEY: &str = "general.quantization_version";
+const SPLIT_KEYS: [&str; 3] = ["split.no", "split.count", "split.tensors.count"];
+
+/// `GGML_QNT_VERSION` in ggml.h.
+const QUANTIZATION_VERSION: u32 = 2;
+
+/// The types of all tensors at a level.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// The level.
+    pub level: Level,
+    /// One type for each of `Model::tensors`, in the same order.
+    pub dtypes: Vec<DType>,
+    /// Tensors whose rows are no whole number of the wanted blocks, so that they got another type.
+    pub n_fallbacks: usize,
+}
+
+/// The recipe of one level. For several levels of one model, `Planner` does the common part once.
+#[must_use]
+pub fn recipe(model: &Model, level: Level) -> Recipe {
+    Planner::new(model).recipe(level)
+}
+
+/// The source's metadata with the output's file type and quantization version, without the keys of a split file.
+///
+/// Keys keep their places; missing ones are appended. llama-quantize moves the two keys to the end, which nobody depends on.
+#[must_use]
+pub fn output_metadata(model: &Model, level: Level) -> Metadata {
+    let mut metadata = model.metadata.clone();
+    metadata.set(QUANTIZATION_VERSION_KEY, Value::U32(QUANTIZATION_VERSION));
+    metadata.set(FILE_TYPE_KEY, Value::U32(level.file_type_id()));
+    for key in SPLIT_KEYS {
+        metadata.remove(key);
+    }
+    metadata
+}
+
+/// What the output's header says about each tensor, in the source's order. Trailing dimensions of 1 are dropped, as llama-quantize does.
+#[must_use]
+pub fn output_specs(model: &Model, recipe: &Recipe) -> Vec<TensorSpec> {
+    let specs = model.tensors.iter().zip(&recipe.dtypes);
+    specs.map(|(tensor, &dtype)| TensorSpec { name: tensor.name.clone(), dtype, shape: output_shape(tensor).to_vec() }).collect()
+}
+
+/// Exact size of the output file in bytes.
+///
+/// # Errors
+/// `Error::Internal` for a model that no reader accepts, as `gguf_writer::file_size_bytes`.
+pub fn output_size_bytes(model: &Model, level: Level) -> Result<u64> {
+    let planner = Planner::new(model);
+    planner.output_size_bytes(&planner.recipe(level))
+}
+
+/// Tensor data in bits divided by the number of weights; 0 for a model without tensors.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+pub fn bits_per_weight(model: &Model, recipe: &Recipe) -> f64 {
+    let n_weights = model.tensors.iter().fold(0_u64, |sum, tensor| sum.saturating_add(n_elements(tensor)));
+    let n_bytes = model
+        .tensors
+        .iter()
+        .zip(&recipe.dtypes)
+        .fold(0_u64, |sum, (tensor, &dtype)| sum.saturating_add(tensor_bytes(tensor, dtype)));
+    if n_weights == 0 { 0.0 } else { n_bytes as f64 * 8.0 / n_weights as f64 }
+}
+
+/// Bytes of a tensor in this type; `u64::MAX` where that overflows or the rows are no whole blocks.
+pub(super) fn tensor_bytes(tensor: &Tensor, dtype: DType) -> u64 {
+    if dtype == tensor.dtype {
+        return tensor.size_bytes;
+    }
+    dtype.row_bytes(tensor.row_len()).map_or(u64::MAX, |row_bytes| n_rows(tensor).saturating_mul(row_bytes))
+}
+
+/// `Tensor::n_elements` for models that no reader has checked.
+pub(super) fn n_elements(tensor: &Tensor) -> u64 {
+    tensor.shape.iter().fold(1, |product: u64, &dim| product.saturating_mul(dim))
+}
+
+/// `Tensor::n_rows` for models that no reader has checked.
+pub(super) fn n_rows(tensor: &Tensor) -> u64 {
+    tensor.shape.iter().skip(1).fold(1, |product: u64, &dim| product.saturating_mul(dim))
+}
+
+fn output_shape(tensor: &Tensor) -> &[u64] {
+    tensor.shape.get(..tensor.n_dims()).unwrap_or(&tensor.shape)
+}
+
+/// What does not depend on the level, computed once per model.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    model: &'a Model,
+    /// One per tensor, in file order.
+    roles: Vec<Role>,
+    /// Indices of tensors in the order in which llama-quantize counts them.
+    order: Vec<usize>,
+    /// Bytes of the output's key-values.
+    metadata_bytes: u64,
+    n_attention_v: i64,
+    n_layers: i64,
+    n_experts: u64,
+    gqa_ratio: u64,
+    is_falcon: bool,
+    is_glm5_next: bool,
+    is_70b: bool,
+    has_tied_embeddings: bool,
+}
+
+impl<'a> Planner<'a> {
+    /// Looks at every tensor's name and shape once.
+    #[must_use]
+    pub fn new(model: &'a Model) -> Self {
+        let shape = &model.hyperparameters;
+        let architecture = shape.architecture.as_str();
+        let is_glm5_next = architecture == "glm5-next";
+        let roles: Vec<Role> = model.tensors.iter().map(|tensor| Role::of(tensor, is_glm5_next)).collect();
+        let mut order: Vec<usize> = (0..roles.len()).collect();
+        // The order of `weights_map`: `weight_name_comparer` in llama-model-loader.h.
+        order.sort_by(|&a, &b| match roles[a].layer_idx.cmp(&roles[b].layer_idx) {
+            Ordering::Equal => model.tensors[a].name.as_bytes().cmp(model.tensors[b].name.as_bytes()),
+            unequal => unequal,
+        });
+        Self {
+            n_attention_v: count(roles.iter().filter(|role| role.category.is_attention_v()).count()),
+            has_tied_embeddings: roles.iter().all(|role| role.category != Category::Output),
+            metadata_bytes: output_metadata_bytes(&model.metadata),
+            n_layers: n_quantize_layers(model),
+            n_experts: shape.n_experts,
+            gqa_ratio: shape.gqa_ratio(),
+            is_falcon: architecture == "falcon",
+            is_glm5_next,
+            is_70b: is_70b(model),
+            model,
+            roles,
+            order,
+        }
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &'a Model {
+        self.model
+    }
+
+    /// The recipe of one level.
+    #[must_use]
+    pub fn recipe(&self, level: Level) -> Recipe {
+        let mut dtypes: Vec<DType> = self.model.tensors.iter().map(|tensor| tensor.dtype).collect();
+        let mut counters = Counters::default();
+        let mut n_fallbacks = 0;
+        for &idx in &self.order {
+            let (tensor, role) = (&self.model.tensors[idx], self.roles[idx]);
+            if !role.is_quantizable {
+                continue;
+            }
+            // Plain levels have no exceptions and no counters.
+            dtypes[idx] = if level.base_dtype().is_quantized() {
+                let wanted = self.wanted(&mut counters, tensor, role, level);
+                let found = fallback(wanted, tensor.row_len());
+                n_fallbacks += usize::from(!tensor.row_len().is_multiple_of(wanted.block_len()));
+                found
+            } else {
+                level.base_dtype()
+            };
+        }
+        Recipe { level, dtypes, n_fallbacks }
+    }
+
+    /// Exact size of the output file in bytes.
+    ///
+    /// # Errors
+    /// `Error::Internal` for a model that no reader accepts, as `gguf_writer::file_size_bytes`.
+    pub fn output_size_bytes(&self, recipe: &Recipe) -> Result<u64> {
+        let tensors = self.model.tensors.iter().zip(&recipe.dtypes);
+        let infos = tensors.map(|(tensor, &dtype)| (tensor.name.as_str(), dtype, output_shape(tensor)));
+        file_size_bytes_from(self.metadata_bytes, infos, self.model.alignment)
+    }
+
+    /// True for tensors that levels change: matrices without those that llama-quantize leaves alone.
+    #[must_use]
+    pub fn is_quantizable(&self, tensor_idx: usize) -> bool {
+        self.roles.get(tensor_idx).is_some_and(|role| role.is_quantizable)
+    }
+
+    /// `llama_tensor_get_type_impl`: the type by category, layer and architecture, before the shape is looked at.
+    fn wanted(&self, counters: &mut Counters, tensor: &Tensor, role: Role, level: Level) -> DType {
+        let base = level.base_dtype();
+        if self.is_glm5_next && ["attn_q_a", "attn_q_b", "nextn.eh_proj"].iter().any(|part| tensor.name.contains(part)) {
+            return DType::Q8_0;
+        }
+        match role.category {
+            Category::Output => self.head(tensor, base),
+            Category::TokenEmbedding if self.has_tied_embeddings => self.head(tensor, base),
+            category if category.is_attention_v() => {
+                let layer_idx = counters.attention_v;
+                counters.attention_v += 1;
+                self.attention_v(layer_idx, level)
+            }
+            Category::AttentionK if self.n_experts == 8 => DType::Q8_0,
+            Category::FfnDown => {
+                let layer_idx = if self.n_experts > 1 { i64::from(role.layer_idx) } else { counters.ffn_down };
+                counters.ffn_down += 1;
+                self.ffn_down(layer_idx, level)
+            }
+            Category::AttentionOutput => self.attention_output(level),
+            _ => base,
+        }
+    }
+
+    /// The head, or the embeddings where they are the head.
+    fn head(&self, tensor: &Tensor, base: DType) -> DType {
+        if self.is_falcon || !tensor.row_len().is_multiple_of(base.block_len()) || base == DType::Q8_0 {
+            DType::Q8_0
+        } else {
+            DType::Q6_K
+        }
+    }
+
+    fn attention_v(&self, layer_idx: i64, level: Level) -> DType {
+        if self.n_experts == 8 {
+            return DType::Q8_0;
+        }
+        let dtype = match level {
+            Level::Q2_K if self.gqa_ratio >= 4 => DType::Q4_K,
+            Level::Q2_K => DType::Q3_K,
+            Level::Q3_K_M if layer_idx < 2 => DType::Q5_K,
+            Level::Q3_K_M => DType::Q4_K,
+            Level::Q3_K_L => DType::Q5_K,
+            Level::Q4_K_M | Level::Q5_K_M if gets_more_bits(layer_idx, self.n_attention_v) => DType::Q6_K,
+            Level::Q4_K_S if layer_idx < 4 => DType::Q5_K,
+            _ => level.base_dtype(),
+        };
+        // Eight heads share one attn_v there: more bits cost little.
+        if self.is_70b && matches!(dtype, DType::Q3_K | DType::Q4_K) { DType::Q5_K } else { dtype }
+    }
+
+    fn ffn_down(&self, layer_idx: i64, level: Level) -> DType {
+        let (n, is_falcon) = (self.n_layers, self.is_falcon);
+        let more_bits = gets_more_bits(layer_idx, n);
+        match level {
+            Level::Q2_K => DType::Q3_K,
+            Level::Q3_K_M if layer_idx < n / 16 => DType::Q5_K,
+            Level::Q3_K_M if !is_falcon || more_bits => DType::Q4_K,
+            Level::Q3_K_L if is_falcon => DType::Q4_K,
+            Level::Q3_K_L => DType::Q5_K,
+            Level::Q4_K_M if is_falcon && layer_idx < n / 16 => DType::Q6_K,
+            Level::Q4_K_M if is_falcon && more_bits => DType::Q5_K,
+            Level::Q4_K_M | Level::Q5_K_M if more_bits && !(is_falcon && level == Level::Q4_K_M) => DType::Q6_K,
+            Level::Q4_K_S if !is_falcon && layer_idx < n / 8 => DType::Q5_K,
+            _ => level.base_dtype(),
+        }
+    }
+
+    fn attention_output(&self, level: Level) -> DType {
+        match level {
+            Level::Q3_K_L if self.is_falcon => DType::Q4_K,
+            _ if self.is_falcon => level.base_dtype(),
+            Level::Q2_K | Level::Q3_K_S | Level::Q3_K_M | Level::Q4_K_S | Level::Q4_K_M if self.n_experts == 8 => DType::Q5_K,
+            _ if self.n_experts == 8 => level.base_dtype(),
+            Level::Q2_K => DType::Q3_K,
+            Level::Q3_K_M => DType::Q4_K,
+            Level::Q3_K_L => DType::Q5_K,
+            _ => level.base_dtype(),
+        }
+    }
+}
+
+/// How many tensors of a kind have been seen.
+#[derive(Debug, Default)]
+struct Counters {
+    attention_v: i64,
+    ffn_down: i64,
+}
+
+/// `use_more_bits`: the first and last eighth of the layers, and every third between. Integer division as in C++.
+fn gets_more_bits(layer_idx: i64, n_layers: i64) -> bool {
+    layer_idx < n_layers / 8 || layer_idx >= 7 * n_layers / 8 || (layer_idx - n_layers / 8) % 3 == 2
+}
+
+/// `tensor_type_fallback`: the type of 32-blocks that takes the place of 256-blocks; F16 where those do not fit either.
+fn fallback(wanted: DType, row_len: u64) -> DType {
+    if row_len.is_multiple_of(wanted.block_len()) {
+        return wanted;
+    }
+    let replacement = match wanted {
+        DType::Q2_K | DType::Q3_K => DType::Q4_0,
+        DType::Q4_K => DType::Q5_0,
+        DType::Q5_K => DType::Q5_1,
+        DType::Q6_K => DType::Q8_0,
+        other => other,
+    };
+    if row_len.is_multiple_of(replacement.block_len()) { replacement } else { DType::F16 }
+}
+
+/// What a tensor's name and shape say, whatever the level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Role {
+    category: Category,
+    is_quantizable: bool,
+    /// -1 outside the blocks.
+    layer_idx: i32,
+}
+
+impl Role {
+    fn of(tensor: &Tensor, is_glm5_next: bool) -> Self {
+        Self {
+            category: Category::of(&tensor.name),
+            is_quantizable: is_quantizable(tensor, is_glm5_next),
+            layer_idx: layer_idx(&tensor.name),
+        }
+    }
+}
+
+/// `tensor_category`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Category {
+    TokenEmbedding,
+    AttentionQ,
+    AttentionK,
+    AttentionV,
+    AttentionQkv,
+    AttentionKvB,
+    AttentionOutput,
+    FfnUp,
+    FfnGate,
+    FfnDown,
+    Output,
+    Other,
+}
+
+impl Category {
+    /// `tensor_get_category`.
+    fn of(name: &str) -> Self {
+        const PARTS: [(&str, Category); 9] = [
+            ("attn_qkv.weight", Category::AttentionQkv),
+            ("attn_kv_b.weight", Category::AttentionKvB),
+            ("attn_v.weight", Category::AttentionV),
+            ("attn_k.weight", Category::AttentionK),
+            ("attn_q.weight", Category::AttentionQ),
+            ("attn_output.weight", Category::AttentionOutput),
+            ("ffn_up", Category::FfnUp),
+            ("ffn_gate", Category::FfnGate),
+            ("ffn_down", Category::FfnDown),
+        ];
+        match name {
+            "output.weight" => Self::Output,
+            "token_embd.weight" | "per_layer_token_embd.weight" => Self::TokenEmbedding,
+            _ => PARTS.iter().find(|(part, _)| name.contains(part)).map_or(Self::Other, |&(_, category)| category),
+        }
+    }
+
+    /// `category_is_attn_v`.
+    fn is_attention_v(self) -> bool {
+        matches!(self, Self::AttentionV | Self::AttentionQkv | Self::AttentionKvB)
+    }
+}
+
+/// Parts of names of matrices that llama-quantize leaves as they are.
+const KEPT_PARTS: [&str; 35] = [
+    "_norm.weight",
+    "ffn_gate_inp.weight",
+    "ffn_gate_tid2eid.weight",
+    "altup",
+    "laurel",
+    "per_layer_model_proj",
+    "ssm_conv1d",
+    "shortconv.conv.weight",
+    "indexer.k_proj.weight",
+    "indexer.q_proj.weight",
+    "time_mix_first.weight",
+    "time_mix_w0.weight",
+    "time_mix_w1.weight",
+    "time_mix_w2.weight",
+    "time_mix_v0.weight",
+    "time_mix_v1.weight",
+    "time_mix_v2.weight",
+    "time_mix_a0.weight",
+    "time_mix_a1.weight",
+    "time_mix_a2.weight",
+    "time_mix_g1.weight",
+    "time_mix_g2.weight",
+    "time_mix_decay_w1.weight",
+    "time_mix_decay_w2.weight",
+    "time_mix_lerp_fused.weight",
+    "attn_rel_b.weight",
+    ".position_embd",
+    "sam.pos_embd",
+    "sam.neck.",
+    "sam.net_",
+    ".rel_pos",
+    ".patch_embd",
+    ".patch_merger",
+    "a.rvq.codebook",
+    "mm.a.code_embd",
+];
+
+/// The same for the architecture `glm5-next` alone.
+const KEPT_PARTS_OF_GLM5_NEXT: [&str; 14] = [
+    "hc_",
+    "indexer.attn_q_b",
+    "indexer.attn_k",
+    "indexer.proj",
+    "indexer_compressor_gate",
+    "indexer_compressor_ape",
+    "ssm_f_a.weight",
+    "ssm_f_b.weight",
+    "ssm_g_a.weight",
+    "ssm_g_b.weight",
+    "ssm_beta.weight",
+    "attn_kv_a_mqa.weight",
+    "attn_k_b.weight",
+    "attn_v_b.weight",
+];
+
+/// `tensor_allows_quantization`.
+///
+/// Integers and F64, which llama-quantize refuses with an error, are left as they are. (Its check for the ending also lets
+/// every name of five characters through, an unsigned wrap-around: such names get the same answer here.)
+fn is_quantizable(tensor: &Tensor, is_glm5_next: bool) -> bool {
+    let name = tensor.name.as_str();
+    if tensor.n_dims() < 2 || !(name.ends_with("weight") || name.len() == 5) {
+        return false;
+    }
+    if matches!(tensor.dtype, DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::F64) {
+        return false;
+    }
+    if has_common_name(name) {
+        return !is_glm5_next || !name.contains("hc_");
+    }
+    let is_kept = matches!(name, "position_embd.weight" | "token_types.weight")
+        || KEPT_PARTS.iter().any(|part| name.contains(part))
+        || (is_glm5_next && KEPT_PARTS_OF_GLM5_NEXT.iter().any(|part| name.contains(part)));
+    !is_kept
+}
+
+/// True for the names that almost all matrices have and that contain none of the kept parts: saves 50 searches for each.
+fn has_common_name(name: &str) -> bool {
+    let in_block = name.strip_prefix("blk.").map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    matches!(
+        in_block.unwrap_or(name),
+        ".attn_q.weight"
+            | ".attn_k.weight"
+            | ".attn_v.weight"
+            | ".attn_qkv.weight"
+            | ".attn_output.weight"
+            | ".ffn_gate.weight"
+            | ".ffn_up.weight"
+            | ".ffn_down.weight"
+            | ".ffn_gate_exps.weight"
+            | ".ffn_up_exps.weight"
+            | ".ffn_down_exps.weight"
+            | "output.weight"
+            | "token_embd.weight"
+    )
+}
+
+/// What `sscanf(name, "blk.%d.", &layer)` leaves in a variable that starts at -1.
+fn layer_idx(name: &str) -> i32 {
+    let Some(rest) = name.strip_prefix("blk.") else { return -1 };
+    let rest = rest.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
+    let (sign, rest) = match rest.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", rest.strip_prefix('+').unwrap_or(rest)),
+    };
+    let n_digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let number: Cow<'_, str> = if sign.is_empty() { rest[..n_digits].into() } else { format!("-{}", &rest[..n_digits]).into() };
+    number.parse().unwrap_or(-1)
+}
+
+/// Blocks that the rules for `ffn_down` divide by.
+///
+/// Source: `hparams.n_layer_all`, which nanbeige and granite-switch change after reading it, and which a vision model never reads.
+fn n_quantize_layers(model: &Model) -> i64 {
+    let shape = &model.hyperparameters;
+    let n_layers = i64::try_from(shape.n_layers).unwrap_or(i64::MAX / 8);
+    match shape.architecture.as_str() {
+        "clip" => 0,
+        "nanbeige" => {
+            let n_loops = model.metadata.u64("nanbeige.num_loops").unwrap_or(1);
+            i64::try_from(n_loops).ok().and_then(|n_loops| n_layers.checked_mul(n_loops)).unwrap_or(n_layers).min(i64::MAX / 8)
+        }
+        "graniteswitch" => n_layers + 1,
+        _ => n_layers,
+    }
+}
+
+/// True where llama.cpp calls the model a 70B.
+///
+/// Source: `load_arch_hparams` in src/models/{llama,deci,olmo,qwen2,jais2}.cpp.
+fn is_70b(model: &Model) -> bool {
+    let shape = &model.hyperparameters;
+    let n_predict_layers = model.metadata.u64(&format!("{}.nextn_predict_layers", shape.architecture)).unwrap_or(0);
+    let n_layers = shape.n_layers.saturating_sub(n_predict_layers);
+    match shape.architecture.as_str() {
+        "llama" | "llama-embed" => n_layers == 80 && shape.n_experts != 8 && shape.n_heads.first() != shape.n_kv_heads.first(),
+        "deci" | "olmo" | "qwen2" => n_layers == 80,
+        "jais2" => n_layers == 68,
+        _ => false,
+    }
+}
+
+/// Bytes of `output_metadata`'s key-values, without making them: a vocabulary has 100,000 strings.
+fn output_metadata_bytes(metadata: &Metadata) -> u64 {
+    const U32_BYTES: u64 = 4;
+    let entry = |key: &str, value_bytes: u64| 8 + key.len() as u64 + 4 + value_bytes;
+    let of =
+        |key: &str| metadata.find(key).map_or(0, |value| metadata_size_bytes(&Metadata(vec![(key.to_string(), value.clone())])));
+    let added: u64 = [FILE_TYPE_KEY, QUANTIZATION_VERSION_KEY].into_iter().map(|key| entry(key, U32_BYTES)).sum();
+    let dropped: u64 = SPLIT_KEYS.into_iter().chain([FILE_TYPE_KEY, QUANTIZATION_VERSION_KEY]).map(of).sum();
+    (metadata_size_bytes(metadata) + added).saturating_sub(dropped)
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX / 8)
+}

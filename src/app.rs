@@ -1,0 +1,271 @@
+//! The joint: takes the worker's events into the store, draws, and carries out what the user wished.
+
+mod settings;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::bench::BenchRequest;
+use crate::convert::{ConvertRequest, Overwrite};
+use crate::error::{Error, Result};
+use crate::model::Level;
+use crate::state::{Command, Form, JobStatus, Page, Store, Theme};
+use crate::ui;
+use crate::worker::{Event, Job, NativePicker, Picked, Worker};
+
+/// The name of the window and of the settings folder.
+const APP_NAME: &str = "Planish";
+
+/// Everything the window holds.
+pub struct App {
+    worker: Worker,
+    store: Store,
+    form: Form,
+    commands: Vec<Command>,
+}
+
+/// Opens the window, with `model` in it, and returns when it is closed.
+///
+/// # Errors
+/// `Error::RuntimeMissing` when there is no display or no OpenGL.
+pub fn run(model: Option<PathBuf>, started: Instant) -> Result<()> {
+    let options = eframe::NativeOptions {
+        viewport: eframe::egui::ViewportBuilder::default()
+            .with_title(APP_NAME)
+            .with_app_id("planish")
+            .with_inner_size([1280.0, 800.0])
+            .with_min_inner_size([960.0, 600.0])
+            .with_icon(ui::theme::icon())
+            .with_drag_and_drop(true),
+        ..Default::default()
+    };
+    let mut first_frame = Some(started);
+    let created = move |context: &eframe::CreationContext<'_>| -> std::result::Result<Box<dyn eframe::App>, Box<dyn std::error::Error + Send + Sync>> {
+        ui::theme::install(&context.egui_ctx);
+        let wake = context.egui_ctx.clone();
+        let worker = Worker::spawn(Arc::new(move || wake.request_repaint()), Arc::new(NativePicker))?;
+        let form = settings::load();
+        context.egui_ctx.set_zoom_factor(form.zoom.clamp(0.5, 3.0));
+        Ok(Box::new(FirstFrame { app: App::new(worker, form, model), started: first_frame.take() }))
+    };
+    eframe::run_native(APP_NAME, options, Box::new(created))
+        .map_err(|error| Error::RuntimeMissing { runtime: "a window".into(), reason: error.to_string() })
+}
+
+/// Logs how long the first frame took, then is the app itself.
+struct FirstFrame {
+    app: App,
+    started: Option<Instant>,
+}
+
+impl eframe::App for FirstFrame {
+    fn logic(&mut self, ctx: &eframe::egui::Context, _: &mut eframe::Frame) {
+        self.app.logic(ctx);
+    }
+
+    fn ui(&mut self, ui: &mut eframe::egui::Ui, _: &mut eframe::Frame) {
+        self.app.frame_ui(ui);
+        if let Some(started) = self.started.take() {
+            tracing::info!("first frame after {} ms", started.elapsed().as_millis());
+        }
+    }
+
+    fn on_exit(&mut self) {
+        settings::save(&self.app.form);
+    }
+}
+
+impl App {
+    /// A window's state at the start: the machine is looked at first, then the model from the command line.
+    #[must_use]
+    pub fn new(worker: Worker, form: Form, model: Option<PathBuf>) -> Self {
+        let mut app = Self { worker, store: Store::default(), form, commands: vec![Command::Detect] };
+        if let Some(path) = model {
+            app.form.page = Page::Model;
+            app.commands.push(Command::OpenModel(path));
+        }
+        app.carry_out();
+        app
+    }
+
+    fn logic(&mut self, ctx: &eframe::egui::Context) {
+        while let Some(event) = self.worker.poll() {
+            self.take(event);
+        }
+        let title = title_text(&self.store);
+        let is_shown = ctx.input(|input| input.viewport().title.as_deref() == Some(title.as_str()));
+        if !is_shown {
+            ctx.send_viewport_cmd(eframe::egui::ViewportCommand::Title(title));
+        }
+    }
+
+    fn frame_ui(&mut self, ui: &mut eframe::egui::Ui) {
+        self.shortcuts(ui.ctx());
+        ui::theme::apply_choice(ui.ctx(), self.form.theme);
+        ui::window_ui(ui, &self.store, &mut self.form, &mut self.commands);
+        // What needs the window itself is done here, the rest does not know egui.
+        self.commands.retain(|command| match command {
+            Command::Copy(text) => {
+                ui.ctx().copy_text(text.clone());
+                false
+            }
+            _ => true,
+        });
+        self.carry_out();
+    }
+
+    /// Keys that work on every page; a page's main action (Ctrl+Enter) is the page's own.
+    fn shortcuts(&mut self, ctx: &eframe::egui::Context) {
+        use eframe::egui::{Key, Modifiers, ViewportCommand};
+        let pressed = |key| ctx.input_mut(|input| input.consume_key(Modifiers::COMMAND, key));
+        if pressed(Key::O) {
+            self.commands.push(Command::PickModel);
+        }
+        if pressed(Key::Q) || pressed(Key::W) {
+            ctx.send_viewport_cmd(ViewportCommand::Close);
+        }
+        if pressed(Key::T) {
+            self.form.theme = if ctx.theme() == eframe::egui::Theme::Dark { Theme::Light } else { Theme::Dark };
+        }
+        for (key, page) in [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5].into_iter().zip(Page::ALL) {
+            if pressed(key) {
+                self.form.page = page;
+            }
+        }
+        // Zoom is egui's own (Ctrl with plus, minus and 0); it is only remembered here.
+        self.form.zoom = ctx.zoom_factor();
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Picked { wanted: Picked::Model, path: Some(path) } => self.commands.push(Command::OpenModel(path)),
+            Event::Picked { wanted: Picked::OutputDir, path: Some(path) } => {
+                self.form.output_dir = path.to_string_lossy().into_owned();
+            }
+            event => {
+                let was_ready = self.store.model.ready().is_some();
+                self.store.apply(event);
+                if let (false, Some(model)) = (was_ready, self.store.model.ready()) {
+                    self.form.remember(model.path.clone());
+                    settings::save(&self.form);
+                }
+            }
+        }
+        self.carry_out();
+    }
+
+    /// Carries out all wishes; those that cannot even be started are shown.
+    fn carry_out(&mut self) {
+        for command in std::mem::take(&mut self.commands) {
+            if let Err(error) = self.carry_out_one(command) {
+                self.store.refusal = Some(error);
+            }
+        }
+    }
+
+    fn carry_out_one(&mut self, command: Command) -> Result<()> {
+        match command {
+            Command::OpenModel(path) => self.submit(Job::Inspect { path: absolute(&path) }),
+            Command::PickModel => {
+                self.worker.pick(Picked::Model);
+                Ok(())
+            }
+            Command::PickOutputDir => {
+                self.worker.pick(Picked::OutputDir);
+                Ok(())
+            }
+            Command::ForgetRecent(path) => {
+                self.form.recent.retain(|known| *known != path);
+                settings::save(&self.form);
+                Ok(())
+            }
+            Command::Detect => {
+                let output_dir = self.output_dir();
+                self.submit(Job::Detect { output_dir })
+            }
+            Command::Convert(levels) => self.convert(levels),
+            Command::Bench(models) => {
+                let bench = &self.form.bench;
+                let request = BenchRequest {
+                    models,
+                    n_prompt_tokens: bench.n_prompt_tokens,
+                    n_gen_tokens: bench.n_gen_tokens,
+                    n_repetitions: bench.n_repetitions,
+                    n_threads: (bench.n_threads > 0).then_some(bench.n_threads),
+                };
+                self.submit(Job::Bench { request })
+            }
+            Command::Cancel(id) => {
+                self.worker.cancel(id);
+                self.store.cancelling(id);
+                Ok(())
+            }
+            Command::ClearFinished => {
+                self.store.clear_finished();
+                Ok(())
+            }
+            Command::Reveal(path) => self.worker.reveal(&path),
+            Command::Copy(_) => Ok(()),
+        }
+    }
+
+    fn convert(&mut self, levels: Vec<Level>) -> Result<()> {
+        let Some(model) = self.store.model.ready().cloned() else {
+            return Err(Error::BadRequest { message: "no model is open".into() });
+        };
+        let request = ConvertRequest {
+            levels,
+            out_dir: self.output_dir(),
+            overwrite: if self.form.overwrite { Overwrite::Allowed } else { Overwrite::Never },
+            n_threads: usize::try_from(self.form.convert_threads).ok().filter(|&n| n > 0),
+        };
+        settings::save(&self.form);
+        self.submit(Job::Convert { model, request })
+    }
+
+    fn submit(&mut self, job: Job) -> Result<()> {
+        let id = self.worker.submit(job.clone())?;
+        self.store.submitted(id, &job);
+        Ok(())
+    }
+
+    /// The folder from the form; else the model's; else the user's.
+    fn output_dir(&self) -> PathBuf {
+        if !self.form.output_dir.trim().is_empty() {
+            return absolute(Path::new(self.form.output_dir.trim()));
+        }
+        let beside_model = self.store.model.ready().and_then(|model| model.path.parent().map(Path::to_path_buf));
+        beside_model
+            .or_else(|| directories::UserDirs::new().map(|dirs| dirs.home_dir().to_path_buf()))
+            .unwrap_or_else(|| PathBuf::from("."))
+    }
+}
+
+/// Absolute without touching the disk, so that remembered paths work from any folder.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// `Planish`, the model, and what is being done: also readable in a task bar.
+fn title_text(store: &Store) -> String {
+    let mut title = APP_NAME.to_string();
+    if let Some(model) = store.model.ready() {
+        title.push_str(&format!(" · {}", model.file_stem()));
+    }
+    if let Some(job) = store.running_job() {
+        let verb = match job.kind {
+            crate::state::JobKind::Inspect(_) => "opening",
+            crate::state::JobKind::Detect => "measuring the machine",
+            crate::state::JobKind::Convert(_) => "converting",
+            crate::state::JobKind::Bench(_) => "measuring",
+        };
+        title.push_str(&format!(" · {verb}"));
+        if let JobStatus::Running { progress: Some(progress), .. } = &job.status
+            && let Some(fraction) = progress.fraction()
+        {
+            title.push_str(&format!(" {:.0} %", fraction * 100.0));
+        }
+    }
+    title
+}

@@ -1,0 +1,246 @@
+//! Prediction and measurement side by side: the one source of the Compare page, its table, its plots and the exports.
+
+use std::path::Path;
+
+use super::{ComparisonRow, Outcome, Provenance, Run};
+use crate::advise::{Candidate, Goal, Plan, Target, advise};
+use crate::convert::Conversion;
+use crate::hardware::{Framework, Machine};
+use crate::model::{Level, Model};
+
+/// The runtime makes its context a multiple of this. Source: `GGML_PAD(n_ctx, 256)` in llama-context.cpp, llama.cpp.
+const CTX_GRANULE: u64 = 256;
+/// A source at a preset counts as that preset when its size is within this part of the predicted one: a file of another recipe with the
+/// same name is not what was predicted.
+const SAME_SIZE: f64 = 0.02;
+
+/// One row per file: the source if it was measured, then the conversions in their order.
+///
+/// Predictions are for this machine at the measured context, whatever the goal says, so that both columns speak of the same thing; without
+/// a measurement they are for the goal's context.
+#[must_use]
+pub fn comparison_rows(
+    model: &Model,
+    machine: &Machine,
+    goal: &Goal,
+    conversions: &[Conversion],
+    outcomes: &[Outcome],
+) -> Vec<ComparisonRow> {
+    let n_ctx = measured_n_ctx(outcomes).unwrap_or(goal.n_ctx);
+    let plan = advise(model, machine, &Goal { n_ctx, target: Target::ThisMachine, ..goal.clone() });
+    rows(&plan, model, conversions, outcomes)
+}
+
+fn rows(plan: &Plan, model: &Model, conversions: &[Conversion], outcomes: &[Outcome]) -> Vec<ComparisonRow> {
+    let source = outcomes.iter().any(|outcome| outcome.path == model.path).then(|| source_row(plan, model, outcomes));
+    let converted = conversions.iter().map(|conversion| {
+        let facts = FileFacts {
+            level: Some(conversion.level),
+            name: conversion.level.name().to_string(),
+            path: &conversion.path,
+            size_bytes: conversion.size_bytes,
+            bits_per_weight: conversion.bits_per_weight,
+        };
+        row(facts, candidate(plan, conversion.level), outcomes)
+    });
+    source.into_iter().chain(converted).collect()
+}
+
+/// The measured context: prompt and generated tokens, rounded up as the runtime does; the largest if runs differ.
+fn measured_n_ctx(outcomes: &[Outcome]) -> Option<u64> {
+    let n_tokens = |of: &Provenance| u64::from(of.n_prompt_tokens) + u64::from(of.n_gen_tokens);
+    let runs = outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok());
+    runs.map(|run| n_tokens(&run.provenance)).max().map(|n| n.next_multiple_of(CTX_GRANULE))
+}
+
+fn candidate(plan: &Plan, level: Level) -> Option<&Candidate> {
+    plan.candidates.iter().find(|candidate| candidate.framework == Framework::LlamaCpp && candidate.level == Some(level))
+}
+
+fn source_row(plan: &Plan, model: &Model, outcomes: &[Outcome]) -> ComparisonRow {
+    let level = model.metadata.u64("general.file_type").and_then(Level::from_file_type_id);
+    let predicted = level.and_then(|level| candidate(plan, level)).filter(|candidate| {
+        #[allow(clippy::cast_precision_loss, reason = "compared within two per cent")]
+        let (predicted, actual) = (candidate.size_bytes as f64, model.size_bytes as f64);
+        (predicted - actual).abs() <= actual * SAME_SIZE
+    });
+    let facts = FileFacts {
+        level,
+        name: model.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        path: &model.path,
+        size_bytes: model.size_bytes,
+        bits_per_weight: model.bits_per_weight(),
+    };
+    row(facts, predicted, outcomes)
+}
+
+struct FileFacts<'a> {
+    level: Option<Level>,
+    name: String,
+    path: &'a Path,
+    size_bytes: u64,
+    bits_per_weight: f64,
+}
+
+fn row(facts: FileFacts, predicted: Option<&Candidate>, outcomes: &[Outcome]) -> ComparisonRow {
+    // The last one: a repeated measurement replaces the earlier.
+    let outcome = outcomes.iter().rev().find(|outcome| outcome.path == facts.path);
+    let run: Option<Run> = outcome.and_then(|outcome| outcome.result.as_ref().ok()).cloned();
+    let failure = outcome.and_then(|outcome| outcome.result.as_ref().err()).map(ToString::to_string);
+    ComparisonRow {
+        level: facts.level,
+        name: facts.name,
+        path: facts.path.to_path_buf(),
+        size_bytes: facts.size_bytes,
+        bits_per_weight: facts.bits_per_weight,
+        predicted_decode_tokens_per_sec: predicted.and_then(|candidate| candidate.decode_tokens_per_sec),
+        predicted_prefill_tokens_per_sec: predicted.and_then(|candidate| candidate.prefill_tokens_per_sec),
+        predicted_memory_bytes: predicted.map(|candidate| candidate.memory.total_bytes()),
+        run,
+        failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::advise::{Band, Budget, ExpectedLoss, Fit, Leaf, MemoryEstimate, Tree};
+    use crate::bench::Stat;
+    use crate::error::Error;
+    use crate::hardware::Conditions;
+    use crate::model::{Hyperparameters, Metadata, Value};
+
+    fn candidate_of(framework: Framework, level: Level, size_bytes: u64, decode: f64) -> Candidate {
+        let band = Band { low: decode / 2.0, mid: decode, high: decode * 2.0 };
+        Candidate {
+            framework,
+            level: Some(level),
+            level_name: level.name().into(),
+            size_bytes,
+            size_is_exact: true,
+            bits_per_weight: 4.5,
+            memory: MemoryEstimate { weights_bytes: size_bytes, kv_cache_bytes: 10, compute_bytes: 5, fixed_bytes: 1 },
+            decode_tokens_per_sec: Some(band),
+            prefill_tokens_per_sec: None,
+            expected_loss: ExpectedLoss::Low,
+            fit: Fit::Fits,
+            missing: None,
+            note: None,
+        }
+    }
+
+    fn plan() -> Plan {
+        Plan {
+            tree: Tree { nodes: Vec::new() },
+            path: Vec::new(),
+            leaf: Leaf { frameworks: Vec::new(), level_family: "", reasons: Vec::new() },
+            candidates: vec![
+                candidate_of(Framework::Mlx, Level::Q4_K_M, 1, 1.0),
+                candidate_of(Framework::LlamaCpp, Level::Q8_0, 2000, 20.0),
+                candidate_of(Framework::LlamaCpp, Level::Q4_K_M, 1000, 40.0),
+            ],
+            recommended: None,
+            runner_up: None,
+            reasons: Vec::new(),
+            counterfactual: None,
+            warnings: Vec::new(),
+            budget: Budget { ram_bytes: 0, vram_bytes: 0, origin: String::new() },
+        }
+    }
+
+    fn model(file_type: Level, size_bytes: u64) -> Model {
+        let mut metadata = Metadata::default();
+        metadata.set("general.file_type", Value::U32(file_type.file_type_id()));
+        Model {
+            path: "dir/source.gguf".into(),
+            files: vec!["dir/source.gguf".into()],
+            size_bytes,
+            format_name: "GGUF v3".into(),
+            alignment: 32,
+            hyperparameters: Hyperparameters::from_metadata(&metadata),
+            metadata,
+            tensors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn conversion(level: Level, path: &str) -> Conversion {
+        Conversion {
+            level,
+            path: path.into(),
+            source: "dir/source.gguf".into(),
+            size_bytes: 1000,
+            bits_per_weight: 4.8,
+            elapsed_secs: 1.0,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn measured(path: &str, n_prompt_tokens: u32, decode: f64) -> Outcome {
+        let stat = |value| Stat { values: vec![value] };
+        let provenance = Provenance {
+            runtime: "llama.cpp".into(),
+            backend: "CPU".into(),
+            n_threads: 1,
+            n_prompt_tokens,
+            n_gen_tokens: 128,
+            conditions: Conditions::default(),
+            warnings: Vec::new(),
+        };
+        let run = Run {
+            path: path.into(),
+            size_bytes: 1000,
+            prefill_tokens_per_sec: stat(1.0),
+            decode_tokens_per_sec: stat(decode),
+            load_secs: stat(1.0),
+            peak_memory_bytes: 1,
+            provenance,
+        };
+        Outcome { path: path.into(), result: Ok(run) }
+    }
+
+    #[test]
+    fn each_conversion_meets_its_own_prediction_and_measurement() {
+        let conversions = [conversion(Level::Q4_K_M, "q4.gguf"), conversion(Level::Q2_K, "q2.gguf")];
+        let died = Error::ChildDied { reason: "signal: 9 (SIGKILL)".into(), path: "q2.gguf".into() };
+        let outcomes = [
+            measured("q4.gguf", 512, 30.0),
+            Outcome { path: "q2.gguf".into(), result: Err(died.clone()) },
+            measured("q4.gguf", 512, 33.0),
+        ];
+        let rows = rows(&plan(), &model(Level::F16, 4000), &conversions, &outcomes);
+        assert_eq!(
+            rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(),
+            ["Q4_K_M", "Q2_K"],
+            "no row for a source not measured"
+        );
+        assert_eq!(rows[0].predicted_decode_tokens_per_sec.map(|band| band.mid), Some(40.0), "llama.cpp's, not MLX's");
+        assert_eq!(rows[0].predicted_memory_bytes, Some(1016));
+        let decode = rows[0].run.as_ref().map(|run| run.decode_tokens_per_sec.values.clone());
+        assert_eq!(decode, Some(vec![33.0]), "the later measurement");
+        assert_eq!((rows[1].predicted_memory_bytes, rows[1].run.is_some()), (None, false), "no candidate, no invention");
+        assert_eq!(rows[1].failure, Some(died.to_string()));
+    }
+
+    #[test]
+    fn a_measured_source_comes_first_with_its_levels_prediction_if_it_is_that_level() {
+        let predicted = |file_type, size| {
+            let rows = rows(&plan(), &model(file_type, size), &[], &[measured("dir/source.gguf", 512, 9.0)]);
+            assert_eq!((rows.len(), rows[0].name.as_str(), rows[0].level), (1, "source.gguf", Some(file_type)));
+            assert!(rows[0].run.is_some());
+            rows[0].predicted_memory_bytes
+        };
+        assert_eq!(predicted(Level::Q8_0, 2010), Some(2016));
+        assert_eq!(predicted(Level::Q8_0, 2500), None, "another recipe under the same name");
+        assert_eq!(predicted(Level::F16, 4000), None);
+    }
+
+    #[test]
+    fn the_measured_context_is_what_the_runtime_made() {
+        let check = |outcomes: &[Outcome], expected| assert_eq!(measured_n_ctx(outcomes), expected);
+        check(&[], None);
+        check(&[measured("a", 512, 1.0)], Some(768));
+        check(&[measured("a", 128, 1.0), measured("b", 896, 1.0)], Some(1024));
+        check(&[Outcome { path: "c".into(), result: Err(Error::Cancelled) }], None);
+    }
+}

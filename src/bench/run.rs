@@ -1,0 +1,329 @@
+//! Measures several models in turns, so that heat, clock and other programs hit all of them alike.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{BenchRequest, Outcome, Provenance, Run, Stat};
+use crate::error::{Error, Result};
+use crate::hardware::{Conditions, PowerSource, sample_conditions};
+use crate::monitor::{Monitor, Progress, ProgressUnit};
+use crate::runtime::{self, BenchTask, Event, Request, RuntimeInfo};
+use crate::units::{percent_text, significant_text};
+
+/// How long the load by other programs is sampled before each round.
+const SAMPLING_TIME: Duration = Duration::from_millis(250);
+/// Above this part of all cores other programs disturb a measurement noticeably.
+const BUSY_LOAD: f32 = 0.15;
+/// From here on laptops lower their clock. Intel and AMD mobile processors throttle between 95 and 105 °C and reduce boost earlier.
+const HOT_CELSIUS: f32 = 85.0;
+/// A spread above this part of the median hides the difference between neighbouring levels.
+const WIDE_SPREAD: f64 = 0.10;
+
+/// Measures every model in every round, each time in a fresh child: clean peak memory, and a crash costs one outcome.
+///
+/// One round measures load time, prefill of `n_prompt_tokens` and decode of `n_gen_tokens` that follow them, after a short warm-up that is
+/// not counted. A model that fails gets its error and is left out of later rounds; the others go on. The outcomes are in the order of
+/// `request.models`.
+///
+/// # Errors
+/// `Error::Cancelled` within 300 ms of the cancellation with no child left, `Error::BadRequest` for nothing to measure,
+/// `Error::RuntimeMissing` in a build without llama.cpp.
+pub fn bench(request: &BenchRequest, monitor: &Monitor) -> Result<Vec<Outcome>> {
+    runtime::check_available()?;
+    bench_with(&runtime::process::executable()?, request, monitor)
+}
+
+/// The same with a given `planish` executable: for programs that use the library without being `planish`, such as its tests.
+///
+/// # Errors
+/// As [`bench`].
+pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Result<Vec<Outcome>> {
+    check_request(request)?;
+    let n_threads = request.n_threads.unwrap_or_else(runtime::default_n_threads);
+    let mut series: Vec<Series> = request.models.iter().map(|path| Series::new(path)).collect();
+    let mut conditions: Vec<Conditions> = Vec::new();
+    let steps = plan(series.len(), request.n_repetitions);
+    let n_steps = steps.len() as u64;
+    for (step_idx, step) in steps.into_iter().enumerate() {
+        let Some(model) = series.get_mut(step.model_idx) else { continue };
+        let report = |what: &str| {
+            let stage = format!("round {} of {}: {what} {}", step.round, request.n_repetitions, name(&model.path));
+            monitor.report(Progress { stage, done: step_idx as u64, total: n_steps, unit: ProgressUnit::Steps })
+        };
+        if step.model_idx == 0 {
+            conditions.push(sample_conditions(SAMPLING_TIME, monitor)?);
+        }
+        if model.failure.is_some() {
+            continue;
+        }
+        report("load")?;
+        let task = BenchTask {
+            path: model.path.clone(),
+            n_prompt_tokens: request.n_prompt_tokens,
+            n_gen_tokens: request.n_gen_tokens,
+            n_threads,
+        };
+        match measure(exe, task, monitor, report) {
+            Ok(round) => model.rounds.push(round),
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            Err(error) => model.failure = Some(error),
+        }
+    }
+    monitor.report(Progress { stage: "finished".into(), done: n_steps, total: n_steps, unit: ProgressUnit::Steps })?;
+    let warnings = condition_warnings(&conditions);
+    let provenance = Provenance {
+        runtime: String::new(),
+        backend: String::new(),
+        n_threads,
+        n_prompt_tokens: request.n_prompt_tokens,
+        n_gen_tokens: request.n_gen_tokens,
+        conditions: conditions.into_iter().next().unwrap_or_default(),
+        warnings,
+    };
+    Ok(series.into_iter().map(|series| series.into_outcome(&provenance)).collect())
+}
+
+fn check_request(request: &BenchRequest) -> Result<()> {
+    let problem = if request.models.is_empty() {
+        "no model to measure"
+    } else if request.n_prompt_tokens == 0 || request.n_gen_tokens == 0 || request.n_repetitions == 0 {
+        "prompt tokens, generated tokens and repetitions must be at least 1"
+    } else if request.n_threads == Some(0) {
+        "threads must be at least 1"
+    } else {
+        return Ok(());
+    };
+    Err(Error::BadRequest { message: problem.into() })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Step {
+    /// From 1.
+    round: u32,
+    model_idx: usize,
+}
+
+/// A B C A B C: rounds outside, models inside.
+fn plan(n_models: usize, n_rounds: u32) -> Vec<Step> {
+    (1..=n_rounds).flat_map(|round| (0..n_models).map(move |model_idx| Step { round, model_idx })).collect()
+}
+
+/// What one child measured.
+#[derive(Debug, Clone, PartialEq)]
+struct Round {
+    load_secs: f64,
+    prefill_tokens_per_sec: f64,
+    decode_tokens_per_sec: f64,
+    peak_memory_bytes: u64,
+    info: RuntimeInfo,
+}
+
+fn measure(exe: &Path, task: BenchTask, monitor: &Monitor, report: impl Fn(&str) -> Result<()>) -> Result<Round> {
+    let path = task.path.clone();
+    let (mut loaded, mut prefill, mut decode, mut peak) = (None, None, None, None);
+    runtime::run_with(exe, &Request::Bench(task), monitor, |event| {
+        match event {
+            Event::Loaded { load_secs, info } => {
+                loaded = Some((load_secs, info));
+                report("prefill")?;
+            }
+            Event::Prefill { tokens_per_sec } => {
+                prefill = Some(tokens_per_sec);
+                report("decode")?;
+            }
+            Event::Decode { tokens_per_sec } => decode = Some(tokens_per_sec),
+            Event::Done { peak_memory_bytes } => peak = Some(peak_memory_bytes),
+            Event::Text { .. } | Event::Info { .. } | Event::Error { .. } => {}
+        }
+        Ok(())
+    })?;
+    match (loaded, prefill, decode, peak) {
+        (Some((load_secs, info)), Some(prefill_tokens_per_sec), Some(decode_tokens_per_sec), Some(peak_memory_bytes)) => {
+            Ok(Round { load_secs, prefill_tokens_per_sec, decode_tokens_per_sec, peak_memory_bytes, info })
+        }
+        _ => Err(Error::ChildDied { reason: "it left out a measurement".into(), path }),
+    }
+}
+
+/// All rounds of one model.
+struct Series {
+    path: PathBuf,
+    size_bytes: u64,
+    rounds: Vec<Round>,
+    failure: Option<Error>,
+}
+
+impl Series {
+    fn new(path: &Path) -> Self {
+        let (size_bytes, failure) = match size_bytes(path) {
+            Ok(size) => (size, None),
+            Err(error) => (0, Some(error)),
+        };
+        Self { path: path.to_path_buf(), size_bytes, rounds: Vec::new(), failure }
+    }
+
+    fn into_outcome(self, shared: &Provenance) -> Outcome {
+        let Self { path, size_bytes, rounds, failure } = self;
+        if let Some(error) = failure {
+            return Outcome { path, result: Err(error) };
+        }
+        let stat = |value: fn(&Round) -> f64| Stat { values: rounds.iter().map(value).collect() };
+        let prefill_tokens_per_sec = stat(|round| round.prefill_tokens_per_sec);
+        let decode_tokens_per_sec = stat(|round| round.decode_tokens_per_sec);
+        let info = rounds.first().map(|round| round.info.clone()).unwrap_or_default();
+        let mut provenance = Provenance { runtime: info.version, backend: info.backend, ..shared.clone() };
+        provenance.warnings.extend(spread_warning("prefill", &prefill_tokens_per_sec));
+        provenance.warnings.extend(spread_warning("decode", &decode_tokens_per_sec));
+        let run = Run {
+            path: path.clone(),
+            size_bytes,
+            prefill_tokens_per_sec,
+            decode_tokens_per_sec,
+            load_secs: stat(|round| round.load_secs),
+            peak_memory_bytes: rounds.iter().map(|round| round.peak_memory_bytes).max().unwrap_or(0),
+            provenance,
+        };
+        Outcome { path, result: Ok(run) }
+    }
+}
+
+/// Refuses early what no child needs to be started for.
+fn size_bytes(path: &Path) -> Result<u64> {
+    let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
+    if metadata.is_dir() {
+        return Err(Error::NotAFile { kind: "a folder", path: path.to_path_buf() });
+    }
+    Ok(metadata.len())
+}
+
+fn name(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy()
+}
+
+/// What made the rounds doubtful; `conditions` has one entry per round.
+fn condition_warnings(conditions: &[Conditions]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let busiest = conditions.iter().filter_map(|now| now.other_load).fold(0.0, f32::max);
+    if busiest > BUSY_LOAD {
+        warnings.push(format!("other programs used {} of the CPU", percent_text(f64::from(busiest))));
+    }
+    if conditions.iter().any(|now| now.power_source == PowerSource::Battery) {
+        warnings.push("measured on battery: the processor may run slower than on mains".into());
+    }
+    let hottest = conditions.iter().filter_map(|now| now.temperature_celsius).fold(f32::NEG_INFINITY, f32::max);
+    if hottest >= HOT_CELSIUS {
+        let celsius = significant_text(f64::from(hottest));
+        warnings.push(format!("the processor was at {celsius} °C and may have lowered its clock"));
+    }
+    warnings
+}
+
+fn spread_warning(what: &str, stat: &Stat) -> Option<String> {
+    let part = stat.relative_spread();
+    (part > WIDE_SPREAD).then(|| format!("{what} speed varied by ±{} between rounds", percent_text(part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_take_turns() {
+        let order: Vec<_> = plan(3, 2).into_iter().map(|step| (step.round, step.model_idx)).collect();
+        assert_eq!(order, [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]);
+        assert!(plan(0, 3).is_empty() && plan(3, 0).is_empty());
+    }
+
+    #[test]
+    fn doubtful_conditions_are_named() {
+        let check = |conditions: &[Conditions], expected: &[&str]| assert_eq!(condition_warnings(conditions), expected);
+        let quiet = Conditions { other_load: Some(0.15), temperature_celsius: Some(84.9), ..Conditions::default() };
+        check(&[], &[]);
+        check(&[quiet.clone(), quiet.clone()], &[]);
+        let busy = Conditions { other_load: Some(0.5), ..quiet.clone() };
+        check(&[quiet.clone(), busy, quiet.clone()], &["other programs used 50.0 % of the CPU"]);
+        let hot = Conditions { temperature_celsius: Some(97.0), power_source: PowerSource::Battery, ..quiet };
+        check(
+            &[hot],
+            &[
+                "measured on battery: the processor may run slower than on mains",
+                "the processor was at 97.0 °C and may have lowered its clock",
+            ],
+        );
+    }
+
+    #[test]
+    fn unsteady_speeds_are_named() {
+        let warning = |values: &[f64]| spread_warning("decode", &Stat { values: values.to_vec() });
+        assert_eq!(warning(&[10.0, 10.5, 9.5]), None);
+        assert_eq!(warning(&[10.0, 14.0, 6.0]).as_deref(), Some("decode speed varied by ±40.0 % between rounds"));
+        assert_eq!(warning(&[]), None);
+    }
+
+    fn round(decode: f64, peak: u64) -> Round {
+        let info = RuntimeInfo { version: "llama.cpp 1".into(), backend: "CPU".into(), ..RuntimeInfo::default() };
+        Round { load_secs: 0.5, prefill_tokens_per_sec: 100.0, decode_tokens_per_sec: decode, peak_memory_bytes: peak, info }
+    }
+
+    #[test]
+    fn rounds_become_one_run() {
+        let shared = Provenance {
+            runtime: String::new(),
+            backend: String::new(),
+            n_threads: 2,
+            n_prompt_tokens: 8,
+            n_gen_tokens: 4,
+            conditions: Conditions::default(),
+            warnings: vec!["busy".into()],
+        };
+        let series = Series { path: "m.gguf".into(), size_bytes: 9, rounds: vec![round(10.0, 5), round(20.0, 7)], failure: None };
+        let run = series.into_outcome(&shared).result.unwrap();
+        assert_eq!(run.decode_tokens_per_sec.values, [10.0, 20.0]);
+        assert_eq!((run.peak_memory_bytes, run.size_bytes), (7, 9));
+        assert_eq!((run.provenance.runtime.as_str(), run.provenance.backend.as_str()), ("llama.cpp 1", "CPU"));
+        assert_eq!(run.provenance.warnings, ["busy", "decode speed varied by ±33.3 % between rounds"]);
+    }
+
+    #[test]
+    fn a_model_that_failed_in_a_later_round_has_no_run() {
+        let failure = Error::ChildDied { reason: "signal: 9 (SIGKILL)".into(), path: "m.gguf".into() };
+        let series =
+            Series { path: "m.gguf".into(), size_bytes: 9, rounds: vec![round(10.0, 5)], failure: Some(failure.clone()) };
+        let shared = bench_provenance();
+        assert_eq!(series.into_outcome(&shared).result, Err(failure));
+    }
+
+    fn bench_provenance() -> Provenance {
+        Provenance {
+            runtime: String::new(),
+            backend: String::new(),
+            n_threads: 1,
+            n_prompt_tokens: 1,
+            n_gen_tokens: 1,
+            conditions: Conditions::default(),
+            warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn senseless_requests_are_refused() {
+        let one = BenchRequest { models: vec!["m.gguf".into()], ..BenchRequest::default() };
+        assert_eq!(check_request(&one), Ok(()));
+        for bad in [
+            BenchRequest::default(),
+            BenchRequest { n_prompt_tokens: 0, ..one.clone() },
+            BenchRequest { n_gen_tokens: 0, ..one.clone() },
+            BenchRequest { n_repetitions: 0, ..one.clone() },
+            BenchRequest { n_threads: Some(0), ..one.clone() },
+        ] {
+            assert!(matches!(check_request(&bad), Err(Error::BadRequest { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_or_a_missing_file_starts_no_child() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(size_bytes(dir.path()), Err(Error::NotAFile { kind: "a folder", .. })));
+        assert!(matches!(size_bytes(&dir.path().join("none")), Err(Error::Io { kind: std::io::ErrorKind::NotFound, .. })));
+    }
+}

@@ -1,0 +1,343 @@
+//! The command line: clap definitions and dispatch. Same domain, same words as the window.
+
+mod output;
+mod progress;
+mod run;
+mod tables;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+use crate::advise::{Goal, Priority, Target};
+use crate::error::{Error, Result};
+use crate::model::Level;
+
+/// Exit status of a failed request.
+const EXIT_FAILED: u8 = 1;
+/// Exit status after SIGINT, as shells report it.
+const EXIT_CANCELLED: u8 = 130;
+
+/// What the arguments ask for.
+pub enum Action {
+    /// Open the window, with this model if there is one.
+    Window(Option<PathBuf>),
+    /// The command has been carried out; leave with this status.
+    Exit(ExitCode),
+}
+
+/// Make a language model fit your laptop, and see what it costs.
+///
+/// Without a command the window opens.
+#[derive(Debug, Parser)]
+#[command(name = "planish", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+struct Cli {
+    /// Model to open in the window
+    #[arg(value_name = "MODEL", value_hint = clap::ValueHint::FilePath)]
+    model: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what this machine is, and measure its memory and disk
+    Hardware {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Show what a model is, and what can be done with it
+    Inspect {
+        /// GGUF file; of a split model any shard
+        model: PathBuf,
+        /// List every tensor
+        #[arg(long)]
+        tensors: bool,
+        /// List every key of the metadata
+        #[arg(long)]
+        metadata: bool,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Recommend a framework and a level, with the reasons
+    Recommend {
+        /// GGUF file
+        model: PathBuf,
+        #[command(flatten)]
+        goal: GoalArgs,
+        /// List the candidates of all frameworks, not only those that can be carried out here
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Write a model at one or more levels, in one pass over the source
+    Convert {
+        /// GGUF file
+        model: PathBuf,
+        #[command(flatten)]
+        convert: ConvertArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Measure speed and memory of models on this machine
+    Bench {
+        /// GGUF files; measured in turns, not one after the other
+        #[arg(required = true)]
+        models: Vec<PathBuf>,
+        #[command(flatten)]
+        bench: BenchArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Convert to several levels, measure them, and show prediction and measurement side by side
+    Compare {
+        /// GGUF file
+        model: PathBuf,
+        #[command(flatten)]
+        convert: ConvertArgs,
+        /// Measure outputs that exist already instead of writing them again
+        #[arg(long, conflicts_with = "force")]
+        reuse: bool,
+        /// Measure the source as well
+        #[arg(long)]
+        with_source: bool,
+        #[command(flatten)]
+        bench: BenchArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Show which runtimes are here and how to get the others
+    Doctor {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff)
+    Man,
+}
+
+#[derive(Debug, Args)]
+struct OutputArgs {
+    /// Print one JSON document to standard output, and nothing else there
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum GoalArg {
+    Balanced,
+    Quality,
+    Speed,
+    Size,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum TargetArg {
+    ThisMachine,
+    Apple,
+    Intel,
+    Nvidia,
+    Snapdragon,
+    CrossPlatform,
+}
+
+#[derive(Debug, Args)]
+struct GoalArgs {
+    /// What counts most
+    #[arg(long, value_enum, default_value = "balanced")]
+    goal: GoalArg,
+    /// Where the model will run
+    #[arg(long, value_enum, default_value = "this-machine")]
+    target: TargetArg,
+    /// Tokens of context that must fit in memory
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    context: u64,
+    /// Upper limit of memory, for example 6G; default: 80 % of what is free
+    #[arg(long, value_name = "SIZE", value_parser = crate::units::bytes_from_text)]
+    memory_budget: Option<u64>,
+    /// A versioned pipeline on ONNX Runtime or Windows ML is wanted
+    #[arg(long)]
+    enterprise: bool,
+    /// The machine will run on battery
+    #[arg(long)]
+    battery: bool,
+}
+
+impl GoalArgs {
+    fn to_goal(&self) -> Goal {
+        Goal {
+            priority: match self.goal {
+                GoalArg::Balanced => Priority::Balanced,
+                GoalArg::Quality => Priority::Quality,
+                GoalArg::Speed => Priority::Speed,
+                GoalArg::Size => Priority::Size,
+            },
+            target: match self.target {
+                TargetArg::ThisMachine => Target::ThisMachine,
+                TargetArg::Apple => Target::Apple,
+                TargetArg::Intel => Target::Intel,
+                TargetArg::Nvidia => Target::Nvidia,
+                TargetArg::Snapdragon => Target::Snapdragon,
+                TargetArg::CrossPlatform => Target::CrossPlatform,
+            },
+            n_ctx: self.context,
+            memory_budget_bytes: self.memory_budget,
+            enterprise: self.enterprise,
+            battery: self.battery,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct ConvertArgs {
+    /// Levels, separated by commas: F32, BF16, F16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0,
+    /// Q3_K_L, Q3_K_M, Q3_K_S, Q2_K
+    #[arg(long, short, value_name = "L[,L…]", required = true, value_delimiter = ',')]
+    level: Vec<Level>,
+    /// Folder for the outputs; created if missing
+    #[arg(long, short, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    out: PathBuf,
+    /// Threads; default: all that this process may use
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Replace outputs that exist
+    #[arg(long)]
+    force: bool,
+}
+
+impl ConvertArgs {
+    /// The levels in the given order, each once.
+    fn levels(&self) -> Vec<Level> {
+        let mut levels = Vec::new();
+        for &level in &self.level {
+            if !levels.contains(&level) {
+                levels.push(level);
+            }
+        }
+        levels
+    }
+}
+
+#[derive(Debug, Args)]
+struct BenchArgs {
+    /// Tokens of the prefill measurement
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    prompt_tokens: u32,
+    /// Tokens of the decode measurement
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    gen_tokens: u32,
+    /// Rounds; each measures every model once
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repetitions: u32,
+    /// Threads of the runtime; default: one per physical core
+    #[arg(long = "bench-threads", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    bench_threads: Option<u32>,
+}
+
+/// Carries out the command, or says that the window is wanted.
+///
+/// Wrong usage ends the process with status 2 and touches nothing.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Action {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are "errors" of clap's too, with status 0.
+            let _ = error.print();
+            return Action::Exit(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)));
+        }
+    };
+    let Some(command) = cli.command else { return Action::Window(cli.model) };
+    Action::Exit(match carry_out(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Cancelled) => {
+            eprintln!("cancelled");
+            ExitCode::from(EXIT_CANCELLED)
+        }
+        Err(error) => {
+            print_error(&error);
+            ExitCode::from(EXIT_FAILED)
+        }
+    })
+}
+
+/// One `error:` line and a `hint:` line on standard error.
+pub fn print_error(error: &Error) {
+    eprintln!("error: {error}\nhint: {}", error.hint());
+}
+
+fn carry_out(command: Command) -> Result<()> {
+    match command {
+        Command::Hardware { output } => run::hardware(output.json),
+        Command::Inspect { model, tensors, metadata, output } => {
+            run::inspect(&model, run::InspectParts { tensors, metadata }, output.json)
+        }
+        Command::Recommend { model, goal, all, output } => run::recommend(&model, &goal.to_goal(), all, output.json),
+        Command::Convert { model, convert, output } => run::convert(&model, &convert, output.json),
+        Command::Bench { models, bench, output } => run::bench(models, &bench, output.json),
+        Command::Compare { model, convert, reuse, with_source, bench, output } => {
+            run::compare(&model, &convert, &bench, run::CompareParts { reuse, with_source }, output.json)
+        }
+        Command::Doctor { output } => run::doctor(output.json),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "planish", &mut script);
+            output::print_bytes(&script)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut page)
+                .map_err(|error| Error::Internal { message: format!("manual page: {error}") })?;
+            output::print_bytes(&page)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_model_alone_opens_the_window() {
+        let cli = Cli::try_parse_from(["planish", "a.gguf"]).unwrap();
+        assert!(cli.command.is_none() && cli.model == Some("a.gguf".into()));
+    }
+
+    #[test]
+    fn wrong_usage_is_found_before_any_work() {
+        let check = |args: &[&str]| {
+            let result = Cli::try_parse_from(std::iter::once("planish").chain(args.iter().copied()));
+            assert_eq!(result.map(|_| ()).map_err(|error| error.exit_code()), Err(2), "{args:?}");
+        };
+        check(&["convert", "a.gguf", "--out", "x"]);
+        check(&["convert", "a.gguf", "--level", "Q9", "--out", "x"]);
+        check(&["convert", "a.gguf", "--level", "", "--out", "x"]);
+        check(&["convert", "a.gguf", "--level", "Q8_0", "--out", "x", "--threads", "0"]);
+        check(&["bench"]);
+        check(&["bench", "a.gguf", "--repetitions", "0"]);
+        check(&["recommend", "a.gguf", "--memory-budget", "much"]);
+        check(&["recommend", "a.gguf", "--context", "0"]);
+        check(&["compare", "a.gguf", "--level", "Q8_0", "--out", "x", "--force", "--reuse"]);
+        check(&["nonsense", "a.gguf"]);
+    }
+
+    #[test]
+    fn levels_are_taken_once_in_the_given_order() {
+        let cli =
+            Cli::try_parse_from(["planish", "convert", "a", "--level", "q4_k_m,Q8_0", "--level", "Q8_0", "--out", "x"]).unwrap();
+        let Some(Command::Convert { convert, .. }) = cli.command else { panic!("not convert") };
+        assert_eq!(convert.levels(), [Level::Q4_K_M, Level::Q8_0]);
+    }
+}

@@ -1,0 +1,112 @@
+//! Progress on standard error, and SIGINT as cancellation.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use crate::monitor::{Monitor, Progress, ProgressUnit};
+use crate::units;
+
+/// Time between two lines where standard error is a file or a pipe.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Time between two updates of the same line on a terminal.
+const UPDATE_EVERY: Duration = Duration::from_millis(100);
+
+/// Set by SIGINT and SIGTERM; the process has one.
+fn cancel_flag() -> Arc<AtomicBool> {
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    Arc::clone(FLAG.get_or_init(|| {
+        let flag = Arc::new(AtomicBool::new(false));
+        let handler_flag = Arc::clone(&flag);
+        let installed = ctrlc::set_handler(move || {
+            // Asked twice: the user does not want to wait for the clean-up.
+            if handler_flag.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+        });
+        if let Err(error) = installed {
+            tracing::warn!("cannot catch SIGINT: {error}");
+        }
+        flag
+    }))
+}
+
+/// A monitor that draws a line on standard error and ends the work on SIGINT.
+pub(super) fn monitor() -> Monitor {
+    let is_terminal = std::io::stderr().is_terminal();
+    let line = std::sync::Mutex::new(Line { started: Instant::now(), stage_started: Instant::now(), drawn: None, is_terminal });
+    Monitor::new(cancel_flag(), move |progress| {
+        if let Ok(mut line) = line.lock() {
+            line.draw(&progress);
+        }
+    })
+}
+
+struct Line {
+    started: Instant,
+    stage_started: Instant,
+    drawn: Option<Instant>,
+    is_terminal: bool,
+}
+
+impl Line {
+    fn draw(&mut self, progress: &Progress) {
+        if progress.done == 0 {
+            self.stage_started = Instant::now();
+        }
+        let every = if self.is_terminal { UPDATE_EVERY } else { LINE_EVERY };
+        let is_last = progress.total > 0 && progress.done >= progress.total;
+        if self.drawn.is_some_and(|drawn| drawn.elapsed() < every) && !is_last {
+            return;
+        }
+        self.drawn = Some(Instant::now());
+        let text = progress_text(progress, self.stage_started.elapsed().as_secs_f64());
+        let mut stderr = std::io::stderr().lock();
+        // A closed standard error is no reason to stop the work.
+        let _ = if self.is_terminal {
+            write!(stderr, "\r\x1b[2K{text}")
+        } else {
+            writeln!(stderr, "[{:>6.1} s] {text}", self.started.elapsed().as_secs_f64())
+        };
+        let _ = stderr.flush();
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.is_terminal && self.drawn.is_some() {
+            eprint!("\r\x1b[2K");
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn progress_text(progress: &Progress, elapsed_secs: f64) -> String {
+    let Some(fraction) = progress.fraction() else { return progress.stage.clone() };
+    let mut text = format!("{:3.0} %", fraction * 100.0);
+    if progress.unit == ProgressUnit::Bytes && elapsed_secs > 0.2 {
+        text.push_str(&format!("  {}", units::bytes_per_sec_text(progress.done as f64 / elapsed_secs)));
+    }
+    if fraction > 0.01 && fraction < 1.0 && elapsed_secs > 0.2 {
+        let left_secs = elapsed_secs * f64::from((1.0 - fraction) / fraction);
+        text.push_str(&format!("  {} left", units::duration_text(left_secs)));
+    }
+    format!("{text}  {}", progress.stage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_has_what_is_known() {
+        let check = |done, total, unit, secs, expected: &str| {
+            assert_eq!(progress_text(&Progress { stage: "x".into(), done, total, unit }, secs), expected);
+        };
+        check(0, 0, ProgressUnit::Steps, 1.0, "x");
+        check(5, 10, ProgressUnit::Steps, 30.0, " 50 %  30 s left  x");
+        check(50_000_000, 100_000_000, ProgressUnit::Bytes, 0.5, " 50 %  100 MB/s  500 ms left  x");
+        check(10, 10, ProgressUnit::Steps, 30.0, "100 %  x");
+    }
+}

@@ -1,0 +1,214 @@
+//! One function per command.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::output::{columns_text, facts_text, print_json, print_text};
+use super::progress;
+use super::tables;
+use super::{BenchArgs, ConvertArgs};
+use crate::advise::{self, Goal};
+use crate::bench::{self, BenchRequest, ComparisonRow, Outcome};
+use crate::convert::{self, Conversion, ConvertRequest, Overwrite};
+use crate::error::{Error, Result};
+use crate::format;
+use crate::hardware::{self, Machine};
+use crate::model::{Level, Model};
+use crate::units;
+
+/// Which long lists `inspect` adds.
+pub(super) struct InspectParts {
+    pub(super) tensors: bool,
+    pub(super) metadata: bool,
+}
+
+/// What `compare` does beside its levels.
+pub(super) struct CompareParts {
+    pub(super) reuse: bool,
+    pub(super) with_source: bool,
+}
+
+pub(super) fn hardware(as_json: bool) -> Result<()> {
+    let machine = hardware::survey(&std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")), &progress::monitor())?;
+    if as_json { print_json(&machine) } else { print_text(&tables::machine_text(&machine)) }
+}
+
+pub(super) fn inspect(path: &Path, parts: InspectParts, as_json: bool) -> Result<()> {
+    let model = format::inspect(path)?;
+    if as_json {
+        return print_json(&tables::model_json(&model, parts.tensors, parts.metadata));
+    }
+    let mut text = tables::model_text(&model);
+    if parts.metadata {
+        text.push_str("\n\nMetadata\n");
+        let rows: Vec<(&str, String)> = model.metadata.0.iter().map(|(key, value)| (key.as_str(), value.preview(100))).collect();
+        text.push_str(&facts_text(&rows));
+    }
+    if parts.tensors {
+        text.push_str("\n\n");
+        let rows: Vec<Vec<String>> = model
+            .tensors
+            .iter()
+            .map(|tensor| {
+                vec![
+                    tensor.name.clone(),
+                    tensor.dtype.to_string(),
+                    tensor.shape_text(),
+                    units::exact_bytes_text(tensor.size_bytes),
+                ]
+            })
+            .collect();
+        text.push_str(&columns_text(&["tensor", "type", "shape", "size"], &rows, &[3]));
+    }
+    print_text(&text)
+}
+
+pub(super) fn recommend(path: &Path, goal: &Goal, all: bool, as_json: bool) -> Result<()> {
+    let model = format::inspect(path)?;
+    let machine = hardware::survey(&folder_of(path), &progress::monitor())?;
+    let plan = advise::advise(&model, &machine, goal);
+    if as_json {
+        return print_json(&json!({ "model": tables::model_json(&model, false, false), "goal": goal, "plan": plan }));
+    }
+    print_text(&tables::plan_text(&plan, all))
+}
+
+pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<()> {
+    let model = format::inspect(path)?;
+    let conversions = convert::convert(&model, &convert_request(args), &progress::monitor())?;
+    if as_json { print_json(&json!({ "conversions": conversions })) } else { print_text(&tables::conversions_text(&conversions)) }
+}
+
+pub(super) fn bench(models: Vec<PathBuf>, args: &BenchArgs, as_json: bool) -> Result<()> {
+    let outcomes = bench::bench(&bench_request(models, args), &progress::monitor())?;
+    if as_json {
+        print_json(&json!({ "runs": outcomes_json(&outcomes) }))?;
+    } else {
+        print_text(&tables::outcomes_text(&outcomes))?;
+    }
+    first_failure(&outcomes)
+}
+
+pub(super) fn compare(path: &Path, convert: &ConvertArgs, bench: &BenchArgs, parts: CompareParts, as_json: bool) -> Result<()> {
+    let model = format::inspect(path)?;
+    // The machine first: its bandwidth must be measured while nothing else runs.
+    let machine = hardware::survey(&folder_of(path), &progress::monitor())?;
+    let conversions = converted(&model, convert, parts.reuse)?;
+    let mut files: Vec<PathBuf> = conversions.iter().map(|conversion| conversion.path.clone()).collect();
+    if parts.with_source {
+        files.insert(0, model.path.clone());
+    }
+    let outcomes = bench::bench(&bench_request(files, bench), &progress::monitor())?;
+    let goal = Goal { n_ctx: u64::from(bench.prompt_tokens) + u64::from(bench.gen_tokens), ..Goal::default() };
+    let rows = bench::comparison_rows(&model, &machine, &goal, &conversions, &outcomes);
+    if as_json {
+        print_json(&ComparisonJson { model: tables::model_json(&model, false, false), machine: &machine, rows: &rows })?;
+    } else {
+        print_text(&tables::comparison_text(&rows))?;
+    }
+    first_failure(&outcomes)
+}
+
+pub(super) fn doctor(as_json: bool) -> Result<()> {
+    let runtimes = hardware::detect_runtimes();
+    if as_json { print_json(&json!({ "runtimes": runtimes })) } else { print_text(&tables::runtimes_text(&runtimes)) }
+}
+
+#[derive(Serialize)]
+struct ComparisonJson<'a> {
+    model: serde_json::Value,
+    machine: &'a Machine,
+    rows: &'a [ComparisonRow],
+}
+
+/// The outputs in the order of the levels; with `reuse` those of the right size are taken as they are.
+fn converted(model: &Model, args: &ConvertArgs, reuse: bool) -> Result<Vec<Conversion>> {
+    let mut known = Vec::new();
+    let mut missing = args.levels();
+    if reuse {
+        missing.clear();
+        for level in args.levels() {
+            match existing(model, level, &args.out)? {
+                Some(conversion) => known.push(conversion),
+                None => missing.push(level),
+            }
+        }
+    }
+    if !missing.is_empty() {
+        let request = ConvertRequest { levels: missing, ..convert_request(args) };
+        known.extend(convert::convert(model, &request, &progress::monitor())?);
+    }
+    let order = args.levels();
+    known.sort_by_key(|conversion| order.iter().position(|&level| level == conversion.level));
+    Ok(known)
+}
+
+/// An output of an earlier run, when it has exactly the predicted size.
+fn existing(model: &Model, level: Level, out_dir: &Path) -> Result<Option<Conversion>> {
+    let path = convert::output_path(model, level, out_dir);
+    let size_bytes = advise::recipe::output_size_bytes(model, level)?;
+    let is_complete = std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size_bytes);
+    if !is_complete {
+        return Ok(None);
+    }
+    Ok(Some(Conversion {
+        level,
+        path,
+        source: model.path.clone(),
+        size_bytes,
+        bits_per_weight: advise::recipe::bits_per_weight(model, &advise::recipe::recipe(model, level)),
+        elapsed_secs: 0.0,
+        warnings: vec!["taken from an earlier run".into()],
+    }))
+}
+
+fn convert_request(args: &ConvertArgs) -> ConvertRequest {
+    ConvertRequest {
+        levels: args.levels(),
+        out_dir: args.out.clone(),
+        overwrite: if args.force { Overwrite::Allowed } else { Overwrite::Never },
+        n_threads: args.threads.map(usize::from),
+    }
+}
+
+fn bench_request(models: Vec<PathBuf>, args: &BenchArgs) -> BenchRequest {
+    BenchRequest {
+        models,
+        n_prompt_tokens: args.prompt_tokens,
+        n_gen_tokens: args.gen_tokens,
+        n_repetitions: args.repetitions,
+        n_threads: args.bench_threads,
+    }
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+fn outcomes_json(outcomes: &[Outcome]) -> Vec<serde_json::Value> {
+    outcomes
+        .iter()
+        .map(|outcome| match &outcome.result {
+            Ok(run) => json!({ "path": outcome.path, "run": run }),
+            Err(error) => json!({ "path": outcome.path, "failure": error.to_string(), "hint": error.hint() }),
+        })
+        .collect()
+}
+
+/// A model that could not be measured makes the command fail, after the others have been printed.
+fn first_failure(outcomes: &[Outcome]) -> Result<()> {
+    outcomes.iter().find_map(|outcome| outcome.result.as_ref().err()).map_or(Ok(()), |error| Err(error.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_file_name_lies_in_the_current_folder() {
+        assert_eq!(folder_of(Path::new("a.gguf")), PathBuf::from("."));
+        assert_eq!(folder_of(Path::new("/x/a.gguf")), PathBuf::from("/x"));
+    }
+}

@@ -1,0 +1,414 @@
+//! Facts as text for a terminal, and as JSON where the plain structure of a type would not do.
+
+use serde_json::{Value as Json, json};
+
+use super::output::{columns_text, facts_text};
+use crate::advise::{Band, Candidate, Fit, Plan};
+use crate::bench::{ComparisonRow, Outcome, Stat};
+use crate::convert::Conversion;
+use crate::hardware::{Machine, PowerSource, Runtime};
+use crate::model::Model;
+use crate::units;
+
+/// What stands in a cell without a value.
+const NOTHING: &str = "–";
+
+pub(super) fn machine_text(machine: &Machine) -> String {
+    let cpu = &machine.cpu;
+    let cores = match (cpu.n_performance, cpu.n_efficiency) {
+        (Some(fast), Some(small)) => {
+            format!("{} ({fast} performance, {small} efficiency), {} threads", cpu.n_physical, cpu.n_logical)
+        }
+        _ => format!("{} physical, {} logical", cpu.n_physical, cpu.n_logical),
+    };
+    let caches: Vec<String> = cpu
+        .caches
+        .iter()
+        .map(|cache| format!("L{} {} × {}", cache.level, cache.n_instances, units::bytes_text(cache.size_bytes)))
+        .collect();
+    let memory = &machine.memory;
+    let mut memory_text =
+        format!("{}, {} available", units::bytes_text(memory.total_bytes), units::bytes_text(memory.available_bytes));
+    if let Some(limit_bytes) = memory.limit_bytes {
+        memory_text.push_str(&format!(" (container limit {})", units::bytes_text(limit_bytes)));
+    }
+    let mut facts = vec![
+        ("CPU", cpu.name.clone()),
+        ("cores", cores),
+        ("SIMD", list_text(&cpu.simd)),
+        ("caches", list_text(&caches)),
+        ("memory", memory_text),
+        ("swap", units::bytes_text(memory.swap_bytes)),
+    ];
+    if let Some(bandwidth) = machine.bandwidth {
+        let text = format!(
+            "{} on one thread, {} on {} (measured)",
+            units::bytes_per_sec_text(bandwidth.one_thread_bytes_per_sec),
+            units::bytes_per_sec_text(bandwidth.all_threads_bytes_per_sec),
+            bandwidth.n_threads
+        );
+        facts.push(("bandwidth", text));
+    }
+    for gpu in &machine.gpus {
+        let kind = if gpu.is_unified { "unified" } else { "dedicated" };
+        let memory =
+            gpu.memory_bytes.map_or_else(|| "memory unknown".into(), |bytes| format!("{} {kind}", units::bytes_text(bytes)));
+        facts.push((
+            "GPU",
+            format!("{}, {memory}{}", gpu.name, gpu.driver.as_ref().map(|d| format!(", {d}")).unwrap_or_default()),
+        ));
+    }
+    if machine.gpus.is_empty() {
+        facts.push(("GPU", "none found".into()));
+    }
+    for npu in &machine.npus {
+        facts.push(("NPU", npu.name.clone()));
+    }
+    if let Some(disk) = &machine.disk {
+        let speed = disk
+            .write_bytes_per_sec
+            .map(|rate| format!(", writes {} (measured)", units::bytes_per_sec_text(rate)))
+            .unwrap_or_default();
+        facts.push((
+            "disk",
+            format!(
+                "{} free of {} on {}{speed}",
+                units::bytes_text(disk.free_bytes),
+                units::bytes_text(disk.total_bytes),
+                disk.mount_point
+            ),
+        ));
+    }
+    facts.push((
+        "system",
+        format!(
+            "{}, kernel {}{}",
+            machine.os.name,
+            machine.os.kernel,
+            if machine.os.is_container { ", in a container" } else { "" }
+        ),
+    ));
+    let conditions = &machine.conditions;
+    let power = match (conditions.power_source, conditions.battery_percent) {
+        (PowerSource::Mains, None) => "mains".to_string(),
+        (PowerSource::Mains, Some(percent)) => format!("mains, battery at {percent:.0} %"),
+        (PowerSource::Battery, Some(percent)) => format!("battery at {percent:.0} %"),
+        (PowerSource::Battery, None) => "battery".to_string(),
+        (PowerSource::Unknown, _) => "unknown".to_string(),
+    };
+    facts.push(("power", power));
+    if let Some(celsius) = conditions.temperature_celsius {
+        facts.push(("temperature", format!("{celsius:.0} °C")));
+    }
+    if let Some(load) = conditions.other_load {
+        facts.push(("other load", units::percent_text(load.into())));
+    }
+    with_warnings(facts_text(&facts), &machine.warnings)
+}
+
+pub(super) fn model_text(model: &Model) -> String {
+    let shape = &model.hyperparameters;
+    let optional = |n: u64| if n == 0 { NOTHING.to_string() } else { units::count_text(n) };
+    let mut facts = vec![
+        ("name", model.display_name()),
+        ("file", model.path.display().to_string()),
+        ("format", model.format_name.clone()),
+        ("size", format!("{} ({})", units::bytes_text(model.size_bytes), units::exact_bytes_text(model.size_bytes))),
+        ("architecture", shape.architecture.clone()),
+        ("parameters", format!("{} ({})", units::parameters_text(model.n_parameters()), units::count_text(model.n_parameters()))),
+        ("bits per weight", units::significant_text(model.bits_per_weight())),
+        ("layers", optional(shape.n_layers)),
+        ("width", optional(shape.n_embd)),
+        (
+            "heads",
+            format!(
+                "{} query, {} key/value",
+                optional(shape.n_heads.first().copied().unwrap_or(0)),
+                optional(shape.n_kv_heads.first().copied().unwrap_or(0))
+            ),
+        ),
+        ("context", optional(shape.n_ctx_train)),
+        ("vocabulary", optional(shape.n_vocab)),
+    ];
+    if model.files.len() > 1 {
+        facts.push(("files", model.files.len().to_string()));
+    }
+    if shape.n_experts > 0 {
+        facts.push(("experts", format!("{}, {} per token", shape.n_experts, shape.n_experts_used)));
+    }
+    if let Some(window) = shape.sliding_window {
+        facts.push(("sliding window", format!("{} tokens", units::count_text(window))));
+    }
+    let kinds: Vec<String> = model
+        .weights_by_dtype()
+        .iter()
+        .map(|(dtype, n, bytes)| format!("{dtype}: {} weights in {}", units::parameters_text(*n), units::bytes_text(*bytes)))
+        .collect();
+    facts.push(("data types", list_text(&kinds)));
+    facts.push(("tensors", units::count_text(model.tensors.len() as u64)));
+    for (label, key) in [("tokenizer", "tokenizer.ggml.model"), ("licence", "general.license")] {
+        if let Some(value) = model.metadata.str(key) {
+            facts.push((label, value.into_owned()));
+        }
+    }
+    facts.push(("chat template", if model.metadata.find("tokenizer.chat_template").is_some() { "yes" } else { "no" }.into()));
+    let mut text = facts_text(&facts);
+    text.push_str("\n\nWhat can be done with it (from the header alone)\n");
+    text.push_str(&facts_text(
+        &crate::advise::preflight(model).iter().map(|row| (row.framework.name(), row.text.clone())).collect::<Vec<_>>(),
+    ));
+    with_warnings(text, &model.warnings)
+}
+
+pub(super) fn model_json(model: &Model, with_tensors: bool, with_metadata: bool) -> Json {
+    let shape = &model.hyperparameters;
+    let mut json = json!({
+        "name": model.display_name(),
+        "path": model.path,
+        "files": model.files,
+        "format": model.format_name,
+        "size_bytes": model.size_bytes,
+        "architecture": shape.architecture,
+        "n_parameters": model.n_parameters(),
+        "bits_per_weight": model.bits_per_weight(),
+        "n_layers": shape.n_layers,
+        "n_embd": shape.n_embd,
+        "n_heads": shape.n_heads,
+        "n_kv_heads": shape.n_kv_heads,
+        "n_ctx_train": shape.n_ctx_train,
+        "n_vocab": shape.n_vocab,
+        "n_experts": shape.n_experts,
+        "n_experts_used": shape.n_experts_used,
+        "sliding_window": shape.sliding_window,
+        "n_tensors": model.tensors.len(),
+        "dtypes": model.weights_by_dtype().iter().map(|(dtype, n, bytes)| json!({ "dtype": dtype.name(), "n_weights": n, "size_bytes": bytes })).collect::<Vec<_>>(),
+        "licence": model.metadata.str("general.license"),
+        "tokenizer": model.metadata.str("tokenizer.ggml.model"),
+        "has_chat_template": model.metadata.find("tokenizer.chat_template").is_some(),
+        "preflight": crate::advise::preflight(model),
+        "warnings": model.warnings,
+    });
+    if with_tensors {
+        let tensors: Vec<Json> = model
+            .tensors
+            .iter()
+            .map(|t| json!({ "name": t.name, "dtype": t.dtype.name(), "shape": t.shape, "offset": t.offset, "size_bytes": t.size_bytes, "file_idx": t.file_idx }))
+            .collect();
+        json["tensors"] = tensors.into();
+    }
+    if with_metadata {
+        let entries: Vec<Json> = model
+            .metadata
+            .0
+            .iter()
+            .map(|(key, value)| json!({ "key": key, "type": format!("{:?}", value.value_type()), "value": value.preview(400) }))
+            .collect();
+        json["metadata"] = entries.into();
+    }
+    json
+}
+
+pub(super) fn plan_text(plan: &Plan, all: bool) -> String {
+    let mut text = String::from("Decision\n");
+    for step in &plan.path {
+        let Some(node) = plan.tree.nodes.get(step.node_idx) else { continue };
+        let answer = step
+            .branch_idx
+            .and_then(|idx| node.branches.get(idx))
+            .map(|branch| format!(" → {}", branch.answer))
+            .unwrap_or_default();
+        text.push_str(&format!("  {}{answer}\n      {}\n", node.text, step.facts));
+    }
+    text.push_str(&format!("\nMemory  {}\n", plan.budget.origin));
+    if let Some(best) = plan.recommended.and_then(|idx| plan.candidates.get(idx)) {
+        text.push_str(&format!("\nRecommended: {} {}\n", best.framework.name(), best.level_name));
+    } else {
+        text.push_str("\nNothing fits.\n");
+    }
+    for reason in &plan.reasons {
+        text.push_str(&format!("  {reason}\n"));
+    }
+    if let Some(second) = plan.runner_up.and_then(|idx| plan.candidates.get(idx)) {
+        text.push_str(&format!("Runner-up: {} {}\n", second.framework.name(), second.level_name));
+    }
+    if let Some(counterfactual) = &plan.counterfactual {
+        text.push_str(&format!("Otherwise: {counterfactual}\n"));
+    }
+    let rows: Vec<Vec<String>> =
+        plan.candidates.iter().filter(|candidate| all || candidate.missing.is_none()).map(candidate_row).collect();
+    text.push('\n');
+    let header = ["framework", "level", "size", "bits/weight", "memory", "decode (predicted)", "expected loss", "fits"];
+    text.push_str(&columns_text(&header, &rows, &[2, 3, 4, 5]));
+    with_warnings(text, &plan.warnings)
+}
+
+fn candidate_row(candidate: &Candidate) -> Vec<String> {
+    let size = if candidate.size_is_exact {
+        units::exact_bytes_text(candidate.size_bytes)
+    } else {
+        format!("≈ {}", units::bytes_text(candidate.size_bytes))
+    };
+    let fit = match (&candidate.missing, candidate.fit) {
+        (_, Fit::TooLarge { missing_bytes }) => format!("no, {} too large", units::bytes_text(missing_bytes)),
+        (Some(missing), _) => format!("not here: {missing}"),
+        (None, Fit::Fits) => "yes".into(),
+        (None, Fit::FitsWithOffload { n_gpu_layers }) => format!("with {n_gpu_layers} layers on the GPU"),
+    };
+    vec![
+        candidate.framework.name().into(),
+        candidate.level_name.clone(),
+        size,
+        units::significant_text(candidate.bits_per_weight),
+        units::bytes_text(candidate.memory.total_bytes()),
+        candidate.decode_tokens_per_sec.map_or_else(|| NOTHING.into(), band_text),
+        candidate.expected_loss.label().into(),
+        fit,
+    ]
+}
+
+pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
+    let rows: Vec<Vec<String>> = conversions
+        .iter()
+        .map(|conversion| {
+            vec![
+                conversion.level.to_string(),
+                units::exact_bytes_text(conversion.size_bytes),
+                units::significant_text(conversion.bits_per_weight),
+                conversion.path.display().to_string(),
+            ]
+        })
+        .collect();
+    let mut text = columns_text(&["level", "size", "bits/weight", "file"], &rows, &[1, 2]);
+    if let Some(first) = conversions.first() {
+        text.push_str(&format!(
+            "\n{} in one pass of {}",
+            if conversions.len() == 1 { "written" } else { "all written" },
+            units::duration_text(first.elapsed_secs)
+        ));
+    }
+    let warnings: Vec<String> = conversions
+        .iter()
+        .flat_map(|conversion| conversion.warnings.iter().map(move |warning| format!("{}: {warning}", conversion.level)))
+        .collect();
+    with_warnings(text, &warnings)
+}
+
+pub(super) fn outcomes_text(outcomes: &[Outcome]) -> String {
+    let mut warnings: Vec<String> = Vec::new();
+    let rows: Vec<Vec<String>> = outcomes
+        .iter()
+        .map(|outcome| {
+            let name = outcome.path.file_name().unwrap_or(outcome.path.as_os_str()).to_string_lossy().into_owned();
+            match &outcome.result {
+                Ok(run) => {
+                    warnings
+                        .extend(run.provenance.warnings.iter().filter(|w| !warnings.contains(w)).cloned().collect::<Vec<_>>());
+                    vec![
+                        name,
+                        units::exact_bytes_text(run.size_bytes),
+                        stat_text(&run.prefill_tokens_per_sec),
+                        stat_text(&run.decode_tokens_per_sec),
+                        units::duration_text(run.load_secs.median()),
+                        units::bytes_text(run.peak_memory_bytes),
+                    ]
+                }
+                Err(error) => vec![name, format!("failed: {error}")],
+            }
+        })
+        .collect();
+    let mut text =
+        columns_text(&["model", "size", "prefill tok/s", "decode tok/s", "load", "peak memory"], &rows, &[1, 2, 3, 4, 5]);
+    if let Some(run) = outcomes.iter().find_map(|outcome| outcome.result.as_ref().ok()) {
+        text.push_str(&provenance_text(run));
+    }
+    with_warnings(text, &warnings)
+}
+
+pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
+    let mut warnings: Vec<String> = Vec::new();
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let mut cells =
+                vec![row.name.clone(), units::exact_bytes_text(row.size_bytes), units::significant_text(row.bits_per_weight)];
+            let band = |band: Option<Band>| band.map_or_else(|| NOTHING.to_string(), band_text);
+            match (&row.run, &row.failure) {
+                (Some(run), _) => {
+                    warnings
+                        .extend(run.provenance.warnings.iter().filter(|w| !warnings.contains(w)).cloned().collect::<Vec<_>>());
+                    cells.extend([
+                        stat_text(&run.prefill_tokens_per_sec),
+                        band(row.predicted_prefill_tokens_per_sec),
+                        stat_text(&run.decode_tokens_per_sec),
+                        band(row.predicted_decode_tokens_per_sec),
+                        units::bytes_text(run.peak_memory_bytes),
+                        row.predicted_memory_bytes.map_or_else(|| NOTHING.into(), units::bytes_text),
+                    ]);
+                }
+                (None, Some(failure)) => cells.push(format!("failed: {failure}")),
+                (None, None) => cells.push("not measured".into()),
+            }
+            cells
+        })
+        .collect();
+    let header =
+        ["level", "size", "bits/weight", "prefill tok/s", "predicted", "decode tok/s", "predicted", "peak memory", "predicted"];
+    let mut text = columns_text(&header, &cells, &[1, 2, 3, 4, 5, 6, 7, 8]);
+    if let Some(run) = rows.iter().find_map(|row| row.run.as_ref()) {
+        text.push_str(&provenance_text(run));
+    }
+    with_warnings(text, &warnings)
+}
+
+pub(super) fn runtimes_text(runtimes: &[Runtime]) -> String {
+    let rows: Vec<Vec<String>> = runtimes
+        .iter()
+        .map(|runtime| {
+            vec![
+                runtime.framework.name().into(),
+                runtime.version.clone().unwrap_or_else(|| "missing".into()),
+                runtime.note.clone(),
+            ]
+        })
+        .collect();
+    columns_text(&["runtime", "version", "where, or how to get it"], &rows, &[])
+}
+
+/// Median and half the range: `41.8 ± 0.6`.
+fn stat_text(stat: &Stat) -> String {
+    format!("{} ± {}", units::significant_text(stat.median()), units::significant_text(stat.spread()))
+}
+
+/// The prediction and its band: `42 (30-55)`.
+fn band_text(band: Band) -> String {
+    format!(
+        "{} ({}-{})",
+        units::significant_text(band.mid),
+        units::significant_text(band.low),
+        units::significant_text(band.high)
+    )
+}
+
+fn provenance_text(run: &crate::bench::Run) -> String {
+    let p = &run.provenance;
+    format!(
+        "\n\nmeasured with {}, {}, {} threads; {} prompt and {} generated tokens, {} rounds; ± is half the range of the rounds",
+        p.runtime,
+        p.backend,
+        p.n_threads,
+        p.n_prompt_tokens,
+        p.n_gen_tokens,
+        run.decode_tokens_per_sec.values.len()
+    )
+}
+
+fn list_text(items: &[String]) -> String {
+    if items.is_empty() { NOTHING.into() } else { items.join(", ") }
+}
+
+fn with_warnings(mut text: String, warnings: &[String]) -> String {
+    for warning in warnings {
+        text.push_str(&format!("\nwarning: {warning}"));
+    }
+    text
+}

@@ -1,0 +1,313 @@
+//! GGUF files on disk → model: one file, or all shards of a split model.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use super::gguf::MAX_HEADER_BYTES;
+use super::gguf_header::{self, Header};
+use super::open::open_regular;
+use super::warnings;
+use crate::error::{Error, Result};
+use crate::model::{Hyperparameters, Model};
+
+const SPLIT_NO: &str = "split.no"; // from 0
+const SPLIT_COUNT: &str = "split.count";
+const SPLIT_TENSORS_COUNT: &str = "split.tensors.count";
+
+/// Reads the header of a GGUF file; tensor data stays on disk.
+///
+/// A shard of a split model (`split.count` above 1) stands for the whole: all shards are opened by their names
+/// `NAME-00001-of-00003.gguf`, whichever was picked.
+///
+/// # Errors
+/// `Error::NotAFile` and `Error::Io` for what cannot be opened; `Error::Truncated`, `Error::Malformed`,
+/// `Error::UnknownTensorType` and `Error::UnsupportedVersion` for what cannot be read; `Error::MissingShard` when a shard is
+/// not beside the picked one.
+pub fn read_gguf(path: &Path) -> Result<Model> {
+    let picked = OneFile::read(path)?;
+    let n_shards = picked.header.metadata.u64(SPLIT_COUNT).unwrap_or(1);
+    let name = ShardName::parse(path);
+    if n_shards <= 1 {
+        let mut model = joined(vec![picked])?;
+        if let Some(ShardName { number, count, .. }) = name.filter(|name| name.count > 1) {
+            model.warnings.push(format!("named as shard {number} of {count}, but its header says that it is a whole model"));
+        }
+        return Ok(model);
+    }
+    let malformed = |path: &Path, what: String| Error::Malformed { what, path: path.to_path_buf() };
+    let Some(name) = name.filter(|name| u64::from(name.count) == n_shards) else {
+        return Err(malformed(path, format!("one of {n_shards} shards whose name does not end in -00001-of-{n_shards:05}.gguf")));
+    };
+    let mut picked = Some(picked);
+    let mut shards = Vec::new();
+    for number in 1..=name.count {
+        let shard = match picked.take_if(|_| number == name.number) {
+            Some(shard) => shard,
+            None => match OneFile::read(&name.sibling(path, number)) {
+                Err(Error::Io { kind: std::io::ErrorKind::NotFound, path, .. }) => {
+                    return Err(Error::MissingShard { number, count: name.count, path });
+                }
+                read => read?,
+            },
+        };
+        let says = |key: &str| shard.header.metadata.u64(key);
+        let (expected_no, found) = (u64::from(number - 1), (says(SPLIT_NO), says(SPLIT_COUNT)));
+        if found != (Some(expected_no), Some(n_shards)) {
+            let what = format!("split.no and split.count are {found:?}, expected {expected_no} and {n_shards}");
+            return Err(malformed(&shard.path, what));
+        }
+        shards.push(shard);
+    }
+    let n_promised = shards.first().and_then(|shard| shard.header.metadata.u64(SPLIT_TENSORS_COUNT));
+    let model = joined(shards)?;
+    if let Some(n_promised) = n_promised.filter(|&n| n != model.tensors.len() as u64) {
+        let what = format!("{SPLIT_TENSORS_COUNT} is {n_promised}, but the shards hold {} tensors", model.tensors.len());
+        return Err(malformed(path, what));
+    }
+    Ok(model)
+}
+
+/// A file and its header.
+struct OneFile {
+    path: PathBuf,
+    size_bytes: u64,
+    header: Header,
+}
+
+impl OneFile {
+    fn read(path: &Path) -> Result<Self> {
+        let (file, size_bytes) = open_regular(path)?;
+        let mapped_bytes = usize::try_from(size_bytes.min(MAX_HEADER_BYTES)).unwrap_or(0);
+        let header = if mapped_bytes == 0 {
+            gguf_header::parse(&[], 0, path)?
+        } else {
+            let map = map::map_start(&file, mapped_bytes).map_err(Error::io("read", path))?;
+            gguf_header::parse(&map, size_bytes, path)?
+        };
+        Ok(Self { path: path.to_path_buf(), size_bytes, header })
+    }
+}
+
+/// One model from its files in shard order.
+fn joined(files: Vec<OneFile>) -> Result<Model> {
+    let mut files = files.into_iter();
+    let Some(first) = files.next() else {
+        return Err(Error::Internal { message: "a model without files".into() });
+    };
+    let Header { version, metadata, alignment, tensors, warnings } = first.header;
+    let mut model = Model {
+        path: first.path.clone(),
+        files: vec![first.path],
+        size_bytes: first.size_bytes,
+        format_name: format!("GGUF v{version}"),
+        alignment,
+        hyperparameters: Hyperparameters::from_metadata(&metadata),
+        metadata,
+        tensors,
+        warnings,
+    };
+    for file in files {
+        let file_idx = model.files.len();
+        model.tensors.extend(file.header.tensors.into_iter().map(|mut tensor| {
+            tensor.file_idx = file_idx;
+            tensor
+        }));
+        model.size_bytes += file.size_bytes;
+        model.warnings.extend(file.header.warnings.into_iter().map(|warning| format!("shard {}: {warning}", file_idx + 1)));
+        model.files.push(file.path);
+    }
+    check_shards(&model)?;
+    model.warnings.extend(warnings::of(&model));
+    Ok(model)
+}
+
+/// What holds for each file must hold for all together: unique names, a countable number of weights.
+fn check_shards(model: &Model) -> Result<()> {
+    let mut seen = HashSet::new();
+    let mut n_weights: u64 = 0;
+    for tensor in &model.tensors {
+        let malformed = |what: String| Error::Malformed { what, path: model.path.clone() };
+        if model.files.len() > 1 && !seen.insert(&tensor.name) {
+            return Err(malformed(format!("tensor {} is in two shards", tensor.name)));
+        }
+        n_weights = n_weights
+            .checked_add(tensor.n_elements())
+            .ok_or_else(|| malformed("the tensors together have more than 2^64 weights".into()))?;
+    }
+    Ok(())
+}
+
+/// The parts of `PREFIX-00002-of-00003.gguf`.
+///
+/// Source: `llama_split_path` in llama.cpp: `"%s-%05d-of-%05d.gguf"`.
+#[derive(Debug, PartialEq, Eq)]
+struct ShardName {
+    prefix: String,
+    number: u32,
+    count: u32,
+}
+
+impl ShardName {
+    fn parse(path: &Path) -> Option<Self> {
+        let digits =
+            |text: &str| (text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?;
+        let (rest, count) = path.file_name()?.to_str()?.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+        let (prefix, number) = rest.rsplit_once('-')?;
+        let (number, count) = (digits(number)?, digits(count)?);
+        (1..=count).contains(&number).then(|| Self { prefix: prefix.to_string(), number, count })
+    }
+
+    fn sibling(&self, path: &Path, number: u32) -> PathBuf {
+        path.with_file_name(format!("{}-{number:05}-of-{:05}.gguf", self.prefix, self.count))
+    }
+}
+
+/// The only `unsafe` of the module.
+#[allow(unsafe_code, reason = "a map cannot be made safely: somebody else may truncate the file meanwhile")]
+mod map {
+    use std::fs::File;
+    use std::io::Result;
+
+    use memmap2::{Mmap, MmapOptions};
+
+    /// The first `n_bytes` of a file as memory, read-only.
+    pub(super) fn map_start(file: &File, n_bytes: usize) -> Result<Mmap> {
+        // SAFETY: the map is private to `OneFile::read`, is only read as plain bytes that are all checked, and is dropped
+        // when the header is parsed, some milliseconds later. Should the file be truncated in that time, the process ends
+        // with SIGBUS, which is no undefined behaviour. Tensor data, whose reading takes minutes, is never read through a map
+        // (see `TensorReader`).
+        unsafe { MmapOptions::new().len(n_bytes).map(file) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests_header::Raw;
+    use super::*;
+
+    /// A shard with one tensor of 32 bytes, written as `NAME`; `split` is `(no, count, tensors)`.
+    fn shard(folder: &Path, name: &str, tensor: &str, split: Option<(u32, u32, u32)>) -> PathBuf {
+        let raw = match split {
+            Some((no, count, n_tensors)) => Raw::file(3, 1, 3)
+                .text("split.no")
+                .u32(4)
+                .u32(no)
+                .text("split.count")
+                .u32(4)
+                .u32(count)
+                .text("split.tensors.count")
+                .u32(4)
+                .u32(n_tensors),
+            None => Raw::file(3, 1, 0),
+        };
+        let path = folder.join(name);
+        std::fs::write(&path, raw.tensor(tensor, &[8], 0, 0).data(32, 32).0).unwrap();
+        path
+    }
+
+    #[test]
+    fn any_shard_opens_the_whole_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = [("m-00001-of-00003.gguf", "a", 0), ("m-00002-of-00003.gguf", "b", 1), ("m-00003-of-00003.gguf", "c", 2)]
+            .map(|(name, tensor, no)| shard(folder.path(), name, tensor, Some((no, 3, 3))));
+        let size_bytes: u64 = paths.iter().map(|path| path.metadata().unwrap().len()).sum();
+        for path in &paths {
+            let model = read_gguf(path).unwrap();
+            assert_eq!((&model.path, &model.files[..], model.size_bytes), (&paths[0], &paths[..], size_bytes));
+            let tensors: Vec<_> = model.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.file_idx)).collect();
+            assert_eq!(tensors, [("a", 0), ("b", 1), ("c", 2)]);
+            assert_eq!(model.file_stem(), "m");
+        }
+    }
+
+    #[test]
+    fn shards_that_do_not_fit_together_are_refused() {
+        let check = |first: (&str, (u32, u32, u32)), second: (&str, (u32, u32, u32)), expected: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let picked = shard(folder.path(), "m-00001-of-00002.gguf", first.0, Some(first.1));
+            shard(folder.path(), "m-00002-of-00002.gguf", second.0, Some(second.1));
+            let message = read_gguf(&picked).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("damaged GGUF, {expected}")), "{message}");
+        };
+        let good = ("b", (1, 2, 2));
+        check(("a", (1, 2, 2)), good, "split.no and split.count are (Some(1), Some(2)), expected 0 and 2");
+        check(("a", (0, 2, 2)), ("b", (0, 2, 2)), "split.no and split.count are (Some(0), Some(2)), expected 1 and 2");
+        check(("a", (0, 2, 2)), ("b", (1, 3, 2)), "split.no and split.count are (Some(1), Some(3)), expected 1 and 2");
+        check(("a", (0, 2, 5)), good, "split.tensors.count is 5, but the shards hold 2 tensors");
+        check(("b", (0, 2, 2)), good, "tensor b is in two shards");
+        check(("a", (0, 3, 2)), good, "one of 3 shards whose name does not end in -00001-of-00003.gguf");
+        check(("a", (0, u32::MAX, 2)), good, "one of 4294967295 shards whose name does not end in -00001-of-4294967295.gguf");
+    }
+
+    #[test]
+    fn a_missing_shard_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let picked = shard(folder.path(), "m-00002-of-00003.gguf", "b", Some((1, 3, 3)));
+        shard(folder.path(), "m-00001-of-00003.gguf", "a", Some((0, 3, 3)));
+        let path = folder.path().join("m-00003-of-00003.gguf");
+        assert_eq!(read_gguf(&picked), Err(Error::MissingShard { number: 3, count: 3, path }));
+    }
+
+    #[test]
+    fn the_header_decides_whether_a_model_is_split() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = read_gguf(&shard(folder.path(), "m-00001-of-00002.gguf", "a", None)).unwrap();
+        assert_eq!(model.files.len(), 1);
+        let expected = "named as shard 1 of 2, but its header says that it is a whole model";
+        assert!(model.warnings.iter().any(|warning| warning == expected), "{:?}", model.warnings);
+        let model = read_gguf(&shard(folder.path(), "m-00001-of-00001.gguf", "a", Some((0, 1, 1)))).unwrap();
+        assert!(!model.warnings.iter().any(|warning| warning.starts_with("named")), "{:?}", model.warnings);
+    }
+
+    #[test]
+    fn shard_names_follow_llama_cpp() {
+        let check = |name: &str, expected: Option<(&str, u32, u32)>| {
+            let found = ShardName::parse(Path::new(name));
+            assert_eq!(found.as_ref().map(|found| (found.prefix.as_str(), found.number, found.count)), expected, "{name}");
+        };
+        check("/x/a-b-00002-of-00003.gguf", Some(("a-b", 2, 3)));
+        check("a-00004-of-00003.gguf", None);
+        check("a-00000-of-00003.gguf", None);
+        check("a-2-of-3.gguf", None);
+        check("a-00002-of-+0003.gguf", None);
+        check("a.gguf", None);
+    }
+
+    #[test]
+    fn oddities_are_warnings() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("odd.gguf");
+        let name = "n".repeat(64);
+        let raw = Raw::file(3, 1, 1).text("general.type").u32(8).text("adapter").tensor(&name, &[8], 0, 0).data(32, 40);
+        std::fs::write(&path, raw.0).unwrap();
+        let expected = [
+            "8 bytes after the last tensor are not used",
+            "architecture unknown: general.architecture is missing, llama.cpp cannot run it",
+            "this is no language model on its own but its type is \"adapter\"",
+            "tokenizer missing: text cannot be turned into tokens",
+            &format!("tensor name {name} is longer than 63 bytes: llama.cpp refuses such a file"),
+        ];
+        assert_eq!(read_gguf(&path).unwrap().warnings, expected);
+        std::fs::write(&path, Raw::file(3, 0, 0).0).unwrap();
+        assert!(read_gguf(&path).unwrap().warnings.iter().any(|warning| warning.starts_with("no weights")));
+    }
+
+    #[test]
+    fn an_empty_file_is_truncated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("empty.gguf");
+        std::fs::write(&path, "").unwrap();
+        assert!(matches!(read_gguf(&path), Err(Error::Truncated { left: 0, .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_sparse_file_cannot_fill_the_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sparse.gguf");
+        std::fs::write(&path, Raw::file(3, 0, 1).text("key").u32(9).u32(0).u64(1 << 39).0).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        let message = read_gguf(&path).unwrap_err().to_string();
+        assert!(message.contains("makes the header longer than"), "{message}");
+    }
+}

@@ -1,0 +1,131 @@
+//! Runs a kernel with the widest vectors that this CPU has.
+//!
+//! Kernels are compiled once per instruction set: loops over [`Simd`] become its instructions, plain loops over fixed-size arrays
+//! are vectorized for it by the compiler. Results are the same to the bit.
+#![allow(unsafe_code, reason = "vector instructions may only be executed where they were detected")]
+#![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set")]
+
+use super::lanes::{Portable, Simd};
+
+/// Work whose loops profit from wide vectors.
+pub(super) trait Kernel {
+    /// What the work gives back.
+    type Output;
+
+    /// Does the work. Implementations and all that they call must be `#[inline(always)]`: only then is it compiled for the
+    /// caller's instruction set.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Runs the kernel on the best path of this CPU.
+pub(super) fn run_fastest<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = avx2::Avx2::detect() {
+        return avx2::run(kernel, simd);
+    }
+    run_portable(kernel)
+}
+
+/// Runs the kernel on the portable path, whatever the CPU has.
+#[inline(never)]
+pub(super) fn run_portable<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Portable)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::{
+        __m256, _CMP_GT_OQ, _mm256_add_ps, _mm256_blendv_ps, _mm256_cmp_ps, _mm256_div_ps, _mm256_loadu_ps, _mm256_max_ps,
+        _mm256_min_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_storeu_ps, _mm256_sub_ps,
+    };
+    use std::ops::{Add, Div, Mul, Sub};
+
+    use super::{Kernel, Simd};
+    use crate::quant::lanes::N_LANES;
+
+    /// Proof that this CPU has AVX2: only [`Avx2::detect`] makes one.
+    #[derive(Debug, Clone, Copy)]
+    pub(super) struct Avx2(());
+
+    impl Avx2 {
+        pub(super) fn detect() -> Option<Self> {
+            std::arch::is_x86_feature_detected!("avx2").then_some(Self(()))
+        }
+    }
+
+    /// Runs the kernel in a function that is compiled for AVX2.
+    pub(super) fn run<K: Kernel>(kernel: K, simd: Avx2) -> K::Output {
+        #[target_feature(enable = "avx2")]
+        fn with_avx2<K: Kernel>(kernel: K, simd: Avx2) -> K::Output {
+            kernel.run(simd)
+        }
+        // SAFETY: `simd` proves that the CPU has AVX2.
+        unsafe { with_avx2(kernel, simd) }
+    }
+
+    /// One register. Made by methods of [`Avx2`] only, so its existence proves that the CPU has AVX2 too.
+    #[derive(Debug, Clone, Copy)]
+    pub(super) struct Register(__m256);
+
+    impl Simd for Avx2 {
+        type Lanes = Register;
+
+        #[inline(always)]
+        fn splat(self, value: f32) -> Register {
+            // SAFETY: `self` proves that the CPU has AVX2; the same holds for all blocks below.
+            Register(unsafe { _mm256_set1_ps(value) })
+        }
+
+        #[inline(always)]
+        fn load(self, values: &[f32; N_LANES]) -> Register {
+            // SAFETY: eight f32 are read from an array of eight; the instruction needs no alignment.
+            Register(unsafe { _mm256_loadu_ps(values.as_ptr()) })
+        }
+
+        #[inline(always)]
+        fn store(self, lanes: Register) -> [f32; N_LANES] {
+            let mut values = [0.0; N_LANES];
+            // SAFETY: eight f32 are written to an array of eight; the instruction needs no alignment.
+            unsafe { _mm256_storeu_ps(values.as_mut_ptr(), lanes.0) };
+            values
+        }
+
+        #[inline(always)]
+        fn min(self, a: Register, b: Register) -> Register {
+            // SAFETY: see `splat`.
+            Register(unsafe { _mm256_min_ps(a.0, b.0) })
+        }
+
+        #[inline(always)]
+        fn max(self, a: Register, b: Register) -> Register {
+            // SAFETY: see `splat`.
+            Register(unsafe { _mm256_max_ps(a.0, b.0) })
+        }
+
+        #[inline(always)]
+        fn where_above(self, a: Register, b: Register, yes: Register, no: Register) -> Register {
+            // SAFETY: see `splat`.
+            Register(unsafe { _mm256_blendv_ps(no.0, yes.0, _mm256_cmp_ps::<_CMP_GT_OQ>(a.0, b.0)) })
+        }
+    }
+
+    /// Implements an operator by one instruction.
+    macro_rules! operator {
+        ($trait:ident, $method:ident, $instruction:ident) => {
+            impl $trait for Register {
+                type Output = Self;
+
+                #[inline(always)]
+                fn $method(self, other: Self) -> Self {
+                    // SAFETY: a `Register` proves that the CPU has AVX2.
+                    Self(unsafe { $instruction(self.0, other.0) })
+                }
+            }
+        };
+    }
+
+    operator!(Add, add, _mm256_add_ps);
+    operator!(Sub, sub, _mm256_sub_ps);
+    operator!(Mul, mul, _mm256_mul_ps);
+    operator!(Div, div, _mm256_div_ps);
+}

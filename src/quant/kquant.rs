@@ -1,0 +1,179 @@
+//! Encoders of the k-quants: importances, search, packing.
+#![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
+
+use super::blocks::{BlockQ2_K, BlockQ3_K, BlockQ4_K, BlockQ5_K, BlockQ6_K, QK_K, pack_q3_scales, pack_scales_mins};
+use super::lanes::{N_LANES, Simd};
+use super::search_affine::{AffineGrid, fit_affine};
+use super::search_symmetric::{SymmetricGrid, fit_symmetric};
+
+const Q2_K: AffineGrid = AffineGrid {
+    q_max: 3.0,
+    scale_max: 15.0,
+    n_step_groups: 2,
+    first_step: -0.9,
+    step_distance: 0.15,
+    origins: &[1.0, 0.7],
+    d_factors: &[1.0],
+    n_rounds: 4,
+};
+
+const Q4_K: AffineGrid = AffineGrid {
+    q_max: 15.0,
+    scale_max: 63.0,
+    n_step_groups: 3,
+    first_step: -0.9,
+    step_distance: 0.12,
+    origins: &[1.0],
+    d_factors: &[1.0],
+    n_rounds: 3,
+};
+
+const Q5_K: AffineGrid = AffineGrid {
+    q_max: 31.0,
+    scale_max: 63.0,
+    n_step_groups: 3,
+    first_step: -0.9,
+    step_distance: 0.12,
+    origins: &[1.0],
+    d_factors: &[1.0],
+    n_rounds: 3,
+};
+
+const Q3_K: SymmetricGrid = SymmetricGrid {
+    q_max: 4.0,
+    scale_max: 32.0,
+    n_step_groups: 2,
+    first_step: 2.4,
+    step_distance: 0.15,
+    flips: true,
+    d_factors: &[1.0],
+    n_rounds: 3,
+};
+
+const Q6_K: SymmetricGrid = SymmetricGrid {
+    q_max: 32.0,
+    scale_max: 128.0,
+    n_step_groups: 2,
+    first_step: 30.0,
+    step_distance: 0.18,
+    flips: false,
+    d_factors: &[1.0],
+    n_rounds: 3,
+};
+
+/// Encodes one super-block of Q2_K.
+#[inline(always)]
+pub(super) fn encode_q2_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ2_K {
+    let w = importance(simd, x, |magnitude| 0.5 + magnitude);
+    let fit = fit_affine::<_, 16, 16>(simd, &split(x), &split(&w), Q2_K);
+    let mut scales = [0; 16];
+    for j in 0..16 {
+        scales[j] = fit.scales[j] | (fit.mins[j] << 4);
+    }
+    BlockQ2_K { scales, qs: pack_two_bits(&fit.q), d: fit.d, dmin: fit.dmin }
+}
+
+/// Encodes one super-block of Q3_K.
+#[inline(always)]
+pub(super) fn encode_q3_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ3_K {
+    let w = importance(simd, x, |magnitude| 0.5 + magnitude * magnitude);
+    let fit = fit_symmetric(simd, &split(x), &split(&w), Q3_K);
+    let mut hmask = [0; 32];
+    for (row, q) in fit.q.as_chunks::<32>().0.iter().enumerate() {
+        for (mask, q) in hmask.iter_mut().zip(q) {
+            *mask |= (q >> 2) << row;
+        }
+    }
+    let scales = pack_q3_scales(&fit.scales.map(|scale| scale.wrapping_add(32).cast_unsigned()));
+    BlockQ3_K { hmask, qs: pack_two_bits(&fit.q), scales, d: fit.d }
+}
+
+/// Encodes one super-block of Q4_K.
+#[inline(always)]
+pub(super) fn encode_q4_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ4_K {
+    let w = importance(simd, x, |magnitude| 1.0 + magnitude);
+    let fit = fit_affine::<_, 32, 8>(simd, &split(x), &split(&w), Q4_K);
+    BlockQ4_K { d: fit.d, dmin: fit.dmin, scales: pack_scales_mins(&fit.scales, &fit.mins), qs: pack_four_bits(&fit.q) }
+}
+
+/// Encodes one super-block of Q5_K.
+#[inline(always)]
+pub(super) fn encode_q5_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ5_K {
+    let w = importance(simd, x, |magnitude| 1.0 + magnitude);
+    let fit = fit_affine::<_, 32, 8>(simd, &split(x), &split(&w), Q5_K);
+    let mut qh = [0; 32];
+    for (row, q) in fit.q.as_chunks::<32>().0.iter().enumerate() {
+        for (qh, q) in qh.iter_mut().zip(q) {
+            *qh |= (q >> 4) << row;
+        }
+    }
+    BlockQ5_K { d: fit.d, dmin: fit.dmin, scales: pack_scales_mins(&fit.scales, &fit.mins), qh, qs: pack_four_bits(&fit.q) }
+}
+
+/// Encodes one super-block of Q6_K.
+#[inline(always)]
+pub(super) fn encode_q6_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ6_K {
+    let w = importance(simd, x, |magnitude| 0.5 + magnitude * magnitude);
+    let fit = fit_symmetric(simd, &split(x), &split(&w), Q6_K);
+    let (mut ql, mut qh) = ([0; 128], [0; 64]);
+    for half in 0..2 {
+        let q = |row: usize, i: usize| fit.q[128 * half + 32 * row + i];
+        for i in 0..32 {
+            ql[64 * half + i] = (q(0, i) & 15) | (q(2, i) << 4);
+            ql[64 * half + 32 + i] = (q(1, i) & 15) | (q(3, i) << 4);
+            qh[32 * half + i] = (q(0, i) >> 4) | (q(1, i) >> 4 << 2) | (q(2, i) >> 4 << 4) | (q(3, i) >> 4 << 6);
+        }
+    }
+    BlockQ6_K { ql, qh, scales: fit.scales, d: fit.d }
+}
+
+/// Importances without a calibration: a function of the weight's magnitude over the super-block's root mean square.
+#[inline(always)]
+fn importance(simd: impl Simd, x: &[f32; QK_K], of_magnitude: impl Fn(f32) -> f32) -> [f32; QK_K] {
+    let mut sum = simd.zero();
+    for chunk in x.as_chunks::<N_LANES>().0 {
+        let lanes = simd.load(chunk);
+        sum = sum + lanes * lanes;
+    }
+    let mean_square = simd.sum(sum) / 256.0;
+    let per_rms = if mean_square > 0.0 { 1.0 / mean_square.sqrt() } else { 0.0 };
+    let mut importance = [0.0; QK_K];
+    for (importance, weight) in importance.iter_mut().zip(x) {
+        *importance = of_magnitude(weight.abs() * per_rms);
+    }
+    importance
+}
+
+/// The super-block as `J` sub-blocks of `N`.
+#[inline(always)]
+fn split<const N: usize, const J: usize>(x: &[f32; QK_K]) -> [[f32; N]; J] {
+    const { assert!(N * J == QK_K) };
+    let mut split = [[0.0; N]; J];
+    split.as_flattened_mut().copy_from_slice(x);
+    split
+}
+
+/// Two low bits of 256 quants: of each half of 128, byte `l` holds weights `l`, `l + 32`, `l + 64`, `l + 96`.
+#[inline(always)]
+fn pack_two_bits(q: &[u8; QK_K]) -> [u8; 64] {
+    let mut packed = [0; 64];
+    for half in 0..2 {
+        for i in 0..32 {
+            let q = |row: usize| (q[128 * half + 32 * row + i] & 3) << (2 * row);
+            packed[32 * half + i] = q(0) | q(1) | q(2) | q(3);
+        }
+    }
+    packed
+}
+
+/// Four low bits of 256 quants: of each 64, byte `l` holds weight `l` in its low and `l + 32` in its high half.
+#[inline(always)]
+fn pack_four_bits(q: &[u8; QK_K]) -> [u8; 128] {
+    let mut packed = [0; 128];
+    for (packed, q) in packed.as_chunks_mut::<32>().0.iter_mut().zip(q.as_chunks::<64>().0) {
+        for i in 0..32 {
+            packed[i] = (q[i] & 15) | (q[i + 32] << 4);
+        }
+    }
+    packed
+}

@@ -1,0 +1,244 @@
+//! Eight f32 side by side, and the small functions on single ones.
+//!
+//! The searches are written once, over [`Simd`]: instruction sets differ in speed, not in a single bit of the result. All use
+//! eight lanes and sum them in the same order, and Rust never fuses a multiplication with an addition.
+#![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
+
+use std::ops::{Add, Div, Mul, Sub};
+
+/// Numbers in [`Simd::Lanes`].
+pub(super) const N_LANES: usize = 8;
+
+/// `1.5 * 2^23`: adding and subtracting it rounds to the nearest integer, ties to even, for magnitudes below `2^22`.
+///
+/// `f32::round_ties_even` is a library call on baseline x86-64, this is two instructions everywhere.
+const MAGIC: f32 = 12_582_912.0;
+
+/// An instruction set: a value of it proves that this CPU has it.
+pub(super) trait Simd: Copy {
+    /// Eight numbers that go through the same operations.
+    type Lanes: Copy
+        + Add<Output = Self::Lanes>
+        + Sub<Output = Self::Lanes>
+        + Mul<Output = Self::Lanes>
+        + Div<Output = Self::Lanes>;
+
+    /// The same number in all lanes.
+    fn splat(self, value: f32) -> Self::Lanes;
+
+    /// One number per lane.
+    fn load(self, values: &[f32; N_LANES]) -> Self::Lanes;
+
+    /// One number per lane.
+    fn store(self, lanes: Self::Lanes) -> [f32; N_LANES];
+
+    /// `if a < b { a } else { b }` in each lane.
+    fn min(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+
+    /// `if a > b { a } else { b }` in each lane.
+    fn max(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+
+    /// `if a > b { yes } else { no }` in each lane.
+    fn where_above(self, a: Self::Lanes, b: Self::Lanes, yes: Self::Lanes, no: Self::Lanes) -> Self::Lanes;
+
+    /// All zero.
+    #[inline(always)]
+    fn zero(self) -> Self::Lanes {
+        self.splat(0.0)
+    }
+
+    /// `first + lane * distance`.
+    #[inline(always)]
+    fn ramp(self, first: f32, distance: f32) -> Self::Lanes {
+        self.splat(first) + self.load(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]) * self.splat(distance)
+    }
+
+    /// Rounds as [`round`] and limits to `low..=high`.
+    #[inline(always)]
+    fn round_clamp(self, lanes: Self::Lanes, low: f32, high: f32) -> Self::Lanes {
+        let rounded = (lanes + self.splat(MAGIC)) - self.splat(MAGIC);
+        self.min(self.max(rounded, self.splat(low)), self.splat(high))
+    }
+
+    /// `1 / value` in each lane, 0 for 0.
+    #[inline(always)]
+    fn inverse(self, lanes: Self::Lanes) -> Self::Lanes {
+        let reciprocal = self.splat(1.0) / lanes;
+        let positive = self.where_above(lanes, self.zero(), reciprocal, self.zero());
+        self.where_above(self.zero(), lanes, reciprocal, positive)
+    }
+
+    /// Sum in a fixed order.
+    #[inline(always)]
+    fn sum(self, lanes: Self::Lanes) -> f32 {
+        let v = self.store(lanes);
+        ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+}
+
+/// Arrays: the specification, and what CPUs without a path of their own use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Portable;
+
+/// [`Simd::Lanes`] of [`Portable`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ArrayLanes([f32; N_LANES]);
+
+impl Simd for Portable {
+    type Lanes = ArrayLanes;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> ArrayLanes {
+        ArrayLanes([value; N_LANES])
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32; N_LANES]) -> ArrayLanes {
+        ArrayLanes(*values)
+    }
+
+    #[inline(always)]
+    fn store(self, lanes: ArrayLanes) -> [f32; N_LANES] {
+        lanes.0
+    }
+
+    #[inline(always)]
+    fn min(self, a: ArrayLanes, b: ArrayLanes) -> ArrayLanes {
+        lanewise(a, b, min)
+    }
+
+    #[inline(always)]
+    fn max(self, a: ArrayLanes, b: ArrayLanes) -> ArrayLanes {
+        lanewise(a, b, max)
+    }
+
+    #[inline(always)]
+    fn where_above(self, a: ArrayLanes, b: ArrayLanes, yes: ArrayLanes, no: ArrayLanes) -> ArrayLanes {
+        let mut out = no;
+        for lane in 0..N_LANES {
+            if a.0[lane] > b.0[lane] {
+                out.0[lane] = yes.0[lane];
+            }
+        }
+        out
+    }
+}
+
+impl Add for ArrayLanes {
+    type Output = Self;
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        lanewise(self, other, Add::add)
+    }
+}
+
+impl Sub for ArrayLanes {
+    type Output = Self;
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        lanewise(self, other, Sub::sub)
+    }
+}
+
+impl Mul for ArrayLanes {
+    type Output = Self;
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        lanewise(self, other, Mul::mul)
+    }
+}
+
+impl Div for ArrayLanes {
+    type Output = Self;
+
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        lanewise(self, other, Div::div)
+    }
+}
+
+/// The operation in each lane.
+#[inline(always)]
+fn lanewise(a: ArrayLanes, b: ArrayLanes, operation: impl Fn(f32, f32) -> f32) -> ArrayLanes {
+    let mut out = [0.0; N_LANES];
+    for lane in 0..N_LANES {
+        out[lane] = operation(a.0[lane], b.0[lane]);
+    }
+    ArrayLanes(out)
+}
+
+/// The index of the largest number; the first of several.
+#[inline(always)]
+pub(super) fn argmax(values: &[f32; N_LANES]) -> usize {
+    (1..N_LANES).fold(0, |best, lane| if values[lane] > values[best] { lane } else { best })
+}
+
+/// The index of the smallest number; the first of several.
+#[inline(always)]
+pub(super) fn argmin(values: &[f32; N_LANES]) -> usize {
+    (1..N_LANES).fold(0, |best, lane| if values[lane] < values[best] { lane } else { best })
+}
+
+/// Nearest integer, ties to even, for magnitudes below `2^22`; larger ones stay roughly what they are.
+#[inline(always)]
+pub(super) fn round(value: f32) -> f32 {
+    (value + MAGIC) - MAGIC
+}
+
+/// Limits to `low..=high`, in two instructions where `f32::clamp` takes care of NaN.
+#[inline(always)]
+pub(super) fn clamp(value: f32, low: f32, high: f32) -> f32 {
+    min(max(value, low), high)
+}
+
+/// The smaller one; the second where one is NaN.
+#[inline(always)]
+pub(super) fn min(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
+}
+
+/// The larger one; the second where one is NaN.
+#[inline(always)]
+pub(super) fn max(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// The low byte of an integral float of magnitude below `2^22` in two's complement, without the checks of `as`.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "the low byte is what is asked for")]
+pub(super) fn low_byte(integral: f32) -> u8 {
+    // The sum has a fixed exponent, so its low bits are the integer.
+    (integral + MAGIC).to_bits() as u8
+}
+
+/// Smallest and largest of the numbers; `(inf, -inf)` for none. Of two zeros either.
+#[inline(always)]
+pub(super) fn extremes<const N: usize>(x: &[f32; N]) -> (f32, f32) {
+    let (mut low, mut high) = ([f32::INFINITY; N_LANES], [f32::NEG_INFINITY; N_LANES]);
+    for chunk in x.as_chunks::<N_LANES>().0 {
+        for lane in 0..N_LANES {
+            low[lane] = min(chunk[lane], low[lane]);
+            high[lane] = max(chunk[lane], high[lane]);
+        }
+    }
+    (low.into_iter().fold(f32::INFINITY, min), high.into_iter().fold(f32::NEG_INFINITY, max))
+}
+
+/// Largest magnitude as the bits of its f32; 0 for none. NaN and infinities come out as `0x7f80_0000` or more.
+#[inline(always)]
+pub(super) fn max_magnitude_bits(x: &[f32]) -> u32 {
+    // Bit patterns of magnitudes are ordered as the magnitudes are.
+    let magnitude = |value: f32| value.to_bits() & 0x7fff_ffff;
+    let (chunks, rest) = x.as_chunks::<N_LANES>();
+    let mut largest = [0; N_LANES];
+    for chunk in chunks {
+        for lane in 0..N_LANES {
+            largest[lane] = largest[lane].max(magnitude(chunk[lane]));
+        }
+    }
+    let of_rest = rest.iter().fold(0, |largest, &value| largest.max(magnitude(value)));
+    largest.into_iter().fold(of_rest, u32::max)
+}

@@ -1,0 +1,181 @@
+//! Finds scales and quants of a super-block `x = d * scale[j] * q` (Q3_K, Q6_K).
+//!
+//! As in `search_affine.rs`, without minima; scales are signed, because quants reach one further down than up.
+#![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
+
+use super::blocks::{Half, QK_K};
+use super::lanes::{N_LANES, Simd, argmax, argmin, clamp, extremes, low_byte, max, round};
+use super::search_affine::{inverse, nonzero_half};
+
+/// Weights in a sub-block of both types.
+const N: usize = 16;
+/// Sub-blocks of a super-block.
+const J: usize = QK_K / N;
+
+/// What a type can represent, and how hard to search.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SymmetricGrid {
+    /// Quants are in `-q_max..q_max`.
+    pub(super) q_max: f32,
+    /// Integer scales are in `-scale_max..scale_max`.
+    pub(super) scale_max: f32,
+    /// Groups of eight candidates for the quant of the largest magnitude, each tried with both signs.
+    pub(super) n_step_groups: usize,
+    /// Smallest candidate.
+    pub(super) first_step: f32,
+    /// Distance between candidates.
+    pub(super) step_distance: f32,
+    /// Whether scales of the other sign are tried again when `d` is known.
+    pub(super) flips: bool,
+    /// Factors on the first `d`.
+    pub(super) d_factors: &'static [f32],
+    /// Rounds of moving integer scales and refitting `d`.
+    pub(super) n_rounds: usize,
+}
+
+/// A super-block as it will be decoded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SymmetricFit {
+    /// Scale of the scales.
+    pub(super) d: Half,
+    /// Integer scales.
+    pub(super) scales: [i8; J],
+    /// Quants plus `q_max`: in `0..2 * q_max`.
+    pub(super) q: [u8; QK_K],
+}
+
+/// Fits 16 sub-blocks of 16 weights. `w` are the weights' importances, positive and around 1.
+#[inline(always)]
+pub(super) fn fit_symmetric(simd: impl Simd, x: &[[f32; N]; J], w: &[[f32; N]; J], grid: SymmetricGrid) -> SymmetricFit {
+    let mut wanted = [0.0; J];
+    for j in 0..J {
+        wanted[j] = search(simd, &x[j], &w[j], grid);
+    }
+    let largest = wanted.iter().fold(0.0, |largest: f32, &scale| if scale.abs() > largest.abs() { scale } else { largest });
+
+    let mut best = State { d: 0.0, scales: [0.0; J], error: f32::INFINITY };
+    for &factor in grid.d_factors {
+        // The largest scale gets the integer that has no opposite.
+        let mut state = State { d: nonzero_half(-largest * factor / grid.scale_max), scales: [0.0; J], error: 0.0 };
+        for j in 0..J {
+            state.scales[j] = clamp(round(wanted[j] * inverse(state.d)), -grid.scale_max, grid.scale_max - 1.0);
+        }
+        for _ in 0..grid.n_rounds {
+            state.error = 0.0;
+            let (mut sum_uu, mut sum_xu) = (0.0, 0.0);
+            for j in 0..J {
+                let moved = best_neighbour(simd, &x[j], &w[j], state.d, state.scales[j], grid);
+                state.scales[j] = moved.scale;
+                state.error += moved.error;
+                let (uu, xu) = moments(simd, &x[j], &w[j], state.d, moved.scale, grid);
+                sum_uu += uu;
+                sum_xu += xu;
+            }
+            if state.error < best.error {
+                best = state;
+            }
+            let d = if sum_uu > 0.0 { nonzero_half(sum_xu / sum_uu) } else { state.d };
+            if d == state.d {
+                break;
+            }
+            state.d = d;
+        }
+    }
+
+    let mut fit =
+        SymmetricFit { d: Half::from_f32(best.d), scales: best.scales.map(|scale| low_byte(scale).cast_signed()), q: [0; QK_K] };
+    for j in 0..J {
+        let inverse = inverse(best.d * best.scales[j]);
+        for (q, &weight) in fit.q[N * j..N * (j + 1)].iter_mut().zip(&x[j]) {
+            *q = low_byte(clamp(round(weight * inverse), -grid.q_max, grid.q_max - 1.0) + grid.q_max);
+        }
+    }
+    fit
+}
+
+/// A choice of everything but the quants, with its error.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    d: f32,
+    scales: [f32; J],
+    error: f32,
+}
+
+/// The real scale of least weighted error among the candidates.
+///
+/// For given quants `l` the best scale is `Σwxl / Σwl²`, and it lowers the error by `(Σwxl)² / Σwl²`.
+#[inline(always)]
+fn search(simd: impl Simd, x: &[f32; N], w: &[f32; N], grid: SymmetricGrid) -> f32 {
+    let (low, high) = extremes(x);
+    let peak = max(-low, high);
+    if peak == 0.0 {
+        return 0.0;
+    }
+    let mut best_scale = simd.zero();
+    let mut best_gain = simd.zero();
+    for group in 0..grid.n_step_groups {
+        #[allow(clippy::cast_precision_loss, reason = "a small index")]
+        let first = grid.first_step + grid.step_distance * (group * N_LANES) as f32;
+        for sign in [1.0, -1.0] {
+            let inverse = simd.ramp(first, grid.step_distance) * simd.splat(sign / peak);
+            let (mut xl, mut l2) = (simd.zero(), simd.zero());
+            for i in 0..N {
+                let l = simd.round_clamp(simd.splat(x[i]) * inverse, -grid.q_max, grid.q_max - 1.0);
+                let wl = simd.splat(w[i]) * l;
+                xl = xl + wl * simd.splat(x[i]);
+                l2 = l2 + wl * l;
+            }
+            let scale = xl / l2;
+            let gain = scale * xl;
+            best_scale = simd.where_above(gain, best_gain, scale, best_scale);
+            best_gain = simd.where_above(gain, best_gain, gain, best_gain);
+        }
+    }
+    simd.store(best_scale)[argmax(&simd.store(best_gain))]
+}
+
+/// A sub-block's integer scale with its weighted error.
+#[derive(Debug, Clone, Copy)]
+struct Neighbour {
+    scale: f32,
+    error: f32,
+}
+
+/// The best of eight scales around the present one, and of eight around its opposite, on the exact error.
+#[inline(always)]
+fn best_neighbour(simd: impl Simd, x: &[f32; N], w: &[f32; N], d: f32, scale: f32, grid: SymmetricGrid) -> Neighbour {
+    let mut best = Neighbour { scale, error: f32::INFINITY };
+    for sign in if grid.flips { &[1.0, -1.0][..] } else { &[1.0][..] } {
+        let scales = simd.round_clamp(simd.ramp(scale * sign - 3.0, 1.0), -grid.scale_max, grid.scale_max - 1.0);
+        let steps = simd.splat(d) * scales;
+        let inverses = simd.inverse(steps);
+        let mut error = simd.zero();
+        for i in 0..N {
+            let weight = simd.splat(x[i]);
+            let l = simd.round_clamp(weight * inverses, -grid.q_max, grid.q_max - 1.0);
+            let difference = l * steps - weight;
+            error = error + difference * difference * simd.splat(w[i]);
+        }
+        let error = simd.store(error);
+        let lane = argmin(&error);
+        if error[lane] < best.error {
+            best = Neighbour { scale: simd.store(scales)[lane], error: error[lane] };
+        }
+    }
+    best
+}
+
+/// `Σwu²` and `Σwxu` with `u = scale * q`.
+#[inline(always)]
+fn moments(simd: impl Simd, x: &[f32; N], w: &[f32; N], d: f32, scale: f32, grid: SymmetricGrid) -> (f32, f32) {
+    let inverse = simd.splat(inverse(d * scale));
+    let (mut uu, mut xu) = (simd.zero(), simd.zero());
+    for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {
+        let x = simd.load(x);
+        let u = simd.round_clamp(x * inverse, -grid.q_max, grid.q_max - 1.0) * simd.splat(scale);
+        let wu = simd.load(w) * u;
+        uu = uu + wu * u;
+        xu = xu + wu * x;
+    }
+    (simd.sum(uu), simd.sum(xu))
+}

@@ -1,0 +1,85 @@
+//! The child's side: one request in, events out, then the end.
+
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+
+use super::{Event, Request};
+
+/// Reads one request from standard input, carries it out and writes events to standard output.
+///
+/// Called by `main` when the first argument is [`super::CHILD_ARGUMENT`]. The process ends at once when its parent does.
+#[must_use]
+pub fn child_main() -> ExitCode {
+    tie_to_parent();
+    let mut line = String::new();
+    let request = match std::io::stdin().lock().read_line(&mut line) {
+        Ok(_) => serde_json::from_str::<Request>(&line).map_err(|error| format!("unreadable request: {error}")),
+        Err(error) => Err(format!("unreadable request: {error}")),
+    };
+    // The one thread besides the runtime's own: nothing else notices a parent that died on systems without a death signal.
+    let watcher = std::thread::Builder::new().name("parent-watcher".into()).spawn(end_with_parent);
+    if let Err(error) = watcher {
+        return fail(format!("no thread: {error}"));
+    }
+    match request.and_then(|request| carry_out(&request)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => fail(reason),
+    }
+}
+
+#[cfg(feature = "llama-cpp")]
+fn carry_out(request: &Request) -> Result<(), String> {
+    let peak_memory_bytes = super::llama_cpp::carry_out(request, &mut emit)?;
+    emit(Event::Done { peak_memory_bytes })
+}
+
+#[cfg(not(feature = "llama-cpp"))]
+fn carry_out(_: &Request) -> Result<(), String> {
+    Err("this build of planish was made without llama.cpp".into())
+}
+
+fn fail(reason: String) -> ExitCode {
+    // Without a reader nobody is left to be told.
+    let _ = emit(Event::Error { reason });
+    ExitCode::FAILURE
+}
+
+/// Writes one event; fails when the parent no longer reads.
+#[allow(clippy::needless_pass_by_value, reason = "the callers have no further use for it")]
+fn emit(event: Event) -> Result<(), String> {
+    let mut line = serde_json::to_string(&event).map_err(|error| error.to_string())?;
+    line.push('\n');
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| error.to_string())
+}
+
+/// Asks the system to end this process with its parent, and to write no core file: it would hold the whole model.
+fn tie_to_parent() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Signal, set_parent_process_death_signal};
+        // Refused by no known kernel; the watcher below works without it.
+        let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    }
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    }
+}
+
+/// Waits until the parent closes standard input, which also happens when it dies, and ends the process without cleaning up:
+/// destructors of a library whose threads are computing can hang.
+fn end_with_parent() {
+    let mut byte = [0_u8];
+    loop {
+        match std::io::Read::read(&mut std::io::stdin(), &mut byte) {
+            Ok(0) => break,
+            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => break,
+            _ => {}
+        }
+    }
+    #[cfg(unix)]
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    std::process::abort();
+}

@@ -1,0 +1,360 @@
+//! The child's work with llama.cpp: load, measure, generate.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use llama_cpp_2::context::LlamaContext;
+use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_2::llama_batch::LlamaBatch;
+use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::model::{LlamaChatMessage, LlamaModel};
+use llama_cpp_2::sampling::LlamaSampler;
+use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
+
+use super::{BenchTask, Event, GenerateTask, PromptMode, Request, RuntimeInfo, Sampling, llama_sys, memory};
+
+/// Tokens that llama.cpp accepts in one call. Source: `n_batch` in `common_params`, common.h, llama.cpp.
+const N_BATCH: u32 = 2048;
+/// Tokens that it computes at once. Source: `n_ubatch`, likewise.
+const N_UBATCH: u32 = 512;
+/// The context is a multiple of this. Source: `GGML_PAD(n_ctx, 256)` in llama-context.cpp.
+const CTX_GRANULE: u32 = 256;
+/// Prompt tokens of the warm-up: enough to touch every weight and to start every thread, few enough to cost little on a large model.
+const N_WARM_UP_PROMPT: u32 = 64;
+/// Generated tokens of the warm-up.
+const N_WARM_UP_GEN: u32 = 4;
+/// Start of the random tokens: every run computes the same ones.
+const SEED: u64 = 0x0070_6C61_6E69_7368;
+/// More layers than any model has: all of them.
+const ALL_LAYERS: u32 = 9999;
+/// Models run on the GPU only in builds made for one.
+const USES_GPU: bool = cfg!(any(feature = "cuda", feature = "vulkan", feature = "metal", feature = "opencl", feature = "rocm"));
+
+type Emit<'a> = &'a mut dyn FnMut(Event) -> Result<(), String>;
+
+/// Carries out a request and returns the highest resident memory in bytes.
+pub(super) fn carry_out(request: &Request, emit: Emit) -> Result<u64, String> {
+    llama_sys::log_only_errors();
+    let dir = backends_dir().ok_or("its compute backends are not installed beside planish")?;
+    llama_sys::load_backends(&dir)?;
+    let backend = LlamaBackend::init().map_err(|error| error.to_string())?;
+    let info = info(&backend);
+    if info.devices.is_empty() {
+        return Err(format!("no compute backend in {} runs on this machine", dir.display()));
+    }
+    match request {
+        Request::Bench(task) => bench(&backend, info, task, emit),
+        Request::Generate(task) => generate(&backend, info, task, emit),
+        Request::Info => emit(Event::Info { info }).map(|()| memory::peak_memory_bytes()),
+    }
+}
+
+/// Where the backends are: beside an installed executable, else where this build has put them.
+fn backends_dir() -> Option<PathBuf> {
+    let exe_dir = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
+    let installed = exe_dir.into_iter().flat_map(|dir| [dir.join("backends"), dir.join("../lib/planish/backends")]);
+    installed.chain(llama_cpp_sys_2::BACKENDS_DIR.map(PathBuf::from)).find(|dir| dir.is_dir())
+}
+
+fn info(backend: &LlamaBackend) -> RuntimeInfo {
+    let devices = list_llama_ggml_backend_devices();
+    let gpu = devices
+        .iter()
+        .find(|device| matches!(device.device_type, LlamaBackendDeviceType::Gpu | LlamaBackendDeviceType::IntegratedGpu));
+    let used = match gpu {
+        Some(gpu) if USES_GPU && backend.supports_gpu_offload() => format!("{} ({})", gpu.name, gpu.description),
+        _ => cpu_text(cpu_variant().as_deref(), &llama_sys::cpu_features()),
+    };
+    RuntimeInfo {
+        version: llama_sys::version(),
+        backend: used,
+        system: llama_sys::system_info().trim_end_matches([' ', '|']).to_string(),
+        devices: devices.iter().map(|device| format!("{}: {}", device.name, device.description)).collect(),
+    }
+}
+
+/// `CPU icelake (AVX2, AVX512, AVX512_VNNI)`: the module and the features that decide the speed.
+fn cpu_text(variant: Option<&str>, features: &[String]) -> String {
+    const DECISIVE: [&str; 16] = [
+        "AVX",
+        "AVX2",
+        "AVX_VNNI",
+        "AVX512",
+        "AVX512_VBMI",
+        "AVX512_VNNI",
+        "AVX512_BF16",
+        "AMX_INT8",
+        "NEON",
+        "DOTPROD",
+        "MATMUL_INT8",
+        "SVE",
+        "SME",
+        "RISCV_V",
+        "VSX",
+        "VXE",
+    ];
+    let decisive: Vec<&str> = features.iter().map(String::as_str).filter(|name| DECISIVE.contains(name)).collect();
+    let name = variant.map_or_else(|| "CPU".to_string(), |variant| format!("CPU {variant}"));
+    if decisive.is_empty() { name } else { format!("{name} ({})", decisive.join(", ")) }
+}
+
+/// The CPU module that was chosen: `icelake`. Known where the system lists what a process has mapped.
+fn cpu_variant() -> Option<String> {
+    variant_from_maps(&std::fs::read_to_string("/proc/self/maps").ok()?)
+}
+
+fn variant_from_maps(maps: &str) -> Option<String> {
+    maps.lines().find_map(|line| {
+        let file_name = line.rsplit('/').next()?;
+        Some(file_name.strip_prefix("libggml-cpu-")?.strip_suffix(".so")?.to_string())
+    })
+}
+
+fn load_model(backend: &LlamaBackend, path: &Path) -> Result<LlamaModel, String> {
+    let params = LlamaModelParams::default().with_n_gpu_layers(if USES_GPU { ALL_LAYERS } else { 0 });
+    LlamaModel::load_from_file(backend, path, &params).map_err(|_| "the model cannot be loaded".to_string())
+}
+
+fn new_context<'a>(
+    backend: &LlamaBackend,
+    model: &'a LlamaModel,
+    n_tokens: u32,
+    n_threads: u32,
+) -> Result<LlamaContext<'a>, String> {
+    let n_ctx = n_tokens.checked_next_multiple_of(CTX_GRANULE).ok_or("too many tokens")?;
+    let n_threads = i32::try_from(n_threads.max(1)).map_err(|error| error.to_string())?;
+    let params = LlamaContextParams::default()
+        .with_n_ctx(NonZeroU32::new(n_ctx))
+        .with_n_batch(N_BATCH)
+        .with_n_ubatch(N_UBATCH)
+        .with_n_threads(n_threads)
+        .with_n_threads_batch(n_threads)
+        .with_op_offload(USES_GPU);
+    model.new_context(backend, params).map_err(|_| format!("no context of {n_ctx} tokens can be made"))
+}
+
+/// Measures prefill, then decode on top of the prompt, each once after a warm-up.
+///
+/// Tokens are random, as in llama-bench: the speed does not depend on them, and no sampler's time is counted.
+fn bench(backend: &LlamaBackend, info: RuntimeInfo, task: &BenchTask, emit: Emit) -> Result<u64, String> {
+    let n_tokens = task.n_prompt_tokens.checked_add(task.n_gen_tokens).ok_or("too many tokens")?;
+    let started = Instant::now();
+    let model = load_model(backend, &task.path)?;
+    let mut context = new_context(backend, &model, n_tokens, task.n_threads)?;
+    emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info })?;
+
+    let mut tokens = RandomTokens::new(&model)?;
+    let mut runner = Runner::new(&mut context);
+    runner.prefill(&tokens.prompt(task.n_prompt_tokens.min(N_WARM_UP_PROMPT)))?;
+    runner.generate(&tokens.take(task.n_gen_tokens.min(N_WARM_UP_GEN)))?;
+    runner.clear();
+
+    let prompt = tokens.prompt(task.n_prompt_tokens);
+    let started = Instant::now();
+    runner.prefill(&prompt)?;
+    emit(Event::Prefill { tokens_per_sec: f64::from(task.n_prompt_tokens) / started.elapsed().as_secs_f64() })?;
+
+    let continuation = tokens.take(task.n_gen_tokens);
+    let started = Instant::now();
+    runner.generate(&continuation)?;
+    emit(Event::Decode { tokens_per_sec: f64::from(task.n_gen_tokens) / started.elapsed().as_secs_f64() })?;
+    Ok(memory::peak_memory_bytes()) // before the model is dropped
+}
+
+/// Generates until the model ends its text or `n_predict` tokens are there.
+fn generate(backend: &LlamaBackend, info: RuntimeInfo, task: &GenerateTask, emit: Emit) -> Result<u64, String> {
+    let started = Instant::now();
+    let model = load_model(backend, &task.path)?;
+    let prompt = prompt_tokens(&model, task)?;
+    let n_prompt = u32::try_from(prompt.len()).map_err(|error| error.to_string())?;
+    let n_tokens = n_prompt.checked_add(task.n_predict).ok_or("too many tokens")?;
+    let mut context = new_context(backend, &model, n_tokens, task.n_threads)?;
+    emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info })?;
+
+    let mut sampler = match task.sampling {
+        Sampling::Greedy => LlamaSampler::greedy(),
+        Sampling::Random { temperature, seed } => LlamaSampler::chain_simple([
+            LlamaSampler::top_k(40),
+            LlamaSampler::top_p(0.95, 1),
+            LlamaSampler::temp(temperature),
+            LlamaSampler::dist(seed),
+        ]),
+    };
+    let mut runner = Runner::new(&mut context);
+    let started = Instant::now();
+    runner.prefill(&prompt)?;
+    emit(Event::Prefill { tokens_per_sec: f64::from(n_prompt) / started.elapsed().as_secs_f64() })?;
+
+    let vocab = model.vocab();
+    let mut bytes = Vec::new();
+    let mut n_generated = 0_u32;
+    let started = Instant::now();
+    while n_generated < task.n_predict {
+        let token = sampler.sample(runner.context, -1);
+        if vocab.is_eog(token) {
+            break;
+        }
+        n_generated += 1;
+        bytes.extend(vocab.token_to_piece(token, false, None));
+        if let Some(text) = take_complete_text(&mut bytes) {
+            emit(Event::Text { text })?;
+        }
+        runner.generate(&[token])?;
+    }
+    if !bytes.is_empty() {
+        emit(Event::Text { text: String::from_utf8_lossy(&bytes).into_owned() })?;
+    }
+    if n_generated > 0 {
+        emit(Event::Decode { tokens_per_sec: f64::from(n_generated) / started.elapsed().as_secs_f64() })?;
+    }
+    Ok(memory::peak_memory_bytes())
+}
+
+fn prompt_tokens(model: &LlamaModel, task: &GenerateTask) -> Result<Vec<LlamaToken>, String> {
+    let text = match task.mode {
+        PromptMode::Completion => task.prompt.clone(),
+        PromptMode::Chat => {
+            let template = model.chat_template(None).map_err(|_| "the model has no chat template".to_string())?;
+            let message = LlamaChatMessage::new("user".into(), task.prompt.clone()).map_err(|error| error.to_string())?;
+            model
+                .apply_chat_template(&template, &[message], true)
+                .map_err(|error| format!("llama.cpp does not know the model's chat template: {error}"))?
+        }
+    };
+    let tokens = model.vocab().tokenize(text.as_bytes(), true, task.mode == PromptMode::Chat);
+    if tokens.is_empty() { Err("the prompt is empty".into()) } else { Ok(tokens) }
+}
+
+/// Removes and returns the complete characters at the start of `bytes`; a character can be spread over several tokens.
+fn take_complete_text(bytes: &mut Vec<u8>) -> Option<String> {
+    let n_complete = match std::str::from_utf8(bytes) {
+        Ok(text) => text.len(),
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        Err(_) => bytes.len(), // not UTF-8 at all: shown with replacement characters
+    };
+    let complete: Vec<u8> = bytes.drain(..n_complete).collect();
+    (n_complete > 0).then(|| String::from_utf8_lossy(&complete).into_owned())
+}
+
+/// Feeds tokens to a context and keeps the position.
+struct Runner<'a, 'model> {
+    context: &'a mut LlamaContext<'model>,
+    batch: LlamaBatch<'static>,
+    n_past: i32,
+}
+
+impl<'a, 'model> Runner<'a, 'model> {
+    fn new(context: &'a mut LlamaContext<'model>) -> Self {
+        Self { context, batch: LlamaBatch::new(N_BATCH as usize, 1), n_past: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.context.clear_kv_cache();
+        self.n_past = 0;
+    }
+
+    /// Computes all tokens, in batches; logits for the last one only. Returns when the result is there.
+    fn prefill(&mut self, tokens: &[LlamaToken]) -> Result<(), String> {
+        let mut chunks = tokens.chunks(N_BATCH as usize).peekable();
+        while let Some(chunk) = chunks.next() {
+            self.decode(chunk, chunks.peek().is_none())?;
+        }
+        self.context.synchronize();
+        Ok(())
+    }
+
+    /// Computes the tokens one by one. Returns when the last result is there.
+    fn generate(&mut self, tokens: &[LlamaToken]) -> Result<(), String> {
+        for token in tokens {
+            self.decode(std::slice::from_ref(token), true)?;
+            // A chat samples after each token, so it waits for each.
+            self.context.synchronize();
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, tokens: &[LlamaToken], wants_logits: bool) -> Result<(), String> {
+        self.batch.clear();
+        for (idx, &token) in tokens.iter().enumerate() {
+            let is_last = idx + 1 == tokens.len();
+            self.batch.add(token, self.n_past, &[0], wants_logits && is_last).map_err(|error| error.to_string())?;
+            self.n_past += 1;
+        }
+        self.context.decode(&mut self.batch).map_err(|error| error.to_string())
+    }
+}
+
+/// The same random tokens for every model with the same vocabulary.
+struct RandomTokens {
+    state: u64,
+    n_vocab: u64,
+    /// Starts each text, where the model wants that.
+    bos: Option<LlamaToken>,
+}
+
+impl RandomTokens {
+    fn new(model: &LlamaModel) -> Result<Self, String> {
+        let vocab = model.vocab();
+        let n_vocab = u64::try_from(vocab.n_tokens()).ok().filter(|&n| n > 0).ok_or("the model has no vocabulary")?;
+        Ok(Self { state: SEED, n_vocab, bos: vocab.should_add_bos().then(|| vocab.bos()) })
+    }
+
+    fn take(&mut self, n: u32) -> Vec<LlamaToken> {
+        (0..n).map(|_| self.random()).collect()
+    }
+
+    fn prompt(&mut self, n: u32) -> Vec<LlamaToken> {
+        let mut tokens = self.take(n);
+        if let (Some(first), Some(bos)) = (tokens.first_mut(), self.bos) {
+            *first = bos;
+        }
+        tokens
+    }
+
+    /// Source: `SplitMix64`, Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
+    fn random(&mut self) -> LlamaToken {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        LlamaToken::new(i32::try_from((z ^ (z >> 31)) % self.n_vocab).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_module_is_recognised_among_the_mapped_files() {
+        let check = |maps: &str, expected: Option<&str>| assert_eq!(variant_from_maps(maps).as_deref(), expected, "{maps}");
+        check(
+            "7f00-7f01 r-xp 0 08:01 1 /opt/p/libggml-base.so\n7f02-7f03 r 0 08:01 2 /opt/p/libggml-cpu-icelake.so\n",
+            Some("icelake"),
+        );
+        check("7f00-7f01 r-xp 0 08:01 1 /opt/p/libggml-cpu.so\n", None);
+        check("", None);
+    }
+
+    #[test]
+    fn the_backend_names_what_decides_the_speed() {
+        let features = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(cpu_text(Some("haswell"), &features(&["SSE3", "AVX2", "FMA", "REPACK"])), "CPU haswell (AVX2)");
+        assert_eq!(cpu_text(None, &features(&["LLAMAFILE"])), "CPU");
+    }
+
+    #[test]
+    fn a_character_spread_over_tokens_is_given_out_once() {
+        let mut bytes = b"na\xC3".to_vec();
+        assert_eq!(take_complete_text(&mut bytes).as_deref(), Some("na"));
+        assert_eq!(take_complete_text(&mut bytes), None);
+        bytes.extend(b"\xAFve");
+        assert_eq!(take_complete_text(&mut bytes).as_deref(), Some("ïve"));
+        bytes.extend(b"\xFFx");
+        assert_eq!(take_complete_text(&mut bytes).as_deref(), Some("\u{FFFD}x"));
+        assert!(bytes.is_empty());
+    }
+}

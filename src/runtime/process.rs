@@ -1,0 +1,369 @@
+//! The parent's side: start a child, read its events, stop it, and tell why it died.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{CHILD_ARGUMENT, Event, LLAMA_CPP, Request};
+use crate::error::{Error, Result};
+use crate::monitor::Monitor;
+
+/// How often a waiting parent looks whether it was cancelled.
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
+/// A longer line is not an event.
+const MAX_LINE_BYTES: u64 = 1 << 20;
+/// What is kept of a child's standard error: the first lines name the cause.
+const MAX_STDERR_BYTES: u64 = 64 * 1024;
+/// Lines that may wait between child and parent.
+const N_WAITING_LINES: usize = 64;
+
+/// The executable that children run: the environment variable `PLANISH_EXE` where it is set (tests are another executable), else this one.
+///
+/// # Errors
+/// `Error::Io` when the system does not tell.
+pub fn executable() -> Result<PathBuf> {
+    match std::env::var_os("PLANISH_EXE") {
+        Some(path) => Ok(path.into()),
+        None => std::env::current_exe().map_err(Error::io("locate", Path::new("planish"))),
+    }
+}
+
+/// A running child. Dropping it kills it and waits until it is gone.
+#[derive(Debug)]
+pub struct ChildProcess {
+    child: Child,
+    /// Held open: its end tells the child that nobody waits any more.
+    stdin: Option<ChildStdin>,
+    lines: Option<Receiver<Vec<u8>>>,
+    stdout_reader: Option<JoinHandle<()>>,
+    stderr_reader: Option<JoinHandle<String>>,
+    /// For messages: the model, or the executable when there is none.
+    path: PathBuf,
+    last: Option<Event>,
+}
+
+impl ChildProcess {
+    /// Starts `exe` as a child and sends it the request.
+    ///
+    /// Call it on the thread that waits for the child: on Linux the child dies with the thread that started it.
+    ///
+    /// # Errors
+    /// `Error::Io` when it cannot be started, `Error::BadRequest` when a path in the request is not UTF-8, which llama.cpp cannot open.
+    pub fn spawn(exe: &Path, request: &Request) -> Result<Self> {
+        let path = request.path().map_or_else(|| exe.to_path_buf(), Clone::clone);
+        let mut line = serde_json::to_string(request)
+            .map_err(|error| Error::BadRequest { message: format!("{}: {error}", path.display()) })?;
+        line.push('\n');
+        let mut command = Command::new(exe);
+        command.arg(CHILD_ARGUMENT).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // On a failed check ggml would start a debugger for a stack trace.
+        command.env("GGML_NO_BACKTRACE", "1");
+        #[cfg(windows)]
+        {
+            const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+            std::os::windows::process::CommandExt::creation_flags(&mut command, CREATE_NO_WINDOW);
+        }
+        let mut child = command.spawn().map_err(Error::io("start", exe))?;
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        // From here on an early return drops the value, which ends the child.
+        let mut process = Self { child, stdin, lines: None, stdout_reader: None, stderr_reader: None, path, last: None };
+        // Threads of their own, because a pipe cannot be read with a timeout on all systems; they end when the child does.
+        if let Some(stdout) = stdout {
+            let (sender, receiver) = sync_channel(N_WAITING_LINES);
+            process.lines = Some(receiver);
+            process.stdout_reader = Some(start_thread("child-stdout", move || forward_lines(stdout, &sender))?);
+        }
+        if let Some(stderr) = stderr {
+            process.stderr_reader = Some(start_thread("child-stderr", move || read_start(stderr))?);
+        }
+        if let Some(stdin) = &mut process.stdin {
+            // A child that is already dead is reported by its exit status, not as a broken pipe.
+            let _ = stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush());
+        }
+        Ok(process)
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the next event; `None` after the child has ended well. Lines that are no events are skipped. `Event::Done` is returned
+    /// like the others; `Event::Error` becomes the error.
+    ///
+    /// # Errors
+    /// `Error::Cancelled` at most 50 ms after the cancellation: then drop the child. `Error::Runtime` when the child said why it failed,
+    /// `Error::ChildDied` when it ended without.
+    pub fn next_event(&mut self, monitor: &Monitor) -> Result<Option<Event>> {
+        loop {
+            monitor.check()?;
+            let received = match &self.lines {
+                Some(lines) => lines.recv_timeout(POLL_INTERVAL),
+                None => Err(RecvTimeoutError::Disconnected),
+            };
+            match received {
+                Ok(line) => {
+                    if let Some(event) = event_from_line(&line) {
+                        self.last = Some(event.clone());
+                        if !matches!(event, Event::Error { .. }) {
+                            return Ok(Some(event));
+                        }
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.end(monitor).map(|()| None),
+            }
+        }
+    }
+
+    /// Judges the end of a child that has closed its standard output.
+    fn end(&mut self, monitor: &Monitor) -> Result<()> {
+        let status = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break status,
+                Ok(None) => {
+                    monitor.check()?;
+                    std::thread::sleep(POLL_INTERVAL);
+                }
+                Err(error) => return Err(Error::io("wait for", &self.path)(error)),
+            }
+        };
+        let stderr = self.stderr_reader.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
+        match self.last.take() {
+            Some(Event::Done { .. }) if status.success() => Ok(()),
+            Some(Event::Error { reason }) => {
+                let reason = cause(&stderr).map_or(reason.clone(), |cause| format!("{reason}: {cause}"));
+                Err(Error::Runtime { runtime: LLAMA_CPP.into(), reason, path: self.path.clone() })
+            }
+            _ => Err(Error::ChildDied { reason: death_text(status, &stderr), path: self.path.clone() }),
+        }
+    }
+}
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        // Fails when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // A reader that waits for room in the channel has to notice that nobody listens.
+        self.lines = None;
+        if let Some(reader) = self.stdout_reader.take() {
+            let _ = reader.join();
+        }
+        if let Some(reader) = self.stderr_reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+fn start_thread<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name.into()).spawn(work).map_err(Error::io("start a thread for", Path::new(name)))
+}
+
+/// Sends complete lines until the pipe ends or nobody listens; a line above the limit is dropped.
+fn forward_lines(pipe: impl Read, sender: &SyncSender<Vec<u8>>) {
+    let mut pipe = BufReader::new(pipe);
+    let mut is_too_long = false;
+    loop {
+        let mut line = Vec::new();
+        match pipe.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let is_complete = line.ends_with(b"\n");
+                if is_complete && !is_too_long && sender.send(line).is_err() {
+                    return;
+                }
+                is_too_long = !is_complete;
+            }
+        }
+    }
+}
+
+/// The start of what a pipe delivers; the rest is read and dropped, so that the writer is never blocked.
+fn read_start(mut pipe: impl Read) -> String {
+    let mut start = Vec::new();
+    // What was read before an error is still worth showing.
+    let _ = pipe.by_ref().take(MAX_STDERR_BYTES).read_to_end(&mut start);
+    let _ = std::io::copy(&mut pipe, &mut std::io::sink());
+    String::from_utf8_lossy(&start).into_owned()
+}
+
+fn event_from_line(line: &[u8]) -> Option<Event> {
+    serde_json::from_slice(line).ok()
+}
+
+/// `signal: 9 (SIGKILL), the system may have run out of memory`, or `exit status: 2, sh: not found`.
+fn death_text(status: ExitStatus, stderr: &str) -> String {
+    let status = if status.success() { "it ended without a result".to_string() } else { status.to_string() };
+    match cause(stderr) {
+        Some(cause) => format!("{status}, {cause}"),
+        None if status.contains("SIGKILL") => format!("{status}, the system may have run out of memory"),
+        None => status,
+    }
+}
+
+/// The line of standard error that names the cause: the first one, because llama.cpp reports a failure from the inside out, without the
+/// name of the C++ function. A Rust panic has its message on the second line.
+fn cause(stderr: &str) -> Option<String> {
+    let mut lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next()?;
+    if first.starts_with("thread '") && first.contains("panicked at") {
+        return Some(format!("panic: {}", lines.next().unwrap_or(first)));
+    }
+    let is_name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':');
+    let text = match first.split_once(": ") {
+        Some((name, rest)) if is_name(name) => rest,
+        _ => first,
+    };
+    Some(text.strip_prefix("error loading model: ").unwrap_or(text).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::RuntimeInfo;
+
+    #[test]
+    fn garbage_between_events_is_skipped() {
+        let check = |line: &str, expected: Option<Event>| assert_eq!(event_from_line(line.as_bytes()), expected, "{line}");
+        check(r#"{"event":"prefill","tokens_per_sec":12.5}"#, Some(Event::Prefill { tokens_per_sec: 12.5 }));
+        check(r#"{"event":"done","peak_memory_bytes":7}"#, Some(Event::Done { peak_memory_bytes: 7 }));
+        check(r#"{"event":"done","peak_memory_bytes":-7}"#, None);
+        check(r#"{"event":"unheard of"}"#, None);
+        check("ggml_init: hello", None);
+        check("", None);
+        assert_eq!(event_from_line(b"\xFF\xFE{"), None);
+    }
+
+    #[test]
+    fn every_event_survives_the_pipe() {
+        let info = RuntimeInfo { version: "v".into(), backend: "CPU".into(), system: "s".into(), devices: vec!["d".into()] };
+        let events = [
+            Event::Loaded { load_secs: 0.25, info: info.clone() },
+            Event::Info { info },
+            Event::Decode { tokens_per_sec: 1e-3 },
+            Event::Text { text: "two\nlines \u{1F980}".into() },
+            Event::Error { reason: "\"quoted\"".into() },
+        ];
+        for event in events {
+            let line = serde_json::to_vec(&event).unwrap();
+            assert!(!line.contains(&b'\n'), "one line each");
+            assert_eq!(event_from_line(&line), Some(event));
+        }
+    }
+
+    #[test]
+    fn overlong_lines_are_dropped_and_the_next_one_is_read() {
+        let (sender, receiver) = sync_channel(8);
+        let mut input = b"first\n".to_vec();
+        input.extend(std::iter::repeat_n(b'x', 3 << 20));
+        input.extend(b"\nlast\nincomplete");
+        forward_lines(&input[..], &sender);
+        drop(sender);
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), [b"first\n".to_vec(), b"last\n".to_vec()]);
+    }
+
+    #[test]
+    fn the_cause_is_the_first_line_without_function_names() {
+        let check = |stderr: &str, expected: Option<&str>| assert_eq!(cause(stderr).as_deref(), expected, "{stderr}");
+        check("", None);
+        check("\n \n", None);
+        check(
+            "llama_model_load: error loading model: unknown model architecture: 'x'\nllama_load: failed to load model\n",
+            Some("unknown model architecture: 'x'"),
+        );
+        check("gguf_init: invalid magic characters: '????'\nsecond\n", Some("invalid magic characters: '????'"));
+        check("/src/ggml.c:12: GGML_ASSERT(a == b) failed", Some("/src/ggml.c:12: GGML_ASSERT(a == b) failed"));
+        check("thread 'main' panicked at src/x.rs:1:2:\nindex out of bounds\nnote: …", Some("panic: index out of bounds"));
+    }
+
+    #[test]
+    fn standard_error_is_capped_but_read_to_its_end() {
+        let input = vec![b'e'; 200_000];
+        let mut rest = &input[..];
+        assert_eq!(read_start(&mut rest).len(), 64 * 1024);
+        assert!(rest.is_empty());
+    }
+
+    /// A script that stands in for the child.
+    #[cfg(unix)]
+    fn script(body: &str) -> (tempfile::TempDir, PathBuf) {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("child.sh");
+        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        (dir, path)
+    }
+
+    /// Another test's fork can hold the script open for writing for a moment.
+    #[cfg(unix)]
+    fn spawn(exe: &Path) -> ChildProcess {
+        loop {
+            match ChildProcess::spawn(exe, &Request::Info) {
+                Err(Error::Io { kind: std::io::ErrorKind::ExecutableFileBusy, .. }) => std::thread::yield_now(),
+                other => return other.unwrap(),
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    fn outcome(body: &str) -> (Vec<Event>, Result<()>) {
+        let (_dir, exe) = script(body);
+        let mut child = spawn(&exe);
+        let mut events = Vec::new();
+        loop {
+            match child.next_event(&Monitor::silent()) {
+                Ok(Some(event)) => events.push(event),
+                Ok(None) => return (events, Ok(())),
+                Err(error) => return (events, Err(error)),
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_child_ends_well_only_after_done_and_with_status_zero() {
+        let done = r#"echo '{"event":"done","peak_memory_bytes":1}'"#;
+        assert_eq!(outcome(&format!("read line; {done}")), (vec![Event::Done { peak_memory_bytes: 1 }], Ok(())));
+        let reason = |body: &str| match outcome(body).1 {
+            Err(Error::ChildDied { reason, .. }) => reason,
+            other => panic!("{body}: {other:?}"),
+        };
+        assert!(reason(&format!("{done}; exit 3")).contains("exit status: 3"));
+        assert!(reason("exit 0").contains("without a result"));
+        assert!(reason("echo 'ggml_abort: out of memory' >&2; kill -ABRT $$").contains("SIGABRT"));
+        assert!(reason("echo 'ggml_abort: out of memory' >&2; kill -ABRT $$").ends_with("out of memory"));
+        assert!(reason("kill -KILL $$").contains("SIGKILL"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_reported_failure_carries_the_runtimes_words() {
+        let body = "read line\necho 'load: wrong magic' >&2\necho '{\"event\":\"error\",\"reason\":\"cannot load\"}'\nexit 1";
+        match outcome(body).1 {
+            Err(Error::Runtime { reason, .. }) => assert_eq!(reason, "cannot load: wrong magic"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_cancelled_child_is_gone_at_once() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let (_dir, exe) = script("exec sleep 600");
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let mut child = spawn(&exe);
+        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        assert!(rustix::process::test_kill_process(pid).is_ok());
+        cancelled.store(true, Ordering::Relaxed);
+        assert_eq!(child.next_event(&Monitor::new(cancelled, |_| {})), Err(Error::Cancelled));
+        drop(child);
+        assert!(rustix::process::test_kill_process(pid).is_err(), "still there");
+    }
+}

@@ -1,0 +1,211 @@
+//! Speed and memory of a real model, measured by real children of the built binary.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use planish::bench::{BenchRequest, bench_with};
+use planish::runtime::process::ChildProcess;
+use planish::runtime::{BenchTask, Event, GenerateTask, PromptMode, Request, Sampling, run_with};
+use planish::{Error, Monitor};
+
+use crate::common;
+
+/// What the conventions promise for every job.
+const CANCEL_LIMIT: Duration = Duration::from_millis(300);
+
+fn exe() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_planish"))
+}
+
+/// A measurement that lasts for minutes.
+fn endless(path: PathBuf) -> Request {
+    Request::Bench(BenchTask { path, n_prompt_tokens: 4096, n_gen_tokens: 100_000, n_threads: 1 })
+}
+
+#[test]
+fn a_small_benchmark_gives_plausible_numbers_and_a_broken_model_leaves_the_others_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = common::smollm2();
+    let broken = dir.path().join("broken.gguf");
+    std::fs::write(&broken, b"GGUF\x03\0\0\0 and then nothing that makes sense").unwrap();
+    let missing = dir.path().join("missing.gguf");
+    let request = BenchRequest {
+        models: vec![broken.clone(), model.clone(), missing.clone()],
+        n_prompt_tokens: 48,
+        n_gen_tokens: 8,
+        n_repetitions: 2,
+        n_threads: None,
+    };
+    let stages = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&stages);
+    let monitor =
+        Monitor::new(Arc::default(), move |progress| seen.lock().unwrap().push((progress.stage, progress.done, progress.total)));
+    let outcomes = bench_with(exe(), &request, &monitor).unwrap();
+
+    assert_eq!(outcomes.iter().map(|outcome| outcome.path.clone()).collect::<Vec<_>>(), request.models);
+    match &outcomes[0].result {
+        Err(Error::Runtime { reason, path, .. }) => {
+            assert_eq!(path, &broken);
+            assert!(reason.starts_with("the model cannot be loaded: "), "llama.cpp's own words are missing: {reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(&outcomes[2].result, Err(Error::Io { path, .. }) if path == &missing), "{:?}", outcomes[2].result);
+
+    let run = outcomes[1].result.as_ref().unwrap();
+    for stat in [&run.prefill_tokens_per_sec, &run.decode_tokens_per_sec, &run.load_secs] {
+        assert_eq!(stat.values.len(), 2);
+        assert!(stat.values.iter().all(|value| value.is_finite() && *value > 0.0), "{stat:?}");
+    }
+    assert!(
+        run.prefill_tokens_per_sec.median() > run.decode_tokens_per_sec.median(),
+        "a batch shares the reading of the weights"
+    );
+    assert_eq!(run.size_bytes, model.metadata().unwrap().len());
+    assert!(run.peak_memory_bytes > run.size_bytes / 2, "weights are resident: {}", run.peak_memory_bytes);
+    assert!(run.provenance.runtime.starts_with("llama.cpp "), "{}", run.provenance.runtime);
+    assert!(!run.provenance.backend.is_empty());
+    assert!(run.provenance.n_threads >= 1);
+
+    let stages = stages.lock().unwrap();
+    let at = |text: &str| stages.iter().find(|(stage, ..)| stage.starts_with(text)).map(|&(_, done, total)| (done, total));
+    assert_eq!(at("round 2 of 2: decode "), Some((4, 6)), "{stages:?}");
+    assert_eq!(stages.last().map(|&(_, done, total)| (done, total)), Some((6, 6)));
+}
+
+#[test]
+fn a_cancelled_benchmark_returns_at_once() {
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let at = Arc::new(std::sync::Mutex::new(None));
+    let (flag, time) = (Arc::clone(&cancelled), Arc::clone(&at));
+    let monitor = Monitor::new(cancelled, move |progress| {
+        if progress.stage.contains("prefill") {
+            *time.lock().unwrap() = Some(Instant::now());
+            flag.store(true, Ordering::Relaxed);
+        }
+    });
+    let request =
+        BenchRequest { models: vec![common::smollm2()], n_prompt_tokens: 4096, n_gen_tokens: 4096, ..BenchRequest::default() };
+    assert_eq!(bench_with(exe(), &request, &monitor), Err(Error::Cancelled));
+    let took = at.lock().unwrap().expect("it reached the prefill").elapsed();
+    assert!(took < CANCEL_LIMIT, "{took:?}");
+}
+
+/// A child that has loaded the model and is computing.
+fn computing_child() -> ChildProcess {
+    let mut child = ChildProcess::spawn(exe(), &endless(common::smollm2())).unwrap();
+    let event = child.next_event(&Monitor::silent()).unwrap();
+    assert!(matches!(event, Some(Event::Loaded { .. })), "{event:?}");
+    child
+}
+
+#[cfg(unix)]
+fn pid(child: &ChildProcess) -> rustix::process::Pid {
+    rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_dropped_child_is_gone() {
+    let child = computing_child();
+    let pid = pid(&child);
+    rustix::process::test_kill_process(pid).expect("it runs");
+    let started = Instant::now();
+    drop(child);
+    assert!(started.elapsed() < CANCEL_LIMIT, "{:?}", started.elapsed());
+    assert!(rustix::process::test_kill_process(pid).is_err(), "still there");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_child_that_is_killed_says_by_which_signal() {
+    let mut child = computing_child();
+    rustix::process::kill_process(pid(&child), rustix::process::Signal::KILL).unwrap();
+    match child.next_event(&Monitor::silent()) {
+        Err(Error::ChildDied { reason, path }) => {
+            assert!(reason.contains("SIGKILL"), "{reason}");
+            assert_eq!(path, common::smollm2());
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Without `LD_LIBRARY_PATH`, which cargo sets for what it starts: as a user starts it.
+fn bare_child() -> Command {
+    let mut command = Command::new(exe());
+    command.arg("__child").env_remove("LD_LIBRARY_PATH").env_remove("DYLD_FALLBACK_LIBRARY_PATH").stdin(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_child_ends_when_its_parent_closes_the_line() {
+    let mut child = bare_child().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let request = serde_json::to_string(&endless(common::smollm2())).unwrap();
+    writeln!(stdin, "{request}").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "it computes");
+    drop(stdin);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "still running");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn the_binary_starts_without_cargo_and_finds_its_libraries_and_backends() {
+    let mut child = bare_child().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "{}", serde_json::to_string(&Request::Info).unwrap()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let events: Vec<Event> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    match &events[..] {
+        [Event::Info { info }, Event::Done { peak_memory_bytes }] => {
+            assert!(info.version.starts_with("llama.cpp "), "{info:?}");
+            assert!(info.devices.iter().any(|device| device.starts_with("CPU: ")), "{info:?}");
+            assert!(*peak_memory_bytes > 0);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_model_answers_a_question() {
+    let task = GenerateTask {
+        path: common::smollm2(),
+        prompt: "What is the capital of France?".into(),
+        mode: PromptMode::Chat,
+        n_predict: 24,
+        sampling: Sampling::Greedy,
+        n_threads: 2,
+    };
+    let mut answer = String::new();
+    run_with(exe(), &Request::Generate(task), &Monitor::silent(), |event| {
+        if let Event::Text { text } = event {
+            answer.push_str(&text);
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert!(answer.contains("Paris"), "{answer:?}");
+}
+
+#[test]
+fn an_unreadable_request_is_an_error_not_a_crash() {
+    let mut child = bare_child().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "{{\"request\":\"dance\"}}").unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    let event: Event = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(matches!(&event, Event::Error { reason } if reason.contains("unreadable request")), "{event:?}");
+    assert_eq!(output.status.code(), Some(1));
+}

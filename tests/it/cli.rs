@@ -1,0 +1,229 @@
+//! The command line as a user or a script meets it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::common::{planish, run, run_json, smollm2};
+
+fn stderr_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A header with these counts, then `rest`.
+fn gguf(n_tensors: u64, n_kv: u64, rest: &[u8]) -> Vec<u8> {
+    let mut bytes = b"GGUF".to_vec();
+    bytes.extend(3u32.to_le_bytes());
+    bytes.extend(n_tensors.to_le_bytes());
+    bytes.extend(n_kv.to_le_bytes());
+    bytes.extend(rest);
+    bytes
+}
+
+fn string(text: &str) -> Vec<u8> {
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(text.as_bytes());
+    bytes
+}
+
+fn u32_entry(key: &str, value: u32) -> Vec<u8> {
+    let mut bytes = string(key);
+    bytes.extend(4u32.to_le_bytes());
+    bytes.extend(value.to_le_bytes());
+    bytes
+}
+
+fn tensor(name: &str, dims: &[u64], type_id: u32, offset: u64) -> Vec<u8> {
+    let mut bytes = string(name);
+    bytes.extend((dims.len() as u32).to_le_bytes());
+    for dim in dims {
+        bytes.extend(dim.to_le_bytes());
+    }
+    bytes.extend(type_id.to_le_bytes());
+    bytes.extend(offset.to_le_bytes());
+    bytes
+}
+
+/// An array of arrays of arrays… as deep as given.
+fn nested(depth: usize) -> Vec<u8> {
+    let mut bytes = string("nested");
+    bytes.extend(9u32.to_le_bytes());
+    for _ in 0..depth {
+        bytes.extend(9u32.to_le_bytes());
+        bytes.extend(1u64.to_le_bytes());
+    }
+    bytes
+}
+
+/// Runs `planish inspect` on hostile input: a clear error, in under a second and 100 MB.
+fn check_hostile(name: &str, path: &Path, expected: &str) {
+    let started = Instant::now();
+    let child = planish().arg("inspect").arg(path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let elapsed = started.elapsed();
+    let stderr = stderr_of(&output);
+    assert_eq!(output.status.code(), Some(1), "{name}: {stderr}");
+    assert!(stderr.starts_with("error: ") && stderr.contains("\nhint: "), "{name}: {stderr}");
+    assert!(stderr.contains(expected), "{name}: expected {expected:?} in: {stderr}");
+    // Loose by design: it tells a hang from an answer, not fast from slow.
+    assert!(elapsed < Duration::from_secs(5), "{name} took {elapsed:?}");
+}
+
+#[test]
+fn hostile_files_get_a_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| -> PathBuf {
+        let path = folder.path().join(name);
+        std::fs::File::create(&path).unwrap().write_all(bytes).unwrap();
+        path
+    };
+    let check = |name: &str, bytes: &[u8], expected: &str| check_hostile(name, &write(name, bytes), expected);
+    check("empty", b"", "empty");
+    check("html", b"<!doctype html><html>not found</html>", "not a model file");
+    check("magic only", b"GGUF", "left");
+    check("huge counts", &gguf(u64::MAX, u64::MAX, &[]), "");
+    check("huge key", &gguf(0, 1, &u64::MAX.to_le_bytes()), "left");
+    check("deep arrays", &gguf(0, 1, &nested(200_000)), "nest");
+    check("alignment 0", &gguf(0, 1, &u32_entry("general.alignment", 0)), "alignment");
+    check("alignment 3", &gguf(0, 1, &u32_entry("general.alignment", 3)), "alignment");
+    check("duplicate key", &gguf(0, 2, &[u32_entry("a", 1), u32_entry("a", 1)].concat()), "a");
+    check("unknown type", &gguf(1, 0, &tensor("weird", &[32], 4711, 0)), "weird");
+    check("overflow", &gguf(1, 0, &tensor("wide", &[1 << 40, 1 << 40], 0, 0)), "wide");
+    check("past the end", &gguf(1, 0, &tensor("far", &[32], 0, 1 << 40)), "far");
+    let two = [tensor("t", &[8], 0, 0), tensor("t", &[8], 0, 32), vec![0; 128]].concat();
+    check("duplicate tensor", &gguf(2, 0, &two), "t");
+    check_hostile("folder", folder.path(), "folder");
+    check_hostile("missing", &folder.path().join("nothing.gguf"), "cannot open");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_fifo_does_not_hang() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo.gguf");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    check_hostile("fifo", &path, "FIFO");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hostile_file_costs_little_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("claims.gguf");
+    // A string array that claims as many elements as the file has bytes.
+    let mut entry = string("tokens");
+    entry.extend(9u32.to_le_bytes());
+    entry.extend(8u32.to_le_bytes());
+    entry.extend((1u64 << 24).to_le_bytes());
+    let mut bytes = gguf(0, 1, &entry);
+    bytes.resize(bytes.len() + (1 << 24), 0xff);
+    std::fs::write(&path, bytes).unwrap();
+    // The shell's limit makes an allocation beyond 100 MB of data fail.
+    let script = format!("ulimit -d 100000; exec {} inspect {}", env!("CARGO_BIN_EXE_planish"), path.display());
+    let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr_of(&output));
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let check = |args: &[&str]| {
+        let output = planish().args(args).output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(2), true), "{args:?}: {}", stderr_of(&output));
+    };
+    check(&["convert", "x.gguf"]);
+    check(&["convert", "x.gguf", "--level", "Q9_9", "--out", "y"]);
+    check(&["bench"]);
+    check(&["inspect"]);
+    check(&["--nonsense"]);
+}
+
+#[test]
+fn inspect_knows_the_real_model() {
+    let json = run_json(&[&"inspect", &smollm2(), &"--json", &"--tensors"]);
+    let check = |key: &str, expected: serde_json::Value| assert_eq!(json[key], expected, "{key}");
+    check("architecture", "llama".into());
+    check("n_parameters", 134_515_008.into());
+    check("n_layers", 30.into());
+    check("n_vocab", 49152.into());
+    check("n_tensors", 272.into());
+    check("size_bytes", 98_362_432.into());
+    check("licence", "apache-2.0".into());
+    assert_eq!(json["tensors"][0]["name"], "token_embd.weight");
+}
+
+#[test]
+fn recommend_shows_the_path_and_exact_sizes() {
+    let json = run_json(&[&"recommend", &smollm2(), &"--json"]);
+    let plan = &json["plan"];
+    assert!(plan["path"].as_array().unwrap().len() >= 3);
+    let level_of = |name: &str| {
+        plan["candidates"].as_array().unwrap().iter().find(|c| c["level"] == name).unwrap_or_else(|| panic!("no {name}")).clone()
+    };
+    assert_eq!(level_of("Q8_0")["size_is_exact"], true);
+    assert!(plan["recommended"].is_u64(), "{}", plan["reasons"]);
+    let text = run(&[&"recommend", &smollm2()]);
+    assert!(String::from_utf8_lossy(&text.stdout).contains("Recommended: llama.cpp"));
+}
+
+#[test]
+fn hardware_and_doctor_print_one_json_document() {
+    let machine = run_json(&[&"hardware", &"--json"]);
+    assert!(machine["cpu"]["n_physical"].as_u64().unwrap() >= 1);
+    assert!(machine["memory"]["total_bytes"].as_u64().unwrap() > 0);
+    assert!(machine["bandwidth"]["all_threads_bytes_per_sec"].as_f64().unwrap() > 0.0);
+    let doctor = run_json(&[&"doctor", &"--json"]);
+    assert_eq!(doctor["runtimes"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn completions_and_manual_page_come_from_the_definitions() {
+    let check = |args: &[&str], expected: &str| {
+        let output = planish().args(args).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && text.contains(expected), "{args:?}: {text}");
+    };
+    check(&["completions", "bash"], "convert");
+    check(&["completions", "fish"], "recommend");
+    check(&["man"], ".TH planish");
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let script = format!("{} inspect {} --tensors | head -1", env!("CARGO_BIN_EXE_planish"), smollm2().display());
+    let output = std::process::Command::new("bash").arg("-c").arg(format!("set -o pipefail; {script}")).output().unwrap();
+    assert!(output.status.success(), "{}", stderr_of(&output));
+}
+
+#[cfg(feature = "llama-cpp")]
+#[test]
+fn compare_ends_with_prediction_beside_measurement() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let quick: [&dyn AsRef<std::ffi::OsStr>; 6] = [&"--prompt-tokens", &"64", &"--gen-tokens", &"8", &"--repetitions", &"2"];
+    let source = smollm2();
+    let mut args: Vec<&dyn AsRef<std::ffi::OsStr>> =
+        vec![&"compare", &source, &"--level", &"Q8_0,Q2_K", &"--out", &out, &"--json"];
+    args.extend(quick);
+    let json = run_json(&args);
+    let rows = json["rows"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(), ["Q8_0", "Q2_K"]);
+    for row in rows {
+        let size = std::fs::metadata(row["path"].as_str().unwrap()).unwrap().len();
+        assert_eq!(row["size_bytes"], size);
+        assert_eq!(row["run"]["decode_tokens_per_sec"]["values"].as_array().unwrap().len(), 2);
+        assert!(row["run"]["peak_memory_bytes"].as_u64().unwrap() > size / 2);
+        assert!(row["predicted_decode_tokens_per_sec"]["mid"].as_f64().unwrap() > 0.0);
+        assert!(row["predicted_memory_bytes"].as_u64().unwrap() > 0);
+    }
+    // A second time: refused without a word about it, measured again with --reuse, as text.
+    let refused = run(&args[..6]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr_of(&refused).contains("exists"));
+    let mut again: Vec<&dyn AsRef<std::ffi::OsStr>> = args[..6].to_vec();
+    again.push(&"--reuse");
+    again.extend(quick);
+    let output = run(&again);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.contains("Q2_K") && text.contains("±"), "{text}{}", stderr_of(&output));
+}

@@ -1,0 +1,42 @@
+//! What the integration tests share.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// The built program, with settings and caches of its own.
+pub fn planish() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_planish"));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// SmolLM2-135M-Instruct at Q4_1, fetched by `tests/fetch_fixtures.sh`.
+///
+/// # Panics
+/// When it has not been fetched: a real model must not be skipped silently.
+pub fn smollm2() -> PathBuf {
+    let cache = std::env::var_os("PLANISH_FIXTURES").map(PathBuf::from).unwrap_or_else(|| {
+        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        base.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache")).join("planish-fixtures")
+    });
+    let path = cache.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    assert!(path.is_file(), "{} is missing: run tests/fetch_fixtures.sh", path.display());
+    path
+}
+
+/// Runs `planish` with these arguments to its end.
+pub fn run(args: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
+    let mut command = planish();
+    for arg in args {
+        command.arg(arg.as_ref());
+    }
+    command.output().unwrap()
+}
+
+/// The JSON document that a successful run prints.
+pub fn run_json(args: &[&dyn AsRef<std::ffi::OsStr>]) -> serde_json::Value {
+    let output = run(args);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "status {:?}: {stderr}", output.status.code());
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
+}
