@@ -236,9 +236,7 @@ impl App {
             return absolute(Path::new(self.form.output_dir.trim()));
         }
         let beside_model = self.store.model.ready().and_then(|model| model.path.parent().map(Path::to_path_buf));
-        beside_model
-            .or_else(|| directories::UserDirs::new().map(|dirs| dirs.home_dir().to_path_buf()))
-            .unwrap_or_else(|| PathBuf::from("."))
+        beside_model.or_else(|| directories::UserDirs::new().map(|dirs| dirs.home_dir().to_path_buf())).unwrap_or_else(|| PathBuf::from("."))
     }
 }
 

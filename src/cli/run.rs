@@ -52,12 +52,7 @@ pub(super) fn inspect(path: &Path, parts: InspectParts, as_json: bool) -> Result
             .tensors
             .iter()
             .map(|tensor| {
-                vec![
-                    tensor.name.clone(),
-                    tensor.dtype.to_string(),
-                    tensor.shape_text(),
-                    units::exact_bytes_text(tensor.size_bytes),
-                ]
+                vec![tensor.name.clone(), tensor.dtype.to_string(), tensor.shape_text(), units::exact_bytes_text(tensor.size_bytes)]
             })
             .collect();
         text.push_str(&columns_text(&["tensor", "type", "shape", "size"], &rows, &[3]));

@@ -47,8 +47,7 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
             if widgets::primary_button(ui, "Go to Optimize").clicked() {
                 form.page = Page::Optimize;
             }
-            if ui.button("Measure the source alone").on_hover_text("Gives the reference that levels are compared with").clicked()
-            {
+            if ui.button("Measure the source alone").on_hover_text("Gives the reference that levels are compared with").clicked() {
                 commands.push(Command::Bench(vec![model.path.clone()]));
             }
         });
@@ -83,24 +82,11 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
     let is_measuring = store.latest_job(|kind| matches!(kind, JobKind::Bench(_))).is_some_and(crate::state::JobRecord::is_open);
     widgets::card(ui, "", |ui| {
         ui.horizontal_wrapped(|ui| {
-            number_ui(
-                ui,
-                "Prompt tokens",
-                &mut form.bench.n_prompt_tokens,
-                1..=65_536,
-                "Length of the prompt whose reading (prefill) is timed",
-            );
+            number_ui(ui, "Prompt tokens", &mut form.bench.n_prompt_tokens, 1..=65_536, "Length of the prompt whose reading (prefill) is timed");
             number_ui(ui, "Generated tokens", &mut form.bench.n_gen_tokens, 1..=65_536, "Tokens whose writing (decode) is timed");
-            number_ui(
-                ui,
-                "Rounds",
-                &mut form.bench.n_repetitions,
-                1..=100,
-                "Each file is measured so often, interleaved with the others",
-            );
+            number_ui(ui, "Rounds", &mut form.bench.n_repetitions, 1..=100, "Each file is measured so often, interleaved with the others");
             threads_ui(ui, &mut form.bench);
-            ui.checkbox(&mut form.bench.with_source, "With the source")
-                .on_hover_text("Measure the file that the levels were made from too");
+            ui.checkbox(&mut form.bench.with_source, "With the source").on_hover_text("Measure the file that the levels were made from too");
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let paths = paths_to_measure(store, model, &form.bench);
                 let text = match paths.len() {
@@ -109,11 +95,7 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
                 };
                 let is_possible = !is_measuring && !paths.is_empty();
                 let button = ui.add_enabled_ui(is_possible, |ui| widgets::primary_button(ui, &text)).inner;
-                let reason = if is_measuring {
-                    "A measurement is waiting or running"
-                } else {
-                    "Choose the source or convert a level first"
-                };
+                let reason = if is_measuring { "A measurement is waiting or running" } else { "Choose the source or convert a level first" };
                 if button.on_disabled_hover_text(reason).clicked() {
                     commands.push(Command::Bench(paths));
                 }
@@ -208,12 +190,7 @@ fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>) {
         (Column::BitsPerWeight, "Bits", "bits per weight", Side::Right),
         (Column::Decode, "Decode tok/s", "decode", Side::Right),
         (Column::Prefill, "Prefill tok/s", "prefill", Side::Right),
-        (
-            Column::PredictedDecode,
-            "Predicted decode",
-            "Predicted before measuring, with the band of nine of ten machines",
-            Side::Right,
-        ),
+        (Column::PredictedDecode, "Predicted decode", "Predicted before measuring, with the band of nine of ten machines", Side::Right),
         (Column::Ratio, "Deviation", "Measured decode speed against the predicted one", Side::Right),
         (Column::Load, "Load", "From the start of loading to a ready context", Side::Right),
         (Column::Memory, "Peak memory", "Highest resident memory of the measuring process", Side::Right),
@@ -328,13 +305,7 @@ fn provenance_ui(ui: &mut Ui, run: &Run) {
     let mut lines = vec![
         provenance.runtime.clone(),
         provenance.backend.clone(),
-        format!(
-            "{} threads, {} prompt and {} generated tokens, {} rounds",
-            provenance.n_threads,
-            provenance.n_prompt_tokens,
-            provenance.n_gen_tokens,
-            run.decode_tokens_per_sec.values.len()
-        ),
+        format!("{} threads, {} prompt and {} generated tokens, {} rounds", provenance.n_threads, provenance.n_prompt_tokens, provenance.n_gen_tokens, run.decode_tokens_per_sec.values.len()),
     ];
     match conditions.power_source {
         PowerSource::Mains => lines.push("on mains".into()),

@@ -26,14 +26,7 @@ struct State {
 }
 
 fn model() -> Model {
-    let tensor = |name: &str, dtype: DType, shape: &[u64], size_bytes| Tensor {
-        name: name.into(),
-        dtype,
-        shape: shape.into(),
-        file_idx: 0,
-        offset: 0,
-        size_bytes,
-    };
+    let tensor = |name: &str, dtype: DType, shape: &[u64], size_bytes| Tensor { name: name.into(), dtype, shape: shape.into(), file_idx: 0, offset: 0, size_bytes };
     Model {
         path: "/models/SmolLM2-135M-Instruct.Q4_1.gguf".into(),
         files: vec!["/models/SmolLM2-135M-Instruct.Q4_1.gguf".into()],
@@ -51,13 +44,7 @@ fn machine() -> Machine {
     Machine {
         cpu: Cpu { name: "AMD EPYC".into(), n_physical: 2, n_logical: 2, ..Default::default() },
         memory: Memory { total_bytes: 24 << 30, available_bytes: 22 << 30, ..Default::default() },
-        disk: Some(Disk {
-            mount_point: "/".into(),
-            file_system: "ext4".into(),
-            total_bytes: 256 << 30,
-            free_bytes: 120 << 30,
-            write_bytes_per_sec: Some(4e8),
-        }),
+        disk: Some(Disk { mount_point: "/".into(), file_system: "ext4".into(), total_bytes: 256 << 30, free_bytes: 120 << 30, write_bytes_per_sec: Some(4e8) }),
         bandwidth: Some(Bandwidth { one_thread_bytes_per_sec: 11.2e9, all_threads_bytes_per_sec: 18.4e9, n_threads: 2 }),
         ..Default::default()
     }
@@ -68,8 +55,7 @@ fn sample() -> State {
     let machine = machine();
     let plan = advise(&model, &machine, &Goal::default());
     let mut store = Store { model_path: Some(model.path.clone()), ..Store::default() };
-    for (idx, level) in [Level::Q8_0, Level::Q6_K, Level::Q4_K_M, Level::Q4_0, Level::Q3_K_M, Level::Q2_K].into_iter().enumerate()
-    {
+    for (idx, level) in [Level::Q8_0, Level::Q6_K, Level::Q4_K_M, Level::Q4_0, Level::Q3_K_M, Level::Q2_K].into_iter().enumerate() {
         let candidate = plan.candidates.iter().find(|candidate| candidate.level == Some(level)).unwrap();
         let path = PathBuf::from(format!("/models/SmolLM2-135M-Instruct.Q4_1-{level}.gguf"));
         store.conversions.push(Conversion {
@@ -88,9 +74,7 @@ fn sample() -> State {
             Ok(Run {
                 path: path.clone(),
                 size_bytes: candidate.size_bytes,
-                prefill_tokens_per_sec: Stat {
-                    values: vec![510.0 - 20.0 * idx as f64, 520.0 - 22.0 * idx as f64, 500.0 - 16.0 * idx as f64],
-                },
+                prefill_tokens_per_sec: Stat { values: vec![510.0 - 20.0 * idx as f64, 520.0 - 22.0 * idx as f64, 500.0 - 16.0 * idx as f64] },
                 decode_tokens_per_sec: Stat { values: vec![speed, speed * 1.05, speed * 0.96] },
                 load_secs: Stat { values: vec![0.21, 0.19, 0.2] },
                 peak_memory_bytes: candidate.memory.total_bytes() - 20_000_000,
@@ -110,26 +94,13 @@ fn sample() -> State {
         }
     }
     store.jobs.push(JobRecord { id: JobId(1), kind: JobKind::Detect, status: JobStatus::Done { elapsed_secs: 1.0 } });
-    store.jobs.push(JobRecord {
-        id: JobId(2),
-        kind: JobKind::Convert(vec![Level::Q8_0, Level::Q4_K_M]),
-        status: JobStatus::Done { elapsed_secs: 4.2 },
-    });
-    store.jobs.push(JobRecord {
-        id: JobId(3),
-        kind: JobKind::Convert(vec![Level::Q5_0]),
-        status: JobStatus::Failed(Error::OutputExists { path: "/models/x-Q5_0.gguf".into() }),
-    });
+    store.jobs.push(JobRecord { id: JobId(2), kind: JobKind::Convert(vec![Level::Q8_0, Level::Q4_K_M]), status: JobStatus::Done { elapsed_secs: 4.2 } });
+    store.jobs.push(JobRecord { id: JobId(3), kind: JobKind::Convert(vec![Level::Q5_0]), status: JobStatus::Failed(Error::OutputExists { path: "/models/x-Q5_0.gguf".into() }) });
     store.jobs.push(JobRecord {
         id: JobId(4),
         kind: JobKind::Convert(vec![Level::Q6_K, Level::Q2_K]),
         status: JobStatus::Running {
-            progress: Some(Progress {
-                stage: "quantizing blk.17.ffn_up.weight".into(),
-                done: 61_000_000,
-                total: 98_362_432,
-                unit: ProgressUnit::Bytes,
-            }),
+            progress: Some(Progress { stage: "quantizing blk.17.ffn_up.weight".into(), done: 61_000_000, total: 98_362_432, unit: ProgressUnit::Bytes }),
             elapsed_secs: 3.1,
             is_cancelling: false,
         },
@@ -151,10 +122,7 @@ fn page_ui(ui: &mut egui::Ui, page: Page, state: &mut State) {
 }
 
 fn harness(page: Page, state: State) -> Harness<'static, State> {
-    Harness::builder()
-        .with_size([1100.0, 3000.0])
-        .with_context_setup(theme::install)
-        .build_ui_state(move |ui, state| page_ui(ui, page, state), state)
+    Harness::builder().with_size([1100.0, 3000.0]).with_context_setup(theme::install).build_ui_state(move |ui, state| page_ui(ui, page, state), state)
 }
 
 /// Pictures of all pages for a person to look at: `PLANISH_SHOTS=dir cargo test --lib shots -- --ignored`.
@@ -178,9 +146,7 @@ fn shots() {
                     continue;
                 }
                 let mut state = sample();
-                state.form.compare_plot =
-                    [crate::state::ComparePlot::SizeSpeed, crate::state::ComparePlot::Speed, crate::state::ComparePlot::Memory]
-                        [plot];
+                state.form.compare_plot = [crate::state::ComparePlot::SizeSpeed, crate::state::ComparePlot::Speed, crate::state::ComparePlot::Memory][plot];
                 let height = if page == Page::Compare { size[1] + 350.0 } else { 1900.0 };
                 let mut harness = Harness::builder()
                     .with_size([size[0] - 200.0, height])
@@ -190,9 +156,7 @@ fn shots() {
                     .wgpu()
                     .build_ui_state(
                         move |ui, state| {
-                            egui::CentralPanel::default()
-                                .frame(egui::Frame::new().fill(ui.visuals().panel_fill).inner_margin(16))
-                                .show(ui, |ui| page_ui(ui, page, state));
+                            egui::CentralPanel::default().frame(egui::Frame::new().fill(ui.visuals().panel_fill).inner_margin(16)).show(ui, |ui| page_ui(ui, page, state));
                         },
                         state,
                     );

@@ -139,11 +139,7 @@ pub fn size_speed_plot_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
             (Some((mid, spread)), _) => (mid - spread, mid + spread),
             (None, band) => band.map(|band| (band.low, band.high))?,
         };
-        Some(
-            response
-                .transform
-                .rect_from_values(&PlotPoint::new(size / unit_bytes, low), &PlotPoint::new(size / unit_bytes, high)),
-        )
+        Some(response.transform.rect_from_values(&PlotPoint::new(size / unit_bytes, low), &PlotPoint::new(size / unit_bytes, high)))
     });
     let bars: Vec<Rect> = bars.map(|bar| bar.expand2(vec2(4.0, 1.0))).collect();
     marker_labels(ui, palette, &response.transform, placed, bars);
@@ -431,11 +427,7 @@ fn class_legend_ui(ui: &mut Ui, palette: &Palette, rows: &[ComparisonRow]) {
                 ui.add_space(10.0);
             }
         }
-        ui.label(
-            egui::RichText::new("Solid: measured, bar: spread of the rounds. Hollow: predicted, not yet measured.")
-                .small()
-                .color(palette.muted),
-        );
+        ui.label(egui::RichText::new("Solid: measured, bar: spread of the rounds. Hollow: predicted, not yet measured.").small().color(palette.muted));
     });
 }
 

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use eframe::egui::epaint::CubicBezierShape;
-use eframe::egui::{
-    self, Align2, FontId, Galley, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
-};
+use eframe::egui::{self, Align2, FontId, Galley, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2};
 
 use super::theme::{self, Palette};
 use crate::advise::{Branch, Plan, Step, Tree};
@@ -342,14 +340,8 @@ mod tests {
             branches: branches.iter().map(|&(answer, to)| Branch { answer, to }).collect(),
             leaf: None,
         };
-        let nodes = vec![
-            node(&[("yes", 1), ("no", 2)]),
-            node(&[("yes", 3), ("no", 4)]),
-            node(&[("no", 4), ("maybe", 5)]),
-            node(&[]),
-            node(&[]),
-            node(&[]),
-        ];
+        let nodes =
+            vec![node(&[("yes", 1), ("no", 2)]), node(&[("yes", 3), ("no", 4)]), node(&[("no", 4), ("maybe", 5)]), node(&[]), node(&[]), node(&[])];
         Tree { nodes }
     }
 

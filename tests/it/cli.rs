@@ -202,8 +202,7 @@ fn compare_ends_with_prediction_beside_measurement() {
     let out = folder.path().join("out");
     let quick: [&dyn AsRef<std::ffi::OsStr>; 6] = [&"--prompt-tokens", &"64", &"--gen-tokens", &"8", &"--repetitions", &"2"];
     let source = smollm2();
-    let mut args: Vec<&dyn AsRef<std::ffi::OsStr>> =
-        vec![&"compare", &source, &"--level", &"Q8_0,Q2_K", &"--out", &out, &"--json"];
+    let mut args: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"compare", &source, &"--level", &"Q8_0,Q2_K", &"--out", &out, &"--json"];
     args.extend(quick);
     let json = run_json(&args);
     let rows = json["rows"].as_array().unwrap();
