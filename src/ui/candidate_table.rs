@@ -1,0 +1,310 @@
+//! Frameworks and levels as a table: size, memory, predicted speed, expected loss, and whether it fits.
+
+use std::cmp::Ordering;
+
+use eframe::egui::{self, Align, Checkbox, ComboBox, Label, Layout, RichText, Ui};
+use egui_extras::{Column as Width, TableBuilder, TableRow};
+
+use super::sorting::{Side, Sorting, compare_known};
+use super::theme::{self, Palette};
+use super::glossary;
+use crate::advise::{Band, Candidate, ExpectedLoss, Fit, Plan};
+use crate::hardware::Framework;
+use crate::state::Form;
+use crate::units::{bytes_text, exact_bytes_text, significant_text};
+
+const ROW_HEIGHT: f32 = 28.0;
+const HEADER_HEIGHT: f32 = 26.0;
+
+/// A column that can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Framework,
+    Level,
+    Size,
+    BitsPerWeight,
+    Memory,
+    Decode,
+    Loss,
+    Fit,
+}
+
+/// How the user looks at the table; kept in egui's memory, not saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct View {
+    sorting: Sorting<Column>,
+    framework: Option<Framework>,
+    shows_all: bool,
+}
+
+/// Draws the candidates of `plan` with a filter above them. A check mark adds the level to `form.levels`.
+pub fn candidate_table_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
+    let palette = theme::palette(ui);
+    let view_id = ui.make_persistent_id("candidate table view");
+    let mut view: View = ui.data(|data| data.get_temp(view_id)).unwrap_or_default();
+    filter_ui(ui, plan, &mut view);
+    let rows = visible_rows(plan, view);
+    if rows.is_empty() {
+        ui.add_space(8.0);
+        ui.weak("Nothing can be carried out here. Show all to see what is missing.");
+    } else {
+        table_ui(ui, palette, plan, &rows, &mut view, form);
+    }
+    ui.data_mut(|data| data.insert_temp(view_id, view));
+}
+
+fn filter_ui(ui: &mut Ui, plan: &Plan, view: &mut View) {
+    ui.horizontal(|ui| {
+        let label = ui.label("Framework");
+        let text = view.framework.map_or("All frameworks", Framework::name);
+        ComboBox::from_id_salt("framework filter")
+            .width(170.0)
+            .selected_text(text)
+            .show_ui(ui, |ui| {
+                ui.selectable_value(&mut view.framework, None, "All frameworks");
+                for framework in Framework::ALL {
+                    ui.selectable_value(&mut view.framework, Some(framework), framework.name());
+                }
+            })
+            .response
+            .labelled_by(label.id);
+        ui.add_space(12.0);
+        ui.checkbox(&mut view.shows_all, "Show what cannot be done here")
+            .on_hover_text("Also list levels that do not fit, and frameworks that this version or machine lacks, each with the reason");
+        let n_visible = visible_rows(plan, *view).len();
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.weak(format!("{n_visible} of {}", plan.candidates.len()));
+        });
+    });
+}
+
+/// Indices of the candidates to show, in the wanted order.
+fn visible_rows(plan: &Plan, view: View) -> Vec<usize> {
+    let mut rows: Vec<usize> = (0..plan.candidates.len())
+        .filter(|&idx| {
+            let candidate = &plan.candidates[idx];
+            let is_wanted = view.framework.is_none_or(|framework| framework == candidate.framework);
+            is_wanted && (view.shows_all || is_possible(candidate))
+        })
+        .collect();
+    view.sorting.sort(&mut rows, |column, &a, &b| compare(column, &plan.candidates[a], &plan.candidates[b]));
+    rows
+}
+
+/// True for a candidate that fits and that this version can carry out here.
+pub fn is_possible(candidate: &Candidate) -> bool {
+    candidate.missing.is_none() && !matches!(candidate.fit, Fit::TooLarge { .. })
+}
+
+#[allow(clippy::cast_precision_loss, reason = "an order, not a number")]
+fn compare(column: Column, a: &Candidate, b: &Candidate) -> Ordering {
+    match column {
+        Column::Framework => a.framework.cmp(&b.framework),
+        Column::Level => (a.level, &a.level_name).cmp(&(b.level, &b.level_name)),
+        Column::Size => a.size_bytes.cmp(&b.size_bytes),
+        Column::BitsPerWeight => a.bits_per_weight.total_cmp(&b.bits_per_weight),
+        Column::Memory => a.memory.total_bytes().cmp(&b.memory.total_bytes()),
+        Column::Decode => {
+            let mid = |candidate: &Candidate| candidate.decode_tokens_per_sec.map(|band| band.mid);
+            compare_known(mid(a), mid(b))
+        }
+        Column::Loss => a.expected_loss.cmp(&b.expected_loss),
+        Column::Fit => fit_order(a).cmp(&fit_order(b)),
+    }
+}
+
+/// Possible ones first, then by what is missing in bytes, then those that need another runtime.
+fn fit_order(candidate: &Candidate) -> (bool, u64) {
+    let missing_bytes = match candidate.fit {
+        Fit::Fits => 0,
+        Fit::FitsWithOffload { .. } => 1,
+        Fit::TooLarge { missing_bytes } => missing_bytes.saturating_add(2),
+    };
+    (candidate.missing.is_some(), missing_bytes)
+}
+
+fn table_ui(ui: &mut Ui, palette: &Palette, plan: &Plan, rows: &[usize], view: &mut View, form: &mut Form) {
+    ui.add_space(6.0);
+    let sorting = &mut view.sorting;
+    ui.push_id("candidates", |ui| {
+        TableBuilder::new(ui)
+            .striped(true)
+            .vscroll(false)
+            .cell_layout(Layout::left_to_right(Align::Center))
+            .column(Width::exact(24.0))
+            .column(Width::initial(130.0).at_least(90.0).clip(true))
+            .column(Width::initial(210.0).at_least(100.0).clip(true))
+            .column(Width::exact(84.0))
+            .column(Width::exact(56.0))
+            .column(Width::exact(84.0))
+            .column(Width::exact(136.0))
+            .column(Width::exact(134.0))
+            .column(Width::remainder().at_least(100.0).clip(true))
+            .header(HEADER_HEIGHT, |mut header| header_ui(&mut header, sorting))
+            .body(|body| {
+                body.rows(ROW_HEIGHT, rows.len(), |mut row| {
+                    if let Some(&idx) = rows.get(row.index()) {
+                        row_ui(&mut row, palette, plan, idx, form);
+                    }
+                });
+            });
+    });
+}
+
+fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>) {
+    header.col(|_| {});
+    let columns = [
+        (Column::Framework, "Framework", "The program that runs the model", Side::Left),
+        (Column::Level, "Level", "level", Side::Left),
+        (Column::Size, "Size", "Size of the output file; ≈ marks an estimate, all others are exact to the byte", Side::Right),
+        (Column::BitsPerWeight, "Bits", "bits per weight", Side::Right),
+        (Column::Memory, "Memory", "Weights, KV cache at the wanted context, compute buffers and the program", Side::Right),
+        (Column::Decode, "Decode tok/s", "decode", Side::Right),
+        (Column::Loss, "Expected loss", "Published rise of perplexity for this class of levels; not measured on this model", Side::Left),
+        (Column::Fit, "Fits", "Whether it fits the memory budget, and what else is missing here", Side::Left),
+    ];
+    for (column, name, explanation, side) in columns {
+        header.col(|ui| {
+            if column == Column::Loss {
+                ui.add_space(14.0);
+            }
+            let explanation = glossary::explain(explanation).unwrap_or_else(|| explanation.to_string());
+            sorting.header_ui(ui, column, name, &explanation, side);
+        });
+    }
+}
+
+fn row_ui(row: &mut TableRow<'_, '_>, palette: &Palette, plan: &Plan, idx: usize, form: &mut Form) {
+    let candidate = &plan.candidates[idx];
+    let is_dim = !is_possible(candidate);
+    let text = |text: String| if is_dim { RichText::new(text).color(palette.muted) } else { RichText::new(text) };
+    let mark = mark_of(plan, idx);
+    row.set_selected(mark == Some("recommended"));
+    row.col(|ui| select_ui(ui, candidate, form));
+    row.col(|ui| {
+        ui.add(Label::new(text(candidate.framework.name().into())).truncate());
+    });
+    row.col(|ui| {
+        let description = candidate.level.map_or("", crate::model::Level::description);
+        let response = ui.label(text(candidate.level_name.clone()).strong());
+        if !description.is_empty() {
+            response.on_hover_text(description);
+        }
+        if let Some(mark) = mark {
+            let color = if mark == "recommended" { palette.accent } else { palette.muted };
+            ui.label(RichText::new(mark).small().color(color));
+        }
+    });
+    row.col(|ui| {
+        let prefix = if candidate.size_is_exact { "" } else { "≈ " };
+        let response = right_ui(ui, text(format!("{prefix}{}", bytes_text(candidate.size_bytes))));
+        response.on_hover_text(if candidate.size_is_exact {
+            format!("{}, exact", exact_bytes_text(candidate.size_bytes))
+        } else {
+            "Estimated: only GGUF sizes are known to the byte".into()
+        });
+    });
+    row.col(|ui| {
+        right_ui(ui, text(significant_text(candidate.bits_per_weight)));
+    });
+    row.col(|ui| {
+        right_ui(ui, text(bytes_text(candidate.memory.total_bytes()))).on_hover_ui(|ui| memory_tooltip_ui(ui, candidate));
+    });
+    row.col(|ui| match candidate.decode_tokens_per_sec {
+        Some(band) => {
+            right_ui(ui, text(band_text(band))).on_hover_text("Predicted from the memory bandwidth, not measured. In brackets: the band that holds nine of ten machines");
+        }
+        None => {
+            right_ui(ui, RichText::new("unknown").color(palette.muted))
+                .on_hover_text("Needs the measured memory bandwidth: see the Machine page");
+        }
+    });
+    row.col(|ui| {
+        ui.add_space(14.0);
+        let color = if is_dim { palette.muted } else { loss_color(palette, candidate.expected_loss) };
+        ui.label(RichText::new(candidate.expected_loss.label()).color(color))
+            .on_hover_text("Published for this class of levels, not measured on this model");
+    });
+    row.col(|ui| {
+        let (words, color) = fit_words(candidate, palette);
+        let response = ui.add(Label::new(RichText::new(&words).color(color)).truncate());
+        let mut lines = vec![words];
+        lines.extend(candidate.note.clone());
+        response.on_hover_text(lines.join("\n"));
+    });
+}
+
+/// `recommended`, `runner-up`, or nothing.
+fn mark_of(plan: &Plan, idx: usize) -> Option<&'static str> {
+    if plan.recommended == Some(idx) {
+        Some("recommended")
+    } else if plan.runner_up == Some(idx) {
+        Some("runner-up")
+    } else {
+        None
+    }
+}
+
+fn select_ui(ui: &mut Ui, candidate: &Candidate, form: &mut Form) {
+    let Some(level) = candidate.level.filter(|_| candidate.framework == Framework::LlamaCpp && candidate.missing.is_none()) else {
+        return;
+    };
+    let mut is_selected = form.levels.contains(&level);
+    let response = ui.add(Checkbox::without_text(&mut is_selected)).accessible_name(format!("Select {level}"));
+    if response.on_hover_text("Choose this level for the Optimize page").changed() {
+        if is_selected {
+            form.levels.insert(level);
+        } else {
+            form.levels.remove(&level);
+        }
+    }
+}
+
+fn memory_tooltip_ui(ui: &mut Ui, candidate: &Candidate) {
+    let memory = candidate.memory;
+    egui::Grid::new("memory parts").num_columns(2).spacing([16.0, 2.0]).show(ui, |ui| {
+        for (name, size_bytes) in [
+            ("Weights", memory.weights_bytes),
+            ("KV cache at the wanted context", memory.kv_cache_bytes),
+            ("Compute buffers", memory.compute_bytes),
+            ("The program itself", memory.fixed_bytes),
+            ("Sum", memory.total_bytes()),
+        ] {
+            ui.label(name);
+            right_ui(ui, RichText::new(bytes_text(size_bytes)));
+            ui.end_row();
+        }
+    });
+}
+
+/// Whether a candidate fits, in words, with the colour that goes with them.
+pub fn fit_words(candidate: &Candidate, palette: &Palette) -> (String, egui::Color32) {
+    let (fits, color) = match candidate.fit {
+        Fit::Fits => ("fits".to_string(), palette.good),
+        Fit::FitsWithOffload { n_gpu_layers } => (format!("fits with {n_gpu_layers} layers on the GPU"), palette.warn),
+        Fit::TooLarge { missing_bytes } => (format!("{} too large", bytes_text(missing_bytes)), palette.bad),
+    };
+    match &candidate.missing {
+        Some(missing) => (format!("{fits}; {missing}"), palette.muted),
+        None => (fits, color),
+    }
+}
+
+/// Low losses need no attention; the words beside the colour say the same.
+pub fn loss_color(palette: &Palette, loss: ExpectedLoss) -> egui::Color32 {
+    match loss {
+        ExpectedLoss::None | ExpectedLoss::Negligible | ExpectedLoss::Low => palette.text,
+        ExpectedLoss::Moderate | ExpectedLoss::High => palette.warn,
+        ExpectedLoss::Severe => palette.bad,
+    }
+}
+
+/// A prediction with its band: `48.2 (36.1–62.0)`.
+pub fn band_text(band: Band) -> String {
+    format!("{} ({}–{})", significant_text(band.mid), significant_text(band.low), significant_text(band.high))
+}
+
+/// A label at the right edge of a cell.
+pub fn right_ui(ui: &mut Ui, text: RichText) -> egui::Response {
+    ui.with_layout(Layout::right_to_left(Align::Center), |ui| ui.label(text)).inner
+}

@@ -1,0 +1,256 @@
+//! What to do: the goal, the recommendation with its reasons, the decision tree and all candidates.
+
+use std::sync::Arc;
+
+use eframe::egui::{self, RichText, Ui};
+
+use super::candidate_table::{self, candidate_table_ui};
+use super::goal_strip::goal_strip_ui;
+use super::icons::Icon;
+use super::theme::ValueKind;
+use super::tree_view::tree_view_ui;
+use super::widgets::{self, StatTile, Tone};
+use super::theme;
+use crate::advise::{self, Band, Candidate, Goal, Plan};
+use crate::hardware::{Framework, Machine};
+use crate::model::{Level, Model};
+use crate::state::{Command, Form, Page, Slot, Store};
+use crate::units::{bytes_text, count_text, exact_bytes_text, significant_text};
+
+/// Draws the page.
+pub fn plan_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+    let Some(model) = model_or_hint_ui(ui, store, form, "Plan", "What to do with the model on this machine, and why") else { return };
+    let Some(machine) = machine_or_hint_ui(ui, store, form, commands) else { return };
+    let budget_is_typed = form.goal.memory_budget_bytes.is_some();
+    let plan = plan_of(ui, &model, machine, &form.goal);
+    widgets::page_header(ui, "Plan", "What to do with the model on this machine, and why", |_| {});
+    widgets::card(ui, "", |ui| {
+        goal_strip_ui(ui, &mut form.goal, &model);
+        if !budget_is_typed {
+            ui.label(RichText::new(format!("Planned for {}", budget_text(&plan))).small().color(theme::muted(ui)));
+        }
+    });
+    widgets::card_gap(ui);
+    for warning in requantizing_warning(&model).iter().chain(&plan.warnings) {
+        widgets::notice(ui, Tone::Warn, &widgets::sentence(warning));
+    }
+    ui.add_space(theme::UNIT * 2.0);
+    recommendation_ui(ui, &plan, form);
+    widgets::card_gap(ui);
+    widgets::card_with_actions(
+        ui,
+        "How the decision was made",
+        |ui| {
+            ui.label(RichText::new("The lit path holds for this model, machine and goal").small().color(theme::muted(ui)));
+        },
+        |ui| tree_view_ui(ui, &plan),
+    );
+    widgets::card_gap(ui);
+    let chosen: Vec<Level> = form.levels.iter().copied().collect();
+    let mut is_wanted = false;
+    widgets::card_with_actions(
+        ui,
+        "All candidates",
+        |ui| is_wanted = selection_ui(ui, &chosen),
+        |ui| {
+            let note = "Sizes of GGUF files are exact. Speeds are predicted. Expected loss is published, not measured.";
+            ui.label(RichText::new(note).small().color(theme::muted(ui)));
+            candidate_table_ui(ui, &plan, form);
+        },
+    );
+    if is_wanted {
+        form.page = Page::Optimize;
+    }
+}
+
+/// The open model; without one says what to do and gives none.
+pub(super) fn model_or_hint_ui(ui: &mut Ui, store: &Store, form: &mut Form, title: &str, subtitle: &str) -> Option<Arc<Model>> {
+    if let Some(model) = store.model.ready() {
+        if model.has_weights() {
+            return Some(Arc::clone(model));
+        }
+        widgets::page_header(ui, title, subtitle, |_| {});
+        let text = "This file holds a vocabulary and no weights: there is nothing to quantize. Open another model.";
+        widgets::empty_state(ui, Icon::Model, "No weights in this file", text, |ui| to_model_page_ui(ui, form));
+        return None;
+    }
+    widgets::page_header(ui, title, subtitle, |_| {});
+    let (heading, text) = match &store.model {
+        Slot::Waiting { .. } => ("Reading the model…", "This takes a moment."),
+        Slot::Failed(_) => ("The model could not be read", "The Model page says why. Open another one there."),
+        _ => ("No model yet", "Open a GGUF file on the Model page. What can be done with it is shown here at once."),
+    };
+    widgets::empty_state(ui, Icon::Model, heading, text, |ui| to_model_page_ui(ui, form));
+    None
+}
+
+fn to_model_page_ui(ui: &mut Ui, form: &mut Form) {
+    if widgets::primary_button(ui, "Go to Model").clicked() {
+        form.page = Page::Model;
+    }
+}
+
+/// The machine; without one says what to do and gives none.
+fn machine_or_hint_ui<'a>(ui: &mut Ui, store: &'a Store, form: &mut Form, commands: &mut Vec<Command>) -> Option<&'a Machine> {
+    if let Some(machine) = store.machine.ready() {
+        return Some(machine);
+    }
+    widgets::page_header(ui, "Plan", "What to do with the model on this machine, and why", |_| {});
+    if let Slot::Waiting { .. } = store.machine {
+        let text = "Memory and disk are being measured. This takes a few seconds.";
+        widgets::empty_state(ui, Icon::Machine, "Measuring this machine…", text, |ui| {
+            if ui.button("Go to Machine").clicked() {
+                form.page = Page::Machine;
+            }
+        });
+        return None;
+    }
+    if let Some(error) = store.machine.error() {
+        widgets::error_banner(ui, error, commands);
+        widgets::card_gap(ui);
+    }
+    let text = "A plan needs to know the memory, its measured bandwidth and what else is here.";
+    widgets::empty_state(ui, Icon::Machine, "This machine is not measured yet", text, |ui| {
+        if widgets::primary_button(ui, "Measure this machine").clicked() {
+            commands.push(Command::Detect);
+        }
+    });
+    None
+}
+
+/// The advice for this frame.
+pub(super) fn plan_of(_ui: &Ui, model: &Arc<Model>, machine: &Machine, goal: &Goal) -> Arc<Plan> {
+    Arc::new(advise::advise(model, machine, goal))
+}
+
+fn budget_text(plan: &Plan) -> String {
+    let vram = if plan.budget.vram_bytes > 0 { format!(" and {} of GPU memory", bytes_text(plan.budget.vram_bytes)) } else { String::new() };
+    format!("{} of memory{vram}: {}", bytes_text(plan.budget.ram_bytes), plan.budget.origin)
+}
+
+/// What to say when the source is quantized already; the second loss is the thing users regret most.
+pub(super) fn requantizing_warning(model: &Model) -> Option<String> {
+    let dtype = model.main_dtype().filter(|_| model.is_quantized())?;
+    Some(format!(
+        "This file is quantized already ({dtype}). Quantizing it again adds a second loss to the first: start from an F16 or BF16 file of \
+         the same model if you can."
+    ))
+}
+
+fn recommendation_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
+    let Some(candidate) = plan.recommended.and_then(|idx| plan.candidates.get(idx)) else {
+        nothing_fits_ui(ui, plan);
+        return;
+    };
+    widgets::card(ui, "", |ui| {
+        ui.horizontal(|ui| {
+            ui.vertical(|ui| {
+                ui.spacing_mut().item_spacing.y = 2.0;
+                ui.label(RichText::new("Recommended").small().color(theme::accent(ui)));
+                ui.heading(format!("{} at {}", candidate.framework.name(), candidate.level_name));
+            });
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| convert_button_ui(ui, candidate, form));
+        });
+        ui.add_space(theme::UNIT);
+        widgets::stat_tiles(ui, &tiles_of(candidate, form.goal.n_ctx));
+        ui.add_space(theme::UNIT * 2.0);
+        widgets::two_columns(ui, 0.6, |ui| reasons_ui(ui, &plan.reasons), |ui| alternatives_ui(ui, plan, form));
+    });
+}
+
+fn convert_button_ui(ui: &mut Ui, candidate: &Candidate, form: &mut Form) {
+    let Some(level) = candidate.level.filter(|_| candidate.framework == Framework::LlamaCpp) else { return };
+    if widgets::primary_button(ui, &format!("Convert to {level}…")).on_hover_text("Choose this level on the Optimize page").clicked() {
+        form.levels.insert(level);
+        form.page = Page::Optimize;
+    }
+}
+
+fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
+    let size_kind = if candidate.size_is_exact { ValueKind::Fact } else { ValueKind::Predicted };
+    let speed = |label: &str, band: Option<Band>, unknown: &str| match band {
+        Some(band) => StatTile {
+            label: label.into(),
+            value: significant_text(band.mid),
+            unit: "tok/s".into(),
+            kind: ValueKind::Predicted,
+            note: format!("band {}–{}", significant_text(band.low), significant_text(band.high)),
+        },
+        None => StatTile::from_text(label, "unknown", ValueKind::Fact).note(unknown),
+    };
+    // `low (1-3 %)`: the class is the value, the range its note.
+    let loss = candidate.expected_loss.label();
+    let (loss_class, loss_range) = loss.split_once(" (").unwrap_or((loss, ""));
+    let loss_note = match loss_range.trim_end_matches(')') {
+        "" => "as the source".to_string(),
+        range => format!("perplexity up {range}"),
+    };
+    vec![
+        StatTile::from_text("File size", &bytes_text(candidate.size_bytes), size_kind)
+            .note(if candidate.size_is_exact { exact_bytes_text(candidate.size_bytes) } else { "estimated".into() }),
+        StatTile::from_text("Memory", &bytes_text(candidate.memory.total_bytes()), ValueKind::Predicted)
+            .note(format!("at {} tokens", count_text(n_ctx))),
+        speed("Decode", candidate.decode_tokens_per_sec, "memory bandwidth not measured"),
+        speed("Prefill", candidate.prefill_tokens_per_sec, "processor not known"),
+        StatTile { label: "Expected loss".into(), value: widgets::sentence(loss_class), unit: String::new(), kind: ValueKind::Assumed, note: loss_note },
+    ]
+}
+
+fn reasons_ui(ui: &mut Ui, reasons: &[String]) {
+    ui.label(RichText::new("Why").font(theme::strong_font()));
+    for reason in reasons {
+        ui.horizontal_top(|ui| {
+            let (rect, _) = ui.allocate_exact_size(egui::vec2(14.0, 18.0), egui::Sense::hover());
+            super::icons::paint(ui.painter(), rect, Icon::Check, theme::accent(ui));
+            ui.add(egui::Label::new(RichText::new(reason).color(theme::palette(ui).text_secondary)).wrap());
+        });
+    }
+}
+
+fn alternatives_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
+    if let Some(runner_up) = plan.runner_up.and_then(|idx| plan.candidates.get(idx)) {
+        ui.label(RichText::new("Second choice").font(theme::strong_font()));
+        let speed = runner_up.decode_tokens_per_sec.map_or(String::new(), |band| format!(", about {} tok/s", significant_text(band.mid)));
+        let text = format!(
+            "{} at {}: {}{speed}, expected loss {}",
+            runner_up.framework.name(),
+            runner_up.level_name,
+            bytes_text(runner_up.size_bytes),
+            runner_up.expected_loss.label()
+        );
+        ui.add(egui::Label::new(RichText::new(text).color(theme::palette(ui).text_secondary)).wrap());
+        if let Some(level) = runner_up.level.filter(|level| candidate_table::is_possible(runner_up) && !form.levels.contains(level)) {
+            if widgets::small_button(ui, &format!("Also convert to {level}"), &format!("Also convert to {level}")).clicked() {
+                form.levels.insert(level);
+            }
+        }
+        ui.add_space(theme::UNIT);
+    }
+    if let Some(counterfactual) = &plan.counterfactual {
+        ui.label(RichText::new("What would change it").font(theme::strong_font()));
+        ui.add(egui::Label::new(RichText::new(counterfactual).color(theme::palette(ui).text_secondary)).wrap());
+    }
+}
+
+fn nothing_fits_ui(ui: &mut Ui, plan: &Plan) {
+    widgets::card(ui, "Nothing can be recommended", |ui| {
+        for reason in &plan.reasons {
+            widgets::notice(ui, Tone::Bad, reason);
+        }
+        if let Some(counterfactual) = &plan.counterfactual {
+            widgets::notice(ui, Tone::Neutral, counterfactual);
+        }
+    });
+}
+
+/// A button to the Optimize page with the chosen levels; true when it was clicked.
+fn selection_ui(ui: &mut Ui, chosen: &[Level]) -> bool {
+    let names: Vec<&str> = chosen.iter().copied().map(Level::name).collect();
+    let text = match names[..] {
+        [] => return false,
+        [name] => format!("Convert to {name}…"),
+        _ => format!("Convert to {} levels…", names.len()),
+    };
+    let names = names.join(", ");
+    widgets::small_button(ui, &text, &format!("Optimize with {names}")).on_hover_text(names).clicked()
+}

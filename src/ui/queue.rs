@@ -1,0 +1,173 @@
+//! Jobs with their stage, progress, speed and time left; finished ones with their results.
+
+use eframe::egui::{self, Align, Layout, RichText, Ui};
+
+use super::bars::bar;
+use super::{theme, widgets};
+use crate::convert::Conversion;
+use crate::model::Level;
+use crate::monitor::{Progress, ProgressUnit};
+use crate::state::{Command, JobKind, JobRecord, JobStatus, Store};
+use crate::units::{bytes_per_sec_text, bytes_text, count_text, duration_text, exact_bytes_text, percent_text};
+
+/// Draws all jobs that are open, failed, or have made something, the latest first.
+pub fn queue_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) {
+    let jobs: Vec<&JobRecord> = store.jobs.iter().rev().filter(|job| is_worth_showing(job)).collect();
+    let has_ended = store.jobs.iter().any(|job| !job.is_open());
+    let mut is_cleared = false;
+    widgets::card_with_actions(
+        ui,
+        "Queue",
+        |ui| is_cleared = has_ended && widgets::small_button(ui, "Clear finished", "Clear finished jobs").clicked(),
+        |ui| jobs_ui(ui, store, &jobs, commands),
+    );
+    if is_cleared {
+        commands.push(Command::ClearFinished);
+    }
+}
+
+fn jobs_ui(ui: &mut Ui, store: &Store, jobs: &[&JobRecord], commands: &mut Vec<Command>) {
+    if jobs.is_empty() {
+        ui.label(RichText::new("Nothing is running. Jobs run one after the other, so that no measurement is disturbed.").color(theme::muted(ui)));
+    }
+    for (idx, job) in jobs.iter().enumerate() {
+        if idx > 0 {
+            ui.separator();
+        }
+        ui.push_id(job.id, |ui| job_ui(ui, store, job, commands));
+    }
+}
+
+/// Reading headers and detecting take a moment and show their result elsewhere: they are listed only while they run or when they failed.
+fn is_worth_showing(job: &JobRecord) -> bool {
+    match job.kind {
+        JobKind::Convert(_) | JobKind::Bench(_) => true,
+        JobKind::Inspect(_) | JobKind::Detect => !matches!(job.status, JobStatus::Done { .. }),
+    }
+}
+
+pub fn job_ui(ui: &mut Ui, store: &Store, job: &JobRecord, commands: &mut Vec<Command>) {
+    let title = job_title(&job.kind);
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(&title).font(theme::strong_font()));
+        let (state, color) = state_text(ui, job);
+        ui.label(RichText::new(state).color(color));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if job.is_open() {
+                let is_cancelling = matches!(job.status, JobStatus::Running { is_cancelling: true, .. });
+                let response = ui.add_enabled_ui(!is_cancelling, |ui| widgets::small_button(ui, "Cancel", &format!("Cancel {title}"))).inner;
+                if response.on_disabled_hover_text("It ends at the next safe point").clicked() {
+                    commands.push(Command::Cancel(job.id));
+                }
+            }
+        });
+    });
+    match &job.status {
+        JobStatus::Running { progress, .. } => running_ui(ui, job, progress.as_ref(), &title),
+        JobStatus::Failed(error) if *error != crate::Error::Cancelled => {
+            widgets::error_banner(ui, error, commands);
+        }
+        JobStatus::Done { .. } => {
+            for conversion in results_of(store, &job.kind) {
+                result_ui(ui, conversion, commands);
+            }
+        }
+        JobStatus::Queued | JobStatus::Failed(_) => {}
+    }
+}
+
+fn running_ui(ui: &mut Ui, job: &JobRecord, progress: Option<&Progress>, title: &str) {
+    let fraction = progress.and_then(Progress::fraction).unwrap_or(0.0);
+    bar(ui, &format!("Progress of {title}"), fraction, theme::accent(ui));
+    let Some(progress) = progress else { return };
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(&progress.stage).color(theme::palette(ui).text_secondary));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.label(RichText::new(progress_text(job, progress)).color(theme::muted(ui)));
+        });
+    });
+}
+
+/// `62 % · 163 MiB of 263 MiB · 48.0 MB/s · 4.1 s left`.
+fn progress_text(job: &JobRecord, progress: &Progress) -> String {
+    let mut parts = Vec::new();
+    if let Some(fraction) = progress.fraction() {
+        parts.push(percent_text(f64::from(fraction)));
+    }
+    match progress.unit {
+        ProgressUnit::Bytes => {
+            parts.push(format!("{} of {}", bytes_text(progress.done), bytes_text(progress.total)));
+            parts.extend(job.rate_per_sec().map(bytes_per_sec_text));
+        }
+        ProgressUnit::Steps => parts.push(format!("{} of {}", count_text(progress.done), count_text(progress.total))),
+    }
+    parts.extend(job.left_secs().map(|secs| format!("{} left", duration_text(secs))));
+    parts.join("  ·  ")
+}
+
+fn job_title(kind: &JobKind) -> String {
+    match kind {
+        JobKind::Inspect(path) => format!("Read {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()),
+        JobKind::Detect => "Measure this machine".into(),
+        JobKind::Convert(levels) => {
+            let names: Vec<&str> = levels.iter().copied().map(Level::name).collect();
+            format!("Convert to {}", names.join(", "))
+        }
+        JobKind::Bench(1) => "Measure 1 file".into(),
+        JobKind::Bench(n) => format!("Measure {n} files"),
+    }
+}
+
+fn state_text(ui: &Ui, job: &JobRecord) -> (String, egui::Color32) {
+    let palette = theme::palette(ui);
+    match &job.status {
+        JobStatus::Queued => ("waiting".into(), palette.muted),
+        JobStatus::Running { is_cancelling: true, .. } => ("cancelling…".into(), palette.warn),
+        JobStatus::Running { elapsed_secs, .. } => (format!("running for {}", duration_text(*elapsed_secs)), palette.accent),
+        JobStatus::Done { elapsed_secs } => (format!("done in {}", duration_text(*elapsed_secs)), palette.good),
+        JobStatus::Failed(crate::Error::Cancelled) => ("cancelled".into(), palette.muted),
+        JobStatus::Failed(_) => ("failed".into(), palette.bad),
+    }
+}
+
+/// The files that a conversion has made, as far as they are still those of the open model.
+fn results_of<'a>(store: &'a Store, kind: &'a JobKind) -> impl Iterator<Item = &'a Conversion> {
+    let levels: &[Level] = if let JobKind::Convert(levels) = kind { levels } else { &[] };
+    store.conversions.iter().filter(|conversion| levels.contains(&conversion.level))
+}
+
+/// A text in a column of its own, so that the rows of a list are aligned.
+fn cell_ui(ui: &mut Ui, width: f32, align: Align, text: RichText) -> egui::Response {
+    let layout = if align == Align::Max { Layout::right_to_left(Align::Center) } else { Layout::left_to_right(Align::Center) };
+    ui.allocate_ui_with_layout(egui::vec2(width, 24.0), layout, |ui| {
+        ui.set_min_width(width);
+        ui.label(text)
+    })
+    .inner
+}
+
+/// One file with its size, path and what can be done with it.
+pub fn result_ui(ui: &mut Ui, conversion: &Conversion, commands: &mut Vec<Command>) {
+    let level = conversion.level;
+    ui.horizontal(|ui| {
+        ui.spacing_mut().interact_size.y = 24.0;
+        cell_ui(ui, 72.0, Align::Min, RichText::new(level.name()).font(theme::strong_font()));
+        cell_ui(ui, 72.0, Align::Max, RichText::new(bytes_text(conversion.size_bytes))).on_hover_text(exact_bytes_text(conversion.size_bytes));
+        ui.add_space(theme::UNIT * 2.0);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if widgets::small_button(ui, "Copy path", &format!("Copy path of {level}")).clicked() {
+                commands.push(Command::Copy(conversion.path.display().to_string()));
+            }
+            if widgets::small_button(ui, "Reveal", &format!("Reveal {level}")).on_hover_text("Show it in the file manager").clicked() {
+                commands.push(Command::Reveal(conversion.path.clone()));
+            }
+            let path = conversion.path.display().to_string();
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                ui.add(egui::Label::new(RichText::new(&path).monospace().color(theme::muted(ui))).truncate()).on_hover_text(&path);
+            });
+        });
+    });
+    for warning in &conversion.warnings {
+        ui.label(RichText::new(warning).color(theme::warn(ui)));
+    }
+}
