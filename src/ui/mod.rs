@@ -3,11 +3,14 @@
 pub mod bars;
 mod candidate_table;
 mod compare_page;
+mod compare_table;
 pub mod glossary;
 mod goal_strip;
 pub mod icons;
 mod optimize_page;
+mod pair;
 mod plan_page;
+mod plot_style;
 mod plots;
 mod queue;
 mod sorting;

@@ -157,7 +157,8 @@ fn sample_metadata() -> Metadata {
     )
 }
 
-const CHAT_TEMPLATE: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system
+const CHAT_TEMPLATE: &str =
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system
 You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
 ' }}{% endif %}{{'<|im_start|>' + message['role'] + '
 ' + message['content'] + '<|im_end|>' + '
@@ -228,7 +229,11 @@ pub fn sample_machine() -> Machine {
             Runtime { framework: Framework::OnnxRuntime, version: None, note: "pip install onnxruntime olive-ai".into() },
             Runtime { framework: Framework::OpenVino, version: None, note: "pip install openvino nncf".into() },
             Runtime { framework: Framework::Mlx, version: None, note: "only on Apple silicon".into() },
-            Runtime { framework: Framework::Qnn, version: None, note: "only on Snapdragon, with the Qualcomm AI Engine SDK".into() },
+            Runtime {
+                framework: Framework::Qnn,
+                version: None,
+                note: "only on Snapdragon, with the Qualcomm AI Engine SDK".into(),
+            },
         ],
         warnings: vec!["NPU memory unknown, not counted".into()],
     }

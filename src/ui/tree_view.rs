@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use eframe::egui::epaint::CubicBezierShape;
-use eframe::egui::{self, Align2, FontId, Galley, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2};
+use eframe::egui::{
+    self, Align2, FontId, Galley, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
+};
 
 use super::theme::{self, Palette};
 use crate::advise::{Branch, Plan, Step, Tree};
@@ -296,8 +298,8 @@ fn draw_edges(ui: &Ui, palette: &Palette, plan: &Plan, layout: &Layout, origin: 
         // An edge that skips columns bends in the first gap and then runs straight: the bands left of a node are empty, so it
         // crosses no other node.
         let bent = pos2((start.x + layout.column_gap).min(end.x), end.y);
-        let bend = (bent.x - start.x) * 0.55;
-        let points = [start, start + vec2(bend, 0.0), bent - vec2(bend, 0.0), bent];
+        let reach = (bent.x - start.x) * 0.55;
+        let points = [start, start + vec2(reach, 0.0), bent - vec2(reach, 0.0), bent];
         ui.painter().add(CubicBezierShape::from_points_stroke(points, false, egui::Color32::TRANSPARENT, stroke));
         ui.painter().line_segment([bent, end], stroke);
         if is_taken {
@@ -340,8 +342,14 @@ mod tests {
             branches: branches.iter().map(|&(answer, to)| Branch { answer, to }).collect(),
             leaf: None,
         };
-        let nodes =
-            vec![node(&[("yes", 1), ("no", 2)]), node(&[("yes", 3), ("no", 4)]), node(&[("no", 4), ("maybe", 5)]), node(&[]), node(&[]), node(&[])];
+        let nodes = vec![
+            node(&[("yes", 1), ("no", 2)]),
+            node(&[("yes", 3), ("no", 4)]),
+            node(&[("no", 4), ("maybe", 5)]),
+            node(&[]),
+            node(&[]),
+            node(&[]),
+        ];
         Tree { nodes }
     }
 
