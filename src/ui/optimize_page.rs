@@ -340,7 +340,7 @@ fn results_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Co
         |ui| {
             is_wanted = widgets::primary_button(ui, "Measure these")
                 .on_hover_text("Speed and memory of each file, on this machine")
-                .clicked()
+                .clicked();
         },
         |ui| {
             for conversion in &store.conversions {

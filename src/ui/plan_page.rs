@@ -257,12 +257,10 @@ fn alternatives_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
             runner_up.expected_loss.label()
         );
         ui.add(egui::Label::new(RichText::new(text).color(theme::palette(ui).text_secondary)).wrap());
-        if let Some(level) =
-            runner_up.level.filter(|level| candidate_table::is_possible(runner_up) && !form.levels.contains(level))
-        {
-            if widgets::small_button(ui, &format!("Also convert to {level}"), &format!("Also convert to {level}")).clicked() {
-                form.levels.insert(level);
-            }
+        let level = runner_up.level.filter(|level| candidate_table::is_possible(runner_up) && !form.levels.contains(level));
+        let text = level.map(|level| format!("Also convert to {level}")).unwrap_or_default();
+        if level.is_some() && widgets::small_button(ui, &text, &text).clicked() {
+            form.levels.extend(level);
         }
         ui.add_space(theme::UNIT);
     }

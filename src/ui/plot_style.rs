@@ -34,7 +34,7 @@ impl Look {
             Some(PrecisionClass::Low) => MarkerShape::Square,
             Some(PrecisionClass::UltraLow) => MarkerShape::Up,
         };
-        Self { color: class.map_or(palette.text, |class| theme::class_color(class)), shape }
+        Self { color: class.map_or(palette.text, theme::class_color), shape }
     }
 }
 
@@ -91,6 +91,7 @@ fn tick_text(value: f64, step: f64) -> String {
 }
 
 /// Marks at multiples of 1, 2 or 5 times a power of ten, about eight of them.
+#[allow(clippy::needless_pass_by_value, reason = "the signature of a grid spacer")]
 pub fn nice_marks(input: GridInput) -> Vec<GridMark> {
     let (low, high) = input.bounds;
     let span = high - low;

@@ -115,7 +115,7 @@ pub fn memory_plot_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
 }
 
 /// Horizontal bars: the first row is on top, in each row the prediction above the measurement.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a handful of rows")]
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a handful of rows")]
 fn bars_ui(ui: &mut Ui, rows: &[ComparisonRow], label: &str, unit: &str, scale: f64, pair_of: impl Fn(&ComparisonRow) -> Pair) {
     let palette = theme::palette(ui);
     let pairs: Vec<Pair> = rows.iter().map(pair_of).collect();

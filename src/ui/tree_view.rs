@@ -109,18 +109,15 @@ fn node_tooltip(response: Response, tree: &Tree, idx: usize, step: Option<&Step>
         if let Some(step) = step {
             ui.label(&step.facts);
         }
-        match &node.leaf {
-            Some(leaf) => {
-                let names: Vec<&str> = leaf.frameworks.iter().map(|framework| framework.name()).collect();
-                ui.label(format!("{}; {}", names.join(", then "), leaf.level_family));
-                for reason in &leaf.reasons {
-                    ui.label(format!("•  {reason}"));
-                }
+        if let Some(leaf) = &node.leaf {
+            let names: Vec<&str> = leaf.frameworks.iter().map(|framework| framework.name()).collect();
+            ui.label(format!("{}; {}", names.join(", then "), leaf.level_family));
+            for reason in &leaf.reasons {
+                ui.label(format!("•  {reason}"));
             }
-            None => {
-                let answers: Vec<&str> = node.branches.iter().map(|branch| branch.answer).collect();
-                ui.label(format!("Answers: {}", answers.join(" / ")));
-            }
+        } else {
+            let answers: Vec<&str> = node.branches.iter().map(|branch| branch.answer).collect();
+            ui.label(format!("Answers: {}", answers.join(" / ")));
         }
         if step.is_none() {
             ui.weak("Not on the path for this model, machine and goal.");
@@ -214,7 +211,7 @@ fn columns_of(tree: &Tree) -> Vec<usize> {
 fn widths(available: f32, n_columns: usize) -> (f32, f32) {
     let n = n_columns as f32;
     let n_gaps = (n - 1.0).max(1.0);
-    let node_width = ((available - MIN_COLUMN_GAP * (n - 1.0)) / n).min(MAX_NODE_WIDTH).max(1.0);
+    let node_width = ((available - MIN_COLUMN_GAP * (n - 1.0)) / n).clamp(1.0, MAX_NODE_WIDTH);
     let gap = ((available - node_width * n) / n_gaps).clamp(MIN_COLUMN_GAP, MAX_COLUMN_GAP);
     (node_width, gap)
 }
