@@ -1,9 +1,10 @@
 //! Bars whose parts have names: progress, shares, stacked sizes.
 
-use eframe::egui::{self, Color32, CornerRadius, Rect, Response, RichText, Role, Sense, Ui, Vec2, WidgetInfo, pos2, vec2};
+use eframe::egui::{
+    Align, Color32, CornerRadius, Layout, Rect, Response, RichText, Role, Sense, Ui, Vec2, WidgetInfo, pos2, vec2,
+};
 
 use super::theme;
-use crate::units::percent_text;
 
 /// A bar filled to `fraction` (0 to 1) over the available width. `name` is its accessible name.
 pub fn bar(ui: &mut Ui, name: &str, fraction: f32, color: Color32) -> Response {
@@ -52,7 +53,7 @@ pub fn stacked_bar(ui: &mut Ui, name: &str, segments: &[Segment], height: f32) {
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
     response.widget_info(|| {
         let shares: Vec<String> =
-            segments.iter().map(|segment| format!("{} {}", segment.label, percent_text(segment.size / total))).collect();
+            segments.iter().map(|segment| format!("{} {}", segment.label, share_text(segment.size / total))).collect();
         WidgetInfo::labeled(Role::Image, true, format!("{name}: {}", shares.join(", ")))
     });
     ui.painter().rect_filled(rect, CornerRadius::same(4), track(ui));
@@ -75,34 +76,48 @@ pub fn stacked_bar(ui: &mut Ui, name: &str, segments: &[Segment], height: f32) {
         left = right;
     }
     if let Some(segment) = hovered {
-        response.on_hover_text(format!("{}: {}, {}", segment.label, segment.size_text, percent_text(segment.size / total)));
+        response.on_hover_text(format!("{}: {}, {}", segment.label, segment.size_text, share_text(segment.size / total)));
     }
 }
 
-/// Colour, name, size and share of each segment, one per line.
-pub fn legend(ui: &mut Ui, id_salt: &str, segments: &[Segment]) {
+/// Colour, name, size and share of each segment, one per line, the numbers in columns.
+pub fn legend(ui: &mut Ui, segments: &[Segment]) {
+    const LINE_HEIGHT: f32 = 24.0;
     let total: f64 = segments.iter().map(|segment| segment.size).sum();
     let p = theme::palette(ui);
-    egui::Grid::new(id_salt).num_columns(3).spacing(vec2(16.0, 6.0)).min_col_width(56.0).show(ui, |ui| {
+    ui.scope(|ui| {
+        ui.spacing_mut().item_spacing.y = 0.0;
         for segment in segments {
-            ui.horizontal(|ui| {
-                ui.spacing_mut().item_spacing.x = 8.0;
+            let line = vec2(ui.available_width(), LINE_HEIGHT);
+            ui.allocate_ui_with_layout(line, Layout::left_to_right(Align::Center), |ui| {
                 let (rect, _) = ui.allocate_exact_size(Vec2::splat(10.0), Sense::hover());
                 ui.painter().rect_filled(rect, CornerRadius::same(2), segment.color);
                 super::widgets::term_rich(ui, &segment.label, RichText::new(&segment.label).color(p.text));
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    let mut column = |width: f32, text: &str, color: Color32| {
+                        ui.allocate_ui_with_layout(vec2(width, LINE_HEIGHT), Layout::right_to_left(Align::Center), |ui| {
+                            ui.set_width(width);
+                            ui.label(RichText::new(text).color(color));
+                        });
+                    };
+                    if total > 0.0 {
+                        column(72.0, &share_text(segment.size / total), p.muted);
+                    }
+                    column(96.0, &segment.size_text, p.text);
+                });
             });
-            right_aligned(ui, &segment.size_text, p.text);
-            if total > 0.0 {
-                right_aligned(ui, &percent_text(segment.size / total), p.muted);
-            }
-            ui.end_row();
         }
     });
 }
 
+/// A share with one decimal, so that shares of one bar line up: `68.7 %`, `< 0.1 %`.
+fn share_text(share: f64) -> String {
+    if share > 0.0 && share < 0.001 { "< 0.1 %".into() } else { format!("{:.1} %", share * 100.0) }
+}
+
 /// A number at the right edge of its cell, so that units line up.
 pub fn right_aligned(ui: &mut Ui, text: &str, color: Color32) {
-    ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         ui.label(RichText::new(text).color(color));
     });
 }
@@ -111,4 +126,18 @@ pub fn right_aligned(ui: &mut Ui, text: &str, color: Color32) {
 fn track(ui: &Ui) -> Color32 {
     let p = theme::palette(ui);
     if ui.visuals().dark_mode { p.control_hovered } else { p.control_active }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_shares_are_not_nothing() {
+        let check = |share, expected: &str| assert_eq!(share_text(share), expected);
+        check(0.0, "0.0 %");
+        check(0.0002, "< 0.1 %");
+        check(0.687, "68.7 %");
+        check(1.0, "100.0 %");
+    }
 }

@@ -7,22 +7,126 @@ mod compare_table;
 pub mod glossary;
 mod goal_strip;
 pub mod icons;
+pub mod machine_page;
+pub mod model_page;
 mod optimize_page;
 mod pair;
+mod palette;
 mod plan_page;
 mod plot_style;
 mod plots;
+pub mod preflight;
 mod queue;
+pub mod shell;
 mod sorting;
+pub mod tensor_table;
 pub mod theme;
+mod tiles;
 mod tree_view;
 pub mod widgets;
 
+mod metadata_table;
+#[cfg(test)]
+mod model_page_tests;
 #[cfg(test)]
 mod page_tests;
 #[cfg(test)]
 pub mod test_support;
+#[cfg(test)]
+mod window_tests;
+
+use eframe::egui::{self, CentralPanel, CornerRadius, Frame, Id, Margin, Panel, ScrollArea, Stroke, StrokeKind, Ui, vec2};
 
 pub use compare_page::compare_page_ui;
 pub use optimize_page::optimize_page_ui;
 pub use plan_page::plan_page_ui;
+
+use crate::state::{Command, Form, Page, Store};
+
+/// The widest that a page gets: longer lines are hard to follow.
+const MAX_PAGE_WIDTH: f32 = 1520.0;
+
+/// Draws everything. `theme::install` must have been called on the context.
+pub fn window_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+    theme::apply_choice(ui.ctx(), form.theme);
+    shell::page_shortcuts(ui, form);
+    take_dropped_files(ui, form, commands);
+    let p = theme::palette(ui);
+    let edge = Stroke::new(1.0, p.line);
+    Panel::left("rail")
+        .exact_size(shell::RAIL_WIDTH)
+        .resizable(false)
+        .show_separator_line(false)
+        .frame(Frame::new().fill(p.rail))
+        .show(ui, |ui| shell::rail_ui(ui, store, form));
+    Panel::bottom("status")
+        .exact_size(shell::STATUS_BAR_HEIGHT)
+        .show_separator_line(false)
+        .frame(Frame::new().fill(p.rail).inner_margin(Margin::symmetric(16, 0)))
+        .show(ui, |ui| shell::status_bar_ui(ui, store, form, commands));
+    CentralPanel::no_frame().frame(Frame::new().fill(p.page)).show(ui, |ui| {
+        let area = ui.max_rect();
+        ScrollArea::vertical().id_salt(("page", form.page.label())).auto_shrink(false).show(ui, |ui| {
+            let side = ((ui.available_width() - MAX_PAGE_WIDTH) / 2.0).max(24.0);
+            let margin = Margin { left: 0, right: 0, top: 20, bottom: 24 };
+            Frame::new().inner_margin(margin).show(ui, |ui| {
+                ui.horizontal_top(|ui| {
+                    ui.spacing_mut().item_spacing.x = 0.0;
+                    ui.add_space(side);
+                    let width = ui.available_width() - side;
+                    ui.allocate_ui_with_layout(vec2(width, 0.0), egui::Layout::top_down(egui::Align::Min), |ui| {
+                        ui.set_width(width);
+                        ui.spacing_mut().item_spacing.x = 8.0;
+                        if let Some(refusal) = &store.refusal {
+                            widgets::error_banner(ui, refusal, commands);
+                            ui.add_space(theme::UNIT);
+                        }
+                        page_ui(ui, store, form, commands);
+                    });
+                });
+            });
+        });
+        ui.painter().rect_stroke(area.expand(0.5), CornerRadius::ZERO, edge, StrokeKind::Middle);
+    });
+    drop_overlay(ui);
+}
+
+fn page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+    match form.page {
+        Page::Model => model_page::model_page_ui(ui, store, form, commands),
+        Page::Machine => machine_page::machine_page_ui(ui, store, form, commands),
+        Page::Plan => plan_page_ui(ui, store, form, commands),
+        Page::Optimize => optimize_page_ui(ui, store, form, commands),
+        Page::Compare => compare_page_ui(ui, store, form, commands),
+    }
+}
+
+/// A file dropped anywhere is opened.
+fn take_dropped_files(ui: &Ui, form: &mut Form, commands: &mut Vec<Command>) {
+    let dropped = ui.input(|input| input.raw.dropped_files.first().map(|file| file.path().to_path_buf()));
+    if let Some(path) = dropped {
+        form.page = Page::Model;
+        commands.push(Command::OpenModel(path));
+    }
+}
+
+/// Says what will happen while a file hovers over the window.
+fn drop_overlay(ui: &Ui) {
+    if !is_file_hovering(ui) {
+        return;
+    }
+    let p = theme::palette(ui);
+    let rect = ui.ctx().content_rect().shrink(12.0);
+    let painter = ui.ctx().layer_painter(egui::LayerId::new(egui::Order::Foreground, Id::unique("drop")));
+    painter.rect_filled(rect, CornerRadius::same(12), p.page.gamma_multiply(0.88));
+    painter.rect_stroke(rect, CornerRadius::same(12), Stroke::new(3.0, p.accent), StrokeKind::Inside);
+    let icon = egui::Rect::from_center_size(rect.center() - vec2(0.0, 36.0), vec2(48.0, 48.0));
+    icons::paint(&painter, icon, icons::Icon::Drop, p.accent);
+    let font = egui::FontId::new(20.0, theme::semibold());
+    painter.text(rect.center() + vec2(0.0, 16.0), egui::Align2::CENTER_CENTER, "Drop to open this model", font, p.text);
+}
+
+/// True while a file hovers over the window.
+fn is_file_hovering(ui: &Ui) -> bool {
+    ui.input(|input| !input.raw.hovered_files.is_empty())
+}

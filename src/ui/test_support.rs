@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use eframe::egui::{self, Ui, Vec2};
+use eframe::egui::{self, Ui, UiBuilder, Vec2};
 use egui_kittest::Harness;
 
 use super::theme;
@@ -48,7 +48,14 @@ pub fn page_harness_sized(
         .with_max_steps(32)
         .with_context_setup(theme::install)
         .build_ui_state(
-            move |ui, state: &mut PageState| page(ui, &state.store, &mut state.form, &mut state.commands),
+            move |ui, state: &mut PageState| {
+                // kittest leaves a margin of 8 points around everything; the real window has none.
+                let whole = ui.ctx().content_rect();
+                ui.scope_builder(UiBuilder::new().max_rect(whole), |ui| {
+                    ui.set_clip_rect(whole);
+                    page(ui, &state.store, &mut state.form, &mut state.commands);
+                });
+            },
             PageState { store, form, commands: Vec::new() },
         );
     harness.run();

@@ -9,6 +9,7 @@ use eframe::egui::{
     self, Color32, CornerRadius, FontData, FontDefinitions, FontFamily, FontId, Margin, Stroke, TextStyle, Ui, Vec2,
 };
 
+pub use super::palette::{DARK, LIGHT, Palette};
 use crate::model::PrecisionClass;
 use crate::state::Theme;
 
@@ -22,101 +23,6 @@ pub const CARD_RADIUS: u8 = 8;
 pub const CONTROL_RADIUS: u8 = 6;
 /// Height of a table row.
 pub const ROW_HEIGHT: f32 = 28.0;
-
-/// The colours of one variant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Palette {
-    /// Behind everything.
-    pub page: Color32,
-    /// The rail and the status bar.
-    pub rail: Color32,
-    /// Cards, menus and tooltips.
-    pub card: Color32,
-    /// Text fields, the empty part of bars, code.
-    pub well: Color32,
-    /// A table's odd rows.
-    pub stripe: Color32,
-    /// Borders and separators.
-    pub line: Color32,
-    /// Borders of controls.
-    pub control_line: Color32,
-    pub control: Color32,
-    pub control_hovered: Color32,
-    pub control_active: Color32,
-    pub text: Color32,
-    /// Explanations.
-    pub text_secondary: Color32,
-    /// Labels beside values, units, hints.
-    pub muted: Color32,
-    /// Copper: the brand, the taken path, the chosen thing.
-    pub accent: Color32,
-    /// Behind the text of the primary button.
-    pub accent_fill: Color32,
-    pub on_accent: Color32,
-    /// Behind selected things.
-    pub accent_soft: Color32,
-    pub measured: Color32,
-    pub predicted: Color32,
-    pub assumed: Color32,
-    pub good: Color32,
-    pub warn: Color32,
-    pub bad: Color32,
-}
-
-/// The dark variant.
-pub const DARK: Palette = Palette {
-    page: Color32::from_rgb(0x14, 0x17, 0x1B),
-    rail: Color32::from_rgb(0x0F, 0x12, 0x15),
-    card: Color32::from_rgb(0x1B, 0x1F, 0x25),
-    well: Color32::from_rgb(0x10, 0x13, 0x17),
-    stripe: Color32::from_rgb(0x1F, 0x24, 0x2B),
-    line: Color32::from_rgb(0x2B, 0x31, 0x3A),
-    control_line: Color32::from_rgb(0x3B, 0x43, 0x4E),
-    control: Color32::from_rgb(0x25, 0x2B, 0x33),
-    control_hovered: Color32::from_rgb(0x2E, 0x35, 0x3F),
-    control_active: Color32::from_rgb(0x38, 0x41, 0x4C),
-    text: Color32::from_rgb(0xE8, 0xEB, 0xEF),
-    text_secondary: Color32::from_rgb(0xB4, 0xBC, 0xC7),
-    muted: Color32::from_rgb(0x93, 0x9D, 0xAA),
-    accent: Color32::from_rgb(0xE3, 0x96, 0x64),
-    accent_fill: Color32::from_rgb(0xE3, 0x96, 0x64),
-    on_accent: Color32::from_rgb(0x1E, 0x10, 0x07),
-    accent_soft: Color32::from_rgb(0x3A, 0x2A, 0x20),
-    measured: Color32::from_rgb(0x4F, 0xBF, 0xAF),
-    predicted: Color32::from_rgb(0x84, 0xAE, 0xF2),
-    assumed: Color32::from_rgb(0xBB, 0xA3, 0xE0),
-    good: Color32::from_rgb(0x6C, 0xC4, 0x85),
-    warn: Color32::from_rgb(0xE5, 0xB2, 0x4F),
-    bad: Color32::from_rgb(0xF2, 0x80, 0x75),
-};
-
-/// The light variant.
-pub const LIGHT: Palette = Palette {
-    page: Color32::from_rgb(0xF3, 0xF5, 0xF7),
-    rail: Color32::from_rgb(0xE8, 0xEB, 0xEF),
-    card: Color32::from_rgb(0xFF, 0xFF, 0xFF),
-    well: Color32::from_rgb(0xF0, 0xF2, 0xF5),
-    stripe: Color32::from_rgb(0xF7, 0xF8, 0xFA),
-    line: Color32::from_rgb(0xDC, 0xE1, 0xE7),
-    control_line: Color32::from_rgb(0xC3, 0xCA, 0xD3),
-    control: Color32::from_rgb(0xFF, 0xFF, 0xFF),
-    control_hovered: Color32::from_rgb(0xF0, 0xF2, 0xF5),
-    control_active: Color32::from_rgb(0xE2, 0xE6, 0xEB),
-    text: Color32::from_rgb(0x1A, 0x20, 0x27),
-    text_secondary: Color32::from_rgb(0x44, 0x4E, 0x5A),
-    muted: Color32::from_rgb(0x5A, 0x65, 0x72),
-    accent: Color32::from_rgb(0xA3, 0x4F, 0x1C),
-    accent_fill: Color32::from_rgb(0xA9, 0x54, 0x20),
-    on_accent: Color32::from_rgb(0xFF, 0xFF, 0xFF),
-    accent_soft: Color32::from_rgb(0xFB, 0xEB, 0xE0),
-    measured: Color32::from_rgb(0x0B, 0x6E, 0x63),
-    predicted: Color32::from_rgb(0x2B, 0x5C, 0xBE),
-    assumed: Color32::from_rgb(0x6B, 0x4C, 0xAE),
-    good: Color32::from_rgb(0x1B, 0x76, 0x3D),
-    warn: Color32::from_rgb(0x8A, 0x59, 0x00),
-    bad: Color32::from_rgb(0xB9, 0x2C, 0x24),
-};
 
 /// The colours of the variant in use.
 #[must_use]
@@ -267,6 +173,14 @@ pub fn apply_choice(ctx: &egui::Context, choice: Theme) {
         Theme::Light => egui::ThemePreference::Light,
         Theme::Dark => egui::ThemePreference::Dark,
     });
+}
+
+/// The icon of the window and of the program, 256 × 256; drawn by `assets/make_icon.py`.
+#[must_use]
+pub fn icon() -> egui::IconData {
+    static PNG: &[u8] = include_bytes!("../../assets/icon.png");
+    // The file is part of the program and a test decodes it; a window without an icon is better than none.
+    eframe::icon_data::from_png_bytes(PNG).unwrap_or_default()
 }
 
 /// IBM Plex in three weights of one variable file, egui's own fonts behind it for symbols.
@@ -426,8 +340,16 @@ mod tests {
                 }
             }
             assert!(contrast(p.on_accent, p.accent_fill) >= 4.5, "{variant} primary button");
-            for ink in [p.accent, p.text] {
-                assert!(contrast(ink, p.accent_soft) >= 4.5, "{variant} selection {:.2}", contrast(ink, p.accent_soft));
+            for (soft, ink) in [
+                (p.accent_soft, p.accent),
+                (p.neutral_soft, p.text_secondary),
+                (p.good_soft, p.good),
+                (p.warn_soft, p.warn),
+                (p.bad_soft, p.bad),
+            ] {
+                for ink in [ink, p.text, p.text_secondary] {
+                    assert!(contrast(ink, soft) >= 4.5, "{variant}: {ink:?} on {soft:?} is {:.2}", contrast(ink, soft));
+                }
             }
             for control in [p.control, p.control_hovered, p.control_active] {
                 assert!(contrast(p.text, control) >= 4.5, "{variant} button");
@@ -449,12 +371,21 @@ mod tests {
     fn digits_are_as_wide_as_each_other() {
         let ctx = egui::Context::default();
         install(&ctx);
-        let _ = ctx.run_ui(egui::RawInput::default(), |ui| {
+        let mut output = ctx.run_ui(egui::RawInput::default(), |ui| {
             for family in [FontFamily::Proportional, medium(), semibold(), FontFamily::Monospace] {
                 let font = FontId::new(14.0, family.clone());
                 let widths: Vec<f32> = ('0'..='9').map(|digit| ui.fonts_mut(|fonts| fonts.glyph_width(&font, digit))).collect();
                 assert!(widths.iter().all(|width| (width - widths[0]).abs() < 0.01), "{family:?} {widths:?}");
             }
         });
+        // Nobody draws: egui wants to know that the font texture was dropped on purpose.
+        output.textures_delta.clear();
+    }
+
+    #[test]
+    fn the_icon_is_square_and_has_corners_to_see_through() {
+        let icon = icon();
+        assert_eq!((icon.width, icon.height, icon.rgba.len()), (256, 256, 256 * 256 * 4));
+        assert_eq!(icon.rgba[3], 0);
     }
 }

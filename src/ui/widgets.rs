@@ -1,13 +1,14 @@
 //! The parts that all pages are made of.
 
 use eframe::egui::{
-    self, Align, Button, Color32, CornerRadius, Frame, Label, Layout, Margin, Pos2, Response, RichText, Role, Sense, Shape,
-    Stroke, Ui, Vec2, WidgetInfo, vec2,
+    self, Align, Button, Color32, CornerRadius, Frame, Label, Layout, Margin, Response, RichText, Role, Sense, Shape, Stroke, Ui,
+    Vec2, WidgetInfo, vec2,
 };
 
 use super::glossary;
 use super::icons::{self, Icon};
-use super::theme::{self, GAP, ValueKind};
+use super::theme::{self, GAP};
+pub use super::tiles::{StatTile, kind_tag, paint_kind_mark, stat_tile, stat_tiles};
 use crate::error::Error;
 use crate::state::Command;
 
@@ -39,6 +40,19 @@ impl Tone {
         }
     }
 
+    /// The colour behind text of this tone.
+    #[must_use]
+    pub fn ground(self, ui: &Ui) -> Color32 {
+        let p = theme::palette(ui);
+        match self {
+            Self::Neutral => p.neutral_soft,
+            Self::Accent => p.accent_soft,
+            Self::Good => p.good_soft,
+            Self::Warn => p.warn_soft,
+            Self::Bad => p.bad_soft,
+        }
+    }
+
     /// The mark that carries the same meaning as the colour.
     #[must_use]
     pub fn icon(self) -> Icon {
@@ -49,11 +63,6 @@ impl Tone {
             Self::Bad => Icon::Error,
         }
     }
-}
-
-/// A tint of `color` for grounds: the text on it keeps its contrast.
-fn tint(color: Color32) -> Color32 {
-    color.gamma_multiply(0.13)
 }
 
 /// The top of a page: title, one line about it, and actions at the right.
@@ -81,17 +90,17 @@ pub fn card_with_actions<R>(ui: &mut Ui, title: &str, actions: impl FnOnce(&mut 
         .fill(p.card)
         .stroke(Stroke::new(1.0, p.line))
         .corner_radius(CornerRadius::same(theme::CARD_RADIUS))
-        .inner_margin(Margin::same(16))
+        .inner_margin(Margin { left: 16, right: 16, top: 12, bottom: 14 })
         .show(ui, |ui| {
             ui.set_width(ui.available_width());
             if !title.is_empty() {
-                ui.horizontal(|ui| {
+                ui.allocate_ui_with_layout(vec2(ui.available_width(), 24.0), Layout::left_to_right(Align::Center), |ui| {
                     let label = ui.label(RichText::new(title).text_style(theme::title_style()));
                     // A heading, so that screen readers can jump from card to card.
                     label.widget_info(|| WidgetInfo::labeled(Role::Heading, true, title));
                     ui.with_layout(Layout::right_to_left(Align::Center), actions);
                 });
-                ui.add_space(theme::UNIT);
+                ui.add_space(2.0);
             }
             add(ui)
         })
@@ -150,154 +159,11 @@ pub fn key_value_grid<K: AsRef<str>, V: AsRef<str>>(ui: &mut Ui, rows: &[(K, V)]
     });
 }
 
-/// A number with what it means, for tiles.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StatTile {
-    /// What it is; explained when the glossary knows it.
-    pub label: String,
-    /// The number, without its unit.
-    pub value: String,
-    /// The unit; empty without.
-    pub unit: String,
-    /// Where the number comes from.
-    pub kind: ValueKind,
-    /// One short line below; empty without.
-    pub note: String,
-}
-
-impl StatTile {
-    /// A tile from a text as `units` makes it: the last word becomes the unit when the first is a number.
-    #[must_use]
-    pub fn from_text(label: &str, text: &str, kind: ValueKind) -> Self {
-        let is_number = text.starts_with(|c: char| c.is_ascii_digit() || c == '−');
-        let (value, unit) = if is_number { text.split_once(' ').unwrap_or((text, "")) } else { (text, "") };
-        Self { label: label.into(), value: value.into(), unit: unit.into(), kind, note: String::new() }
-    }
-
-    /// The same tile with a line below the number.
-    #[must_use]
-    pub fn note(mut self, note: impl Into<String>) -> Self {
-        self.note = note.into();
-        self
-    }
-}
-
-/// Tiles of equal width, as many in a row as fit.
-pub fn stat_tiles(ui: &mut Ui, tiles: &[StatTile]) {
-    const MIN_WIDTH: f32 = 164.0;
-    if tiles.is_empty() {
-        return;
-    }
-    let width = ui.available_width();
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few tiles")]
-    let fitting = (((width + GAP) / (MIN_WIDTH + GAP)).floor() as usize).clamp(1, tiles.len());
-    // Rows of equal length look better than a last row with one tile.
-    let n_rows = tiles.len().div_ceil(fitting);
-    let n_columns = tiles.len().div_ceil(n_rows);
-    #[allow(clippy::cast_precision_loss, reason = "a few tiles")]
-    let tile_width = ((width - GAP * (n_columns - 1) as f32) / n_columns as f32).floor();
-    let has_notes = tiles.iter().any(|tile| !tile.note.is_empty());
-    for (idx, row) in tiles.chunks(n_columns).enumerate() {
-        if idx > 0 {
-            card_gap(ui);
-        }
-        ui.horizontal_top(|ui| {
-            ui.spacing_mut().item_spacing.x = GAP;
-            for tile in row {
-                ui.allocate_ui_with_layout(vec2(tile_width, 0.0), Layout::top_down(Align::Min), |ui| {
-                    stat_tile_sized(ui, tile, tile_width, has_notes);
-                });
-            }
-        });
-    }
-}
-
-/// One tile over the available width.
-pub fn stat_tile(ui: &mut Ui, tile: &StatTile) {
-    let width = ui.available_width();
-    stat_tile_sized(ui, tile, width, !tile.note.is_empty());
-}
-
-fn stat_tile_sized(ui: &mut Ui, tile: &StatTile, width: f32, has_note_line: bool) {
-    let p = theme::palette(ui);
-    Frame::new()
-        .fill(p.card)
-        .stroke(Stroke::new(1.0, p.line))
-        .corner_radius(CornerRadius::same(theme::CARD_RADIUS))
-        .inner_margin(Margin::symmetric(16, 12))
-        .show(ui, |ui| {
-            ui.set_width(width - 34.0);
-            ui.spacing_mut().item_spacing = vec2(6.0, 2.0);
-            ui.horizontal(|ui| {
-                ui.set_height(18.0);
-                term_rich(ui, &tile.label, RichText::new(&tile.label).small().color(p.muted));
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| kind_tag(ui, tile.kind));
-            });
-            // One label for both, so that a screen reader says number and unit together.
-            let mut job = egui::text::LayoutJob::default();
-            let number_font = theme::number_style().resolve(ui.style());
-            job.append(&tile.value, 0.0, egui::TextFormat::simple(number_font, p.text));
-            if !tile.unit.is_empty() {
-                let unit_font = egui::FontId::new(14.0, theme::medium());
-                job.append(&format!(" {}", tile.unit), 0.0, egui::TextFormat::simple(unit_font, p.text_secondary));
-            }
-            ui.add(Label::new(job).truncate());
-            if has_note_line {
-                ui.add(Label::new(RichText::new(&tile.note).small().color(p.muted)).truncate());
-            }
-        });
-}
-
-/// The mark and the word of a kind of value; nothing for facts.
-pub fn kind_tag(ui: &mut Ui, kind: ValueKind) {
-    if kind == ValueKind::Fact {
-        return;
-    }
-    let color = kind.color(ui);
-    ui.scope(|ui| {
-        ui.spacing_mut().item_spacing.x = 4.0;
-        let explanation = match kind {
-            ValueKind::Measured => "Measured on this machine.",
-            ValueKind::Predicted => "Predicted from the file's exact size and this machine's measured memory bandwidth.",
-            _ => "Assumed from publications or defaults; measure to be sure.",
-        };
-        let is_reversed = ui.layout().prefer_right_to_left();
-        let mark = |ui: &mut Ui| {
-            let (rect, _) = ui.allocate_exact_size(Vec2::splat(10.0), Sense::hover());
-            paint_kind_mark(ui.painter(), rect.center(), kind, color);
-        };
-        if !is_reversed {
-            mark(ui);
-        }
-        ui.label(RichText::new(kind.label()).small().color(color)).on_hover_text(explanation);
-        if is_reversed {
-            mark(ui);
-        }
-    });
-}
-
-/// A filled disc for measured, a ring for predicted, a hollow diamond for assumed values; also for legends of plots.
-pub fn paint_kind_mark(painter: &egui::Painter, center: Pos2, kind: ValueKind, color: Color32) {
-    match kind {
-        ValueKind::Fact => {}
-        ValueKind::Measured => {
-            painter.circle_filled(center, 4.0, color);
-        }
-        ValueKind::Predicted => {
-            painter.circle_stroke(center, 3.5, Stroke::new(1.5, color));
-        }
-        ValueKind::Assumed => {
-            let corners = [vec2(0.0, -4.5), vec2(4.5, 0.0), vec2(0.0, 4.5), vec2(-4.5, 0.0)].map(|corner| center + corner);
-            painter.add(Shape::closed_line(corners.to_vec(), Stroke::new(1.5, color)));
-        }
-    }
-}
-
 /// A word in a tinted box.
 pub fn badge(ui: &mut Ui, text: &str, tone: Tone) -> Response {
     let color = tone.color(ui);
     let response = Frame::new()
-        .fill(tint(color))
+        .fill(tone.ground(ui))
         .corner_radius(CornerRadius::same(4))
         .inner_margin(Margin::symmetric(8, 3))
         .show(ui, |ui| ui.label(RichText::new(text).font(egui::FontId::new(12.0, theme::medium())).color(color)))
@@ -413,8 +279,8 @@ pub fn notice(ui: &mut Ui, tone: Tone, text: &str) {
 fn toned_box(ui: &mut Ui, tone: Tone, add: impl FnOnce(&mut Ui)) {
     let color = tone.color(ui);
     Frame::new()
-        .fill(tint(color))
-        .stroke(Stroke::new(1.0, color.gamma_multiply(0.45)))
+        .fill(tone.ground(ui))
+        .stroke(Stroke::new(1.0, color.gamma_multiply(0.35)))
         .corner_radius(CornerRadius::same(theme::CONTROL_RADIUS))
         .inner_margin(Margin::symmetric(12, 8))
         .show(ui, |ui| {
@@ -449,11 +315,15 @@ pub fn segmented<T: PartialEq + Copy>(ui: &mut Ui, value: &mut T, choices: &[(T,
         .corner_radius(CornerRadius::same(theme::CONTROL_RADIUS))
         .inner_margin(Margin::same(2))
         .show(ui, |ui| {
+            ui.spacing_mut().interact_size.y = 24.0;
             ui.horizontal(|ui| {
                 ui.spacing_mut().item_spacing.x = 2.0;
-                ui.spacing_mut().interact_size.y = 24.0;
                 ui.spacing_mut().button_padding = vec2(10.0, 3.0);
-                for (choice, label) in choices {
+                // In a layout that grows from the right the last choice comes first.
+                let n = choices.len();
+                let is_reversed = ui.layout().prefer_right_to_left();
+                for idx in 0..n {
+                    let (choice, label) = &choices[if is_reversed { n - 1 - idx } else { idx }];
                     let is_chosen = *value == *choice;
                     if ui.add(Button::selectable(is_chosen, *label).corner_radius(CornerRadius::same(4))).clicked() {
                         *value = *choice;
@@ -479,17 +349,6 @@ pub fn search_field(ui: &mut Ui, label: &str, text: &mut String) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tiles_split_number_and_unit() {
-        let check = |text: &str, value: &str, unit: &str| {
-            let tile = StatTile::from_text("x", text, ValueKind::Fact);
-            assert_eq!((tile.value.as_str(), tile.unit.as_str()), (value, unit));
-        };
-        check("1.87 GiB", "1.87", "GiB");
-        check("49,152", "49,152", "");
-        check("AMD Ryzen 7", "AMD Ryzen 7", "");
-    }
 
     #[test]
     fn messages_become_sentences_but_names_stay() {

@@ -1,0 +1,131 @@
+//! The Model page: opening, facts, tables, copies.
+
+use std::sync::Arc;
+
+use super::test_support::{PageState, page_harness, sample_model, shoot, store_with_model_and_machine};
+use crate::error::Error;
+use crate::state::{Command, Form, Slot, Store};
+use eframe::egui;
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable;
+
+fn harness(store: Store, form: Form) -> Harness<'static, PageState> {
+    page_harness(super::window_ui, store, form)
+}
+
+fn ready() -> Harness<'static, PageState> {
+    harness(store_with_model_and_machine(), Form::default())
+}
+
+#[test]
+fn an_empty_page_asks_for_a_model() {
+    let mut harness = harness(Store::default(), Form::default());
+    harness.get_by_label("Open…").click();
+    harness.run();
+    assert_eq!(harness.state().commands, [Command::PickModel]);
+}
+
+#[test]
+fn a_typed_path_is_opened_by_button_and_by_enter() {
+    let mut harness = harness(Store::default(), Form::default());
+    harness.get_by_label("Path of a model").focus();
+    harness.run();
+    harness.get_by_label("Path of a model").type_text(" /tmp/a.gguf ");
+    harness.run();
+    harness.get_by_label("Open").click();
+    harness.run();
+    harness.get_by_label("Path of a model").focus();
+    harness.run();
+    harness.key_press(egui::Key::Enter);
+    harness.run();
+    let expected = Command::OpenModel("/tmp/a.gguf".into());
+    assert_eq!(harness.state().commands, [expected.clone(), expected]);
+}
+
+#[test]
+fn recent_models_can_be_opened_and_forgotten() {
+    let mut form = Form::default();
+    form.remember("/m/one.gguf".into());
+    form.remember("/m/two.gguf".into());
+    let mut harness = harness(Store::default(), form);
+    harness.get_by_label("Open one.gguf").click();
+    harness.run();
+    harness.get_by_label("Forget two.gguf").click();
+    harness.run();
+    let expected = [Command::OpenModel("/m/one.gguf".into()), Command::ForgetRecent("/m/two.gguf".into())];
+    assert_eq!(harness.state().commands, expected);
+}
+
+#[test]
+fn an_error_is_shown_with_its_hint_and_can_be_copied() {
+    let error = Error::UnknownFormat { found: "3C 21 64 6F".into(), path: "/m/page.html".into() };
+    let mut store = Store::default();
+    store.model = Slot::Failed(error.clone());
+    let mut harness = harness(store, Form::default());
+    shoot(&mut harness, "model-error");
+    harness.get_by_label_contains("a download that failed often is an HTML page");
+    harness.get_by_label("Copy error").click();
+    harness.run();
+    assert_eq!(harness.state().commands, [Command::Copy(format!("{error}\nhint: {}", error.hint()))]);
+}
+
+#[test]
+fn facts_of_the_header_are_shown() {
+    let harness = ready();
+    for fact in ["135 M", "93.8 MiB", "8,192", "49,152", "3 heads share one KV head", "apache-2.0", "GGUF v3"] {
+        assert!(harness.query_all_by_label(fact).next().is_some(), "{fact}");
+    }
+    harness.get_by_label_contains("Data types: Q4_1 ");
+}
+
+#[test]
+fn tensors_are_filtered_sorted_and_counted() {
+    let mut harness = ready();
+    harness.get_by_label("Search tensors").scroll_to_me();
+    harness.run();
+    harness.get_by_label("Search tensors").focus();
+    harness.run();
+    harness.get_by_label("Search tensors").type_text("attn_k");
+    harness.run();
+    harness.get_by_label("30 of 272 tensors");
+    harness.get_by_label("blk.0.attn_k.weight");
+    harness.get_by_label("Sort by layer").click();
+    harness.run();
+    harness.get_by_label("Sort by layer").click();
+    harness.run();
+    harness.get_by_label("blk.29.attn_k.weight");
+    assert!(harness.query_by_label("blk.0.attn_k.weight").is_none(), "30 rows do not fit the view");
+}
+
+#[test]
+fn metadata_and_template_can_be_copied() {
+    let mut harness = ready();
+    harness.get_by_label("Metadata").scroll_to_me();
+    harness.run();
+    harness.get_by_label("Metadata").click();
+    harness.run();
+    harness.get_by_label("Copy general.architecture").click();
+    harness.run();
+    harness.get_by_label("Tokenizer and chat template").click();
+    harness.run();
+    harness.get_by_label("Copy chat template").click();
+    harness.run();
+    let template = sample_model().metadata.str("tokenizer.chat_template").unwrap().into_owned();
+    assert_eq!(harness.state().commands, [Command::Copy("llama".into()), Command::Copy(template)]);
+}
+
+#[test]
+fn an_empty_model_is_no_problem() {
+    let mut model = sample_model();
+    model.tensors.clear();
+    model.metadata = crate::model::Metadata::default();
+    model.hyperparameters = crate::model::Hyperparameters::default();
+    model.warnings = vec!["tokenizer missing".into()];
+    let mut store = store_with_model_and_machine();
+    store.model = Slot::Ready(Arc::new(model));
+    let mut harness = harness(store, Form::default());
+    shoot(&mut harness, "model-without-anything");
+    harness.get_by_label("Tokenizer missing");
+    harness.get_by_label("This file holds no tensors.");
+    harness.get_by_label_contains("a vocabulary without weights");
+}
