@@ -137,11 +137,11 @@ fn caches(values: &Values<'_>, n_physical: usize) -> Vec<Cache> {
 }
 
 /// `total = 2048.00M  used = 1026.25M  free = 1021.75M  (encrypted)`.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked: positive and below 2^60")]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "used only in range")]
 fn swap_bytes(values: &Values<'_>) -> Option<u64> {
     let text = values.text("vm.swapusage")?.strip_prefix("total = ")?;
     let mib: f64 = text.split('M').next()?.parse().ok()?;
-    (mib >= 0.0 && mib < (1_u64 << 40) as f64).then(|| (mib * 1_048_576.0) as u64)
+    (0.0..1e12).contains(&mib).then_some((mib * 1_048_576.0) as u64)
 }
 
 /// `key: value` lines.

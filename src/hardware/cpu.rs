@@ -25,7 +25,7 @@ pub(super) struct Found {
 /// Reads the processor; without any source it has one core and no name.
 pub(super) fn probe(root: &Root) -> Found {
     let info = CpuInfo::parse(&root.text("/proc/cpuinfo").unwrap_or_default());
-    let online = root.text("/sys/devices/system/cpu/online").map(|text| cpu_set(&text)).filter(|set| !set.is_empty());
+    let online = Some(online_cpus(root)).filter(|set| !set.is_empty());
     let online = online.unwrap_or_else(|| info.processors.keys().copied().collect());
     let allowed = allowed_cpus(root, &online);
 
@@ -68,7 +68,7 @@ pub(super) fn caches(root: &Root, online: &BTreeSet<usize>) -> Vec<Cache> {
     instances.into_iter().map(|((level, size_bytes), sets)| Cache { level, size_bytes, n_instances: sets.len() }).collect()
 }
 
-/// The processors that are switched on.
+/// The processors that are switched on; empty when sysfs does not tell.
 pub(super) fn online_cpus(root: &Root) -> BTreeSet<usize> {
     root.text("/sys/devices/system/cpu/online").map(|text| cpu_set(&text)).unwrap_or_default()
 }

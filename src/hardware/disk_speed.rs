@@ -132,7 +132,9 @@ mod tests {
     #[test]
     fn a_measurement_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
+        let started = Instant::now();
         let rate = measure_disk_write(dir.path(), &Monitor::silent()).unwrap();
+        println!("{:?} {rate:e}", started.elapsed());
         assert!(rate.is_finite() && rate > 1e5, "{rate}");
         assert!(is_empty(dir.path()));
     }
@@ -141,9 +143,9 @@ mod tests {
     fn a_cancelled_measurement_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
         let cancelled = Arc::new(AtomicBool::new(false));
-        let canceller = Arc::clone(&cancelled);
+        let flag = Arc::clone(&cancelled);
         // Cancelled by its own first report: at the second one the file holds a piece.
-        let monitor = Monitor::new(cancelled, move |_| canceller.store(true, Ordering::Relaxed));
+        let monitor = Monitor::new(cancelled, move |_| flag.store(true, Ordering::Relaxed));
         let outcome = measure_disk_write(dir.path(), &monitor);
         assert!(outcome == Err(Error::Cancelled) || outcome.is_ok(), "{outcome:?}");
         assert!(is_empty(dir.path()));

@@ -147,7 +147,7 @@ fn name(root: &Root, device: &PciDevice, kind: &str) -> String {
 
 /// The GPU of an ARM chip, which is no PCI device but a node `….gpu` of the device tree.
 fn in_chip(root: &Root, memory: &Memory) -> Vec<Gpu> {
-    let nodes = root.list("/sys/bus/platform/devices").into_iter().filter(|name| name.ends_with(".gpu"));
+    let nodes = root.list("/sys/bus/platform/devices").into_iter().filter(|name| name.rsplit('.').next() == Some("gpu"));
     let gpu = |node: String| {
         let folder = format!("/sys/bus/platform/devices/{node}");
         let compatible = root.uevent(&folder, "OF_COMPATIBLE_0")?;

@@ -43,7 +43,7 @@ fn ticks(root: &Root) -> Option<Ticks> {
     parse(&root.text("/proc/stat")?, &root.text("/proc/self/stat").unwrap_or_default())
 }
 
-/// Source: proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal; guest time is part of user time. `proc_pid_stat(5)`: fields
+/// Source: `proc_stat(5)`: user, nice, system, idle, iowait, irq, softirq, steal; guest time is part of user time. `proc_pid_stat(5)`: fields
 /// 14 and 15 are user and system time; the command's name in field 2 may hold spaces and parentheses.
 fn parse(stat: &str, own_stat: &str) -> Option<Ticks> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;

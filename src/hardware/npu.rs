@@ -6,7 +6,7 @@ use super::{Npu, Vendor, soc};
 
 /// Vendor id, device id and name of NPUs on PCI.
 ///
-/// Source: drivers/accel/ivpu/ivpu_drv.h and drivers/accel/amdxdna/amdxdna_pci_drv.c, Linux 6.18.
+/// Source: `drivers/accel/ivpu/ivpu_drv.h` and `drivers/accel/amdxdna/amdxdna_pci_drv.c`, Linux 6.18.
 const NPUS: [(u32, u32, &str); 7] = [
     (pci::INTEL, 0x7d1d, "Intel AI Boost (Meteor Lake)"),
     (pci::INTEL, 0xad1d, "Intel AI Boost (Arrow Lake)"),
