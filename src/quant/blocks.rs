@@ -400,8 +400,7 @@ pub fn pack_q3_scales(scales: &[u8; 16]) -> [u8; 12] {
         packed[j] = (scales[j] & 15) | (scales[j + 8] << 4);
     }
     for j in 0..4 {
-        packed[8 + j] =
-            (scales[j] >> 4) | (scales[j + 4] >> 4 << 2) | (scales[j + 8] >> 4 << 4) | (scales[j + 12] >> 4 << 6);
+        packed[8 + j] = (scales[j] >> 4) | (scales[j + 4] >> 4 << 2) | (scales[j + 8] >> 4 << 4) | (scales[j + 12] >> 4 << 6);
     }
     packed
 }
