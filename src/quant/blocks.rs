@@ -413,7 +413,7 @@ mod tests {
     fn packed_scales_come_back() {
         // 37 and 64 are coprime: every value occurs in every place.
         for start in 0..64_u8 {
-            let value = |j: usize| (start.wrapping_add(37 * u8::try_from(j).unwrap())) % 64;
+            let value = |j: usize| (start.wrapping_add(37_u8.wrapping_mul(u8::try_from(j).unwrap()))) % 64;
             let (scales, mins) = (std::array::from_fn(value), std::array::from_fn(|j| value(j + 8)));
             let packed = pack_scales_mins(&scales, &mins);
             for j in 0..8 {

@@ -344,12 +344,14 @@ pub(super) fn energy(simd: impl Simd, x: &[f32], w: &[f32]) -> f32 {
     simd.sum(sum)
 }
 
-/// The nearest f16, but not zero for a positive value: then integer scales still tell sub-blocks apart.
+/// The nearest finite f16, but zero for zero only: else integer scales could not tell sub-blocks apart.
 #[inline(always)]
 pub(super) fn nonzero_half(value: f32) -> f32 {
     /// The smallest positive f16.
     const TINY: f32 = 5.960_464_5e-8;
-    let half = Half::from_f32(value).to_f32();
+    /// The largest one. Least squares may ask for a little more at the end of the type's range.
+    const LARGEST: f32 = 65504.0;
+    let half = Half::from_f32(clamp(value, -LARGEST, LARGEST)).to_f32();
     if half == 0.0 && value != 0.0 { TINY.copysign(value) } else { half }
 }
 

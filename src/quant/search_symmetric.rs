@@ -146,16 +146,18 @@ fn search(simd: impl Simd, x: &[f32; N], w: &[f32; N], grid: SymmetricGrid) -> f
     if peak == 0.0 {
         return 0.0;
     }
+    // Quants reach one further down than up: with this sign the largest weight may take the lowest.
+    let to_lowest = if high > -low { -1.0 } else { 1.0 };
     let mut best_scale = simd.zero();
     let mut best_gain = simd.zero();
     for group in 0..grid.n_step_groups {
         #[allow(clippy::cast_precision_loss, reason = "a small index")]
         let first = grid.first_step + grid.step_distance * (group * N_LANES) as f32;
         // A single large weight is represented exactly by many scales. The smallest of them leaves most room to the other
-        // sub-blocks' scales.
+        // sub-blocks' scales. The margins are above the rounding of the sums.
         #[allow(clippy::cast_precision_loss, reason = "a small index")]
         let finer_first = simd.ramp(1.0 + TIE * (group * N_LANES) as f32, TIE);
-        for sign in [1.0, -1.0] {
+        for (sign, finer_first) in [(to_lowest, finer_first), (-to_lowest, finer_first - simd.splat(2.0 * TIE))] {
             let inverse = simd.ramp(first, grid.step_distance) * simd.splat(sign / peak);
             let (mut xl, mut l2) = (simd.zero(), simd.zero());
             for i in 0..N {
