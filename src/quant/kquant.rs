@@ -113,7 +113,7 @@ pub(super) fn encode_q3_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ3_K {
 pub(super) fn encode_q4_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ4_K {
     let x = split(x);
     let fit = fit_affine::<_, 32, 8>(simd, &x, &local_importance(simd, &x, |magnitude, rms| magnitude + rms), Q4_K);
-    BlockQ4_K { d: fit.d, dmin: fit.dmin, scales: pack_scales_mins(&fit.scales, &fit.mins), qs: pack_four_bits(&fit.q) }
+    BlockQ4_K { d: fit.d, dmin: fit.dmin, scales: pack_scales_mins(fit.scales, fit.mins), qs: pack_four_bits(&fit.q) }
 }
 
 /// Encodes one super-block of Q5_K.
@@ -127,7 +127,7 @@ pub(super) fn encode_q5_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ5_K {
             *qh |= (q >> 4) << row;
         }
     }
-    BlockQ5_K { d: fit.d, dmin: fit.dmin, scales: pack_scales_mins(&fit.scales, &fit.mins), qh, qs: pack_four_bits(&fit.q) }
+    BlockQ5_K { d: fit.d, dmin: fit.dmin, scales: pack_scales_mins(fit.scales, fit.mins), qh, qs: pack_four_bits(&fit.q) }
 }
 
 /// Encodes one super-block of Q6_K.
