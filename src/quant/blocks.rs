@@ -371,7 +371,7 @@ pub fn scale_min(packed: &[u8; 12], j: usize) -> (u8, u8) {
 /// The inverse of [`scale_min`] for all eight sub-blocks; values are in `0..64`.
 #[must_use]
 #[inline]
-pub fn pack_scales_mins(scales: &[u8; 8], mins: &[u8; 8]) -> [u8; 12] {
+pub fn pack_scales_mins(scales: [u8; 8], mins: [u8; 8]) -> [u8; 12] {
     let mut packed = [0; 12];
     for j in 0..4 {
         packed[j] = scales[j] | (scales[j + 4] >> 4 << 6);
@@ -400,8 +400,7 @@ pub fn pack_q3_scales(scales: &[u8; 16]) -> [u8; 12] {
         packed[j] = (scales[j] & 15) | (scales[j + 8] << 4);
     }
     for j in 0..4 {
-        packed[8 + j] =
-            (scales[j] >> 4) | (scales[j + 4] >> 4 << 2) | (scales[j + 8] >> 4 << 4) | (scales[j + 12] >> 4 << 6);
+        packed[8 + j] = (scales[j] >> 4) | (scales[j + 4] >> 4 << 2) | (scales[j + 8] >> 4 << 4) | (scales[j + 12] >> 4 << 6);
     }
     packed
 }
@@ -414,9 +413,9 @@ mod tests {
     fn packed_scales_come_back() {
         // 37 and 64 are coprime: every value occurs in every place.
         for start in 0..64_u8 {
-            let value = |j: usize| (start.wrapping_add(37 * u8::try_from(j).unwrap())) % 64;
+            let value = |j: usize| (start.wrapping_add(37_u8.wrapping_mul(u8::try_from(j).unwrap()))) % 64;
             let (scales, mins) = (std::array::from_fn(value), std::array::from_fn(|j| value(j + 8)));
-            let packed = pack_scales_mins(&scales, &mins);
+            let packed = pack_scales_mins(scales, mins);
             for j in 0..8 {
                 assert_eq!(scale_min(&packed, j), (scales[j], mins[j]));
             }

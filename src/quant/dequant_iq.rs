@@ -4,8 +4,8 @@
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{
-    BlockIQ1_M, BlockIQ1_S, BlockIQ2_S, BlockIQ2_XS, BlockIQ2_XXS, BlockIQ3_S, BlockIQ3_XXS, BlockIQ4_NL, BlockIQ4_XS, BlockMXFP4,
-    BlockNVFP4, BlockQ1_0, BlockQ2_0, BlockTQ1_0, BlockTQ2_0, QK_K,
+    BlockIQ1_M, BlockIQ1_S, BlockIQ2_S, BlockIQ2_XS, BlockIQ2_XXS, BlockIQ3_S, BlockIQ3_XXS, BlockIQ4_NL, BlockIQ4_XS,
+    BlockMXFP4, BlockNVFP4, BlockQ1_0, BlockQ2_0, BlockTQ1_0, BlockTQ2_0, QK_K,
 };
 use super::dequant::two_bits;
 use super::iq_tables::{
@@ -88,7 +88,7 @@ pub(super) fn decode_tq1_0(block: &BlockTQ1_0, out: &mut [f32; QK_K]) {
         for out in out.chunks_exact_mut(packed.len()) {
             for (&packed, out) in packed.iter().zip(out) {
                 let fraction = packed.wrapping_mul(power_of_3);
-                *out = (f32::from(u16::from(fraction) * 3 >> 8) - 1.0) * d;
+                *out = (f32::from((u16::from(fraction) * 3) >> 8) - 1.0) * d;
             }
             power_of_3 = power_of_3.wrapping_mul(3);
         }
@@ -230,7 +230,7 @@ fn half_scale(d: f32, scales: &[u8; 8], group: usize) -> f32 {
 #[allow(clippy::cast_possible_truncation, reason = "seven bits are kept")]
 fn seven_signs(bits: u32) -> u8 {
     let seven = (bits & 127) as u8;
-    seven | u8::from(seven.count_ones() % 2 != 0) << 7
+    seven | u8::from(!seven.count_ones().is_multiple_of(2)) << 7
 }
 
 /// A grid point of eight two-bit coordinates.

@@ -17,7 +17,11 @@ const MAGIC: f32 = 12_582_912.0;
 /// An instruction set: a value of it proves that this CPU has it.
 pub(super) trait Simd: Copy {
     /// Eight numbers that go through the same operations.
-    type Lanes: Copy + Add<Output = Self::Lanes> + Sub<Output = Self::Lanes> + Mul<Output = Self::Lanes> + Div<Output = Self::Lanes>;
+    type Lanes: Copy
+        + Add<Output = Self::Lanes>
+        + Sub<Output = Self::Lanes>
+        + Mul<Output = Self::Lanes>
+        + Div<Output = Self::Lanes>;
 
     /// The same number in all lanes.
     fn splat(self, value: f32) -> Self::Lanes;

@@ -16,18 +16,24 @@ pub(super) struct AffineGrid {
     pub(super) q_max: f32,
     /// Largest integer scale and minimum.
     pub(super) scale_max: f32,
-    /// Groups of eight candidates for the number of steps between the ends of a sub-block's range.
-    pub(super) n_step_groups: usize,
-    /// Smallest candidate less `q_max`, and the distance between candidates.
-    pub(super) first_step: f32,
-    /// See `first_step`.
-    pub(super) step_distance: f32,
-    /// Fractions of the smallest weight at which the range starts.
-    pub(super) origins: &'static [f32],
-    /// Factors on the first `d`.
+    /// Candidates for the real scale of a sub-block.
+    pub(super) candidates: &'static [Candidates],
+    /// Factors on the first `d` that are tried too.
     pub(super) d_factors: &'static [f32],
     /// Rounds of moving integer scales and refitting `d` and `dmin`.
     pub(super) n_rounds: usize,
+}
+
+/// Eight quantizations of a sub-block that are compared.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidates {
+    /// Where quant 0 lies, as a fraction of the smallest weight. 1 keeps all weights in range; 0 is right when few large weights
+    /// stand against many small ones, which then share a level.
+    pub(super) origin: f32,
+    /// Steps between there and the largest weight, less `q_max`: positive ones clip it.
+    pub(super) first: f32,
+    /// From one of the eight to the next.
+    pub(super) distance: f32,
 }
 
 /// A super-block as it will be decoded.
@@ -62,32 +68,30 @@ pub(super) fn fit_affine<S: Simd, const N: usize, const J: usize>(
         offset: max(sub.offset, largest.offset),
     });
 
-    let mut best = State { d: 0.0, dmin: 0.0, scales: [0.0; J], mins: [0.0; J], error: f32::INFINITY };
+    let (d, dmin) = (largest.scale / grid.scale_max, largest.offset / grid.scale_max);
+    let (mut best, mut refitted) = start(simd, x, w, &wanted, d, dmin, grid);
     for &factor in grid.d_factors {
-        let d = nonzero_half(largest.scale * factor / grid.scale_max);
-        let dmin = nonzero_half(largest.offset / grid.scale_max);
-        let mut state = State { d, dmin, scales: [0.0; J], mins: [0.0; J], error: 0.0 };
-        for j in 0..J {
-            state.scales[j] = clamp(round(wanted[j].scale * inverse(d)), 0.0, grid.scale_max);
-            state.mins[j] = clamp(round(wanted[j].offset * inverse(dmin)), 0.0, grid.scale_max);
+        let (state, refit) = start(simd, x, w, &wanted, d * factor, dmin, grid);
+        if state.error < best.error {
+            (best, refitted) = (state, refit);
         }
-        for _ in 0..grid.n_rounds {
-            state.error = 0.0;
-            let mut equations = Equations::default();
-            for j in 0..J {
-                let moved = best_neighbour(simd, &x[j], &w[j], &state, j, grid);
-                (state.scales[j], state.mins[j]) = (moved.scale, moved.min);
-                state.error += moved.error;
-                equations.add(simd, &x[j], &w[j], &state, j, grid);
-            }
+    }
+    for _ in 1..grid.n_rounds {
+        let Some((d, dmin)) = refitted else { break };
+        let mut state = State { d, dmin, ..best };
+        refitted = improve(simd, x, w, &mut state, grid);
+        if state.error >= best.error {
+            break;
+        }
+        best = state;
+    }
+    if best.error > 0.0 && best.error < HALF_ROUNDING * energy(simd, x.as_flattened(), w.as_flattened()) {
+        for integer in ROUNDING_TRIES {
+            let factor = grid.scale_max / (grid.scale_max - integer);
+            let (state, _) = start(simd, x, w, &wanted, d * factor, dmin * factor, grid);
             if state.error < best.error {
                 best = state;
             }
-            let Some((d, dmin)) = equations.solve(&state) else { break };
-            if (d, dmin) == (state.d, state.dmin) {
-                break;
-            }
-            (state.d, state.dmin) = (d, dmin);
         }
     }
 
@@ -129,6 +133,46 @@ struct State<const J: usize> {
     error: f32,
 }
 
+/// Integer scales and minima for these `d` and `dmin`, improved once.
+#[inline(always)]
+fn start<S: Simd, const N: usize, const J: usize>(
+    simd: S,
+    x: &[[f32; N]; J],
+    w: &[[f32; N]; J],
+    wanted: &[SubScale; J],
+    d: f32,
+    dmin: f32,
+    grid: AffineGrid,
+) -> (State<J>, Option<(f32, f32)>) {
+    let mut state = State { d: nonzero_half(d), dmin: nonzero_half(dmin), scales: [0.0; J], mins: [0.0; J], error: 0.0 };
+    for j in 0..J {
+        state.scales[j] = clamp(round(wanted[j].scale * inverse(state.d)), 0.0, grid.scale_max);
+        state.mins[j] = clamp(round(wanted[j].offset * inverse(state.dmin)), 0.0, grid.scale_max);
+    }
+    let refitted = improve(simd, x, w, &mut state, grid);
+    (state, refitted)
+}
+
+/// Moves integer scales and minima to their best neighbours, and returns the `d` and `dmin` that fit them better, if any do.
+#[inline(always)]
+fn improve<S: Simd, const N: usize, const J: usize>(
+    simd: S,
+    x: &[[f32; N]; J],
+    w: &[[f32; N]; J],
+    state: &mut State<J>,
+    grid: AffineGrid,
+) -> Option<(f32, f32)> {
+    state.error = 0.0;
+    let mut equations = Equations::default();
+    for j in 0..J {
+        let moved = best_neighbour(simd, &x[j], &w[j], state, j, grid);
+        (state.scales[j], state.mins[j]) = (moved.scale, moved.min);
+        state.error += moved.error;
+        equations.add(simd, &x[j], &w[j], state, j, grid);
+    }
+    equations.solve(state).filter(|&refitted| refitted != (state.d, state.dmin))
+}
+
 /// The real scale and offset of least weighted error among the candidates.
 ///
 /// For given quants `l`, scale and offset follow by least squares from running sums, and so does the error:
@@ -147,39 +191,35 @@ fn search<S: Simd, const N: usize>(simd: S, x: &[f32; N], w: &[f32; N], grid: Af
     let mean = min(sum_wx / sum_w, 0.0);
     let (mut best_gain, mut best_scale, mut best_offset) = (simd.splat(mean * sum_wx), simd.zero(), simd.splat(mean));
     let (sum_w, sum_wx) = (simd.splat(sum_w), simd.splat(sum_wx));
-    for &fraction in grid.origins {
-        let origin = low * fraction;
+    for candidates in grid.candidates {
+        let origin = low * candidates.origin;
         if high <= origin {
             continue;
         }
         let per_step = 1.0 / (high - origin);
-        for group in 0..grid.n_step_groups {
-            #[allow(clippy::cast_precision_loss, reason = "a small index")]
-            let first = grid.q_max + grid.first_step + grid.step_distance * (group * N_LANES) as f32;
-            let inverse = simd.ramp(first, grid.step_distance) * simd.splat(per_step);
-            let (mut l1, mut l2, mut xl) = (simd.zero(), simd.zero(), simd.zero());
-            for i in 0..N {
-                let l = simd.round_clamp(simd.splat(x[i] - origin) * inverse, 0.0, grid.q_max);
-                let wl = simd.splat(w[i]) * l;
-                l1 = l1 + wl;
-                l2 = l2 + wl * l;
-                xl = xl + wl * simd.splat(x[i]);
-            }
-            let determinant = sum_w * l2 - l1 * l1;
-            let scale = (sum_w * xl - sum_wx * l1) / determinant;
-            let offset = (l2 * sum_wx - l1 * xl) / determinant;
-            // Where all quants are equal the determinant is rounding noise; and the minimum of a file is subtracted, so an
-            // offset cannot be positive.
-            let noise = simd.splat(1e-5) * sum_w * l2;
-            let scale_alone = xl / l2;
-            let offset = simd.where_above(determinant, noise, offset, simd.splat(1.0));
-            let scale = simd.where_above(offset, simd.zero(), scale_alone, scale);
-            let offset = simd.where_above(offset, simd.zero(), simd.zero(), offset);
-            let gain = simd.where_above(scale, simd.zero(), scale * xl + offset * sum_wx, simd.zero());
-            best_scale = simd.where_above(gain, best_gain, scale, best_scale);
-            best_offset = simd.where_above(gain, best_gain, offset, best_offset);
-            best_gain = simd.where_above(gain, best_gain, gain, best_gain);
+        let inverse = simd.ramp(grid.q_max + candidates.first, candidates.distance) * simd.splat(per_step);
+        let (mut l1, mut l2, mut xl) = (simd.zero(), simd.zero(), simd.zero());
+        for i in 0..N {
+            let l = simd.round_clamp(simd.splat(x[i] - origin) * inverse, 0.0, grid.q_max);
+            let wl = simd.splat(w[i]) * l;
+            l1 = l1 + wl;
+            l2 = l2 + wl * l;
+            xl = xl + wl * simd.splat(x[i]);
         }
+        let determinant = sum_w * l2 - l1 * l1;
+        let scale = (sum_w * xl - sum_wx * l1) / determinant;
+        let offset = (l2 * sum_wx - l1 * xl) / determinant;
+        // Where all quants are equal the determinant is rounding noise; and the minimum of a file is subtracted, so an
+        // offset cannot be positive.
+        let noise = simd.splat(1e-5) * sum_w * l2;
+        let scale_alone = xl / l2;
+        let offset = simd.where_above(determinant, noise, offset, simd.splat(1.0));
+        let scale = simd.where_above(offset, simd.zero(), scale_alone, scale);
+        let offset = simd.where_above(offset, simd.zero(), simd.zero(), offset);
+        let gain = simd.where_above(scale, simd.zero(), scale * xl + offset * sum_wx, simd.zero());
+        best_scale = simd.where_above(gain, best_gain, scale, best_scale);
+        best_offset = simd.where_above(gain, best_gain, offset, best_offset);
+        best_gain = simd.where_above(gain, best_gain, gain, best_gain);
     }
     let lane = argmax(&simd.store(best_gain));
     SubScale { scale: simd.store(best_scale)[lane], offset: -simd.store(best_offset)[lane] }
@@ -286,12 +326,32 @@ impl Equations {
     }
 }
 
-/// The nearest f16, but not zero for a positive value: then integer scales still tell sub-blocks apart.
+/// Relative squared error below which little more than the rounding of `d` to f16 is left, which is `2^-24 / 3` on average.
+///
+/// Then a `d` that is larger by a factor close to 1, with smaller integers, may happen to be rounded less.
+pub(super) const HALF_ROUNDING: f32 = 2.5e-7;
+
+/// How much less than the largest integer scale is tried then.
+pub(super) const ROUNDING_TRIES: [f32; 8] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+
+/// `Σwx²`: the weighted error of all zeros.
+#[inline(always)]
+pub(super) fn energy(simd: impl Simd, x: &[f32], w: &[f32]) -> f32 {
+    let mut sum = simd.zero();
+    for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {
+        sum = sum + simd.load(w) * simd.load(x) * simd.load(x);
+    }
+    simd.sum(sum)
+}
+
+/// The nearest finite f16, but zero for zero only: else integer scales could not tell sub-blocks apart.
 #[inline(always)]
 pub(super) fn nonzero_half(value: f32) -> f32 {
     /// The smallest positive f16.
     const TINY: f32 = 5.960_464_5e-8;
-    let half = Half::from_f32(value).to_f32();
+    /// The largest one. Least squares may ask for a little more at the end of the type's range.
+    const LARGEST: f32 = 65504.0;
+    let half = Half::from_f32(clamp(value, -LARGEST, LARGEST)).to_f32();
     if half == 0.0 && value != 0.0 { TINY.copysign(value) } else { half }
 }
 

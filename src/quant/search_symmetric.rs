@@ -5,12 +5,15 @@
 
 use super::blocks::{Half, QK_K};
 use super::lanes::{N_LANES, Simd, argmax, argmin, clamp, extremes, low_byte, max, round};
-use super::search_affine::{inverse, nonzero_half};
+use super::search_affine::{HALF_ROUNDING, ROUNDING_TRIES, energy, inverse, nonzero_half};
 
 /// Weights in a sub-block of both types.
 const N: usize = 16;
 /// Sub-blocks of a super-block.
 const J: usize = QK_K / N;
+
+/// Relative gain that decides between candidates of equal error.
+const TIE: f32 = 1e-6;
 
 /// What a type can represent, and how hard to search.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +30,7 @@ pub(super) struct SymmetricGrid {
     pub(super) step_distance: f32,
     /// Whether scales of the other sign are tried again when `d` is known.
     pub(super) flips: bool,
-    /// Factors on the first `d`.
+    /// Factors on the first `d` that are tried too.
     pub(super) d_factors: &'static [f32],
     /// Rounds of moving integer scales and refitting `d`.
     pub(super) n_rounds: usize,
@@ -53,32 +56,30 @@ pub(super) fn fit_symmetric(simd: impl Simd, x: &[[f32; N]; J], w: &[[f32; N]; J
     }
     let largest = wanted.iter().fold(0.0, |largest: f32, &scale| if scale.abs() > largest.abs() { scale } else { largest });
 
-    let mut best = State { d: 0.0, scales: [0.0; J], error: f32::INFINITY };
+    // The largest scale gets the integer that has no opposite.
+    let d = -largest / grid.scale_max;
+    let (mut best, mut refitted) = start(simd, x, w, &wanted, d, grid);
     for &factor in grid.d_factors {
-        // The largest scale gets the integer that has no opposite.
-        let mut state = State { d: nonzero_half(-largest * factor / grid.scale_max), scales: [0.0; J], error: 0.0 };
-        for j in 0..J {
-            state.scales[j] = clamp(round(wanted[j] * inverse(state.d)), -grid.scale_max, grid.scale_max - 1.0);
+        let (state, refit) = start(simd, x, w, &wanted, d * factor, grid);
+        if state.error < best.error {
+            (best, refitted) = (state, refit);
         }
-        for _ in 0..grid.n_rounds {
-            state.error = 0.0;
-            let (mut sum_uu, mut sum_xu) = (0.0, 0.0);
-            for j in 0..J {
-                let moved = best_neighbour(simd, &x[j], &w[j], state.d, state.scales[j], grid);
-                state.scales[j] = moved.scale;
-                state.error += moved.error;
-                let (uu, xu) = moments(simd, &x[j], &w[j], state.d, moved.scale, grid);
-                sum_uu += uu;
-                sum_xu += xu;
-            }
+    }
+    for _ in 1..grid.n_rounds {
+        let Some(d) = refitted else { break };
+        let mut state = State { d, ..best };
+        refitted = improve(simd, x, w, &mut state, grid);
+        if state.error >= best.error {
+            break;
+        }
+        best = state;
+    }
+    if best.error > 0.0 && best.error < HALF_ROUNDING * energy(simd, x.as_flattened(), w.as_flattened()) {
+        for integer in ROUNDING_TRIES {
+            let (state, _) = start(simd, x, w, &wanted, d * grid.scale_max / (grid.scale_max - integer), grid);
             if state.error < best.error {
                 best = state;
             }
-            let d = if sum_uu > 0.0 { nonzero_half(sum_xu / sum_uu) } else { state.d };
-            if d == state.d {
-                break;
-            }
-            state.d = d;
         }
     }
 
@@ -101,6 +102,40 @@ struct State {
     error: f32,
 }
 
+/// Integer scales for this `d`, improved once.
+#[inline(always)]
+fn start(
+    simd: impl Simd,
+    x: &[[f32; N]; J],
+    w: &[[f32; N]; J],
+    wanted: &[f32; J],
+    d: f32,
+    grid: SymmetricGrid,
+) -> (State, Option<f32>) {
+    let mut state = State { d: nonzero_half(d), scales: [0.0; J], error: 0.0 };
+    for j in 0..J {
+        state.scales[j] = clamp(round(wanted[j] * inverse(state.d)), -grid.scale_max, grid.scale_max - 1.0);
+    }
+    let refitted = improve(simd, x, w, &mut state, grid);
+    (state, refitted)
+}
+
+/// Moves integer scales to their best neighbours, and returns the `d` that fits them better, if any does.
+#[inline(always)]
+fn improve(simd: impl Simd, x: &[[f32; N]; J], w: &[[f32; N]; J], state: &mut State, grid: SymmetricGrid) -> Option<f32> {
+    state.error = 0.0;
+    let (mut sum_uu, mut sum_xu) = (0.0, 0.0);
+    for j in 0..J {
+        let moved = best_neighbour(simd, &x[j], &w[j], state.d, state.scales[j], grid);
+        state.scales[j] = moved.scale;
+        state.error += moved.error;
+        let (uu, xu) = moments(simd, &x[j], &w[j], state.d, moved.scale, grid);
+        sum_uu += uu;
+        sum_xu += xu;
+    }
+    (sum_uu > 0.0).then(|| nonzero_half(sum_xu / sum_uu)).filter(|&d| d != state.d)
+}
+
 /// The real scale of least weighted error among the candidates.
 ///
 /// For given quants `l` the best scale is `Σwxl / Σwl²`, and it lowers the error by `(Σwxl)² / Σwl²`.
@@ -111,12 +146,18 @@ fn search(simd: impl Simd, x: &[f32; N], w: &[f32; N], grid: SymmetricGrid) -> f
     if peak == 0.0 {
         return 0.0;
     }
+    // Quants reach one further down than up: with this sign the largest weight may take the lowest.
+    let to_lowest = if high > -low { -1.0 } else { 1.0 };
     let mut best_scale = simd.zero();
     let mut best_gain = simd.zero();
     for group in 0..grid.n_step_groups {
         #[allow(clippy::cast_precision_loss, reason = "a small index")]
         let first = grid.first_step + grid.step_distance * (group * N_LANES) as f32;
-        for sign in [1.0, -1.0] {
+        // A single large weight is represented exactly by many scales. The smallest of them leaves most room to the other
+        // sub-blocks' scales. The margins are above the rounding of the sums.
+        #[allow(clippy::cast_precision_loss, reason = "a small index")]
+        let finer_first = simd.ramp(1.0 + TIE * (group * N_LANES) as f32, TIE);
+        for (sign, finer_first) in [(to_lowest, finer_first), (-to_lowest, finer_first - simd.splat(2.0 * TIE))] {
             let inverse = simd.ramp(first, grid.step_distance) * simd.splat(sign / peak);
             let (mut xl, mut l2) = (simd.zero(), simd.zero());
             for i in 0..N {
@@ -126,7 +167,7 @@ fn search(simd: impl Simd, x: &[f32; N], w: &[f32; N], grid: SymmetricGrid) -> f
                 l2 = l2 + wl * l;
             }
             let scale = xl / l2;
-            let gain = scale * xl;
+            let gain = scale * xl * finer_first;
             best_scale = simd.where_above(gain, best_gain, scale, best_scale);
             best_gain = simd.where_above(gain, best_gain, gain, best_gain);
         }
