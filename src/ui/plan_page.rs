@@ -211,7 +211,7 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
     let (loss_class, loss_range) = loss.split_once(" (").unwrap_or((loss, ""));
     let loss_note = match loss_range.trim_end_matches(')') {
         "" => "as the source".to_string(),
-        range => format!("perplexity up {range}"),
+        range => range.to_string(),
     };
     vec![
         StatTile::from_text("File size", &bytes_text(candidate.size_bytes), size_kind).note(if candidate.size_is_exact {
