@@ -158,6 +158,17 @@ pub enum Error {
         value: &'static str,
     },
 
+    /// A weight is finite, but the level's type cannot hold it.
+    #[error("tensor {tensor} has a weight in row {row} that is too large for {dtype}")]
+    OutOfRange {
+        /// The tensor's name.
+        tensor: String,
+        /// The row, from 0.
+        row: u64,
+        /// The type's name as llama.cpp prints it.
+        dtype: String,
+    },
+
     /// The output exists and the user did not say `--force`.
     #[error("output exists: {}", path.display())]
     OutputExists {
@@ -260,6 +271,7 @@ impl Error {
             Self::BadRequest { .. } => "see --help".into(),
             Self::UnsupportedDType { action, .. } => format!("this version cannot {action} that type: choose another level or source"),
             Self::NonFinite { .. } => "the source is damaged: fetch or export it again".into(),
+            Self::OutOfRange { .. } => "choose a level with a larger range: BF16 or F32".into(),
             Self::OutputExists { .. } => "choose another folder, or allow overwriting (--force)".into(),
             Self::OutputIsSource { .. } => "choose another output folder".into(),
             Self::OutputLocked { .. } => "wait for the other run, or choose another folder".into(),

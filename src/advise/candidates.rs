@@ -6,6 +6,7 @@ use super::recipe::{Planner, n_elements, n_rows};
 use super::{Band, Budget, Candidate, ExpectedLoss, Fit, Goal, MemoryEstimate};
 use crate::hardware::{Framework, Machine};
 use crate::model::{DType, Level, Model, Tensor};
+use crate::quant::can_dequantize;
 use crate::units::{bytes_text, count_text, significant_text};
 
 /// A candidate with the numbers that it is ranked by.
@@ -16,12 +17,15 @@ pub(super) struct Scored {
     pub(super) loss_percent: f64,
     /// What one decoded token reads.
     pub(super) read_bytes: f64,
-    /// True when it is smaller than the source: anything else only costs.
+    /// True when it is clearly smaller than the source: anything else only costs.
     pub(super) gains: bool,
 }
 
-/// All candidates, llama.cpp's first, each framework from the most to the least precise.
-pub(super) fn all(model: &Model, machine: &Machine, goal: &Goal, budget: &Budget, is_here: bool) -> Vec<Scored> {
+/// What is asked of a level's size: at least 5 % less than the source.
+const MAX_PART_OF_SOURCE: f64 = 0.95;
+
+/// All candidates, llama.cpp's first, each framework from the most to the least precise; and whether the source itself fits.
+pub(super) fn all(model: &Model, machine: &Machine, goal: &Goal, budget: &Budget, is_here: bool) -> (Vec<Scored>, Fit) {
     let planner = Planner::new(model);
     let usage = Usage::new(model);
     let context = Context {
@@ -29,6 +33,7 @@ pub(super) fn all(model: &Model, machine: &Machine, goal: &Goal, budget: &Budget
         source_dtype: model.main_dtype(),
         is_requantized: model.is_quantized(),
         repacking: Repacking::of(&machine.cpu),
+        undecodable: undecodable(model, &planner),
         prefill: prefill_band(&usage, machine).filter(|_| is_here),
         planner,
         usage,
@@ -39,7 +44,14 @@ pub(super) fn all(model: &Model, machine: &Machine, goal: &Goal, budget: &Budget
     };
     let levels = Level::all().map(|level| context.gguf(level));
     let variants = VARIANTS.iter().map(|variant| context.variant(variant));
-    levels.chain(variants).collect()
+    let source = context.usage.load(|_, tensor| (tensor.size_bytes, context.repacking.applies(tensor.dtype, tensor)));
+    (levels.chain(variants).collect(), fit(model, &source, goal.n_ctx, budget).0)
+}
+
+/// The first type of a matrix that cannot be read, so that no level can be made of it.
+fn undecodable(model: &Model, planner: &Planner) -> Option<DType> {
+    let mut matrices = model.tensors.iter().enumerate().filter(|(idx, _)| planner.is_quantizable(*idx));
+    matrices.find(|(_, tensor)| tensor.dtype.is_quantized() && !can_dequantize(tensor.dtype)).map(|(_, tensor)| tensor.dtype)
 }
 
 /// A framework's level whose size is estimated from its bits.
@@ -105,19 +117,31 @@ impl Layout {
         };
         let in_rows =
             |bits: u64, extra_bits: u64| n.saturating_mul(bits).saturating_add(n_rows(tensor).saturating_mul(extra_bits));
-        let is_table = matches!(tensor.name.as_str(), "token_embd.weight" | "output.weight");
         let bits = match self {
             _ if !is_quantizable => n.saturating_mul(16),
             Self::Groups { bits, group, extra_bits } if row_len % group == 0 => grouped(bits, group, extra_bits),
             Self::Groups { .. } => n.saturating_mul(16),
             Self::Rows { bits, extra_bits } => in_rows(bits, extra_bits),
-            Self::GroupsInBlocks { bits, group, extra_bits } if row_len % group == 0 && !is_table => {
+            Self::GroupsInBlocks { bits, group, extra_bits } if row_len % group == 0 && !is_table(tensor) => {
                 grouped(bits, group, extra_bits)
             }
             Self::GroupsInBlocks { .. } => in_rows(8, 24),
         };
         bits / 8
     }
+
+    /// What the weights cost whose rows are no whole groups: 8 bits per row, or nothing where they keep 16.
+    fn ungrouped_loss_percent(self) -> f64 {
+        match self {
+            Self::GroupsInBlocks { .. } => 0.3,
+            Self::Groups { .. } | Self::Rows { .. } => 0.0,
+        }
+    }
+}
+
+/// Embeddings and head.
+fn is_table(tensor: &Tensor) -> bool {
+    matches!(tensor.name.as_str(), "token_embd.weight" | "output.weight")
 }
 
 /// What all candidates of one model share.
@@ -128,6 +152,7 @@ struct Context<'a> {
     goal: &'a Goal,
     budget: &'a Budget,
     repacking: Repacking,
+    undecodable: Option<DType>,
     source_bits: f64,
     source_dtype: Option<DType>,
     is_requantized: bool,
@@ -141,25 +166,36 @@ impl Context<'_> {
         let recipe = self.planner.recipe(level);
         // A model that cannot be written has no size; it is shown as too large rather than hidden.
         let size_bytes = self.planner.output_size_bytes(&recipe).unwrap_or(u64::MAX);
-        let dtypes = &recipe.dtypes;
         let load = self.usage.recipe_load(&recipe, self.repacking);
         let percent = loss_percent(&self.planner, &recipe);
         let mut notes = Vec::new();
         if recipe.n_fallbacks > 0 {
-            let n_tensors = count_text(dtypes.len() as u64);
-            notes.push(format!(
-                "{} of {n_tensors} tensors get another type: rows are no multiple of {}",
-                recipe.n_fallbacks,
-                if level.base_dtype().block_len() == 256 { "256" } else { "256 or 32" }
-            ));
+            let n_tensors = count_text(recipe.dtypes.len() as u64);
+            notes.push(format!("{} of {n_tensors} tensors get a larger type because of their row length", recipe.n_fallbacks));
         }
         self.scored(Framework::LlamaCpp, Some(level), level.name(), size_bytes, true, &load, percent, notes)
     }
 
     fn variant(&self, variant: &Variant) -> Scored {
         let load = self.usage.load(|idx, tensor| (variant.layout.bytes(tensor, self.planner.is_quantizable(idx)), false));
-        let percent = scaled(variant.loss_percent, self.planner.model().n_parameters());
+        let grouped = self.grouped_share(variant.layout);
+        let large = variant.loss_percent * grouped + variant.layout.ungrouped_loss_percent() * (1.0 - grouped);
+        let percent = scaled(large, self.planner.model().n_parameters());
         self.scored(variant.framework, None, variant.name, load.weights_bytes, false, &load, percent, Vec::new())
+    }
+
+    /// The part of the blocks' weights whose rows are whole groups.
+    #[allow(clippy::cast_precision_loss, reason = "a mean")]
+    fn grouped_share(&self, layout: Layout) -> f64 {
+        let (Layout::Groups { group, .. } | Layout::GroupsInBlocks { group, .. }) = layout else { return 1.0 };
+        let (mut all, mut grouped) = (0.0, 0.0);
+        for (idx, tensor) in self.planner.model().tensors.iter().enumerate() {
+            if self.planner.is_quantizable(idx) && !is_table(tensor) {
+                all += n_elements(tensor) as f64;
+                grouped += if tensor.row_len() % group == 0 { n_elements(tensor) as f64 } else { 0.0 };
+            }
+        }
+        if all > 0.0 { grouped / all } else { 1.0 }
     }
 
     #[allow(clippy::too_many_arguments, reason = "the two callers above are the only ones")]
@@ -180,11 +216,13 @@ impl Context<'_> {
         let n_parameters = model.n_parameters();
         let bits_per_weight = if n_parameters == 0 { 0.0 } else { load.weights_bytes as f64 * 8.0 / n_parameters as f64 };
         let (fit, memory) = fit(model, load, self.goal.n_ctx, self.budget);
-        let gains = bits_per_weight < self.source_bits;
+        let gains = bits_per_weight < self.source_bits * MAX_PART_OF_SOURCE;
         if !gains {
-            notes.insert(0, format!("no gain: the source has {} bits per weight", significant_text(self.source_bits)));
+            let how = if bits_per_weight < self.source_bits { "hardly a gain" } else { "no gain" };
+            notes.insert(0, format!("{how}: the source has {} bits per weight", significant_text(self.source_bits)));
         }
-        match (self.is_requantized, self.source_dtype) {
+        let is_quantized = level.is_none_or(|level| level.base_dtype().is_quantized());
+        match (self.is_requantized && is_quantized, self.source_dtype) {
             (true, Some(dtype)) if percent > 0.0 => notes.push(format!("requantized from {dtype}")),
             _ => {}
         }
@@ -213,10 +251,10 @@ impl Context<'_> {
         Scored { candidate, loss_percent: percent, read_bytes: load.read_bytes, gains }
     }
 
-    /// GGUF files are written here; for the others, what is missing.
+    /// GGUF files are written here, if the source can be decoded; for the others, what is missing.
     fn missing(&self, framework: Framework) -> Option<String> {
         if framework == Framework::LlamaCpp {
-            return None;
+            return self.undecodable.map(|dtype| format!("this version of Planish cannot decode {dtype}"));
         }
         let runtime = self.machine.runtimes.iter().find(|runtime| runtime.framework == framework);
         let absent = runtime.filter(|runtime| runtime.version.is_none() && self.is_here);
@@ -288,4 +326,9 @@ pub(super) fn preference(scored: &Scored, goal: &Goal) -> (u8, f64) {
         (Size, _) => (ExpectedLoss::High, size),
     };
     if loss <= limit { (0, value) } else { (1, scored.loss_percent) }
+}
+
+/// True when it is as good as the goal asks, not just the least bad.
+pub(super) fn is_acceptable(scored: &Scored, goal: &Goal) -> bool {
+    goal.priority == super::Priority::Quality || preference(scored, goal).0 == 0
 }

@@ -2,13 +2,16 @@
 
 mod candidates;
 pub mod estimate;
+mod explain;
 #[cfg(test)]
 mod golden_tests;
 mod loss;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod preflight;
 pub mod recipe;
+mod roles;
 #[cfg(test)]
 mod test_models;
 mod tree;
@@ -18,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use estimate::{compute_bytes, decode_band, kv_cache_bytes, memory_estimate, prefill_band};
 pub use loss::{loss_class, loss_percent};
 pub use plan::advise;
+pub use preflight::{PreflightRow, preflight};
 pub use recipe::{Planner, Recipe, bits_per_weight, output_metadata, output_size_bytes, output_specs, recipe};
 pub use tree::tree;
 
@@ -100,7 +104,8 @@ pub struct Plan {
     pub leaf: Leaf,
     /// Every framework and level, in the order in which they are recommended.
     pub candidates: Vec<Candidate>,
-    /// Index of the best candidate that fits and that this version can carry out.
+    /// Index of the best candidate that fits and that this version can carry out; `None` where nothing does, and where a quantized source
+    /// is best used as it is: `reasons` says which.
     pub recommended: Option<usize>,
     /// Index of the second choice.
     pub runner_up: Option<usize>,

@@ -2,12 +2,13 @@
 
 use std::cmp::Ordering;
 
-use super::candidates::{self, Scored, preference};
+use super::candidates::{self, Scored, is_acceptable, preference};
+use super::explain::{counterfactual, priority_facts, reasons, warn};
 use super::tree::{self, ENTERPRISE_NO, ENTERPRISE_YES, KIND_LANGUAGE, KIND_OTHER, KIND_UNKNOWN};
 use super::{Budget, Fit, Goal, Leaf, Plan, Priority, Step, Target, Tree};
 use crate::hardware::{Framework, Gpu, Machine, Vendor};
-use crate::model::{DType, Level, Model};
-use crate::units::{bytes_text, count_text, parameters_text, percent_text, significant_text, tokens_per_sec_text};
+use crate::model::{Level, Model};
+use crate::units::{bytes_text, count_text, parameters_text};
 
 /// Part of the free memory that a model may use: the rest is for the system and for what the user opens next.
 const RAM_SHARE: (u64, u64) = (4, 5);
@@ -22,24 +23,26 @@ const ASSUMED_RAM_BYTES: u64 = 8 << 30;
 ///
 /// Without a wanted budget, a model may use 80 % of the free main memory and 90 % of the free memory of the largest GPU with memory of
 /// its own; a GPU that shares main memory shares its budget. The order of preference among fitting levels is told at
-/// `Priority`'s variants and in `candidates::preference`; a level that is not smaller than the source ranks last.
+/// `Priority`'s variants and in `candidates::preference`; a level that is not 5 % smaller than the source ranks last. Of a source that is
+/// quantized already and fits, nothing is recommended unless a level is as good as the goal asks: then the source is the best choice.
 #[must_use]
 pub fn advise(model: &Model, machine: &Machine, goal: &Goal) -> Plan {
     let mut warnings = Vec::new();
     let place = Place::of(machine, goal);
     let is_here = place.is_here(machine, goal);
     let budget = budget(machine, goal, is_here, &mut warnings);
-    let mut scored = candidates::all(model, machine, goal, &budget, is_here);
+    let (mut scored, source_fit) = candidates::all(model, machine, goal, &budget, is_here);
     let tree = tree::tree();
     let (path, leaf) = walk(&tree, model, machine, goal, place, &budget, &scored);
     rank(&mut scored, &leaf, goal);
     let n_first = scored.iter().take_while(|scored| group(scored) == 0).count();
-    let recommended = (n_first > 0).then_some(0);
-    let runner_up = (n_first > 1).then_some(1);
+    let choice = Choice::of(model, goal, source_fit, scored.first().filter(|_| n_first > 0));
+    let recommended = (choice == Choice::First).then_some(0);
+    let runner_up = (choice == Choice::First && n_first > 1).then_some(1);
     warn(model, machine, goal, is_here, &mut warnings);
     Plan {
-        reasons: reasons(model, goal, &budget, &leaf, &scored, recommended),
-        counterfactual: counterfactual(goal, &scored, recommended),
+        reasons: reasons(model, goal, &budget, &leaf, &scored, choice),
+        counterfactual: counterfactual(goal, &scored, choice),
         candidates: scored.into_iter().map(|scored| scored.candidate).collect(),
         recommended,
         runner_up,
@@ -48,6 +51,30 @@ pub fn advise(model: &Model, machine: &Machine, goal: &Goal) -> Plan {
         leaf,
         warnings,
         budget,
+    }
+}
+
+/// What to do, once the candidates are ranked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// Convert to the first candidate.
+    First,
+    /// Use the source as it is: quantizing it again would cost more than it gives.
+    Source,
+    /// Nothing fits and helps.
+    Nothing,
+}
+
+impl Choice {
+    fn of(model: &Model, goal: &Goal, source_fit: Fit, first: Option<&Scored>) -> Self {
+        let source_is_usable = model.is_quantized() && !matches!(source_fit, Fit::TooLarge { .. });
+        match first {
+            Some(_) if source_is_usable && goal.priority == Priority::Quality => Self::Source,
+            Some(first) if source_is_usable && !is_acceptable(first, goal) => Self::Source,
+            Some(_) => Self::First,
+            None if source_is_usable => Self::Source,
+            None => Self::Nothing,
+        }
     }
 }
 
@@ -263,19 +290,8 @@ fn memory_answer(goal: &Goal, budget: &Budget, scored: &[Scored]) -> (usize, Str
     (answer, format!("{}: {level} needs {} at {context} tokens", budget.origin, bytes_text(needed)))
 }
 
-fn priority_facts(goal: &Goal) -> &'static str {
-    match (goal.priority, goal.battery) {
-        (Priority::Balanced, false) => "the smallest with at most 3 % loss",
-        (Priority::Balanced, true) => "on battery: few bytes per token with at most 8 % loss",
-        (Priority::Quality, false) => "the least loss that fits",
-        (Priority::Quality, true) => "on battery: the least class of loss, then the fewest bytes per token",
-        (Priority::Speed, _) => "few bytes per token with at most 8 % loss",
-        (Priority::Size, _) => "the smallest with at most 20 % loss",
-    }
-}
-
 /// 0: can be done here and helps; 1: would help but something is missing; 2: too large; 3: not smaller than the source.
-fn group(scored: &Scored) -> u8 {
+pub(super) fn group(scored: &Scored) -> u8 {
     let candidate = &scored.candidate;
     match candidate.fit {
         _ if !scored.gains => 3,
@@ -293,114 +309,8 @@ fn rank(scored: &mut [Scored], leaf: &Leaf, goal: &Goal) {
     });
 }
 
-fn compare(a: &Scored, b: &Scored, goal: &Goal) -> Ordering {
+pub(super) fn compare(a: &Scored, b: &Scored, goal: &Goal) -> Ordering {
     let (a_tier, a_value) = preference(a, goal);
     let (b_tier, b_value) = preference(b, goal);
     a_tier.cmp(&b_tier).then(a_value.total_cmp(&b_value)).then(a.candidate.size_bytes.cmp(&b.candidate.size_bytes))
-}
-
-#[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
-fn reasons(
-    model: &Model,
-    goal: &Goal,
-    budget: &Budget,
-    leaf: &Leaf,
-    scored: &[Scored],
-    recommended: Option<usize>,
-) -> Vec<String> {
-    let mut reasons = Vec::new();
-    let gguf_fits =
-        scored.iter().any(|scored| scored.candidate.level.is_some() && !matches!(scored.candidate.fit, Fit::TooLarge { .. }));
-    match recommended.and_then(|idx| scored.get(idx)).map(|scored| &scored.candidate) {
-        Some(best) => {
-            reasons.push(format!("{}: {}, expected loss {}", best.level_name, priority_facts(goal), best.expected_loss.label()));
-            let part = best.size_bytes as f64 / model.size_bytes.max(1) as f64;
-            reasons.push(format!(
-                "{}, {} of the source, {} bits per weight",
-                bytes_text(best.size_bytes),
-                percent_text(part),
-                significant_text(best.bits_per_weight)
-            ));
-            let needed = bytes_text(best.memory.total_bytes());
-            let where_it_fits = match best.fit {
-                Fit::FitsWithOffload { n_gpu_layers } => format!("with {n_gpu_layers} layers on the GPU"),
-                _ => "it fits".into(),
-            };
-            reasons.push(format!("needs {needed} at {} tokens; {where_it_fits} ({})", count_text(goal.n_ctx), budget.origin));
-            if let Some(band) = best.decode_tokens_per_sec {
-                let (low, high) = (significant_text(band.low), significant_text(band.high));
-                reasons.push(format!("predicted {} on the CPU ({low} to {high})", tokens_per_sec_text(band.mid)));
-            }
-        }
-        None if !model.has_weights() => reasons.push("the file has no tensors: there is nothing to quantize".into()),
-        None if gguf_fits => reasons.push(format!(
-            "no level that fits is smaller than the source with its {} bits per weight: use the source",
-            significant_text(model.bits_per_weight())
-        )),
-        None => {
-            let least = scored.iter().filter(|scored| scored.gains).map(|scored| scored.candidate.memory.total_bytes()).min();
-            let needed = least.map_or_else(|| "unknown".into(), bytes_text);
-            reasons.push(format!(
-                "no level fits at {} tokens: the smallest needs {needed} ({})",
-                count_text(goal.n_ctx),
-                budget.origin
-            ));
-        }
-    }
-    let first = leaf.frameworks.first().filter(|&&framework| framework != Framework::LlamaCpp);
-    let candidate = first.and_then(|&first| scored.iter().find(|scored| scored.candidate.framework == first));
-    if let Some(missing) = candidate.and_then(|scored| scored.candidate.missing.as_ref()) {
-        reasons.push(format!("first choice here is {}, but {missing}", first.map(|first| first.name()).unwrap_or_default()));
-    }
-    reasons
-}
-
-/// The nearest change of memory that changes the choice: more for a better one, else less for the next one.
-fn counterfactual(goal: &Goal, scored: &[Scored], recommended: Option<usize>) -> Option<String> {
-    let best = recommended.and_then(|idx| scored.get(idx));
-    let better = scored
-        .iter()
-        .filter(|scored| scored.gains && scored.candidate.missing.is_none())
-        .filter(|scored| best.is_none_or(|best| compare(scored, best, goal) == Ordering::Less))
-        .filter_map(|scored| match scored.candidate.fit {
-            Fit::TooLarge { missing_bytes } => Some((missing_bytes, &scored.candidate.level_name)),
-            _ => None,
-        })
-        .min();
-    if let Some((missing_bytes, name)) = better {
-        return Some(format!("with {} more memory: {name}", bytes_text(missing_bytes)));
-    }
-    let best = best?;
-    let needed = best.candidate.memory.total_bytes();
-    let next = scored.iter().filter(|scored| group(scored) == 0 && scored.candidate.memory.total_bytes() < needed);
-    let next = next.min_by(|a, b| compare(a, b, goal))?;
-    Some(format!("with less than {} of memory: {}", bytes_text(needed), next.candidate.level_name))
-}
-
-fn warn(model: &Model, machine: &Machine, goal: &Goal, is_here: bool, warnings: &mut Vec<String>) {
-    if model.is_quantized() {
-        let dtype = model.main_dtype().map(DType::name).unwrap_or_default();
-        warnings.push(format!(
-            "the source is quantized already ({dtype}, {} bits per weight): a second quantization adds to its loss; an F16 source is better",
-            significant_text(model.bits_per_weight())
-        ));
-    }
-    if !is_here {
-        warnings.push(
-            "the target is another machine: its speed is unknown, and memory is taken from this one unless a budget is given"
-                .into(),
-        );
-    } else if machine.bandwidth.is_none() {
-        warnings.push("memory bandwidth not measured yet: no speed is predicted".into());
-    } else if !machine.gpus.is_empty() {
-        warnings.push("speeds are predicted for the CPU".into());
-    }
-    let n_ctx_train = model.hyperparameters.n_ctx_train;
-    if n_ctx_train > 0 && goal.n_ctx > n_ctx_train {
-        warnings.push(format!(
-            "the model was trained for {} tokens, {} are wanted",
-            count_text(n_ctx_train),
-            count_text(goal.n_ctx)
-        ));
-    }
 }

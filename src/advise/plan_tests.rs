@@ -242,24 +242,35 @@ fn estimated_sizes_follow_the_formats() {
 }
 
 #[test]
-fn a_quantized_source_is_warned_about_and_larger_levels_come_last() {
-    let source = Decoder { dtype: DType::Q4_1, ..LLAMA3_8B }.build();
-    let plan = advise(&source, &machine("AMD Ryzen", 64), &goal(Priority::Quality));
-    assert!(plan.warnings[0].contains("quantized already (Q4_1"), "{:?}", plan.warnings);
-    let best = &plan.candidates[plan.recommended.unwrap()];
-    assert!(best.bits_per_weight < source.bits_per_weight() && best.note.as_deref().unwrap().contains("requantized from Q4_1"));
-    let first_useless =
-        plan.candidates.iter().position(|candidate| candidate.bits_per_weight >= source.bits_per_weight()).unwrap();
-    for candidate in &plan.candidates[first_useless..] {
-        assert!(candidate.note.as_deref().unwrap().contains("no gain: the source has "), "{candidate:?}");
-    }
-    assert!(plan.candidates[first_useless..].iter().any(|candidate| candidate.level == Some(Level::F32)));
+fn a_quantized_source_stays_unless_a_level_is_worth_it() {
+    let check = |dtype, goal: &Goal, expected: Option<Level>, reason: &str, counterfactual: &str| {
+        let source = Decoder { dtype, ..LLAMA3_8B }.build();
+        let plan = advise(&source, &machine("AMD Ryzen", 64), goal);
+        assert!(plan.warnings[0].contains(&format!("quantized already ({dtype}")), "{:?}", plan.warnings);
+        assert_eq!(recommended(&plan), expected, "{:?}", plan.reasons);
+        assert!(plan.reasons[0].contains(reason), "{:?}", plan.reasons);
+        assert!(plan.counterfactual.as_deref().unwrap().contains(counterfactual), "{:?}", plan.counterfactual);
+        let first_useless =
+            plan.candidates.iter().position(|candidate| candidate.bits_per_weight >= source.bits_per_weight()).unwrap();
+        for candidate in &plan.candidates[first_useless..] {
+            assert!(candidate.note.as_deref().unwrap().contains(" gain: the source has "), "{candidate:?}");
+        }
+        assert!(plan.candidates[first_useless..].iter().any(|candidate| candidate.level == Some(Level::F32)));
+    };
+    let keep = "use the source as it is: it is ";
+    check(DType::Q8_0, &goal(Priority::Balanced), Some(Level::Q4_K_M), "Q4_K_M: the smallest", "with less than");
+    check(DType::Q8_0, &goal(Priority::Quality), None, keep, "from an F16 source: Q8_0");
+    check(DType::Q4_1, &goal(Priority::Balanced), None, keep, "from an F16 source: Q4_K_M");
+    check(DType::Q2_K, &goal(Priority::Size), None, keep, "from an F16 source: Q3_K_M");
+    // It does not fit: then the least loss that fits, although it is a second quantization.
+    let small = Goal { memory_budget_bytes: Some(13 * GIB / 2), ..goal(Priority::Quality) };
+    check(DType::Q8_0, &small, Some(Level::Q5_K_M), "Q5_K_M: the least loss", "more memory: Q6_K");
+}
 
-    // Nothing is smaller than the smallest level: the advice is to keep the source.
-    let smallest = Decoder { dtype: DType::Q2_K, ..LLAMA3_8B }.build();
-    let plan = advise(&smallest, &machine("AMD Ryzen", 64), &Goal::default());
-    assert_eq!(recommended(&plan), None);
-    assert!(plan.reasons[0].contains("use the source"), "{:?}", plan.reasons);
+#[test]
+fn a_source_that_cannot_be_decoded_gets_no_level() {
+    let plan = advise(&Decoder { dtype: DType::Q8_K, ..LLAMA3_8B }.build(), &machine("AMD Ryzen", 64), &Goal::default());
+    assert_eq!((plan.recommended, plan.reasons[1].as_str()), (None, "this version of Planish cannot decode Q8_K"));
 }
 
 #[test]
@@ -369,14 +380,16 @@ fn advice_is_given_within_a_frame() {
     model.metadata.set("tokenizer.ggml.tokens", Value::Array(crate::model::Array::Str(words)));
     let machine = machine("Intel", 16);
     std::hint::black_box(advise(&model, &machine, &Goal::default()));
-    let start = std::time::Instant::now();
-    for _ in 0..20 {
+    // The fastest of many: other programs slow a run down, nothing speeds one up.
+    let elapsed = (0..50).map(|_| {
+        let start = std::time::Instant::now();
         std::hint::black_box(advise(&model, &machine, &Goal::default()));
-    }
-    let elapsed = start.elapsed() / 20;
+        start.elapsed()
+    });
+    let elapsed = elapsed.min().unwrap();
     println!("advise: {elapsed:?}");
-    // Ten times what is measured on a quiet machine, so that a busy one does not fail.
-    assert!(elapsed.as_millis() < 16, "{elapsed:?}");
+    // Measured: 0.6 ms. A frame has 16.
+    assert!(elapsed.as_millis() < 8, "{elapsed:?}");
 }
 
 proptest! {

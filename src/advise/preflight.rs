@@ -37,19 +37,22 @@ fn llama_cpp_row(model: &Model) -> PreflightRow {
     if !model.has_weights() {
         return row(false, "a vocabulary without weights: nothing to quantize".into());
     }
-    let undecodable = model.tensors.iter().find(|tensor| !crate::quant::can_dequantize(tensor.dtype) && tensor.dtype.is_quantized());
+    let undecodable =
+        model.tensors.iter().find(|tensor| !crate::quant::can_dequantize(tensor.dtype) && tensor.dtype.is_quantized());
     if let Some(tensor) = undecodable {
         return row(false, format!("{} of type {} cannot be decoded by this version", tensor.name, tensor.dtype));
     }
     let n_fallbacks = super::recipe::recipe(model, Level::Q4_K_M).n_fallbacks;
-    let mut text = format!("{} levels from Q2_K to F32", Level::all().count());
+    let mut parts = vec![format!("{} levels from Q2_K to F32", Level::all().count())];
     if n_fallbacks > 0 {
-        text.push_str(&format!("; {n_fallbacks} tensors have rows that are no multiple of 256, so k-quants fall back to larger types there"));
+        parts.push(format!(
+            "{n_fallbacks} tensors have rows that are no multiple of 256, so k-quants fall back to larger types there"
+        ));
     }
     if let Some(dtype) = model.main_dtype().filter(|dtype: &DType| dtype.is_quantized()) {
-        text.push_str(&format!("; the source is {dtype} already, so each level adds to that loss"));
+        parts.push(format!("the source is {dtype} already, so each level adds to that loss"));
     }
-    row(true, text)
+    row(true, parts.join("; "))
 }
 
 /// What the framework's converters start from.

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use super::{BenchRequest, Outcome, Provenance, Run, Stat};
 use crate::error::{Error, Result};
+use crate::format::inspect;
 use crate::hardware::{Conditions, PowerSource, sample_conditions};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::{self, BenchTask, Event, Request, RuntimeInfo};
 use crate::units::{percent_text, significant_text};
 
+/// Source: `GGML_MAX_N_THREADS` in ggml.h, llama.cpp.
+const MAX_THREADS: u32 = 512;
 /// How long the load by other programs is sampled before each round.
 const SAMPLING_TIME: Duration = Duration::from_millis(250);
 /// Above this part of all cores other programs disturb a measurement noticeably.
@@ -26,7 +29,7 @@ const WIDE_SPREAD: f64 = 0.10;
 /// `request.models`.
 ///
 /// # Errors
-/// `Error::Cancelled` within 300 ms of the cancellation with no child left, `Error::BadRequest` for nothing to measure,
+/// `Error::Cancelled` within 300 ms of the cancellation with the child killed, `Error::BadRequest` for nothing to measure,
 /// `Error::RuntimeMissing` in a build without llama.cpp.
 pub fn bench(request: &BenchRequest, monitor: &Monitor) -> Result<Vec<Outcome>> {
     runtime::check_available()?;
@@ -58,7 +61,7 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
         }
         report("load")?;
         let task = BenchTask {
-            path: model.path.clone(),
+            path: model.first_file.clone(),
             n_prompt_tokens: request.n_prompt_tokens,
             n_gen_tokens: request.n_gen_tokens,
             n_threads,
@@ -88,8 +91,8 @@ fn check_request(request: &BenchRequest) -> Result<()> {
         "no model to measure"
     } else if request.n_prompt_tokens == 0 || request.n_gen_tokens == 0 || request.n_repetitions == 0 {
         "prompt tokens, generated tokens and repetitions must be at least 1"
-    } else if request.n_threads == Some(0) {
-        "threads must be at least 1"
+    } else if request.n_threads.is_some_and(|n| !(1..=MAX_THREADS).contains(&n)) {
+        "threads must be between 1 and 512"
     } else {
         return Ok(());
     };
@@ -147,23 +150,32 @@ fn measure(exe: &Path, task: BenchTask, monitor: &Monitor, report: impl Fn(&str)
 
 /// All rounds of one model.
 struct Series {
+    /// As the user named it.
     path: PathBuf,
+    /// What llama.cpp is given: the first shard of a split model.
+    first_file: PathBuf,
     size_bytes: u64,
     rounds: Vec<Round>,
     failure: Option<Error>,
 }
 
 impl Series {
+    /// Looks at the header: a file that is missing or damaged needs no child to say so.
     fn new(path: &Path) -> Self {
-        let (size_bytes, failure) = match size_bytes(path) {
-            Ok(size) => (size, None),
-            Err(error) => (0, Some(error)),
-        };
-        Self { path: path.to_path_buf(), size_bytes, rounds: Vec::new(), failure }
+        let mut series =
+            Self { path: path.to_path_buf(), first_file: path.to_path_buf(), size_bytes: 0, rounds: Vec::new(), failure: None };
+        match inspect(path) {
+            Ok(model) => {
+                series.size_bytes = model.size_bytes;
+                series.first_file = model.files.into_iter().next().unwrap_or(series.first_file);
+            }
+            Err(error) => series.failure = Some(error),
+        }
+        series
     }
 
     fn into_outcome(self, shared: &Provenance) -> Outcome {
-        let Self { path, size_bytes, rounds, failure } = self;
+        let Self { path, size_bytes, rounds, failure, .. } = self;
         if let Some(error) = failure {
             return Outcome { path, result: Err(error) };
         }
@@ -185,15 +197,6 @@ impl Series {
         };
         Outcome { path, result: Ok(run) }
     }
-}
-
-/// Refuses early what no child needs to be started for.
-fn size_bytes(path: &Path) -> Result<u64> {
-    let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
-    if metadata.is_dir() {
-        return Err(Error::NotAFile { kind: "a folder", path: path.to_path_buf() });
-    }
-    Ok(metadata.len())
 }
 
 fn name(path: &Path) -> std::borrow::Cow<'_, str> {
@@ -265,19 +268,26 @@ mod tests {
         Round { load_secs: 0.5, prefill_tokens_per_sec: 100.0, decode_tokens_per_sec: decode, peak_memory_bytes: peak, info }
     }
 
-    #[test]
-    fn rounds_become_one_run() {
-        let shared = Provenance {
+    fn series(rounds: Vec<Round>, failure: Option<Error>) -> Series {
+        Series { path: "m.gguf".into(), first_file: "m.gguf".into(), size_bytes: 9, rounds, failure }
+    }
+
+    fn shared(warnings: Vec<String>) -> Provenance {
+        Provenance {
             runtime: String::new(),
             backend: String::new(),
             n_threads: 2,
             n_prompt_tokens: 8,
             n_gen_tokens: 4,
             conditions: Conditions::default(),
-            warnings: vec!["busy".into()],
-        };
-        let series = Series { path: "m.gguf".into(), size_bytes: 9, rounds: vec![round(10.0, 5), round(20.0, 7)], failure: None };
-        let run = series.into_outcome(&shared).result.unwrap();
+            warnings,
+        }
+    }
+
+    #[test]
+    fn rounds_become_one_run() {
+        let series = series(vec![round(10.0, 5), round(20.0, 7)], None);
+        let run = series.into_outcome(&shared(vec!["busy".into()])).result.unwrap();
         assert_eq!(run.decode_tokens_per_sec.values, [10.0, 20.0]);
         assert_eq!((run.peak_memory_bytes, run.size_bytes), (7, 9));
         assert_eq!((run.provenance.runtime.as_str(), run.provenance.backend.as_str()), ("llama.cpp 1", "CPU"));
@@ -287,22 +297,8 @@ mod tests {
     #[test]
     fn a_model_that_failed_in_a_later_round_has_no_run() {
         let failure = Error::ChildDied { reason: "signal: 9 (SIGKILL)".into(), path: "m.gguf".into() };
-        let series =
-            Series { path: "m.gguf".into(), size_bytes: 9, rounds: vec![round(10.0, 5)], failure: Some(failure.clone()) };
-        let shared = bench_provenance();
-        assert_eq!(series.into_outcome(&shared).result, Err(failure));
-    }
-
-    fn bench_provenance() -> Provenance {
-        Provenance {
-            runtime: String::new(),
-            backend: String::new(),
-            n_threads: 1,
-            n_prompt_tokens: 1,
-            n_gen_tokens: 1,
-            conditions: Conditions::default(),
-            warnings: Vec::new(),
-        }
+        let series = series(vec![round(10.0, 5)], Some(failure.clone()));
+        assert_eq!(series.into_outcome(&shared(Vec::new())).result, Err(failure));
     }
 
     #[test]
@@ -315,15 +311,20 @@ mod tests {
             BenchRequest { n_gen_tokens: 0, ..one.clone() },
             BenchRequest { n_repetitions: 0, ..one.clone() },
             BenchRequest { n_threads: Some(0), ..one.clone() },
+            BenchRequest { n_threads: Some(513), ..one.clone() },
         ] {
             assert!(matches!(check_request(&bad), Err(Error::BadRequest { .. })), "{bad:?}");
         }
     }
 
     #[test]
-    fn a_folder_or_a_missing_file_starts_no_child() {
+    fn a_folder_or_a_missing_or_empty_file_needs_no_child() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(size_bytes(dir.path()), Err(Error::NotAFile { kind: "a folder", .. })));
-        assert!(matches!(size_bytes(&dir.path().join("none")), Err(Error::Io { kind: std::io::ErrorKind::NotFound, .. })));
+        let empty = dir.path().join("empty.gguf");
+        std::fs::write(&empty, b"").unwrap();
+        let failure = |path: &Path| Series::new(path).failure;
+        assert!(matches!(failure(dir.path()), Some(Error::NotAFile { kind: "a folder", .. })));
+        assert!(matches!(failure(&dir.path().join("none")), Some(Error::Io { kind: std::io::ErrorKind::NotFound, .. })));
+        assert!(matches!(failure(&empty), Some(Error::UnknownFormat { .. })));
     }
 }

@@ -1,11 +1,98 @@
 //! Doing it: stream, quantize, write. One file per target format.
 
+mod chunk;
+mod disk;
+mod part_file;
+mod paths;
+mod pipeline;
+mod preflight;
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
+use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::model::Level;
+use self::part_file::PartFile;
+use crate::error::{Error, Result};
+use crate::format::TensorReader;
+use crate::model::{DType, Level, Model};
+use crate::monitor::{Monitor, Progress, ProgressUnit};
 
+pub use self::paths::output_path;
+pub use self::preflight::{PlannedOutput, WorkPlan, preflight};
+
+/// Converts a model to all requested levels in one pass over it.
+///
+/// Outputs get their names together, after all of them are complete and on the disk, and only if the source did not change
+/// meanwhile. Before that they are called `NAME.part`, and whatever ends the work early removes them; after a kill the next run
+/// replaces them. Same source, same bytes, whatever the number of threads.
+///
+/// Progress is counted in bytes of the source.
+///
+/// # Errors
+/// Those of `preflight` before any work; `Error::OutputLocked` when another run writes one of the outputs; `Error::NonFinite` for a
+/// damaged weight; `Error::SourceChanged`; `Error::Io`, with the kind `StorageFull` when others filled the disk meanwhile.
+pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Result<Vec<Conversion>> {
+    let started = Instant::now();
+    let plan = preflight(model, request)?;
+    let source = TensorReader::open(model)?;
+    std::fs::create_dir_all(&request.out_dir).map_err(Error::io("create", &request.out_dir))?;
+
+    let mut parts = Vec::with_capacity(plan.outputs.len());
+    let mut places = Vec::with_capacity(plan.outputs.len());
+    for output in &plan.outputs {
+        monitor.check()?;
+        let part = PartFile::create(&output.path)?;
+        places.push(start_output(model, output, &part)?);
+        parts.push(part);
+    }
+    pipeline::run(&chunk::works(model, &places), &source, &parts, plan.n_threads, monitor)?;
+    let total = model.tensor_bytes();
+    for (part, output) in parts.iter().zip(&plan.outputs) {
+        let stage = format!("syncing {}", output.path.display());
+        part.sync(&Progress { stage, done: total, total, unit: ProgressUnit::Bytes }, monitor)?;
+    }
+    source.check_unchanged()?;
+    // The last moment at which nothing has happened yet.
+    monitor.check()?;
+    for part in parts {
+        part.publish(request.overwrite)?;
+    }
+    part_file::sync_dir(&request.out_dir)?;
+
+    let elapsed_secs = started.elapsed().as_secs_f64();
+    let conversion = |output: PlannedOutput| Conversion {
+        level: output.level,
+        path: output.path,
+        source: model.path.clone(),
+        size_bytes: output.size_bytes,
+        bits_per_weight: output.bits_per_weight,
+        elapsed_secs,
+        warnings: output.warnings,
+    };
+    Ok(plan.outputs.into_iter().map(conversion).collect())
+}
+
+/// Takes the space, writes the header and returns type and position of each source tensor in the output.
+///
+/// Only one level's header is in memory at a time: with a large vocabulary each has several megabytes.
+fn start_output(model: &Model, output: &PlannedOutput, part: &PartFile) -> Result<Vec<(DType, u64)>> {
+    let (specs, layout) = preflight::layout(model, output)?;
+    let is_planned = layout.file_size_bytes == output.size_bytes
+        && specs.len() == model.tensors.len()
+        && specs.iter().zip(&model.tensors).all(|(spec, tensor)| spec.name == tensor.name);
+    if !is_planned {
+        let (name, found, planned) = (output.path.display(), layout.file_size_bytes, output.size_bytes);
+        return Err(Error::Internal {
+            message: format!("{name} has {found} bytes or other tensors than planned ({planned} bytes)"),
+        });
+    }
+    part.reserve(layout.file_size_bytes)?;
+    part.write_at(&layout.header, 0)?;
+    Ok(specs.iter().zip(&layout.tensors).map(|(spec, placed)| (spec.dtype, placed.offset)).collect())
+}
 /// What to convert, to what, and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvertRequest {

@@ -206,7 +206,7 @@ pub fn generate(task: GenerateTask, monitor: &Monitor, mut on_text: impl FnMut(&
 /// Carries out a request in a child, gives each event to `on_event`, and returns when the child has ended.
 ///
 /// # Errors
-/// `Error::Cancelled` within 300 ms of the cancellation, with the child gone; `Error::RuntimeMissing` in a build without llama.cpp;
+/// `Error::Cancelled` within 300 ms of the cancellation, with the child killed; `Error::RuntimeMissing` in a build without llama.cpp;
 /// `Error::Runtime` when the child said why it failed; `Error::ChildDied` when it did not; an error of `on_event`.
 pub fn run(request: &Request, monitor: &Monitor, on_event: impl FnMut(Event) -> Result<()>) -> Result<()> {
     check_available()?;

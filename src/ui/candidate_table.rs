@@ -5,9 +5,9 @@ use std::cmp::Ordering;
 use eframe::egui::{self, Align, Checkbox, ComboBox, Label, Layout, RichText, Ui};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
+use super::glossary;
 use super::sorting::{Side, Sorting, compare_known};
 use super::theme::{self, Palette};
-use super::glossary;
 use crate::advise::{Band, Candidate, ExpectedLoss, Fit, Plan};
 use crate::hardware::Framework;
 use crate::state::Form;
@@ -69,8 +69,9 @@ fn filter_ui(ui: &mut Ui, plan: &Plan, view: &mut View) {
             .response
             .labelled_by(label.id);
         ui.add_space(12.0);
-        ui.checkbox(&mut view.shows_all, "Show what cannot be done here")
-            .on_hover_text("Also list levels that do not fit, and frameworks that this version or machine lacks, each with the reason");
+        ui.checkbox(&mut view.shows_all, "Show what cannot be done here").on_hover_text(
+            "Also list levels that do not fit, and frameworks that this version or machine lacks, each with the reason",
+        );
         let n_visible = visible_rows(plan, *view).len();
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.weak(format!("{n_visible} of {}", plan.candidates.len()));
@@ -160,7 +161,12 @@ fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>) {
         (Column::BitsPerWeight, "Bits", "bits per weight", Side::Right),
         (Column::Memory, "Memory", "Weights, KV cache at the wanted context, compute buffers and the program", Side::Right),
         (Column::Decode, "Decode tok/s", "decode", Side::Right),
-        (Column::Loss, "Expected loss", "Published rise of perplexity for this class of levels; not measured on this model", Side::Left),
+        (
+            Column::Loss,
+            "Expected loss",
+            "Published rise of perplexity for this class of levels; not measured on this model",
+            Side::Left,
+        ),
         (Column::Fit, "Fits", "Whether it fits the memory budget, and what else is missing here", Side::Left),
     ];
     for (column, name, explanation, side) in columns {
@@ -212,7 +218,9 @@ fn row_ui(row: &mut TableRow<'_, '_>, palette: &Palette, plan: &Plan, idx: usize
     });
     row.col(|ui| match candidate.decode_tokens_per_sec {
         Some(band) => {
-            right_ui(ui, text(band_text(band))).on_hover_text("Predicted from the memory bandwidth, not measured. In brackets: the band that holds nine of ten machines");
+            right_ui(ui, text(band_text(band))).on_hover_text(
+                "Predicted from the memory bandwidth, not measured. In brackets: the band that holds nine of ten machines",
+            );
         }
         None => {
             right_ui(ui, RichText::new("unknown").color(palette.muted))
@@ -246,7 +254,8 @@ fn mark_of(plan: &Plan, idx: usize) -> Option<&'static str> {
 }
 
 fn select_ui(ui: &mut Ui, candidate: &Candidate, form: &mut Form) {
-    let Some(level) = candidate.level.filter(|_| candidate.framework == Framework::LlamaCpp && candidate.missing.is_none()) else {
+    let Some(level) = candidate.level.filter(|_| candidate.framework == Framework::LlamaCpp && candidate.missing.is_none())
+    else {
         return;
     };
     let mut is_selected = form.levels.contains(&level);

@@ -1,41 +1,22 @@
 //! What it cost: speed and memory of every file, measured beside predicted.
 
-use std::cmp::Ordering;
-use std::fmt::Write as _;
+use std::sync::Arc;
 
-use eframe::egui::{Align, DragValue, Label, Layout, RichText, Ui};
-use egui_extras::{Column as Width, TableBuilder, TableRow};
+use eframe::egui::{self, Align, DragValue, Layout, RichText, Ui};
 
-use super::candidate_table::right_ui;
+use super::compare_table::{comparison_table_ui, to_json, to_tsv};
 use super::icons::Icon;
 use super::plan_page::model_or_hint_ui;
-use super::plots::{self, Pair, decode_pair, measured, memory_pair, prefill_pair};
-use super::sorting::{Side, Sorting, compare_known};
 use super::widgets::{self, Tone};
-use super::{glossary, theme};
-use crate::bench::{self, ComparisonRow, Run};
-use crate::hardware::{Machine, PowerSource};
+use super::{plots, theme};
+use crate::advise::Goal;
+use crate::bench::{self, ComparisonRow, Outcome};
+use crate::convert::Conversion;
+use crate::hardware::Machine;
 use crate::model::Model;
 use crate::state::{BenchForm, Command, ComparePlot, Form, JobKind, Page, Store};
-use crate::units::{bytes_text, duration_text, exact_bytes_text, percent_text, significant_text};
 
 const SUBTITLE: &str = "Speed and memory of every file, measured on this machine beside the prediction";
-const HEADER_HEIGHT: f32 = 26.0;
-
-/// A column that can be sorted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Column {
-    Name,
-    Size,
-    BitsPerWeight,
-    Decode,
-    Prefill,
-    PredictedDecode,
-    Ratio,
-    Load,
-    Memory,
-    PredictedMemory,
-}
 
 /// Draws the page.
 pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
@@ -47,7 +28,8 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
             if widgets::primary_button(ui, "Go to Optimize").clicked() {
                 form.page = Page::Optimize;
             }
-            if ui.button("Measure the source alone").on_hover_text("Gives the reference that levels are compared with").clicked() {
+            if ui.button("Measure the source alone").on_hover_text("Gives the reference that levels are compared with").clicked()
+            {
                 commands.push(Command::Bench(vec![model.path.clone()]));
             }
         });
@@ -58,7 +40,7 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
     // Measurements can be shown without a known machine; then there is nothing to predict from.
     let unknown = Machine::default();
     let machine = store.machine.ready().map_or(&unknown, |machine| machine);
-    let rows = bench::comparison_rows(&model, machine, &form.goal, &store.conversions, &store.outcomes);
+    let rows = rows_of(ui, &model, machine, form, store);
     warnings_ui(ui, &rows);
     widgets::card(ui, "", |ui| plot_ui(ui, &rows, form));
     widgets::card_gap(ui);
@@ -74,19 +56,68 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
                 commands.push(Command::Copy(to_tsv(&copied)));
             }
         },
-        |ui| table_ui(ui, rows),
+        |ui| comparison_table_ui(ui, rows),
     );
+}
+
+/// Rows with what they were made from.
+#[derive(Clone)]
+struct CachedRows {
+    model: Arc<Model>,
+    machine: Machine,
+    goal: Goal,
+    conversions: Vec<Conversion>,
+    outcomes: Vec<Outcome>,
+    rows: Vec<ComparisonRow>,
+}
+
+/// The rows of plot and table; computed when a fact or the goal has changed, because the prediction takes longer than a millisecond.
+fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, store: &Store) -> Vec<ComparisonRow> {
+    let id = egui::Id::unique("comparison rows");
+    if let Some(cached) = ui.data(|data| data.get_temp::<Arc<CachedRows>>(id))
+        && Arc::ptr_eq(&cached.model, model)
+        && cached.machine == *machine
+        && cached.goal == form.goal
+        && cached.conversions == store.conversions
+        && cached.outcomes == store.outcomes
+    {
+        return cached.rows.clone();
+    }
+    let rows = bench::comparison_rows(model, machine, &form.goal, &store.conversions, &store.outcomes);
+    let cached = CachedRows {
+        model: Arc::clone(model),
+        machine: machine.clone(),
+        goal: form.goal.clone(),
+        conversions: store.conversions.clone(),
+        outcomes: store.outcomes.clone(),
+        rows: rows.clone(),
+    };
+    ui.data_mut(|data| data.insert_temp(id, Arc::new(cached)));
+    rows
 }
 
 fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, commands: &mut Vec<Command>) {
     let is_measuring = store.latest_job(|kind| matches!(kind, JobKind::Bench(_))).is_some_and(crate::state::JobRecord::is_open);
     widgets::card(ui, "", |ui| {
         ui.horizontal_wrapped(|ui| {
-            number_ui(ui, "Prompt tokens", &mut form.bench.n_prompt_tokens, 1..=65_536, "Length of the prompt whose reading (prefill) is timed");
+            number_ui(
+                ui,
+                "Prompt tokens",
+                &mut form.bench.n_prompt_tokens,
+                1..=65_536,
+                "Length of the prompt whose reading (prefill) is timed",
+            );
             number_ui(ui, "Generated tokens", &mut form.bench.n_gen_tokens, 1..=65_536, "Tokens whose writing (decode) is timed");
-            number_ui(ui, "Rounds", &mut form.bench.n_repetitions, 1..=100, "Each file is measured so often, interleaved with the others");
+            number_ui(
+                ui,
+                "Rounds",
+                &mut form.bench.n_repetitions,
+                1..=100,
+                "Each file is measured so often, interleaved with the others",
+            );
             threads_ui(ui, &mut form.bench);
-            ui.checkbox(&mut form.bench.with_source, "With the source").on_hover_text("Measure the file that the levels were made from too");
+            ui.checkbox(&mut form.bench.with_source, "With the source")
+                .on_hover_text("Measure the file that the levels were made from too");
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let paths = paths_to_measure(store, model, &form.bench);
                 let text = match paths.len() {
@@ -95,7 +126,11 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
                 };
                 let is_possible = !is_measuring && !paths.is_empty();
                 let button = ui.add_enabled_ui(is_possible, |ui| widgets::primary_button(ui, &text)).inner;
-                let reason = if is_measuring { "A measurement is waiting or running" } else { "Choose the source or convert a level first" };
+                let reason = if is_measuring {
+                    "A measurement is waiting or running"
+                } else {
+                    "Choose the source or convert a level first"
+                };
                 if button.on_disabled_hover_text(reason).clicked() {
                     commands.push(Command::Bench(paths));
                 }
@@ -150,210 +185,4 @@ fn plot_ui(ui: &mut Ui, rows: &[ComparisonRow], form: &mut Form) {
         ComparePlot::Speed => plots::speed_plots_ui(ui, rows),
         ComparePlot::Memory => plots::memory_plot_ui(ui, rows),
     }
-}
-
-fn table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>) {
-    let id = ui.make_persistent_id("comparison sorting");
-    let mut sorting: Sorting<Column> = ui.data(|data| data.get_temp(id)).unwrap_or_default();
-    sorting.sort(&mut rows, compare);
-    ui.push_id("comparison", |ui| {
-        TableBuilder::new(ui)
-            .striped(true)
-            .vscroll(false)
-            .cell_layout(Layout::left_to_right(Align::Center))
-            .column(Width::remainder().at_least(110.0).clip(true))
-            .column(Width::exact(84.0))
-            .column(Width::exact(50.0))
-            .column(Width::exact(112.0))
-            .column(Width::exact(112.0))
-            .column(Width::exact(136.0))
-            .column(Width::exact(94.0))
-            .column(Width::exact(72.0))
-            .column(Width::exact(88.0))
-            .column(Width::exact(98.0))
-            .header(HEADER_HEIGHT, |mut header| header_ui(&mut header, &mut sorting))
-            .body(|body| {
-                body.rows(theme::ROW_HEIGHT, rows.len(), |mut row| {
-                    if let Some(data) = rows.get(row.index()) {
-                        row_ui(&mut row, data);
-                    }
-                });
-            });
-    });
-    ui.data_mut(|data| data.insert_temp(id, sorting));
-}
-
-fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>) {
-    let columns = [
-        (Column::Name, "File", "The level, or the source's name", Side::Left),
-        (Column::Size, "Size", "Size of the file", Side::Right),
-        (Column::BitsPerWeight, "Bits", "bits per weight", Side::Right),
-        (Column::Decode, "Decode tok/s", "decode", Side::Right),
-        (Column::Prefill, "Prefill tok/s", "prefill", Side::Right),
-        (Column::PredictedDecode, "Predicted decode", "Predicted before measuring, with the band of nine of ten machines", Side::Right),
-        (Column::Ratio, "Deviation", "Measured decode speed against the predicted one", Side::Right),
-        (Column::Load, "Load", "From the start of loading to a ready context", Side::Right),
-        (Column::Memory, "Peak memory", "Highest resident memory of the measuring process", Side::Right),
-        (Column::PredictedMemory, "Predicted mem.", "Predicted memory at the measured context", Side::Right),
-    ];
-    for (column, name, explanation, side) in columns {
-        header.col(|ui| {
-            let explanation = glossary::explain(explanation).unwrap_or_else(|| explanation.to_string());
-            sorting.header_ui(ui, column, name, &explanation, side);
-        });
-    }
-}
-
-fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
-    let by = |value: fn(&ComparisonRow) -> Option<f64>| compare_known(value(a), value(b));
-    match column {
-        Column::Name => a.name.cmp(&b.name),
-        Column::Size => a.size_bytes.cmp(&b.size_bytes),
-        Column::BitsPerWeight => a.bits_per_weight.total_cmp(&b.bits_per_weight),
-        Column::Decode => by(|row| decode_pair(row).measured.map(|(mid, _)| mid)),
-        Column::Prefill => by(|row| prefill_pair(row).measured.map(|(mid, _)| mid)),
-        Column::PredictedDecode => by(|row| decode_pair(row).predicted.map(|band| band.mid)),
-        Column::Ratio => by(|row| decode_pair(row).ratio()),
-        Column::Load => by(|row| row.run.as_ref().and_then(|run| measured(&run.load_secs)).map(|(mid, _)| mid)),
-        Column::Memory => by(|row| memory_pair(row).measured.map(|(mid, _)| mid)),
-        Column::PredictedMemory => by(|row| memory_pair(row).predicted.map(|band| band.mid)),
-    }
-}
-
-fn row_ui(row: &mut TableRow<'_, '_>, data: &ComparisonRow) {
-    let (decode, prefill) = (decode_pair(data), prefill_pair(data));
-    row.col(|ui| name_ui(ui, data));
-    row.col(|ui| {
-        right_ui(ui, RichText::new(bytes_text(data.size_bytes))).on_hover_text(exact_bytes_text(data.size_bytes));
-    });
-    row.col(|ui| {
-        right_ui(ui, RichText::new(significant_text(data.bits_per_weight)));
-    });
-    row.col(|ui| measured_ui(ui, data, decode));
-    row.col(|ui| measured_ui(ui, data, prefill));
-    row.col(|ui| {
-        let text = decode.predicted.map_or_else(|| "unknown".into(), super::candidate_table::band_text);
-        right_ui(ui, RichText::new(text).color(theme::predicted(ui)));
-    });
-    row.col(|ui| ratio_ui(ui, decode));
-    row.col(|ui| {
-        if let Some((secs, _)) = data.run.as_ref().and_then(|run| measured(&run.load_secs)) {
-            right_ui(ui, RichText::new(duration_text(secs)));
-        }
-    });
-    row.col(|ui| {
-        if let Some(run) = &data.run {
-            right_ui(ui, RichText::new(bytes_text(run.peak_memory_bytes))).on_hover_text(exact_bytes_text(run.peak_memory_bytes));
-        }
-    });
-    row.col(|ui| {
-        let text = data.predicted_memory_bytes.map_or_else(|| "unknown".into(), bytes_text);
-        right_ui(ui, RichText::new(text).color(theme::predicted(ui)));
-    });
-}
-
-/// The name, with the conditions of the measurement or the reason of its failure.
-fn name_ui(ui: &mut Ui, row: &ComparisonRow) {
-    let response = ui.add(Label::new(RichText::new(&row.name).font(theme::strong_font())).truncate());
-    response.on_hover_ui(|ui| {
-        ui.set_max_width(420.0);
-        ui.label(row.path.display().to_string());
-        if let Some(run) = &row.run {
-            provenance_ui(ui, run);
-        }
-    });
-}
-
-fn measured_ui(ui: &mut Ui, row: &ComparisonRow, pair: Pair) {
-    match (pair.measured, &row.failure) {
-        (Some((mid, spread)), _) => {
-            let text = format!("{} ± {}", significant_text(mid), significant_text(spread));
-            let response = right_ui(ui, RichText::new(text));
-            if let Some(run) = &row.run {
-                response.on_hover_ui(|ui| provenance_ui(ui, run));
-            }
-        }
-        (None, Some(reason)) => {
-            right_ui(ui, RichText::new("failed").color(theme::bad(ui))).on_hover_text(reason);
-        }
-        (None, None) => {
-            right_ui(ui, RichText::new("not measured").color(theme::muted(ui)));
-        }
-    }
-}
-
-fn ratio_ui(ui: &mut Ui, pair: Pair) {
-    let Some(ratio) = pair.ratio() else { return };
-    let is_inside = pair.predicted.zip(pair.measured).is_some_and(|(band, (mid, _))| (band.low..=band.high).contains(&mid));
-    let text = ratio_text(ratio);
-    if is_inside {
-        right_ui(ui, RichText::new(text)).on_hover_text("Inside the predicted band");
-    } else {
-        right_ui(ui, RichText::new(format!("{text} !")).color(theme::warn(ui))).on_hover_text("Outside the predicted band");
-    }
-}
-
-/// A ratio as a deviation: `+12.0 %`, `−8.00 %`.
-fn ratio_text(ratio: f64) -> String {
-    let sign = if ratio >= 1.0 { "+" } else { "" };
-    format!("{sign}{}", percent_text(ratio - 1.0))
-}
-
-fn provenance_ui(ui: &mut Ui, run: &Run) {
-    let provenance = &run.provenance;
-    let conditions = &provenance.conditions;
-    let mut lines = vec![
-        provenance.runtime.clone(),
-        provenance.backend.clone(),
-        format!("{} threads, {} prompt and {} generated tokens, {} rounds", provenance.n_threads, provenance.n_prompt_tokens, provenance.n_gen_tokens, run.decode_tokens_per_sec.values.len()),
-    ];
-    match conditions.power_source {
-        PowerSource::Mains => lines.push("on mains".into()),
-        PowerSource::Battery => lines.push("on battery".into()),
-        PowerSource::Unknown => {}
-    }
-    lines.extend(conditions.temperature_celsius.map(|celsius| format!("{celsius:.0} °C")));
-    lines.extend(conditions.other_load.map(|load| format!("other programs used {} of the CPU", percent_text(f64::from(load)))));
-    lines.extend(provenance.warnings.iter().cloned());
-    ui.label(lines.join("\n"));
-}
-
-/// The table for spreadsheets: a header line, plain numbers in basic units, empty cells for what is unknown.
-fn to_tsv(rows: &[ComparisonRow]) -> String {
-    let mut text = String::from(
-        "name\tsize_bytes\tbits_per_weight\tdecode_tokens_per_sec\tdecode_spread\tprefill_tokens_per_sec\tprefill_spread\t\
-         predicted_decode_tokens_per_sec\tpredicted_decode_low\tpredicted_decode_high\tload_secs\tpeak_memory_bytes\t\
-         predicted_memory_bytes\tfailure\tpath\n",
-    );
-    let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value}"));
-    for row in rows {
-        let (decode, prefill) = (decode_pair(row), prefill_pair(row));
-        let load = row.run.as_ref().and_then(|run| measured(&run.load_secs));
-        let cells = [
-            row.name.clone(),
-            row.size_bytes.to_string(),
-            row.bits_per_weight.to_string(),
-            number(decode.measured.map(|(mid, _)| mid)),
-            number(decode.measured.map(|(_, spread)| spread)),
-            number(prefill.measured.map(|(mid, _)| mid)),
-            number(prefill.measured.map(|(_, spread)| spread)),
-            number(decode.predicted.map(|band| band.mid)),
-            number(decode.predicted.map(|band| band.low)),
-            number(decode.predicted.map(|band| band.high)),
-            number(load.map(|(mid, _)| mid)),
-            row.run.as_ref().map_or(String::new(), |run| run.peak_memory_bytes.to_string()),
-            row.predicted_memory_bytes.map_or(String::new(), |size_bytes| size_bytes.to_string()),
-            row.failure.clone().unwrap_or_default(),
-            row.path.display().to_string(),
-        ];
-        // A tab or line break inside a cell would shift all that follows.
-        let cells = cells.map(|cell| cell.replace(['\t', '\n', '\r'], " "));
-        let _ = writeln!(text, "{}", cells.join("\t"));
-    }
-    text
-}
-
-/// The same rows as JSON; writing a list of plain values cannot fail, an error would be shown in place of the rows.
-fn to_json(rows: &[ComparisonRow]) -> String {
-    serde_json::to_string_pretty(rows).unwrap_or_else(|error| error.to_string())
 }

@@ -1,6 +1,6 @@
 //! What the user wants of a plan: use, target, context, memory, pipeline, power.
 
-use eframe::egui::{Align, ComboBox, DragValue, Layout, RichText, TextEdit, Ui};
+use eframe::egui::{Align, Align2, ComboBox, DragValue, Layout, RichText, TextEdit, Ui};
 
 use super::{glossary, theme, widgets};
 use crate::advise::{Goal, Priority, Target};
@@ -92,7 +92,8 @@ fn context_steps(n_ctx_train: u64) -> Vec<u64> {
     const MAX_STEPS: usize = 7;
     // Without a known limit: what most programs offer.
     let longest = if n_ctx_train == 0 { 32_768 } else { n_ctx_train };
-    let mut steps: Vec<u64> = std::iter::successors(Some(512_u64), |step| step.checked_mul(2)).take_while(|&step| step < longest).collect();
+    let mut steps: Vec<u64> =
+        std::iter::successors(Some(512_u64), |step| step.checked_mul(2)).take_while(|&step| step < longest).collect();
     steps.push(longest);
     let n_surplus = steps.len().saturating_sub(MAX_STEPS);
     steps.split_off(n_surplus)
@@ -109,16 +110,19 @@ fn short_count(n: u64) -> String {
 }
 
 fn budget_ui(ui: &mut Ui, goal: &mut Goal) {
-    let label = ui.label(RichText::new("Memory").color(theme::muted(ui))).on_hover_text("How much memory the model may use while it runs");
+    let label = ui
+        .label(RichText::new("Memory").color(theme::muted(ui)))
+        .on_hover_text("How much memory the model may use while it runs");
     let mut is_automatic = goal.memory_budget_bytes.is_none();
-    if ui.checkbox(&mut is_automatic, "Automatic").on_hover_text("What is free now, with head-room for other programs").changed() {
+    if ui.checkbox(&mut is_automatic, "Automatic").on_hover_text("What is free now, with head-room for other programs").changed()
+    {
         goal.memory_budget_bytes = if is_automatic { None } else { Some(8 << 30) };
     }
     let Some(budget_bytes) = goal.memory_budget_bytes else { return };
     // What is typed stays as typed while it is being edited, also where it is no size yet.
     let text_id = ui.make_persistent_id("memory budget text");
     let mut text = ui.data(|data| data.get_temp::<String>(text_id)).unwrap_or_else(|| bytes_text(budget_bytes));
-    let response = ui.add(TextEdit::singleline(&mut text).desired_width(90.0).horizontal_align(Align::Max)).labelled_by(label.id);
+    let response = ui.add(TextEdit::singleline(&mut text).desired_width(90.0).align(Align2::RIGHT_CENTER)).labelled_by(label.id);
     let read = bytes_from_text(&text);
     if let (true, Ok(size_bytes)) = (response.changed(), &read) {
         goal.memory_budget_bytes = Some(*size_bytes);

@@ -3,14 +3,17 @@
 pub mod bars;
 mod candidate_table;
 mod compare_page;
+mod compare_table;
 pub mod glossary;
 mod goal_strip;
 pub mod icons;
 pub mod machine_page;
 pub mod model_page;
 mod optimize_page;
+mod pair;
 mod palette;
 mod plan_page;
+mod plot_style;
 mod plots;
 pub mod preflight;
 mod queue;

@@ -29,7 +29,9 @@ const MAX_THREADS: u32 = 1024;
 
 /// Draws the page.
 pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
-    let Some(model) = model_or_hint_ui(ui, store, form, "Optimize", "Convert the model in the background, several levels in one pass") else {
+    let Some(model) =
+        model_or_hint_ui(ui, store, form, "Optimize", "Convert the model in the background, several levels in one pass")
+    else {
         return;
     };
     // Sizes do not depend on the machine, so converting works also while it is being measured or could not be.
@@ -37,14 +39,20 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
     let machine: &Machine = store.machine.ready().map_or(&unknown, |machine| machine);
     let is_machine_known = store.machine.ready().is_some();
     let plan = plan_of(ui, &model, machine, &form.goal);
-    let recommended = plan.recommended.filter(|_| is_machine_known).and_then(|idx| plan.candidates.get(idx)).and_then(|best| best.level);
+    let recommended =
+        plan.recommended.filter(|_| is_machine_known).and_then(|idx| plan.candidates.get(idx)).and_then(|best| best.level);
     widgets::page_header(ui, "Optimize", "Convert the model in the background, several levels in one pass", |_| {});
     if let Some(warning) = requantizing_warning(&model) {
         widgets::notice(ui, Tone::Warn, &warning);
         widgets::card_gap(ui);
     }
     let sum = Sum::of(&plan, &form.levels);
-    let existing: BTreeSet<Level> = store.conversions.iter().filter(|made| made.path == output_path(&model, made.level, form)).map(|made| made.level).collect();
+    let existing: BTreeSet<Level> = store
+        .conversions
+        .iter()
+        .filter(|made| made.path == output_path(&model, made.level, form))
+        .map(|made| made.level)
+        .collect();
     // A copy, because the right column edits the rest of the form.
     let mut levels = form.levels.clone();
     widgets::two_columns(
@@ -242,7 +250,13 @@ impl Sum {
 }
 
 /// Why nothing can be converted now; `None`: it can.
-fn refusal(sum: Sum, disk: Option<&Disk>, levels: &BTreeSet<Level>, existing: &BTreeSet<Level>, overwrite: bool) -> Option<String> {
+fn refusal(
+    sum: Sum,
+    disk: Option<&Disk>,
+    levels: &BTreeSet<Level>,
+    existing: &BTreeSet<Level>,
+    overwrite: bool,
+) -> Option<String> {
     if sum.n_levels == 0 {
         return Some("Choose at least one level".into());
     }
@@ -254,8 +268,7 @@ fn refusal(sum: Sum, disk: Option<&Disk>, levels: &BTreeSet<Level>, existing: &B
         }
     }
     let free_bytes = disk.map(|disk| disk.free_bytes)?;
-    (sum.size_bytes > free_bytes)
-        .then(|| format!("{} more are needed on this disk", bytes_text(sum.size_bytes - free_bytes)))
+    (sum.size_bytes > free_bytes).then(|| format!("{} more are needed on this disk", bytes_text(sum.size_bytes - free_bytes)))
 }
 
 fn output_ui(
@@ -275,11 +288,15 @@ fn output_ui(
                 if ui.button("Choose…").accessible_name("Choose output folder").clicked() {
                     commands.push(Command::PickOutputDir);
                 }
-                let field = TextEdit::singleline(&mut form.output_dir).hint_text(hint).desired_width(f32::INFINITY).margin(Margin::symmetric(10, 6));
+                let field = TextEdit::singleline(&mut form.output_dir)
+                    .hint_text(hint)
+                    .desired_width(f32::INFINITY)
+                    .margin(Margin::symmetric(10, 6));
                 ui.add(field).labelled_by(label.id).on_hover_text("Empty: beside the source");
             });
         });
-        ui.checkbox(&mut form.overwrite, "Replace files that exist").on_hover_text("A file is replaced only when the new one is complete");
+        ui.checkbox(&mut form.overwrite, "Replace files that exist")
+            .on_hover_text("A file is replaced only when the new one is complete");
         ui.horizontal(|ui| {
             let label = ui.label(RichText::new("Threads").color(theme::muted(ui)));
             let field = egui::DragValue::new(&mut form.convert_threads).range(0..=MAX_THREADS).speed(0.1);
@@ -320,7 +337,11 @@ fn results_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Co
     widgets::card_with_actions(
         ui,
         "Finished files",
-        |ui| is_wanted = widgets::primary_button(ui, "Measure these").on_hover_text("Speed and memory of each file, on this machine").clicked(),
+        |ui| {
+            is_wanted = widgets::primary_button(ui, "Measure these")
+                .on_hover_text("Speed and memory of each file, on this machine")
+                .clicked();
+        },
         |ui| {
             for conversion in &store.conversions {
                 result_ui(ui, conversion, commands);

@@ -1,63 +1,50 @@
-//! The Plan, Optimize and Compare pages, driven by accessible names.
+//! The Plan, Optimize and Compare pages, driven by accessible names. With `PLANISH_SHOTS=folder`, `pictures` also draws them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use eframe::egui;
+use eframe::egui::{self, Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
+use super::test_support::{PageFn, PageState, page_harness_sized, shoot, store_with_model_and_machine};
 use super::{compare_page_ui, optimize_page_ui, plan_page_ui, theme};
-use crate::advise::{Goal, advise};
+use crate::advise::{Candidate, Goal, Plan, Priority, advise};
 use crate::bench::{Outcome, Provenance, Run, Stat};
 use crate::convert::Conversion;
 use crate::error::Error;
-use crate::hardware::{Bandwidth, Conditions, Cpu, Disk, Machine, Memory};
-use crate::model::{DType, Hyperparameters, Level, Metadata, Model, Tensor};
+use crate::hardware::Framework;
+use crate::model::Level;
 use crate::monitor::{Progress, ProgressUnit};
-use crate::state::{Command, Form, JobKind, JobRecord, JobStatus, Page, Slot, Store};
+use crate::state::{Command, ComparePlot, Form, JobKind, JobRecord, JobStatus, Page, Slot, Store};
+use crate::units::{bytes_text, significant_text};
 use crate::worker::JobId;
 
-/// What a page sees and makes.
-struct State {
-    store: Store,
-    form: Form,
-    commands: Vec<Command>,
+const BUSY: &str = "other programs used 41 % of the CPU";
+const FAILED: Level = Level::Q3_K_M;
+const UNMEASURED: Level = Level::Q2_K;
+
+fn plan_of(store: &Store) -> Plan {
+    advise(store.model.ready().unwrap(), store.machine.ready().unwrap(), &Goal::default())
 }
 
-fn model() -> Model {
-    let tensor = |name: &str, dtype: DType, shape: &[u64], size_bytes| Tensor { name: name.into(), dtype, shape: shape.into(), file_idx: 0, offset: 0, size_bytes };
-    Model {
-        path: "/models/SmolLM2-135M-Instruct.Q4_1.gguf".into(),
-        files: vec!["/models/SmolLM2-135M-Instruct.Q4_1.gguf".into()],
-        size_bytes: 98_362_432,
-        format_name: "GGUF v3".into(),
-        alignment: 32,
-        metadata: Metadata::default(),
-        tensors: vec![tensor("token_embd.weight", DType::Q4_1, &[576, 49_152], 17_694_720)],
-        hyperparameters: Hyperparameters { architecture: "llama".into(), n_ctx_train: 8192, n_layers: 30, ..Default::default() },
-        warnings: vec![],
-    }
+fn candidate(plan: &Plan, level: Level) -> &Candidate {
+    plan.candidates.iter().find(|candidate| candidate.framework == Framework::LlamaCpp && candidate.level == Some(level)).unwrap()
 }
 
-fn machine() -> Machine {
-    Machine {
-        cpu: Cpu { name: "AMD EPYC".into(), n_physical: 2, n_logical: 2, ..Default::default() },
-        memory: Memory { total_bytes: 24 << 30, available_bytes: 22 << 30, ..Default::default() },
-        disk: Some(Disk { mount_point: "/".into(), file_system: "ext4".into(), total_bytes: 256 << 30, free_bytes: 120 << 30, write_bytes_per_sec: Some(4e8) }),
-        bandwidth: Some(Bandwidth { one_thread_bytes_per_sec: 11.2e9, all_threads_bytes_per_sec: 18.4e9, n_threads: 2 }),
-        ..Default::default()
-    }
+fn recommended(store: &Store) -> Level {
+    let plan = plan_of(store);
+    plan.candidates[plan.recommended.unwrap()].level.unwrap()
 }
 
-fn sample() -> State {
-    let model = model();
-    let machine = machine();
-    let plan = advise(&model, &machine, &Goal::default());
-    let mut store = Store { model_path: Some(model.path.clone()), ..Store::default() };
-    for (idx, level) in [Level::Q8_0, Level::Q6_K, Level::Q4_K_M, Level::Q4_0, Level::Q3_K_M, Level::Q2_K].into_iter().enumerate() {
-        let candidate = plan.candidates.iter().find(|candidate| candidate.level == Some(level)).unwrap();
-        let path = PathBuf::from(format!("/models/SmolLM2-135M-Instruct.Q4_1-{level}.gguf"));
+/// A store after an afternoon of work: six levels, four of them measured, one measurement failed, jobs in every state.
+#[allow(clippy::cast_precision_loss, reason = "made-up speeds")]
+fn busy_store() -> Store {
+    let mut store = store_with_model_and_machine();
+    let plan = plan_of(&store);
+    let model = store.model.ready().unwrap().clone();
+    for (idx, level) in [Level::Q8_0, Level::Q6_K, Level::Q4_K_M, Level::Q4_0, FAILED, UNMEASURED].into_iter().enumerate() {
+        let candidate = candidate(&plan, level);
+        let path = crate::convert::output_path(&model, level, model.path.parent().unwrap());
         store.conversions.push(Conversion {
             level,
             path: path.clone(),
@@ -67,101 +54,398 @@ fn sample() -> State {
             elapsed_secs: 4.2,
             warnings: vec![],
         });
-        let speed = 18.4e9 * 0.85 / candidate.size_bytes as f64 * (1.0 + 0.1 * (idx as f64 - 2.0));
-        let result = if level == Level::Q3_K_M {
+        let result = if level == FAILED {
             Err(Error::ChildDied { reason: "signal 9".into(), path: path.clone() })
         } else {
-            Ok(Run {
-                path: path.clone(),
-                size_bytes: candidate.size_bytes,
-                prefill_tokens_per_sec: Stat { values: vec![510.0 - 20.0 * idx as f64, 520.0 - 22.0 * idx as f64, 500.0 - 16.0 * idx as f64] },
-                decode_tokens_per_sec: Stat { values: vec![speed, speed * 1.05, speed * 0.96] },
-                load_secs: Stat { values: vec![0.21, 0.19, 0.2] },
-                peak_memory_bytes: candidate.memory.total_bytes() - 20_000_000,
-                provenance: Provenance {
-                    runtime: "llama.cpp b6500".into(),
-                    backend: "CPU (AVX512, VNNI)".into(),
-                    n_threads: 2,
-                    n_prompt_tokens: 512,
-                    n_gen_tokens: 128,
-                    conditions: Conditions::default(),
-                    warnings: vec!["other programs used 41 % of the CPU: measure again when the machine is quiet".into()],
-                },
-            })
+            Ok(run(&path, candidate, 0.8 + 0.1 * idx as f64))
         };
-        if level != Level::Q2_K {
+        if level != UNMEASURED {
             store.outcomes.push(Outcome { path, result });
         }
     }
-    store.jobs.push(JobRecord { id: JobId(1), kind: JobKind::Detect, status: JobStatus::Done { elapsed_secs: 1.0 } });
-    store.jobs.push(JobRecord { id: JobId(2), kind: JobKind::Convert(vec![Level::Q8_0, Level::Q4_K_M]), status: JobStatus::Done { elapsed_secs: 4.2 } });
-    store.jobs.push(JobRecord { id: JobId(3), kind: JobKind::Convert(vec![Level::Q5_0]), status: JobStatus::Failed(Error::OutputExists { path: "/models/x-Q5_0.gguf".into() }) });
-    store.jobs.push(JobRecord {
-        id: JobId(4),
-        kind: JobKind::Convert(vec![Level::Q6_K, Level::Q2_K]),
-        status: JobStatus::Running {
-            progress: Some(Progress { stage: "quantizing blk.17.ffn_up.weight".into(), done: 61_000_000, total: 98_362_432, unit: ProgressUnit::Bytes }),
-            elapsed_secs: 3.1,
-            is_cancelling: false,
-        },
-    });
-    store.jobs.push(JobRecord { id: JobId(5), kind: JobKind::Bench(3), status: JobStatus::Queued });
-    store.model = Slot::Ready(Arc::new(model));
-    store.machine = Slot::Ready(Box::new(machine));
-    let mut form = Form::default();
-    form.levels = [Level::Q8_0, Level::Q4_K_M].into();
-    State { store, form, commands: Vec::new() }
+    let mut job = |id, kind, status| store.jobs.push(JobRecord { id: JobId(id), kind, status });
+    job(1, JobKind::Detect, JobStatus::Done { elapsed_secs: 1.0 });
+    job(2, JobKind::Convert(vec![Level::Q8_0, Level::Q4_K_M]), JobStatus::Done { elapsed_secs: 4.2 });
+    job(3, JobKind::Convert(vec![Level::Q5_0]), JobStatus::Failed(Error::OutputExists { path: "/models/x-Q5_0.gguf".into() }));
+    let progress = Progress {
+        stage: "quantizing blk.17.ffn_up.weight".into(),
+        done: 61_000_000,
+        total: 98_362_432,
+        unit: ProgressUnit::Bytes,
+    };
+    let running = JobStatus::Running { progress: Some(progress), elapsed_secs: 3.1, is_cancelling: false };
+    job(4, JobKind::Convert(vec![Level::Q6_K, Level::Q2_K]), running);
+    store
 }
 
-fn page_ui(ui: &mut egui::Ui, page: Page, state: &mut State) {
-    match page {
-        Page::Plan => plan_page_ui(ui, &state.store, &mut state.form, &mut state.commands),
-        Page::Optimize => optimize_page_ui(ui, &state.store, &mut state.form, &mut state.commands),
-        _ => compare_page_ui(ui, &state.store, &mut state.form, &mut state.commands),
+fn run(path: &std::path::Path, candidate: &Candidate, of_predicted: f64) -> Run {
+    let decode = candidate.decode_tokens_per_sec.map_or(100.0, |band| band.mid) * of_predicted;
+    let prefill = candidate.prefill_tokens_per_sec.map_or(900.0, |band| band.mid) * of_predicted;
+    Run {
+        path: path.into(),
+        size_bytes: candidate.size_bytes,
+        prefill_tokens_per_sec: Stat { values: vec![prefill, prefill * 1.03, prefill * 0.98] },
+        decode_tokens_per_sec: Stat { values: vec![decode, decode * 1.05, decode * 0.96] },
+        load_secs: Stat { values: vec![0.21, 0.19, 0.2] },
+        peak_memory_bytes: candidate.memory.total_bytes() - 20_000_000,
+        provenance: Provenance {
+            runtime: "llama.cpp b6500".into(),
+            backend: "CPU (AVX512, VNNI)".into(),
+            n_threads: 8,
+            n_prompt_tokens: 512,
+            n_gen_tokens: 128,
+            conditions: crate::hardware::Conditions::default(),
+            warnings: vec![BUSY.into()],
+        },
     }
 }
 
-fn harness(page: Page, state: State) -> Harness<'static, State> {
-    Harness::builder().with_size([1100.0, 3000.0]).with_context_setup(theme::install).build_ui_state(move |ui, state| page_ui(ui, page, state), state)
+/// As wide as a page in a window of 1280 points, high enough to show all of it.
+fn harness(page: PageFn, store: Store, form: Form) -> Harness<'static, PageState> {
+    page_harness_sized(page, store, form, vec2(1140.0, 3200.0), 1.0, egui::Theme::Dark)
 }
 
-/// Pictures of all pages for a person to look at: `PLANISH_SHOTS=dir cargo test --lib shots -- --ignored`.
+fn click(harness: &mut Harness<'_, PageState>, label: &str) {
+    harness.get_by_label(label).click();
+    harness.run();
+}
+
+fn has(harness: &Harness<'_, PageState>, text: &str) -> bool {
+    harness.query_all_by_label_contains(text).next().is_some()
+}
+
+/// Levels in the order of their check boxes from top to bottom.
+fn order_of_levels(harness: &Harness<'_, PageState>) -> Vec<Level> {
+    let mut rows: Vec<(f32, Level)> = Level::all()
+        .filter_map(|level| Some((harness.query_by_label(&format!("Select {level}"))?.rect().top(), level)))
+        .collect();
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+    rows.into_iter().map(|row| row.1).collect()
+}
+
 #[test]
-#[ignore = "draws pictures for people, checks nothing"]
-fn shots() {
-    let dir = PathBuf::from(std::env::var_os("PLANISH_SHOTS").unwrap());
-    std::fs::create_dir_all(&dir).unwrap();
+fn plan_leads_to_the_optimize_page_with_the_recommended_level() {
+    let store = store_with_model_and_machine();
+    let level = recommended(&store);
+    let mut harness = harness(plan_page_ui, store, Form::default());
+    click(&mut harness, &format!("Convert to {level}…"));
+    let state = harness.state();
+    assert_eq!((state.form.page, state.form.levels.iter().copied().collect::<Vec<_>>()), (Page::Optimize, vec![level]));
+    assert_eq!(state.commands, []);
+}
+
+#[test]
+fn every_node_of_the_tree_has_a_name_and_those_of_the_path_their_facts() {
+    let store = store_with_model_and_machine();
+    let plan = plan_of(&store);
+    let harness = harness(plan_page_ui, store, Form::default());
+    let names: Vec<String> = harness.get_all_by_role(Role::ListItem).filter_map(|node| node.accesskit_node().label()).collect();
+    assert_eq!(names.len(), plan.tree.nodes.len());
+    for step in &plan.path {
+        let node = &plan.tree.nodes[step.node_idx];
+        let taken: Vec<&String> = names.iter().filter(|name| name.starts_with(&format!("{}, taken", node.text))).collect();
+        assert!(taken.iter().any(|name| name.contains(&step.facts)), "{}: {taken:?}", node.text);
+        if let Some(branch_idx) = step.branch_idx {
+            assert!(taken.iter().any(|name| name.ends_with(node.branches[branch_idx].answer)), "{}: {taken:?}", node.text);
+        }
+    }
+}
+
+#[test]
+fn the_tree_stays_inside_the_page() {
+    let harness = harness(plan_page_ui, store_with_model_and_machine(), Form::default());
+    for node in harness.get_all_by_role(Role::ListItem) {
+        let rect = node.rect();
+        assert!(rect.left() >= 0.0 && rect.right() <= 1140.0, "{:?} at {rect:?}", node.accesskit_node().label());
+    }
+}
+
+#[test]
+fn the_goal_is_changed_in_place() {
+    let mut harness = harness(plan_page_ui, store_with_model_and_machine(), Form::default());
+    click(&mut harness, "Smallest");
+    click(&mut harness, "2K");
+    click(&mut harness, "On battery");
+    click(&mut harness, "Enterprise pipeline");
+    let goal = harness.state().form.goal.clone();
+    assert_eq!((goal.priority, goal.n_ctx, goal.battery, goal.enterprise), (Priority::Size, 2048, true, true));
+}
+
+#[test]
+fn a_memory_budget_is_read_with_its_unit_and_nonsense_is_refused() {
+    let mut harness = harness(plan_page_ui, store_with_model_and_machine(), Form::default());
+    click(&mut harness, "Automatic");
+    assert_eq!(harness.state().form.goal.memory_budget_bytes, Some(8 << 30));
+    let type_text = |harness: &mut Harness<'_, PageState>, text: &str| {
+        let field = harness.get_by_role(Role::TextInput);
+        field.focus();
+        harness.run();
+        harness.key_combination_modifiers(egui::Modifiers::COMMAND, &[egui::Key::A]);
+        harness.get_by_role(Role::TextInput).type_text(text);
+        harness.run();
+    };
+    type_text(&mut harness, "600M");
+    assert_eq!(harness.state().form.goal.memory_budget_bytes, Some(600 << 20));
+    type_text(&mut harness, "many");
+    assert_eq!(harness.state().form.goal.memory_budget_bytes, Some(600 << 20));
+    assert!(has(&harness, "as a size"));
+}
+
+#[test]
+fn candidates_are_sorted_and_filtered() {
+    let store = store_with_model_and_machine();
+    let plan = plan_of(&store);
+    let mut harness = harness(plan_page_ui, store, Form::default());
+    let size = |level: &Level| candidate(&plan, *level).size_bytes;
+    click(&mut harness, "Sort by size");
+    let up = order_of_levels(&harness);
+    assert!(up.len() > 10 && up.is_sorted_by_key(size), "{up:?}");
+    click(&mut harness, "Sort by size");
+    let down = order_of_levels(&harness);
+    assert!(down.len() == up.len() && down.is_sorted_by_key(|level| std::cmp::Reverse(size(level))), "{down:?}");
+    let is_mlx_listed = |harness: &Harness<'_, PageState>| harness.query_all_by_label("4-bit group 64").next().is_some();
+    assert!(!is_mlx_listed(&harness));
+    click(&mut harness, "Show what cannot be done here");
+    assert!(is_mlx_listed(&harness));
+}
+
+#[test]
+fn candidate_rows_show_the_numbers_of_the_plan_and_choose_levels() {
+    let store = store_with_model_and_machine();
+    let plan = plan_of(&store);
+    let mut harness = harness(plan_page_ui, store, Form::default());
+    for level in order_of_levels(&harness) {
+        let candidate = candidate(&plan, level);
+        assert!(has(&harness, &bytes_text(candidate.size_bytes)), "{level}");
+        assert!(has(&harness, &significant_text(candidate.bits_per_weight)), "{level}");
+    }
+    click(&mut harness, "Select Q2_K");
+    assert!(harness.state().form.levels.contains(&Level::Q2_K));
+    click(&mut harness, "Select Q2_K");
+    assert!(harness.state().form.levels.is_empty());
+}
+
+#[test]
+fn pages_without_facts_say_what_to_do_next() {
+    let check = |page: PageFn, store: Store, label: &str| -> (Page, Vec<Command>) {
+        let mut harness = harness(page, store, Form { page: Page::Plan, ..Form::default() });
+        click(&mut harness, label);
+        (harness.state().form.page, harness.state().commands.clone())
+    };
+    for page in [plan_page_ui as PageFn, optimize_page_ui, compare_page_ui] {
+        assert_eq!(check(page, Store::default(), "Go to Model"), (Page::Model, vec![]));
+    }
+    let no_machine = Store { machine: Slot::Empty, ..store_with_model_and_machine() };
+    assert_eq!(check(plan_page_ui, no_machine, "Measure this machine"), (Page::Plan, vec![Command::Detect]));
+    assert_eq!(check(compare_page_ui, store_with_model_and_machine(), "Go to Optimize"), (Page::Optimize, vec![]));
+}
+
+#[test]
+fn a_quantized_source_is_warned_about_where_levels_are_chosen() {
+    for page in [plan_page_ui as PageFn, optimize_page_ui] {
+        assert!(has(&harness(page, store_with_model_and_machine(), Form::default()), "quantized already"));
+    }
+}
+
+#[test]
+fn quick_picks_and_check_cards_choose_levels_and_convert() {
+    let store = store_with_model_and_machine();
+    let best = recommended(&store);
+    let mut harness = harness(optimize_page_ui, store, Form::default());
+    let chosen = |harness: &Harness<'_, PageState>| harness.state().form.levels.iter().copied().collect::<Vec<_>>();
+    assert!(harness.get_by_label("Convert").accesskit_node().is_disabled());
+    assert!(has(&harness, "Choose at least one level"));
+    click(&mut harness, "Choose the recommended level and its neighbours");
+    assert!(chosen(&harness).contains(&best) && chosen(&harness).len() >= 2);
+    click(&mut harness, "Choose the ladder");
+    assert_eq!(chosen(&harness), [Level::Q8_0, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K]);
+    click(&mut harness, "Choose no level");
+    assert_eq!(chosen(&harness), []);
+    harness.get_by_role_and_label(Role::CheckBox, "Q6_K").click();
+    harness.run();
+    assert_eq!(chosen(&harness), [Level::Q6_K]);
+    let size = bytes_text(candidate(&plan_of(&harness.state().store), Level::Q6_K).size_bytes);
+    click(&mut harness, &format!("Convert 1 level ({size})"));
+    click(&mut harness, "Choose output folder");
+    assert_eq!(harness.state().commands, [Command::Convert(vec![Level::Q6_K]), Command::PickOutputDir]);
+}
+
+#[test]
+fn existing_outputs_and_a_full_disk_are_refused_with_the_reason() {
+    let form = || Form { levels: [Level::Q8_0].into(), ..Form::default() };
+    let is_disabled =
+        |harness: &Harness<'_, PageState>| harness.get_by_label_contains("Convert 1 level").accesskit_node().is_disabled();
+    let mut full = store_with_model_and_machine();
+    if let Slot::Ready(machine) = &mut full.machine {
+        machine.disk.as_mut().unwrap().free_bytes = 1 << 20;
+    }
+    let full = harness(optimize_page_ui, full, form());
+    assert!(is_disabled(&full) && has(&full, "more are needed on this disk"));
+    let mut existing = harness(optimize_page_ui, busy_store(), form());
+    assert!(is_disabled(&existing) && has(&existing, "Q8_0 exists already"));
+    click(&mut existing, "Replace files that exist");
+    assert!(!is_disabled(&existing));
+}
+
+#[test]
+fn the_queue_shows_progress_failures_and_results() {
+    let mut harness = harness(optimize_page_ui, busy_store(), Form::default());
+    let bar = harness.get_by_role_and_label(Role::ProgressIndicator, "Progress of Convert to Q6_K, Q2_K");
+    assert_eq!(bar.accesskit_node().numeric_value(), Some(62.0));
+    assert!(has(&harness, "19.7 MB/s") && has(&harness, "1.9 s left") && has(&harness, "blk.17.ffn_up"));
+    assert!(has(&harness, "Output exists") && has(&harness, "done in 4.2 s"));
+    assert!(!has(&harness, "Measure this machine"), "a finished detection is no news");
+    click(&mut harness, "Cancel Convert to Q6_K, Q2_K");
+    click(&mut harness, "Clear finished jobs");
+    let path = harness.state().store.conversions[1].path.clone();
+    click(&mut harness, "Reveal Q6_K");
+    click(&mut harness, "Copy path of Q6_K");
+    let expected = [
+        Command::Cancel(JobId(4)),
+        Command::ClearFinished,
+        Command::Reveal(path.clone()),
+        Command::Copy(path.display().to_string()),
+    ];
+    assert_eq!(harness.state().commands, expected);
+}
+
+#[test]
+fn finished_files_are_measured_on_the_compare_page() {
+    let mut harness = harness(optimize_page_ui, busy_store(), Form::default());
+    click(&mut harness, "Measure these");
+    let paths: Vec<PathBuf> = harness.state().store.conversions.iter().map(|made| made.path.clone()).collect();
+    assert_eq!((harness.state().form.page, harness.state().commands.clone()), (Page::Compare, vec![Command::Bench(paths)]));
+}
+
+#[test]
+fn measuring_takes_the_source_in_front_when_wanted() {
+    let store = busy_store();
+    let source = store.model_path.clone().unwrap();
+    let made: Vec<PathBuf> = store.conversions.iter().map(|made| made.path.clone()).collect();
+    let mut harness = harness(compare_page_ui, store, Form::default());
+    click(&mut harness, "Measure 7 files");
+    click(&mut harness, "With the source");
+    click(&mut harness, "Measure 6 files");
+    let with_source: Vec<PathBuf> = std::iter::once(source).chain(made.clone()).collect();
+    assert_eq!(harness.state().commands, [Command::Bench(with_source), Command::Bench(made)]);
+}
+
+#[test]
+fn a_measurement_at_work_is_not_started_twice() {
+    let mut store = busy_store();
+    store.jobs.push(JobRecord { id: JobId(9), kind: JobKind::Bench(6), status: JobStatus::Queued });
+    let harness = harness(compare_page_ui, store, Form::default());
+    assert!(harness.get_by_label("Measure 7 files").accesskit_node().is_disabled());
+    assert!(harness.query_by_label("Cancel Measure 6 files").is_some());
+}
+
+#[test]
+fn comparison_rows_are_shown_copied_and_sorted() {
+    let store = busy_store();
+    let rows = crate::bench::comparison_rows(
+        store.model.ready().unwrap(),
+        store.machine.ready().unwrap(),
+        &Goal::default(),
+        &store.conversions,
+        &store.outcomes,
+    );
+    let mut harness = harness(compare_page_ui, store, Form::default());
+    for row in &rows {
+        assert!(has(&harness, &bytes_text(row.size_bytes)), "{}", row.name);
+        if let Some(run) = &row.run {
+            let decode = &run.decode_tokens_per_sec;
+            let text = super::pair::measured_text(decode.median(), decode.spread());
+            assert!(has(&harness, &text), "{}: {text}", row.name);
+        }
+    }
+    assert!(has(&harness, "Other programs used 41 %"));
+    assert_eq!(harness.query_all_by_label("failed").count(), 2);
+    assert_eq!(harness.query_all_by_label("not measured").count(), 2);
+
+    click(&mut harness, "Copy as TSV");
+    click(&mut harness, "Copy as JSON");
+    let [Command::Copy(tsv), Command::Copy(json)] = &harness.state().commands[..] else {
+        panic!("{:?}", harness.state().commands)
+    };
+    let lines: Vec<Vec<&str>> = tsv.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(lines.len(), rows.len() + 1);
+    assert!(lines.iter().all(|cells| cells.len() == lines[0].len()));
+    assert_eq!((lines[1][0], lines[1][1]), (rows[0].name.as_str(), rows[0].size_bytes.to_string().as_str()));
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!(json.as_array().map(Vec::len), Some(rows.len()));
+    assert_eq!(json[0]["size_bytes"], rows[0].size_bytes);
+
+    let top_of = |harness: &Harness<'_, PageState>, name: &str| {
+        harness.get_all_by_label(name).map(|node| node.rect().top()).fold(0.0, f32::max)
+    };
+    click(&mut harness, "Sort by size");
+    assert!(top_of(&harness, "Q2_K") < top_of(&harness, "Q8_0"));
+    click(&mut harness, "Sort by size");
+    assert!(top_of(&harness, "Q2_K") > top_of(&harness, "Q8_0"));
+}
+
+#[test]
+fn the_plot_is_chosen_and_remembered() {
+    let mut harness = harness(compare_page_ui, busy_store(), Form::default());
+    for (label, plot) in
+        [("Speed", ComparePlot::Speed), ("Memory", ComparePlot::Memory), ("Size against speed", ComparePlot::SizeSpeed)]
+    {
+        click(&mut harness, label);
+        assert_eq!(harness.state().form.compare_plot, plot);
+    }
+}
+
+#[test]
+fn nothing_is_wider_than_the_page() {
+    for page in [plan_page_ui as PageFn, optimize_page_ui, compare_page_ui] {
+        let harness = harness(page, busy_store(), Form { levels: [Level::Q8_0].into(), ..Form::default() });
+        for node in harness.root().children_recursive() {
+            let is_text = matches!(node.accesskit_node().role(), Role::Label | Role::Button | Role::CheckBox | Role::TextInput);
+            assert!(!is_text || node.rect().right() <= 1140.5, "{node:?}");
+        }
+    }
+}
+
+/// Draws the pages for people to look at; without the variable there is nothing to do.
+#[test]
+fn pictures() {
+    if std::env::var_os("PLANISH_SHOTS").is_none() {
+        return;
+    }
     let only = std::env::var("PLANISH_SHOTS_ONLY").unwrap_or_default();
-    for (size, size_name) in [([1280.0, 800.0], "1280"), ([1920.0, 1080.0], "1920")] {
-        for (egui_theme, theme_name) in [(egui::Theme::Light, "light"), (egui::Theme::Dark, "dark")] {
-            for (name, page, plot) in [
-                ("plan", Page::Plan, 0),
-                ("optimize", Page::Optimize, 0),
-                ("compare-size", Page::Compare, 0),
-                ("compare-speed", Page::Compare, 1),
-                ("compare-memory", Page::Compare, 2),
-            ] {
-                let full = format!("{name}-{size_name}-{theme_name}");
-                if !full.contains(&only) {
+    let pages: [(&str, PageFn, ComparePlot); 5] = [
+        ("plan", plan_page_ui, ComparePlot::SizeSpeed),
+        ("optimize", optimize_page_ui, ComparePlot::SizeSpeed),
+        ("compare-size", compare_page_ui, ComparePlot::SizeSpeed),
+        ("compare-speed", compare_page_ui, ComparePlot::Speed),
+        ("compare-memory", compare_page_ui, ComparePlot::Memory),
+    ];
+    for (width, width_name) in [(1280.0, "1280"), (1920.0, "1920")] {
+        for (variant, variant_name) in [(egui::Theme::Light, "light"), (egui::Theme::Dark, "dark")] {
+            for (name, page, compare_plot) in pages {
+                let name = format!("{name}-{width_name}-{variant_name}");
+                if !name.contains(&only) {
                     continue;
                 }
-                let mut state = sample();
-                state.form.compare_plot = [crate::state::ComparePlot::SizeSpeed, crate::state::ComparePlot::Speed, crate::state::ComparePlot::Memory][plot];
-                let height = if page == Page::Compare { size[1] + 350.0 } else { 1900.0 };
+                let form = Form { levels: [Level::Q5_K_M, Level::Q4_K_M].into(), compare_plot, ..Form::default() };
+                let height = if name.starts_with("plan") { 2300.0 } else { 1320.0 };
                 let mut harness = Harness::builder()
-                    .with_size([size[0] - 200.0, height])
+                    .with_size([width - 92.0, height])
                     .with_pixels_per_point(1.25)
-                    .with_theme(egui_theme)
+                    .with_theme(variant)
                     .with_context_setup(theme::install)
-                    .wgpu()
+                    .with_max_steps(32)
                     .build_ui_state(
-                        move |ui, state| {
-                            egui::CentralPanel::default().frame(egui::Frame::new().fill(ui.visuals().panel_fill).inner_margin(16)).show(ui, |ui| page_ui(ui, page, state));
+                        move |ui, state: &mut PageState| {
+                            let frame = egui::Frame::new().fill(ui.visuals().panel_fill).inner_margin(24);
+                            egui::CentralPanel::default()
+                                .frame(frame)
+                                .show(ui, |ui| page(ui, &state.store, &mut state.form, &mut state.commands));
                         },
-                        state,
+                        PageState { store: busy_store(), form, commands: Vec::new() },
                     );
                 harness.run();
-                harness.render().unwrap().save(dir.join(format!("{full}.png"))).unwrap();
+                shoot(&mut harness, &name);
             }
         }
     }

@@ -7,10 +7,10 @@ use eframe::egui::{self, RichText, Ui};
 use super::candidate_table::{self, candidate_table_ui};
 use super::goal_strip::goal_strip_ui;
 use super::icons::Icon;
+use super::theme;
 use super::theme::ValueKind;
 use super::tree_view::tree_view_ui;
 use super::widgets::{self, StatTile, Tone};
-use super::theme;
 use crate::advise::{self, Band, Candidate, Goal, Plan};
 use crate::hardware::{Framework, Machine};
 use crate::model::{Level, Model};
@@ -19,7 +19,9 @@ use crate::units::{bytes_text, count_text, exact_bytes_text, significant_text};
 
 /// Draws the page.
 pub fn plan_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
-    let Some(model) = model_or_hint_ui(ui, store, form, "Plan", "What to do with the model on this machine, and why") else { return };
+    let Some(model) = model_or_hint_ui(ui, store, form, "Plan", "What to do with the model on this machine, and why") else {
+        return;
+    };
     let Some(machine) = machine_or_hint_ui(ui, store, form, commands) else { return };
     let budget_is_typed = form.goal.memory_budget_bytes.is_some();
     let plan = plan_of(ui, &model, machine, &form.goal);
@@ -31,7 +33,7 @@ pub fn plan_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut 
         }
     });
     widgets::card_gap(ui);
-    for warning in requantizing_warning(&model).iter().chain(&plan.warnings) {
+    for warning in &plan.warnings {
         widgets::notice(ui, Tone::Warn, &widgets::sentence(warning));
     }
     ui.add_space(theme::UNIT * 2.0);
@@ -118,13 +120,36 @@ fn machine_or_hint_ui<'a>(ui: &mut Ui, store: &'a Store, form: &mut Form, comman
     None
 }
 
-/// The advice for this frame.
-pub(super) fn plan_of(_ui: &Ui, model: &Arc<Model>, machine: &Machine, goal: &Goal) -> Arc<Plan> {
-    Arc::new(advise::advise(model, machine, goal))
+/// A plan with what it was made from. The model is held, so that its address names no other model meanwhile.
+#[derive(Clone)]
+struct CachedPlan {
+    model: Arc<Model>,
+    machine: Machine,
+    goal: Goal,
+    plan: Arc<Plan>,
+}
+
+/// The advice for this model, machine and goal; computed when one of them has changed, because it takes longer than a millisecond.
+pub(super) fn plan_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, goal: &Goal) -> Arc<Plan> {
+    let id = egui::Id::unique("plan of the window");
+    let cached = ui.data(|data| data.get_temp::<Arc<CachedPlan>>(id));
+    if let Some(cached) =
+        cached.filter(|cached| Arc::ptr_eq(&cached.model, model) && cached.machine == *machine && cached.goal == *goal)
+    {
+        return Arc::clone(&cached.plan);
+    }
+    let plan = Arc::new(advise::advise(model, machine, goal));
+    let cached = CachedPlan { model: Arc::clone(model), machine: machine.clone(), goal: goal.clone(), plan: Arc::clone(&plan) };
+    ui.data_mut(|data| data.insert_temp(id, Arc::new(cached)));
+    plan
 }
 
 fn budget_text(plan: &Plan) -> String {
-    let vram = if plan.budget.vram_bytes > 0 { format!(" and {} of GPU memory", bytes_text(plan.budget.vram_bytes)) } else { String::new() };
+    let vram = if plan.budget.vram_bytes > 0 {
+        format!(" and {} of GPU memory", bytes_text(plan.budget.vram_bytes))
+    } else {
+        String::new()
+    };
     format!("{} of memory{vram}: {}", bytes_text(plan.budget.ram_bytes), plan.budget.origin)
 }
 
@@ -160,7 +185,10 @@ fn recommendation_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
 
 fn convert_button_ui(ui: &mut Ui, candidate: &Candidate, form: &mut Form) {
     let Some(level) = candidate.level.filter(|_| candidate.framework == Framework::LlamaCpp) else { return };
-    if widgets::primary_button(ui, &format!("Convert to {level}…")).on_hover_text("Choose this level on the Optimize page").clicked() {
+    if widgets::primary_button(ui, &format!("Convert to {level}…"))
+        .on_hover_text("Choose this level on the Optimize page")
+        .clicked()
+    {
         form.levels.insert(level);
         form.page = Page::Optimize;
     }
@@ -186,13 +214,22 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
         range => format!("perplexity up {range}"),
     };
     vec![
-        StatTile::from_text("File size", &bytes_text(candidate.size_bytes), size_kind)
-            .note(if candidate.size_is_exact { exact_bytes_text(candidate.size_bytes) } else { "estimated".into() }),
+        StatTile::from_text("File size", &bytes_text(candidate.size_bytes), size_kind).note(if candidate.size_is_exact {
+            exact_bytes_text(candidate.size_bytes)
+        } else {
+            "estimated".into()
+        }),
         StatTile::from_text("Memory", &bytes_text(candidate.memory.total_bytes()), ValueKind::Predicted)
             .note(format!("at {} tokens", count_text(n_ctx))),
         speed("Decode", candidate.decode_tokens_per_sec, "memory bandwidth not measured"),
         speed("Prefill", candidate.prefill_tokens_per_sec, "processor not known"),
-        StatTile { label: "Expected loss".into(), value: widgets::sentence(loss_class), unit: String::new(), kind: ValueKind::Assumed, note: loss_note },
+        StatTile {
+            label: "Expected loss".into(),
+            value: widgets::sentence(loss_class),
+            unit: String::new(),
+            kind: ValueKind::Assumed,
+            note: loss_note,
+        },
     ]
 }
 
@@ -202,7 +239,7 @@ fn reasons_ui(ui: &mut Ui, reasons: &[String]) {
         ui.horizontal_top(|ui| {
             let (rect, _) = ui.allocate_exact_size(egui::vec2(14.0, 18.0), egui::Sense::hover());
             super::icons::paint(ui.painter(), rect, Icon::Check, theme::accent(ui));
-            ui.add(egui::Label::new(RichText::new(reason).color(theme::palette(ui).text_secondary)).wrap());
+            ui.add(egui::Label::new(RichText::new(widgets::sentence(reason)).color(theme::palette(ui).text_secondary)).wrap());
         });
     }
 }
@@ -210,7 +247,8 @@ fn reasons_ui(ui: &mut Ui, reasons: &[String]) {
 fn alternatives_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
     if let Some(runner_up) = plan.runner_up.and_then(|idx| plan.candidates.get(idx)) {
         ui.label(RichText::new("Second choice").font(theme::strong_font()));
-        let speed = runner_up.decode_tokens_per_sec.map_or(String::new(), |band| format!(", about {} tok/s", significant_text(band.mid)));
+        let speed =
+            runner_up.decode_tokens_per_sec.map_or(String::new(), |band| format!(", about {} tok/s", significant_text(band.mid)));
         let text = format!(
             "{} at {}: {}{speed}, expected loss {}",
             runner_up.framework.name(),
@@ -219,26 +257,28 @@ fn alternatives_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
             runner_up.expected_loss.label()
         );
         ui.add(egui::Label::new(RichText::new(text).color(theme::palette(ui).text_secondary)).wrap());
-        if let Some(level) = runner_up.level.filter(|level| candidate_table::is_possible(runner_up) && !form.levels.contains(level)) {
-            if widgets::small_button(ui, &format!("Also convert to {level}"), &format!("Also convert to {level}")).clicked() {
-                form.levels.insert(level);
-            }
+        let level = runner_up.level.filter(|level| candidate_table::is_possible(runner_up) && !form.levels.contains(level));
+        let text = level.map(|level| format!("Also convert to {level}")).unwrap_or_default();
+        if level.is_some() && widgets::small_button(ui, &text, &text).clicked() {
+            form.levels.extend(level);
         }
         ui.add_space(theme::UNIT);
     }
     if let Some(counterfactual) = &plan.counterfactual {
         ui.label(RichText::new("What would change it").font(theme::strong_font()));
-        ui.add(egui::Label::new(RichText::new(counterfactual).color(theme::palette(ui).text_secondary)).wrap());
+        ui.add(
+            egui::Label::new(RichText::new(widgets::sentence(counterfactual)).color(theme::palette(ui).text_secondary)).wrap(),
+        );
     }
 }
 
 fn nothing_fits_ui(ui: &mut Ui, plan: &Plan) {
     widgets::card(ui, "Nothing can be recommended", |ui| {
         for reason in &plan.reasons {
-            widgets::notice(ui, Tone::Bad, reason);
+            widgets::notice(ui, Tone::Bad, &widgets::sentence(reason));
         }
         if let Some(counterfactual) = &plan.counterfactual {
-            widgets::notice(ui, Tone::Neutral, counterfactual);
+            widgets::notice(ui, Tone::Neutral, &widgets::sentence(counterfactual));
         }
     });
 }

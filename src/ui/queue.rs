@@ -28,7 +28,10 @@ pub fn queue_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) {
 
 fn jobs_ui(ui: &mut Ui, store: &Store, jobs: &[&JobRecord], commands: &mut Vec<Command>) {
     if jobs.is_empty() {
-        ui.label(RichText::new("Nothing is running. Jobs run one after the other, so that no measurement is disturbed.").color(theme::muted(ui)));
+        ui.label(
+            RichText::new("Nothing is running. Jobs run one after the other, so that no measurement is disturbed.")
+                .color(theme::muted(ui)),
+        );
     }
     for (idx, job) in jobs.iter().enumerate() {
         if idx > 0 {
@@ -55,7 +58,8 @@ pub fn job_ui(ui: &mut Ui, store: &Store, job: &JobRecord, commands: &mut Vec<Co
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if job.is_open() {
                 let is_cancelling = matches!(job.status, JobStatus::Running { is_cancelling: true, .. });
-                let response = ui.add_enabled_ui(!is_cancelling, |ui| widgets::small_button(ui, "Cancel", &format!("Cancel {title}"))).inner;
+                let response =
+                    ui.add_enabled_ui(!is_cancelling, |ui| widgets::small_button(ui, "Cancel", &format!("Cancel {title}"))).inner;
                 if response.on_disabled_hover_text("It ends at the next safe point").clicked() {
                     commands.push(Command::Cancel(job.id));
                 }
@@ -152,18 +156,23 @@ pub fn result_ui(ui: &mut Ui, conversion: &Conversion, commands: &mut Vec<Comman
     ui.horizontal(|ui| {
         ui.spacing_mut().interact_size.y = 24.0;
         cell_ui(ui, 72.0, Align::Min, RichText::new(level.name()).font(theme::strong_font()));
-        cell_ui(ui, 72.0, Align::Max, RichText::new(bytes_text(conversion.size_bytes))).on_hover_text(exact_bytes_text(conversion.size_bytes));
+        cell_ui(ui, 72.0, Align::Max, RichText::new(bytes_text(conversion.size_bytes)))
+            .on_hover_text(exact_bytes_text(conversion.size_bytes));
         ui.add_space(theme::UNIT * 2.0);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if widgets::small_button(ui, "Copy path", &format!("Copy path of {level}")).clicked() {
                 commands.push(Command::Copy(conversion.path.display().to_string()));
             }
-            if widgets::small_button(ui, "Reveal", &format!("Reveal {level}")).on_hover_text("Show it in the file manager").clicked() {
+            if widgets::small_button(ui, "Reveal", &format!("Reveal {level}"))
+                .on_hover_text("Show it in the file manager")
+                .clicked()
+            {
                 commands.push(Command::Reveal(conversion.path.clone()));
             }
             let path = conversion.path.display().to_string();
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                ui.add(egui::Label::new(RichText::new(&path).monospace().color(theme::muted(ui))).truncate()).on_hover_text(&path);
+                ui.add(egui::Label::new(RichText::new(&path).monospace().color(theme::muted(ui))).truncate())
+                    .on_hover_text(&path);
             });
         });
     });

@@ -59,8 +59,8 @@ impl<C: Copy + PartialEq> Sorting<C> {
     /// Draws the header of `column` and takes its click. Its accessible name is `Sort by NAME`.
     pub fn header_ui(&mut self, ui: &mut Ui, column: C, name: &str, explanation: &str, side: Side) {
         let arrow = match self.by {
-            Some((current, Direction::Ascending)) if current == column => " ⏶",
-            Some((current, Direction::Descending)) if current == column => " ⏷",
+            Some((current, Direction::Ascending)) if current == column => " ↑",
+            Some((current, Direction::Descending)) if current == column => " ↓",
             _ => "",
         };
         let layout = match side {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use eframe::egui::epaint::CubicBezierShape;
-use eframe::egui::{self, Align2, FontId, Galley, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2};
+use eframe::egui::{
+    self, Align2, FontId, Galley, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
+};
 
 use super::theme::{self, Palette};
 use crate::advise::{Branch, Plan, Step, Tree};
@@ -107,18 +109,15 @@ fn node_tooltip(response: Response, tree: &Tree, idx: usize, step: Option<&Step>
         if let Some(step) = step {
             ui.label(&step.facts);
         }
-        match &node.leaf {
-            Some(leaf) => {
-                let names: Vec<&str> = leaf.frameworks.iter().map(|framework| framework.name()).collect();
-                ui.label(format!("{}; {}", names.join(", then "), leaf.level_family));
-                for reason in &leaf.reasons {
-                    ui.label(format!("•  {reason}"));
-                }
+        if let Some(leaf) = &node.leaf {
+            let names: Vec<&str> = leaf.frameworks.iter().map(|framework| framework.name()).collect();
+            ui.label(format!("{}; {}", names.join(", then "), leaf.level_family));
+            for reason in &leaf.reasons {
+                ui.label(format!("•  {reason}"));
             }
-            None => {
-                let answers: Vec<&str> = node.branches.iter().map(|branch| branch.answer).collect();
-                ui.label(format!("Answers: {}", answers.join(" / ")));
-            }
+        } else {
+            let answers: Vec<&str> = node.branches.iter().map(|branch| branch.answer).collect();
+            ui.label(format!("Answers: {}", answers.join(" / ")));
         }
         if step.is_none() {
             ui.weak("Not on the path for this model, machine and goal.");
@@ -212,7 +211,7 @@ fn columns_of(tree: &Tree) -> Vec<usize> {
 fn widths(available: f32, n_columns: usize) -> (f32, f32) {
     let n = n_columns as f32;
     let n_gaps = (n - 1.0).max(1.0);
-    let node_width = ((available - MIN_COLUMN_GAP * (n - 1.0)) / n).min(MAX_NODE_WIDTH).max(1.0);
+    let node_width = ((available - MIN_COLUMN_GAP * (n - 1.0)) / n).clamp(1.0, MAX_NODE_WIDTH);
     let gap = ((available - node_width * n) / n_gaps).clamp(MIN_COLUMN_GAP, MAX_COLUMN_GAP);
     (node_width, gap)
 }
@@ -296,8 +295,8 @@ fn draw_edges(ui: &Ui, palette: &Palette, plan: &Plan, layout: &Layout, origin: 
         // An edge that skips columns bends in the first gap and then runs straight: the bands left of a node are empty, so it
         // crosses no other node.
         let bent = pos2((start.x + layout.column_gap).min(end.x), end.y);
-        let bend = (bent.x - start.x) * 0.55;
-        let points = [start, start + vec2(bend, 0.0), bent - vec2(bend, 0.0), bent];
+        let reach = (bent.x - start.x) * 0.55;
+        let points = [start, start + vec2(reach, 0.0), bent - vec2(reach, 0.0), bent];
         ui.painter().add(CubicBezierShape::from_points_stroke(points, false, egui::Color32::TRANSPARENT, stroke));
         ui.painter().line_segment([bent, end], stroke);
         if is_taken {
@@ -340,8 +339,14 @@ mod tests {
             branches: branches.iter().map(|&(answer, to)| Branch { answer, to }).collect(),
             leaf: None,
         };
-        let nodes =
-            vec![node(&[("yes", 1), ("no", 2)]), node(&[("yes", 3), ("no", 4)]), node(&[("no", 4), ("maybe", 5)]), node(&[]), node(&[]), node(&[])];
+        let nodes = vec![
+            node(&[("yes", 1), ("no", 2)]),
+            node(&[("yes", 3), ("no", 4)]),
+            node(&[("no", 4), ("maybe", 5)]),
+            node(&[]),
+            node(&[]),
+            node(&[]),
+        ];
         Tree { nodes }
     }
 

@@ -133,6 +133,13 @@ DEEPSEEK2 = dict(expert_used_count=6, expert_feed_forward_length=256, leading_de
                  **{"attention.kv_lora_rank": 512, "attention.q_lora_rank": 512, "rope.dimension_count": 64, "attention.key_length": 576,
                     "attention.value_length": 512})
 
+GLM5_NEXT = {
+    "attention.key_length_mla": 64, "attention.value_length_mla": 64, "attention.q_lora_rank": 64, "attention.kv_lora_rank": 64,
+    "ssm.conv_kernel": 4, "kda.head_dim": 64, "expert_feed_forward_length": 256, "expert_shared_count": 1, "swiglu_clamp_exp": 7.0,
+    "attention.indexer.head_count": 4, "attention.indexer.key_length": 64, "attention.indexer.top_k": 8, "attention.indexer.kpool": 4,
+    "hyper_connection.count": 4, "hyper_connection.sinkhorn_iterations": 2, "hyper_connection.epsilon": 1e-5,
+}
+
 MODELS = {
     "llama-gqa4": (keys("llama", 32, 512, 768, 32, 8), dense(32, LLAMA, 512, 768, tied=False)),
     "llama-mha-tied": (keys("llama", 22, 512, 768, 32, 32), dense(22, LLAMA, 512, 768, tied=True)),
@@ -156,6 +163,12 @@ MODELS = {
                       (f"blk.{layer}.attn_kv_a_mqa.weight", [256, 8]), (f"blk.{layer}.attn_kv_b.weight", [512, 8]), (f"blk.{layer}.attn_q.weight", [256, 8]),
                       (f"blk.{layer}.attn_k_b.weight", [128, 8, 2]), (f"blk.{layer}.attn_v_b.weight", [512, 8, 2]),
                       (f"blk.{layer}.attn_output.weight", [256, 8]), (f"blk.{layer}.ffn_down_exps.weight", [512, 2, 64])]]]),
+    "glm5-next": (keys("glm5-next", 12, 256, 512, 8, 1, expert_count=16, expert_used_count=2, **GLM5_NEXT),
+                  [("token_embd.weight", [256, 16]), ("output.weight", [256, 16]), ("output_hc_base.weight", [256, 4]),
+                   *[(f"blk.{layer}.{name}.weight", [256, 8]) for layer in range(12) for name in (
+                       "attn_q_a", "attn_q_b", "attn_q", "attn_v", "attn_output", "attn_kv_a_mqa", "attn_k_b", "attn_v_b", "nextn.eh_proj", "hc_attn_fn",
+                       "hc_ffn_fn", "indexer.attn_q_b", "indexer.attn_k", "indexer.proj", "indexer_compressor_gate", "indexer_compressor_ape",
+                       "ssm_f_a", "ssm_f_b", "ssm_g_a", "ssm_g_b", "ssm_beta", "ffn_down_exps", "ffn_gate_inp")]]),
     "falcon": (keys("falcon", 32, 512, 1024, 8, 1), dense(32, FALCON, 512, 1024, tied=False)),
     "falcon-tied-odd": (keys("falcon", 60, 4544 // 71, 1024, 8, 8), dense(60, FALCON, 64, 1024, tied=True)),
     "qwen2-bias": (keys("qwen2", 24, 896, 4864, 14, 2), dense(24, QWEN2, 896, 4864, tied=True)),

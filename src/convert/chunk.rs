@@ -1,0 +1,236 @@
+//! A run of a tensor's weights on its way from the source's type to the types of all outputs.
+
+use super::part_file::PartFile;
+use crate::error::{Error, Result};
+use crate::model::{DType, Model, Tensor};
+use crate::monitor::Monitor;
+use crate::quant::{self, QuantError};
+
+/// Weights per chunk: 1 MiB as f32, so that channels and system calls cost nothing beside it.
+///
+/// A multiple of every block length, so that a row that is longer can be cut between two blocks.
+const CHUNK_WEIGHTS: u64 = 256 * 1024;
+
+/// Weights between two looks for a cancellation: about 10 ms of the slowest encoder.
+const ENCODED_AT_ONCE: u64 = 32 * 1024;
+
+/// A source tensor and what becomes of it.
+#[derive(Debug)]
+pub(super) struct Work<'a> {
+    /// The source.
+    pub(super) tensor: &'a Tensor,
+    /// One for each type that some level wants: levels that agree on a type share the encoding.
+    pub(super) encodings: Vec<Encoding>,
+}
+
+/// A type and the places that want the tensor in it.
+#[derive(Debug)]
+pub(super) struct Encoding {
+    /// The type in the output; the source's own type is copied byte by byte.
+    pub(super) dtype: DType,
+    /// `(index of the output, position of the tensor's first byte in it)`.
+    pub(super) places: Vec<(usize, u64)>,
+}
+
+impl Work<'_> {
+    /// True when some output wants another type than the source has.
+    pub(super) fn needs_decoding(&self) -> bool {
+        self.encodings.iter().any(|encoding| encoding.dtype != self.tensor.dtype)
+    }
+}
+
+/// A run of weights of one tensor: whole rows, or whole blocks of one long row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Chunk {
+    /// Position of the first weight in the tensor.
+    pub(super) first_weight: u64,
+    /// Number of weights.
+    pub(super) n_weights: u64,
+    /// Weights that lie in one row of this chunk.
+    pub(super) row_len: u64,
+}
+
+/// Cuts a tensor into chunks, in order.
+pub(super) fn chunks(tensor: &Tensor) -> impl Iterator<Item = Chunk> + use<> {
+    let (row_len, n_weights) = (tensor.row_len().max(1), tensor.n_elements());
+    let whole_rows = (CHUNK_WEIGHTS / row_len) * row_len;
+    let mut first_weight = 0;
+    std::iter::from_fn(move || {
+        let left = n_weights - first_weight;
+        let n = if whole_rows > 0 { left.min(whole_rows) } else { (row_len - first_weight % row_len).min(CHUNK_WEIGHTS) };
+        let chunk = Chunk { first_weight, n_weights: n, row_len: row_len.min(n) };
+        first_weight += n;
+        (left > 0).then_some(chunk)
+    })
+}
+
+/// Groups what all levels want of each source tensor. `places[level][tensor]` is its type and position in that level's output.
+pub(super) fn works<'a>(model: &'a Model, places: &[Vec<(DType, u64)>]) -> Vec<Work<'a>> {
+    let mut works: Vec<_> = model.tensors.iter().map(|tensor| Work { tensor, encodings: Vec::new() }).collect();
+    for (output_idx, places) in places.iter().enumerate() {
+        for (work, &(dtype, offset)) in works.iter_mut().zip(places) {
+            match work.encodings.iter_mut().find(|encoding| encoding.dtype == dtype) {
+                Some(encoding) => encoding.places.push((output_idx, offset)),
+                None => work.encodings.push(Encoding { dtype, places: vec![(output_idx, offset)] }),
+            }
+        }
+    }
+    works
+}
+
+/// Position and size in bytes of a chunk within a tensor of this type.
+pub(super) fn extent(dtype: DType, chunk: Chunk) -> Result<(u64, usize)> {
+    let broken = || Error::Internal { message: format!("{chunk:?} is no whole number of {dtype} blocks") };
+    let start = dtype.row_bytes(chunk.first_weight).ok_or_else(broken)?;
+    let n_bytes = dtype.row_bytes(chunk.n_weights).and_then(|n_bytes| usize::try_from(n_bytes).ok()).ok_or_else(broken)?;
+    Ok((start, n_bytes))
+}
+
+/// Buffers of a worker, kept between chunks.
+#[derive(Default)]
+pub(super) struct Scratch {
+    weights: Vec<f32>,
+    encoded: Vec<u8>,
+}
+
+/// Decodes a chunk once, encodes it for each type that is wanted, and writes it to its places; returns its bytes in the source.
+pub(super) fn carry_out(
+    work: &Work,
+    chunk: Chunk,
+    raw: &[u8],
+    scratch: &mut Scratch,
+    outputs: &[PartFile],
+    monitor: &Monitor,
+) -> Result<u64> {
+    let tensor = work.tensor;
+    let Scratch { weights, encoded } = scratch;
+    if work.needs_decoding() {
+        weights.resize(in_memory(chunk.n_weights)?, 0.0);
+        quant::dequantize_rows(tensor.dtype, raw, weights).map_err(|error| quant_error(error, tensor, chunk, 0))?;
+    } else {
+        check_copied(tensor, chunk, raw)?;
+    }
+    for Encoding { dtype, places } in &work.encodings {
+        let (start, n_bytes) = extent(*dtype, chunk)?;
+        let bytes = if *dtype == tensor.dtype {
+            raw
+        } else {
+            encoded.resize(n_bytes, 0);
+            encode(*dtype, weights, encoded, tensor, chunk, monitor)?;
+            encoded.as_slice()
+        };
+        for &(output_idx, offset) in places {
+            if let Some(output) = outputs.get(output_idx) {
+                output.write_at(bytes, offset + start)?;
+            }
+        }
+    }
+    Ok(raw.len() as u64)
+}
+
+/// Encodes a chunk, looking for a cancellation every few milliseconds.
+fn encode(dtype: DType, weights: &[f32], encoded: &mut [u8], tensor: &Tensor, chunk: Chunk, monitor: &Monitor) -> Result<()> {
+    let rows_at_once = (ENCODED_AT_ONCE / chunk.row_len.max(1)).max(1);
+    let weights_at_once = in_memory(rows_at_once * chunk.row_len)?;
+    let (_, bytes_at_once) = extent(dtype, Chunk { first_weight: 0, n_weights: rows_at_once * chunk.row_len, ..chunk })?;
+    let batches = weights.chunks(weights_at_once).zip(encoded.chunks_mut(bytes_at_once));
+    for (first_row, (weights, encoded)) in (0..).step_by(in_memory(rows_at_once)?).zip(batches) {
+        monitor.check()?;
+        quant::quantize_rows(dtype, weights, in_memory(chunk.row_len)?, encoded)
+            .map_err(|error| quant_error(error, tensor, chunk, first_row))?;
+    }
+    Ok(())
+}
+
+fn in_memory(n: u64) -> Result<usize> {
+    usize::try_from(n).map_err(|_| Error::Internal { message: format!("a chunk of {n} weights does not fit into memory") })
+}
+
+/// Refuses NaN and infinity in floats that are copied, as the encoders do in those that are encoded: a level must not decide
+/// whether a damaged source is noticed. Blocks and integers are taken as they are.
+fn check_copied(tensor: &Tensor, chunk: Chunk, raw: &[u8]) -> Result<()> {
+    let (halves, words) = (raw.as_chunks::<2>().0, raw.as_chunks::<4>().0);
+    let half = |bytes: &[u8; 2]| u32::from(u16::from_le_bytes(*bytes));
+    match tensor.dtype {
+        DType::F32 => check_bits(tensor, chunk, 0x7f80_0000, words.iter().map(|bytes| u32::from_le_bytes(*bytes) & 0x7fff_ffff)),
+        DType::BF16 => check_bits(tensor, chunk, 0x7f80, halves.iter().map(|bytes| half(bytes) & 0x7fff)),
+        DType::F16 => check_bits(tensor, chunk, 0x7c00, halves.iter().map(|bytes| half(bytes) & 0x7fff)),
+        _ => Ok(()),
+    }
+}
+
+/// Looks for a float whose bits without the sign are those of infinity or, above them, a NaN.
+fn check_bits(tensor: &Tensor, chunk: Chunk, infinity: u32, bits: impl Iterator<Item = u32> + Clone) -> Result<()> {
+    // Without an early exit this becomes vector code; the position is looked up only when there is one.
+    if bits.clone().fold(0, u32::max) < infinity {
+        return Ok(());
+    }
+    let found = (chunk.first_weight..).zip(bits).find(|&(_, bits)| bits >= infinity);
+    found.map_or(Ok(()), |(weight_idx, bits)| {
+        let value = if bits > infinity { "NaN" } else { "infinite" };
+        Err(Error::NonFinite { tensor: tensor.name.clone(), row: weight_idx / tensor.row_len().max(1), value })
+    })
+}
+
+/// `first_row` is the row of the chunk at which the failed call started.
+fn quant_error(error: QuantError, tensor: &Tensor, chunk: Chunk, first_row: u64) -> Error {
+    let name = tensor.name.clone();
+    let row_of = |row: u64| chunk.first_weight / tensor.row_len().max(1) + first_row + row;
+    match error {
+        QuantError::NonFinite { row, value } => Error::NonFinite { tensor: name, row: row_of(row), value },
+        QuantError::OutOfRange { row, dtype } => Error::OutOfRange { tensor: name, row: row_of(row), dtype: dtype.to_string() },
+        QuantError::Unsupported { action, dtype } => Error::UnsupportedDType { action, dtype: dtype.to_string(), tensor: name },
+        error => Error::Internal { message: format!("{error} (tensor {name}, {chunk:?})") },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(dtype: DType, shape: &[u64]) -> Tensor {
+        Tensor { name: "t".into(), dtype, shape: shape.into(), file_idx: 0, offset: 0, size_bytes: 0 }
+    }
+
+    #[test]
+    fn chunks_are_whole_rows_or_whole_blocks_of_a_long_row() {
+        const C: u64 = CHUNK_WEIGHTS;
+        let check = |shape: &[u64], expected: &[(u64, u64, u64)]| {
+            let found: Vec<_> = chunks(&tensor(DType::F32, shape)).map(|c| (c.first_weight, c.n_weights, c.row_len)).collect();
+            assert_eq!(found, expected, "{shape:?}");
+        };
+        check(&[], &[(0, 1, 1)]);
+        check(&[576], &[(0, 576, 576)]);
+        check(&[576, 3], &[(0, 3 * 576, 576)]);
+        check(&[C / 2, 3], &[(0, C, C / 2), (C, C / 2, C / 2)]);
+        check(&[C / 2 + 256, 2], &[(0, C / 2 + 256, C / 2 + 256), (C / 2 + 256, C / 2 + 256, C / 2 + 256)]);
+        check(&[256, C / 256, 2], &[(0, C, 256), (C, C, 256)]);
+        check(&[C + 256, 2], &[(0, C, C), (C, 256, 256), (C + 256, C, C), (2 * C + 256, 256, 256)]);
+        check(&[1, 2 * C + 1], &[(0, C, 1), (C, C, 1), (2 * C, 1, 1)]);
+        check(&[0, 5], &[]);
+    }
+
+    #[test]
+    fn non_finite_weights_are_found_in_every_float_type() {
+        let check = |dtype: DType, bytes: &[u8], expected: Option<(u64, &'static str)>| {
+            let tensor = tensor(dtype, &[2, 2]);
+            let chunk = Chunk { first_weight: 0, n_weights: 4, row_len: 2 };
+            let found = check_copied(&tensor, chunk, bytes).err();
+            let expected = expected.map(|(row, value)| Error::NonFinite { tensor: "t".into(), row, value });
+            assert_eq!(found, expected, "{dtype} {bytes:02x?}");
+        };
+        let f32s = |values: [f32; 4]| values.map(f32::to_le_bytes).concat();
+        check(DType::F32, &f32s([0.0, f32::MAX, f32::MIN, 1e-40]), None);
+        check(DType::F32, &f32s([0.0, 0.0, 0.0, f32::NAN]), Some((1, "NaN")));
+        check(DType::F32, &f32s([0.0, f32::NEG_INFINITY, 0.0, f32::NAN]), Some((0, "infinite")));
+        let u16s = |values: [u16; 4]| values.map(u16::to_le_bytes).concat();
+        check(DType::F16, &u16s([0x7bff, 0xfbff, 0x0001, 0x8000]), None);
+        check(DType::F16, &u16s([0, 0, 0x7c00, 0]), Some((1, "infinite")));
+        check(DType::F16, &u16s([0, 0xfe00, 0, 0]), Some((0, "NaN")));
+        check(DType::F16, &u16s([0, 0x7c01, 0, 0]), Some((0, "NaN")));
+        check(DType::BF16, &u16s([0x7f7f, 0xff7f, 0x0001, 0]), None);
+        check(DType::BF16, &u16s([0, 0, 0, 0xff80]), Some((1, "infinite")));
+        check(DType::BF16, &u16s([0, 0, 0, 0x7fc0]), Some((1, "NaN")));
+        check(DType::Q8_0, &[0xff; 34], None);
+    }
+}

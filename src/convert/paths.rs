@@ -1,0 +1,129 @@
+//! Names of outputs, and whether two names are one file.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::model::{DType, Level, Model};
+
+/// Names at the end of published files that are neither a level nor a data type of ours.
+///
+/// Source: `LLAMA_FTYPE` names in llama-quantize's `QUANT_OPTIONS` (llama.cpp of 2026-08-21), and spellings seen on Hugging Face.
+const OTHER_TYPE_NAMES: [&str; 15] = [
+    "FP32",
+    "FP16",
+    "IQ2_M",
+    "IQ3_M",
+    "IQ3_XS",
+    "Q2_K_S",
+    "Q2_K_L",
+    "Q2_K_XL",
+    "Q3_K_XL",
+    "Q4_K_L",
+    "Q4_K_XL",
+    "Q5_K_L",
+    "Q5_K_XL",
+    "Q6_K_L",
+    "MXFP4_MOE",
+];
+
+/// Where the output of `level` goes: `a.Q4_1.gguf` at `Q8_0` becomes `a-Q8_0.gguf`.
+///
+/// A level or type name at the end of the source's name is replaced, in any case and after any of `-`, `.` and `_`.
+#[must_use]
+pub fn output_path(model: &Model, level: Level, out_dir: &Path) -> PathBuf {
+    let stem = model.file_stem();
+    let base = match without_type_name(&stem) {
+        "" => "model",
+        base => base,
+    };
+    out_dir.join(format!("{base}-{level}.gguf"))
+}
+
+/// The file that is written until it is complete: the output's name with `.part` behind it.
+pub(super) fn part_path(output: &Path) -> PathBuf {
+    let mut name = OsString::from(output);
+    name.push(".part");
+    name.into()
+}
+
+fn without_type_name(stem: &str) -> &str {
+    let names = Level::all().map(Level::name).chain(DType::all().map(DType::name)).chain(OTHER_TYPE_NAMES);
+    names
+        .filter_map(|name| {
+            let cut = stem.len().checked_sub(name.len())?;
+            let (front, back) = (stem.get(..cut)?, stem.get(cut..)?);
+            back.eq_ignore_ascii_case(name).then(|| front.strip_suffix(['-', '.', '_'])).flatten()
+        })
+        .filter(|front| !front.is_empty())
+        // The longest name wins, should one ever end in another.
+        .min_by_key(|front| front.len())
+        .unwrap_or(stem)
+}
+
+/// What tells a file from every other file on the machine, whatever it is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileId(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] PathBuf);
+
+impl FileId {
+    /// The file behind `path`, symlinks followed; `None` when there is none.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        #[cfg(unix)]
+        return std::fs::metadata(path).ok().as_ref().map(Self::of_metadata);
+        // Windows has volume and file index, but std does not give them out yet: hard links are told apart only on Unix.
+        #[cfg(not(unix))]
+        return path.canonicalize().ok().map(Self);
+    }
+
+    /// Device and inode: equal for all hard links of a file.
+    #[cfg(unix)]
+    pub(super) fn of_metadata(metadata: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self((metadata.dev(), metadata.ino()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_name_at_the_end_is_replaced() {
+        let check = |file: &str, expected: &str| {
+            let model = super::super::tests::model_named(Path::new(file));
+            assert_eq!(output_path(&model, Level::Q8_0, Path::new("out")), Path::new("out").join(expected), "{file}");
+        };
+        check("in/SmolLM2-135M-Instruct.Q4_1.gguf", "SmolLM2-135M-Instruct-Q8_0.gguf");
+        check("Llama-3-8B-Q4_K_M.gguf", "Llama-3-8B-Q8_0.gguf");
+        check("llama_q8_0.gguf", "llama-Q8_0.gguf");
+        check("phi-4.bf16.gguf", "phi-4-Q8_0.gguf");
+        check("phi-4-fp16.gguf", "phi-4-Q8_0.gguf");
+        check("gemma-IQ4_XS.gguf", "gemma-Q8_0.gguf");
+        check("gemma-Q2_K_S.gguf", "gemma-Q8_0.gguf");
+        check("gpt-oss-20b-MXFP4.gguf", "gpt-oss-20b-Q8_0.gguf");
+        check("big-F16-00001-of-00003.gguf", "big-Q8_0.gguf");
+        // Only at the end, only whole words, only one, and never the whole name.
+        check("Q4_0-model.gguf", "Q4_0-model-Q8_0.gguf");
+        check("modelQ4_0.gguf", "modelQ4_0-Q8_0.gguf");
+        check("model-F16-Q4_0.gguf", "model-F16-Q8_0.gguf");
+        check("Q4_0.gguf", "Q4_0-Q8_0.gguf");
+        check("-Q4_0.gguf", "-Q4_0-Q8_0.gguf");
+        check("Modell-Größe.gguf", "Modell-Größe-Q8_0.gguf");
+        check("größe.gguf", "größe-Q8_0.gguf");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_the_same_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("a"), "x").unwrap();
+        std::fs::write(at("other"), "x").unwrap();
+        std::os::unix::fs::symlink(at("a"), at("symlink")).unwrap();
+        std::fs::hard_link(at("a"), at("hard_link")).unwrap();
+        let check = |name: &str, same: bool| assert_eq!(FileId::of(&at(name)) == FileId::of(&at("a")), same, "{name}");
+        check("symlink", true);
+        check("hard_link", true);
+        check("other", false);
+        check("missing", false);
+    }
+}

@@ -1,0 +1,225 @@
+//! One pass over the source: each chunk is read once, decoded once, encoded for every level and written to its places.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::chunk::{Chunk, Scratch, Work, carry_out, chunks, extent};
+use super::part_file::PartFile;
+use crate::error::{Error, Result};
+use crate::format::TensorReader;
+use crate::model::Tensor;
+use crate::monitor::{Monitor, Progress, ProgressUnit};
+
+/// How often the one who waits hears something.
+const REPORT_EVERY: Duration = Duration::from_millis(50);
+
+/// A chunk on its way from the reader to a worker.
+struct Piece {
+    /// Number in reading order.
+    ordinal: u64,
+    work_idx: usize,
+    chunk: Chunk,
+    /// The chunk as it is in the source.
+    raw: Vec<u8>,
+}
+
+/// What became of a piece.
+struct Done {
+    ordinal: u64,
+    work_idx: usize,
+    /// Bytes of the source that are carried out.
+    outcome: Result<u64>,
+}
+
+/// The number of the first piece that failed; later ones need not be carried out.
+///
+/// Earlier ones are, so that of several bad weights the first is reported, whatever the number of threads.
+struct Failure(AtomicU64);
+
+impl Failure {
+    fn at(&self, ordinal: u64) {
+        self.0.fetch_min(ordinal, Ordering::Relaxed);
+    }
+
+    fn is_before(&self, ordinal: u64) -> bool {
+        self.0.load(Ordering::Relaxed) < ordinal
+    }
+}
+
+/// A panicking thread stops the others, which would otherwise work to the end for nothing.
+struct StopOnPanic<'a>(&'a Failure);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.at(0);
+        }
+    }
+}
+
+/// Carries out all `works` with one reading thread and `n_threads` that decode, encode and write.
+///
+/// Bytes of the outputs do not depend on the number of threads: every chunk has its own place.
+///
+/// Memory: `2 * n_threads + 2` raw chunks of at most 2 MiB, and 2 MiB of scratch per thread.
+///
+/// # Errors
+/// The first one in reading order; `Error::Cancelled` within some milliseconds.
+pub(super) fn run(
+    works: &[Work],
+    source: &TensorReader,
+    outputs: &[PartFile],
+    n_threads: usize,
+    monitor: &Monitor,
+) -> Result<()> {
+    let failure = Failure(AtomicU64::new(u64::MAX));
+    let n_buffers = 2 * n_threads + 2;
+    // Scoped threads instead of rayon: the reader must run beside the workers and wait for them, which a work-stealing pool does
+    // not promise; and the threads end with this function, so they are parallelism inside it and no background work.
+    let (failure, source) = (&failure, source);
+    std::thread::scope(move |scope| {
+        let (free_sender, free) = bounded::<Vec<u8>>(n_buffers);
+        for _ in 0..n_buffers {
+            let _ = free_sender.send(Vec::new());
+        }
+        let (pieces, filled) = bounded::<Piece>(n_buffers);
+        let (done_sender, done) = bounded::<Done>(n_buffers);
+        let mut threads = Vec::with_capacity(n_threads + 1);
+        let spawn = |name: String| std::thread::Builder::new().name(name);
+        let no_thread = |error: std::io::Error| Error::Internal { message: format!("cannot start a thread: {error}") };
+
+        let read_done = done_sender.clone();
+        let read = move || {
+            let _stop = StopOnPanic(failure);
+            read_all(works, source, failure, &free, &pieces, &read_done);
+        };
+        threads.push(spawn("convert-read".into()).spawn_scoped(scope, read).map_err(no_thread)?);
+        for idx in 0..n_threads {
+            let (filled, free_sender, done_sender) = (filled.clone(), free_sender.clone(), done_sender.clone());
+            let work = move || {
+                let _stop = StopOnPanic(failure);
+                work_off(works, outputs, failure, &filled, &free_sender, &done_sender, monitor);
+            };
+            threads.push(spawn(format!("convert-{idx}")).spawn_scoped(scope, work).map_err(no_thread)?);
+        }
+        // From here on each channel closes when the threads that hold its other end are through.
+        drop((filled, free_sender, done_sender));
+        let outcome = report_all(works, failure, &done, monitor);
+        join_all(threads).and(outcome)
+    })
+}
+
+fn read_all(
+    works: &[Work],
+    source: &TensorReader,
+    failure: &Failure,
+    free: &Receiver<Vec<u8>>,
+    pieces: &Sender<Piece>,
+    done: &Sender<Done>,
+) {
+    let mut ordinal = 0;
+    for (work_idx, work) in works.iter().enumerate() {
+        for chunk in chunks(work.tensor) {
+            // No free buffer will come when all workers are gone.
+            let Ok(mut raw) = free.recv() else { return };
+            if failure.is_before(ordinal) {
+                return;
+            }
+            if let Err(error) = read(work.tensor, chunk, source, &mut raw) {
+                failure.at(ordinal);
+                let _ = done.send(Done { ordinal, work_idx, outcome: Err(error) });
+                return;
+            }
+            if pieces.send(Piece { ordinal, work_idx, chunk, raw }).is_err() {
+                return;
+            }
+            ordinal += 1;
+        }
+    }
+}
+
+fn read(tensor: &Tensor, chunk: Chunk, source: &TensorReader, raw: &mut Vec<u8>) -> Result<()> {
+    let (start, n_bytes) = extent(tensor.dtype, chunk)?;
+    raw.resize(n_bytes, 0);
+    source.read(tensor, start, raw)
+}
+
+fn work_off(
+    works: &[Work],
+    outputs: &[PartFile],
+    failure: &Failure,
+    filled: &Receiver<Piece>,
+    free: &Sender<Vec<u8>>,
+    done: &Sender<Done>,
+    monitor: &Monitor,
+) {
+    let mut scratch = Scratch::default();
+    while let Ok(Piece { ordinal, work_idx, chunk, raw }) = filled.recv() {
+        let outcome = match works.get(work_idx) {
+            _ if failure.is_before(ordinal) => Ok(0),
+            Some(work) => carry_out(work, chunk, &raw, &mut scratch, outputs, monitor),
+            None => Ok(0),
+        };
+        if outcome.is_err() {
+            failure.at(ordinal);
+        }
+        // Nobody waits for the buffer once the reader is through.
+        let _ = free.send(raw);
+        if done.send(Done { ordinal, work_idx, outcome }).is_err() {
+            return;
+        }
+    }
+}
+
+/// Adds up what is done and reports it, until all threads are through.
+fn report_all(works: &[Work], failure: &Failure, done: &Receiver<Done>, monitor: &Monitor) -> Result<()> {
+    let total = works.iter().map(|work| work.tensor.size_bytes).sum();
+    let mut progress = Progress { stage: "reading".into(), done: 0, total, unit: ProgressUnit::Bytes };
+    let mut first: Option<(u64, Error)> = None;
+    let mut last_report: Option<Instant> = None;
+    loop {
+        match done.recv_timeout(REPORT_EVERY) {
+            Ok(Done { outcome: Ok(n_bytes), work_idx, .. }) => {
+                progress.done += n_bytes;
+                if let Some(work) = works.get(work_idx) {
+                    let verb = if work.needs_decoding() { "quantizing" } else { "copying" };
+                    progress.stage = format!("{verb} {}", work.tensor.name);
+                }
+            }
+            Ok(Done { outcome: Err(error), ordinal, .. }) => {
+                if first.as_ref().is_none_or(|&(before, _)| ordinal < before) {
+                    first = Some((ordinal, error));
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if first.is_none() && last_report.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+            last_report = Some(Instant::now());
+            if let Err(cancelled) = monitor.report(progress.clone()) {
+                failure.at(0);
+                first = Some((0, cancelled));
+            }
+        }
+    }
+    match first {
+        Some((_, error)) => Err(error),
+        None => monitor.report(progress),
+    }
+}
+
+fn join_all(threads: Vec<ScopedJoinHandle<()>>) -> Result<()> {
+    // All are joined before the first panic is told: the scope would otherwise panic about the others.
+    let outcomes: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
+    for outcome in outcomes {
+        outcome.map_err(|panic| {
+            let message =
+                panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+            Error::Internal { message: message.unwrap_or_else(|| "a conversion thread panicked".into()) }
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! Everything that can be refused before the first byte, and what the outputs will be.
+
+use std::path::{Path, PathBuf};
+
+use super::paths::{FileId, output_path, part_path};
+use super::{ConvertRequest, Overwrite, disk};
+use crate::advise::recipe::{self, Planner, Recipe};
+use crate::error::{Error, Result};
+use crate::format::{Layout, TensorSpec};
+use crate::model::{Level, Model, Tensor};
+use crate::quant;
+
+/// More threads than any laptop has only cost memory.
+const MAX_THREADS: usize = 256;
+
+/// What a conversion will do, known to be possible.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkPlan {
+    /// One for each level, in the order of the request, repeats dropped.
+    pub outputs: Vec<PlannedOutput>,
+    /// Size of all outputs together, in bytes.
+    pub needed_bytes: u64,
+    /// Bytes free for this user where they go; `None` where the system does not tell.
+    pub free_bytes: Option<u64>,
+    /// Threads that decode, encode and write.
+    pub n_threads: usize,
+}
+
+/// An output file before it exists.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedOutput {
+    /// The level.
+    pub level: Level,
+    /// Its final name.
+    pub path: PathBuf,
+    /// Its exact size in bytes.
+    pub size_bytes: u64,
+    /// Tensor data in bits divided by the number of weights.
+    pub bits_per_weight: f64,
+    /// What the user should know: `requantized from Q4_1`.
+    pub warnings: Vec<String>,
+    /// The type of each tensor.
+    pub recipe: Recipe,
+}
+
+/// Plans a conversion and makes all checks that need no work. Creates and changes nothing.
+///
+/// # Errors
+/// Whatever would keep the conversion from ending well: no weights or levels, a type that cannot be decoded, an output that exists
+/// or is the source, a folder that is not writable, too little space.
+pub fn preflight(model: &Model, request: &ConvertRequest) -> Result<WorkPlan> {
+    let n_threads = n_threads(request)?;
+    if !model.has_weights() {
+        return Err(Error::BadRequest { message: format!("there are no weights to convert in {}", model.path.display()) });
+    }
+    let mut levels = Vec::new();
+    for &level in &request.levels {
+        if !levels.contains(&level) {
+            levels.push(level);
+        }
+    }
+    if levels.is_empty() {
+        return Err(Error::BadRequest { message: "no level to convert to".into() });
+    }
+    let planner = Planner::new(model);
+    let mut outputs = Vec::with_capacity(levels.len());
+    for level in levels {
+        outputs.push(plan_output(&planner, level, &request.out_dir)?);
+    }
+    let sources: Vec<_> = model.files.iter().filter_map(|file| Some((file, FileId::of(file)?))).collect();
+    for output in &outputs {
+        check_names(&output.path, &sources, request.overwrite)?;
+    }
+    let folder = disk::existing_ancestor(&request.out_dir)?;
+    disk::check_writable(&folder)?;
+    let needed_bytes = outputs.iter().map(|output| output.size_bytes).fold(0, u64::saturating_add);
+    let reclaimed: u64 = outputs.iter().map(|output| disk::reclaimed_bytes(&part_path(&output.path))).sum();
+    let free_bytes = disk::free_bytes(&folder).map(|free| free.saturating_add(reclaimed));
+    match free_bytes {
+        Some(free_bytes) if free_bytes < needed_bytes => Err(Error::NotEnoughSpace { needed_bytes, free_bytes, path: folder }),
+        _ => Ok(WorkPlan { outputs, needed_bytes, free_bytes, n_threads }),
+    }
+}
+
+fn n_threads(request: &ConvertRequest) -> Result<usize> {
+    match request.n_threads {
+        Some(0) => Err(Error::BadRequest { message: "a conversion needs at least one thread".into() }),
+        Some(n_threads) => Ok(n_threads.min(MAX_THREADS)),
+        None => Ok(std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)),
+    }
+}
+
+fn plan_output(planner: &Planner, level: Level, out_dir: &Path) -> Result<PlannedOutput> {
+    let (model, recipe) = (planner.model(), planner.recipe(level));
+    check_types(model, &recipe)?;
+    Ok(PlannedOutput {
+        level,
+        path: output_path(model, level, out_dir),
+        size_bytes: planner.output_size_bytes(&recipe)?,
+        bits_per_weight: recipe::bits_per_weight(model, &recipe),
+        warnings: warnings(model, &recipe),
+        recipe,
+    })
+}
+
+/// Tensors that a level changes.
+fn changed<'a>(model: &'a Model, recipe: &'a Recipe) -> impl Iterator<Item = &'a Tensor> {
+    model.tensors.iter().zip(&recipe.dtypes).filter(|(tensor, dtype)| tensor.dtype != **dtype).map(|(tensor, _)| tensor)
+}
+
+/// Refuses source types that would have to be decoded and cannot be.
+fn check_types(model: &Model, recipe: &Recipe) -> Result<()> {
+    let mut undecodable = changed(model, recipe).filter(|tensor| !quant::can_dequantize(tensor.dtype));
+    let Some(first) = undecodable.next() else { return Ok(()) };
+    let mut dtypes = vec![first.dtype.name()];
+    let mut n_others = 0;
+    for tensor in undecodable {
+        n_others += 1;
+        if !dtypes.contains(&tensor.dtype.name()) {
+            dtypes.push(tensor.dtype.name());
+        }
+    }
+    let tensor = if n_others == 0 { first.name.clone() } else { format!("{} and {n_others} more", first.name) };
+    Err(Error::UnsupportedDType { action: "decode", dtype: dtypes.join(", "), tensor })
+}
+
+/// Refuses outputs that exist or are a source, under whatever name.
+fn check_names(path: &Path, sources: &[(&PathBuf, FileId)], overwrite: Overwrite) -> Result<()> {
+    for name in [path, &part_path(path)] {
+        let id = FileId::of(name);
+        if let Some((source, _)) = sources.iter().find(|(_, source)| Some(source) == id.as_ref()) {
+            return Err(Error::OutputIsSource { path: (*source).clone() });
+        }
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Err(Error::NotAFile { kind: "a folder", path: path.to_path_buf() }),
+        Ok(_) if overwrite == Overwrite::Never => Err(Error::OutputExists { path: path.to_path_buf() }),
+        _ => Ok(()),
+    }
+}
+
+fn warnings(model: &Model, recipe: &Recipe) -> Vec<String> {
+    let base = recipe.level.base_dtype();
+    let mut grids: Vec<&str> = Vec::new();
+    for tensor in changed(model, recipe).filter(|tensor| tensor.dtype.is_quantized()) {
+        if !grids.contains(&tensor.dtype.name()) {
+            grids.push(tensor.dtype.name());
+        }
+    }
+    let mut warnings = Vec::new();
+    if !grids.is_empty() {
+        let grids = grids.join(", ");
+        warnings.push(if base.is_quantized() {
+            format!("requantized from {grids}: loses more than a conversion from the original would")
+        } else {
+            format!("decoded from {grids}: larger than its source, not better")
+        });
+    }
+    if recipe.n_fallbacks > 0 {
+        warnings.push(format!(
+            "{} of {} tensors got a larger type than {}: their rows are not a multiple of {}",
+            recipe.n_fallbacks,
+            recipe.dtypes.len(),
+            recipe.level,
+            base.block_len(),
+        ));
+    }
+    warnings
+}
+
+/// Tensors of a level's output, in the order of the source, and the layout that its predicted size belongs to.
+pub(super) fn layout(model: &Model, output: &PlannedOutput) -> Result<(Vec<TensorSpec>, Layout)> {
+    let specs = recipe::output_specs(model, &output.recipe);
+    let layout = Layout::plan(&recipe::output_metadata(model, output.level), &specs, model.alignment)?;
+    Ok((specs, layout))
+}

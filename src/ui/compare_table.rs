@@ -1,0 +1,265 @@
+//! The comparison as a table, as text for spreadsheets and as JSON.
+
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+
+use eframe::egui::{Align, Label, Layout, RichText, Ui};
+use egui_extras::{Column as Width, TableBuilder, TableRow};
+
+use super::candidate_table::right_ui;
+use super::pair::{Pair, decode_pair, measured, measured_text, memory_pair, prefill_pair};
+use super::sorting::{Side, Sorting, compare_known};
+use super::{glossary, theme};
+use crate::bench::{ComparisonRow, Run};
+use crate::hardware::PowerSource;
+use crate::units::{bytes_text, duration_text, exact_bytes_text, percent_text, significant_text};
+
+const HEADER_HEIGHT: f32 = 26.0;
+
+/// A column that can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Name,
+    Size,
+    BitsPerWeight,
+    Decode,
+    Prefill,
+    PredictedDecode,
+    Ratio,
+    Load,
+    Memory,
+    PredictedMemory,
+}
+
+/// Draws the table; a click on a heading sorts it.
+pub fn comparison_table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>) {
+    let id = ui.make_persistent_id("comparison sorting");
+    let mut sorting: Sorting<Column> = ui.data(|data| data.get_temp(id)).unwrap_or_default();
+    sorting.sort(&mut rows, compare);
+    ui.push_id("comparison", |ui| {
+        TableBuilder::new(ui)
+            .striped(true)
+            .vscroll(false)
+            .cell_layout(Layout::left_to_right(Align::Center))
+            .column(Width::remainder().at_least(110.0).clip(true))
+            .column(Width::exact(84.0))
+            .column(Width::exact(50.0))
+            .column(Width::exact(112.0))
+            .column(Width::exact(112.0))
+            .column(Width::exact(136.0))
+            .column(Width::exact(94.0))
+            .column(Width::exact(72.0))
+            .column(Width::exact(88.0))
+            .column(Width::exact(98.0))
+            .header(HEADER_HEIGHT, |mut header| header_ui(&mut header, &mut sorting))
+            .body(|body| {
+                body.rows(theme::ROW_HEIGHT, rows.len(), |mut row| {
+                    if let Some(data) = rows.get(row.index()) {
+                        row_ui(&mut row, data);
+                    }
+                });
+            });
+    });
+    ui.data_mut(|data| data.insert_temp(id, sorting));
+}
+
+fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>) {
+    let columns = [
+        (Column::Name, "File", "The level, or the source's name", Side::Left),
+        (Column::Size, "Size", "Size of the file", Side::Right),
+        (Column::BitsPerWeight, "Bits", "bits per weight", Side::Right),
+        (Column::Decode, "Decode tok/s", "decode", Side::Right),
+        (Column::Prefill, "Prefill tok/s", "prefill", Side::Right),
+        (
+            Column::PredictedDecode,
+            "Predicted decode",
+            "Predicted before measuring, with the band of nine of ten machines",
+            Side::Right,
+        ),
+        (Column::Ratio, "Deviation", "Measured decode speed against the predicted one", Side::Right),
+        (Column::Load, "Load", "From the start of loading to a ready context", Side::Right),
+        (Column::Memory, "Peak memory", "Highest resident memory of the measuring process", Side::Right),
+        (Column::PredictedMemory, "Predicted mem.", "Predicted memory at the measured context", Side::Right),
+    ];
+    for (column, name, explanation, side) in columns {
+        header.col(|ui| {
+            let explanation = glossary::explain(explanation).unwrap_or_else(|| explanation.to_string());
+            sorting.header_ui(ui, column, name, &explanation, side);
+        });
+    }
+}
+
+fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
+    let by = |value: fn(&ComparisonRow) -> Option<f64>| compare_known(value(a), value(b));
+    match column {
+        Column::Name => a.name.cmp(&b.name),
+        Column::Size => a.size_bytes.cmp(&b.size_bytes),
+        Column::BitsPerWeight => a.bits_per_weight.total_cmp(&b.bits_per_weight),
+        Column::Decode => by(|row| decode_pair(row).measured.map(|(mid, _)| mid)),
+        Column::Prefill => by(|row| prefill_pair(row).measured.map(|(mid, _)| mid)),
+        Column::PredictedDecode => by(|row| decode_pair(row).predicted.map(|band| band.mid)),
+        Column::Ratio => by(|row| decode_pair(row).ratio()),
+        Column::Load => by(|row| row.run.as_ref().and_then(|run| measured(&run.load_secs)).map(|(mid, _)| mid)),
+        Column::Memory => by(|row| memory_pair(row).measured.map(|(mid, _)| mid)),
+        Column::PredictedMemory => by(|row| memory_pair(row).predicted.map(|band| band.mid)),
+    }
+}
+
+fn row_ui(row: &mut TableRow<'_, '_>, data: &ComparisonRow) {
+    let (decode, prefill) = (decode_pair(data), prefill_pair(data));
+    row.col(|ui| name_ui(ui, data));
+    row.col(|ui| {
+        right_ui(ui, RichText::new(bytes_text(data.size_bytes))).on_hover_text(exact_bytes_text(data.size_bytes));
+    });
+    row.col(|ui| {
+        right_ui(ui, RichText::new(significant_text(data.bits_per_weight)));
+    });
+    row.col(|ui| measured_ui(ui, data, decode));
+    row.col(|ui| measured_ui(ui, data, prefill));
+    row.col(|ui| {
+        let text = decode.predicted.map_or_else(|| "unknown".into(), super::candidate_table::band_text);
+        right_ui(ui, RichText::new(text).color(theme::predicted(ui)));
+    });
+    row.col(|ui| ratio_ui(ui, decode));
+    row.col(|ui| {
+        if let Some((secs, _)) = data.run.as_ref().and_then(|run| measured(&run.load_secs)) {
+            right_ui(ui, RichText::new(duration_text(secs)));
+        }
+    });
+    row.col(|ui| {
+        if let Some(run) = &data.run {
+            right_ui(ui, RichText::new(bytes_text(run.peak_memory_bytes))).on_hover_text(exact_bytes_text(run.peak_memory_bytes));
+        }
+    });
+    row.col(|ui| {
+        let text = data.predicted_memory_bytes.map_or_else(|| "unknown".into(), bytes_text);
+        right_ui(ui, RichText::new(text).color(theme::predicted(ui)));
+    });
+}
+
+/// The name, with the conditions of the measurement or the reason of its failure.
+fn name_ui(ui: &mut Ui, row: &ComparisonRow) {
+    let response = ui.add(Label::new(RichText::new(&row.name).font(theme::strong_font())).truncate());
+    response.on_hover_ui(|ui| {
+        ui.set_max_width(420.0);
+        ui.label(row.path.display().to_string());
+        if let Some(run) = &row.run {
+            provenance_ui(ui, run);
+        }
+    });
+}
+
+fn measured_ui(ui: &mut Ui, row: &ComparisonRow, pair: Pair) {
+    match (pair.measured, &row.failure) {
+        (Some((mid, spread)), _) => {
+            let response = right_ui(ui, RichText::new(measured_text(mid, spread)));
+            if let Some(run) = &row.run {
+                response.on_hover_ui(|ui| provenance_ui(ui, run));
+            }
+        }
+        (None, Some(reason)) => {
+            right_ui(ui, RichText::new("failed").color(theme::bad(ui))).on_hover_text(reason);
+        }
+        (None, None) => {
+            right_ui(ui, RichText::new("not measured").color(theme::muted(ui)));
+        }
+    }
+}
+
+fn ratio_ui(ui: &mut Ui, pair: Pair) {
+    let Some(ratio) = pair.ratio() else { return };
+    let is_inside = pair.predicted.zip(pair.measured).is_some_and(|(band, (mid, _))| (band.low..=band.high).contains(&mid));
+    let text = ratio_text(ratio);
+    if is_inside {
+        right_ui(ui, RichText::new(text)).on_hover_text("Inside the predicted band");
+    } else {
+        right_ui(ui, RichText::new(format!("{text} !")).color(theme::warn(ui))).on_hover_text("Outside the predicted band");
+    }
+}
+
+/// A ratio as a deviation: `+12.0 %`, `−8.00 %`.
+fn ratio_text(ratio: f64) -> String {
+    // Rounded to tenths of a per cent first, so that nothing is called -0 %.
+    let deviation = ((ratio - 1.0) * 1000.0).round() / 1000.0;
+    let sign = if deviation > 0.0 { "+" } else { "" };
+    format!("{sign}{}", percent_text(deviation))
+}
+
+fn provenance_ui(ui: &mut Ui, run: &Run) {
+    let provenance = &run.provenance;
+    let conditions = &provenance.conditions;
+    let mut lines = vec![
+        provenance.runtime.clone(),
+        provenance.backend.clone(),
+        format!(
+            "{} threads, {} prompt and {} generated tokens, {} rounds",
+            provenance.n_threads,
+            provenance.n_prompt_tokens,
+            provenance.n_gen_tokens,
+            run.decode_tokens_per_sec.values.len()
+        ),
+    ];
+    match conditions.power_source {
+        PowerSource::Mains => lines.push("on mains".into()),
+        PowerSource::Battery => lines.push("on battery".into()),
+        PowerSource::Unknown => {}
+    }
+    lines.extend(conditions.temperature_celsius.map(|celsius| format!("{celsius:.0} °C")));
+    lines.extend(conditions.other_load.map(|load| format!("other programs used {} of the CPU", percent_text(f64::from(load)))));
+    lines.extend(provenance.warnings.iter().cloned());
+    ui.label(lines.join("\n"));
+}
+
+/// The table for spreadsheets: a header line, plain numbers in basic units, empty cells for what is unknown.
+pub fn to_tsv(rows: &[ComparisonRow]) -> String {
+    let mut text = String::from(
+        "name\tsize_bytes\tbits_per_weight\tdecode_tokens_per_sec\tdecode_spread\tprefill_tokens_per_sec\tprefill_spread\t\
+         predicted_decode_tokens_per_sec\tpredicted_decode_low\tpredicted_decode_high\tload_secs\tpeak_memory_bytes\t\
+         predicted_memory_bytes\tfailure\tpath\n",
+    );
+    let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value}"));
+    for row in rows {
+        let (decode, prefill) = (decode_pair(row), prefill_pair(row));
+        let load = row.run.as_ref().and_then(|run| measured(&run.load_secs));
+        let cells = [
+            row.name.clone(),
+            row.size_bytes.to_string(),
+            row.bits_per_weight.to_string(),
+            number(decode.measured.map(|(mid, _)| mid)),
+            number(decode.measured.map(|(_, spread)| spread)),
+            number(prefill.measured.map(|(mid, _)| mid)),
+            number(prefill.measured.map(|(_, spread)| spread)),
+            number(decode.predicted.map(|band| band.mid)),
+            number(decode.predicted.map(|band| band.low)),
+            number(decode.predicted.map(|band| band.high)),
+            number(load.map(|(mid, _)| mid)),
+            row.run.as_ref().map_or(String::new(), |run| run.peak_memory_bytes.to_string()),
+            row.predicted_memory_bytes.map_or(String::new(), |size_bytes| size_bytes.to_string()),
+            row.failure.clone().unwrap_or_default(),
+            row.path.display().to_string(),
+        ];
+        // A tab or line break inside a cell would shift all that follows.
+        let cells = cells.map(|cell| cell.replace(['\t', '\n', '\r'], " "));
+        let _ = writeln!(text, "{}", cells.join("\t"));
+    }
+    text
+}
+
+/// The same rows as JSON; writing a list of plain values cannot fail, an error would be shown in place of the rows.
+pub fn to_json(rows: &[ComparisonRow]) -> String {
+    serde_json::to_string_pretty(rows).unwrap_or_else(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deviations_have_a_sign() {
+        let check = |ratio, expected: &str| assert_eq!(ratio_text(ratio), expected);
+        check(1.125, "+12.5 %");
+        check(0.8, "−20.0 %");
+        check(1.000_01, "0 %");
+        check(0.999_99, "0 %");
+    }
+}

@@ -1,0 +1,193 @@
+//! `planish convert` on the real model: sizes, refusals, memory.
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use planish::advise::recipe;
+use planish::format::{Layout, TensorSpec, inspect};
+use planish::model::{DType, Level, Metadata, Text, Value};
+
+use crate::common;
+
+/// `planish convert SOURCE --level LEVELS --out DIR`.
+pub fn convert(source: &Path, levels: &str, out_dir: &Path) -> Command {
+    let mut command = common::planish();
+    command.arg("convert").arg(source).args(["--level", levels]).arg("--out").arg(out_dir);
+    command
+}
+
+/// Where SmolLM2's output at a level goes.
+pub fn smollm2_output(out_dir: &Path, level: Level) -> PathBuf {
+    out_dir.join(format!("SmolLM2-135M-Instruct-{level}.gguf"))
+}
+
+/// Names in a folder, sorted; none for a missing folder.
+pub fn names(dir: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Asserts exit status 1 with one `error:` and one `hint:` line, the first with `expected` in it.
+pub fn assert_refused(output: &Output, expected: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let error: Vec<_> = stderr.lines().filter(|line| line.contains("error:")).collect();
+    assert!(error.len() == 1 && error[0].contains(expected), "expected {expected:?} in {stderr}");
+    assert!(stderr.contains("hint:"), "{stderr}");
+}
+
+/// The sizes that `planish recommend --json` predicts, by level name.
+fn predicted_sizes(source: &Path) -> Vec<(String, u64)> {
+    fn collect(value: &serde_json::Value, found: &mut Vec<(String, u64)>) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                let level = fields.get("level").and_then(|level| level.as_str());
+                let is_exact = fields.get("size_is_exact").and_then(serde_json::Value::as_bool);
+                if let (Some(level), Some(true), Some(size)) = (level, is_exact, fields.get("size_bytes")) {
+                    found.push((level.to_string(), size.as_u64().unwrap()));
+                }
+                fields.values().for_each(|field| collect(field, found));
+            }
+            serde_json::Value::Array(elements) => elements.iter().for_each(|element| collect(element, found)),
+            _ => {}
+        }
+    }
+    let output = common::planish().arg("recommend").arg(source).arg("--json").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut found = Vec::new();
+    collect(&serde_json::from_slice(&output.stdout).unwrap(), &mut found);
+    found
+}
+
+#[test]
+fn smollm2_at_all_levels_has_the_predicted_sizes_and_types() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = common::smollm2();
+    let levels: Vec<_> = Level::all().collect();
+    let list = levels.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let output = convert(&source, &list, dir.path()).arg("--json").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(names(dir.path()).len(), levels.len());
+    let predicted = predicted_sizes(&source);
+    let model = inspect(&source).unwrap();
+    for level in levels {
+        let path = smollm2_output(dir.path(), level);
+        let size = std::fs::metadata(&path).unwrap().len();
+        assert!(predicted.contains(&(level.to_string(), size)), "{level} has {size} bytes, predicted {predicted:?}");
+        assert!(printed.to_string().contains(path.to_str().unwrap()), "{level} is not in {printed}");
+        let written = inspect(&path).unwrap();
+        let dtypes: Vec<_> = written.tensors.iter().map(|tensor| tensor.dtype).collect();
+        assert_eq!(dtypes, recipe::recipe(&model, level).dtypes, "{level}");
+        assert_eq!(written.metadata.u64("general.file_type"), Some(level.file_type_id().into()));
+        assert_eq!(written.metadata.find("tokenizer.ggml.tokens"), model.metadata.find("tokenizer.ggml.tokens"));
+    }
+}
+
+#[test]
+fn an_existing_output_is_replaced_only_by_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = smollm2_output(dir.path(), Level::Q4_0);
+    std::fs::write(&path, "precious").unwrap();
+    let source = common::smollm2();
+    assert_refused(&convert(&source, "Q4_0", dir.path()).output().unwrap(), "output exists");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    let forced = convert(&source, "Q4_0", dir.path()).arg("--force").output().unwrap();
+    assert!(forced.status.success(), "{}", String::from_utf8_lossy(&forced.stderr));
+    assert_eq!(inspect(&path).unwrap().tensors.len(), inspect(&source).unwrap().tensors.len());
+    assert_eq!(names(dir.path()), ["SmolLM2-135M-Instruct-Q4_0.gguf"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_source_is_never_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = common::smollm2();
+    let before = std::fs::metadata(&source).unwrap();
+    // The output's name leads to the source.
+    let link = smollm2_output(dir.path(), Level::Q8_0);
+    std::os::unix::fs::symlink(std::fs::canonicalize(&source).unwrap(), &link).unwrap();
+    for force in [&[][..], &["--force"]] {
+        assert_refused(&convert(&source, "Q8_0", dir.path()).args(force).output().unwrap(), "overwrite its source");
+        assert_refused(&convert(&link, "Q8_0", dir.path()).args(force).output().unwrap(), "overwrite its source");
+    }
+    let after = std::fs::metadata(&source).unwrap();
+    assert_eq!((before.len(), before.modified().unwrap()), (after.len(), after.modified().unwrap()));
+    assert_eq!(names(dir.path()).len(), 1);
+}
+
+#[test]
+fn bytes_are_the_same_for_any_number_of_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = ["1", "3"].map(|n_threads| {
+        let out_dir = dir.path().join(n_threads);
+        let output = convert(&common::smollm2(), "Q4_K_M", &out_dir).args(["--threads", n_threads]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read(smollm2_output(&out_dir, Level::Q4_K_M)).unwrap()
+    });
+    assert!(bytes[0] == bytes[1]);
+}
+
+/// Writes an F16 model of about `size_bytes` whose weights are a hole in the file, except for one tensor at the start and the end.
+///
+/// It takes no space and no time, and every byte of it has to be read and converted.
+fn write_sparse_model(path: &Path, size_bytes: u64) {
+    use std::io::{Seek, SeekFrom, Write};
+    const N_COLUMNS: u64 = 4096;
+    const N_ROWS: u64 = 8192;
+    let n_layers = (size_bytes / (N_COLUMNS * N_ROWS * 2)).max(2);
+    let mut metadata = Metadata::default();
+    metadata.set("general.architecture", Value::Str(Text(b"llama".into())));
+    metadata.set("llama.block_count", Value::U32(n_layers.try_into().unwrap()));
+    metadata.set("llama.embedding_length", Value::U32(4096));
+    let spec = |idx| TensorSpec { name: format!("blk.{idx}.ffn_up.weight"), dtype: DType::F16, shape: vec![N_COLUMNS, N_ROWS] };
+    let layout = Layout::plan(&metadata, &(0..n_layers).map(spec).collect::<Vec<_>>(), 32).unwrap();
+    let mut file = std::fs::File::create(path).unwrap();
+    file.write_all(&layout.header).unwrap();
+    file.set_len(layout.file_size_bytes).unwrap();
+    // F16 numbers between 2^-8 and 2^-7 in an order without a short period.
+    let noise = |idx: u64| (idx * idx + idx / 7).to_le_bytes();
+    let weight = |idx| (0x1c00 | u16::from_le_bytes([noise(idx)[0], noise(idx)[1]]) & 0x83ff).to_le_bytes();
+    let values: Vec<u8> = (0..N_COLUMNS * N_ROWS).flat_map(weight).collect();
+    for placed in [layout.tensors.first().unwrap(), layout.tensors.last().unwrap()] {
+        file.seek(SeekFrom::Start(placed.offset)).unwrap();
+        file.write_all(&values).unwrap();
+    }
+}
+
+/// The most memory that a process has had resident, in bytes; `None` once it is gone.
+#[cfg(target_os = "linux")]
+fn peak_memory_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// Memory does not grow with the model. `PLANISH_TEST_SOURCE_GB=3` makes the source as large as the promise speaks of.
+#[cfg(target_os = "linux")]
+#[test]
+fn peak_memory_stays_small_on_a_large_source() {
+    const GB: u64 = 1_000_000_000;
+    const LIMIT_BYTES: u64 = 400_000_000;
+    let n_gb: u64 = std::env::var("PLANISH_TEST_SOURCE_GB").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("sparse-F16.gguf");
+    write_sparse_model(&source, n_gb * GB);
+    let mut child =
+        convert(&source, "Q8_0", &dir.path().join("out")).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let mut peak_bytes = 0;
+    let status = loop {
+        peak_bytes = peak_memory_bytes(child.id()).unwrap_or(0).max(peak_bytes);
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(status.success());
+    println!("peak memory {} MB on a source of {n_gb} GB", peak_bytes / 1_000_000);
+    assert!(peak_bytes > 1_000_000 && peak_bytes < LIMIT_BYTES, "{peak_bytes} bytes");
+}

@@ -1,0 +1,212 @@
+//! What is left behind when a conversion is killed, interrupted or starved of disk: nothing that looks finished.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use planish::format::inspect;
+use planish::model::Level;
+
+use crate::common;
+use crate::convert::{assert_refused, convert, names, smollm2_output};
+
+const LEVELS: [Level; 2] = [Level::Q8_0, Level::Q4_K_M];
+const LEVEL_LIST: &str = "Q8_0,Q4_K_M";
+
+fn start(command: &mut Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits for the end; kills and fails after a minute.
+fn wait(mut child: Child) -> Output {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("still running after a minute");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// Waits until `condition` holds, for ten seconds at most, and tells whether it does.
+fn eventually(mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        if condition() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    false
+}
+
+fn interrupt(child: &Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+}
+
+#[test]
+fn a_kill_at_any_time_leaves_no_file_that_looks_finished() {
+    const N_KILLS: u32 = 12;
+    let dir = tempfile::tempdir().unwrap();
+    let source = common::smollm2();
+    let expected_dir = dir.path().join("expected");
+    let started = Instant::now();
+    assert!(wait(start(&mut convert(&source, LEVEL_LIST, &expected_dir))).status.success());
+    let whole_run = started.elapsed();
+    let expected = LEVELS.map(|level| std::fs::read(smollm2_output(&expected_dir, level)).unwrap());
+
+    let out_dir = dir.path().join("out");
+    let mut n_killed = 0;
+    for kill in 0..N_KILLS {
+        let mut child = start(&mut convert(&source, LEVEL_LIST, &out_dir));
+        std::thread::sleep(whole_run * kill / N_KILLS);
+        child.kill().unwrap();
+        let status: ExitStatus = wait(child).status;
+        n_killed += u32::from(status.code().is_none());
+        for (level, expected) in LEVELS.into_iter().zip(&expected) {
+            let path = smollm2_output(&out_dir, level);
+            if path.exists() {
+                assert!(&std::fs::read(&path).unwrap() == expected, "{level} after kill {kill} is not complete");
+                std::fs::remove_file(&path).unwrap();
+            }
+        }
+        let left: Vec<_> = names(&out_dir).into_iter().filter(|name| !name.ends_with(".gguf.part")).collect();
+        assert_eq!(left, [""; 0]);
+    }
+    assert!(n_killed >= N_KILLS / 2, "only {n_killed} of {N_KILLS} runs were killed before they ended");
+    // What the killed runs left is in nobody's way.
+    let output = wait(start(&mut convert(&source, LEVEL_LIST, &out_dir)));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for (level, expected) in LEVELS.into_iter().zip(&expected) {
+        assert!(&std::fs::read(smollm2_output(&out_dir, level)).unwrap() == expected, "{level}");
+    }
+    assert_eq!(names(&out_dir).len(), LEVELS.len());
+}
+
+#[test]
+fn an_interrupt_cancels_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let out_dir = dir.path().join("out");
+    // All levels: long enough to be interrupted in the middle.
+    let list = Level::all().map(|level| level.to_string()).collect::<Vec<_>>().join(",");
+    let child = start(&mut convert(&common::smollm2(), &list, &out_dir));
+    assert!(eventually(|| names(&out_dir).len() == Level::all().count()), "the conversion never started");
+    std::thread::sleep(Duration::from_millis(100));
+    let interrupted = Instant::now();
+    interrupt(&child);
+    let output = wait(child);
+    let took = interrupted.elapsed();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(names(&out_dir), [""; 0]);
+    // 300 ms to stop, the rest to remove 17 files and to leave.
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn two_runs_do_not_write_one_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let out_dir = dir.path().join("out");
+    let source = common::smollm2();
+    let first = start(&mut convert(&source, LEVEL_LIST, &out_dir));
+    assert!(eventually(|| !names(&out_dir).is_empty()), "the conversion never started");
+    let second = wait(start(&mut convert(&source, LEVEL_LIST, &out_dir)));
+    assert_refused(&second, "another run is writing");
+    assert!(wait(first).status.success());
+    assert_eq!(names(&out_dir).len(), LEVELS.len());
+}
+
+/// A small file system of its own, unmounted on drop.
+struct Disk {
+    at: PathBuf,
+}
+
+impl Disk {
+    /// `None`, said loudly, where mounting is not permitted.
+    fn mount(at: &Path, what: &[&str], test: &str) -> Option<Self> {
+        std::fs::create_dir(at).unwrap();
+        let mounted = Command::new("mount").args(what).arg(at).output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self { at: at.to_path_buf() }),
+            Ok(output) => {
+                println!("SKIPPED: {test}: mount: {}", String::from_utf8_lossy(&output.stderr).trim());
+                None
+            }
+            Err(error) => {
+                println!("SKIPPED: {test}: mount: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.at).status();
+    }
+}
+
+/// Writes until the disk is full.
+fn fill(path: &Path) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path).unwrap();
+    let mut piece = vec![1; 1 << 20];
+    while !piece.is_empty() {
+        if file.write_all(&piece).is_err() {
+            piece.truncate(piece.len() / 2);
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_is_too_small_is_refused_before_the_first_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("disk");
+    let Some(disk) = Disk::mount(&at, &["-t", "tmpfs", "-o", "size=40m", "planish-test"], "disk too small") else { return };
+    assert_refused(&wait(start(&mut convert(&common::smollm2(), "Q8_0", &disk.at))), "are free in");
+    assert_eq!(names(&disk.at), [""; 0]);
+}
+
+#[test]
+fn space_is_taken_at_the_start_so_that_others_cannot_starve_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("disk");
+    let Some(disk) = Disk::mount(&at, &["-t", "tmpfs", "-o", "size=300m", "planish-test"], "space taken") else { return };
+    let child = start(&mut convert(&common::smollm2(), LEVEL_LIST, &disk.at));
+    assert!(eventually(|| names(&disk.at).len() == LEVELS.len()), "the conversion never started");
+    std::thread::sleep(Duration::from_millis(50));
+    fill(&disk.at.join("other"));
+    let output = wait(child);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for level in LEVELS {
+        assert!(inspect(&smollm2_output(&disk.at, level)).is_ok());
+    }
+}
+
+/// ext2 cannot take space in advance: there the disk really runs full in the middle.
+#[test]
+fn a_disk_that_fills_meanwhile_ends_in_an_error_and_leaves_nothing() {
+    const TEST: &str = "disk filled meanwhile";
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    std::fs::File::create(&image).unwrap().set_len(400 << 20).unwrap();
+    let made = Command::new("mke2fs").args(["-q", "-F", "-t", "ext2", "-m", "0"]).arg(&image).status();
+    if !made.is_ok_and(|status| status.success()) {
+        println!("SKIPPED: {TEST}: mke2fs failed or is missing");
+        return;
+    }
+    let what = ["-t", "ext2", "-o", "loop", image.to_str().unwrap()];
+    let Some(disk) = Disk::mount(&dir.path().join("disk"), &what, TEST) else { return };
+    let out_dir = disk.at.join("out");
+    let child = start(&mut convert(&common::smollm2(), LEVEL_LIST, &out_dir));
+    assert!(eventually(|| names(&out_dir).len() == LEVELS.len()), "the conversion never started");
+    fill(&disk.at.join("other"));
+    let output = wait(child);
+    assert_refused(&output, "cannot write");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("free some space"));
+    assert_eq!(names(&out_dir), [""; 0]);
+}

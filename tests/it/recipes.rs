@@ -1,0 +1,46 @@
+//! Recipes and sizes against llama.cpp's own quantizer, linked into this test, on a real model.
+#![cfg(feature = "llama-cpp")]
+#![allow(unsafe_code, reason = "llama_model_quantize has no safe wrapper")]
+
+use std::ffi::CString;
+use std::path::Path;
+
+use planish::advise::Planner;
+use planish::format::inspect;
+use planish::model::Level;
+
+/// What llama-quantize does with `--allow-requantize`.
+fn llama_quantize(source: &Path, output: &Path, level: Level) {
+    let path_of = |path: &Path| CString::new(path.to_str().unwrap()).unwrap();
+    let (source, output) = (path_of(source), path_of(output));
+    // SAFETY: both strings outlive the call, and the default parameters hold no pointers.
+    let status = unsafe {
+        let mut params = llama_cpp_sys_2::llama_model_quantize_default_params();
+        params.nthread = 2;
+        params.ftype = level.file_type_id() as llama_cpp_sys_2::llama_ftype;
+        params.allow_requantize = true;
+        llama_cpp_sys_2::llama_model_quantize(source.as_ptr(), output.as_ptr(), &raw const params)
+    };
+    assert_eq!(status, 0, "{level}");
+}
+
+#[test]
+fn types_and_sizes_are_llama_quantizes_on_smollm2() {
+    let source = crate::common::smollm2();
+    let model = inspect(&source).unwrap();
+    let planner = Planner::new(&model);
+    let folder = tempfile::tempdir().unwrap();
+    for level in Level::all() {
+        let output = folder.path().join(format!("{level}.gguf"));
+        llama_quantize(&source, &output, level);
+        let theirs = inspect(&output).unwrap();
+        let recipe = planner.recipe(level);
+        assert_eq!(theirs.tensors.len(), model.tensors.len());
+        for (tensor, &dtype) in model.tensors.iter().zip(&recipe.dtypes) {
+            let found = theirs.tensors.iter().find(|found| found.name == tensor.name).unwrap();
+            assert_eq!(dtype, found.dtype, "{level}: {}", tensor.name);
+        }
+        assert_eq!(planner.output_size_bytes(&recipe), Ok(theirs.size_bytes), "{level}");
+        std::fs::remove_file(&output).unwrap();
+    }
+}
