@@ -11,6 +11,8 @@ use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::{self, BenchTask, Event, Request, RuntimeInfo};
 use crate::units::{percent_text, significant_text};
 
+/// Source: `GGML_MAX_N_THREADS` in ggml.h, llama.cpp.
+const MAX_THREADS: u32 = 512;
 /// How long the load by other programs is sampled before each round.
 const SAMPLING_TIME: Duration = Duration::from_millis(250);
 /// Above this part of all cores other programs disturb a measurement noticeably.
@@ -89,8 +91,8 @@ fn check_request(request: &BenchRequest) -> Result<()> {
         "no model to measure"
     } else if request.n_prompt_tokens == 0 || request.n_gen_tokens == 0 || request.n_repetitions == 0 {
         "prompt tokens, generated tokens and repetitions must be at least 1"
-    } else if request.n_threads == Some(0) {
-        "threads must be at least 1"
+    } else if request.n_threads.is_some_and(|n| !(1..=MAX_THREADS).contains(&n)) {
+        "threads must be between 1 and 512"
     } else {
         return Ok(());
     };
@@ -309,6 +311,7 @@ mod tests {
             BenchRequest { n_gen_tokens: 0, ..one.clone() },
             BenchRequest { n_repetitions: 0, ..one.clone() },
             BenchRequest { n_threads: Some(0), ..one.clone() },
+            BenchRequest { n_threads: Some(513), ..one.clone() },
         ] {
             assert!(matches!(check_request(&bad), Err(Error::BadRequest { .. })), "{bad:?}");
         }

@@ -1,20 +1,19 @@
 //! The child's work with llama.cpp: load, measure, generate.
 
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_backend::LlamaBackend;
-use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::model::{LlamaChatMessage, LlamaModel};
 use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::token::data::LlamaTokenData;
+use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 
-use super::{BenchTask, Event, GenerateTask, PromptMode, Request, RuntimeInfo, Sampling, llama_sys, memory};
+use super::llama_sys::{self, Context, ContextSettings};
+use super::{BenchTask, Event, GenerateTask, PromptMode, Request, RuntimeInfo, Sampling, memory};
 
 /// Tokens that llama.cpp accepts in one call. Source: `n_batch` in `common_params`, common.h, llama.cpp.
 const N_BATCH: u32 = 2048;
@@ -118,22 +117,27 @@ fn load_model(backend: &LlamaBackend, path: &Path) -> Result<LlamaModel, String>
     LlamaModel::load_from_file(backend, path, &params).map_err(|_| "the model cannot be loaded".to_string())
 }
 
-fn new_context<'a>(
-    backend: &LlamaBackend,
-    model: &'a LlamaModel,
-    n_tokens: u32,
-    n_threads: u32,
-) -> Result<LlamaContext<'a>, String> {
+fn new_context(model: &LlamaModel, n_tokens: u32, n_threads: u32) -> Result<Context<'_>, String> {
     let n_ctx = n_tokens.checked_next_multiple_of(CTX_GRANULE).ok_or("too many tokens")?;
-    let n_threads = i32::try_from(n_threads.max(1)).map_err(|error| error.to_string())?;
-    let params = LlamaContextParams::default()
-        .with_n_ctx(NonZeroU32::new(n_ctx))
-        .with_n_batch(N_BATCH)
-        .with_n_ubatch(N_UBATCH)
-        .with_n_threads(n_threads)
-        .with_n_threads_batch(n_threads)
-        .with_op_offload(USES_GPU);
-    model.new_context(backend, params).map_err(|_| format!("no context of {n_ctx} tokens can be made"))
+    let settings =
+        ContextSettings { n_ctx, n_batch: N_BATCH, n_ubatch: N_UBATCH, n_threads: n_threads.max(1), offload_ops: USES_GPU };
+    Context::new(model, settings)
+}
+
+/// Computes all tokens in batches and waits for the result.
+fn prefill(context: &mut Context, tokens: &[LlamaToken]) -> Result<(), String> {
+    context.decode(tokens)?;
+    context.synchronize();
+    Ok(())
+}
+
+/// Computes the tokens one by one and waits for each, as a chat does, which needs a token to choose the next.
+fn decode(context: &mut Context, tokens: &[LlamaToken]) -> Result<(), String> {
+    for token in tokens {
+        context.decode(std::slice::from_ref(token))?;
+        context.synchronize();
+    }
+    Ok(())
 }
 
 /// Measures prefill, then decode on top of the prompt, each once after a warm-up.
@@ -143,23 +147,22 @@ fn bench(backend: &LlamaBackend, info: RuntimeInfo, task: &BenchTask, emit: Emit
     let n_tokens = task.n_prompt_tokens.checked_add(task.n_gen_tokens).ok_or("too many tokens")?;
     let started = Instant::now();
     let model = load_model(backend, &task.path)?;
-    let mut context = new_context(backend, &model, n_tokens, task.n_threads)?;
+    let mut context = new_context(&model, n_tokens, task.n_threads)?;
     emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info })?;
 
     let mut tokens = RandomTokens::new(&model)?;
-    let mut runner = Runner::new(&mut context);
-    runner.prefill(&tokens.prompt(task.n_prompt_tokens.min(N_WARM_UP_PROMPT)))?;
-    runner.generate(&tokens.take(task.n_gen_tokens.min(N_WARM_UP_GEN)))?;
-    runner.clear();
+    prefill(&mut context, &tokens.prompt(task.n_prompt_tokens.min(N_WARM_UP_PROMPT)))?;
+    decode(&mut context, &tokens.take(task.n_gen_tokens.min(N_WARM_UP_GEN)))?;
+    context.clear();
 
     let prompt = tokens.prompt(task.n_prompt_tokens);
     let started = Instant::now();
-    runner.prefill(&prompt)?;
+    prefill(&mut context, &prompt)?;
     emit(Event::Prefill { tokens_per_sec: f64::from(task.n_prompt_tokens) / started.elapsed().as_secs_f64() })?;
 
     let continuation = tokens.take(task.n_gen_tokens);
     let started = Instant::now();
-    runner.generate(&continuation)?;
+    decode(&mut context, &continuation)?;
     emit(Event::Decode { tokens_per_sec: f64::from(task.n_gen_tokens) / started.elapsed().as_secs_f64() })?;
     Ok(memory::peak_memory_bytes()) // before the model is dropped
 }
@@ -171,7 +174,7 @@ fn generate(backend: &LlamaBackend, info: RuntimeInfo, task: &GenerateTask, emit
     let prompt = prompt_tokens(&model, task)?;
     let n_prompt = u32::try_from(prompt.len()).map_err(|error| error.to_string())?;
     let n_tokens = n_prompt.checked_add(task.n_predict).ok_or("too many tokens")?;
-    let mut context = new_context(backend, &model, n_tokens, task.n_threads)?;
+    let mut context = new_context(&model, n_tokens, task.n_threads)?;
     emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info })?;
 
     let mut sampler = match task.sampling {
@@ -183,9 +186,8 @@ fn generate(backend: &LlamaBackend, info: RuntimeInfo, task: &GenerateTask, emit
             LlamaSampler::dist(seed),
         ]),
     };
-    let mut runner = Runner::new(&mut context);
     let started = Instant::now();
-    runner.prefill(&prompt)?;
+    prefill(&mut context, &prompt)?;
     emit(Event::Prefill { tokens_per_sec: f64::from(n_prompt) / started.elapsed().as_secs_f64() })?;
 
     let vocab = model.vocab();
@@ -193,7 +195,7 @@ fn generate(backend: &LlamaBackend, info: RuntimeInfo, task: &GenerateTask, emit
     let mut n_generated = 0_u32;
     let started = Instant::now();
     while n_generated < task.n_predict {
-        let token = sampler.sample(runner.context, -1);
+        let token = sample(&mut context, &mut sampler)?;
         if vocab.is_eog(token) {
             break;
         }
@@ -202,7 +204,7 @@ fn generate(backend: &LlamaBackend, info: RuntimeInfo, task: &GenerateTask, emit
         if let Some(text) = take_complete_text(&mut bytes) {
             emit(Event::Text { text })?;
         }
-        runner.generate(&[token])?;
+        decode(&mut context, &[token])?;
     }
     if !bytes.is_empty() {
         emit(Event::Text { text: String::from_utf8_lossy(&bytes).into_owned() })?;
@@ -211,6 +213,17 @@ fn generate(backend: &LlamaBackend, info: RuntimeInfo, task: &GenerateTask, emit
         emit(Event::Decode { tokens_per_sec: f64::from(n_generated) / started.elapsed().as_secs_f64() })?;
     }
     Ok(memory::peak_memory_bytes())
+}
+
+/// Chooses the next token.
+fn sample(context: &mut Context, sampler: &mut LlamaSampler) -> Result<LlamaToken, String> {
+    let logits = context.logits().ok_or("the model gave no logits")?;
+    let candidates = (0..).zip(logits).map(|(id, &logit)| LlamaTokenData::new(LlamaToken::new(id), logit, 0.0));
+    let mut candidates = LlamaTokenDataArray::from_iter(candidates, false);
+    sampler.apply(&mut candidates);
+    let token = candidates.selected_token().ok_or("no token could be chosen")?;
+    sampler.accept(token);
+    Ok(token)
 }
 
 fn prompt_tokens(model: &LlamaModel, task: &GenerateTask) -> Result<Vec<LlamaToken>, String> {
@@ -237,54 +250,6 @@ fn take_complete_text(bytes: &mut Vec<u8>) -> Option<String> {
     };
     let complete: Vec<u8> = bytes.drain(..n_complete).collect();
     (n_complete > 0).then(|| String::from_utf8_lossy(&complete).into_owned())
-}
-
-/// Feeds tokens to a context and keeps the position.
-struct Runner<'a, 'model> {
-    context: &'a mut LlamaContext<'model>,
-    batch: LlamaBatch<'static>,
-    n_past: i32,
-}
-
-impl<'a, 'model> Runner<'a, 'model> {
-    fn new(context: &'a mut LlamaContext<'model>) -> Self {
-        Self { context, batch: LlamaBatch::new(N_BATCH as usize, 1), n_past: 0 }
-    }
-
-    fn clear(&mut self) {
-        self.context.clear_kv_cache();
-        self.n_past = 0;
-    }
-
-    /// Computes all tokens, in batches; logits for the last one only. Returns when the result is there.
-    fn prefill(&mut self, tokens: &[LlamaToken]) -> Result<(), String> {
-        let mut chunks = tokens.chunks(N_BATCH as usize).peekable();
-        while let Some(chunk) = chunks.next() {
-            self.decode(chunk, chunks.peek().is_none())?;
-        }
-        self.context.synchronize();
-        Ok(())
-    }
-
-    /// Computes the tokens one by one. Returns when the last result is there.
-    fn generate(&mut self, tokens: &[LlamaToken]) -> Result<(), String> {
-        for token in tokens {
-            self.decode(std::slice::from_ref(token), true)?;
-            // A chat samples after each token, so it waits for each.
-            self.context.synchronize();
-        }
-        Ok(())
-    }
-
-    fn decode(&mut self, tokens: &[LlamaToken], wants_logits: bool) -> Result<(), String> {
-        self.batch.clear();
-        for (idx, &token) in tokens.iter().enumerate() {
-            let is_last = idx + 1 == tokens.len();
-            self.batch.add(token, self.n_past, &[0], wants_logits && is_last).map_err(|error| error.to_string())?;
-            self.n_past += 1;
-        }
-        self.context.decode(&mut self.batch).map_err(|error| error.to_string())
-    }
 }
 
 /// The same random tokens for every model with the same vocabulary.
