@@ -61,14 +61,14 @@ fn ready_ui(ui: &mut Ui, machine: &Machine, commands: &mut Vec<Command>) {
         |ui| {
             cpu_ui(ui, &machine.cpu);
             card_gap(ui);
-            system_ui(ui, machine);
+            memory_ui(ui, &machine.memory, machine.bandwidth);
         },
         |ui| {
-            memory_ui(ui, &machine.memory, machine.bandwidth);
-            card_gap(ui);
             accelerators_ui(ui, machine);
             card_gap(ui);
             disk_ui(ui, machine.disk.as_ref());
+            card_gap(ui);
+            system_ui(ui, machine);
         },
     );
     card_gap(ui);
@@ -158,7 +158,6 @@ fn memory_ui(ui: &mut Ui, memory: &Memory, bandwidth: Option<Bandwidth>) {
         // Above nine tenths a model has no room.
         let color = if used > 0.9 { theme::bad(ui) } else { theme::accent(ui) };
         bar(ui, "Memory in use", used, color);
-        ui.add_space(2.0);
         let mut rows = vec![
             ("In use", format!("{}  ({})", bytes_text(used_bytes), percent_text(f64::from(used)))),
             ("Available", bytes_text(memory.available_bytes)),
@@ -168,10 +167,13 @@ fn memory_ui(ui: &mut Ui, memory: &Memory, bandwidth: Option<Bandwidth>) {
         if let Some(limit_bytes) = memory.limit_bytes {
             rows.push(("Container limit", bytes_text(limit_bytes)));
         }
-        if let Some(bandwidth) = bandwidth {
-            rows.push(("Bandwidth of one thread", bytes_per_sec_text(bandwidth.one_thread_bytes_per_sec)));
-        }
+        ui.spacing_mut().item_spacing.y = 0.0;
         key_value_grid(ui, &rows);
+        if let Some(bandwidth) = bandwidth {
+            measured_row_ui(ui, "Bandwidth, 1 thread", &bytes_per_sec_text(bandwidth.one_thread_bytes_per_sec));
+            let name = format!("Bandwidth, {} threads", bandwidth.n_threads);
+            measured_row_ui(ui, &name, &bytes_per_sec_text(bandwidth.all_threads_bytes_per_sec));
+        }
     });
 }
 
@@ -244,7 +246,7 @@ fn disk_ui(ui: &mut Ui, disk: Option<&Disk>) {
         let used = if disk.total_bytes == 0 { 0.0 } else { used_bytes as f32 / disk.total_bytes as f32 };
         let color = if used > 0.95 { theme::bad(ui) } else { theme::accent(ui) };
         bar(ui, "Disk in use", used, color);
-        ui.add_space(2.0);
+        ui.spacing_mut().item_spacing.y = 0.0;
         key_value_grid(
             ui,
             &[
@@ -253,14 +255,21 @@ fn disk_ui(ui: &mut Ui, disk: Option<&Disk>) {
             ],
         );
         if let Some(rate) = disk.write_bytes_per_sec {
-            ui.horizontal(|ui| {
-                ui.label(RichText::new("Write speed").color(theme::palette(ui).text_secondary));
-                kind_tag(ui, ValueKind::Measured);
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                    ui.label(RichText::new(bytes_per_sec_text(rate)).font(theme::strong_font()));
-                });
-            });
+            measured_row_ui(ui, "Write speed", &bytes_per_sec_text(rate));
         }
+    });
+}
+
+/// A line like those of `key_value_grid`, marked as measured.
+fn measured_row_ui(ui: &mut Ui, name: &str, value: &str) {
+    let p = theme::palette(ui);
+    ui.painter().hline(ui.max_rect().x_range(), ui.cursor().top(), Stroke::new(1.0, p.line));
+    ui.allocate_ui_with_layout(vec2(ui.available_width(), 30.0), Layout::left_to_right(Align::Center), |ui| {
+        super::widgets::term(ui, name);
+        kind_tag(ui, ValueKind::Measured);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.label(RichText::new(value).font(theme::strong_font()));
+        });
     });
 }
 

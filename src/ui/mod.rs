@@ -25,6 +25,7 @@ mod tiles;
 mod tree_view;
 pub mod widgets;
 
+mod memo;
 mod metadata_table;
 #[cfg(test)]
 mod model_page_tests;

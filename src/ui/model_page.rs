@@ -9,8 +9,9 @@ use eframe::egui::{
 
 use super::bars::{Segment, legend, stacked_bar};
 use super::icons::{self, Icon};
+use super::memo;
 use super::metadata_table::metadata_table_ui;
-use super::preflight::preflight_ui;
+use super::preflight::{Preflight, preflight_ui};
 use super::shell::waiting_ui;
 use super::tensor_table::tensor_table_ui;
 use super::theme::{self, ValueKind};
@@ -160,22 +161,47 @@ fn ready_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands: &mut Vec
     for warning in &model.warnings {
         notice(ui, Tone::Warn, &super::widgets::sentence(warning));
     }
-    stat_tiles(ui, &tiles(model));
+    if !model.warnings.is_empty() {
+        card_gap(ui);
+    }
+    let facts = memo::of_model(ui, "model page facts", model, Facts::new);
+    stat_tiles(ui, &facts.tiles);
     card_gap(ui);
     two_columns(
         ui,
         0.5,
-        |ui| card(ui, "Architecture", |ui| key_value_grid(ui, &architecture_rows(model))),
+        |ui| card(ui, "Architecture", |ui| key_value_grid(ui, &facts.architecture)),
         |ui| {
-            dtypes_ui(ui, model);
+            dtypes_ui(ui, &facts.segments);
             card_gap(ui);
-            file_ui(ui, model, commands);
+            file_ui(ui, model, &facts.tensor_data, commands);
         },
     );
     card_gap(ui);
-    preflight_ui(ui, model);
+    preflight_ui(ui, &facts.preflight);
     card_gap(ui);
     insides_ui(ui, model, form, commands);
+}
+
+/// What is summed over all tensors, of which a file may have tens of thousands.
+struct Facts {
+    tiles: Vec<StatTile>,
+    architecture: Vec<(String, String)>,
+    segments: Vec<Segment>,
+    tensor_data: String,
+    preflight: Preflight,
+}
+
+impl Facts {
+    fn new(model: &Model) -> Self {
+        Self {
+            tiles: tiles(model),
+            architecture: architecture_rows(model),
+            segments: dtype_segments(model),
+            tensor_data: bytes_text(model.tensor_bytes()),
+            preflight: Preflight::new(model),
+        }
+    }
 }
 
 fn tiles(model: &Model) -> Vec<StatTile> {
@@ -231,7 +257,12 @@ fn architecture_rows(model: &Model) -> Vec<(String, String)> {
             (Some(window), Some(every)) => format!("{} tokens, every {every}th layer in full", count_text(window)),
         },
     ));
-    rows.push(("Tied embeddings", if model.has_tied_embeddings() { "yes" } else { "no" }.into()));
+    let tied = match (model.has_weights(), model.has_tied_embeddings()) {
+        (false, _) => "unknown",
+        (true, true) => "yes",
+        (true, false) => "no",
+    };
+    rows.push(("Tied embeddings", tied.into()));
     let text = |key: &str| model.metadata.str(key).map(std::borrow::Cow::into_owned);
     rows.push(("License", text("general.license").unwrap_or_else(|| "not stated".into())));
     if let Some(maker) = text("general.organization").or_else(|| text("general.author")) {
@@ -268,20 +299,19 @@ fn dtype_segments(model: &Model) -> Vec<Segment> {
         .collect()
 }
 
-fn dtypes_ui(ui: &mut Ui, model: &Model) {
+fn dtypes_ui(ui: &mut Ui, segments: &[Segment]) {
     card(ui, "Data types", |ui| {
-        let segments = dtype_segments(model);
         if segments.is_empty() {
             ui.label(RichText::new("This file holds no tensors.").color(theme::muted(ui)));
             return;
         }
-        stacked_bar(ui, "Data types", &segments, 16.0);
+        stacked_bar(ui, "Data types", segments, 16.0);
         ui.add_space(theme::UNIT);
-        legend(ui, &segments);
+        legend(ui, segments);
     });
 }
 
-fn file_ui(ui: &mut Ui, model: &Model, commands: &mut Vec<Command>) {
+fn file_ui(ui: &mut Ui, model: &Model, tensor_data: &str, commands: &mut Vec<Command>) {
     let actions = |ui: &mut Ui| {
         if small_button(ui, "Show in folder", "Show in folder").clicked() {
             commands.push(Command::Reveal(model.path.clone()));
@@ -297,7 +327,7 @@ fn file_ui(ui: &mut Ui, model: &Model, commands: &mut Vec<Command>) {
             &[
                 ("Name", files),
                 ("Format", model.format_name.clone()),
-                ("Tensor data", bytes_text(model.tensor_bytes())),
+                ("Tensor data", tensor_data.to_string()),
                 ("Alignment", format!("{} bytes", model.alignment)),
             ],
         );
@@ -368,13 +398,15 @@ fn chat_template_ui(ui: &mut Ui, model: &Model, max_height: f32, commands: &mut 
     Frame::new().fill(p.well).corner_radius(CornerRadius::same(theme::CONTROL_RADIUS)).inner_margin(Margin::same(12)).show(
         ui,
         |ui| {
-            egui::ScrollArea::vertical().id_salt("chat template").max_height(max_height).auto_shrink([false, true]).show(
-                ui,
-                |ui| {
+            egui::ScrollArea::vertical()
+                .id_salt("chat template")
+                .max_height(max_height)
+                .min_scrolled_height(max_height)
+                .auto_shrink([false, true])
+                .show(ui, |ui| {
                     let label = ui.add(Label::new(RichText::new(&*template).monospace()).wrap().selectable(true));
                     label.widget_info(|| WidgetInfo::labeled(Role::Label, true, "Chat template"));
-                },
-            );
+                });
         },
     );
 }

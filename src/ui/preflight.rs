@@ -77,8 +77,26 @@ pub fn n_unsuitable_for_k_quants(model: &Model) -> (usize, usize) {
     (matrices().filter(|tensor| tensor.row_len() % DType::Q4_K.block_len() != 0).count(), matrices().count())
 }
 
+/// What the card shows. Recipes of a large model take milliseconds: keep it (`memo`), do not compute it in every frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preflight {
+    rows: Vec<advise::PreflightRow>,
+    verdicts: Vec<ClassVerdict>,
+    n_unsuitable: usize,
+    n_matrices: usize,
+}
+
+impl Preflight {
+    /// Judges a model.
+    #[must_use]
+    pub fn new(model: &Model) -> Self {
+        let (n_unsuitable, n_matrices) = n_unsuitable_for_k_quants(model);
+        Self { rows: advise::preflight(model), verdicts: class_verdicts(model), n_unsuitable, n_matrices }
+    }
+}
+
 /// The matrix as a card.
-pub fn preflight_ui(ui: &mut Ui, model: &Model) {
+pub fn preflight_ui(ui: &mut Ui, preflight: &Preflight) {
     const NAME_WIDTH: f32 = 168.0;
     let p = theme::palette(ui);
     card(ui, "Preflight", |ui| {
@@ -105,7 +123,7 @@ pub fn preflight_ui(ui: &mut Ui, model: &Model) {
                 });
             }
         });
-        for row in advise::preflight(model) {
+        for row in &preflight.rows {
             let y = ui.cursor().top() - ui.spacing().item_spacing.y / 2.0;
             ui.painter().hline(ui.max_rect().x_range(), y, Stroke::new(1.0, p.line));
             ui.horizontal_top(|ui| {
@@ -113,8 +131,8 @@ pub fn preflight_ui(ui: &mut Ui, model: &Model) {
                     ui.label(RichText::new(row.framework.name()).font(theme::strong_font()));
                 });
                 if row.is_possible && row.framework == Framework::LlamaCpp {
-                    for verdict in class_verdicts(model) {
-                        cell(ui, cell_width, &mut |ui| verdict_ui(ui, &verdict));
+                    for verdict in &preflight.verdicts {
+                        cell(ui, cell_width, &mut |ui| verdict_ui(ui, verdict));
                     }
                 } else {
                     let tone = if row.is_possible { Tone::Good } else { Tone::Neutral };
@@ -125,8 +143,8 @@ pub fn preflight_ui(ui: &mut Ui, model: &Model) {
                 }
             });
         }
-        let (n_unsuitable, n_matrices) = n_unsuitable_for_k_quants(model);
-        if n_unsuitable > 0 {
+        let Preflight { n_unsuitable, n_matrices, .. } = preflight;
+        if *n_unsuitable > 0 {
             ui.add_space(4.0);
             let text = format!(
                 "{n_unsuitable} of {n_matrices} matrices have rows that are no multiple of 256: there the K levels (Q2_K to Q6_K) fall back to larger types."

@@ -65,7 +65,9 @@ pub fn stat_tiles(ui: &mut Ui, tiles: &[StatTile]) {
         }
         ui.horizontal_top(|ui| {
             ui.spacing_mut().item_spacing.x = GAP;
-            for tile in row {
+            for (column, tile) in row.iter().enumerate() {
+                // The last one takes the rounding, so that its edge is the page's.
+                let tile_width = if column + 1 == n_columns { ui.available_width() } else { tile_width };
                 ui.allocate_ui_with_layout(vec2(tile_width, 0.0), Layout::top_down(Align::Min), |ui| {
                     stat_tile_sized(ui, tile, tile_width, has_notes);
                 });
@@ -93,8 +95,10 @@ fn stat_tile_sized(ui: &mut Ui, tile: &StatTile, width: f32, has_note_line: bool
             term_rich(ui, &tile.label, RichText::new(&tile.label).size(13.0).color(p.muted));
             // One label for both, so that a screen reader says number and unit together.
             let mut job = egui::text::LayoutJob::default();
+            // What is not known must not shout.
+            let number_color = if tile.value == "unknown" { p.muted } else { p.text };
             let number_font = theme::number_style().resolve(ui.style());
-            job.append(&tile.value, 0.0, egui::TextFormat::simple(number_font, p.text));
+            job.append(&tile.value, 0.0, egui::TextFormat::simple(number_font, number_color));
             if !tile.unit.is_empty() {
                 let unit_font = egui::FontId::new(14.0, theme::medium());
                 job.append(&format!(" {}", tile.unit), 0.0, egui::TextFormat::simple(unit_font, p.text_secondary));

@@ -284,6 +284,7 @@ fn toned_box(ui: &mut Ui, tone: Tone, add: impl FnOnce(&mut Ui)) {
         .corner_radius(CornerRadius::same(theme::CONTROL_RADIUS))
         .inner_margin(Margin::symmetric(12, 8))
         .show(ui, |ui| {
+            ui.spacing_mut().interact_size.y = 20.0;
             ui.horizontal(|ui| {
                 ui.set_width(ui.available_width());
                 let (rect, _) = ui.allocate_exact_size(Vec2::splat(18.0), Sense::hover());
