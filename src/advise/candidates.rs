@@ -1,7 +1,7 @@
 //! Every framework at every level, with size, memory, speed and loss.
 
 use super::estimate::{Load, Repacking, Usage, decode_band, kv_cache_bytes, prefill_band};
-use super::loss::{loss_class, loss_percent, scaled};
+use super::loss::{full_loss_percent, loss_class, loss_percent, scaled};
 use super::recipe::{Planner, n_elements, n_rows};
 use super::{Band, Budget, Candidate, ExpectedLoss, Fit, Goal, MemoryEstimate};
 use crate::hardware::{Framework, Machine};
@@ -15,10 +15,22 @@ pub(super) struct Scored {
     pub(super) candidate: Candidate,
     /// Expected increase of perplexity in per cent.
     pub(super) loss_percent: f64,
+    /// The same from a source that has lost nothing yet.
+    pub(super) full_loss_percent: f64,
     /// What one decoded token reads.
     pub(super) read_bytes: f64,
     /// True when it is clearly smaller than the source: anything else only costs.
     pub(super) gains: bool,
+}
+
+impl Scored {
+    /// The same candidate, made from a source that has lost nothing yet.
+    pub(super) fn with_full_source(&self) -> Self {
+        let mut scored = self.clone();
+        scored.loss_percent = self.full_loss_percent;
+        scored.candidate.expected_loss = loss_class(self.full_loss_percent);
+        scored
+    }
 }
 
 /// What is asked of a level's size: at least 5 % less than the source.
@@ -173,7 +185,8 @@ impl Context<'_> {
             let n_tensors = count_text(recipe.dtypes.len() as u64);
             notes.push(format!("{} of {n_tensors} tensors get a larger type because of their row length", recipe.n_fallbacks));
         }
-        self.scored(Framework::LlamaCpp, Some(level), level.name(), size_bytes, true, &load, percent, notes)
+        let scored = self.scored(Framework::LlamaCpp, Some(level), level.name(), size_bytes, true, &load, percent, notes);
+        Scored { full_loss_percent: full_loss_percent(&self.planner, &recipe), ..scored }
     }
 
     fn variant(&self, variant: &Variant) -> Scored {
@@ -248,7 +261,7 @@ impl Context<'_> {
             missing: self.missing(framework),
             note: (!notes.is_empty()).then(|| notes.join("; ")),
         };
-        Scored { candidate, loss_percent: percent, read_bytes: load.read_bytes, gains }
+        Scored { candidate, loss_percent: percent, full_loss_percent: percent, read_bytes: load.read_bytes, gains }
     }
 
     /// GGUF files are written here, if the source can be decoded; for the others, what is missing.

@@ -108,9 +108,8 @@ pub(super) fn counterfactual(goal: &Goal, scored: &[Scored], choice: Choice) -> 
     if choice == Choice::Source {
         let quantized = |scored: &&Scored| scored.candidate.level.is_some_and(|level| level.base_dtype().is_quantized());
         let fitting = scored.iter().filter(quantized).filter(|scored| !matches!(scored.candidate.fit, Fit::TooLarge { .. }));
-        return fitting
-            .min_by(|a, b| compare(a, b, goal))
-            .map(|best| format!("from an F16 source: {}", best.candidate.level_name));
+        let best = fitting.map(Scored::with_full_source).min_by(|a, b| compare(a, b, goal));
+        return best.map(|best| format!("from an F16 source: {}", best.candidate.level_name));
     }
     let best = scored.first().filter(|_| choice == Choice::First);
     let better = scored

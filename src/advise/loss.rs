@@ -38,23 +38,25 @@ const PUBLISHED: [(Level, f64); 17] = [
     (Level::Q2_K, 56.48),
 ];
 
-/// Expected increase of perplexity in per cent at this recipe, over the source.
+/// Expected increase of perplexity in per cent at this recipe, over the source; 0 when nothing changes.
+///
+/// Of a quantized source the second loss is taken for as large as a first one.
+#[must_use]
+pub fn loss_percent(planner: &Planner, recipe: &Recipe) -> f64 {
+    let tensors = &planner.model().tensors;
+    let is_unchanged = tensors.iter().zip(&recipe.dtypes).all(|(tensor, &dtype)| tensor.dtype == dtype);
+    if is_unchanged { 0.0 } else { full_loss_percent(planner, recipe) }
+}
+
+/// Expected increase of perplexity in per cent at this recipe, over a source of 32 bits.
 ///
 /// The published number of the level; where shapes force other types on more than a tenth of the weights (`Q2_K` of SmolLM2 holds no
 /// `Q2_K` tensor), the mean of the types' numbers over the weights of the blocks. Three times that for models below 1 B weights.
 #[must_use]
-pub fn loss_percent(planner: &Planner, recipe: &Recipe) -> f64 {
-    let model = planner.model();
-    let is_unchanged = model.tensors.iter().zip(&recipe.dtypes).all(|(tensor, &dtype)| tensor.dtype == dtype);
-    if is_unchanged || recipe.level == Level::F32 {
-        return 0.0;
-    }
-    let large = if fallback_share(planner, recipe.level) > MAX_FALLBACK_SHARE {
-        mixture(planner, recipe)
-    } else {
-        published(recipe.level)
-    };
-    scaled(large, model.n_parameters())
+pub fn full_loss_percent(planner: &Planner, recipe: &Recipe) -> f64 {
+    let is_mixture = fallback_share(planner, recipe.level) > MAX_FALLBACK_SHARE;
+    let large = if is_mixture { mixture(planner, recipe) } else { published(recipe.level) };
+    scaled(large, planner.model().n_parameters())
 }
 
 /// The number of a large model, for a model of this many weights.

@@ -262,6 +262,9 @@ fn a_quantized_source_stays_unless_a_level_is_worth_it() {
     check(DType::Q8_0, &goal(Priority::Quality), None, keep, "from an F16 source: Q8_0");
     check(DType::Q4_1, &goal(Priority::Balanced), None, keep, "from an F16 source: Q4_K_M");
     check(DType::Q2_K, &goal(Priority::Size), None, keep, "from an F16 source: Q3_K_M");
+    // The source's own level changes nothing, but an F16 source would lose by it.
+    let plan = advise(&Decoder { dtype: DType::Q4_1, ..SMOLLM2 }.build(), &machine("AMD Ryzen", 64), &Goal::default());
+    assert_eq!(plan.counterfactual.as_deref(), Some("from an F16 source: Q6_K"));
     // It does not fit: then the least loss that fits, although it is a second quantization.
     let small = Goal { memory_budget_bytes: Some(13 * GIB / 2), ..goal(Priority::Quality) };
     check(DType::Q8_0, &small, Some(Level::Q5_K_M), "Q5_K_M: the least loss", "more memory: Q6_K");

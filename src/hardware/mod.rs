@@ -1,6 +1,40 @@
 //! What this machine is. Each probe may find nothing; none fails the whole.
+//!
+//! On Linux the probes are pure parsers below a [`root::Root`], so they are tested on the recorded trees of other machines in
+//! `tests/fixtures/hardware`. Elsewhere `sysinfo` and, on macOS, `sysctl` deliver plain values that the same kind of parser reads.
+
+mod apple;
+mod bandwidth;
+mod cgroup;
+mod command;
+mod conditions;
+mod cpu;
+mod detect;
+mod disk;
+mod disk_speed;
+mod gpu;
+mod load;
+mod memory;
+mod npu;
+mod nvml;
+mod os;
+mod pci;
+mod portable;
+mod power;
+mod root;
+mod runtimes;
+mod simd;
+mod soc;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
+
+pub use bandwidth::measure_bandwidth;
+pub use conditions::sample_conditions;
+pub use detect::{detect, detect_runtimes};
+pub use disk::disk_of;
+pub use disk_speed::measure_disk_write;
 
 /// Everything that is known about the machine. Unknown parts are `None`, zero-length or listed in `warnings`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -34,9 +68,9 @@ pub struct Cpu {
     pub name: String,
     /// `x86_64` or `aarch64`.
     pub architecture: String,
-    /// Physical cores; at least 1.
+    /// Physical cores that this process can keep busy: never more than `n_logical`; at least 1.
     pub n_physical: usize,
-    /// Hardware threads that this process may use; at least 1.
+    /// Hardware threads that this process may use, within its affinity mask and the container's quota; at least 1.
     pub n_logical: usize,
     /// Performance cores, where the processor has two kinds and the system tells.
     pub n_performance: Option<usize>,

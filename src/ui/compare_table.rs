@@ -15,6 +15,9 @@ use crate::hardware::PowerSource;
 use crate::units::{bytes_text, duration_text, exact_bytes_text, percent_text, significant_text};
 
 const HEADER_HEIGHT: f32 = 26.0;
+const MIN_NAME_WIDTH: f32 = 110.0;
+/// Least widths of the columns after the name, in the order of `header_ui`.
+const NUMBER_WIDTHS: [f32; 9] = [84.0, 50.0, 112.0, 112.0, 136.0, 94.0, 72.0, 88.0, 98.0];
 
 /// A column that can be sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,33 +35,31 @@ enum Column {
 }
 
 /// Draws the table; a click on a heading sorts it.
+#[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
 pub fn comparison_table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>) {
     let id = ui.make_persistent_id("comparison sorting");
     let mut sorting: Sorting<Column> = ui.data(|data| data.get_temp(id)).unwrap_or_default();
     sorting.sort(&mut rows, compare);
+    // In a wide window all columns grow, so that no number is far from its name.
+    let gaps = ui.spacing().item_spacing.x * NUMBER_WIDTHS.len() as f32;
+    let spare = ui.available_width() - MIN_NAME_WIDTH - gaps - NUMBER_WIDTHS.iter().sum::<f32>();
+    let growth = (spare / (NUMBER_WIDTHS.len() + 1) as f32).max(0.0);
     ui.push_id("comparison", |ui| {
-        TableBuilder::new(ui)
+        let mut table = TableBuilder::new(ui)
             .striped(true)
             .vscroll(false)
             .cell_layout(Layout::left_to_right(Align::Center))
-            .column(Width::remainder().at_least(110.0).clip(true))
-            .column(Width::exact(84.0))
-            .column(Width::exact(50.0))
-            .column(Width::exact(112.0))
-            .column(Width::exact(112.0))
-            .column(Width::exact(136.0))
-            .column(Width::exact(94.0))
-            .column(Width::exact(72.0))
-            .column(Width::exact(88.0))
-            .column(Width::exact(98.0))
-            .header(HEADER_HEIGHT, |mut header| header_ui(&mut header, &mut sorting))
-            .body(|body| {
-                body.rows(theme::ROW_HEIGHT, rows.len(), |mut row| {
-                    if let Some(data) = rows.get(row.index()) {
-                        row_ui(&mut row, data);
-                    }
-                });
+            .column(Width::remainder().at_least(MIN_NAME_WIDTH).clip(true));
+        for width in NUMBER_WIDTHS {
+            table = table.column(Width::exact((width + growth).floor()));
+        }
+        table.header(HEADER_HEIGHT, |mut header| header_ui(&mut header, &mut sorting)).body(|body| {
+            body.rows(theme::ROW_HEIGHT, rows.len(), |mut row| {
+                if let Some(data) = rows.get(row.index()) {
+                    row_ui(&mut row, data);
+                }
             });
+        });
     });
     ui.data_mut(|data| data.insert_temp(id, sorting));
 }

@@ -162,12 +162,11 @@ fn level_grid_ui(
         ui.horizontal_top(|ui| {
             ui.spacing_mut().item_spacing.x = gap;
             for &level in row {
-                let mark = if recommended == Some(level) {
-                    Some(("recommended", Tone::Accent))
-                } else if existing.contains(&level) {
-                    Some(("exists already", Tone::Good))
-                } else {
-                    None
+                let mark = match (recommended == Some(level), existing.contains(&level)) {
+                    (true, true) => Some(("recommended, exists", Tone::Accent)),
+                    (true, false) => Some(("recommended", Tone::Accent)),
+                    (false, true) => Some(("exists already", Tone::Good)),
+                    (false, false) => None,
                 };
                 level_card_ui(ui, candidate_of(plan, level), level, mark, levels, card_width);
             }

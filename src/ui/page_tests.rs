@@ -1,21 +1,22 @@
 //! The Plan, Optimize and Compare pages, driven by accessible names. With `PLANISH_SHOTS=folder`, `pictures` also draws them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use eframe::egui::{self, Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use super::test_support::{PageFn, PageState, page_harness_sized, shoot, store_with_model_and_machine};
-use super::{compare_page_ui, optimize_page_ui, plan_page_ui, theme};
+use super::{compare_page_ui, optimize_page_ui, plan_page_ui};
 use crate::advise::{Candidate, Goal, Plan, Priority, advise};
 use crate::bench::{Outcome, Provenance, Run, Stat};
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::hardware::Framework;
-use crate::model::Level;
+use crate::model::{DType, Level};
 use crate::monitor::{Progress, ProgressUnit};
-use crate::state::{Command, ComparePlot, Form, JobKind, JobRecord, JobStatus, Page, Slot, Store};
+use crate::state::{Command, ComparePlot, Form, JobKind, JobRecord, JobStatus, Page, Slot, Store, Theme};
 use crate::units::{bytes_text, significant_text};
 use crate::worker::JobId;
 
@@ -31,6 +32,21 @@ fn candidate(plan: &Plan, level: Level) -> &Candidate {
     plan.candidates.iter().find(|candidate| candidate.framework == Framework::LlamaCpp && candidate.level == Some(level)).unwrap()
 }
 
+/// The sample model before anybody quantized it: such a source gets a recommendation.
+fn unquantized_store() -> Store {
+    let mut store = store_with_model_and_machine();
+    let mut model = (**store.model.ready().unwrap()).clone();
+    for tensor in model.tensors.iter_mut().filter(|tensor| tensor.dtype.is_quantized()) {
+        tensor.dtype = DType::F16;
+        tensor.size_bytes = tensor.n_elements() * 2;
+    }
+    model.path = "/home/ada/models/SmolLM2-135M-Instruct-F16.gguf".into();
+    model.size_bytes = model.tensor_bytes() + 1_785_664;
+    store.model_path = Some(model.path.clone());
+    store.model = Slot::Ready(Arc::new(model));
+    store
+}
+
 fn recommended(store: &Store) -> Level {
     let plan = plan_of(store);
     plan.candidates[plan.recommended.unwrap()].level.unwrap()
@@ -39,7 +55,7 @@ fn recommended(store: &Store) -> Level {
 /// A store after an afternoon of work: six levels, four of them measured, one measurement failed, jobs in every state.
 #[allow(clippy::cast_precision_loss, reason = "made-up speeds")]
 fn busy_store() -> Store {
-    let mut store = store_with_model_and_machine();
+    let mut store = unquantized_store();
     let plan = plan_of(&store);
     let model = store.model.ready().unwrap().clone();
     for (idx, level) in [Level::Q8_0, Level::Q6_K, Level::Q4_K_M, Level::Q4_0, FAILED, UNMEASURED].into_iter().enumerate() {
@@ -125,7 +141,7 @@ fn order_of_levels(harness: &Harness<'_, PageState>) -> Vec<Level> {
 
 #[test]
 fn plan_leads_to_the_optimize_page_with_the_recommended_level() {
-    let store = store_with_model_and_machine();
+    let store = unquantized_store();
     let level = recommended(&store);
     let mut harness = harness(plan_page_ui, store, Form::default());
     click(&mut harness, &format!("Convert to {level}…"));
@@ -241,6 +257,13 @@ fn pages_without_facts_say_what_to_do_next() {
 }
 
 #[test]
+fn a_plan_that_fits_nowhere_says_so() {
+    let goal = Goal { memory_budget_bytes: Some(1 << 20), ..Goal::default() };
+    let harness = harness(plan_page_ui, unquantized_store(), Form { goal, ..Form::default() });
+    assert!(has(&harness, "Nothing fits") && !has(&harness, "Convert to"));
+}
+
+#[test]
 fn a_quantized_source_is_warned_about_where_levels_are_chosen() {
     for page in [plan_page_ui as PageFn, optimize_page_ui] {
         assert!(has(&harness(page, store_with_model_and_machine(), Form::default()), "quantized already"));
@@ -249,7 +272,7 @@ fn a_quantized_source_is_warned_about_where_levels_are_chosen() {
 
 #[test]
 fn quick_picks_and_check_cards_choose_levels_and_convert() {
-    let store = store_with_model_and_machine();
+    let store = unquantized_store();
     let best = recommended(&store);
     let mut harness = harness(optimize_page_ui, store, Form::default());
     let chosen = |harness: &Harness<'_, PageState>| harness.state().form.levels.iter().copied().collect::<Vec<_>>();
@@ -406,45 +429,34 @@ fn nothing_is_wider_than_the_page() {
     }
 }
 
-/// Draws the pages for people to look at; without the variable there is nothing to do.
+/// Draws the pages in their window for people to look at; without the variable there is nothing to do.
 #[test]
 fn pictures() {
     if std::env::var_os("PLANISH_SHOTS").is_none() {
         return;
     }
     let only = std::env::var("PLANISH_SHOTS_ONLY").unwrap_or_default();
-    let pages: [(&str, PageFn, ComparePlot); 5] = [
-        ("plan", plan_page_ui, ComparePlot::SizeSpeed),
-        ("optimize", optimize_page_ui, ComparePlot::SizeSpeed),
-        ("compare-size", compare_page_ui, ComparePlot::SizeSpeed),
-        ("compare-speed", compare_page_ui, ComparePlot::Speed),
-        ("compare-memory", compare_page_ui, ComparePlot::Memory),
+    let pages = [
+        ("plan", Page::Plan, ComparePlot::SizeSpeed),
+        ("optimize", Page::Optimize, ComparePlot::SizeSpeed),
+        ("compare-size", Page::Compare, ComparePlot::SizeSpeed),
+        ("compare-speed", Page::Compare, ComparePlot::Speed),
+        ("compare-memory", Page::Compare, ComparePlot::Memory),
     ];
-    for (width, width_name) in [(1280.0, "1280"), (1920.0, "1920")] {
-        for (variant, variant_name) in [(egui::Theme::Light, "light"), (egui::Theme::Dark, "dark")] {
+    let sizes = [("1280", 1280.0, 800.0), ("1920", 1920.0, 1080.0), ("long", 1280.0, 2500.0)];
+    for (size_name, width, height) in sizes {
+        for (variant, variant_name, choice) in
+            [(egui::Theme::Light, "light", Theme::Light), (egui::Theme::Dark, "dark", Theme::Dark)]
+        {
             for (name, page, compare_plot) in pages {
-                let name = format!("{name}-{width_name}-{variant_name}");
+                let name = format!("{name}-{size_name}-{variant_name}");
                 if !name.contains(&only) {
                     continue;
                 }
-                let form = Form { levels: [Level::Q5_K_M, Level::Q4_K_M].into(), compare_plot, ..Form::default() };
-                let height = if name.starts_with("plan") { 2300.0 } else { 1320.0 };
-                let mut harness = Harness::builder()
-                    .with_size([width - 92.0, height])
-                    .with_pixels_per_point(1.25)
-                    .with_theme(variant)
-                    .with_context_setup(theme::install)
-                    .with_max_steps(32)
-                    .build_ui_state(
-                        move |ui, state: &mut PageState| {
-                            let frame = egui::Frame::new().fill(ui.visuals().panel_fill).inner_margin(24);
-                            egui::CentralPanel::default()
-                                .frame(frame)
-                                .show(ui, |ui| page(ui, &state.store, &mut state.form, &mut state.commands));
-                        },
-                        PageState { store: busy_store(), form, commands: Vec::new() },
-                    );
-                harness.run();
+                let levels = [Level::Q5_K_M, Level::Q4_K_M].into();
+                let form = Form { page, theme: choice, levels, compare_plot, ..Form::default() };
+                let scale = if height > 1100.0 { 1.0 } else { 1.5 };
+                let mut harness = page_harness_sized(super::window_ui, busy_store(), form, vec2(width, height), scale, variant);
                 shoot(&mut harness, &name);
             }
         }

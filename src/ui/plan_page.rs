@@ -164,7 +164,7 @@ pub(super) fn requantizing_warning(model: &Model) -> Option<String> {
 
 fn recommendation_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
     let Some(candidate) = plan.recommended.and_then(|idx| plan.candidates.get(idx)) else {
-        nothing_fits_ui(ui, plan);
+        no_recommendation_ui(ui, plan);
         return;
     };
     widgets::card(ui, "", |ui| {
@@ -211,7 +211,7 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
     let (loss_class, loss_range) = loss.split_once(" (").unwrap_or((loss, ""));
     let loss_note = match loss_range.trim_end_matches(')') {
         "" => "as the source".to_string(),
-        range => format!("perplexity up {range}"),
+        range => range.to_string(),
     };
     vec![
         StatTile::from_text("File size", &bytes_text(candidate.size_bytes), size_kind).note(if candidate.size_is_exact {
@@ -272,13 +272,23 @@ fn alternatives_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
     }
 }
 
-fn nothing_fits_ui(ui: &mut Ui, plan: &Plan) {
-    widgets::card(ui, "Nothing can be recommended", |ui| {
+/// Without a recommendation the reasons say why: nothing fits, or a quantized source is best used as it is.
+fn no_recommendation_ui(ui: &mut Ui, plan: &Plan) {
+    let (title, tone) = if plan.candidates.iter().any(candidate_table::is_possible) {
+        ("No conversion is recommended", Tone::Neutral)
+    } else {
+        ("Nothing fits", Tone::Bad)
+    };
+    widgets::card(ui, title, |ui| {
         for reason in &plan.reasons {
-            widgets::notice(ui, Tone::Bad, &widgets::sentence(reason));
+            widgets::notice(ui, tone, &widgets::sentence(reason));
         }
         if let Some(counterfactual) = &plan.counterfactual {
-            widgets::notice(ui, Tone::Neutral, &widgets::sentence(counterfactual));
+            ui.label(RichText::new("What would change it").font(theme::strong_font()));
+            ui.add(
+                egui::Label::new(RichText::new(widgets::sentence(counterfactual)).color(theme::palette(ui).text_secondary))
+                    .wrap(),
+            );
         }
     });
 }

@@ -38,10 +38,13 @@ impl Look {
     }
 }
 
-/// Three lines: the bar itself and a cap at each end, `cap` to both sides.
-pub fn error_bar(low: [f64; 2], high: [f64; 2], cap: [f64; 2]) -> [Vec<[f64; 2]>; 3] {
+/// Three lines: the bar itself and a cap at each end, `cap` to both sides. No line where low and high are the same.
+pub fn error_bar(low: [f64; 2], high: [f64; 2], cap: [f64; 2]) -> Vec<Vec<[f64; 2]>> {
+    if low[0] >= high[0] && low[1] >= high[1] {
+        return Vec::new();
+    }
     let cap_at = |end: [f64; 2]| vec![[end[0] - cap[0], end[1] - cap[1]], [end[0] + cap[0], end[1] + cap[1]]];
-    [vec![low, high], cap_at(low), cap_at(high)]
+    vec![vec![low, high], cap_at(low), cap_at(high)]
 }
 
 /// A plot that shows its data and nothing else, and lets the page scroll.
@@ -237,6 +240,12 @@ mod tests {
         check(6.0, 10.0);
         check(0.013, 0.02);
         check(4200.0, 5000.0);
+    }
+
+    #[test]
+    fn a_value_without_spread_gets_no_error_bar() {
+        assert!(error_bar([3.0, 1.0], [3.0, 1.0], [0.0, 0.1]).is_empty());
+        assert_eq!(error_bar([3.0, 1.0], [5.0, 1.0], [0.0, 0.1])[2], [[5.0, 0.9], [5.0, 1.1]]);
     }
 
     #[test]
