@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use eframe::egui::{
-    self, Align, CornerRadius, Frame, Id, Label, Layout, Margin, RichText, Role, Sense, Stroke, Ui, WidgetInfo, vec2,
-};
+use eframe::egui::{self, Align, CornerRadius, Frame, Id, Label, Layout, Margin, RichText, Sense, Stroke, Ui, WidgetInfo, vec2};
 
 use super::bars::{Segment, legend, stacked_bar};
 use super::icons::{self, Icon};
