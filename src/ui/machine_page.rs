@@ -398,8 +398,7 @@ mod tests {
 
     #[test]
     fn while_it_is_measured_there_is_nothing_to_click() {
-        let mut store = Store::default();
-        store.machine = Slot::Waiting { id: JobId(1) };
+        let mut store = Store { machine: Slot::Waiting { id: JobId(1) }, ..Store::default() };
         let progress = crate::monitor::Progress {
             stage: "reading memory with 8 threads".into(),
             done: 3,
@@ -418,8 +417,7 @@ mod tests {
 
     #[test]
     fn a_bare_machine_is_shown_too() {
-        let mut store = Store::default();
-        store.machine = Slot::Ready(Box::new(Machine::default()));
+        let store = Store { machine: Slot::Ready(Box::default()), ..Store::default() };
         let mut harness = page_harness(super::super::window_ui, store, form());
         shoot(&mut harness, "machine-bare");
         harness.get_by_label_contains("No GPU and no NPU was found");

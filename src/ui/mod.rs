@@ -32,7 +32,7 @@ mod model_page_tests;
 #[cfg(test)]
 mod page_tests;
 #[cfg(test)]
-pub mod test_support;
+mod test_support;
 #[cfg(test)]
 mod window_tests;
 

@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use eframe::egui::{
-    self, Align, CornerRadius, Frame, Id, Label, Layout, Margin, RichText, Role, Sense, Stroke, Ui, WidgetInfo, vec2,
-};
+use eframe::egui::{self, Align, CornerRadius, Frame, Id, Label, Layout, Margin, RichText, Sense, Stroke, Ui, WidgetInfo, vec2};
 
 use super::bars::{Segment, legend, stacked_bar};
 use super::icons::{self, Icon};
@@ -147,13 +145,14 @@ fn ready_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands: &mut Vec
         }
         ui.menu_button("Open recent", |ui| {
             ui.set_min_width(440.0);
+            let n_commands = commands.len();
             path_ui(ui, form, commands);
             if !form.recent.is_empty() {
                 ui.separator();
                 recent_ui(ui, form, commands);
             }
             // A click in the path field must not close the menu, a command must.
-            if !commands.is_empty() {
+            if commands.len() > n_commands {
                 ui.close();
             }
         });
@@ -376,7 +375,7 @@ fn insides_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands: &mut V
             Tab::Tensors => tensor_table_ui(ui, model, &mut form.tensor_filter, HEIGHT),
             Tab::Metadata => metadata_table_ui(ui, &model.metadata, &mut form.metadata_filter, HEIGHT, commands),
             Tab::Tokenizer => {
-                two_columns(ui, 0.38, |ui| tokenizer_ui(ui, model), |ui| chat_template_ui(ui, model, HEIGHT, commands))
+                two_columns(ui, 0.38, |ui| tokenizer_ui(ui, model), |ui| chat_template_ui(ui, model, HEIGHT, commands));
             }
         }
     });
@@ -404,8 +403,7 @@ fn chat_template_ui(ui: &mut Ui, model: &Model, max_height: f32, commands: &mut 
                 .min_scrolled_height(max_height)
                 .auto_shrink([false, true])
                 .show(ui, |ui| {
-                    let label = ui.add(Label::new(RichText::new(&*template).monospace()).wrap().selectable(true));
-                    label.widget_info(|| WidgetInfo::labeled(Role::Label, true, "Chat template"));
+                    ui.add(Label::new(RichText::new(&*template).monospace()).wrap().selectable(true));
                 });
         },
     );

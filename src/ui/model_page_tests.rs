@@ -59,8 +59,7 @@ fn recent_models_can_be_opened_and_forgotten() {
 #[test]
 fn an_error_is_shown_with_its_hint_and_can_be_copied() {
     let error = Error::UnknownFormat { found: "3C 21 64 6F".into(), path: "/m/page.html".into() };
-    let mut store = Store::default();
-    store.model = Slot::Failed(error.clone());
+    let store = Store { model: Slot::Failed(error.clone()), ..Store::default() };
     let mut harness = harness(store, Form::default());
     shoot(&mut harness, "model-error");
     harness.get_by_label_contains("a download that failed often is an HTML page");
@@ -128,4 +127,21 @@ fn an_empty_model_is_no_problem() {
     harness.get_by_label("Tokenizer missing");
     harness.get_by_label("This file holds no tensors.");
     harness.get_by_label_contains("a vocabulary without weights");
+}
+
+#[test]
+fn another_model_is_opened_from_the_menu_which_then_closes() {
+    let mut form = Form::default();
+    form.remember("/m/two.gguf".into());
+    let mut harness = harness(store_with_model_and_machine(), form);
+    assert!(harness.query_by_label("Path of a model").is_none());
+    harness.get_by_label("Open recent").click();
+    harness.run();
+    shoot(&mut harness, "model-menu");
+    harness.get_by_label("Path of a model").click();
+    harness.run();
+    harness.get_by_label("Open two.gguf").click();
+    harness.run();
+    assert_eq!(harness.state().commands, [Command::OpenModel("/m/two.gguf".into())]);
+    assert!(harness.query_by_label("Path of a model").is_none(), "the menu is still open");
 }

@@ -106,8 +106,7 @@ fn the_status_bar_tells_how_the_last_job_ended() {
 
 #[test]
 fn a_refused_wish_is_told_on_every_page() {
-    let mut store = Store::default();
-    store.refusal = Some(Error::OutputExists { path: "/m/x.gguf".into() });
+    let store = Store { refusal: Some(Error::OutputExists { path: "/m/x.gguf".into() }), ..Store::default() };
     for page in [Page::Model, Page::Machine] {
         let harness = page_harness(window_ui, store.clone(), Form { page, ..Form::default() });
         harness.get_by_label("Output exists: /m/x.gguf");
@@ -164,8 +163,7 @@ fn a_dropped_file_is_opened_from_any_page() {
 #[test]
 fn a_table_of_ten_thousand_rows_scrolls() {
     const N_FRAMES: u32 = 200;
-    let mut store = Store::default();
-    store.model = Slot::Ready(Arc::new(model_with_tensors(10_000)));
+    let store = Store { model: Slot::Ready(Arc::new(model_with_tensors(10_000))), ..Store::default() };
     let mut harness =
         page_harness_sized(window_ui, store.clone(), Form::default(), Vec2::new(1280.0, 1600.0), 1.0, Variant::Dark);
     assert_eq!(harness.query_all_by_label("10,000 tensors").count(), 2, "tile and table");
@@ -223,12 +221,13 @@ fn portraits() {
         form.remember("/home/ada/models/SmolLM2-135M-Instruct.Q4_1.gguf".into());
         form
     };
-    let scenes: [(&str, fn() -> Store, Page); 5] = [
-        ("plan", store_with_model_and_machine, Page::Plan),
-        ("optimize", store_with_model_and_machine, Page::Optimize),
-        ("model", store_with_model_and_machine, Page::Model),
-        ("model-empty", Store::default, Page::Model),
-        ("machine", store_with_model_and_machine, Page::Machine),
+    let filled: fn() -> Store = store_with_model_and_machine;
+    let scenes = [
+        ("plan", filled, Page::Plan),
+        ("optimize", filled, Page::Optimize),
+        ("model", filled, Page::Model),
+        ("model-empty", Store::default as fn() -> Store, Page::Model),
+        ("machine", filled, Page::Machine),
     ];
     for (name, store, page) in scenes {
         for (variant, theme) in [(Variant::Dark, Theme::Dark), (Variant::Light, Theme::Light)] {
