@@ -71,7 +71,7 @@ impl eframe::App for FirstFrame {
         }
     }
 
-    fn on_exit(&mut self) {
+    fn on_exit(&mut self, _: Option<&eframe::glow::Context>) {
         settings::save(&self.app.form);
     }
 }
@@ -102,7 +102,6 @@ impl App {
 
     fn frame_ui(&mut self, ui: &mut eframe::egui::Ui) {
         self.shortcuts(ui.ctx());
-        ui::theme::apply_choice(ui.ctx(), self.form.theme);
         ui::window_ui(ui, &self.store, &mut self.form, &mut self.commands);
         // What needs the window itself is done here, the rest does not know egui.
         self.commands.retain(|command| match command {
@@ -115,7 +114,7 @@ impl App {
         self.carry_out();
     }
 
-    /// Keys that work on every page; a page's main action (Ctrl+Enter) is the page's own.
+    /// Keys of the window as a whole; those of the rail and of a page are drawn with it.
     fn shortcuts(&mut self, ctx: &eframe::egui::Context) {
         use eframe::egui::{Key, Modifiers, ViewportCommand};
         let pressed = |key| ctx.input_mut(|input| input.consume_key(Modifiers::COMMAND, key));
@@ -127,11 +126,6 @@ impl App {
         }
         if pressed(Key::T) {
             self.form.theme = if ctx.theme() == eframe::egui::Theme::Dark { Theme::Light } else { Theme::Dark };
-        }
-        for (key, page) in [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5].into_iter().zip(Page::ALL) {
-            if pressed(key) {
-                self.form.page = page;
-            }
         }
         // Zoom is egui's own (Ctrl with plus, minus and 0); it is only remembered here.
         self.form.zoom = ctx.zoom_factor();
@@ -236,7 +230,9 @@ impl App {
             return absolute(Path::new(self.form.output_dir.trim()));
         }
         let beside_model = self.store.model.ready().and_then(|model| model.path.parent().map(Path::to_path_buf));
-        beside_model.or_else(|| directories::UserDirs::new().map(|dirs| dirs.home_dir().to_path_buf())).unwrap_or_else(|| PathBuf::from("."))
+        beside_model
+            .or_else(|| directories::UserDirs::new().map(|dirs| dirs.home_dir().to_path_buf()))
+            .unwrap_or_else(|| PathBuf::from("."))
     }
 }
 

@@ -275,7 +275,9 @@ pub fn print_error(error: &Error) {
 fn carry_out(command: Command) -> Result<()> {
     match command {
         Command::Hardware { output } => run::hardware(output.json),
-        Command::Inspect { model, tensors, metadata, output } => run::inspect(&model, run::InspectParts { tensors, metadata }, output.json),
+        Command::Inspect { model, tensors, metadata, output } => {
+            run::inspect(&model, run::InspectParts { tensors, metadata }, output.json)
+        }
         Command::Recommend { model, goal, all, output } => run::recommend(&model, &goal.to_goal(), all, output.json),
         Command::Convert { model, convert, output } => run::convert(&model, &convert, output.json),
         Command::Bench { models, bench, output } => run::bench(models, &bench, output.json),
@@ -333,7 +335,8 @@ mod tests {
 
     #[test]
     fn levels_are_taken_once_in_the_given_order() {
-        let cli = Cli::try_parse_from(["planish", "convert", "a", "--level", "q4_k_m,Q8_0", "--level", "Q8_0", "--out", "x"]).unwrap();
+        let cli =
+            Cli::try_parse_from(["planish", "convert", "a", "--level", "q4_k_m,Q8_0", "--level", "Q8_0", "--out", "x"]).unwrap();
         let Some(Command::Convert { convert, .. }) = cli.command else { panic!("not convert") };
         assert_eq!(convert.levels(), [Level::Q4_K_M, Level::Q8_0]);
     }

@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let started = Instant::now();
     // A measuring process: nothing but its request may run in it.
-    if std::env::args_os().nth(1).is_some_and(|arg| arg == "__child") {
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == planish::runtime::CHILD_ARGUMENT) {
         return planish::runtime::child::child_main();
     }
     let filter = EnvFilter::try_from_env("PLANISH_LOG").unwrap_or_else(|_| EnvFilter::new("off"));

@@ -57,6 +57,12 @@ impl Monitor {
         Self::new(Arc::new(AtomicBool::new(false)), |_| {})
     }
 
+    /// Cancelled together with this one, but listens to nobody: for a part of the work whose own steps would jump the bar.
+    #[must_use]
+    pub fn without_progress(&self) -> Self {
+        Self { cancelled: Arc::clone(&self.cancelled), on_progress: Arc::new(|_| {}) }
+    }
+
     /// Reports progress.
     ///
     /// # Errors

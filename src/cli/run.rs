@@ -12,7 +12,7 @@ use super::{BenchArgs, ConvertArgs};
 use crate::advise::{self, Goal};
 use crate::bench::{self, BenchRequest, ComparisonRow, Outcome};
 use crate::convert::{self, Conversion, ConvertRequest, Overwrite};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format;
 use crate::hardware::{self, Machine};
 use crate::model::{Level, Model};
@@ -52,7 +52,12 @@ pub(super) fn inspect(path: &Path, parts: InspectParts, as_json: bool) -> Result
             .tensors
             .iter()
             .map(|tensor| {
-                vec![tensor.name.clone(), tensor.dtype.to_string(), tensor.shape_text(), units::exact_bytes_text(tensor.size_bytes)]
+                vec![
+                    tensor.name.clone(),
+                    tensor.dtype.to_string(),
+                    tensor.shape_text(),
+                    units::exact_bytes_text(tensor.size_bytes),
+                ]
             })
             .collect();
         text.push_str(&columns_text(&["tensor", "type", "shape", "size"], &rows, &[3]));

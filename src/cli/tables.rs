@@ -16,13 +16,19 @@ const NOTHING: &str = "–";
 pub(super) fn machine_text(machine: &Machine) -> String {
     let cpu = &machine.cpu;
     let cores = match (cpu.n_performance, cpu.n_efficiency) {
-        (Some(fast), Some(small)) => format!("{} ({fast} performance, {small} efficiency), {} threads", cpu.n_physical, cpu.n_logical),
+        (Some(fast), Some(small)) => {
+            format!("{} ({fast} performance, {small} efficiency), {} threads", cpu.n_physical, cpu.n_logical)
+        }
         _ => format!("{} physical, {} logical", cpu.n_physical, cpu.n_logical),
     };
-    let caches: Vec<String> =
-        cpu.caches.iter().map(|cache| format!("L{} {} × {}", cache.level, cache.n_instances, units::bytes_text(cache.size_bytes))).collect();
+    let caches: Vec<String> = cpu
+        .caches
+        .iter()
+        .map(|cache| format!("L{} {} × {}", cache.level, cache.n_instances, units::bytes_text(cache.size_bytes)))
+        .collect();
     let memory = &machine.memory;
-    let mut memory_text = format!("{}, {} available", units::bytes_text(memory.total_bytes), units::bytes_text(memory.available_bytes));
+    let mut memory_text =
+        format!("{}, {} available", units::bytes_text(memory.total_bytes), units::bytes_text(memory.available_bytes));
     if let Some(limit_bytes) = memory.limit_bytes {
         memory_text.push_str(&format!(" (container limit {})", units::bytes_text(limit_bytes)));
     }
@@ -45,8 +51,12 @@ pub(super) fn machine_text(machine: &Machine) -> String {
     }
     for gpu in &machine.gpus {
         let kind = if gpu.is_unified { "unified" } else { "dedicated" };
-        let memory = gpu.memory_bytes.map_or_else(|| "memory unknown".into(), |bytes| format!("{} {kind}", units::bytes_text(bytes)));
-        facts.push(("GPU", format!("{}, {memory}{}", gpu.name, gpu.driver.as_ref().map(|d| format!(", {d}")).unwrap_or_default())));
+        let memory =
+            gpu.memory_bytes.map_or_else(|| "memory unknown".into(), |bytes| format!("{} {kind}", units::bytes_text(bytes)));
+        facts.push((
+            "GPU",
+            format!("{}, {memory}{}", gpu.name, gpu.driver.as_ref().map(|d| format!(", {d}")).unwrap_or_default()),
+        ));
     }
     if machine.gpus.is_empty() {
         facts.push(("GPU", "none found".into()));
@@ -55,10 +65,29 @@ pub(super) fn machine_text(machine: &Machine) -> String {
         facts.push(("NPU", npu.name.clone()));
     }
     if let Some(disk) = &machine.disk {
-        let speed = disk.write_bytes_per_sec.map(|rate| format!(", writes {} (measured)", units::bytes_per_sec_text(rate))).unwrap_or_default();
-        facts.push(("disk", format!("{} free of {} on {}{speed}", units::bytes_text(disk.free_bytes), units::bytes_text(disk.total_bytes), disk.mount_point)));
+        let speed = disk
+            .write_bytes_per_sec
+            .map(|rate| format!(", writes {} (measured)", units::bytes_per_sec_text(rate)))
+            .unwrap_or_default();
+        facts.push((
+            "disk",
+            format!(
+                "{} free of {} on {}{speed}",
+                units::bytes_text(disk.free_bytes),
+                units::bytes_text(disk.total_bytes),
+                disk.mount_point
+            ),
+        ));
     }
-    facts.push(("system", format!("{}, kernel {}{}", machine.os.name, machine.os.kernel, if machine.os.is_container { ", in a container" } else { "" })));
+    facts.push((
+        "system",
+        format!(
+            "{}, kernel {}{}",
+            machine.os.name,
+            machine.os.kernel,
+            if machine.os.is_container { ", in a container" } else { "" }
+        ),
+    ));
     let conditions = &machine.conditions;
     let power = match (conditions.power_source, conditions.battery_percent) {
         (PowerSource::Mains, None) => "mains".to_string(),
@@ -92,7 +121,11 @@ pub(super) fn model_text(model: &Model) -> String {
         ("width", optional(shape.n_embd)),
         (
             "heads",
-            format!("{} query, {} key/value", optional(shape.n_heads.first().copied().unwrap_or(0)), optional(shape.n_kv_heads.first().copied().unwrap_or(0))),
+            format!(
+                "{} query, {} key/value",
+                optional(shape.n_heads.first().copied().unwrap_or(0)),
+                optional(shape.n_kv_heads.first().copied().unwrap_or(0))
+            ),
         ),
         ("context", optional(shape.n_ctx_train)),
         ("vocabulary", optional(shape.n_vocab)),
@@ -106,8 +139,11 @@ pub(super) fn model_text(model: &Model) -> String {
     if let Some(window) = shape.sliding_window {
         facts.push(("sliding window", format!("{} tokens", units::count_text(window))));
     }
-    let kinds: Vec<String> =
-        model.weights_by_dtype().iter().map(|(dtype, n, bytes)| format!("{dtype}: {} weights in {}", units::parameters_text(*n), units::bytes_text(*bytes))).collect();
+    let kinds: Vec<String> = model
+        .weights_by_dtype()
+        .iter()
+        .map(|(dtype, n, bytes)| format!("{dtype}: {} weights in {}", units::parameters_text(*n), units::bytes_text(*bytes)))
+        .collect();
     facts.push(("data types", list_text(&kinds)));
     facts.push(("tensors", units::count_text(model.tensors.len() as u64)));
     for (label, key) in [("tokenizer", "tokenizer.ggml.model"), ("licence", "general.license")] {
@@ -176,7 +212,11 @@ pub(super) fn plan_text(plan: &Plan, all: bool) -> String {
     let mut text = String::from("Decision\n");
     for step in &plan.path {
         let Some(node) = plan.tree.nodes.get(step.node_idx) else { continue };
-        let answer = step.branch_idx.and_then(|idx| node.branches.get(idx)).map(|branch| format!(" → {}", branch.answer)).unwrap_or_default();
+        let answer = step
+            .branch_idx
+            .and_then(|idx| node.branches.get(idx))
+            .map(|branch| format!(" → {}", branch.answer))
+            .unwrap_or_default();
         text.push_str(&format!("  {}{answer}\n      {}\n", node.text, step.facts));
     }
     text.push_str(&format!("\nMemory  {}\n", plan.budget.origin));
@@ -194,7 +234,8 @@ pub(super) fn plan_text(plan: &Plan, all: bool) -> String {
     if let Some(counterfactual) = &plan.counterfactual {
         text.push_str(&format!("Otherwise: {counterfactual}\n"));
     }
-    let rows: Vec<Vec<String>> = plan.candidates.iter().filter(|candidate| all || candidate.missing.is_none()).map(candidate_row).collect();
+    let rows: Vec<Vec<String>> =
+        plan.candidates.iter().filter(|candidate| all || candidate.missing.is_none()).map(candidate_row).collect();
     text.push('\n');
     let header = ["framework", "level", "size", "bits/weight", "memory", "decode (predicted)", "expected loss", "fits"];
     text.push_str(&columns_text(&header, &rows, &[2, 3, 4, 5]));
@@ -202,7 +243,11 @@ pub(super) fn plan_text(plan: &Plan, all: bool) -> String {
 }
 
 fn candidate_row(candidate: &Candidate) -> Vec<String> {
-    let size = if candidate.size_is_exact { units::exact_bytes_text(candidate.size_bytes) } else { format!("≈ {}", units::bytes_text(candidate.size_bytes)) };
+    let size = if candidate.size_is_exact {
+        units::exact_bytes_text(candidate.size_bytes)
+    } else {
+        format!("≈ {}", units::bytes_text(candidate.size_bytes))
+    };
     let fit = match (&candidate.missing, candidate.fit) {
         (_, Fit::TooLarge { missing_bytes }) => format!("no, {} too large", units::bytes_text(missing_bytes)),
         (Some(missing), _) => format!("not here: {missing}"),
@@ -235,10 +280,16 @@ pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
         .collect();
     let mut text = columns_text(&["level", "size", "bits/weight", "file"], &rows, &[1, 2]);
     if let Some(first) = conversions.first() {
-        text.push_str(&format!("\n{} in one pass of {}", if conversions.len() == 1 { "written" } else { "all written" }, units::duration_text(first.elapsed_secs)));
+        text.push_str(&format!(
+            "\n{} in one pass of {}",
+            if conversions.len() == 1 { "written" } else { "all written" },
+            units::duration_text(first.elapsed_secs)
+        ));
     }
-    let warnings: Vec<String> =
-        conversions.iter().flat_map(|conversion| conversion.warnings.iter().map(move |warning| format!("{}: {warning}", conversion.level))).collect();
+    let warnings: Vec<String> = conversions
+        .iter()
+        .flat_map(|conversion| conversion.warnings.iter().map(move |warning| format!("{}: {warning}", conversion.level)))
+        .collect();
     with_warnings(text, &warnings)
 }
 
@@ -250,7 +301,8 @@ pub(super) fn outcomes_text(outcomes: &[Outcome]) -> String {
             let name = outcome.path.file_name().unwrap_or(outcome.path.as_os_str()).to_string_lossy().into_owned();
             match &outcome.result {
                 Ok(run) => {
-                    warnings.extend(run.provenance.warnings.iter().filter(|w| !warnings.contains(w)).cloned().collect::<Vec<_>>());
+                    warnings
+                        .extend(run.provenance.warnings.iter().filter(|w| !warnings.contains(w)).cloned().collect::<Vec<_>>());
                     vec![
                         name,
                         units::exact_bytes_text(run.size_bytes),
@@ -264,7 +316,8 @@ pub(super) fn outcomes_text(outcomes: &[Outcome]) -> String {
             }
         })
         .collect();
-    let mut text = columns_text(&["model", "size", "prefill tok/s", "decode tok/s", "load", "peak memory"], &rows, &[1, 2, 3, 4, 5]);
+    let mut text =
+        columns_text(&["model", "size", "prefill tok/s", "decode tok/s", "load", "peak memory"], &rows, &[1, 2, 3, 4, 5]);
     if let Some(run) = outcomes.iter().find_map(|outcome| outcome.result.as_ref().ok()) {
         text.push_str(&provenance_text(run));
     }
@@ -276,11 +329,13 @@ pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let mut cells = vec![row.name.clone(), units::exact_bytes_text(row.size_bytes), units::significant_text(row.bits_per_weight)];
+            let mut cells =
+                vec![row.name.clone(), units::exact_bytes_text(row.size_bytes), units::significant_text(row.bits_per_weight)];
             let band = |band: Option<Band>| band.map_or_else(|| NOTHING.to_string(), band_text);
             match (&row.run, &row.failure) {
                 (Some(run), _) => {
-                    warnings.extend(run.provenance.warnings.iter().filter(|w| !warnings.contains(w)).cloned().collect::<Vec<_>>());
+                    warnings
+                        .extend(run.provenance.warnings.iter().filter(|w| !warnings.contains(w)).cloned().collect::<Vec<_>>());
                     cells.extend([
                         stat_text(&run.prefill_tokens_per_sec),
                         band(row.predicted_prefill_tokens_per_sec),
@@ -296,7 +351,8 @@ pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
             cells
         })
         .collect();
-    let header = ["level", "size", "bits/weight", "prefill tok/s", "predicted", "decode tok/s", "predicted", "peak memory", "predicted"];
+    let header =
+        ["level", "size", "bits/weight", "prefill tok/s", "predicted", "decode tok/s", "predicted", "peak memory", "predicted"];
     let mut text = columns_text(&header, &cells, &[1, 2, 3, 4, 5, 6, 7, 8]);
     if let Some(run) = rows.iter().find_map(|row| row.run.as_ref()) {
         text.push_str(&provenance_text(run));
@@ -307,7 +363,13 @@ pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
 pub(super) fn runtimes_text(runtimes: &[Runtime]) -> String {
     let rows: Vec<Vec<String>> = runtimes
         .iter()
-        .map(|runtime| vec![runtime.framework.name().into(), runtime.version.clone().unwrap_or_else(|| "missing".into()), runtime.note.clone()])
+        .map(|runtime| {
+            vec![
+                runtime.framework.name().into(),
+                runtime.version.clone().unwrap_or_else(|| "missing".into()),
+                runtime.note.clone(),
+            ]
+        })
         .collect();
     columns_text(&["runtime", "version", "where, or how to get it"], &rows, &[])
 }
@@ -319,7 +381,12 @@ fn stat_text(stat: &Stat) -> String {
 
 /// The prediction and its band: `42 (30-55)`.
 fn band_text(band: Band) -> String {
-    format!("{} ({}-{})", units::significant_text(band.mid), units::significant_text(band.low), units::significant_text(band.high))
+    format!(
+        "{} ({}-{})",
+        units::significant_text(band.mid),
+        units::significant_text(band.low),
+        units::significant_text(band.high)
+    )
 }
 
 fn provenance_text(run: &crate::bench::Run) -> String {

@@ -25,6 +25,7 @@ mod root;
 mod runtimes;
 mod simd;
 mod soc;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ pub use conditions::sample_conditions;
 pub use detect::{detect, detect_runtimes};
 pub use disk::disk_of;
 pub use disk_speed::measure_disk_write;
+pub use survey::survey;
 
 /// Everything that is known about the machine. Unknown parts are `None`, zero-length or listed in `warnings`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]

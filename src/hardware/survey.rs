@@ -17,19 +17,21 @@ const LOAD_SAMPLE: Duration = Duration::from_millis(200);
 /// # Errors
 /// `Error::Cancelled` only.
 pub fn survey(output_dir: &Path, monitor: &Monitor) -> Result<Machine> {
-    let step = |done: u64, stage: &str| monitor.report(Progress { stage: stage.into(), done, total: 4, unit: ProgressUnit::Steps });
+    let step =
+        |done: u64, stage: &str| monitor.report(Progress { stage: stage.into(), done, total: 4, unit: ProgressUnit::Steps });
+    let quiet = monitor.without_progress();
     step(0, "looking at the hardware")?;
     let mut machine = detect(output_dir);
     step(1, "sampling load and temperature")?;
-    machine.conditions = sample_conditions(LOAD_SAMPLE, monitor)?;
+    machine.conditions = sample_conditions(LOAD_SAMPLE, &quiet)?;
     step(2, "measuring memory bandwidth")?;
-    match measure_bandwidth(machine.cpu.n_physical, monitor) {
+    match measure_bandwidth(machine.cpu.n_physical, &quiet) {
         Ok(bandwidth) => machine.bandwidth = Some(bandwidth),
         Err(Error::Cancelled) => return Err(Error::Cancelled),
         Err(error) => machine.warnings.push(format!("memory bandwidth not measured: {error}")),
     }
     step(3, "measuring the disk")?;
-    match (measure_disk_write(output_dir, monitor), &mut machine.disk) {
+    match (measure_disk_write(output_dir, &quiet), &mut machine.disk) {
         (Ok(rate), Some(disk)) => disk.write_bytes_per_sec = Some(rate),
         (Ok(_), None) => {}
         (Err(Error::Cancelled), _) => return Err(Error::Cancelled),

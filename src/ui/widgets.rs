@@ -189,25 +189,35 @@ pub fn term_rich(ui: &mut Ui, key: &str, text: RichText) -> Response {
     response.on_hover_text(explanation)
 }
 
-/// The one action that a page asks for.
+/// Does what the page is for, from anywhere on it.
+pub const MAIN_ACTION: egui::KeyboardShortcut = egui::KeyboardShortcut::new(egui::Modifiers::COMMAND, egui::Key::Enter);
+
+/// The one action that a page asks for: clicked by the mouse, by the keyboard focus or by [`MAIN_ACTION`].
 pub fn primary_button(ui: &mut Ui, text: &str) -> Response {
     let p = theme::palette(ui);
-    ui.scope(|ui| {
-        let widgets = &mut ui.visuals_mut().widgets;
-        for (widget, fill) in [
-            (&mut widgets.inactive, p.accent_fill),
-            (&mut widgets.hovered, p.accent_fill.lerp_to_gamma(Color32::WHITE, 0.10)),
-            (&mut widgets.active, p.accent_fill.lerp_to_gamma(Color32::BLACK, 0.12)),
-        ] {
-            widget.weak_bg_fill = fill;
-            widget.bg_stroke = Stroke::NONE;
-            widget.fg_stroke = Stroke::new(1.0, p.on_accent);
-        }
-        // The focus must be seen on copper too.
-        widgets.active.bg_stroke = Stroke::new(2.0, p.text);
-        ui.add(Button::new(RichText::new(text).family(theme::semibold())))
-    })
-    .inner
+    let is_pressed = ui.is_enabled() && ui.input_mut(|input| input.consume_shortcut(&MAIN_ACTION));
+    let mut response = ui
+        .scope(|ui| {
+            let widgets = &mut ui.visuals_mut().widgets;
+            for (widget, fill) in [
+                (&mut widgets.inactive, p.accent_fill),
+                (&mut widgets.hovered, p.accent_fill.lerp_to_gamma(Color32::WHITE, 0.10)),
+                (&mut widgets.active, p.accent_fill.lerp_to_gamma(Color32::BLACK, 0.12)),
+            ] {
+                widget.weak_bg_fill = fill;
+                widget.bg_stroke = Stroke::NONE;
+                widget.fg_stroke = Stroke::new(1.0, p.on_accent);
+            }
+            // The focus must be seen on copper too.
+            widgets.active.bg_stroke = Stroke::new(2.0, p.text);
+            ui.add(Button::new(RichText::new(text).family(theme::semibold())))
+        })
+        .inner;
+    if is_pressed {
+        response.flags.insert(egui::response::Flags::FAKE_PRIMARY_CLICKED);
+    }
+    let keys = ui.ctx().format_shortcut(&MAIN_ACTION);
+    response.on_hover_text(keys)
 }
 
 /// A small button that puts `text` on the clipboard. Its accessible name is "Copy `name`".

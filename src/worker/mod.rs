@@ -120,7 +120,9 @@ impl Worker {
         let spawned = std::thread::Builder::new().name("planish-reveal".into()).spawn(move || {
             if let Err(error) = opener::reveal(&path) {
                 let reason = error.to_string();
-                line.send(Event::Refused { error: Error::Io { action: "show in the file manager", path, kind: std::io::ErrorKind::Other, reason } });
+                line.send(Event::Refused {
+                    error: Error::Io { action: "show in the file manager", path, kind: std::io::ErrorKind::Other, reason },
+                });
             }
         });
         spawned.map(drop).map_err(|error| Error::Internal { message: format!("no thread for the file manager: {error}") })

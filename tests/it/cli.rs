@@ -154,7 +154,10 @@ fn inspect_knows_the_real_model() {
 
 #[test]
 fn recommend_shows_the_path_and_exact_sizes() {
-    let json = run_json(&[&"recommend", &smollm2(), &"--json"]);
+    let folder = tempfile::tempdir().unwrap();
+    let converted = run_json(&[&"convert", &smollm2(), &"--level", &"F16", &"--out", &folder.path(), &"--json"]);
+    let source = converted["conversions"][0]["path"].as_str().unwrap().to_string();
+    let json = run_json(&[&"recommend", &source, &"--json"]);
     let plan = &json["plan"];
     assert!(plan["path"].as_array().unwrap().len() >= 3);
     let level_of = |name: &str| {
@@ -162,8 +165,12 @@ fn recommend_shows_the_path_and_exact_sizes() {
     };
     assert_eq!(level_of("Q8_0")["size_is_exact"], true);
     assert!(plan["recommended"].is_u64(), "{}", plan["reasons"]);
-    let text = run(&[&"recommend", &smollm2()]);
+    let text = run(&[&"recommend", &source]);
     assert!(String::from_utf8_lossy(&text.stdout).contains("Recommended: llama.cpp"));
+    // A file that is quantized already is best left alone, and the reasons say so.
+    let quantized = run_json(&[&"recommend", &smollm2(), &"--json"]);
+    assert!(quantized["plan"]["recommended"].is_null());
+    assert!(quantized["plan"]["reasons"].to_string().contains("Q4_1"), "{}", quantized["plan"]["reasons"]);
 }
 
 #[test]
@@ -202,7 +209,8 @@ fn compare_ends_with_prediction_beside_measurement() {
     let out = folder.path().join("out");
     let quick: [&dyn AsRef<std::ffi::OsStr>; 6] = [&"--prompt-tokens", &"64", &"--gen-tokens", &"8", &"--repetitions", &"2"];
     let source = smollm2();
-    let mut args: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"compare", &source, &"--level", &"Q8_0,Q2_K", &"--out", &out, &"--json"];
+    let mut args: Vec<&dyn AsRef<std::ffi::OsStr>> =
+        vec![&"compare", &source, &"--level", &"Q8_0,Q2_K", &"--out", &out, &"--json"];
     args.extend(quick);
     let json = run_json(&args);
     let rows = json["rows"].as_array().unwrap();

@@ -1,6 +1,14 @@
 //! Integration tests: one binary, because each one links the whole program.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test should end here; clippy exempts only test functions")]
 
+#[cfg(feature = "llama-cpp")]
+mod bench;
 mod cli;
 mod common;
+mod convert;
+#[cfg(unix)]
+mod faults;
+mod gguf;
 mod layering;
+#[cfg(feature = "llama-cpp")]
 mod recipes;
