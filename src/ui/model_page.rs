@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use eframe::egui::containers::menu::{MenuButton, MenuConfig};
 use eframe::egui::{self, Align, CornerRadius, Frame, Id, Label, Layout, Margin, RichText, Sense, Stroke, Ui, WidgetInfo, vec2};
 
 use super::bars::{Segment, legend, stacked_bar};
@@ -143,7 +144,11 @@ fn ready_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands: &mut Vec
         if ui.button("Open…").clicked() {
             commands.push(Command::PickModel);
         }
-        ui.menu_button("Open recent", |ui| {
+        // Not an ordinary menu: a click in the path field must leave it open, and its buttons look like buttons.
+        let config = MenuConfig::new()
+            .close_behavior(egui::PopupCloseBehavior::CloseOnClickOutside)
+            .style(egui::style::StyleModifier::default());
+        MenuButton::new("Open recent").config(config).ui(ui, |ui| {
             ui.set_min_width(440.0);
             let n_commands = commands.len();
             path_ui(ui, form, commands);
@@ -151,7 +156,6 @@ fn ready_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands: &mut Vec
                 ui.separator();
                 recent_ui(ui, form, commands);
             }
-            // A click in the path field must not close the menu, a command must.
             if commands.len() > n_commands {
                 ui.close();
             }

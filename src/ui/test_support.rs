@@ -62,10 +62,9 @@ pub fn page_harness_sized(
     harness
 }
 
-/// Writes the window as `NAME.png` into the folder that the variable `PLANISH_SHOTS` names; does nothing without it.
+/// Writes the window as `NAME.png` into the existing folder that the variable `PLANISH_SHOTS` names; does nothing without it.
 pub fn shoot<State>(harness: &mut Harness<'_, State>, name: &str) {
     if let Some(folder) = std::env::var_os("PLANISH_SHOTS").map(PathBuf::from) {
-        std::fs::create_dir_all(&folder).unwrap();
         harness.render().unwrap().save(folder.join(format!("{name}.png"))).unwrap();
     }
 }
