@@ -160,7 +160,7 @@ impl App {
 
     fn carry_out_one(&mut self, command: Command) -> Result<()> {
         match command {
-            Command::OpenModel(path) => self.submit(Job::Inspect { path: absolute(&path) }),
+            Command::OpenModel(path) => self.submit(&Job::Inspect { path: absolute(&path) }),
             Command::PickModel => {
                 self.worker.pick(Picked::Model);
                 Ok(())
@@ -176,7 +176,7 @@ impl App {
             }
             Command::Detect => {
                 let output_dir = self.output_dir();
-                self.submit(Job::Detect { output_dir })
+                self.submit(&Job::Detect { output_dir })
             }
             Command::Convert(levels) => self.convert(levels),
             Command::Bench(models) => {
@@ -188,7 +188,7 @@ impl App {
                     n_repetitions: bench.n_repetitions,
                     n_threads: (bench.n_threads > 0).then_some(bench.n_threads),
                 };
-                self.submit(Job::Bench { request })
+                self.submit(&Job::Bench { request })
             }
             Command::Cancel(id) => {
                 self.worker.cancel(id);
@@ -215,12 +215,12 @@ impl App {
             n_threads: usize::try_from(self.form.convert_threads).ok().filter(|&n| n > 0),
         };
         settings::save(&self.form);
-        self.submit(Job::Convert { model, request })
+        self.submit(&Job::Convert { model, request })
     }
 
-    fn submit(&mut self, job: Job) -> Result<()> {
+    fn submit(&mut self, job: &Job) -> Result<()> {
         let id = self.worker.submit(job.clone())?;
-        self.store.submitted(id, &job);
+        self.store.submitted(id, job);
         Ok(())
     }
 

@@ -1,4 +1,5 @@
 //! The command line: clap definitions and dispatch. Same domain, same words as the window.
+#![allow(clippy::doc_markdown, reason = "the documentation of arguments is their help text, where backticks would be noise")]
 
 mod output;
 mod progress;

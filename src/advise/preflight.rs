@@ -26,7 +26,7 @@ pub fn preflight(model: &Model) -> Vec<PreflightRow> {
             other => PreflightRow {
                 framework: other,
                 is_possible: false,
-                text: format!("needs a {} model; this version of Planish writes GGUF only", input_of(other)),
+                text: format!("needs {}; this version of Planish writes GGUF only", input_of(other)),
             },
         })
         .collect()
@@ -58,9 +58,9 @@ fn llama_cpp_row(model: &Model) -> PreflightRow {
 /// What the framework's converters start from.
 fn input_of(framework: Framework) -> &'static str {
     match framework {
-        Framework::LlamaCpp => "GGUF",
-        Framework::OnnxRuntime | Framework::Qnn => "ONNX",
-        Framework::OpenVino => "OpenVINO IR or ONNX",
-        Framework::Mlx => "Hugging Face",
+        Framework::LlamaCpp => "a GGUF file",
+        Framework::OnnxRuntime | Framework::Qnn => "an ONNX model",
+        Framework::OpenVino => "OpenVINO IR or an ONNX model",
+        Framework::Mlx => "a Hugging Face checkpoint",
     }
 }

@@ -19,12 +19,14 @@ use crate::model::{Level, Model};
 use crate::units;
 
 /// Which long lists `inspect` adds.
+#[derive(Clone, Copy)]
 pub(super) struct InspectParts {
     pub(super) tensors: bool,
     pub(super) metadata: bool,
 }
 
 /// What `compare` does beside its levels.
+#[derive(Clone, Copy)]
 pub(super) struct CompareParts {
     pub(super) reuse: bool,
     pub(super) with_source: bool,
