@@ -123,6 +123,7 @@ const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 17] = [
 
 impl Level {
     /// All levels, from the most to the least precise.
+    #[must_use]
     pub fn all() -> impl DoubleEndedIterator<Item = Self> {
         TABLE.iter().map(|row| row.0)
     }

@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_picked_path_arrives_as_an_event() {
-        let mut worker = worker();
+        let worker = worker();
         worker.pick(Picked::Model);
         let event = worker.events.recv_timeout(std::time::Duration::from_secs(5)).unwrap();
         assert!(matches!(event, Event::Picked { wanted: Picked::Model, path: None }));
