@@ -94,8 +94,11 @@ impl App {
             self.take(event);
         }
         let title = title_text(&self.store);
-        let is_shown = ctx.input(|input| input.viewport().title.as_deref() == Some(title.as_str()));
-        if !is_shown {
+        // A viewport command makes another frame: sent only when it changes something, or an idle window would never rest.
+        // (The viewport's own title cannot be asked: X11 does not report it back.)
+        let shown = eframe::egui::Id::unique("shown title");
+        if ctx.data(|data| data.get_temp::<String>(shown)).as_ref() != Some(&title) {
+            ctx.data_mut(|data| data.insert_temp(shown, title.clone()));
             ctx.send_viewport_cmd(eframe::egui::ViewportCommand::Title(title));
         }
     }

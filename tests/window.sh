@@ -23,6 +23,7 @@ JSON
 
 start_display 1280 800
 start_window "$work" 1280 800
+wait_title 30 'measuring the machine'
 wait_idle 60
 shot "$shots/1-empty.png"
 press ctrl+o

@@ -151,18 +151,17 @@ impl Store {
                     *elapsed_secs = now;
                 }
             }
-            Event::Finished { id, result } => self.finish(id, result),
+            Event::Finished { id, result, elapsed_secs } => self.finish(id, result, elapsed_secs),
             Event::Refused { error } => self.refusal = Some(error),
             Event::Picked { .. } => {}
         }
     }
 
-    fn finish(&mut self, id: JobId, result: Result<Output, Error>) {
+    fn finish(&mut self, id: JobId, result: Result<Output, Error>, elapsed_secs: f64) {
         if let Some(job) = self.job_mut(id) {
-            job.status = match (&result, &job.status) {
-                (Err(error), _) => JobStatus::Failed(error.clone()),
-                (Ok(_), JobStatus::Running { elapsed_secs, .. }) => JobStatus::Done { elapsed_secs: *elapsed_secs },
-                (Ok(_), _) => JobStatus::Done { elapsed_secs: 0.0 },
+            job.status = match &result {
+                Err(error) => JobStatus::Failed(error.clone()),
+                Ok(_) => JobStatus::Done { elapsed_secs },
             };
         }
         match result {
@@ -263,7 +262,7 @@ mod tests {
         let id = JobId(id);
         store.submitted(id, &Job::Inspect { path: path.into() });
         store.apply(Event::Started { id });
-        store.apply(Event::Finished { id, result: Ok(Output::Model(model(path))) });
+        store.apply(Event::Finished { id, result: Ok(Output::Model(model(path))), elapsed_secs: 1.0 });
     }
 
     fn convert(store: &mut Store, id: u64, source: &str) -> JobId {
@@ -284,7 +283,11 @@ mod tests {
         let mut store = Store::default();
         open(&mut store, 1, "a.gguf");
         let id = convert(&mut store, 2, "a.gguf");
-        store.apply(Event::Finished { id, result: Ok(Output::Conversions(vec![conversion("a.gguf", "out/a.gguf")])) });
+        store.apply(Event::Finished {
+            id,
+            result: Ok(Output::Conversions(vec![conversion("a.gguf", "out/a.gguf")])),
+            elapsed_secs: 1.0,
+        });
         assert_eq!(store.conversions.len(), 1);
         open(&mut store, 3, "b.gguf");
         assert!(store.conversions.is_empty());
@@ -296,7 +299,11 @@ mod tests {
         open(&mut store, 1, "a.gguf");
         let id = convert(&mut store, 2, "a.gguf");
         open(&mut store, 3, "b.gguf");
-        store.apply(Event::Finished { id, result: Ok(Output::Conversions(vec![conversion("a.gguf", "out/a.gguf")])) });
+        store.apply(Event::Finished {
+            id,
+            result: Ok(Output::Conversions(vec![conversion("a.gguf", "out/a.gguf")])),
+            elapsed_secs: 1.0,
+        });
         assert!(store.conversions.is_empty());
         assert!(matches!(store.latest_job(|kind| matches!(kind, JobKind::Convert(_))).unwrap().status, JobStatus::Done { .. }));
     }
@@ -306,7 +313,7 @@ mod tests {
         let mut store = Store::default();
         open(&mut store, 1, "a.gguf");
         let id = convert(&mut store, 2, "a.gguf");
-        store.apply(Event::Finished { id, result: Err(Error::Cancelled) });
+        store.apply(Event::Finished { id, result: Err(Error::Cancelled), elapsed_secs: 1.0 });
         assert!(store.model.ready().is_some());
         assert_eq!(store.jobs[1].status, JobStatus::Failed(Error::Cancelled));
         store.clear_finished();

@@ -162,11 +162,18 @@ pub fn key_value_grid<K: AsRef<str>, V: AsRef<str>>(ui: &mut Ui, rows: &[(K, V)]
 /// A word in a tinted box.
 pub fn badge(ui: &mut Ui, text: &str, tone: Tone) -> Response {
     let color = tone.color(ui);
+    let font = egui::FontId::new(12.0, theme::medium());
+    let margin = Margin::symmetric(8, 3);
+    // A frame does not know that its row is full: without this the text would wrap inside the last badge.
+    let width = ui.painter().layout_no_wrap(text.to_string(), font.clone(), color).size().x + margin.sum().x;
+    if ui.layout().main_wrap() && ui.available_size_before_wrap().x < width {
+        ui.end_row();
+    }
     let response = Frame::new()
         .fill(tone.ground(ui))
         .corner_radius(CornerRadius::same(4))
-        .inner_margin(Margin::symmetric(8, 3))
-        .show(ui, |ui| ui.label(RichText::new(text).font(egui::FontId::new(12.0, theme::medium())).color(color)))
+        .inner_margin(margin)
+        .show(ui, |ui| ui.add(Label::new(RichText::new(text).font(font).color(color)).extend()))
         .inner;
     match glossary::explain(text) {
         Some(explanation) => response.on_hover_text(explanation),

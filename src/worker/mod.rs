@@ -181,7 +181,7 @@ fn work(waiting: &Receiver<Ticket>, line: &EventLine) {
     for ticket in waiting {
         let id = ticket.id;
         if ticket.cancelled.load(Ordering::Relaxed) {
-            line.send(Event::Finished { id, result: Err(Error::Cancelled) });
+            line.send(Event::Finished { id, result: Err(Error::Cancelled), elapsed_secs: 0.0 });
             continue;
         }
         line.send(Event::Started { id });
@@ -195,7 +195,7 @@ fn work(waiting: &Receiver<Ticket>, line: &EventLine) {
         let monitor = Monitor::new(ticket.cancelled, on_progress);
         let result = std::panic::catch_unwind(AssertUnwindSafe(|| run(ticket.job, &monitor)))
             .unwrap_or_else(|panic| Err(Error::Internal { message: panic_text(panic.as_ref()) }));
-        line.send(Event::Finished { id, result });
+        line.send(Event::Finished { id, result, elapsed_secs: started.elapsed().as_secs_f64() });
     }
 }
 
@@ -235,7 +235,7 @@ mod tests {
         while Instant::now() < deadline {
             match worker.poll() {
                 Some(Event::Started { id }) if id == wanted => was_started = true,
-                Some(Event::Finished { id, result }) if id == wanted => return (was_started, result),
+                Some(Event::Finished { id, result, .. }) if id == wanted => return (was_started, result),
                 Some(_) => {}
                 None => std::thread::sleep(std::time::Duration::from_millis(1)),
             }

@@ -78,6 +78,8 @@ pub enum Event {
         id: JobId,
         /// What it delivers, or why not.
         result: Result<Output, Error>,
+        /// Since the start, in seconds; 0 for a job that never started.
+        elapsed_secs: f64,
     },
     /// The user picked something in a native dialog; `None`: cancelled, or no dialog exists here.
     Picked {
