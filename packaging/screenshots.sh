@@ -21,13 +21,15 @@ JSON
 
 start_display "$width" "$height"
 start_window "$work" "$width" "$height" "$model"
-wait_title 60 'SmolLM2|·'
+wait_title 60 "measuring the machine"
 wait_idle 60
 press ctrl+4
+sleep 1 # software rendering draws the page slowly
 press ctrl+Return
 wait_title 60 'converting'
 wait_idle 600
 press ctrl+5
+sleep 1 # software rendering draws the page slowly
 press ctrl+Return
 wait_title 60 'measuring'
 wait_idle 600

@@ -36,6 +36,7 @@ press ctrl+3
 shot "$shots/4-plan.png"
 press ctrl+4
 shot "$shots/5-optimize.png"
+sleep 1 # software rendering draws the page slowly
 press ctrl+Return
 wait_title 30 'converting'
 shot "$shots/6-converting.png"
@@ -45,6 +46,7 @@ for level in Q8_0 Q4_K_M; do
     [ -s "$work/out/SmolLM2-135M-Instruct-$level.gguf" ] || { echo "error: no $level file" >&2; exit 1; }
 done
 press ctrl+5
+sleep 1 # software rendering draws the page slowly
 press ctrl+Return
 wait_title 30 'measuring'
 wait_idle 300

@@ -66,7 +66,10 @@ fn source_row(plan: &Plan, model: &Model, outcomes: &[Outcome]) -> ComparisonRow
     });
     let facts = FileFacts {
         level,
-        name: model.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        name: level.map_or_else(
+            || model.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            |level| format!("{level} (source)"),
+        ),
         path: &model.path,
         size_bytes: model.size_bytes,
         bits_per_weight: model.bits_per_weight(),
@@ -226,7 +229,10 @@ mod tests {
     fn a_measured_source_comes_first_with_its_levels_prediction_if_it_is_that_level() {
         let predicted = |file_type, size| {
             let rows = rows(&plan(), &model(file_type, size), &[], &[measured("dir/source.gguf", 512, 9.0)]);
-            assert_eq!((rows.len(), rows[0].name.as_str(), rows[0].level), (1, "source.gguf", Some(file_type)));
+            assert_eq!(
+                (rows.len(), rows[0].name.as_str(), rows[0].level),
+                (1, format!("{file_type} (source)").as_str(), Some(file_type))
+            );
             assert!(rows[0].run.is_some());
             rows[0].predicted_memory_bytes
         };

@@ -96,7 +96,7 @@ pub struct Outcome {
 pub struct ComparisonRow {
     /// The level; `None` for the source when it is no preset.
     pub level: Option<Level>,
-    /// Its name, or the source's file name.
+    /// Its name; `F16 (source)` for the source, or its file name when it is no preset.
     pub name: String,
     /// The file.
     pub path: PathBuf,

@@ -39,7 +39,7 @@ pub fn bench(request: &BenchRequest, monitor: &Monitor) -> Result<Vec<Outcome>> 
 /// The same with a given `planish` executable: for programs that use the library without being `planish`, such as its tests.
 ///
 /// # Errors
-/// As [`bench`].
+/// As [`bench()`].
 pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Result<Vec<Outcome>> {
     check_request(request)?;
     let n_threads = request.n_threads.unwrap_or_else(runtime::default_n_threads);

@@ -1,6 +1,6 @@
 //! What this machine is. Each probe may find nothing; none fails the whole.
 //!
-//! On Linux the probes are pure parsers below a [`root::Root`], so they are tested on the recorded trees of other machines in
+//! On Linux the probes are pure parsers below a root folder (`root::Root`), so they are tested on the recorded trees of other machines in
 //! `tests/fixtures/hardware`. Elsewhere `sysinfo` and, on macOS, `sysctl` deliver plain values that the same kind of parser reads.
 
 mod apple;

@@ -137,7 +137,7 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
             });
         });
         if let Some(job) = store.latest_job(|kind| matches!(kind, JobKind::Bench(_))).filter(|job| job.is_open()) {
-            super::queue::job_ui(ui, store, job, commands);
+            super::queue::job_ui(ui, job, commands);
         }
     });
 }

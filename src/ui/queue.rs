@@ -1,4 +1,4 @@
-//! Jobs with their stage, progress, speed and time left; finished ones with their results.
+//! Jobs with their stage, progress, speed and time left; and the line of a finished file.
 
 use eframe::egui::{self, Align, Layout, RichText, Ui};
 
@@ -19,14 +19,14 @@ pub fn queue_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) {
         ui,
         "Queue",
         |ui| is_cleared = has_ended && widgets::small_button(ui, "Clear finished", "Clear finished jobs").clicked(),
-        |ui| jobs_ui(ui, store, &jobs, commands),
+        |ui| jobs_ui(ui, &jobs, commands),
     );
     if is_cleared {
         commands.push(Command::ClearFinished);
     }
 }
 
-fn jobs_ui(ui: &mut Ui, store: &Store, jobs: &[&JobRecord], commands: &mut Vec<Command>) {
+fn jobs_ui(ui: &mut Ui, jobs: &[&JobRecord], commands: &mut Vec<Command>) {
     if jobs.is_empty() {
         ui.label(
             RichText::new("Nothing is running. Jobs run one after the other, so that no measurement is disturbed.")
@@ -37,7 +37,7 @@ fn jobs_ui(ui: &mut Ui, store: &Store, jobs: &[&JobRecord], commands: &mut Vec<C
         if idx > 0 {
             ui.separator();
         }
-        ui.push_id(job.id, |ui| job_ui(ui, store, job, commands));
+        ui.push_id(job.id, |ui| job_ui(ui, job, commands));
     }
 }
 
@@ -49,7 +49,7 @@ fn is_worth_showing(job: &JobRecord) -> bool {
     }
 }
 
-pub fn job_ui(ui: &mut Ui, store: &Store, job: &JobRecord, commands: &mut Vec<Command>) {
+pub fn job_ui(ui: &mut Ui, job: &JobRecord, commands: &mut Vec<Command>) {
     let title = job_title(&job.kind);
     ui.horizontal(|ui| {
         ui.label(RichText::new(&title).font(theme::strong_font()));
@@ -71,12 +71,7 @@ pub fn job_ui(ui: &mut Ui, store: &Store, job: &JobRecord, commands: &mut Vec<Co
         JobStatus::Failed(error) if *error != crate::Error::Cancelled => {
             widgets::error_banner(ui, error, commands);
         }
-        JobStatus::Done { .. } => {
-            for conversion in results_of(store, &job.kind) {
-                result_ui(ui, conversion, commands);
-            }
-        }
-        JobStatus::Queued | JobStatus::Failed(_) => {}
+        JobStatus::Queued | JobStatus::Done { .. } | JobStatus::Failed(_) => {}
     }
 }
 
@@ -132,12 +127,6 @@ fn state_text(ui: &Ui, job: &JobRecord) -> (String, egui::Color32) {
         JobStatus::Failed(crate::Error::Cancelled) => ("cancelled".into(), palette.muted),
         JobStatus::Failed(_) => ("failed".into(), palette.bad),
     }
-}
-
-/// The files that a conversion has made, as far as they are still those of the open model.
-fn results_of<'a>(store: &'a Store, kind: &'a JobKind) -> impl Iterator<Item = &'a Conversion> {
-    let levels: &[Level] = if let JobKind::Convert(levels) = kind { levels } else { &[] };
-    store.conversions.iter().filter(|conversion| levels.contains(&conversion.level))
 }
 
 /// A text in a column of its own, so that the rows of a list are aligned.

@@ -36,7 +36,7 @@ fn u32_entry(key: &str, value: u32) -> Vec<u8> {
 
 fn tensor(name: &str, dims: &[u64], type_id: u32, offset: u64) -> Vec<u8> {
     let mut bytes = string(name);
-    bytes.extend((dims.len() as u32).to_le_bytes());
+    bytes.extend(u32::try_from(dims.len()).unwrap().to_le_bytes());
     for dim in dims {
         bytes.extend(dim.to_le_bytes());
     }

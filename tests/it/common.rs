@@ -10,15 +10,18 @@ pub fn planish() -> Command {
     command
 }
 
-/// SmolLM2-135M-Instruct at Q4_1, fetched by `tests/fetch_fixtures.sh`.
+/// SmolLM2-135M-Instruct at `Q4_1`, fetched by `tests/fetch_fixtures.sh`.
 ///
 /// # Panics
 /// When it has not been fetched: a real model must not be skipped silently.
 pub fn smollm2() -> PathBuf {
-    let cache = std::env::var_os("PLANISH_FIXTURES").map(PathBuf::from).unwrap_or_else(|| {
-        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        base.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache")).join("planish-fixtures")
-    });
+    let cache = std::env::var_os("PLANISH_FIXTURES").map_or_else(
+        || {
+            let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+            base.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache")).join("planish-fixtures")
+        },
+        PathBuf::from,
+    );
     let path = cache.join("SmolLM2-135M-Instruct.Q4_1.gguf");
     assert!(path.is_file(), "{} is missing: run tests/fetch_fixtures.sh", path.display());
     path
