@@ -158,11 +158,10 @@ fn warnings(model: &Model, recipe: &Recipe) -> Vec<String> {
     }
     if recipe.n_fallbacks > 0 {
         warnings.push(format!(
-            "{} of {} tensors got a larger type than {}: their rows are not a multiple of {}",
+            "{} of {} tensors got a larger type than {} foresees: their rows are not a whole number of its blocks",
             recipe.n_fallbacks,
             recipe.dtypes.len(),
             recipe.level,
-            base.block_len(),
         ));
     }
     warnings

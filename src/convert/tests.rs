@@ -439,12 +439,15 @@ fn warnings_tell_what_the_level_hides() {
         assert_eq!(plan.outputs[0].warnings, expected, "{level}");
     };
     check(Level::F16, &["decoded from Q8_0: larger than its source, not better"]);
-    check(Level::Q8_0, &["1 of 10 tensors got a larger type than Q8_0: their rows are not a multiple of 32"]);
+    check(
+        Level::Q8_0,
+        &["1 of 10 tensors got a larger type than Q8_0 foresees: their rows are not a whole number of its blocks"],
+    );
     check(
         Level::Q4_K_M,
         &[
             "requantized from Q8_0: loses more than a conversion from the original would",
-            "2 of 10 tensors got a larger type than Q4_K_M: their rows are not a multiple of 256",
+            "2 of 10 tensors got a larger type than Q4_K_M foresees: their rows are not a whole number of its blocks",
         ],
     );
 }
