@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::advise::{Goal, Priority, Target};
 use crate::error::{Error, Result};
@@ -131,32 +131,14 @@ struct OutputArgs {
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum GoalArg {
-    Balanced,
-    Quality,
-    Speed,
-    Size,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum TargetArg {
-    ThisMachine,
-    Apple,
-    Intel,
-    Nvidia,
-    Snapdragon,
-    CrossPlatform,
-}
-
 #[derive(Debug, Args)]
 struct GoalArgs {
     /// What counts most
     #[arg(long, value_enum, default_value = "balanced")]
-    goal: GoalArg,
+    goal: Priority,
     /// Where the model will run
     #[arg(long, value_enum, default_value = "this-machine")]
-    target: TargetArg,
+    target: Target,
     /// Tokens of context that must fit in memory
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     context: u64,
@@ -174,20 +156,8 @@ struct GoalArgs {
 impl GoalArgs {
     fn to_goal(&self) -> Goal {
         Goal {
-            priority: match self.goal {
-                GoalArg::Balanced => Priority::Balanced,
-                GoalArg::Quality => Priority::Quality,
-                GoalArg::Speed => Priority::Speed,
-                GoalArg::Size => Priority::Size,
-            },
-            target: match self.target {
-                TargetArg::ThisMachine => Target::ThisMachine,
-                TargetArg::Apple => Target::Apple,
-                TargetArg::Intel => Target::Intel,
-                TargetArg::Nvidia => Target::Nvidia,
-                TargetArg::Snapdragon => Target::Snapdragon,
-                TargetArg::CrossPlatform => Target::CrossPlatform,
-            },
+            priority: self.goal,
+            target: self.target,
             n_ctx: self.context,
             memory_budget_bytes: self.memory_budget,
             enterprise: self.enterprise,

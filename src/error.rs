@@ -272,7 +272,7 @@ impl Error {
             Self::UnsupportedDType { action, .. } => format!("this version cannot {action} that type: choose another level or source"),
             Self::NonFinite { .. } => "the source is damaged: fetch or export it again".into(),
             Self::OutOfRange { .. } => "choose a level with a larger range: BF16 or F32".into(),
-            Self::OutputExists { .. } => "choose another folder, or allow overwriting (--force)".into(),
+            Self::OutputExists { .. } => "choose another folder, or allow replacing files that exist (on the command line: --force)".into(),
             Self::OutputIsSource { .. } => "choose another output folder".into(),
             Self::OutputLocked { .. } => "wait for the other run, or choose another folder".into(),
             Self::NotEnoughSpace { .. } => "free some space, choose another folder, or choose fewer or smaller levels".into(),

@@ -29,7 +29,7 @@ use crate::hardware::Framework;
 use crate::model::Level;
 
 /// What counts most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Priority {
     /// A level with low loss that is clearly smaller and faster than the source.
@@ -44,7 +44,7 @@ pub enum Priority {
 }
 
 /// Where the model will run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
     /// Decided by what was detected.

@@ -223,7 +223,7 @@ pub(super) fn plan_text(plan: &Plan, all: bool) -> String {
     if let Some(best) = plan.recommended.and_then(|idx| plan.candidates.get(idx)) {
         text.push_str(&format!("\nRecommended: {} {}\n", best.framework.name(), best.level_name));
     } else {
-        text.push_str("\nNothing fits.\n");
+        text.push_str("\nNo conversion is recommended:\n");
     }
     for reason in &plan.reasons {
         text.push_str(&format!("  {reason}\n"));
