@@ -143,6 +143,8 @@ fn cpu_ui(ui: &mut Ui, cpu: &Cpu) {
         }
         ui.horizontal_wrapped(|ui| {
             ui.spacing_mut().item_spacing = vec2(6.0, 6.0);
+            // The first row would otherwise be as high as a button, the others as high as a badge.
+            ui.spacing_mut().interact_size.y = 0.0;
             for name in &cpu.simd {
                 badge(ui, name, Tone::Neutral);
             }
