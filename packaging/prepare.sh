@@ -12,6 +12,8 @@ has_package() {
 
 prepare_debian() {
     local wanted=(build-essential cmake git "$@") missing=() package
+    # What the window loads at run time: OpenGL and X11; a desktop has them, a server or a container may not.
+    wanted+=(libegl1 libgl1 libgl1-mesa-dri libxkbcommon-x11-0 libx11-xcb1 libxcursor1 libxi6 libxrandr2)
     # bindgen reads llama.cpp's headers with libclang: the two small packages where there is a version 14, else the default.
     if has_package libclang1-14 || { as_root apt-get update -qq && apt-cache show libclang1-14 >/dev/null 2>&1; }; then
         wanted+=(libclang1-14 libclang-common-14-dev)
