@@ -28,7 +28,7 @@ pub struct App {
 /// Opens the window, with `model` in it, and returns when it is closed.
 ///
 /// # Errors
-/// `Error::RuntimeMissing` when there is no display or no OpenGL.
+/// `Error::NoWindow` when there is no display or no OpenGL.
 pub fn run(model: Option<PathBuf>, started: Instant) -> Result<()> {
     let options = eframe::NativeOptions {
         viewport: eframe::egui::ViewportBuilder::default()
@@ -49,8 +49,7 @@ pub fn run(model: Option<PathBuf>, started: Instant) -> Result<()> {
         context.egui_ctx.set_zoom_factor(form.zoom.clamp(0.5, 3.0));
         Ok(Box::new(FirstFrame { app: App::new(worker, form, model), started: first_frame.take() }))
     };
-    eframe::run_native(APP_NAME, options, Box::new(created))
-        .map_err(|error| Error::RuntimeMissing { runtime: "a window".into(), reason: error.to_string() })
+    eframe::run_native(APP_NAME, options, Box::new(created)).map_err(|error| Error::NoWindow { reason: error.to_string() })
 }
 
 /// Logs how long the first frame took, then is the app itself.

@@ -217,6 +217,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// There is no desktop to open a window on, or it has no OpenGL.
+    #[error("no window can be opened: {reason}")]
+    NoWindow {
+        /// The system's words.
+        reason: String,
+    },
+
     /// The runtime refused or failed on a model.
     #[error("{runtime} failed on {}: {reason}", path.display())]
     Runtime {
@@ -278,6 +285,7 @@ impl Error {
             Self::NotEnoughSpace { .. } => "free some space, choose another folder, or choose fewer or smaller levels".into(),
             Self::SourceChanged { .. } => "wait until the download is complete, then start again".into(),
             Self::RuntimeMissing { .. } => "planish doctor says what is missing and how to get it".into(),
+            Self::NoWindow { .. } => "start it in a desktop session with OpenGL, or use the command line: planish --help".into(),
             Self::Runtime { .. } => "check that the model is complete and that its architecture is supported by this llama.cpp".into(),
             Self::ChildDied { .. } => "the model may need more memory than is free: try a smaller level or context".into(),
         }

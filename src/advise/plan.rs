@@ -282,7 +282,13 @@ fn memory_answer(goal: &Goal, budget: &Budget, scored: &[Scored]) -> (usize, Str
     } else {
         match Level::all().rev().find(|&level| fits(level)) {
             Some(level) => (2, level),
-            None => (3, Level::Q2_K),
+            // Repacked copies count: the level of the smallest file may need more memory than another.
+            None => (
+                3,
+                Level::all()
+                    .min_by_key(|&level| of(level).map(|candidate| candidate.memory.total_bytes()))
+                    .unwrap_or(Level::Q2_K),
+            ),
         }
     };
     let needed = of(level).map_or(0, |candidate| candidate.memory.total_bytes());
