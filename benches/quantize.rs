@@ -1,6 +1,5 @@
 //! Nanoseconds per weight of every encoder and decoder on one thread, beside ggml's own encoder in the same run, and the error of
-//! both: `cargo bench --profile dev --bench quantize` (the dev profile spares the optimized build of the test dependencies; the
-//! kernels run at the same speed in it).
+//! both: `cargo bench --bench quantize`. (In the dev profile the legacy types are four times slower, the k-quants half as fast again.)
 //!
 //! Medians of interleaved passes over a million Gaussian weights, which lie in the second-level cache only in part, as in a
 //! conversion. Run it on a quiet machine.

@@ -3,6 +3,7 @@
 mod compare;
 mod run;
 mod stat;
+mod warnings;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use crate::model::Level;
 
 pub use compare::comparison_rows;
 pub use run::{bench, bench_with};
+pub use warnings::merged_warnings;
 
 /// What to measure.
 #[derive(Debug, Clone, PartialEq, Eq)]

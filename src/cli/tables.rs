@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::output::{columns_text, facts_text};
 use crate::advise::{Band, Candidate, Fit, Plan};
-use crate::bench::{ComparisonRow, Outcome, Stat};
+use crate::bench::{ComparisonRow, Outcome, Stat, merged_warnings};
 use crate::convert::Conversion;
 use crate::hardware::{Machine, PowerSource, Runtime};
 use crate::model::Model;
@@ -294,15 +294,13 @@ pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
 }
 
 pub(super) fn outcomes_text(outcomes: &[Outcome]) -> String {
-    let mut warnings: Vec<String> = Vec::new();
+    let name_of = |outcome: &Outcome| outcome.path.file_name().unwrap_or(outcome.path.as_os_str()).to_string_lossy().into_owned();
     let rows: Vec<Vec<String>> = outcomes
         .iter()
         .map(|outcome| {
-            let name = outcome.path.file_name().unwrap_or(outcome.path.as_os_str()).to_string_lossy().into_owned();
+            let name = name_of(outcome);
             match &outcome.result {
                 Ok(run) => {
-                    warnings
-                        .extend(run.provenance.warnings.iter().filter(|w| !warnings.contains(w)).cloned().collect::<Vec<_>>());
                     vec![
                         name,
                         units::exact_bytes_text(run.size_bytes),
@@ -321,11 +319,16 @@ pub(super) fn outcomes_text(outcomes: &[Outcome]) -> String {
     if let Some(run) = outcomes.iter().find_map(|outcome| outcome.result.as_ref().ok()) {
         text.push_str(&provenance_text(run));
     }
-    with_warnings(text, &warnings)
+    let names: Vec<String> = outcomes.iter().map(name_of).collect();
+    let runs: Vec<(&str, &[String])> = names
+        .iter()
+        .zip(outcomes)
+        .filter_map(|(name, outcome)| Some((name.as_str(), outcome.result.as_ref().ok()?.provenance.warnings.as_slice())))
+        .collect();
+    with_warnings(text, &merged_warnings(&runs))
 }
 
 pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
-    let mut warnings: Vec<String> = Vec::new();
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
@@ -334,8 +337,6 @@ pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
             let band = |band: Option<Band>| band.map_or_else(|| NOTHING.to_string(), band_text);
             match (&row.run, &row.failure) {
                 (Some(run), _) => {
-                    warnings
-                        .extend(run.provenance.warnings.iter().filter(|w| !warnings.contains(w)).cloned().collect::<Vec<_>>());
                     cells.extend([
                         stat_text(&run.prefill_tokens_per_sec),
                         band(row.predicted_prefill_tokens_per_sec),
@@ -357,7 +358,9 @@ pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
     if let Some(run) = rows.iter().find_map(|row| row.run.as_ref()) {
         text.push_str(&provenance_text(run));
     }
-    with_warnings(text, &warnings)
+    let runs: Vec<(&str, &[String])> =
+        rows.iter().filter_map(|row| Some((row.name.as_str(), row.run.as_ref()?.provenance.warnings.as_slice()))).collect();
+    with_warnings(text, &merged_warnings(&runs))
 }
 
 pub(super) fn runtimes_text(runtimes: &[Runtime]) -> String {

@@ -10,7 +10,7 @@ use super::plan_page::model_or_hint_ui;
 use super::widgets::{self, Tone};
 use super::{plots, theme};
 use crate::advise::Goal;
-use crate::bench::{self, ComparisonRow, Outcome};
+use crate::bench::{self, ComparisonRow, Outcome, merged_warnings};
 use crate::convert::Conversion;
 use crate::hardware::Machine;
 use crate::model::Model;
@@ -163,15 +163,14 @@ fn threads_ui(ui: &mut Ui, bench: &mut BenchForm) {
     ui.add_space(theme::UNIT);
 }
 
-/// What makes the numbers doubtful, each warning once.
+/// What makes the numbers doubtful, in one box: the plot must stay in view.
 fn warnings_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
-    let mut shown: Vec<&str> = Vec::new();
-    for warning in rows.iter().filter_map(|row| row.run.as_ref()).flat_map(|run| &run.provenance.warnings) {
-        if !shown.contains(&warning.as_str()) {
-            widgets::notice(ui, Tone::Warn, &widgets::sentence(warning));
-            widgets::card_gap(ui);
-            shown.push(warning);
-        }
+    let runs: Vec<(&str, &[String])> =
+        rows.iter().filter_map(|row| Some((row.name.as_str(), row.run.as_ref()?.provenance.warnings.as_slice()))).collect();
+    let lines = merged_warnings(&runs);
+    if !lines.is_empty() {
+        widgets::notice(ui, Tone::Warn, &widgets::sentence(&lines.join(" · ")));
+        widgets::card_gap(ui);
     }
 }
 
