@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Screenshots of every page from the real window: assets/screenshots, light and dark, at 1280×800.
-# Usage: packaging/screenshots.sh MODEL.gguf [OUTPUT_DIR] [WIDTH HEIGHT [SCALE]]; set PLANISH to the binary (default: release build)
+# Usage: packaging/screenshots.sh MODEL-F16.gguf [OUTPUT_DIR] [WIDTH HEIGHT [SCALE]]; set PLANISH to the binary (default: release build)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/window_lib.sh
@@ -21,13 +21,13 @@ JSON
 
 start_display "$width" "$height"
 start_window "$work" "$width" "$height" "$model"
-wait_title 60 "measuring the machine"
+sleep 2 # the machine is being measured
 wait_idle 60
 press ctrl+4
 sleep 1 # software rendering draws the page slowly
 press ctrl+Return
-wait_title 60 'converting'
-wait_idle 600
+wait_file 600 "$work/models/$(basename "$model" -F16.gguf)-Q2_K.gguf"
+wait_idle 30
 press ctrl+5
 sleep 1 # software rendering draws the page slowly
 press ctrl+Return

@@ -23,7 +23,7 @@ JSON
 
 start_display 1280 800
 start_window "$work" 1280 800
-wait_title 30 'measuring the machine'
+sleep 2 # the machine is being measured
 wait_idle 60
 shot "$shots/1-empty.png"
 press ctrl+o
@@ -38,13 +38,12 @@ press ctrl+4
 shot "$shots/5-optimize.png"
 sleep 1 # software rendering draws the page slowly
 press ctrl+Return
-wait_title 30 'converting'
 shot "$shots/6-converting.png"
-wait_idle 300
-shot "$shots/7-converted.png"
 for level in Q8_0 Q4_K_M; do
-    [ -s "$work/out/SmolLM2-135M-Instruct-$level.gguf" ] || { echo "error: no $level file" >&2; exit 1; }
+    wait_file 300 "$work/out/SmolLM2-135M-Instruct-$level.gguf"
 done
+wait_idle 30
+shot "$shots/7-converted.png"
 press ctrl+5
 sleep 1 # software rendering draws the page slowly
 press ctrl+Return

@@ -52,6 +52,16 @@ wait_title() {
     return 1
 }
 
+# wait_file SECONDS FILE: until a job has delivered it; short jobs may come and go between two looks at the title.
+wait_file() {
+    for _ in $(seq $(($1 * 5))); do
+        [ -s "$2" ] && return
+        sleep 0.2
+    done
+    echo "error: after $1 s there is no $2" >&2
+    return 1
+}
+
 # wait_idle SECONDS: until no job is running.
 wait_idle() { wait_title "$1" '^Planish( · [^·]*)?$'; }
 
