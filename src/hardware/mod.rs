@@ -120,6 +120,21 @@ pub enum Vendor {
     Other,
 }
 
+impl Vendor {
+    /// The maker's name as it stands before a product's; empty for [`Vendor::Other`].
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nvidia => "NVIDIA",
+            Self::Amd => "AMD",
+            Self::Intel => "Intel",
+            Self::Apple => "Apple",
+            Self::Qualcomm => "Qualcomm",
+            Self::Other => "",
+        }
+    }
+}
+
 /// A graphics processor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Gpu {

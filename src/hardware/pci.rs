@@ -62,18 +62,6 @@ pub(super) fn vendor(id: u32) -> Vendor {
     }
 }
 
-/// The maker's name as it stands before a product's; empty for the others.
-pub(super) fn vendor_name(vendor: Vendor) -> &'static str {
-    match vendor {
-        Vendor::Nvidia => "NVIDIA",
-        Vendor::Amd => "AMD",
-        Vendor::Intel => "Intel",
-        Vendor::Apple => "Apple",
-        Vendor::Qualcomm => "Qualcomm",
-        Vendor::Other => "",
-    }
-}
-
 /// The product's name in the list of PCI ids that most distributions install; `None` without the list or an entry.
 ///
 /// An entry such as `AD102 [GeForce RTX 4090]` has the name that people know in brackets.
@@ -93,7 +81,7 @@ pub(super) fn listed_name(root: &Root, vendor_id: u32, device_id: u32) -> Option
 
 /// `name` with the maker's name before it, once.
 pub(super) fn with_vendor(vendor: Vendor, name: &str) -> String {
-    let maker = vendor_name(vendor);
+    let maker = vendor.name();
     if maker.is_empty() || name.to_ascii_lowercase().starts_with(&maker.to_ascii_lowercase()) {
         name.to_string()
     } else {

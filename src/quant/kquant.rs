@@ -38,18 +38,8 @@ const Q4_K: AffineGrid = AffineGrid {
     n_rounds: 3,
 };
 
-/// As [`Q4_K`].
-const Q5_K: AffineGrid = AffineGrid {
-    q_max: 31.0,
-    scale_max: 63.0,
-    candidates: &[
-        Candidates { origin: 1.0, first: -0.9, distance: 0.17 },
-        Candidates { origin: 1.0, first: 0.46, distance: 0.17 },
-        Candidates { origin: 0.0, first: -0.9, distance: 0.25 },
-    ],
-    d_factors: &[],
-    n_rounds: 3,
-};
+/// The candidates of [`Q4_K`] serve 32 levels as well.
+const Q5_K: AffineGrid = AffineGrid { q_max: 31.0, ..Q4_K };
 
 /// With eight levels the lowest, which has no opposite, matters: both signs are tried throughout.
 const Q3_K: SymmetricGrid = SymmetricGrid {

@@ -180,13 +180,9 @@ fn memory_ui(ui: &mut Ui, memory: &Memory, bandwidth: Option<Bandwidth>) {
 }
 
 fn vendor_text(vendor: Vendor) -> &'static str {
-    match vendor {
-        Vendor::Nvidia => "NVIDIA",
-        Vendor::Amd => "AMD",
-        Vendor::Intel => "Intel",
-        Vendor::Apple => "Apple",
-        Vendor::Qualcomm => "Qualcomm",
-        Vendor::Other => "other maker",
+    match vendor.name() {
+        "" => "other maker",
+        name => name,
     }
 }
 
