@@ -235,6 +235,28 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A text that models cannot be compared on.
+    #[error("the text cannot be used, {problem}: {name}")]
+    BadText {
+        /// What is wrong with it.
+        problem: String,
+        /// The text's name.
+        name: String,
+    },
+
+    /// Reference and candidate split a text differently, so their answers cannot be compared.
+    #[error("it has another {what} than the reference ({candidate}, reference {reference}): {}", path.display())]
+    OtherVocabulary {
+        /// `vocabulary` or `tokenizer`.
+        what: &'static str,
+        /// The reference's: `49,152 tokens`.
+        reference: String,
+        /// The candidate's.
+        candidate: String,
+        /// The candidate.
+        path: PathBuf,
+    },
+
     /// The measuring child process ended without a result.
     #[error("the measuring process died ({reason}) on {}", path.display())]
     ChildDied {
@@ -287,6 +309,8 @@ impl Error {
             Self::RuntimeMissing { .. } => "planish doctor says what is missing and how to get it".into(),
             Self::NoWindow { .. } => "start it in a desktop session with OpenGL, or use the command line: planish --help".into(),
             Self::Runtime { .. } => "check that the model is complete and that its architecture is supported by this llama.cpp".into(),
+            Self::BadText { .. } => "choose a longer text in UTF-8, or leave it out to use the bundled one".into(),
+            Self::OtherVocabulary { .. } => "compare a model with the file it was made from".into(),
             Self::ChildDied { .. } => "the model may need more memory than is free: try a smaller level or context".into(),
         }
     }

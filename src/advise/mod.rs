@@ -3,6 +3,7 @@
 mod candidates;
 pub mod estimate;
 mod explain;
+pub mod gates;
 #[cfg(test)]
 mod golden_tests;
 mod loss;
@@ -19,6 +20,7 @@ mod tree;
 use serde::{Deserialize, Serialize};
 
 pub use estimate::{compute_bytes, decode_band, kv_cache_bytes, memory_estimate, prefill_band};
+pub use gates::{Decision, GateKind, GateResult, Gates, Interval, Verdict, judge};
 pub use loss::{loss_class, loss_percent};
 pub use plan::advise;
 pub use preflight::{PreflightRow, preflight};

@@ -1,6 +1,8 @@
 //! Measuring it: speed and memory on this machine, in child processes.
 
 mod compare;
+mod identity;
+pub mod quality;
 mod run;
 mod stat;
 mod warnings;
@@ -15,6 +17,7 @@ use crate::hardware::Conditions;
 use crate::model::Level;
 
 pub use compare::comparison_rows;
+pub use identity::model_sha256;
 pub use run::{bench, bench_with};
 pub use warnings::merged_warnings;
 

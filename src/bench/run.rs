@@ -91,12 +91,17 @@ fn check_request(request: &BenchRequest) -> Result<()> {
         "no model to measure"
     } else if request.n_prompt_tokens == 0 || request.n_gen_tokens == 0 || request.n_repetitions == 0 {
         "prompt tokens, generated tokens and repetitions must be at least 1"
-    } else if request.n_threads.is_some_and(|n| !(1..=MAX_THREADS).contains(&n)) {
-        "threads must be between 1 and 512"
     } else {
-        return Ok(());
+        return check_threads(request.n_threads);
     };
     Err(Error::BadRequest { message: problem.into() })
+}
+
+pub(super) fn check_threads(n_threads: Option<u32>) -> Result<()> {
+    if n_threads.is_some_and(|n| !(1..=MAX_THREADS).contains(&n)) {
+        return Err(Error::BadRequest { message: format!("threads must be between 1 and {MAX_THREADS}") });
+    }
+    Ok(())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +141,7 @@ fn measure(exe: &Path, task: BenchTask, monitor: &Monitor, report: impl Fn(&str)
             }
             Event::Decode { tokens_per_sec } => decode = Some(tokens_per_sec),
             Event::Done { peak_memory_bytes } => peak = Some(peak_memory_bytes),
-            Event::Text { .. } | Event::Info { .. } | Event::Error { .. } => {}
+            _ => {}
         }
         Ok(())
     })?;
@@ -204,7 +209,7 @@ fn name(path: &Path) -> std::borrow::Cow<'_, str> {
 }
 
 /// What made the rounds doubtful; `conditions` has one entry per round.
-fn condition_warnings(conditions: &[Conditions]) -> Vec<String> {
+pub(super) fn condition_warnings(conditions: &[Conditions]) -> Vec<String> {
     let mut warnings = Vec::new();
     let busiest = conditions.iter().filter_map(|now| now.other_load).fold(0.0, f32::max);
     if busiest > BUSY_LOAD {

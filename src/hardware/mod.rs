@@ -29,7 +29,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use bandwidth::measure_bandwidth;
 pub use conditions::sample_conditions;
@@ -192,7 +192,7 @@ pub struct Os {
 }
 
 /// Where the current comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum PowerSource {
     /// Mains.
     Mains,
@@ -204,7 +204,7 @@ pub enum PowerSource {
 }
 
 /// What a measurement depends on and what changes from minute to minute.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Conditions {
     /// Mains or battery.
     pub power_source: PowerSource,

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, Write};
 use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Event, Request};
 
@@ -16,25 +17,26 @@ pub fn child_main() -> ExitCode {
         Ok(_) => serde_json::from_str::<Request>(&line).map_err(|error| format!("unreadable request: {error}")),
         Err(error) => Err(format!("unreadable request: {error}")),
     };
+    let (grant, grants) = channel();
     // The one thread besides the runtime's own: nothing else notices a parent that died on systems without a death signal.
-    let watcher = std::thread::Builder::new().name("parent-watcher".into()).spawn(end_with_parent);
+    let watcher = std::thread::Builder::new().name("parent-watcher".into()).spawn(move || end_with_parent(grant));
     if let Err(error) = watcher {
         return fail(format!("no thread: {error}"));
     }
-    match request.and_then(|request| carry_out(&request)) {
+    match request.and_then(|request| carry_out(&request, &grants)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => fail(reason),
     }
 }
 
 #[cfg(feature = "llama-cpp")]
-fn carry_out(request: &Request) -> Result<(), String> {
-    let peak_memory_bytes = super::llama_cpp::carry_out(request, &mut emit)?;
+fn carry_out(request: &Request, grants: &Receiver<u32>) -> Result<(), String> {
+    let peak_memory_bytes = super::llama_cpp::carry_out(request, grants, &mut emit)?;
     emit(Event::Done { peak_memory_bytes })
 }
 
 #[cfg(not(feature = "llama-cpp"))]
-fn carry_out(_: &Request) -> Result<(), String> {
+fn carry_out(_: &Request, _: &Receiver<u32>) -> Result<(), String> {
     Err("this build of planish was made without llama.cpp".into())
 }
 
@@ -68,15 +70,22 @@ fn tie_to_parent() {
     }
 }
 
-/// Waits until the parent closes standard input, which also happens when it dies, and ends the process without cleaning up:
-/// destructors of a library whose threads are computing can hang.
-fn end_with_parent() {
-    let mut byte = [0_u8];
+/// Forwards the numbers that the parent grants, one on each line, until it says `end`; once it closes standard input, which also happens
+/// when it dies, ends the process without cleaning up: destructors of a library whose threads are computing can hang.
+fn end_with_parent(grant: Sender<u32>) {
+    let mut grant = Some(grant);
+    let mut line = String::new();
     loop {
-        match std::io::Read::read(&mut std::io::stdin(), &mut byte) {
+        line.clear();
+        match std::io::stdin().lock().read_line(&mut line) {
             Ok(0) => break,
             Err(error) if error.kind() != std::io::ErrorKind::Interrupted => break,
-            _ => {}
+            _ => match (line.trim().parse(), &grant) {
+                // Nobody receives in a request without grants.
+                (Ok(number), Some(sender)) => drop(sender.send(number)),
+                _ if line.trim() == super::process::END_OF_GRANTS => grant = None,
+                _ => {}
+            },
         }
     }
     #[cfg(unix)]

@@ -1,6 +1,7 @@
 //! The child's work with llama.cpp: load, measure, generate.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use llama_cpp_2::llama_backend::LlamaBackend;
@@ -16,7 +17,7 @@ use super::llama_sys::{self, Context, ContextSettings};
 use super::{BenchTask, Event, GenerateTask, PromptMode, Request, RuntimeInfo, Sampling, memory};
 
 /// Tokens that llama.cpp accepts in one call. Source: `n_batch` in `common_params`, common.h, llama.cpp.
-const N_BATCH: u32 = 2048;
+pub(super) const N_BATCH: u32 = 2048;
 /// Tokens that it computes at once. Source: `n_ubatch`, likewise.
 const N_UBATCH: u32 = 512;
 /// The context is a multiple of this. Source: `GGML_PAD(n_ctx, 256)` in llama-context.cpp.
@@ -32,10 +33,12 @@ const ALL_LAYERS: u32 = 9999;
 /// Models run on the GPU only in builds made for one.
 const USES_GPU: bool = cfg!(any(feature = "cuda", feature = "vulkan", feature = "metal", feature = "opencl", feature = "rocm"));
 
-type Emit<'a> = &'a mut dyn FnMut(Event) -> Result<(), String>;
+pub(super) type Emit<'a> = &'a mut dyn FnMut(Event) -> Result<(), String>;
 
 /// Carries out a request and returns the highest resident memory in bytes.
-pub(super) fn carry_out(request: &Request, emit: Emit) -> Result<u64, String> {
+///
+/// `grants` are the numbers of the chunks that a comparison may work on.
+pub(super) fn carry_out(request: &Request, grants: &Receiver<u32>, emit: Emit) -> Result<u64, String> {
     llama_sys::log_only_errors();
     let dir = backends_dir().ok_or("its compute backends are not installed beside planish")?;
     llama_sys::load_backends(&dir)?;
@@ -47,6 +50,7 @@ pub(super) fn carry_out(request: &Request, emit: Emit) -> Result<u64, String> {
     match request {
         Request::Bench(task) => bench(&backend, info, task, emit),
         Request::Generate(task) => generate(&backend, info, task, emit),
+        Request::Score(task) => super::scoring::score(&backend, info, task, grants, emit),
         Request::Info => emit(Event::Info { info }).map(|()| memory::peak_memory_bytes()),
     }
 }
@@ -112,12 +116,12 @@ fn variant_from_maps(maps: &str) -> Option<String> {
     })
 }
 
-fn load_model(backend: &LlamaBackend, path: &Path) -> Result<LlamaModel, String> {
+pub(super) fn load_model(backend: &LlamaBackend, path: &Path) -> Result<LlamaModel, String> {
     let params = LlamaModelParams::default().with_n_gpu_layers(if USES_GPU { ALL_LAYERS } else { 0 });
     LlamaModel::load_from_file(backend, path, &params).map_err(|_| "the model cannot be loaded".to_string())
 }
 
-fn new_context(model: &LlamaModel, n_tokens: u32, n_threads: u32) -> Result<Context<'_>, String> {
+pub(super) fn new_context(model: &LlamaModel, n_tokens: u32, n_threads: u32) -> Result<Context<'_>, String> {
     let n_ctx = n_tokens.checked_next_multiple_of(CTX_GRANULE).ok_or("too many tokens")?;
     let settings =
         ContextSettings { n_ctx, n_batch: N_BATCH, n_ubatch: N_UBATCH, n_threads: n_threads.max(1), offload_ops: USES_GPU };
@@ -242,7 +246,7 @@ fn prompt_tokens(model: &LlamaModel, task: &GenerateTask) -> Result<Vec<LlamaTok
 }
 
 /// Removes and returns the complete characters at the start of `bytes`; a character can be spread over several tokens.
-fn take_complete_text(bytes: &mut Vec<u8>) -> Option<String> {
+pub(super) fn take_complete_text(bytes: &mut Vec<u8>) -> Option<String> {
     let n_complete = match std::str::from_utf8(bytes) {
         Ok(text) => text.len(),
         Err(error) if error.error_len().is_none() => error.valid_up_to(),

@@ -82,6 +82,50 @@ impl<'model> Context<'model> {
         Ok(())
     }
 
+    /// Computes tokens of which the first stands at `position`, and waits for the result: logits of `tokens[first_wanted..]`, one row of
+    /// the vocabulary each. At most as many tokens as a batch holds.
+    pub(super) fn decode_rows(&mut self, tokens: &[LlamaToken], position: usize, first_wanted: usize) -> Result<&[f32], String> {
+        if tokens.is_empty() || tokens.len() > self.n_batch {
+            return Err(format!("a batch of {} tokens", tokens.len()));
+        }
+        let n_tokens = i32::try_from(tokens.len()).map_err(|error| error.to_string())?;
+        let first = i32::try_from(position).map_err(|error| error.to_string())?;
+        let mut ids: Vec<sys::llama_token> = tokens.iter().map(|token| token.0).collect();
+        let mut positions: Vec<sys::llama_pos> = (first..first + n_tokens).collect();
+        let mut n_sequences = vec![1_i32; tokens.len()];
+        let mut sequence: sys::llama_seq_id = 0;
+        let mut sequences = vec![&raw mut sequence; tokens.len()];
+        let mut wanted: Vec<i8> = (0..tokens.len()).map(|idx| i8::from(idx >= first_wanted)).collect();
+        let batch = sys::llama_batch {
+            n_tokens,
+            token: ids.as_mut_ptr(),
+            embd: std::ptr::null_mut(),
+            pos: positions.as_mut_ptr(),
+            n_seq_id: n_sequences.as_mut_ptr(),
+            seq_id: sequences.as_mut_ptr(),
+            logits: wanted.as_mut_ptr(),
+        };
+        // SAFETY: every list has n_tokens entries and lives until llama_decode has copied what it needs and returned.
+        match unsafe { sys::llama_decode(self.raw.as_ptr(), batch) } {
+            0 => {}
+            status => return Err(format!("llama_decode returned {status}")),
+        }
+        self.synchronize();
+        let n_rows = tokens.len().saturating_sub(first_wanted);
+        if n_rows == 0 {
+            return Ok(&[]);
+        }
+        // SAFETY: llama.cpp returns null or a row of n_vocab floats for each token with logits, in their order, which stay until the next
+        // call that changes the context; the borrow of self forbids one.
+        unsafe {
+            let logits = sys::llama_get_logits(self.raw.as_ptr());
+            if logits.is_null() {
+                return Err("the model gave no logits".into());
+            }
+            Ok(std::slice::from_raw_parts(logits, self.n_vocab * n_rows))
+        }
+    }
+
     /// Waits until everything is computed.
     pub(super) fn synchronize(&mut self) {
         // SAFETY: the context is valid.

@@ -6,7 +6,8 @@
 //! ```text
 //! process   the parent's side: start, read events, cancel, tell why it died
 //! child     the child's side: read the request, run it, write events
-//! llama_cpp the child's work with llama.cpp
+//! llama_cpp the child's work with llama.cpp: load, measure, generate
+//! scoring   the same for a comparison on a text, with its arithmetic in score, its chunks in text_plan, its answers in reference_file
 //! ```
 
 pub mod child;
@@ -17,7 +18,13 @@ mod llama_sys;
 #[cfg(feature = "llama-cpp")]
 mod memory;
 pub mod process;
+pub mod reference_file;
+pub mod score;
+#[cfg(feature = "llama-cpp")]
+mod scoring;
+pub mod text_plan;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +47,8 @@ pub enum Request {
     Bench(BenchTask),
     /// Continue a text.
     Generate(GenerateTask),
+    /// Run a model over chunks of a text, each when its number arrives as a further line; `end` ends it.
+    Score(ScoreTask),
     /// Say what the runtime is.
     Info,
 }
@@ -51,6 +60,7 @@ impl Request {
         match self {
             Self::Bench(task) => Some(&task.path),
             Self::Generate(task) => Some(&task.path),
+            Self::Score(task) => Some(&task.path),
             Self::Info => None,
         }
     }
@@ -84,6 +94,72 @@ pub struct GenerateTask {
     pub sampling: Sampling,
     /// Threads; at least 1.
     pub n_threads: u32,
+}
+
+/// A comparison's part for one model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScoreTask {
+    /// The model file; the first shard of a split model.
+    pub path: PathBuf,
+    /// Which of the two it is.
+    pub role: ScoreRole,
+    /// The text: a [`Corpus`] as JSON.
+    pub corpus_path: PathBuf,
+    /// The folder with the reference's answers, one file for each chunk.
+    pub reference_dir: PathBuf,
+    /// Tokens of a chunk.
+    pub n_ctx: u32,
+    /// Threads; at least 1.
+    pub n_threads: u32,
+}
+
+/// Which part a model has in a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScoreRole {
+    /// Its answers are kept.
+    Reference,
+    /// Its answers are compared with those.
+    Candidate,
+}
+
+/// A text in parts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Corpus {
+    /// In the order of the text.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// What kind of text it is: `prose`, `code`.
+    pub kind: String,
+    /// The text.
+    pub text: String,
+}
+
+/// What a candidate says about one chunk, beside the reference. Lists have one entry for each scored token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChunkScores {
+    /// The chunk's number in the text.
+    pub chunk_idx: u32,
+    /// Index of its part.
+    pub part_idx: u32,
+    /// Position of the first scored token.
+    pub first_scored: u32,
+    /// Text of every token of the chunk.
+    pub pieces: Vec<String>,
+    /// Text of the tokens that one of the models puts first where they differ.
+    pub tops: BTreeMap<u32, String>,
+    /// The tokens of the text.
+    pub ids: Vec<u32>,
+    /// Their log-probabilities by the reference, in nats.
+    pub reference_logps: Vec<f32>,
+    /// The reference's first tokens with their log-probabilities.
+    pub reference_tops: Vec<(u32, f32)>,
+    /// The candidate's.
+    pub scores: Vec<score::RowScore>,
 }
 
 /// How a prompt is given to the model.
@@ -141,6 +217,27 @@ pub enum Event {
     Info {
         /// Who computes.
         info: RuntimeInfo,
+    },
+    /// How a model splits the text.
+    TextPlan {
+        /// Entries of its vocabulary.
+        n_vocab: u32,
+        /// Tokens of the whole text.
+        n_tokens: u64,
+        /// For each chunk the index of its part.
+        chunk_parts: Vec<u32>,
+        /// SHA-256 of the tokens, in hexadecimal: equal for models with the same tokenizer.
+        tokens_sha256: String,
+    },
+    /// The reference's answer to a chunk is kept.
+    ReferenceChunk {
+        /// The chunk's number.
+        chunk_idx: u32,
+    },
+    /// A candidate's answer to a chunk.
+    ScoredChunk {
+        /// What it says.
+        scores: Box<ChunkScores>,
     },
     /// The request is carried out; nothing follows.
     Done {
@@ -223,6 +320,12 @@ pub fn run_with(exe: &Path, request: &Request, monitor: &Monitor, mut on_event: 
         on_event(event)?;
     }
     Ok(())
+}
+
+/// Bytes in hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether this build can run models.

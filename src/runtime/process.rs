@@ -17,7 +17,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(25);
 const REAP_LIMIT: Duration = Duration::from_millis(200);
 const REAP_INTERVAL: Duration = Duration::from_millis(5);
 /// A longer line is not an event.
-const MAX_LINE_BYTES: u64 = 1 << 20;
+const MAX_LINE_BYTES: u64 = 16 << 20;
+/// The line after which a child may finish.
+pub(super) const END_OF_GRANTS: &str = "end";
 /// What is kept of a child's standard error: the first lines name the cause.
 const MAX_STDERR_BYTES: u64 = 64 * 1024;
 /// Lines that may wait between child and parent.
@@ -82,10 +84,7 @@ impl ChildProcess {
         if let Some(stderr) = stderr {
             process.stderr_reader = Some(start_thread("child-stderr", move || read_start(stderr))?);
         }
-        if let Some(stdin) = &mut process.stdin {
-            // A child that is already dead is reported by its exit status, not as a broken pipe.
-            let _ = stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush());
-        }
+        process.send(&line);
         Ok(process)
     }
 
@@ -93,6 +92,23 @@ impl ChildProcess {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Lets the child go on to these chunks. A child that has died is reported by `next_event`.
+    pub fn grant(&mut self, chunks: &[u32]) {
+        self.send(&chunks.iter().map(|chunk| format!("{chunk}\n")).collect::<String>());
+    }
+
+    /// Tells the child that no more grants follow: it finishes what it has and ends.
+    pub fn end_grants(&mut self) {
+        self.send(&format!("{END_OF_GRANTS}\n"));
+    }
+
+    /// Writes to the child's standard input; a child that is already dead is reported by its exit status, not as a broken pipe.
+    fn send(&mut self, text: &str) {
+        if let Some(stdin) = &mut self.stdin {
+            let _ = stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush());
+        }
     }
 
     /// Waits for the next event; `None` after the child has ended well. Lines that are no events are skipped. `Event::Done` is returned
@@ -284,7 +300,7 @@ mod tests {
     fn overlong_lines_are_dropped_and_the_next_one_is_read() {
         let (sender, receiver) = sync_channel(8);
         let mut input = b"first\n".to_vec();
-        input.extend(std::iter::repeat_n(b'x', 3 << 20));
+        input.extend(std::iter::repeat_n(b'x', 48 << 20));
         input.extend(b"\nlast\nincomplete");
         forward_lines(&input[..], &sender);
         drop(sender);

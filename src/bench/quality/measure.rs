@@ -1,0 +1,472 @@
+//! Reference and candidates on the same chunks, until the gates are decided.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::cache::{Cache, Key, TextPlan};
+use super::flips::flips;
+use super::stats::{ChunkSums, spent_alpha};
+use super::summary::{gate_interval, summarize, summarize_kinds};
+use super::{
+    Corpus, QualityOutcome, QualityProvenance, QualityRequest, QualityRun, ScoredChunk, Stopping, Strip, TokenScore, corpus,
+};
+use crate::advise::{Decision, Gates, Verdict, gates::nats_text, judge};
+use crate::bench::identity::model_sha256;
+use crate::bench::run::{check_threads, condition_warnings};
+use crate::error::{Error, Result};
+use crate::format::inspect;
+use crate::hardware::sample_conditions;
+use crate::monitor::{Monitor, Progress, ProgressUnit};
+use crate::runtime::process::ChildProcess;
+use crate::runtime::{self, ChunkScores, Event, Request, RuntimeInfo, ScoreRole, ScoreTask, reference_file};
+
+/// The error that all looks at the gates together may make.
+const ALPHA: f64 = 0.05;
+/// Scored tokens before the gates are looked at for the first time.
+const FIRST_LOOK_TOKENS: u32 = 1000;
+/// Each look is at so many times the tokens of the one before.
+const LOOK_GROWTH: f64 = 1.5;
+/// Chunks that say something about the spread between chunks.
+const MIN_CHUNKS: usize = 2;
+/// Chunks whose text is kept with the divergence of each token.
+const MAX_STRIPS: usize = 24;
+/// How long the load by other programs is sampled.
+const SAMPLING_TIME: Duration = Duration::from_millis(250);
+/// The longest chunk: a line of the protocol holds the answer to it.
+const MAX_CTX: u32 = 16_384;
+/// The shortest chunk.
+const MIN_CTX: u32 = 16;
+
+/// Compares the candidates with the reference; the outcomes are in their order.
+///
+/// The reference runs only on chunks that no earlier comparison has kept. Each candidate runs in a child of its own: one that fails gets
+/// its error, the others go on. On cancellation `on_outcome` has got those that were finished.
+///
+/// # Errors
+/// `Error::Cancelled` within 300 ms with the children killed; `Error::BadRequest`; `Error::BadText` for a text that cannot be used or is
+/// too short; `Error::RuntimeMissing`; what went wrong with the reference.
+pub fn quality(
+    request: &QualityRequest,
+    monitor: &Monitor,
+    on_outcome: impl FnMut(&QualityOutcome),
+) -> Result<Vec<QualityOutcome>> {
+    runtime::check_available()?;
+    quality_with(&runtime::process::executable()?, request, monitor, on_outcome)
+}
+
+/// The same with a given `planish` executable: for programs that use the library without being `planish`, such as its tests.
+///
+/// # Errors
+/// As [`quality()`].
+pub fn quality_with(
+    exe: &Path,
+    request: &QualityRequest,
+    monitor: &Monitor,
+    mut on_outcome: impl FnMut(&QualityOutcome),
+) -> Result<Vec<QualityOutcome>> {
+    check_request(request)?;
+    let corpus = corpus(&request.text)?;
+    let mut session = Session::start(exe, request, &corpus, monitor)?;
+    let mut outcomes = Vec::new();
+    for (idx, path) in request.candidates.iter().enumerate() {
+        let result = session.candidate(idx, path, monitor);
+        if let Err(error @ Error::Cancelled) = result {
+            return Err(error);
+        }
+        // Without the reference no candidate can be judged.
+        if let (Err(error), true) = (&result, session.reference_failed) {
+            return Err(error.clone());
+        }
+        let outcome = QualityOutcome { path: path.clone(), result: result.map(Arc::new) };
+        on_outcome(&outcome);
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+fn check_request(request: &QualityRequest) -> Result<()> {
+    let problem = if request.candidates.is_empty() {
+        "no model to compare with the reference".to_string()
+    } else if !(MIN_CTX..=MAX_CTX).contains(&request.n_ctx) {
+        format!("a chunk must have {MIN_CTX} to {MAX_CTX} tokens")
+    } else if request.max_tokens == 0 {
+        "at least one token must be scored".to_string()
+    } else {
+        return check_threads(request.n_threads);
+    };
+    Err(Error::BadRequest { message: problem })
+}
+
+/// What all candidates of a request share.
+struct Session<'a> {
+    exe: &'a Path,
+    request: &'a QualityRequest,
+    corpus: &'a Corpus,
+    cache: Cache,
+    plan: TextPlan,
+    /// The chunks to score in the order of measurement.
+    order: Vec<u32>,
+    /// Numbers of chunks at which the gates are looked at.
+    looks: Vec<usize>,
+    reference: Option<ChildProcess>,
+    reference_failed: bool,
+    reference_secs: f64,
+    /// Shared by all candidates; hash and times are filled in for each.
+    provenance: QualityProvenance,
+}
+
+impl<'a> Session<'a> {
+    fn start(exe: &'a Path, request: &'a QualityRequest, corpus: &'a Corpus, monitor: &Monitor) -> Result<Self> {
+        let reference_sha256 = model_sha256(&request.reference, monitor)?;
+        let conditions = sample_conditions(SAMPLING_TIME, monitor)?;
+        let info = info(exe, monitor)?;
+        let n_threads = request.n_threads.unwrap_or_else(runtime::default_n_threads);
+        let key = Key {
+            reference_sha256: &reference_sha256,
+            text_sha256: &corpus.sha256,
+            n_ctx: request.n_ctx,
+            n_threads,
+            info: &info,
+        };
+        let cache = Cache::open(request.cache_dir.as_deref(), &key, corpus)?;
+        let provenance = QualityProvenance {
+            planish: env!("CARGO_PKG_VERSION").into(),
+            runtime: info.version.clone(),
+            backend: info.backend.clone(),
+            n_threads,
+            text_name: corpus.name.clone(),
+            text_sha256: corpus.sha256.clone(),
+            model_sha256: String::new(),
+            reference_sha256,
+            n_ctx: request.n_ctx,
+            max_tokens: request.max_tokens,
+            stopping: request.stopping,
+            seed: request.seed,
+            warnings: condition_warnings(std::slice::from_ref(&conditions)),
+            conditions,
+            candidate_secs: 0.0,
+            reference_secs: 0.0,
+        };
+        let known = cache.plan();
+        let mut session = Self {
+            exe,
+            request,
+            corpus,
+            cache,
+            plan: TextPlan { n_vocab: 0, n_tokens: 0, chunk_parts: Vec::new(), tokens_sha256: String::new() },
+            order: Vec::new(),
+            looks: Vec::new(),
+            reference: None,
+            reference_failed: false,
+            reference_secs: 0.0,
+            provenance,
+        };
+        session.plan = match known {
+            Some(plan) => plan,
+            None => session.start_reference(monitor)?,
+        };
+        session.order = order(session.plan.chunk_parts.len(), request);
+        if session.order.len() < MIN_CHUNKS {
+            return Err(Error::BadText {
+                problem: format!(
+                    "it has {} tokens for this model, and {} are needed for {MIN_CHUNKS} chunks of {}",
+                    session.plan.n_tokens,
+                    MIN_CHUNKS * request.n_ctx as usize,
+                    request.n_ctx
+                ),
+                name: corpus.name.clone(),
+            });
+        }
+        session.looks = looks(session.order.len(), request);
+        Ok(session)
+    }
+
+    fn task(&self, path: &Path, role: ScoreRole) -> Result<Request> {
+        let model = inspect(path)?;
+        Ok(Request::Score(ScoreTask {
+            path: model.files.into_iter().next().unwrap_or_else(|| path.to_path_buf()),
+            role,
+            corpus_path: self.cache.text_path(),
+            reference_dir: self.cache.dir.clone(),
+            n_ctx: self.request.n_ctx,
+            n_threads: self.provenance.n_threads,
+        }))
+    }
+
+    /// Loads the reference and returns how it splits the text.
+    fn start_reference(&mut self, monitor: &Monitor) -> Result<TextPlan> {
+        let started = Instant::now();
+        let stage = format!("load {}", name(&self.request.reference));
+        monitor.report(Progress { stage, done: 0, total: 0, unit: ProgressUnit::Steps })?;
+        let mut child = ChildProcess::spawn(self.exe, &self.task(&self.request.reference, ScoreRole::Reference)?)?;
+        let plan = text_plan(&mut child, &self.request.reference, monitor)?;
+        self.reference = Some(child);
+        self.cache.keep_plan(&plan)?;
+        self.reference_secs += started.elapsed().as_secs_f64();
+        Ok(plan)
+    }
+
+    /// Makes sure that the reference's answers to these chunks are kept.
+    fn reference_chunks(&mut self, chunks: &[u32], report: &dyn Fn(&str) -> Result<()>, monitor: &Monitor) -> Result<()> {
+        let is_missing = |&chunk: &u32| reference_file::read(&self.cache.dir, chunk, self.plan.n_vocab).is_none();
+        let missing: Vec<u32> = chunks.iter().copied().filter(is_missing).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if self.reference.is_none() {
+            self.start_reference(monitor)?;
+        }
+        let Some(child) = &mut self.reference else { return Ok(()) };
+        let started = Instant::now();
+        child.grant(&missing);
+        for idx in 0..missing.len() {
+            report(&format!("reference, chunk {} of {}", idx + 1, missing.len()))?;
+            match child.next_event(monitor)? {
+                Some(Event::ReferenceChunk { .. }) => {}
+                _ => return Err(Error::ChildDied { reason: "it left out a chunk".into(), path: self.request.reference.clone() }),
+            }
+        }
+        self.reference_secs += started.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    fn candidate(&mut self, candidate_idx: usize, path: &Path, monitor: &Monitor) -> Result<QualityRun> {
+        let model_sha256 = model_sha256(path, &monitor.without_progress())?;
+        let size_bytes = inspect(path)?.size_bytes;
+        let n_chunks = self.order.len() as u64;
+        let n_candidates = self.request.candidates.len() as u64;
+        let started = Instant::now();
+        let mut waited_secs = 0.0;
+        let mut child = ChildProcess::spawn(self.exe, &self.task(path, ScoreRole::Candidate)?)?;
+        let plan = text_plan(&mut child, path, monitor)?;
+        self.check_vocabulary(&plan, path)?;
+        let mut chunks: Vec<ScoredChunk> = Vec::new();
+        let mut sums: Vec<ChunkSums> = Vec::new();
+        let mut verdict = None;
+        let (mut spent, mut n_looks) = (0.0, 0);
+        let reference_secs = self.reference_secs;
+        for look in self.looks.clone() {
+            let wanted = self.order.get(chunks.len()..look).unwrap_or_default().to_vec();
+            let report = |done: usize, what: &str| {
+                let done = candidate_idx as u64 * n_chunks + done as u64;
+                let stage = format!("{}: {what}", name(path));
+                monitor.report(Progress { stage, done, total: n_candidates * n_chunks, unit: ProgressUnit::Steps })
+            };
+            let before = Instant::now();
+            let n_done = chunks.len();
+            if let Err(error) = self.reference_chunks(&wanted, &|what| report(n_done, what), monitor) {
+                self.reference_failed = true;
+                return Err(error);
+            }
+            waited_secs += before.elapsed().as_secs_f64();
+            child.grant(&wanted);
+            for _ in &wanted {
+                report(chunks.len(), &running_text(&sums, self.order.len()))?;
+                let Some(Event::ScoredChunk { scores }) = child.next_event(monitor)? else {
+                    return Err(Error::ChildDied { reason: "it left out a chunk".into(), path: path.to_path_buf() });
+                };
+                let chunk = scored_chunk(*scores, self.corpus);
+                sums.push(ChunkSums::from_tokens(chunk.chunk_idx, chunk.part_idx, &chunk.tokens));
+                chunks.push(chunk);
+            }
+            #[allow(clippy::cast_precision_loss, reason = "a part of one")]
+            let allowed = match self.request.stopping {
+                Stopping::Full => ALPHA,
+                Stopping::Decided => spent_alpha(ALPHA, look as f64 / n_chunks as f64),
+            };
+            let now = verdict_at(&self.request.gates, &sums, allowed - spent);
+            spent = allowed;
+            n_looks += 1;
+            let is_decided = now.gates.iter().all(|gate| gate.decision != Decision::Inconclusive) && !now.gates.is_empty();
+            verdict = Some(now);
+            if is_decided || chunks.iter().any(|chunk| chunk.tokens.iter().any(|token| !token.kld.is_finite())) {
+                break;
+            }
+        }
+        child.end_grants();
+        // The answers are here: an error while it cleans up changes nothing.
+        while let Ok(Some(_)) = child.next_event(monitor) {}
+        let provenance = QualityProvenance {
+            model_sha256,
+            candidate_secs: started.elapsed().as_secs_f64() - waited_secs,
+            reference_secs: self.reference_secs - if candidate_idx == 0 { 0.0 } else { reference_secs },
+            ..self.provenance.clone()
+        };
+        let (flips, n_flips) = flips(&chunks);
+        Ok(QualityRun {
+            path: path.to_path_buf(),
+            size_bytes,
+            reference: self.request.reference.clone(),
+            summary: summarize(&chunks, &sums, self.request.seed),
+            by_kind: summarize_kinds(&chunks, &sums, self.request.seed),
+            verdict: verdict.unwrap_or_else(|| verdict_at(&self.request.gates, &sums, ALPHA)),
+            n_looks,
+            strips: Arc::new(chunks.iter().take(MAX_STRIPS).map(strip).collect()),
+            chunks: sums,
+            flips,
+            n_flips,
+            provenance,
+        })
+    }
+
+    fn check_vocabulary(&self, plan: &TextPlan, path: &Path) -> Result<()> {
+        let other = |what, reference: String, candidate: String| {
+            Err(Error::OtherVocabulary { what, reference, candidate, path: path.to_path_buf() })
+        };
+        if plan.n_vocab != self.plan.n_vocab {
+            let text = |n: u32| format!("{} tokens", crate::units::count_text(u64::from(n)));
+            return other("vocabulary", text(self.plan.n_vocab), text(plan.n_vocab));
+        }
+        if plan.tokens_sha256 != self.plan.tokens_sha256 {
+            let text = |n: u64| format!("the text is {} tokens", crate::units::count_text(n));
+            return other("tokenizer", text(self.plan.n_tokens), text(plan.n_tokens));
+        }
+        Ok(())
+    }
+}
+
+fn info(exe: &Path, monitor: &Monitor) -> Result<RuntimeInfo> {
+    let mut found = None;
+    runtime::run_with(exe, &Request::Info, monitor, |event| {
+        if let Event::Info { info } = event {
+            found = Some(info);
+        }
+        Ok(())
+    })?;
+    found.ok_or_else(|| Error::RuntimeMissing { runtime: runtime::LLAMA_CPP.into(), reason: "it did not answer".into() })
+}
+
+/// Waits until the child has loaded its model and told how it splits the text.
+fn text_plan(child: &mut ChildProcess, path: &Path, monitor: &Monitor) -> Result<TextPlan> {
+    while let Some(event) = child.next_event(monitor)? {
+        if let Event::TextPlan { n_vocab, n_tokens, chunk_parts, tokens_sha256 } = event {
+            return Ok(TextPlan { n_vocab, n_tokens, chunk_parts, tokens_sha256 });
+        }
+    }
+    Err(Error::ChildDied { reason: "it did not split the text".into(), path: path.to_path_buf() })
+}
+
+/// Scored tokens of a chunk: those after the first half, the first of which has no prediction of its own half.
+fn scored_per_chunk(n_ctx: u32) -> u32 {
+    n_ctx - n_ctx / 2 - 1
+}
+
+/// The first chunks that make up the wanted tokens, in an order drawn by the seed: stopping early then sees a fair sample of them.
+fn order(n_chunks: usize, request: &QualityRequest) -> Vec<u32> {
+    let n_wanted = request.max_tokens.div_ceil(scored_per_chunk(request.n_ctx)).max(u32::try_from(MIN_CHUNKS).unwrap_or(2));
+    let n = u32::try_from(n_chunks).unwrap_or(u32::MAX).min(n_wanted);
+    let mut order: Vec<u32> = (0..n).collect();
+    fastrand::Rng::with_seed(request.seed).shuffle(&mut order);
+    order
+}
+
+/// Numbers of chunks at which the gates are looked at; the last one is all.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a few hundred chunks")]
+fn looks(n_chunks: usize, request: &QualityRequest) -> Vec<usize> {
+    let mut looks = Vec::new();
+    if request.stopping == Stopping::Decided {
+        let mut next = FIRST_LOOK_TOKENS.div_ceil(scored_per_chunk(request.n_ctx)).max(3) as usize;
+        while next < n_chunks {
+            looks.push(next);
+            next = (next as f64 * LOOK_GROWTH).ceil() as usize;
+        }
+    }
+    looks.push(n_chunks);
+    looks
+}
+
+fn verdict_at(gates: &Gates, sums: &[ChunkSums], alpha: f64) -> Verdict {
+    judge(&gates.quality_only(), |kind| gate_interval(kind, sums, alpha))
+}
+
+/// `chunk 12 of 40, mean KLD 0.0123 nats`.
+fn running_text(sums: &[ChunkSums], n_chunks: usize) -> String {
+    let at = format!("chunk {} of at most {n_chunks}", sums.len() + 1);
+    if sums.is_empty() {
+        return at;
+    }
+    let kld = sums.iter().map(|chunk| chunk.kld).sum::<f64>() / sums.iter().map(|chunk| chunk.n).sum::<f64>();
+    format!("{at}, mean KLD {} nats", nats_text(kld))
+}
+
+fn scored_chunk(scores: ChunkScores, corpus: &Corpus) -> ScoredChunk {
+    let id = |id: u32| i32::try_from(id).unwrap_or(-1);
+    let own = scores.ids.iter().zip(&scores.reference_logps).zip(&scores.reference_tops).zip(&scores.scores);
+    let tokens = own
+        .map(|(((&token, &logp), &(reference_top, reference_top_logp)), score)| TokenScore {
+            id: id(token),
+            kld: score.kld,
+            logp_reference: f64::from(logp),
+            logp_candidate: score.logp,
+            top_reference: id(reference_top),
+            top_candidate: id(score.top),
+            p_top_reference: reference_top_logp.exp(),
+            p_top_candidate: score.p_top,
+            p_top_reference_by_candidate: score.p_reference_top,
+            p_top_candidate_by_reference: score.p_top_by_reference.unwrap_or(f32::NAN),
+        })
+        .collect();
+    ScoredChunk {
+        chunk_idx: scores.chunk_idx,
+        part_idx: scores.part_idx,
+        kind: corpus.parts.parts.get(scores.part_idx as usize).map_or_else(String::new, |part| part.kind.clone()),
+        first_scored: scores.first_scored,
+        pieces: scores.pieces,
+        tops: scores.tops.into_iter().map(|(token, text)| (id(token), text)).collect(),
+        tokens,
+    }
+}
+
+fn strip(chunk: &ScoredChunk) -> Strip {
+    let klds = std::iter::repeat_n(f32::NAN, chunk.first_scored as usize);
+    #[allow(clippy::cast_possible_truncation, reason = "shown as a tint")]
+    let klds = klds.chain(chunk.tokens.iter().map(|token| token.kld as f32));
+    Strip { kind: chunk.kind.clone(), tokens: chunk.pieces.iter().cloned().zip(klds).collect() }
+}
+
+fn name(path: &Path) -> String {
+    PathBuf::from(path.file_stem().unwrap_or(path.as_os_str())).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(max_tokens: u32, stopping: Stopping) -> QualityRequest {
+        QualityRequest { candidates: vec!["m.gguf".into()], max_tokens, stopping, ..QualityRequest::default() }
+    }
+
+    #[test]
+    fn gates_are_looked_at_after_a_thousand_tokens_and_then_less_and_less_often() {
+        assert_eq!(looks(40, &request(10_000, Stopping::Decided)), [4, 6, 9, 14, 21, 32, 40]);
+        assert_eq!(looks(3, &request(10_000, Stopping::Decided)), [3]);
+        assert_eq!(looks(40, &request(10_000, Stopping::Full)), [40]);
+    }
+
+    #[test]
+    fn the_seed_decides_the_order_of_the_same_chunks() {
+        let with_seed = |seed| order(100, &QualityRequest { seed, ..request(2550, Stopping::Full) });
+        assert_ne!(with_seed(1), with_seed(2));
+        let mut sorted = with_seed(1);
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..10).collect::<Vec<_>>());
+        assert_eq!(order(3, &request(1_000_000, Stopping::Full)).len(), 3, "no more than the text has");
+        assert_eq!(order(100, &request(1, Stopping::Full)).len(), 2, "two chunks at least");
+    }
+
+    #[test]
+    fn senseless_requests_are_refused() {
+        let good = request(1000, Stopping::Full);
+        assert_eq!(check_request(&good), Ok(()));
+        for bad in [
+            QualityRequest { candidates: Vec::new(), ..good.clone() },
+            QualityRequest { n_ctx: 8, ..good.clone() },
+            QualityRequest { n_ctx: 1 << 20, ..good.clone() },
+            QualityRequest { max_tokens: 0, ..good.clone() },
+            QualityRequest { n_threads: Some(0), ..good.clone() },
+        ] {
+            assert!(matches!(check_request(&bad), Err(Error::BadRequest { .. })), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The child's work for a comparison: runs a model over chunks of a text as the parent grants them.
+//!
+//! The reference keeps its answers in files, a candidate is compared with them. Both split the text alike, so a chunk has the same
+//! number for all models with the same tokenizer.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::token::LlamaToken;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::llama_cpp::{Emit, N_BATCH, load_model, new_context, take_complete_text};
+use super::llama_sys::Context;
+use super::score::{keep_reference, score_row};
+use super::text_plan::{Chunk, chunks};
+use super::{ChunkScores, Corpus, Event, RuntimeInfo, ScoreRole, ScoreTask, memory, reference_file};
+
+/// Logits that are kept at a time: enough rows to use the cores well, few enough for a vocabulary of 256,000.
+const MAX_LOGITS_BYTES: usize = 96 << 20;
+
+/// A model, the text in its tokens, and where the reference's answers lie.
+struct Scorer<'a> {
+    task: &'a ScoreTask,
+    model: &'a LlamaModel,
+    n_vocab: u32,
+    bos: Option<LlamaToken>,
+    parts: Vec<Vec<LlamaToken>>,
+    chunks: Vec<Chunk>,
+}
+
+/// Loads the model, tells how it splits the text, and works on each granted chunk until the grants end.
+pub(super) fn score(
+    backend: &LlamaBackend,
+    info: RuntimeInfo,
+    task: &ScoreTask,
+    grants: &Receiver<u32>,
+    emit: Emit,
+) -> Result<u64, String> {
+    let started = Instant::now();
+    let text = std::fs::read(&task.corpus_path).map_err(|error| format!("the text cannot be read: {error}"))?;
+    let corpus: Corpus = serde_json::from_slice(&text).map_err(|error| format!("the text cannot be read: {error}"))?;
+    let model = load_model(backend, &task.path)?;
+    let scorer = Scorer::new(task, &model, &corpus)?;
+    let mut context = new_context(&model, task.n_ctx, task.n_threads)?;
+    emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info })?;
+    emit(scorer.plan())?;
+    for chunk_idx in grants {
+        let event = match task.role {
+            ScoreRole::Reference => scorer.keep(&mut context, chunk_idx)?,
+            ScoreRole::Candidate => scorer.compare(&mut context, chunk_idx)?,
+        };
+        emit(event)?;
+    }
+    Ok(memory::peak_memory_bytes())
+}
+
+impl<'a> Scorer<'a> {
+    fn new(task: &'a ScoreTask, model: &'a LlamaModel, corpus: &Corpus) -> Result<Self, String> {
+        let vocab = model.vocab();
+        // As llama-perplexity does: special tokens where the model wants them, none from the text itself.
+        let parts: Vec<Vec<LlamaToken>> =
+            corpus.parts.iter().map(|part| vocab.tokenize(part.text.as_bytes(), true, false)).collect();
+        let lens: Vec<usize> = parts.iter().map(Vec::len).collect();
+        let n_ctx = task.n_ctx as usize;
+        Ok(Self {
+            task,
+            model,
+            n_vocab: u32::try_from(model.n_vocab()).map_err(|error| error.to_string())?,
+            bos: vocab.should_add_bos().then(|| vocab.bos()),
+            chunks: chunks(&lens, n_ctx),
+            parts,
+        })
+    }
+
+    fn plan(&self) -> Event {
+        let mut hash = Sha256::new();
+        for part in &self.parts {
+            hash.update((part.len() as u64).to_le_bytes());
+            for token in part {
+                hash.update(token.0.to_le_bytes());
+            }
+        }
+        Event::TextPlan {
+            n_vocab: self.n_vocab,
+            n_tokens: self.parts.iter().map(|part| part.len() as u64).sum(),
+            chunk_parts: self.chunks.iter().map(|chunk| chunk.part_idx).collect(),
+            tokens_sha256: super::hex(&hash.finalize()),
+        }
+    }
+
+    /// The tokens of a chunk as the text has them.
+    fn tokens(&self, chunk_idx: u32) -> Result<&[LlamaToken], String> {
+        let chunk = self.chunks.get(chunk_idx as usize).ok_or("no such chunk")?;
+        let part = self.parts.get(chunk.part_idx as usize).ok_or("no such part")?;
+        part.get(chunk.start..chunk.start + self.task.n_ctx as usize).ok_or_else(|| "no such tokens".into())
+    }
+
+    /// Runs the model over a chunk and gives `work` the position and the logits of each that is scored, in parallel; results are in the
+    /// order of the positions.
+    ///
+    /// Logits at a position speak of the next token: those from half the chunk on are used, as in llama-perplexity.
+    fn run<T: Send>(
+        &self,
+        context: &mut Context,
+        chunk_idx: u32,
+        work: impl Fn(usize, &[f32]) -> Option<T> + Sync,
+    ) -> Result<Vec<T>, String> {
+        let mut tokens = self.tokens(chunk_idx)?.to_vec();
+        if let (Some(first), Some(bos)) = (tokens.first_mut(), self.bos) {
+            *first = bos;
+        }
+        let scored = self.first_scored() - 1..tokens.len() - 1;
+        let n_vocab = self.n_vocab as usize;
+        let n_rows = (MAX_LOGITS_BYTES / (4 * n_vocab.max(1))).max(16);
+        context.clear();
+        let mut results = Vec::with_capacity(scored.len());
+        let mut start = 0;
+        // The last token's own answer is not used: it is not even computed.
+        while start < scored.end {
+            let end = scored.end.min(start + N_BATCH as usize).min(start.max(scored.start) + n_rows);
+            let first_wanted = scored.start.saturating_sub(start);
+            let logits = context.decode_rows(&tokens[start..end], start, first_wanted)?;
+            let rows = logits.par_chunks_exact(n_vocab).enumerate();
+            let rows: Vec<Option<T>> = rows.map(|(idx, row)| work(start + first_wanted + idx, row)).collect();
+            for (position, row) in (start + first_wanted..).zip(rows) {
+                results.push(
+                    row.ok_or_else(|| format!("its logits are not finite, first at token {position} of chunk {chunk_idx}"))?,
+                );
+            }
+            start = end;
+        }
+        Ok(results)
+    }
+
+    /// Position of the first token that is scored: the one after half the chunk.
+    fn first_scored(&self) -> usize {
+        self.task.n_ctx as usize / 2 + 1
+    }
+
+    fn keep(&self, context: &mut Context, chunk_idx: u32) -> Result<Event, String> {
+        let tokens = self.tokens(chunk_idx)?;
+        let rows = self.run(context, chunk_idx, |position, logits| {
+            let id = u32::try_from(tokens.get(position + 1)?.0).ok()?;
+            keep_reference(logits, id, u64::from(chunk_idx) << 32 | position as u64)
+        })?;
+        reference_file::write(&self.task.reference_dir, chunk_idx, self.n_vocab, &rows).map_err(|error| {
+            format!("the reference's answers cannot be kept in {}: {error}", self.task.reference_dir.display())
+        })?;
+        Ok(Event::ReferenceChunk { chunk_idx })
+    }
+
+    fn compare(&self, context: &mut Context, chunk_idx: u32) -> Result<Event, String> {
+        let reference = reference_file::read(&self.task.reference_dir, chunk_idx, self.n_vocab)
+            .ok_or_else(|| format!("the reference's answer to chunk {chunk_idx} is missing"))?;
+        let first = self.first_scored();
+        let scores = self.run(context, chunk_idx, |position, logits| score_row(logits, reference.get(position + 1 - first)?))?;
+        let vocab = self.model.vocab();
+        let mut bytes = Vec::new();
+        let pieces = self.tokens(chunk_idx)?.iter().map(|&token| {
+            bytes.extend(vocab.token_to_piece(token, true, None));
+            // A character that is spread over several tokens stands at the last of them.
+            take_complete_text(&mut bytes).unwrap_or_default()
+        });
+        let pieces: Vec<String> = pieces.collect();
+        let mut tops = BTreeMap::new();
+        for (row, score) in reference.iter().zip(&scores) {
+            let reference_top = row.top.first().map_or(0, |entry| entry.0);
+            if reference_top != score.top {
+                for id in [reference_top, score.top] {
+                    tops.entry(id).or_insert_with(|| {
+                        let token = LlamaToken::new(i32::try_from(id).unwrap_or(0));
+                        String::from_utf8_lossy(&vocab.token_to_piece(token, true, None)).into_owned()
+                    });
+                }
+            }
+        }
+        let first_scored = u32::try_from(first).map_err(|error| error.to_string())?;
+        Ok(Event::ScoredChunk {
+            scores: Box::new(ChunkScores {
+                chunk_idx,
+                part_idx: self.chunks.get(chunk_idx as usize).map_or(0, |chunk| chunk.part_idx),
+                first_scored,
+                pieces,
+                tops,
+                ids: reference.iter().map(|row| row.id).collect(),
+                reference_logps: reference.iter().map(|row| row.logp).collect(),
+                reference_tops: reference.iter().filter_map(|row| row.top.first().copied()).collect(),
+                scores,
+            }),
+        })
+    }
+}
