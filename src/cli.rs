@@ -3,6 +3,7 @@
 
 mod output;
 mod progress;
+mod quality;
 mod run;
 mod tables;
 
@@ -12,12 +13,14 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::advise::{Goal, Priority, Target};
+use crate::advise::{Gates, Goal, Priority, Target};
 use crate::error::{Error, Result};
 use crate::model::Level;
 
 /// Exit status of a failed request.
 const EXIT_FAILED: u8 = 1;
+/// Exit status when a gate was not met.
+const EXIT_GATE_NOT_MET: u8 = 3;
 /// Exit status after SIGINT, as shells report it.
 const EXIT_CANCELLED: u8 = 130;
 
@@ -93,7 +96,26 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Convert to several levels, measure them, and show prediction and measurement side by side
+    /// Measure what models lose against a reference, on a text, and judge them by gates
+    ///
+    /// Ends with status 3 when a model does not pass.
+    Quality {
+        /// GGUF files to be judged
+        #[arg(required = true)]
+        models: Vec<PathBuf>,
+        /// The model that they are compared with, usually the unquantized source
+        #[arg(long, value_name = "GGUF", value_hint = clap::ValueHint::FilePath)]
+        reference: PathBuf,
+        #[command(flatten)]
+        quality: QualityArgs,
+        #[command(flatten)]
+        gates: GateArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Convert to several levels, measure speed, memory and quality of each, and show prediction and measurement side by side
+    ///
+    /// Ends with status 3 when gates were given and no level passes.
     Compare {
         /// GGUF file
         model: PathBuf,
@@ -102,11 +124,21 @@ enum Command {
         /// Measure outputs that exist already instead of writing them again
         #[arg(long, conflicts_with = "force")]
         reuse: bool,
-        /// Measure the source as well
+        /// Leave out the source: faster, but then nothing is said about its speed and memory
         #[arg(long)]
-        with_source: bool,
+        no_source: bool,
+        /// Measure only speed and memory
+        #[arg(long, conflicts_with = "until_pass")]
+        no_quality: bool,
+        /// Find the smallest of the levels that passes the gates on quality by bisection, and measure only what that needs
+        #[arg(long)]
+        until_pass: bool,
         #[command(flatten)]
         bench: BenchArgs,
+        #[command(flatten)]
+        quality: QualityArgs,
+        #[command(flatten)]
+        gates: GateArgs,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -166,7 +198,7 @@ impl GoalArgs {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct ConvertArgs {
     /// Levels, separated by commas: F32, BF16, F16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0,
     /// Q3_K_L, Q3_K_M, Q3_K_S, Q2_K
@@ -212,6 +244,93 @@ struct BenchArgs {
     bench_threads: Option<u32>,
 }
 
+#[derive(Debug, Args)]
+struct QualityArgs {
+    /// Text to measure on, in UTF-8; default: the bundled text of seven kinds
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    text: Option<PathBuf>,
+    /// The most tokens to score for each model
+    #[arg(long, value_name = "N", default_value_t = 16_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    tokens: u32,
+    /// Tokens of a chunk, of which the second half is scored
+    #[arg(long = "chunk", value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=16_384))]
+    chunk_tokens: u32,
+    /// Score all tokens, instead of stopping as soon as the gates are decided
+    #[arg(long)]
+    full: bool,
+    /// Start of the random numbers for the order of the chunks and the intervals
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+/// A limit, or none for `off`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Limit(Option<f64>);
+
+/// `0.95`, `95%` or `off`.
+fn limit_from_text(text: &str) -> std::result::Result<Limit, String> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(Limit(None));
+    }
+    let (number, divisor) = text.strip_suffix('%').map_or((text, 1.0), |number| (number.trim(), 100.0));
+    match number.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(Limit(Some(value / divisor))),
+        _ => Err("a number, a percentage or off".into()),
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Gates, each a number, a percentage or off")]
+struct GateArgs {
+    /// Least next-token accuracy, as a part of the reference's; default 95%
+    #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
+    min_accuracy: Option<Limit>,
+    /// Largest perplexity, as a multiple of the reference's; default 1.05
+    #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
+    max_perplexity: Option<Limit>,
+    /// Largest mean KL divergence in nats; default off
+    #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
+    max_kld: Option<Limit>,
+    /// Least part of tokens at which both put the same token first; default off
+    #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
+    min_same_top: Option<Limit>,
+    /// Largest peak memory, as a part of the source's; default 50%
+    #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
+    max_memory: Option<Limit>,
+    /// Least decode speed, as a multiple of the source's; default 2
+    #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
+    min_speed: Option<Limit>,
+}
+
+impl GateArgs {
+    fn to_gates(&self) -> Gates {
+        let default = Gates::default();
+        let limit = |given: Option<Limit>, default: Option<f64>| given.map_or(default, |limit| limit.0);
+        Gates {
+            min_accuracy_ratio: limit(self.min_accuracy, default.min_accuracy_ratio),
+            max_ppl_ratio: limit(self.max_perplexity, default.max_ppl_ratio),
+            max_mean_kld: limit(self.max_kld, default.max_mean_kld),
+            min_same_top: limit(self.min_same_top, default.min_same_top),
+            max_memory_ratio: limit(self.max_memory, default.max_memory_ratio),
+            min_speed_ratio: limit(self.min_speed, default.min_speed_ratio),
+        }
+    }
+
+    /// True when the user has named one.
+    fn is_given(&self) -> bool {
+        let all = [self.min_accuracy, self.max_perplexity, self.max_kld, self.min_same_top, self.max_memory, self.min_speed];
+        all.iter().any(Option::is_some)
+    }
+}
+
+/// How a command that did its work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Done,
+    GateNotMet,
+}
+
 /// Carries out the command, or says that the window is wanted.
 ///
 /// Wrong usage ends the process with status 2 and touches nothing.
@@ -226,7 +345,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Action {
     };
     let Some(command) = cli.command else { return Action::Window(cli.model) };
     Action::Exit(match carry_out(command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Status::Done) => ExitCode::SUCCESS,
+        Ok(Status::GateNotMet) => ExitCode::from(EXIT_GATE_NOT_MET),
         Err(Error::Cancelled) => {
             eprintln!("cancelled");
             ExitCode::from(EXIT_CANCELLED)
@@ -243,8 +363,8 @@ pub fn print_error(error: &Error) {
     eprintln!("error: {error}\nhint: {}", error.hint());
 }
 
-fn carry_out(command: Command) -> Result<()> {
-    match command {
+fn carry_out(command: Command) -> Result<Status> {
+    let done = match command {
         Command::Hardware { output } => run::hardware(output.json),
         Command::Inspect { model, tensors, metadata, output } => {
             run::inspect(&model, run::InspectParts { tensors, metadata }, output.json)
@@ -252,8 +372,12 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Recommend { model, goal, all, output } => run::recommend(&model, &goal.to_goal(), all, output.json),
         Command::Convert { model, convert, output } => run::convert(&model, &convert, output.json),
         Command::Bench { models, bench, output } => run::bench(models, &bench, output.json),
-        Command::Compare { model, convert, reuse, with_source, bench, output } => {
-            run::compare(&model, &convert, &bench, run::CompareParts { reuse, with_source }, output.json)
+        Command::Quality { models, reference, quality, gates, output } => {
+            return quality::quality(models, reference, &quality, &gates, output.json);
+        }
+        Command::Compare { model, convert, reuse, no_source, no_quality, until_pass, bench, quality, gates, output } => {
+            let parts = quality::CompareParts { reuse, no_source, no_quality, until_pass };
+            return quality::compare(&model, &quality::CompareArgs { convert, bench, quality, gates }, parts, output.json);
         }
         Command::Doctor { output } => run::doctor(output.json),
         Command::Completions { shell } => {
@@ -268,7 +392,8 @@ fn carry_out(command: Command) -> Result<()> {
                 .map_err(|error| Error::Internal { message: format!("manual page: {error}") })?;
             output::print_bytes(&page)
         }
-    }
+    };
+    done.map(|()| Status::Done)
 }
 
 #[cfg(test)]
@@ -301,7 +426,27 @@ mod tests {
         check(&["recommend", "a.gguf", "--memory-budget", "much"]);
         check(&["recommend", "a.gguf", "--context", "0"]);
         check(&["compare", "a.gguf", "--level", "Q8_0", "--out", "x", "--force", "--reuse"]);
+        check(&["quality", "a.gguf"]);
+        check(&["quality", "a.gguf", "--reference", "b.gguf", "--max-kld", "little"]);
+        check(&["quality", "a.gguf", "--reference", "b.gguf", "--max-kld", "-1"]);
+        check(&["compare", "a.gguf", "--level", "Q8_0", "--out", "x", "--no-quality", "--until-pass"]);
         check(&["nonsense", "a.gguf"]);
+    }
+
+    #[test]
+    fn limits_are_numbers_percentages_or_off() {
+        let check = |text: &str, expected: Option<Option<f64>>| {
+            assert_eq!(limit_from_text(text).ok().map(|limit| limit.0), expected, "{text:?}");
+        };
+        check("0.95", Some(Some(0.95)));
+        check("95 %", Some(Some(0.95)));
+        check("Off", Some(None));
+        check("inf", None);
+        check("", None);
+        let args = ["planish", "quality", "a", "--reference", "b", "--max-perplexity", "off", "--max-kld", "0.1"];
+        let Some(Command::Quality { gates, .. }) = Cli::try_parse_from(args).unwrap().command else { panic!("not quality") };
+        assert!(gates.is_given());
+        assert_eq!(gates.to_gates(), Gates { max_ppl_ratio: None, max_mean_kld: Some(0.1), ..Gates::default() });
     }
 
     #[test]

@@ -99,6 +99,12 @@ pub fn percent_text(part: f64) -> String {
     format!("{} %", significant_text(part * 100.0))
 }
 
+/// A KL divergence with three digits; below 0.001 with an exponent, because four decimals would show nothing.
+#[must_use]
+pub fn nats_text(nats: f64) -> String {
+    if nats != 0.0 && nats.abs() < 0.001 { format!("{nats:.1e}") } else { significant_text(nats) }
+}
+
 /// Three significant digits without an exponent: `0.0123`, `1.87`, `41.8`, `512`, `1,234`.
 #[must_use]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and rounded")]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{percent_text, significant_text};
+use crate::units::{nats_text, percent_text, significant_text};
 
 /// A measured value between the ends of its confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -94,12 +94,6 @@ impl GateKind {
             Self::SameTop => percent_text(value),
         }
     }
-}
-
-/// A KL divergence with three digits; below 0.001 with an exponent, because four decimals would show nothing.
-#[must_use]
-pub fn nats_text(nats: f64) -> String {
-    if nats != 0.0 && nats.abs() < 0.001 { format!("{nats:.1e}") } else { significant_text(nats) }
 }
 
 /// The limits; `None` switches a gate off.
@@ -259,6 +253,26 @@ pub fn decide(kind: GateKind, limit: f64, measured: Option<Interval>) -> Decisio
     }
 }
 
+/// The first of `n` files, from the cheapest to the dearest, that passes: by bisection, so about log₂ `n` of them are measured.
+///
+/// `passes` gets a file's index. It supposes that a dearer file loses no more than a cheaper one: where that is wrong, what is returned
+/// still passes, but a cheaper one might too. `None` when the dearest does not pass.
+///
+/// # Errors
+/// The first of `passes`.
+pub fn cheapest_passing<E>(n: usize, mut passes: impl FnMut(usize) -> Result<bool, E>) -> Result<Option<usize>, E> {
+    let (mut low, mut high) = (0, n);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if passes(middle)? {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Ok((low < n).then_some(low))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,6 +328,22 @@ mod tests {
             result(GateKind::MeanKld, 0.05, interval(0.0005, 0.0004, 0.002)),
             "5.0e-4 nats (4.0e-4 nats to 0.0020 nats), at most 0.0500 nats wanted"
         );
+    }
+
+    #[test]
+    fn the_cheapest_passing_file_is_found_without_measuring_all() {
+        for n in 0..20 {
+            for first in 0..=n {
+                let mut measured = Vec::new();
+                let found = cheapest_passing(n, |idx| {
+                    measured.push(idx);
+                    Ok::<_, ()>(idx >= first)
+                });
+                assert_eq!(found, Ok((first < n).then_some(first)), "{first} of {n}");
+                assert!(measured.len() <= 5, "{measured:?}");
+            }
+        }
+        assert_eq!(cheapest_passing(3, |_| Err("broken")), Err("broken"));
     }
 
     #[test]

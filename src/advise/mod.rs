@@ -20,7 +20,7 @@ mod tree;
 use serde::{Deserialize, Serialize};
 
 pub use estimate::{compute_bytes, decode_band, kv_cache_bytes, memory_estimate, prefill_band};
-pub use gates::{Decision, GateKind, GateResult, Gates, Interval, Verdict, judge};
+pub use gates::{Decision, GateKind, GateResult, Gates, Interval, Verdict, cheapest_passing, judge};
 pub use loss::{loss_class, loss_percent};
 pub use plan::advise;
 pub use preflight::{PreflightRow, preflight};

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::{ComparisonRow, Outcome, Provenance, Run};
-use crate::advise::{Candidate, Goal, Plan, Target, advise};
+use super::quality::QualityOutcome;
+use super::{ComparisonRow, Outcome, Provenance, Run, Stat};
+use crate::advise::{Candidate, GateKind, Gates, Goal, Interval, Plan, Target, advise, judge};
 use crate::convert::Conversion;
 use crate::hardware::{Framework, Machine};
 use crate::model::{Level, Model};
@@ -13,6 +14,17 @@ const CTX_GRANULE: u64 = 256;
 /// A source at a preset counts as that preset when its size is within this part of the predicted one: a file of another recipe with the
 /// same name is not what was predicted.
 const SAME_SIZE: f64 = 0.02;
+
+/// What is known of a model's files beside their predictions.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured<'a> {
+    /// Speed and memory.
+    pub speed: &'a [Outcome],
+    /// What was lost, against the source.
+    pub quality: &'a [QualityOutcome],
+    /// The limits that verdicts hold the files against.
+    pub gates: &'a Gates,
+}
 
 /// One row per file: the source if it was measured, then the conversions in their order.
 ///
@@ -24,15 +36,17 @@ pub fn comparison_rows(
     machine: &Machine,
     goal: &Goal,
     conversions: &[Conversion],
-    outcomes: &[Outcome],
+    measured: Measured,
 ) -> Vec<ComparisonRow> {
-    let n_ctx = measured_n_ctx(outcomes).unwrap_or(goal.n_ctx);
+    let n_ctx = measured_n_ctx(measured.speed).unwrap_or(goal.n_ctx);
     let plan = advise(model, machine, &Goal { n_ctx, target: Target::ThisMachine, ..goal.clone() });
-    rows(&plan, model, conversions, outcomes)
+    rows(&plan, model, conversions, measured)
 }
 
-fn rows(plan: &Plan, model: &Model, conversions: &[Conversion], outcomes: &[Outcome]) -> Vec<ComparisonRow> {
+fn rows(plan: &Plan, model: &Model, conversions: &[Conversion], measured: Measured) -> Vec<ComparisonRow> {
+    let outcomes = measured.speed;
     let source = outcomes.iter().any(|outcome| outcome.path == model.path).then(|| source_row(plan, model, outcomes));
+    let source_run = source.as_ref().and_then(|row| row.run.clone());
     let converted = conversions.iter().map(|conversion| {
         let facts = FileFacts {
             level: Some(conversion.level),
@@ -41,9 +55,35 @@ fn rows(plan: &Plan, model: &Model, conversions: &[Conversion], outcomes: &[Outc
             size_bytes: conversion.size_bytes,
             bits_per_weight: conversion.bits_per_weight,
         };
-        row(facts, candidate(plan, conversion.level), outcomes)
+        let mut row = row(facts, candidate(plan, conversion.level), outcomes);
+        add_quality(&mut row, source_run.as_ref(), measured);
+        row
     });
     source.into_iter().chain(converted).collect()
+}
+
+/// Adds what was lost and the verdict. Speed and memory are held against the source's, measured in the same session.
+fn add_quality(row: &mut ComparisonRow, source_run: Option<&Run>, measured: Measured) {
+    let outcome = measured.quality.iter().rev().find(|outcome| outcome.path == row.path);
+    row.quality = outcome.and_then(|outcome| outcome.result.as_ref().ok()).cloned();
+    row.quality_failure = outcome.and_then(|outcome| outcome.result.as_ref().err()).map(ToString::to_string);
+    if row.quality.is_none() && row.run.is_none() {
+        return;
+    }
+    let runs = row.run.as_ref().zip(source_run);
+    row.verdict = Some(judge(measured.gates, |kind| match kind {
+        #[allow(clippy::cast_precision_loss, reason = "a ratio")]
+        GateKind::MemoryRatio => {
+            runs.map(|(run, source)| Interval::exact(run.peak_memory_bytes as f64 / source.peak_memory_bytes.max(1) as f64))
+        }
+        GateKind::SpeedRatio => runs.map(|(run, source)| ratio(&run.decode_tokens_per_sec, &source.decode_tokens_per_sec)),
+        kind => row.quality.as_ref().and_then(|quality| quality.gate_interval(kind)),
+    }));
+}
+
+/// Quotient of the medians, between the least and the most favourable pair of rounds.
+fn ratio(stat: &Stat, of: &Stat) -> Interval {
+    Interval { value: stat.median() / of.median(), low: stat.min() / of.max(), high: stat.max() / of.min() }
 }
 
 /// The measured context: prompt and generated tokens, rounded up as the runtime does; the largest if runs differ.
@@ -101,13 +141,16 @@ fn row(facts: FileFacts, predicted: Option<&Candidate>, outcomes: &[Outcome]) ->
         predicted_memory_bytes: predicted.map(|candidate| candidate.memory.total_bytes()),
         run,
         failure,
+        quality: None,
+        quality_failure: None,
+        verdict: None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::advise::{Band, Budget, ExpectedLoss, Fit, Leaf, MemoryEstimate, Tree};
+    use crate::advise::{Band, Budget, Decision, ExpectedLoss, Fit, Leaf, MemoryEstimate, Tree};
     use crate::bench::Stat;
     use crate::error::Error;
     use crate::hardware::Conditions;
@@ -202,6 +245,30 @@ mod tests {
         Outcome { path: path.into(), result: Ok(run) }
     }
 
+    static GATES: std::sync::LazyLock<Gates> = std::sync::LazyLock::new(Gates::default);
+
+    fn speed_only(speed: &[Outcome]) -> Measured<'_> {
+        Measured { speed, quality: &[], gates: &GATES }
+    }
+
+    #[test]
+    fn speed_and_memory_are_held_against_the_source_of_the_same_session() {
+        let conversions = [conversion(Level::Q4_K_M, "q4.gguf"), conversion(Level::Q2_K, "q2.gguf")];
+        let decision = |outcomes: &[Outcome], kind| {
+            let rows = rows(&plan(), &model(Level::F16, 4000), &conversions, speed_only(outcomes));
+            let verdict = rows.iter().find(|row| row.name == "Q4_K_M")?.verdict.clone()?;
+            verdict.gates.into_iter().find(|gate| gate.kind == kind).map(|gate| gate.decision)
+        };
+        let source = measured("dir/source.gguf", 512, 10.0);
+        let both = |decode| [source.clone(), measured("q4.gguf", 512, decode)];
+        assert_eq!(decision(&both(25.0), GateKind::SpeedRatio), Some(Decision::Pass));
+        assert_eq!(decision(&both(15.0), GateKind::SpeedRatio), Some(Decision::Fail));
+        assert_eq!(decision(&both(25.0)[1..], GateKind::SpeedRatio), Some(Decision::Inconclusive), "no source, no ratio");
+        assert_eq!(decision(&both(25.0), GateKind::MemoryRatio), Some(Decision::Fail), "as much as the source");
+        assert_eq!(decision(&both(25.0), GateKind::PplRatio), Some(Decision::Inconclusive));
+        assert_eq!(decision(&[], GateKind::SpeedRatio), None, "nothing measured, no verdict");
+    }
+
     #[test]
     fn each_conversion_meets_its_own_prediction_and_measurement() {
         let conversions = [conversion(Level::Q4_K_M, "q4.gguf"), conversion(Level::Q2_K, "q2.gguf")];
@@ -211,7 +278,7 @@ mod tests {
             Outcome { path: "q2.gguf".into(), result: Err(died.clone()) },
             measured("q4.gguf", 512, 33.0),
         ];
-        let rows = rows(&plan(), &model(Level::F16, 4000), &conversions, &outcomes);
+        let rows = rows(&plan(), &model(Level::F16, 4000), &conversions, speed_only(&outcomes));
         assert_eq!(
             rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(),
             ["Q4_K_M", "Q2_K"],
@@ -228,7 +295,7 @@ mod tests {
     #[test]
     fn a_measured_source_comes_first_with_its_levels_prediction_if_it_is_that_level() {
         let predicted = |file_type, size| {
-            let rows = rows(&plan(), &model(file_type, size), &[], &[measured("dir/source.gguf", 512, 9.0)]);
+            let rows = rows(&plan(), &model(file_type, size), &[], speed_only(&[measured("dir/source.gguf", 512, 9.0)]));
             assert_eq!(
                 (rows.len(), rows[0].name.as_str(), rows[0].level),
                 (1, format!("{file_type} (source)").as_str(), Some(file_type))

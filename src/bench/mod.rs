@@ -8,15 +8,17 @@ mod stat;
 mod warnings;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::advise::Band;
+use crate::advise::{Band, Verdict};
 use crate::error::Error;
 use crate::hardware::Conditions;
 use crate::model::Level;
+use quality::QualityRun;
 
-pub use compare::comparison_rows;
+pub use compare::{Measured, comparison_rows};
 pub use identity::model_sha256;
 pub use run::{bench, bench_with};
 pub use warnings::merged_warnings;
@@ -119,4 +121,10 @@ pub struct ComparisonRow {
     pub run: Option<Run>,
     /// Why the measurement failed; `None` when it did not.
     pub failure: Option<String>,
+    /// What was lost against the source; `None` until it was measured.
+    pub quality: Option<Arc<QualityRun>>,
+    /// Why that measurement failed; `None` when it did not.
+    pub quality_failure: Option<String>,
+    /// All gates; `None` for the source and while nothing is measured.
+    pub verdict: Option<Verdict>,
 }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde_json::json;
 
 use super::output::{columns_text, facts_text, print_json, print_text};
@@ -10,11 +9,11 @@ use super::progress;
 use super::tables;
 use super::{BenchArgs, ConvertArgs};
 use crate::advise::{self, Goal};
-use crate::bench::{self, BenchRequest, ComparisonRow, Outcome};
+use crate::bench::{self, BenchRequest, Outcome};
 use crate::convert::{self, Conversion, ConvertRequest, Overwrite};
 use crate::error::Result;
 use crate::format;
-use crate::hardware::{self, Machine};
+use crate::hardware;
 use crate::model::{Level, Model};
 use crate::units;
 
@@ -23,13 +22,6 @@ use crate::units;
 pub(super) struct InspectParts {
     pub(super) tensors: bool,
     pub(super) metadata: bool,
-}
-
-/// What `compare` does beside its levels.
-#[derive(Clone, Copy)]
-pub(super) struct CompareParts {
-    pub(super) reuse: bool,
-    pub(super) with_source: bool,
 }
 
 pub(super) fn hardware(as_json: bool) -> Result<()> {
@@ -93,40 +85,13 @@ pub(super) fn bench(models: Vec<PathBuf>, args: &BenchArgs, as_json: bool) -> Re
     first_failure(&outcomes)
 }
 
-pub(super) fn compare(path: &Path, convert: &ConvertArgs, bench: &BenchArgs, parts: CompareParts, as_json: bool) -> Result<()> {
-    let model = format::inspect(path)?;
-    // The machine first: its bandwidth must be measured while nothing else runs.
-    let machine = hardware::survey(&folder_of(path), &progress::monitor())?;
-    let conversions = converted(&model, convert, parts.reuse)?;
-    let mut files: Vec<PathBuf> = conversions.iter().map(|conversion| conversion.path.clone()).collect();
-    if parts.with_source {
-        files.insert(0, model.path.clone());
-    }
-    let outcomes = bench::bench(&bench_request(files, bench), &progress::monitor())?;
-    let goal = Goal { n_ctx: u64::from(bench.prompt_tokens) + u64::from(bench.gen_tokens), ..Goal::default() };
-    let rows = bench::comparison_rows(&model, &machine, &goal, &conversions, &outcomes);
-    if as_json {
-        print_json(&ComparisonJson { model: tables::model_json(&model, false, false), machine: &machine, rows: &rows })?;
-    } else {
-        print_text(&tables::comparison_text(&rows))?;
-    }
-    first_failure(&outcomes)
-}
-
 pub(super) fn doctor(as_json: bool) -> Result<()> {
     let runtimes = hardware::detect_runtimes();
     if as_json { print_json(&json!({ "runtimes": runtimes })) } else { print_text(&tables::runtimes_text(&runtimes)) }
 }
 
-#[derive(Serialize)]
-struct ComparisonJson<'a> {
-    model: serde_json::Value,
-    machine: &'a Machine,
-    rows: &'a [ComparisonRow],
-}
-
 /// The outputs in the order of the levels; with `reuse` those of the right size are taken as they are.
-fn converted(model: &Model, args: &ConvertArgs, reuse: bool) -> Result<Vec<Conversion>> {
+pub(super) fn converted(model: &Model, args: &ConvertArgs, reuse: bool) -> Result<Vec<Conversion>> {
     let mut known = Vec::new();
     let mut missing = args.levels();
     if reuse {
@@ -166,7 +131,7 @@ fn existing(model: &Model, level: Level, out_dir: &Path) -> Result<Option<Conver
     }))
 }
 
-fn convert_request(args: &ConvertArgs) -> ConvertRequest {
+pub(super) fn convert_request(args: &ConvertArgs) -> ConvertRequest {
     ConvertRequest {
         levels: args.levels(),
         out_dir: args.out.clone(),
@@ -175,7 +140,7 @@ fn convert_request(args: &ConvertArgs) -> ConvertRequest {
     }
 }
 
-fn bench_request(models: Vec<PathBuf>, args: &BenchArgs) -> BenchRequest {
+pub(super) fn bench_request(models: Vec<PathBuf>, args: &BenchArgs) -> BenchRequest {
     BenchRequest {
         models,
         n_prompt_tokens: args.prompt_tokens,
@@ -185,7 +150,7 @@ fn bench_request(models: Vec<PathBuf>, args: &BenchArgs) -> BenchRequest {
     }
 }
 
-fn folder_of(path: &Path) -> PathBuf {
+pub(super) fn folder_of(path: &Path) -> PathBuf {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
@@ -200,7 +165,7 @@ fn outcomes_json(outcomes: &[Outcome]) -> Vec<serde_json::Value> {
 }
 
 /// A model that could not be measured makes the command fail, after the others have been printed.
-fn first_failure(outcomes: &[Outcome]) -> Result<()> {
+pub(super) fn first_failure(outcomes: &[Outcome]) -> Result<()> {
     outcomes.iter().find_map(|outcome| outcome.result.as_ref().err()).map_or(Ok(()), |error| Err(error.clone()))
 }
 

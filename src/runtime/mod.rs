@@ -24,7 +24,6 @@ pub mod score;
 mod scoring;
 pub mod text_plan;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -150,8 +149,9 @@ pub struct ChunkScores {
     pub first_scored: u32,
     /// Text of every token of the chunk.
     pub pieces: Vec<String>,
-    /// Text of the tokens that one of the models puts first where they differ.
-    pub tops: BTreeMap<u32, String>,
+    /// Text of the tokens that one of the models puts first where they differ. A list, because serde cannot read a map with numbers as
+    /// keys inside a tagged enum.
+    pub tops: Vec<(u32, String)>,
     /// The tokens of the text.
     pub ids: Vec<u32>,
     /// Their log-probabilities by the reference, in nats.

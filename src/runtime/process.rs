@@ -287,12 +287,37 @@ mod tests {
             Event::Info { info },
             Event::Decode { tokens_per_sec: 1e-3 },
             Event::Text { text: "two\nlines \u{1F980}".into() },
+            Event::TextPlan { n_vocab: 3, n_tokens: 9, chunk_parts: vec![0, 1], tokens_sha256: "ab".into() },
+            Event::ReferenceChunk { chunk_idx: 7 },
+            Event::ScoredChunk { scores: Box::new(chunk_scores()) },
             Event::Error { reason: "\"quoted\"".into() },
         ];
         for event in events {
             let line = serde_json::to_vec(&event).unwrap();
             assert!(!line.contains(&b'\n'), "one line each");
             assert_eq!(event_from_line(&line), Some(event));
+        }
+    }
+
+    fn chunk_scores() -> crate::runtime::ChunkScores {
+        let score = crate::runtime::score::RowScore {
+            kld: 1e-12,
+            logp: -0.1 - 0.2,
+            top: 5,
+            p_top: 0.1,
+            p_reference_top: 0.2,
+            p_top_by_reference: None,
+        };
+        crate::runtime::ChunkScores {
+            chunk_idx: 1,
+            part_idx: 2,
+            first_scored: 3,
+            pieces: vec!["\u{1F980}".into(), String::new()],
+            tops: vec![(5, " a".into())],
+            ids: vec![4],
+            reference_logps: vec![-0.1],
+            reference_tops: vec![(4, -0.3)],
+            scores: vec![score],
         }
     }
 

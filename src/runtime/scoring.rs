@@ -185,7 +185,7 @@ impl<'a> Scorer<'a> {
                 part_idx: self.chunks.get(chunk_idx as usize).map_or(0, |chunk| chunk.part_idx),
                 first_scored,
                 pieces,
-                tops,
+                tops: tops.into_iter().collect(),
                 ids: reference.iter().map(|row| row.id).collect(),
                 reference_logps: reference.iter().map(|row| row.logp).collect(),
                 reference_tops: reference.iter().filter_map(|row| row.top.first().copied()).collect(),

@@ -83,7 +83,13 @@ fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, store: &
     {
         return cached.rows.clone();
     }
-    let rows = bench::comparison_rows(model, machine, &form.goal, &store.conversions, &store.outcomes);
+    let rows = bench::comparison_rows(
+        model,
+        machine,
+        &form.goal,
+        &store.conversions,
+        bench::Measured { speed: &store.outcomes, quality: &[], gates: &crate::advise::Gates::default() },
+    );
     let cached = CachedRows {
         model: Arc::clone(model),
         machine: machine.clone(),

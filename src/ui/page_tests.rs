@@ -370,7 +370,7 @@ fn comparison_rows_are_shown_copied_and_sorted() {
         store.machine.ready().unwrap(),
         &Goal::default(),
         &store.conversions,
-        &store.outcomes,
+        crate::bench::Measured { speed: &store.outcomes, quality: &[], gates: &crate::advise::Gates::default() },
     );
     let mut harness = harness(compare_page_ui, store, Form::default());
     for row in &rows {

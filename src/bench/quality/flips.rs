@@ -39,17 +39,10 @@ pub struct Flip {
 pub struct TokenChoice {
     /// The token's text.
     pub text: String,
-    /// Probability by the reference; NaN, written as null, when it is not among its likeliest.
-    #[serde(deserialize_with = "nan_from_null")]
-    pub p_reference: f32,
+    /// Probability by the reference; `None` when it is not among its likeliest.
+    pub p_reference: Option<f32>,
     /// Probability by the candidate.
-    #[serde(deserialize_with = "nan_from_null")]
     pub p_candidate: f32,
-}
-
-/// JSON has no NaN: it is written as null.
-fn nan_from_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
-    Ok(Option::<f32>::deserialize(deserializer)?.unwrap_or(f32::NAN))
 }
 
 /// What a changed token touches; the first are the more harmful.
@@ -128,12 +121,12 @@ pub fn flips(chunks: &[ScoredChunk]) -> (Vec<Flip>, u64) {
             before: before(&chunk.pieces, position as usize),
             truth: TokenChoice {
                 text: chunk.pieces.get(position as usize).cloned().unwrap_or_default(),
-                p_reference: narrow(token.logp_reference.exp()),
+                p_reference: Some(narrow(token.logp_reference.exp())),
                 p_candidate: narrow(token.logp_candidate.exp()),
             },
             reference: TokenChoice {
                 text: chunk.piece(token.top_reference).to_string(),
-                p_reference: token.p_top_reference,
+                p_reference: Some(token.p_top_reference),
                 p_candidate: token.p_top_reference_by_candidate,
             },
             candidate: TokenChoice {
@@ -185,7 +178,7 @@ mod tests {
             p_top_reference: 0.9,
             p_top_candidate: 0.5,
             p_top_reference_by_candidate: 0.9 - lost,
-            p_top_candidate_by_reference: f32::NAN,
+            p_top_candidate_by_reference: None,
         }
     }
 
@@ -208,16 +201,9 @@ mod tests {
             (found[1].truth.text.as_str(), found[1].reference.text.as_str(), found[1].candidate.text.as_str()),
             (" c", " cat", " dog")
         );
-        assert!((found[1].truth.p_reference - 0.5).abs() < 1e-6);
+        assert!((found[1].truth.p_reference.unwrap() - 0.5).abs() < 1e-6);
         let worse = ScoredChunk { tokens: vec![token(1, 2, 0.4)], ..chunk.clone() };
         let (found, _) = flips(&[chunk, worse]);
         assert!(found[1].probability_lost > found[2].probability_lost, "within a class by what was lost");
-    }
-
-    #[test]
-    fn an_unknown_probability_survives_the_history() {
-        let choice = TokenChoice { text: "x".into(), p_reference: f32::NAN, p_candidate: 0.5 };
-        let read: TokenChoice = serde_json::from_str(&serde_json::to_string(&choice).unwrap()).unwrap();
-        assert!(read.p_reference.is_nan());
     }
 }

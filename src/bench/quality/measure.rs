@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use super::cache::{Cache, Key, TextPlan};
 use super::flips::flips;
 use super::stats::{ChunkSums, spent_alpha};
-use super::summary::{gate_interval, summarize, summarize_kinds};
+use super::summary::{ALPHA, gate_interval, summarize, summarize_kinds};
 use super::{
     Corpus, QualityOutcome, QualityProvenance, QualityRequest, QualityRun, ScoredChunk, Stopping, Strip, TokenScore, corpus,
 };
-use crate::advise::{Decision, Gates, Verdict, gates::nats_text, judge};
+use crate::advise::{Decision, Gates, Verdict, judge};
 use crate::bench::identity::model_sha256;
 use crate::bench::run::{check_threads, condition_warnings};
 use crate::error::{Error, Result};
@@ -20,9 +20,8 @@ use crate::hardware::sample_conditions;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::process::ChildProcess;
 use crate::runtime::{self, ChunkScores, Event, Request, RuntimeInfo, ScoreRole, ScoreTask, reference_file};
+use crate::units::nats_text;
 
-/// The error that all looks at the gates together may make.
-const ALPHA: f64 = 0.05;
 /// Scored tokens before the gates are looked at for the first time.
 const FIRST_LOOK_TOKENS: u32 = 1000;
 /// Each look is at so many times the tokens of the one before.
@@ -404,7 +403,7 @@ fn scored_chunk(scores: ChunkScores, corpus: &Corpus) -> ScoredChunk {
             p_top_reference: reference_top_logp.exp(),
             p_top_candidate: score.p_top,
             p_top_reference_by_candidate: score.p_reference_top,
-            p_top_candidate_by_reference: score.p_top_by_reference.unwrap_or(f32::NAN),
+            p_top_candidate_by_reference: score.p_top_by_reference,
         })
         .collect();
     ScoredChunk {
@@ -419,9 +418,9 @@ fn scored_chunk(scores: ChunkScores, corpus: &Corpus) -> ScoredChunk {
 }
 
 fn strip(chunk: &ScoredChunk) -> Strip {
-    let klds = std::iter::repeat_n(f32::NAN, chunk.first_scored as usize);
+    let klds = std::iter::repeat_n(None, chunk.first_scored as usize);
     #[allow(clippy::cast_possible_truncation, reason = "shown as a tint")]
-    let klds = klds.chain(chunk.tokens.iter().map(|token| token.kld as f32));
+    let klds = klds.chain(chunk.tokens.iter().map(|token| Some(token.kld as f32)));
     Strip { kind: chunk.kind.clone(), tokens: chunk.pieces.iter().cloned().zip(klds).collect() }
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::advise::{Gates, Interval, Verdict};
+use crate::advise::{GateKind, Gates, Interval, Verdict};
 use crate::error::Error;
 use crate::hardware::Conditions;
 
@@ -113,6 +113,16 @@ pub struct QualityRun {
     pub provenance: QualityProvenance,
 }
 
+impl QualityRun {
+    /// The interval that a gate of this kind is decided with: that of the verdict where the gate was on, else one of 95 % from the
+    /// chunks; `None` for what is not measured on a text.
+    #[must_use]
+    pub fn gate_interval(&self, kind: GateKind) -> Option<Interval> {
+        let known = self.verdict.gates.iter().find(|gate| gate.kind == kind);
+        known.map_or_else(|| summary::gate_interval(kind, &self.chunks, summary::ALPHA), |gate| gate.measured)
+    }
+}
+
 /// Every number of a comparison; each interval covers 95 %.
 ///
 /// Source of the definitions: `kl_divergence` in tools/perplexity/perplexity.cpp, llama.cpp of 2026-08-21.
@@ -172,8 +182,8 @@ pub struct KindSummary {
 pub struct Strip {
     /// The kind of text.
     pub kind: String,
-    /// Text of each token and its KL divergence in nats; NaN for the first half, which is not scored.
-    pub tokens: Vec<(String, f32)>,
+    /// Text of each token and its KL divergence in nats; `None` in the first half, which is not scored.
+    pub tokens: Vec<(String, Option<f32>)>,
 }
 
 /// What a quality result depends on.
@@ -243,8 +253,8 @@ pub struct TokenScore {
     pub p_top_candidate: f32,
     /// Probability that the candidate gives the reference's first.
     pub p_top_reference_by_candidate: f32,
-    /// Probability that the reference gives the candidate's first; NaN when it is not among those that were kept.
-    pub p_top_candidate_by_reference: f32,
+    /// Probability that the reference gives the candidate's first; `None` when it is not among those that were kept.
+    pub p_top_candidate_by_reference: Option<f32>,
 }
 
 /// A chunk that both models have scored.

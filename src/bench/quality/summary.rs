@@ -5,7 +5,7 @@ use super::{ChunkSums, KindSummary, QualitySummary, ScoredChunk};
 use crate::advise::{GateKind, Interval};
 
 /// The level of reported intervals: they cover `1 - ALPHA`.
-const ALPHA: f64 = 0.05;
+pub(super) const ALPHA: f64 = 0.05;
 
 type Sum = fn(&ChunkSums) -> f64;
 
@@ -101,7 +101,7 @@ mod tests {
             p_top_reference: 0.5,
             p_top_candidate: 0.5,
             p_top_reference_by_candidate: 0.5,
-            p_top_candidate_by_reference: 0.5,
+            p_top_candidate_by_reference: None,
         };
         ScoredChunk {
             chunk_idx,

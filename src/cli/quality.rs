@@ -1,0 +1,332 @@
+//! The commands that say what was lost: `quality` and `compare`.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::output::{columns_text, print_json, print_text};
+use super::run::{bench_request, converted, first_failure, folder_of};
+use super::{BenchArgs, ConvertArgs, GateArgs, QualityArgs, Status};
+use super::{progress, tables};
+use crate::advise::{self, Decision, Gates, Goal, Interval};
+use crate::bench::quality::{
+    QualityOutcome, QualityRequest, QualityRun, Stopping, TextSource, paired_difference, quality as measure_quality,
+};
+use crate::bench::{self, ComparisonRow, Measured};
+use crate::convert::Conversion;
+use crate::error::{Error, Result};
+use crate::format;
+use crate::hardware::{self, Machine};
+use crate::model::{Level, Model};
+use crate::units::{bytes_text, count_text, duration_text, nats_text, percent_text};
+
+/// What `compare` does beside its levels.
+#[derive(Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "one for each flag of the command line")]
+pub(super) struct CompareParts {
+    pub(super) reuse: bool,
+    pub(super) no_source: bool,
+    pub(super) no_quality: bool,
+    pub(super) until_pass: bool,
+}
+
+/// The arguments of `compare` by subject.
+pub(super) struct CompareArgs {
+    pub(super) convert: ConvertArgs,
+    pub(super) bench: BenchArgs,
+    pub(super) quality: QualityArgs,
+    pub(super) gates: GateArgs,
+}
+
+pub(super) fn quality(
+    models: Vec<PathBuf>,
+    reference: PathBuf,
+    args: &QualityArgs,
+    gates: &GateArgs,
+    as_json: bool,
+) -> Result<Status> {
+    let outcomes = measure(reference, models, args, &gates.to_gates())?;
+    if as_json {
+        print_json(&json!({ "runs": outcomes_json(&outcomes) }))?;
+    } else {
+        print_text(&quality_text(&outcomes))?;
+    }
+    first_quality_failure(&outcomes)?;
+    let all_pass = outcomes.iter().all(passes);
+    Ok(if all_pass { Status::Done } else { Status::GateNotMet })
+}
+
+pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_json: bool) -> Result<Status> {
+    let model = format::inspect(path)?;
+    let gates = args.gates.to_gates();
+    // The machine first: its bandwidth must be measured while nothing else runs.
+    let machine = hardware::survey(&folder_of(path), &progress::monitor())?;
+    let mut quality = Vec::new();
+    let (conversions, found) = if parts.until_pass {
+        let (conversions, found) = until_pass(&model, args, parts, &gates, &mut quality)?;
+        (conversions, Some(found))
+    } else {
+        (converted(&model, &args.convert, parts.reuse)?, None)
+    };
+    let mut files: Vec<PathBuf> = conversions.iter().map(|conversion| conversion.path.clone()).collect();
+    if !parts.no_source {
+        files.insert(0, model.path.clone());
+    }
+    let speed = bench::bench(&bench_request(files, &args.bench), &progress::monitor())?;
+    if !parts.no_quality && !parts.until_pass {
+        let candidates = conversions.iter().map(|conversion| conversion.path.clone()).collect();
+        quality = measure(model.path.clone(), candidates, &args.quality, &gates)?;
+    }
+    let n_ctx = u64::from(args.bench.prompt_tokens) + u64::from(args.bench.gen_tokens);
+    let goal = Goal { n_ctx, ..Goal::default() };
+    let measured = Measured { speed: &speed, quality: &quality, gates: &gates };
+    let rows = bench::comparison_rows(&model, &machine, &goal, &conversions, measured);
+    if as_json {
+        let model = tables::model_json(&model, false, false);
+        print_json(&ComparisonJson { model, machine: &machine, gates: &gates, cheapest_passing: found.flatten(), rows: &rows })?;
+    } else {
+        let mut text = tables::comparison_text(&rows);
+        if !quality.is_empty() {
+            text.push_str(&format!("\n\nWhat is lost, against {}\n", file_name(&model.path)));
+            text.push_str(&quality_text(&quality));
+        }
+        text.push_str(&verdicts_text(&rows));
+        if let Some(found) = found {
+            text.push_str(&match found {
+                Some(level) => format!("\n\nThe smallest level that passes the gates on quality: {level}"),
+                None => "\n\nNone of the levels passes the gates on quality".into(),
+            });
+        }
+        if model.is_quantized() && !quality.is_empty() {
+            text.push_str("\nwarning: the source is quantized itself: losses are against it, and levels near its own look better than they are");
+        }
+        print_text(&text)?;
+    }
+    first_failure(&speed)?;
+    first_quality_failure(&quality)?;
+    let any_passes = rows.iter().any(|row| row.verdict.as_ref().is_some_and(|verdict| verdict.decision == Decision::Pass));
+    let is_met = match found {
+        Some(found) => found.is_some(),
+        None => !args.gates.is_given() || any_passes,
+    };
+    Ok(if is_met { Status::Done } else { Status::GateNotMet })
+}
+
+#[derive(Serialize)]
+struct ComparisonJson<'a> {
+    model: serde_json::Value,
+    machine: &'a Machine,
+    gates: &'a Gates,
+    cheapest_passing: Option<Level>,
+    rows: &'a [ComparisonRow],
+}
+
+/// Converts and measures only the levels that bisection asks for, from small to large; what it measured, and the level found.
+fn until_pass(
+    model: &Model,
+    args: &CompareArgs,
+    parts: CompareParts,
+    gates: &Gates,
+    quality: &mut Vec<QualityOutcome>,
+) -> Result<(Vec<Conversion>, Option<Level>)> {
+    let mut ladder = Vec::new();
+    for level in args.convert.levels() {
+        ladder.push((advise::output_size_bytes(model, level)?, level));
+    }
+    ladder.sort();
+    let mut conversions: Vec<Conversion> = Vec::new();
+    let found = advise::cheapest_passing(ladder.len(), |idx| {
+        let Some(&(_, level)) = ladder.get(idx) else { return Ok(false) };
+        eprintln!("trying {level}");
+        let convert = ConvertArgs { level: vec![level], ..args.convert.clone() };
+        let made = converted(model, &convert, parts.reuse)?;
+        let paths = made.iter().map(|conversion| conversion.path.clone()).collect();
+        conversions.extend(made);
+        let outcomes = measure(model.path.clone(), paths, &args.quality, gates)?;
+        first_quality_failure(&outcomes)?;
+        let does_pass = outcomes.iter().all(passes);
+        quality.extend(outcomes);
+        Ok::<bool, Error>(does_pass)
+    })?;
+    conversions.sort_by_key(|conversion| std::cmp::Reverse(conversion.size_bytes));
+    Ok((conversions, found.and_then(|idx| ladder.get(idx)).map(|(_, level)| *level)))
+}
+
+fn measure(reference: PathBuf, candidates: Vec<PathBuf>, args: &QualityArgs, gates: &Gates) -> Result<Vec<QualityOutcome>> {
+    let request = QualityRequest {
+        reference,
+        candidates,
+        text: args.text.clone().map_or(TextSource::Bundled, TextSource::File),
+        n_ctx: args.chunk_tokens,
+        max_tokens: args.tokens,
+        gates: gates.clone(),
+        stopping: if args.full { Stopping::Full } else { Stopping::Decided },
+        seed: args.seed,
+        n_threads: None,
+        cache_dir: None,
+    };
+    measure_quality(&request, &progress::monitor(), |_| {})
+}
+
+fn passes(outcome: &QualityOutcome) -> bool {
+    outcome.result.as_ref().is_ok_and(|run| run.verdict.decision == Decision::Pass)
+}
+
+fn outcomes_json(outcomes: &[QualityOutcome]) -> Vec<serde_json::Value> {
+    outcomes
+        .iter()
+        .map(|outcome| match &outcome.result {
+            Ok(run) => json!({ "path": outcome.path, "run": run }),
+            Err(error) => json!({ "path": outcome.path, "failure": error.to_string(), "hint": error.hint() }),
+        })
+        .collect()
+}
+
+/// A model that could not be judged makes the command fail, after the others have been printed.
+fn first_quality_failure(outcomes: &[QualityOutcome]) -> Result<()> {
+    outcomes.iter().find_map(|outcome| outcome.result.as_ref().err()).map_or(Ok(()), |error| Err(error.clone()))
+}
+
+fn quality_text(outcomes: &[QualityOutcome]) -> String {
+    let rows: Vec<Vec<String>> = outcomes
+        .iter()
+        .map(|outcome| {
+            let name = file_name(&outcome.path);
+            match &outcome.result {
+                Err(error) => vec![name, format!("failed: {error}")],
+                Ok(run) => {
+                    let summary = &run.summary;
+                    vec![
+                        name,
+                        bytes_text(run.size_bytes),
+                        with_error(summary.mean_kld, nats_text),
+                        nats_text(summary.kld_p99.value),
+                        format!("{:.4} ± {:.4}", summary.ppl_ratio.value, summary.ppl_ratio.half_width()),
+                        with_error(summary.same_top, percent_text),
+                        with_error(summary.accuracy_ratio, percent_text),
+                        count_text(summary.n_tokens),
+                        run.verdict.decision.label().into(),
+                    ]
+                }
+            }
+        })
+        .collect();
+    let header = ["model", "size", "mean KLD", "99 % KLD", "perplexity ratio", "same top", "accuracy ratio", "tokens", "verdict"];
+    let mut text = columns_text(&header, &rows, &[1, 2, 3, 4, 5, 6, 7]);
+    let runs: Vec<&QualityRun> = outcomes.iter().filter_map(|outcome| outcome.result.as_deref().ok()).collect();
+    for run in &runs {
+        text.push_str(&format!("\n\n{}: {}", file_name(&run.path), run.verdict.decision.label()));
+        for gate in &run.verdict.gates {
+            text.push_str(&format!("\n  {:<12}  {}: {}", gate.decision.label(), gate.kind.label(), gate.text()));
+        }
+        if run.by_kind.len() > 1 {
+            let kinds: Vec<String> =
+                run.by_kind.iter().map(|kind| format!("{} {}", kind.kind, nats_text(kind.mean_kld.value))).collect();
+            text.push_str(&format!("\n  mean KLD by kind: {}", kinds.join(", ")));
+        }
+        if let Some(flip) = run.flips.first() {
+            text.push_str(&format!(
+                "\n  {} places with another likeliest token; the worst: after {:?} the reference says {:?}, this one {:?}",
+                count_text(run.n_flips),
+                last_chars(&flip.before, 40),
+                flip.reference.text,
+                flip.candidate.text
+            ));
+        }
+    }
+    text.push_str(&differences_text(&runs));
+    if let Some(run) = runs.first() {
+        text.push_str(&provenance_text(run));
+    }
+    text
+}
+
+/// Neighbours beside each other: whether the one loses more than the other, beyond chance.
+fn differences_text(runs: &[&QualityRun]) -> String {
+    let lines: Vec<String> = runs
+        .iter()
+        .zip(runs.iter().skip(1))
+        .filter_map(|(one, other)| {
+            let difference = paired_difference(&other.chunks, &one.chunks, one.provenance.seed)?;
+            let (verb, sure) = match difference {
+                Interval { low, .. } if low > 0.0 => ("loses more than", "beyond chance"),
+                Interval { high, .. } if high < 0.0 => ("loses less than", "beyond chance"),
+                _ => ("is not told apart from", "within chance"),
+            };
+            Some(format!(
+                "\n  {} {verb} {}: {} nats ({} to {}), {sure}",
+                file_name(&other.path),
+                file_name(&one.path),
+                nats_text(difference.value),
+                nats_text(difference.low),
+                nats_text(difference.high)
+            ))
+        })
+        .collect();
+    if lines.is_empty() { String::new() } else { format!("\n\nPaired differences of mean KLD{}", lines.concat()) }
+}
+
+fn provenance_text(run: &QualityRun) -> String {
+    let p = &run.provenance;
+    let reference = if p.reference_secs > 0.0 { duration_text(p.reference_secs) } else { "known before".into() };
+    let mut text = format!(
+        "\n\nmeasured with {}, {}, {} threads on {} in chunks of {}; reference {reference}, candidate {}; ± and ranges cover 95 %, gates hold for all {} looks together",
+        p.runtime,
+        p.backend,
+        p.n_threads,
+        p.text_name,
+        p.n_ctx,
+        duration_text(p.candidate_secs),
+        run.n_looks
+    );
+    for warning in &p.warnings {
+        text.push_str(&format!("\nwarning: {warning}"));
+    }
+    text
+}
+
+/// All gates of every row, speed and memory included.
+fn verdicts_text(rows: &[ComparisonRow]) -> String {
+    let judged: Vec<String> = rows
+        .iter()
+        .filter_map(|row| {
+            let verdict = row.verdict.as_ref()?;
+            let gates: Vec<String> = verdict
+                .gates
+                .iter()
+                .map(|gate| {
+                    let value =
+                        gate.measured.map_or_else(|| "not measured".into(), |measured| gate.kind.value_text(measured.value));
+                    format!("{} {} ({value})", gate.kind.label(), gate.decision.label())
+                })
+                .collect();
+            Some(format!("\n  {:<8} {:<12}  {}", row.name, verdict.decision.label(), gates.join(", ")))
+        })
+        .collect();
+    if judged.is_empty() { String::new() } else { format!("\n\nVerdicts{}", judged.concat()) }
+}
+
+fn with_error(interval: Interval, text: impl Fn(f64) -> String) -> String {
+    format!("{} ± {}", text(interval.value).trim_end_matches(" %"), text(interval.half_width()))
+}
+
+fn last_chars(text: &str, n: usize) -> String {
+    text.chars().skip(text.chars().count().saturating_sub(n)).collect()
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_follows_its_value_in_the_same_unit() {
+        let interval = Interval { value: 0.953, low: 0.945, high: 0.961 };
+        assert_eq!(with_error(interval, percent_text), "95.3 ± 0.800 %");
+        assert_eq!(with_error(interval, nats_text), "0.953 ± 0.0080");
+    }
+}
