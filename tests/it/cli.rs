@@ -207,15 +207,20 @@ fn a_closed_pipe_is_no_error() {
 fn compare_ends_with_prediction_beside_measurement() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    let quick: [&dyn AsRef<std::ffi::OsStr>; 6] = [&"--prompt-tokens", &"64", &"--gen-tokens", &"8", &"--repetitions", &"2"];
+    let quick: [&dyn AsRef<std::ffi::OsStr>; 8] =
+        [&"--prompt-tokens", &"64", &"--gen-tokens", &"8", &"--repetitions", &"2", &"--tokens", &"1000"];
     let source = smollm2();
     let mut args: Vec<&dyn AsRef<std::ffi::OsStr>> =
         vec![&"compare", &source, &"--level", &"Q8_0,Q2_K", &"--out", &out, &"--json"];
     args.extend(quick);
     let json = run_json(&args);
     let rows = json["rows"].as_array().unwrap();
-    assert_eq!(rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(), ["Q8_0", "Q2_K"]);
-    for row in rows {
+    assert_eq!(rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(), ["Q4_1 (source)", "Q8_0", "Q2_K"]);
+    assert!(rows[0]["quality"].is_null() && rows[0]["verdict"].is_null(), "the source is what others are held against");
+    let kld = |row: usize| rows[row]["quality"]["summary"]["mean_kld"]["value"].as_f64().unwrap();
+    assert!(kld(1) < kld(2), "fewer bits lose more: {} and {}", kld(1), kld(2));
+    assert_eq!(rows[2]["verdict"]["decision"], "FAIL");
+    for row in &rows[1..] {
         let size = std::fs::metadata(row["path"].as_str().unwrap()).unwrap().len();
         assert_eq!(row["size_bytes"], size);
         assert_eq!(row["run"]["decode_tokens_per_sec"]["values"].as_array().unwrap().len(), 2);

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 pub fn planish() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_planish"));
     command.stdin(Stdio::null());
+    command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command
 }
 

@@ -11,4 +11,6 @@ mod faults;
 mod gguf;
 mod layering;
 #[cfg(feature = "llama-cpp")]
+mod quality;
+#[cfg(feature = "llama-cpp")]
 mod recipes;
