@@ -5,7 +5,11 @@ mod identity;
 pub mod quality;
 mod run;
 mod stat;
+pub mod tensor_error;
+#[cfg(test)]
+mod tensor_error_tests;
 mod warnings;
+mod weight_sums;
 
 use std::path::PathBuf;
 
