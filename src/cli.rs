@@ -1,6 +1,7 @@
 //! The command line: clap definitions and dispatch. Same domain, same words as the window.
 #![allow(clippy::doc_markdown, reason = "the documentation of arguments is their help text, where backticks would be noise")]
 
+mod errors;
 mod output;
 mod progress;
 mod run;
@@ -122,6 +123,15 @@ enum Command {
     },
     /// Print the manual page (roff)
     Man,
+    /// Show how far the weights of a converted file are from its source's, tensor by tensor, the worst first
+    Errors {
+        /// The file that the model was made from
+        source: PathBuf,
+        /// The converted file
+        model: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -268,6 +278,7 @@ fn carry_out(command: Command) -> Result<()> {
                 .map_err(|error| Error::Internal { message: format!("manual page: {error}") })?;
             output::print_bytes(&page)
         }
+        Command::Errors { source, model, output } => errors::errors(&source, &model, output.json),
     }
 }
 
@@ -302,6 +313,7 @@ mod tests {
         check(&["recommend", "a.gguf", "--context", "0"]);
         check(&["compare", "a.gguf", "--level", "Q8_0", "--out", "x", "--force", "--reuse"]);
         check(&["nonsense", "a.gguf"]);
+        check(&["errors", "a.gguf"]);
     }
 
     #[test]
