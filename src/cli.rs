@@ -2,6 +2,7 @@
 #![allow(clippy::doc_markdown, reason = "the documentation of arguments is their help text, where backticks would be noise")]
 
 mod errors;
+mod extras;
 mod output;
 mod progress;
 mod run;

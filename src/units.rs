@@ -68,6 +68,12 @@ pub fn tokens_per_sec_text(rate: f64) -> String {
     format!("{} tok/s", significant_text(rate))
 }
 
+/// A power: `15.2 W`.
+#[must_use]
+pub fn watts_text(watts: f64) -> String {
+    format!("{} W", significant_text(watts))
+}
+
 /// A time for a person: `0.84 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
 #[must_use]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, positive, below 2^64")]

@@ -198,6 +198,7 @@ mod tests {
             load_secs: stat(1.0),
             peak_memory_bytes: 1,
             provenance,
+            energy: crate::bench::Energy::default(),
         };
         Outcome { path: path.into(), result: Ok(run) }
     }

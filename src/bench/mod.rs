@@ -1,6 +1,7 @@
 //! Measuring it: speed and memory on this machine, in child processes.
 
 mod compare;
+mod energy;
 mod identity;
 pub mod quality;
 mod run;
@@ -21,6 +22,7 @@ use crate::hardware::Conditions;
 use crate::model::Level;
 
 pub use compare::comparison_rows;
+pub use energy::Energy;
 pub use identity::model_sha256;
 pub use run::{bench, bench_with};
 pub use warnings::merged_warnings;
@@ -70,6 +72,8 @@ pub struct Run {
     pub peak_memory_bytes: u64,
     /// What was measured with.
     pub provenance: Provenance,
+    /// Joules for each token, or why they are not known.
+    pub energy: Energy,
 }
 
 /// What a result depends on.

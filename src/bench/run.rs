@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::energy::{EnergyFacts, EnergyProbe, RoundEnergy, Span, energy};
 use super::{BenchRequest, Outcome, Provenance, Run, Stat};
 use crate::error::{Error, Result};
 use crate::format::inspect;
 use crate::hardware::{Conditions, PowerSource, sample_conditions};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
+use crate::runtime::process::{ChildProcess, Polled};
 use crate::runtime::{self, BenchTask, Event, Request, RuntimeInfo};
 use crate::units::{percent_text, significant_text};
 
@@ -45,6 +47,7 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
     let n_threads = request.n_threads.unwrap_or_else(runtime::default_n_threads);
     let mut series: Vec<Series> = request.models.iter().map(|path| Series::new(path)).collect();
     let mut conditions: Vec<Conditions> = Vec::new();
+    let mut probe = EnergyProbe::find();
     let steps = plan(series.len(), request.n_repetitions);
     let n_steps = steps.len() as u64;
     for (step_idx, step) in steps.into_iter().enumerate() {
@@ -54,7 +57,10 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
             monitor.report(Progress { stage, done: step_idx as u64, total: n_steps, unit: ProgressUnit::Steps })
         };
         if step.model_idx == 0 {
+            let before = probe.read();
             conditions.push(sample_conditions(SAMPLING_TIME, monitor)?);
+            let after = probe.read();
+            probe.note_idle(Span::between(before, after));
         }
         if model.failure.is_some() {
             continue;
@@ -66,7 +72,7 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
             n_gen_tokens: request.n_gen_tokens,
             n_threads,
         };
-        match measure(exe, task, monitor, report) {
+        match measure(exe, task, &mut probe, monitor, report) {
             Ok(round) => model.rounds.push(round),
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => model.failure = Some(error),
@@ -83,7 +89,8 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
         conditions: conditions.into_iter().next().unwrap_or_default(),
         warnings,
     };
-    Ok(series.into_iter().map(|series| series.into_outcome(&provenance)).collect())
+    let facts = probe.facts();
+    Ok(series.into_iter().map(|series| series.into_outcome(&provenance, &facts)).collect())
 }
 
 fn check_request(request: &BenchRequest) -> Result<()> {
@@ -124,30 +131,53 @@ struct Round {
     decode_tokens_per_sec: f64,
     peak_memory_bytes: u64,
     info: RuntimeInfo,
+    energy: RoundEnergy,
 }
 
-fn measure(exe: &Path, task: BenchTask, monitor: &Monitor, report: impl Fn(&str) -> Result<()>) -> Result<Round> {
+fn measure(
+    exe: &Path,
+    task: BenchTask,
+    probe: &mut EnergyProbe,
+    monitor: &Monitor,
+    report: impl Fn(&str) -> Result<()>,
+) -> Result<Round> {
     let path = task.path.clone();
     let (mut loaded, mut prefill, mut decode, mut peak) = (None, None, None, None);
-    runtime::run_with(exe, &Request::Bench(task), monitor, |event| {
+    let (mut phase_start, mut energy) = (None, RoundEnergy::default());
+    let mut child = ChildProcess::spawn(exe, &Request::Bench(task))?;
+    loop {
+        let event = match child.poll_event(monitor)? {
+            Polled::Event(event) => event,
+            Polled::Nothing => {
+                probe.tick();
+                continue;
+            }
+            Polled::Ended => break,
+        };
         match event {
             Event::Loaded { load_secs, info } => {
                 loaded = Some((load_secs, info));
                 report("prefill")?;
             }
+            Event::WarmedUp => phase_start = probe.read(),
             Event::Prefill { tokens_per_sec } => {
                 prefill = Some(tokens_per_sec);
+                let now = probe.read();
+                energy.prefill = Span::between(phase_start, now);
+                phase_start = now;
                 report("decode")?;
             }
-            Event::Decode { tokens_per_sec } => decode = Some(tokens_per_sec),
+            Event::Decode { tokens_per_sec } => {
+                decode = Some(tokens_per_sec);
+                energy.decode = Span::between(phase_start, probe.read());
+            }
             Event::Done { peak_memory_bytes } => peak = Some(peak_memory_bytes),
             _ => {}
         }
-        Ok(())
-    })?;
+    }
     match (loaded, prefill, decode, peak) {
         (Some((load_secs, info)), Some(prefill_tokens_per_sec), Some(decode_tokens_per_sec), Some(peak_memory_bytes)) => {
-            Ok(Round { load_secs, prefill_tokens_per_sec, decode_tokens_per_sec, peak_memory_bytes, info })
+            Ok(Round { load_secs, prefill_tokens_per_sec, decode_tokens_per_sec, peak_memory_bytes, info, energy })
         }
         _ => Err(Error::ChildDied { reason: "it left out a measurement".into(), path }),
     }
@@ -179,7 +209,7 @@ impl Series {
         series
     }
 
-    fn into_outcome(self, shared: &Provenance) -> Outcome {
+    fn into_outcome(self, shared: &Provenance, facts: &EnergyFacts) -> Outcome {
         let Self { path, size_bytes, rounds, failure, .. } = self;
         if let Some(error) = failure {
             return Outcome { path, result: Err(error) };
@@ -191,6 +221,8 @@ impl Series {
         let mut provenance = Provenance { runtime: info.version, backend: info.backend, ..shared.clone() };
         provenance.warnings.extend(spread_warning("prefill", &prefill_tokens_per_sec));
         provenance.warnings.extend(spread_warning("decode", &decode_tokens_per_sec));
+        let of_rounds: Vec<RoundEnergy> = rounds.iter().map(|round| round.energy).collect();
+        let energy = energy(facts, &of_rounds, provenance.n_prompt_tokens, provenance.n_gen_tokens);
         let run = Run {
             path: path.clone(),
             size_bytes,
@@ -199,6 +231,7 @@ impl Series {
             load_secs: stat(|round| round.load_secs),
             peak_memory_bytes: rounds.iter().map(|round| round.peak_memory_bytes).max().unwrap_or(0),
             provenance,
+            energy,
         };
         Outcome { path, result: Ok(run) }
     }
@@ -270,7 +303,15 @@ mod tests {
 
     fn round(decode: f64, peak: u64) -> Round {
         let info = RuntimeInfo { version: "llama.cpp 1".into(), backend: "CPU".into(), ..RuntimeInfo::default() };
-        Round { load_secs: 0.5, prefill_tokens_per_sec: 100.0, decode_tokens_per_sec: decode, peak_memory_bytes: peak, info }
+        let energy = RoundEnergy { prefill: None, decode: Some(Span { secs: 2.0, joules: 18.0 }) };
+        Round {
+            load_secs: 0.5,
+            prefill_tokens_per_sec: 100.0,
+            decode_tokens_per_sec: decode,
+            peak_memory_bytes: peak,
+            info,
+            energy,
+        }
     }
 
     fn series(rounds: Vec<Round>, failure: Option<Error>) -> Series {
@@ -292,10 +333,13 @@ mod tests {
     #[test]
     fn rounds_become_one_run() {
         let series = series(vec![round(10.0, 5), round(20.0, 7)], None);
-        let run = series.into_outcome(&shared(vec!["busy".into()])).result.unwrap();
+        let facts = EnergyFacts { idle_watts: Some(1.0), ..EnergyFacts::default() };
+        let run = series.into_outcome(&shared(vec!["busy".into()]), &facts).result.unwrap();
         assert_eq!(run.decode_tokens_per_sec.values, [10.0, 20.0]);
         assert_eq!((run.peak_memory_bytes, run.size_bytes), (7, 9));
         assert_eq!((run.provenance.runtime.as_str(), run.provenance.backend.as_str()), ("llama.cpp 1", "CPU"));
+        // 18 J, less 2 s of 1 W, for 4 tokens.
+        assert_eq!(run.energy.decode_joules_per_token.map(|stat| stat.values), Some(vec![4.0, 4.0]));
         assert_eq!(run.provenance.warnings, ["busy", "decode speed varied by ±33.3 % between rounds"]);
     }
 
@@ -303,7 +347,7 @@ mod tests {
     fn a_model_that_failed_in_a_later_round_has_no_run() {
         let failure = Error::ChildDied { reason: "signal: 9 (SIGKILL)".into(), path: "m.gguf".into() };
         let series = series(vec![round(10.0, 5)], Some(failure.clone()));
-        assert_eq!(series.into_outcome(&shared(Vec::new())).result, Err(failure));
+        assert_eq!(series.into_outcome(&shared(Vec::new()), &EnergyFacts::default()).result, Err(failure));
     }
 
     #[test]

@@ -160,6 +160,7 @@ fn bench(backend: &LlamaBackend, info: RuntimeInfo, task: &BenchTask, emit: Emit
     context.clear();
 
     let prompt = tokens.prompt(task.n_prompt_tokens);
+    emit(Event::WarmedUp)?;
     let started = Instant::now();
     prefill(&mut context, &prompt)?;
     emit(Event::Prefill { tokens_per_sec: f64::from(task.n_prompt_tokens) / started.elapsed().as_secs_f64() })?;

@@ -249,6 +249,8 @@ pub enum Event {
         /// Why, in the runtime's words where it has some.
         reason: String,
     },
+    /// The warm-up is over; the prefill that is measured begins.
+    WarmedUp,
 }
 
 /// The runtime and what it computes with.

@@ -82,6 +82,9 @@ fn a_small_benchmark_gives_plausible_numbers_and_a_broken_model_leaves_the_other
     assert!(run.provenance.runtime.starts_with("llama.cpp "), "{}", run.provenance.runtime);
     assert!(!run.provenance.backend.is_empty());
     assert!(run.provenance.n_threads >= 1);
+    // Whether this machine can tell is not known here, but one of both there must be.
+    let energy = &run.energy;
+    assert!(energy.is_measured() || energy.reason.as_ref().is_some_and(|reason| !reason.is_empty()), "{energy:?}");
 
     let stages = stages.lock().unwrap();
     let at = |text: &str| stages.iter().find(|(stage, ..)| stage.starts_with(text)).map(|&(_, done, total)| (done, total));
