@@ -189,6 +189,7 @@ impl App {
                     n_gen_tokens: bench.n_gen_tokens,
                     n_repetitions: bench.n_repetitions,
                     n_threads: (bench.n_threads > 0).then_some(bench.n_threads),
+                    sustained_secs: (bench.n_sustained_secs > 0).then_some(bench.n_sustained_secs),
                 };
                 self.submit(&Job::Bench { request })
             }

@@ -221,6 +221,9 @@ struct BenchArgs {
     /// Threads of the runtime; default: one per physical core
     #[arg(long = "bench-threads", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     bench_threads: Option<u32>,
+    /// After the rounds, decode each model for so long, to see what heat leaves of the speed
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    sustained: Option<u32>,
 }
 
 /// Carries out the command, or says that the window is wanted.
@@ -315,6 +318,7 @@ mod tests {
         check(&["compare", "a.gguf", "--level", "Q8_0", "--out", "x", "--force", "--reuse"]);
         check(&["nonsense", "a.gguf"]);
         check(&["errors", "a.gguf"]);
+        check(&["bench", "a.gguf", "--sustained", "0"]);
     }
 
     #[test]

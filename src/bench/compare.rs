@@ -199,6 +199,7 @@ mod tests {
             peak_memory_bytes: 1,
             provenance,
             energy: crate::bench::Energy::default(),
+            sustained: None,
         };
         Outcome { path: path.into(), result: Ok(run) }
     }

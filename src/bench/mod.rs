@@ -6,6 +6,7 @@ mod identity;
 pub mod quality;
 mod run;
 mod stat;
+mod sustained;
 pub mod tensor_error;
 #[cfg(test)]
 mod tensor_error_tests;
@@ -25,6 +26,7 @@ pub use compare::comparison_rows;
 pub use energy::Energy;
 pub use identity::model_sha256;
 pub use run::{bench, bench_with};
+pub use sustained::Sustained;
 pub use warnings::merged_warnings;
 
 /// What to measure.
@@ -40,11 +42,20 @@ pub struct BenchRequest {
     pub n_repetitions: u32,
     /// Threads; `None`: one per physical core.
     pub n_threads: Option<u32>,
+    /// After all rounds, decode each model for so many seconds to see what heat leaves of the speed.
+    pub sustained_secs: Option<u32>,
 }
 
 impl Default for BenchRequest {
     fn default() -> Self {
-        Self { models: Vec::new(), n_prompt_tokens: 512, n_gen_tokens: 128, n_repetitions: 3, n_threads: None }
+        Self {
+            models: Vec::new(),
+            n_prompt_tokens: 512,
+            n_gen_tokens: 128,
+            n_repetitions: 3,
+            n_threads: None,
+            sustained_secs: None,
+        }
     }
 }
 
@@ -74,6 +85,8 @@ pub struct Run {
     pub provenance: Provenance,
     /// Joules for each token, or why they are not known.
     pub energy: Energy,
+    /// The long run; `None` when none was asked for, or it failed, which a warning tells.
+    pub sustained: Option<Sustained>,
 }
 
 /// What a result depends on.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::energy::{EnergyFacts, EnergyProbe, RoundEnergy, Span, energy};
+use super::sustained::{Sustained, cool_down, sustain};
 use super::{BenchRequest, Outcome, Provenance, Run, Stat};
 use crate::error::{Error, Result};
 use crate::format::inspect;
@@ -21,6 +22,8 @@ const SAMPLING_TIME: Duration = Duration::from_millis(250);
 const BUSY_LOAD: f32 = 0.15;
 /// From here on laptops lower their clock. Intel and AMD mobile processors throttle between 95 and 105 °C and reduce boost earlier.
 const HOT_CELSIUS: f32 = 85.0;
+/// The longest run under load that may be asked for: a day.
+const MAX_SUSTAINED_SECS: u32 = 24 * 60 * 60;
 /// A spread above this part of the median hides the difference between neighbouring levels.
 const WIDE_SPREAD: f64 = 0.10;
 
@@ -49,7 +52,8 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
     let mut conditions: Vec<Conditions> = Vec::new();
     let mut probe = EnergyProbe::find();
     let steps = plan(series.len(), request.n_repetitions);
-    let n_steps = steps.len() as u64;
+    let n_rounds = steps.len() as u64;
+    let n_steps = n_rounds + request.sustained_secs.map_or(0, |_| series.len() as u64);
     for (step_idx, step) in steps.into_iter().enumerate() {
         let Some(model) = series.get_mut(step.model_idx) else { continue };
         let report = |what: &str| {
@@ -66,16 +70,28 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
             continue;
         }
         report("load")?;
-        let task = BenchTask {
-            path: model.first_file.clone(),
-            n_prompt_tokens: request.n_prompt_tokens,
-            n_gen_tokens: request.n_gen_tokens,
-            n_threads,
-        };
-        match measure(exe, task, &mut probe, monitor, report) {
+        match measure(exe, model.task(request, n_threads), &mut probe, monitor, report) {
             Ok(round) => model.rounds.push(round),
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => model.failure = Some(error),
+        }
+    }
+    if let Some(secs) = request.sustained_secs {
+        // After all rounds: no model's rounds are measured on a processor that another one's long run has heated.
+        let celsius = conditions.first().and_then(|before| before.temperature_celsius);
+        for (done, model) in (n_rounds..).zip(&mut series).filter(|(_, model)| model.failure.is_none()) {
+            let report = |what: &str| {
+                let stage = format!("long run: {what} {}", name(&model.path));
+                monitor.report(Progress { stage, done, total: n_steps, unit: ProgressUnit::Steps })
+            };
+            report("cooling down for")?;
+            let is_cool = cool_down(celsius, monitor)?;
+            report("load")?;
+            let task = model.task(request, n_threads);
+            model.long_run = match sustain(exe, &task, secs, monitor, |second| report(&format!("{second} of {secs} s of"))) {
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                speeds => Some(LongRun { speeds, is_cool }),
+            };
         }
     }
     monitor.report(Progress { stage: "finished".into(), done: n_steps, total: n_steps, unit: ProgressUnit::Steps })?;
@@ -98,6 +114,8 @@ fn check_request(request: &BenchRequest) -> Result<()> {
         "no model to measure"
     } else if request.n_prompt_tokens == 0 || request.n_gen_tokens == 0 || request.n_repetitions == 0 {
         "prompt tokens, generated tokens and repetitions must be at least 1"
+    } else if request.sustained_secs.is_some_and(|secs| !(1..=MAX_SUSTAINED_SECS).contains(&secs)) {
+        "a long run must last between a second and a day"
     } else {
         return check_threads(request.n_threads);
     };
@@ -192,13 +210,50 @@ struct Series {
     size_bytes: u64,
     rounds: Vec<Round>,
     failure: Option<Error>,
+    long_run: Option<LongRun>,
+}
+
+/// What a run under load gave.
+#[derive(Debug, Clone, PartialEq)]
+struct LongRun {
+    /// Tokens per second in each second.
+    speeds: Result<Vec<f64>>,
+    /// False when the processor was still hot from what ran before.
+    is_cool: bool,
+}
+
+impl LongRun {
+    /// The result with its warnings.
+    fn into_result(self) -> (Option<Sustained>, Vec<String>) {
+        let mut warnings = Vec::new();
+        let sustained = match self.speeds {
+            Ok(speeds) => Sustained::from_speeds(speeds),
+            Err(error) => {
+                warnings.push(format!("the long run failed: {error}"));
+                None
+            }
+        };
+        if let Some(found) = &sustained {
+            warnings.extend(found.warning());
+            if !self.is_cool {
+                warnings.push("the processor was still hot when the long run began: its burst speed is too low".into());
+            }
+        }
+        (sustained, warnings)
+    }
 }
 
 impl Series {
     /// Looks at the header: a file that is missing or damaged needs no child to say so.
     fn new(path: &Path) -> Self {
-        let mut series =
-            Self { path: path.to_path_buf(), first_file: path.to_path_buf(), size_bytes: 0, rounds: Vec::new(), failure: None };
+        let mut series = Self {
+            path: path.to_path_buf(),
+            first_file: path.to_path_buf(),
+            size_bytes: 0,
+            rounds: Vec::new(),
+            failure: None,
+            long_run: None,
+        };
         match inspect(path) {
             Ok(model) => {
                 series.size_bytes = model.size_bytes;
@@ -209,8 +264,19 @@ impl Series {
         series
     }
 
+    /// One round of this model.
+    fn task(&self, request: &BenchRequest, n_threads: u32) -> BenchTask {
+        BenchTask {
+            path: self.first_file.clone(),
+            n_prompt_tokens: request.n_prompt_tokens,
+            n_gen_tokens: request.n_gen_tokens,
+            n_threads,
+            sustained_secs: None,
+        }
+    }
+
     fn into_outcome(self, shared: &Provenance, facts: &EnergyFacts) -> Outcome {
-        let Self { path, size_bytes, rounds, failure, .. } = self;
+        let Self { path, size_bytes, rounds, failure, long_run, .. } = self;
         if let Some(error) = failure {
             return Outcome { path, result: Err(error) };
         }
@@ -221,6 +287,8 @@ impl Series {
         let mut provenance = Provenance { runtime: info.version, backend: info.backend, ..shared.clone() };
         provenance.warnings.extend(spread_warning("prefill", &prefill_tokens_per_sec));
         provenance.warnings.extend(spread_warning("decode", &decode_tokens_per_sec));
+        let (sustained, warnings) = long_run.map(LongRun::into_result).unwrap_or_default();
+        provenance.warnings.extend(warnings);
         let of_rounds: Vec<RoundEnergy> = rounds.iter().map(|round| round.energy).collect();
         let energy = energy(facts, &of_rounds, provenance.n_prompt_tokens, provenance.n_gen_tokens);
         let run = Run {
@@ -232,6 +300,7 @@ impl Series {
             peak_memory_bytes: rounds.iter().map(|round| round.peak_memory_bytes).max().unwrap_or(0),
             provenance,
             energy,
+            sustained,
         };
         Outcome { path, result: Ok(run) }
     }
@@ -315,7 +384,7 @@ mod tests {
     }
 
     fn series(rounds: Vec<Round>, failure: Option<Error>) -> Series {
-        Series { path: "m.gguf".into(), first_file: "m.gguf".into(), size_bytes: 9, rounds, failure }
+        Series { path: "m.gguf".into(), first_file: "m.gguf".into(), size_bytes: 9, rounds, failure, long_run: None }
     }
 
     fn shared(warnings: Vec<String>) -> Provenance {
@@ -351,6 +420,27 @@ mod tests {
     }
 
     #[test]
+    fn a_long_run_adds_its_speeds_and_warnings_and_costs_no_round_when_it_fails() {
+        let check = |long_run: LongRun, expected: Option<f64>, warnings: &[&str]| {
+            let series = Series { long_run: Some(long_run), ..series(vec![round(10.0, 5)], None) };
+            let run = series.into_outcome(&shared(Vec::new()), &EnergyFacts::default()).result.unwrap();
+            assert_eq!(run.sustained.map(|found| found.sustained_tokens_per_sec), expected);
+            assert_eq!(run.provenance.warnings, warnings);
+        };
+        check(LongRun { speeds: Ok(vec![40.0, 39.0, 38.0]), is_cool: true }, Some(38.0), &[]);
+        check(
+            LongRun { speeds: Ok(vec![40.0, 30.0, 20.0]), is_cool: false },
+            Some(20.0),
+            &[
+                "decode fell by 50.0 % from 40.0 tok/s to 20.0 tok/s in a run of 3 s: the processor cannot hold its speed",
+                "the processor was still hot when the long run began: its burst speed is too low",
+            ],
+        );
+        let died = Error::ChildDied { reason: "signal: 9 (SIGKILL)".into(), path: "m.gguf".into() };
+        check(LongRun { speeds: Err(died.clone()), is_cool: true }, None, &[&format!("the long run failed: {died}")]);
+    }
+
+    #[test]
     fn senseless_requests_are_refused() {
         let one = BenchRequest { models: vec!["m.gguf".into()], ..BenchRequest::default() };
         assert_eq!(check_request(&one), Ok(()));
@@ -361,6 +451,8 @@ mod tests {
             BenchRequest { n_repetitions: 0, ..one.clone() },
             BenchRequest { n_threads: Some(0), ..one.clone() },
             BenchRequest { n_threads: Some(513), ..one.clone() },
+            BenchRequest { sustained_secs: Some(0), ..one.clone() },
+            BenchRequest { sustained_secs: Some(MAX_SUSTAINED_SECS + 1), ..one.clone() },
         ] {
             assert!(matches!(check_request(&bad), Err(Error::BadRequest { .. })), "{bad:?}");
         }

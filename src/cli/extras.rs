@@ -10,14 +10,16 @@ const NOTHING: &str = "–";
 /// Which of these columns a table has: those that any of its runs fills.
 pub(super) struct ExtraColumns {
     has_energy: bool,
+    has_sustained: bool,
 }
 
 impl ExtraColumns {
     /// The columns for these runs.
     pub(super) fn of<'a>(runs: impl Iterator<Item = &'a Run>) -> Self {
-        let mut columns = Self { has_energy: false };
+        let mut columns = Self { has_energy: false, has_sustained: false };
         for run in runs {
             columns.has_energy |= run.energy.is_measured();
+            columns.has_sustained |= run.sustained.is_some();
         }
         columns
     }
@@ -28,6 +30,9 @@ impl ExtraColumns {
         if self.has_energy {
             header.extend(["prefill J/tok", "decode J/tok"]);
         }
+        if self.has_sustained {
+            header.extend(["burst tok/s", "sustained tok/s"]);
+        }
         header
     }
 
@@ -37,6 +42,15 @@ impl ExtraColumns {
         if self.has_energy {
             let text = |stat: &Option<Stat>| stat.as_ref().map_or_else(|| NOTHING.into(), stat_text);
             cells.extend([text(&run.energy.prefill_joules_per_token), text(&run.energy.decode_joules_per_token)]);
+        }
+        if self.has_sustained {
+            match &run.sustained {
+                Some(found) => cells.extend([
+                    units::significant_text(found.burst_tokens_per_sec),
+                    format!("{} ({})", units::significant_text(found.sustained_tokens_per_sec), units::percent_text(found.ratio)),
+                ]),
+                None => cells.extend([NOTHING.into(), NOTHING.into()]),
+            }
         }
         cells
     }
@@ -56,7 +70,7 @@ pub(super) fn energy_note<'a>(runs: impl Iterator<Item = &'a Run> + Clone) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::{Energy, Provenance};
+    use crate::bench::{Energy, Provenance, Sustained};
 
     fn run(energy: Energy) -> Run {
         let provenance = Provenance {
@@ -78,6 +92,7 @@ mod tests {
             peak_memory_bytes: 1,
             provenance,
             energy,
+            sustained: None,
         }
     }
 
@@ -102,5 +117,8 @@ mod tests {
         check(&[&missing, &measured], &titles, &["–", "–"], note);
         check(&[&missing], &["model"], &[], "\nenergy: not measurable here, because there is no meter");
         check(&[&run(Energy::default())], &["model"], &[], "");
+        let sustained = Sustained::from_speeds(vec![40.0, 38.0, 36.0]);
+        let long = Run { sustained, ..run(Energy::default()) };
+        check(&[&long], &["model", "burst tok/s", "sustained tok/s"], &["40.0", "36.0 (90.0 %)"], "");
     }
 }

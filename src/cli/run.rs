@@ -182,6 +182,7 @@ fn bench_request(models: Vec<PathBuf>, args: &BenchArgs) -> BenchRequest {
         n_gen_tokens: args.gen_tokens,
         n_repetitions: args.repetitions,
         n_threads: args.bench_threads,
+        sustained_secs: args.sustained,
     }
 }
 

@@ -77,6 +77,9 @@ pub struct BenchTask {
     pub n_gen_tokens: u32,
     /// Threads; at least 1.
     pub n_threads: u32,
+    /// After that, decode for so many seconds and tell the speed of each.
+    #[serde(default)]
+    pub sustained_secs: Option<u32>,
 }
 
 /// A text to be continued or a question to be answered.
@@ -251,6 +254,11 @@ pub enum Event {
     },
     /// The warm-up is over; the prefill that is measured begins.
     WarmedUp,
+    /// A second of the long run is over; of a slow model, the time of a token.
+    SustainedSecond {
+        /// Generated tokens per second.
+        tokens_per_sec: f64,
+    },
 }
 
 /// The runtime and what it computes with.

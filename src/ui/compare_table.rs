@@ -10,7 +10,7 @@ use super::candidate_table::right_ui;
 use super::pair::{Pair, decode_pair, measured, measured_text, memory_pair, prefill_pair};
 use super::sorting::{Side, Sorting, compare_known};
 use super::{glossary, theme};
-use crate::bench::{ComparisonRow, Energy, Run};
+use crate::bench::{ComparisonRow, Energy, Run, Sustained};
 use crate::hardware::PowerSource;
 use crate::units::{bytes_text, duration_text, exact_bytes_text, percent_text, significant_text, watts_text};
 
@@ -19,10 +19,18 @@ const MIN_NAME_WIDTH: f32 = 110.0;
 /// Least widths of the columns after the name, in the order of `header_ui`.
 const NUMBER_WIDTHS: [f32; 9] = [84.0, 50.0, 112.0, 112.0, 136.0, 94.0, 72.0, 88.0, 98.0];
 
-/// Width of the column that only measured energy fills.
-const ENERGY_WIDTH: f32 = 96.0;
-/// How much each column may give up before the table is scrolled.
-const MAX_SHRINKAGE: f32 = 6.0;
+/// Columns that only some measurements fill, with heading, explanation and least width.
+const EXTRAS: [(Column, &str, &str, f32); 2] = [
+    (Column::Energy, "Decode J/tok", "Joules for each generated token, above those of the idle machine", 96.0),
+    (
+        Column::Sustained,
+        "Sustained",
+        "Decode speed in the last third of the long run, and the part of its first seconds that this is",
+        92.0,
+    ),
+];
+/// The part of its width that a column keeps in a narrow window; beyond that the table is scrolled.
+const LEAST_PART: f32 = 0.86;
 
 /// A column that can be sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +46,7 @@ enum Column {
     Memory,
     PredictedMemory,
     Energy,
+    Sustained,
 }
 
 /// Draws the table; a click on a heading sorts it.
@@ -46,50 +55,52 @@ pub fn comparison_table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>) {
     let mut sorting: Sorting<Column> = ui.data(|data| data.get_temp(id)).unwrap_or_default();
     sorting.sort(&mut rows, compare);
     let has_energy = rows.iter().any(|row| energy_of(row).is_some_and(Energy::is_measured));
-    let mut widths = NUMBER_WIDTHS.to_vec();
-    widths.extend(has_energy.then_some(ENERGY_WIDTH));
+    let has_sustained = rows.iter().any(|row| sustained_of(row).is_some());
+    let extras = EXTRAS.into_iter().filter(|extra| if extra.0 == Column::Energy { has_energy } else { has_sustained });
+    let extras: Vec<_> = extras.collect();
     // In a narrow window the table is wider than its card.
-    ScrollArea::horizontal().id_salt("comparison").show(ui, |ui| table_ui(ui, &rows, &widths, &mut sorting));
+    ScrollArea::horizontal().id_salt("comparison").show(ui, |ui| table_ui(ui, &rows, &extras, &mut sorting));
     ui.data_mut(|data| data.insert_temp(id, sorting));
-    if !has_energy {
-        let reason = rows.iter().filter_map(energy_of).find_map(|energy| energy.reason.as_deref());
-        if let Some(reason) = reason {
-            let text = format!("Energy: not measurable here, because {reason}");
-            ui.add_space(theme::UNIT);
-            ui.add(Label::new(RichText::new(text).color(theme::muted(ui))).wrap());
-        }
+    let reason = rows.iter().filter_map(energy_of).find_map(|energy| energy.reason.as_deref());
+    if let Some(reason) = reason.filter(|_| !has_energy) {
+        let text = format!("Energy: not measurable here, because {reason}");
+        ui.add_space(theme::UNIT);
+        ui.add(Label::new(RichText::new(text).color(theme::muted(ui))).wrap());
     }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
-fn table_ui(ui: &mut Ui, rows: &[ComparisonRow], widths: &[f32], sorting: &mut Sorting<Column>) {
+fn table_ui(ui: &mut Ui, rows: &[ComparisonRow], extras: &[(Column, &str, &str, f32)], sorting: &mut Sorting<Column>) {
+    let extra_widths: f32 = extras.iter().map(|extra| extra.3).sum();
+    let flexible = MIN_NAME_WIDTH + NUMBER_WIDTHS.iter().sum::<f32>();
+    let gaps = ui.spacing().item_spacing.x * (NUMBER_WIDTHS.len() + extras.len()) as f32;
+    let spare = ui.available_width() - gaps - extra_widths - flexible;
     // In a wide window all columns grow, so that no number is far from its name; in a narrow one they shrink a little.
-    let gaps = ui.spacing().item_spacing.x * widths.len() as f32;
-    let spare = ui.available_width() - MIN_NAME_WIDTH - gaps - widths.iter().sum::<f32>();
-    let growth = (spare / (widths.len() + 1) as f32).max(-MAX_SHRINKAGE);
-    let has_energy = widths.len() > NUMBER_WIDTHS.len();
+    let growth = spare.max(0.0) / (NUMBER_WIDTHS.len() + extras.len() + 1) as f32;
+    let part = (1.0 + spare.min(0.0) / flexible).max(LEAST_PART);
+    let widths = NUMBER_WIDTHS.into_iter().map(|width| width * part).chain(extras.iter().map(|extra| extra.3));
     ui.push_id("comparison", |ui| {
         let mut table = TableBuilder::new(ui)
             .striped(true)
             .vscroll(false)
             .cell_layout(Layout::left_to_right(Align::Center))
-            .column(Width::remainder().at_least(MIN_NAME_WIDTH + growth.min(0.0)).clip(true));
+            .column(Width::remainder().at_least((MIN_NAME_WIDTH * part).floor()).clip(true));
         for width in widths {
             table = table.column(Width::exact((width + growth).floor()));
         }
         table
             .header(HEADER_HEIGHT, |mut header| {
                 header_ui(&mut header, sorting);
-                if has_energy {
-                    energy_header_ui(&mut header, sorting);
+                for &(column, name, explanation, _) in extras {
+                    header.col(|ui| sorting.header_ui(ui, column, name, explanation, Side::Right));
                 }
             })
             .body(|body| {
                 body.rows(theme::ROW_HEIGHT, rows.len(), |mut row| {
                     if let Some(data) = rows.get(row.index()) {
                         row_ui(&mut row, data);
-                        if has_energy {
-                            row.col(|ui| energy_ui(ui, data));
+                        for extra in extras {
+                            row.col(|ui| if extra.0 == Column::Energy { energy_ui(ui, data) } else { sustained_ui(ui, data) });
                         }
                     }
                 });
@@ -106,11 +117,25 @@ fn decode_joules(row: &ComparisonRow) -> Option<(f64, f64)> {
     measured(energy_of(row)?.decode_joules_per_token.as_ref()?)
 }
 
-fn energy_header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>) {
-    header.col(|ui| {
-        let explanation = "Joules for each generated token, above those of the idle machine";
-        sorting.header_ui(ui, Column::Energy, "Decode J/tok", explanation, Side::Right);
-    });
+fn sustained_of(row: &ComparisonRow) -> Option<&Sustained> {
+    row.run.as_ref()?.sustained.as_ref()
+}
+
+fn sustained_ui(ui: &mut Ui, row: &ComparisonRow) {
+    let Some(found) = sustained_of(row) else {
+        if row.run.is_some() {
+            right_ui(ui, RichText::new("not measured").color(theme::muted(ui)));
+        }
+        return;
+    };
+    let (burst, sustained) = (found.burst_tokens_per_sec, found.sustained_tokens_per_sec);
+    let text = format!("{} ({})", significant_text(sustained), percent_text(found.ratio));
+    right_ui(ui, RichText::new(text)).on_hover_text(format!(
+        "{} tok/s in the first seconds, {} tok/s in the last third of {} s",
+        significant_text(burst),
+        significant_text(sustained),
+        found.tokens_per_sec.len()
+    ));
 }
 
 fn energy_ui(ui: &mut Ui, row: &ComparisonRow) {
@@ -167,6 +192,7 @@ fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
         Column::Memory => by(|row| memory_pair(row).measured.map(|(mid, _)| mid)),
         Column::PredictedMemory => by(|row| memory_pair(row).predicted.map(|band| band.mid)),
         Column::Energy => by(|row| decode_joules(row).map(|(mid, _)| mid)),
+        Column::Sustained => by(|row| sustained_of(row).map(|found| found.sustained_tokens_per_sec)),
     }
 }
 
@@ -281,7 +307,7 @@ pub fn to_tsv(rows: &[ComparisonRow]) -> String {
         "name\tsize_bytes\tbits_per_weight\tdecode_tokens_per_sec\tdecode_spread\tprefill_tokens_per_sec\tprefill_spread\t\
          predicted_decode_tokens_per_sec\tpredicted_decode_low\tpredicted_decode_high\tload_secs\tpeak_memory_bytes\t\
          predicted_memory_bytes\tfailure\tpath\tdecode_joules_per_token\tdecode_joules_spread\tprefill_joules_per_token\t\
-         prefill_joules_spread\tidle_watts\n",
+         prefill_joules_spread\tidle_watts\tburst_tokens_per_sec\tsustained_tokens_per_sec\n",
     );
     let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value}"));
     for row in rows {
@@ -309,6 +335,8 @@ pub fn to_tsv(rows: &[ComparisonRow]) -> String {
             number(prefill_joules.map(|(mid, _)| mid)),
             number(prefill_joules.map(|(_, spread)| spread)),
             number(energy_of(row).and_then(|energy| energy.idle_watts)),
+            number(sustained_of(row).map(|found| found.burst_tokens_per_sec)),
+            number(sustained_of(row).map(|found| found.sustained_tokens_per_sec)),
         ];
         // A tab or line break inside a cell would shift all that follows.
         let cells = cells.map(|cell| cell.replace(['\t', '\n', '\r'], " "));

@@ -268,3 +268,27 @@ fn compare_ends_with_prediction_beside_measurement() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && text.contains("Q2_K") && text.contains("±"), "{text}{}", stderr_of(&output));
 }
+
+#[cfg(feature = "llama-cpp")]
+#[test]
+fn a_long_run_tells_burst_and_sustained_speed() {
+    // A context so small that it is full, and used again, many times a second.
+    let args: [&dyn AsRef<std::ffi::OsStr>; 10] =
+        [&"bench", &smollm2(), &"--prompt-tokens", &"16", &"--gen-tokens", &"4", &"--repetitions", &"1", &"--sustained", &"3"];
+    let mut as_json = args.to_vec();
+    as_json.push(&"--json");
+    let started = Instant::now();
+    let json = run_json(&as_json);
+    assert!(started.elapsed() >= Duration::from_secs(3));
+    let sustained = &json["runs"][0]["run"]["sustained"];
+    let speeds: Vec<f64> = sustained["tokens_per_sec"].as_array().unwrap().iter().map(|speed| speed.as_f64().unwrap()).collect();
+    // On a machine whose cores are taken a token may take longer than a second.
+    assert!((1..=3).contains(&speeds.len()) && speeds.iter().all(|speed| *speed > 0.0), "{speeds:?}");
+    let number = |key: &str| sustained[key].as_f64().unwrap();
+    assert_eq!(number("burst_tokens_per_sec").to_bits(), speeds[0].to_bits());
+    assert_eq!(number("sustained_tokens_per_sec").to_bits(), speeds[speeds.len() - 1].to_bits());
+    assert!((number("ratio") - number("sustained_tokens_per_sec") / number("burst_tokens_per_sec")).abs() < 1e-9);
+    let text = run(&args);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("burst tok/s") && text.contains("sustained tok/s"), "{text}");
+}
