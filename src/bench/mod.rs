@@ -4,12 +4,14 @@ mod compare;
 mod energy;
 mod identity;
 pub mod quality;
+mod round;
 mod run;
 mod stat;
 mod sustained;
 pub mod tensor_error;
 #[cfg(test)]
 mod tensor_error_tests;
+mod tensor_pieces;
 mod warnings;
 mod weight_sums;
 

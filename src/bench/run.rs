@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::energy::{EnergyFacts, EnergyProbe, RoundEnergy, Span, energy};
-use super::sustained::{Sustained, cool_down, sustain};
+use super::round::{Round, measure};
+use super::sustained::{LongRun, cool_down, sustain};
 use super::{BenchRequest, Outcome, Provenance, Run, Stat};
 use crate::error::{Error, Result};
 use crate::format::inspect;
 use crate::hardware::{Conditions, PowerSource, sample_conditions};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
-use crate::runtime::process::{ChildProcess, Polled};
-use crate::runtime::{self, BenchTask, Event, Request, RuntimeInfo};
+use crate::runtime::{self, BenchTask};
 use crate::units::{percent_text, significant_text};
 
 /// Source: `GGML_MAX_N_THREADS` in ggml.h, llama.cpp.
@@ -141,66 +141,6 @@ fn plan(n_models: usize, n_rounds: u32) -> Vec<Step> {
     (1..=n_rounds).flat_map(|round| (0..n_models).map(move |model_idx| Step { round, model_idx })).collect()
 }
 
-/// What one child measured.
-#[derive(Debug, Clone, PartialEq)]
-struct Round {
-    load_secs: f64,
-    prefill_tokens_per_sec: f64,
-    decode_tokens_per_sec: f64,
-    peak_memory_bytes: u64,
-    info: RuntimeInfo,
-    energy: RoundEnergy,
-}
-
-fn measure(
-    exe: &Path,
-    task: BenchTask,
-    probe: &mut EnergyProbe,
-    monitor: &Monitor,
-    report: impl Fn(&str) -> Result<()>,
-) -> Result<Round> {
-    let path = task.path.clone();
-    let (mut loaded, mut prefill, mut decode, mut peak) = (None, None, None, None);
-    let (mut phase_start, mut energy) = (None, RoundEnergy::default());
-    let mut child = ChildProcess::spawn(exe, &Request::Bench(task))?;
-    loop {
-        let event = match child.poll_event(monitor)? {
-            Polled::Event(event) => event,
-            Polled::Nothing => {
-                probe.tick();
-                continue;
-            }
-            Polled::Ended => break,
-        };
-        match event {
-            Event::Loaded { load_secs, info } => {
-                loaded = Some((load_secs, info));
-                report("prefill")?;
-            }
-            Event::WarmedUp => phase_start = probe.read(),
-            Event::Prefill { tokens_per_sec } => {
-                prefill = Some(tokens_per_sec);
-                let now = probe.read();
-                energy.prefill = Span::between(phase_start, now);
-                phase_start = now;
-                report("decode")?;
-            }
-            Event::Decode { tokens_per_sec } => {
-                decode = Some(tokens_per_sec);
-                energy.decode = Span::between(phase_start, probe.read());
-            }
-            Event::Done { peak_memory_bytes } => peak = Some(peak_memory_bytes),
-            _ => {}
-        }
-    }
-    match (loaded, prefill, decode, peak) {
-        (Some((load_secs, info)), Some(prefill_tokens_per_sec), Some(decode_tokens_per_sec), Some(peak_memory_bytes)) => {
-            Ok(Round { load_secs, prefill_tokens_per_sec, decode_tokens_per_sec, peak_memory_bytes, info, energy })
-        }
-        _ => Err(Error::ChildDied { reason: "it left out a measurement".into(), path }),
-    }
-}
-
 /// All rounds of one model.
 struct Series {
     /// As the user named it.
@@ -211,36 +151,6 @@ struct Series {
     rounds: Vec<Round>,
     failure: Option<Error>,
     long_run: Option<LongRun>,
-}
-
-/// What a run under load gave.
-#[derive(Debug, Clone, PartialEq)]
-struct LongRun {
-    /// Tokens per second in each second.
-    speeds: Result<Vec<f64>>,
-    /// False when the processor was still hot from what ran before.
-    is_cool: bool,
-}
-
-impl LongRun {
-    /// The result with its warnings.
-    fn into_result(self) -> (Option<Sustained>, Vec<String>) {
-        let mut warnings = Vec::new();
-        let sustained = match self.speeds {
-            Ok(speeds) => Sustained::from_speeds(speeds),
-            Err(error) => {
-                warnings.push(format!("the long run failed: {error}"));
-                None
-            }
-        };
-        if let Some(found) = &sustained {
-            warnings.extend(found.warning());
-            if !self.is_cool {
-                warnings.push("the processor was still hot when the long run began: its burst speed is too low".into());
-            }
-        }
-        (sustained, warnings)
-    }
 }
 
 impl Series {
@@ -336,6 +246,7 @@ fn spread_warning(what: &str, stat: &Stat) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::RuntimeInfo;
 
     #[test]
     fn models_take_turns() {

@@ -69,6 +69,36 @@ impl Sustained {
     }
 }
 
+/// What a run under load gave.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct LongRun {
+    /// Tokens per second in each second.
+    pub(super) speeds: Result<Vec<f64>>,
+    /// False when the processor was still hot from what ran before.
+    pub(super) is_cool: bool,
+}
+
+impl LongRun {
+    /// The result with its warnings.
+    pub(super) fn into_result(self) -> (Option<Sustained>, Vec<String>) {
+        let mut warnings = Vec::new();
+        let sustained = match self.speeds {
+            Ok(speeds) => Sustained::from_speeds(speeds),
+            Err(error) => {
+                warnings.push(format!("the long run failed: {error}"));
+                None
+            }
+        };
+        if let Some(found) = &sustained {
+            warnings.extend(found.warning());
+            if !self.is_cool {
+                warnings.push("the processor was still hot when the long run began: its burst speed is too low".into());
+            }
+        }
+        (sustained, warnings)
+    }
+}
+
 /// Decodes for `secs` seconds in a child of its own and returns the speed of each second. `on_second` gets the number of seconds so far.
 ///
 /// # Errors
