@@ -150,6 +150,7 @@ mod tests {
         EnergyFacts { idle_watts: Some(5.0), source: Some("meter".into()), reason: None, shortest_secs: 0.5 }
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "readings are optional")]
     fn span(secs: f64, joules: f64) -> Option<Span> {
         Some(Span { secs, joules })
     }

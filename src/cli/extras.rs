@@ -57,13 +57,13 @@ impl ExtraColumns {
 }
 
 /// What the energy is of, or why there is none; empty for runs that nobody measured it of.
-pub(super) fn energy_note<'a>(runs: impl Iterator<Item = &'a Run> + Clone) -> String {
+pub(super) fn energy_note<'a>(mut runs: impl Iterator<Item = &'a Run> + Clone) -> String {
     if let Some(energy) = runs.clone().map(|run| &run.energy).find(|energy| energy.is_measured()) {
         let source = energy.source.as_deref().unwrap_or("unknown");
         let idle = energy.idle_watts.map_or_else(|| NOTHING.into(), units::watts_text);
         return format!("\nenergy of the {source}, less {idle} of the idle machine");
     }
-    let reason = runs.filter_map(|run| run.energy.reason.as_deref()).next();
+    let reason = runs.find_map(|run| run.energy.reason.as_deref());
     reason.map(|reason| format!("\nenergy: not measurable here, because {reason}")).unwrap_or_default()
 }
 

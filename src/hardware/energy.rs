@@ -149,15 +149,15 @@ impl EnergyMeter {
             }),
         };
         self.asked_secs = secs;
-        match (used, &self.source) {
-            (Some(used), _) => self.joules += used,
-            (None, Source::Rapl(_)) => {
-                self.lost = Some(NotMeasurable { reason: "the energy counter could not be read any more".into() })
+        let reason = match (used, &self.source) {
+            (Some(used), _) => {
+                self.joules += used;
+                return;
             }
-            (None, Source::Battery { .. }) => {
-                self.lost = Some(NotMeasurable { reason: "the battery stopped discharging during the measurement".into() });
-            }
-        }
+            (None, Source::Rapl(_)) => "the energy counter could not be read any more",
+            (None, Source::Battery { .. }) => "the battery stopped discharging during the measurement",
+        };
+        self.lost = Some(NotMeasurable { reason: reason.into() });
     }
 }
 

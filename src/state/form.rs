@@ -127,6 +127,12 @@ pub struct Form {
     pub bench: BenchForm,
     /// The plot in view.
     pub compare_plot: ComparePlot,
+    /// The converted file whose tensors are looked at; `None`: the latest.
+    #[serde(skip)]
+    pub errors_path: Option<PathBuf>,
+    /// Filter of the table of errors.
+    #[serde(skip)]
+    pub errors_filter: String,
 }
 
 impl Default for Form {
@@ -146,6 +152,8 @@ impl Default for Form {
             convert_threads: 0,
             bench: BenchForm::default(),
             compare_plot: ComparePlot::default(),
+            errors_path: None,
+            errors_filter: String::new(),
         }
     }
 }
