@@ -189,6 +189,7 @@ impl App {
                     n_gen_tokens: bench.n_gen_tokens,
                     n_repetitions: bench.n_repetitions,
                     n_threads: (bench.n_threads > 0).then_some(bench.n_threads),
+                    sustained_secs: (bench.n_sustained_secs > 0).then_some(bench.n_sustained_secs),
                 };
                 self.submit(&Job::Bench { request })
             }
@@ -202,6 +203,7 @@ impl App {
                 Ok(())
             }
             Command::Reveal(path) => self.worker.reveal(&path),
+            Command::TensorErrors(converted) => self.tensor_errors(converted),
             Command::Copy(_) => Ok(()),
         }
     }
@@ -218,6 +220,14 @@ impl App {
         };
         settings::save(&self.form);
         self.submit(&Job::Convert { model, request })
+    }
+
+    fn tensor_errors(&mut self, converted: PathBuf) -> Result<()> {
+        let made = self.store.conversions.iter().find(|made| made.path == converted).map(|made| made.source.clone());
+        let Some(source) = made.or_else(|| self.store.model.ready().map(|model| model.path.clone())) else {
+            return Err(Error::BadRequest { message: "no model is open".into() });
+        };
+        self.submit(&Job::TensorErrors { source, converted })
     }
 
     fn submit(&mut self, job: &Job) -> Result<()> {
@@ -255,6 +265,7 @@ fn title_text(store: &Store) -> String {
             crate::state::JobKind::Detect => "measuring the machine",
             crate::state::JobKind::Convert(_) => "converting",
             crate::state::JobKind::Bench(_) => "measuring",
+            crate::state::JobKind::TensorErrors(_) => "comparing tensors",
         };
         title.push_str(&format!(" · {verb}"));
         if let JobStatus::Running { progress: Some(progress), .. } = &job.status

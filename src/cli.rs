@@ -1,6 +1,8 @@
 //! The command line: clap definitions and dispatch. Same domain, same words as the window.
 #![allow(clippy::doc_markdown, reason = "the documentation of arguments is their help text, where backticks would be noise")]
 
+mod errors;
+mod extras;
 mod output;
 mod progress;
 mod quality;
@@ -154,6 +156,15 @@ enum Command {
     },
     /// Print the manual page (roff)
     Man,
+    /// Show how far the weights of a converted file are from its source's, tensor by tensor, the worst first
+    Errors {
+        /// The file that the model was made from
+        source: PathBuf,
+        /// The converted file
+        model: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -242,6 +253,9 @@ struct BenchArgs {
     /// Threads of the runtime; default: one per physical core
     #[arg(long = "bench-threads", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     bench_threads: Option<u32>,
+    /// After the rounds, decode each model for so long, to see what heat leaves of the speed
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    sustained: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -392,6 +406,7 @@ fn carry_out(command: Command) -> Result<Status> {
                 .map_err(|error| Error::Internal { message: format!("manual page: {error}") })?;
             output::print_bytes(&page)
         }
+        Command::Errors { source, model, output } => errors::errors(&source, &model, output.json),
     };
     done.map(|()| Status::Done)
 }
@@ -431,6 +446,8 @@ mod tests {
         check(&["quality", "a.gguf", "--reference", "b.gguf", "--max-kld", "-1"]);
         check(&["compare", "a.gguf", "--level", "Q8_0", "--out", "x", "--no-quality", "--until-pass"]);
         check(&["nonsense", "a.gguf"]);
+        check(&["errors", "a.gguf"]);
+        check(&["bench", "a.gguf", "--sustained", "0"]);
     }
 
     #[test]

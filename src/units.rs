@@ -68,6 +68,12 @@ pub fn tokens_per_sec_text(rate: f64) -> String {
     format!("{} tok/s", significant_text(rate))
 }
 
+/// A power: `15.2 W`.
+#[must_use]
+pub fn watts_text(watts: f64) -> String {
+    format!("{} W", significant_text(watts))
+}
+
 /// A time for a person: `0.84 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
 #[must_use]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, positive, below 2^64")]
@@ -121,6 +127,24 @@ pub fn significant_text(value: f64) -> String {
         s if s >= 0.09995 => format!("{sign}{s:.3}"),
         s => format!("{sign}{s:.4}"),
     }
+}
+
+/// Three significant digits of a number that may be tiny: `0.0123`, `1.23e-5`.
+#[must_use]
+pub fn small_text(value: f64) -> String {
+    if value.abs() < 0.001 && value != 0.0 && value.is_finite() { format!("{value:.2e}") } else { significant_text(value) }
+}
+
+/// A part of one as per cent that may be tiny: `7.41 %`, `1.41e-4 %`.
+#[must_use]
+pub fn small_percent_text(part: f64) -> String {
+    format!("{} %", small_text(part * 100.0))
+}
+
+/// A cosine near 1, with the digits in which good ones differ: `0.999982`.
+#[must_use]
+pub fn cosine_text(cosine: f64) -> String {
+    format!("{cosine:.6}")
 }
 
 /// Reads `800M`, `6G`, `5.5 GiB`, `123456`: a plain number is bytes, K, M, G and T are binary.
@@ -193,6 +217,19 @@ mod tests {
         check(-2.5, "−2.50");
         check(0.01234, "0.0123");
         check(f64::NAN, "unknown");
+    }
+
+    #[test]
+    fn small_numbers_are_not_rounded_to_nothing() {
+        let check = |value, expected: &str| assert_eq!(small_text(value), expected);
+        check(0.0, "0");
+        check(0.0741, "0.0741");
+        check(0.001, "0.0010");
+        check(0.000_012_34, "1.23e-5");
+        check(-0.000_9, "-9.00e-4");
+        check(f64::INFINITY, "unknown");
+        assert_eq!((small_percent_text(0.0741), small_percent_text(0.000_001_41)), ("7.41 %".into(), "1.41e-4 %".into()));
+        assert_eq!(cosine_text(0.999_982_4), "0.999982");
     }
 
     #[test]

@@ -241,6 +241,8 @@ mod tests {
             load_secs: stat(1.0),
             peak_memory_bytes: 1,
             provenance,
+            energy: crate::bench::Energy::default(),
+            sustained: None,
         };
         Outcome { path: path.into(), result: Ok(run) }
     }

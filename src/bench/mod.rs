@@ -1,11 +1,19 @@
 //! Measuring it: speed and memory on this machine, in child processes.
 
 mod compare;
+mod energy;
 mod identity;
 pub mod quality;
+mod round;
 mod run;
 mod stat;
+mod sustained;
+pub mod tensor_error;
+#[cfg(test)]
+mod tensor_error_tests;
+mod tensor_pieces;
 mod warnings;
+mod weight_sums;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,8 +27,10 @@ use crate::model::Level;
 use quality::QualityRun;
 
 pub use compare::{Measured, comparison_rows};
+pub use energy::Energy;
 pub use identity::model_sha256;
 pub use run::{bench, bench_with};
+pub use sustained::Sustained;
 pub use warnings::merged_warnings;
 
 /// What to measure.
@@ -36,11 +46,20 @@ pub struct BenchRequest {
     pub n_repetitions: u32,
     /// Threads; `None`: one per physical core.
     pub n_threads: Option<u32>,
+    /// After all rounds, decode each model for so many seconds to see what heat leaves of the speed.
+    pub sustained_secs: Option<u32>,
 }
 
 impl Default for BenchRequest {
     fn default() -> Self {
-        Self { models: Vec::new(), n_prompt_tokens: 512, n_gen_tokens: 128, n_repetitions: 3, n_threads: None }
+        Self {
+            models: Vec::new(),
+            n_prompt_tokens: 512,
+            n_gen_tokens: 128,
+            n_repetitions: 3,
+            n_threads: None,
+            sustained_secs: None,
+        }
     }
 }
 
@@ -68,6 +87,10 @@ pub struct Run {
     pub peak_memory_bytes: u64,
     /// What was measured with.
     pub provenance: Provenance,
+    /// Joules for each token, or why they are not known.
+    pub energy: Energy,
+    /// The long run; `None` when none was asked for, or it failed, which a warning tells.
+    pub sustained: Option<Sustained>,
 }
 
 /// What a result depends on.

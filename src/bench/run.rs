@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::energy::{EnergyFacts, EnergyProbe, RoundEnergy, Span, energy};
+use super::round::{Round, measure};
+use super::sustained::{LongRun, cool_down, sustain};
 use super::{BenchRequest, Outcome, Provenance, Run, Stat};
 use crate::error::{Error, Result};
 use crate::format::inspect;
 use crate::hardware::{Conditions, PowerSource, sample_conditions};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
-use crate::runtime::{self, BenchTask, Event, Request, RuntimeInfo};
+use crate::runtime::{self, BenchTask};
 use crate::units::{percent_text, significant_text};
 
 /// Source: `GGML_MAX_N_THREADS` in ggml.h, llama.cpp.
@@ -19,6 +22,8 @@ const SAMPLING_TIME: Duration = Duration::from_millis(250);
 const BUSY_LOAD: f32 = 0.15;
 /// From here on laptops lower their clock. Intel and AMD mobile processors throttle between 95 and 105 °C and reduce boost earlier.
 const HOT_CELSIUS: f32 = 85.0;
+/// The longest run under load that may be asked for: a day.
+const MAX_SUSTAINED_SECS: u32 = 24 * 60 * 60;
 /// A spread above this part of the median hides the difference between neighbouring levels.
 const WIDE_SPREAD: f64 = 0.10;
 
@@ -45,8 +50,10 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
     let n_threads = request.n_threads.unwrap_or_else(runtime::default_n_threads);
     let mut series: Vec<Series> = request.models.iter().map(|path| Series::new(path)).collect();
     let mut conditions: Vec<Conditions> = Vec::new();
+    let mut probe = EnergyProbe::find();
     let steps = plan(series.len(), request.n_repetitions);
-    let n_steps = steps.len() as u64;
+    let n_rounds = steps.len() as u64;
+    let n_steps = n_rounds + request.sustained_secs.map_or(0, |_| series.len() as u64);
     for (step_idx, step) in steps.into_iter().enumerate() {
         let Some(model) = series.get_mut(step.model_idx) else { continue };
         let report = |what: &str| {
@@ -54,22 +61,37 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
             monitor.report(Progress { stage, done: step_idx as u64, total: n_steps, unit: ProgressUnit::Steps })
         };
         if step.model_idx == 0 {
+            let before = probe.read();
             conditions.push(sample_conditions(SAMPLING_TIME, monitor)?);
+            let after = probe.read();
+            probe.note_idle(Span::between(before, after));
         }
         if model.failure.is_some() {
             continue;
         }
         report("load")?;
-        let task = BenchTask {
-            path: model.first_file.clone(),
-            n_prompt_tokens: request.n_prompt_tokens,
-            n_gen_tokens: request.n_gen_tokens,
-            n_threads,
-        };
-        match measure(exe, task, monitor, report) {
+        match measure(exe, model.task(request, n_threads), &mut probe, monitor, report) {
             Ok(round) => model.rounds.push(round),
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => model.failure = Some(error),
+        }
+    }
+    if let Some(secs) = request.sustained_secs {
+        // After all rounds: no model's rounds are measured on a processor that another one's long run has heated.
+        let celsius = conditions.first().and_then(|before| before.temperature_celsius);
+        for (done, model) in (n_rounds..).zip(&mut series).filter(|(_, model)| model.failure.is_none()) {
+            let report = |what: &str| {
+                let stage = format!("long run: {what} {}", name(&model.path));
+                monitor.report(Progress { stage, done, total: n_steps, unit: ProgressUnit::Steps })
+            };
+            report("cooling down for")?;
+            let is_cool = cool_down(celsius, monitor)?;
+            report("load")?;
+            let task = model.task(request, n_threads);
+            model.long_run = match sustain(exe, &task, secs, monitor, |second| report(&format!("{second} of {secs} s of"))) {
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                speeds => Some(LongRun { speeds, is_cool }),
+            };
         }
     }
     monitor.report(Progress { stage: "finished".into(), done: n_steps, total: n_steps, unit: ProgressUnit::Steps })?;
@@ -83,7 +105,8 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
         conditions: conditions.into_iter().next().unwrap_or_default(),
         warnings,
     };
-    Ok(series.into_iter().map(|series| series.into_outcome(&provenance)).collect())
+    let facts = probe.facts();
+    Ok(series.into_iter().map(|series| series.into_outcome(&provenance, &facts)).collect())
 }
 
 fn check_request(request: &BenchRequest) -> Result<()> {
@@ -91,6 +114,8 @@ fn check_request(request: &BenchRequest) -> Result<()> {
         "no model to measure"
     } else if request.n_prompt_tokens == 0 || request.n_gen_tokens == 0 || request.n_repetitions == 0 {
         "prompt tokens, generated tokens and repetitions must be at least 1"
+    } else if request.sustained_secs.is_some_and(|secs| !(1..=MAX_SUSTAINED_SECS).contains(&secs)) {
+        "a long run must last between a second and a day"
     } else {
         return check_threads(request.n_threads);
     };
@@ -116,43 +141,6 @@ fn plan(n_models: usize, n_rounds: u32) -> Vec<Step> {
     (1..=n_rounds).flat_map(|round| (0..n_models).map(move |model_idx| Step { round, model_idx })).collect()
 }
 
-/// What one child measured.
-#[derive(Debug, Clone, PartialEq)]
-struct Round {
-    load_secs: f64,
-    prefill_tokens_per_sec: f64,
-    decode_tokens_per_sec: f64,
-    peak_memory_bytes: u64,
-    info: RuntimeInfo,
-}
-
-fn measure(exe: &Path, task: BenchTask, monitor: &Monitor, report: impl Fn(&str) -> Result<()>) -> Result<Round> {
-    let path = task.path.clone();
-    let (mut loaded, mut prefill, mut decode, mut peak) = (None, None, None, None);
-    runtime::run_with(exe, &Request::Bench(task), monitor, |event| {
-        match event {
-            Event::Loaded { load_secs, info } => {
-                loaded = Some((load_secs, info));
-                report("prefill")?;
-            }
-            Event::Prefill { tokens_per_sec } => {
-                prefill = Some(tokens_per_sec);
-                report("decode")?;
-            }
-            Event::Decode { tokens_per_sec } => decode = Some(tokens_per_sec),
-            Event::Done { peak_memory_bytes } => peak = Some(peak_memory_bytes),
-            _ => {}
-        }
-        Ok(())
-    })?;
-    match (loaded, prefill, decode, peak) {
-        (Some((load_secs, info)), Some(prefill_tokens_per_sec), Some(decode_tokens_per_sec), Some(peak_memory_bytes)) => {
-            Ok(Round { load_secs, prefill_tokens_per_sec, decode_tokens_per_sec, peak_memory_bytes, info })
-        }
-        _ => Err(Error::ChildDied { reason: "it left out a measurement".into(), path }),
-    }
-}
-
 /// All rounds of one model.
 struct Series {
     /// As the user named it.
@@ -162,13 +150,20 @@ struct Series {
     size_bytes: u64,
     rounds: Vec<Round>,
     failure: Option<Error>,
+    long_run: Option<LongRun>,
 }
 
 impl Series {
     /// Looks at the header: a file that is missing or damaged needs no child to say so.
     fn new(path: &Path) -> Self {
-        let mut series =
-            Self { path: path.to_path_buf(), first_file: path.to_path_buf(), size_bytes: 0, rounds: Vec::new(), failure: None };
+        let mut series = Self {
+            path: path.to_path_buf(),
+            first_file: path.to_path_buf(),
+            size_bytes: 0,
+            rounds: Vec::new(),
+            failure: None,
+            long_run: None,
+        };
         match inspect(path) {
             Ok(model) => {
                 series.size_bytes = model.size_bytes;
@@ -179,8 +174,19 @@ impl Series {
         series
     }
 
-    fn into_outcome(self, shared: &Provenance) -> Outcome {
-        let Self { path, size_bytes, rounds, failure, .. } = self;
+    /// One round of this model.
+    fn task(&self, request: &BenchRequest, n_threads: u32) -> BenchTask {
+        BenchTask {
+            path: self.first_file.clone(),
+            n_prompt_tokens: request.n_prompt_tokens,
+            n_gen_tokens: request.n_gen_tokens,
+            n_threads,
+            sustained_secs: None,
+        }
+    }
+
+    fn into_outcome(self, shared: &Provenance, facts: &EnergyFacts) -> Outcome {
+        let Self { path, size_bytes, rounds, failure, long_run, .. } = self;
         if let Some(error) = failure {
             return Outcome { path, result: Err(error) };
         }
@@ -191,6 +197,10 @@ impl Series {
         let mut provenance = Provenance { runtime: info.version, backend: info.backend, ..shared.clone() };
         provenance.warnings.extend(spread_warning("prefill", &prefill_tokens_per_sec));
         provenance.warnings.extend(spread_warning("decode", &decode_tokens_per_sec));
+        let (sustained, warnings) = long_run.map(LongRun::into_result).unwrap_or_default();
+        provenance.warnings.extend(warnings);
+        let of_rounds: Vec<RoundEnergy> = rounds.iter().map(|round| round.energy).collect();
+        let energy = energy(facts, &of_rounds, provenance.n_prompt_tokens, provenance.n_gen_tokens);
         let run = Run {
             path: path.clone(),
             size_bytes,
@@ -199,6 +209,8 @@ impl Series {
             load_secs: stat(|round| round.load_secs),
             peak_memory_bytes: rounds.iter().map(|round| round.peak_memory_bytes).max().unwrap_or(0),
             provenance,
+            energy,
+            sustained,
         };
         Outcome { path, result: Ok(run) }
     }
@@ -234,6 +246,7 @@ fn spread_warning(what: &str, stat: &Stat) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::RuntimeInfo;
 
     #[test]
     fn models_take_turns() {
@@ -270,11 +283,19 @@ mod tests {
 
     fn round(decode: f64, peak: u64) -> Round {
         let info = RuntimeInfo { version: "llama.cpp 1".into(), backend: "CPU".into(), ..RuntimeInfo::default() };
-        Round { load_secs: 0.5, prefill_tokens_per_sec: 100.0, decode_tokens_per_sec: decode, peak_memory_bytes: peak, info }
+        let energy = RoundEnergy { prefill: None, decode: Some(Span { secs: 2.0, joules: 18.0 }) };
+        Round {
+            load_secs: 0.5,
+            prefill_tokens_per_sec: 100.0,
+            decode_tokens_per_sec: decode,
+            peak_memory_bytes: peak,
+            info,
+            energy,
+        }
     }
 
     fn series(rounds: Vec<Round>, failure: Option<Error>) -> Series {
-        Series { path: "m.gguf".into(), first_file: "m.gguf".into(), size_bytes: 9, rounds, failure }
+        Series { path: "m.gguf".into(), first_file: "m.gguf".into(), size_bytes: 9, rounds, failure, long_run: None }
     }
 
     fn shared(warnings: Vec<String>) -> Provenance {
@@ -292,10 +313,13 @@ mod tests {
     #[test]
     fn rounds_become_one_run() {
         let series = series(vec![round(10.0, 5), round(20.0, 7)], None);
-        let run = series.into_outcome(&shared(vec!["busy".into()])).result.unwrap();
+        let facts = EnergyFacts { idle_watts: Some(1.0), ..EnergyFacts::default() };
+        let run = series.into_outcome(&shared(vec!["busy".into()]), &facts).result.unwrap();
         assert_eq!(run.decode_tokens_per_sec.values, [10.0, 20.0]);
         assert_eq!((run.peak_memory_bytes, run.size_bytes), (7, 9));
         assert_eq!((run.provenance.runtime.as_str(), run.provenance.backend.as_str()), ("llama.cpp 1", "CPU"));
+        // 18 J, less 2 s of 1 W, for 4 tokens.
+        assert_eq!(run.energy.decode_joules_per_token.map(|stat| stat.values), Some(vec![4.0, 4.0]));
         assert_eq!(run.provenance.warnings, ["busy", "decode speed varied by ±33.3 % between rounds"]);
     }
 
@@ -303,7 +327,28 @@ mod tests {
     fn a_model_that_failed_in_a_later_round_has_no_run() {
         let failure = Error::ChildDied { reason: "signal: 9 (SIGKILL)".into(), path: "m.gguf".into() };
         let series = series(vec![round(10.0, 5)], Some(failure.clone()));
-        assert_eq!(series.into_outcome(&shared(Vec::new())).result, Err(failure));
+        assert_eq!(series.into_outcome(&shared(Vec::new()), &EnergyFacts::default()).result, Err(failure));
+    }
+
+    #[test]
+    fn a_long_run_adds_its_speeds_and_warnings_and_costs_no_round_when_it_fails() {
+        let check = |long_run: LongRun, expected: Option<f64>, warnings: &[&str]| {
+            let series = Series { long_run: Some(long_run), ..series(vec![round(10.0, 5)], None) };
+            let run = series.into_outcome(&shared(Vec::new()), &EnergyFacts::default()).result.unwrap();
+            assert_eq!(run.sustained.map(|found| found.sustained_tokens_per_sec), expected);
+            assert_eq!(run.provenance.warnings, warnings);
+        };
+        check(LongRun { speeds: Ok(vec![40.0, 39.0, 38.0]), is_cool: true }, Some(38.0), &[]);
+        check(
+            LongRun { speeds: Ok(vec![40.0, 30.0, 20.0]), is_cool: false },
+            Some(20.0),
+            &[
+                "decode fell by 50.0 % from 40.0 tok/s to 20.0 tok/s in a run of 3 s: the processor cannot hold its speed",
+                "the processor was still hot when the long run began: its burst speed is too low",
+            ],
+        );
+        let died = Error::ChildDied { reason: "signal: 9 (SIGKILL)".into(), path: "m.gguf".into() };
+        check(LongRun { speeds: Err(died.clone()), is_cool: true }, None, &[&format!("the long run failed: {died}")]);
     }
 
     #[test]
@@ -317,6 +362,8 @@ mod tests {
             BenchRequest { n_repetitions: 0, ..one.clone() },
             BenchRequest { n_threads: Some(0), ..one.clone() },
             BenchRequest { n_threads: Some(513), ..one.clone() },
+            BenchRequest { sustained_secs: Some(0), ..one.clone() },
+            BenchRequest { sustained_secs: Some(MAX_SUSTAINED_SECS + 1), ..one.clone() },
         ] {
             assert!(matches!(check_request(&bad), Err(Error::BadRequest { .. })), "{bad:?}");
         }

@@ -147,6 +147,7 @@ pub(super) fn bench_request(models: Vec<PathBuf>, args: &BenchArgs) -> BenchRequ
         n_gen_tokens: args.gen_tokens,
         n_repetitions: args.repetitions,
         n_threads: args.bench_threads,
+        sustained_secs: args.sustained,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
+use super::extras::{ExtraColumns, energy_note};
 use super::output::{columns_text, facts_text};
 use crate::advise::{Band, Candidate, Fit, Plan};
 use crate::bench::{ComparisonRow, Outcome, Stat, merged_warnings};
@@ -294,6 +295,8 @@ pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
 }
 
 pub(super) fn outcomes_text(outcomes: &[Outcome]) -> String {
+    let measured = || outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok());
+    let extras = ExtraColumns::of(measured());
     let name_of = |outcome: &Outcome| outcome.path.file_name().unwrap_or(outcome.path.as_os_str()).to_string_lossy().into_owned();
     let rows: Vec<Vec<String>> = outcomes
         .iter()
@@ -301,24 +304,27 @@ pub(super) fn outcomes_text(outcomes: &[Outcome]) -> String {
             let name = name_of(outcome);
             match &outcome.result {
                 Ok(run) => {
-                    vec![
+                    let mut cells = vec![
                         name,
                         units::exact_bytes_text(run.size_bytes),
                         stat_text(&run.prefill_tokens_per_sec),
                         stat_text(&run.decode_tokens_per_sec),
                         units::duration_text(run.load_secs.median()),
                         units::bytes_text(run.peak_memory_bytes),
-                    ]
+                    ];
+                    cells.extend(extras.cells(run));
+                    cells
                 }
                 Err(error) => vec![name, format!("failed: {error}")],
             }
         })
         .collect();
-    let mut text =
-        columns_text(&["model", "size", "prefill tok/s", "decode tok/s", "load", "peak memory"], &rows, &[1, 2, 3, 4, 5]);
-    if let Some(run) = outcomes.iter().find_map(|outcome| outcome.result.as_ref().ok()) {
+    let header = extras.header(&["model", "size", "prefill tok/s", "decode tok/s", "load", "peak memory"]);
+    let mut text = columns_text(&header, &rows, &(1..header.len()).collect::<Vec<_>>());
+    if let Some(run) = measured().next() {
         text.push_str(&provenance_text(run));
     }
+    text.push_str(&energy_note(measured()));
     let names: Vec<String> = outcomes.iter().map(name_of).collect();
     let runs: Vec<(&str, &[String])> = names
         .iter()
@@ -329,6 +335,8 @@ pub(super) fn outcomes_text(outcomes: &[Outcome]) -> String {
 }
 
 pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
+    let measured = || rows.iter().filter_map(|row| row.run.as_ref());
+    let extras = ExtraColumns::of(measured());
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
@@ -345,6 +353,7 @@ pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
                         units::bytes_text(run.peak_memory_bytes),
                         row.predicted_memory_bytes.map_or_else(|| NOTHING.into(), units::bytes_text),
                     ]);
+                    cells.extend(extras.cells(run));
                 }
                 (None, Some(failure)) => cells.push(format!("failed: {failure}")),
                 (None, None) => cells.push("not measured".into()),
@@ -352,12 +361,22 @@ pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
             cells
         })
         .collect();
-    let header =
-        ["level", "size", "bits/weight", "prefill tok/s", "predicted", "decode tok/s", "predicted", "peak memory", "predicted"];
-    let mut text = columns_text(&header, &cells, &[1, 2, 3, 4, 5, 6, 7, 8]);
-    if let Some(run) = rows.iter().find_map(|row| row.run.as_ref()) {
+    let header = extras.header(&[
+        "level",
+        "size",
+        "bits/weight",
+        "prefill tok/s",
+        "predicted",
+        "decode tok/s",
+        "predicted",
+        "peak memory",
+        "predicted",
+    ]);
+    let mut text = columns_text(&header, &cells, &(1..header.len()).collect::<Vec<_>>());
+    if let Some(run) = measured().next() {
         text.push_str(&provenance_text(run));
     }
+    text.push_str(&energy_note(measured()));
     let runs: Vec<(&str, &[String])> =
         rows.iter().filter_map(|row| Some((row.name.as_str(), row.run.as_ref()?.provenance.warnings.as_slice()))).collect();
     with_warnings(text, &merged_warnings(&runs))
@@ -378,7 +397,7 @@ pub(super) fn runtimes_text(runtimes: &[Runtime]) -> String {
 }
 
 /// Median and half the range: `41.8 ± 0.6`.
-fn stat_text(stat: &Stat) -> String {
+pub(super) fn stat_text(stat: &Stat) -> String {
     format!("{} ± {}", units::significant_text(stat.median()), units::significant_text(stat.spread()))
 }
 

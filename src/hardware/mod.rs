@@ -12,6 +12,7 @@ mod cpu;
 mod detect;
 mod disk;
 mod disk_speed;
+mod energy;
 mod gpu;
 mod load;
 mod memory;
@@ -36,6 +37,7 @@ pub use conditions::sample_conditions;
 pub use detect::{detect, detect_runtimes};
 pub use disk::disk_of;
 pub use disk_speed::measure_disk_write;
+pub use energy::{EnergyMeter, EnergyReading, NotMeasurable};
 pub use survey::survey;
 
 /// Everything that is known about the machine. Unknown parts are `None`, zero-length or listed in `warnings`.

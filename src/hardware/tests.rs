@@ -21,7 +21,7 @@ fn fixture(name: &str) -> String {
 }
 
 /// Writes the files of a recorded machine, whose form `tests/fixtures/hardware/README.md` describes, below a new folder.
-fn unpacked(tree: &str) -> tempfile::TempDir {
+pub(super) fn unpacked(tree: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut file: Option<(PathBuf, String)> = None;
     let write = |file: Option<(PathBuf, String)>| {

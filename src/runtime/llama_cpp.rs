@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::params::LlamaModelParams;
@@ -160,6 +160,7 @@ fn bench(backend: &LlamaBackend, info: RuntimeInfo, task: &BenchTask, emit: Emit
     context.clear();
 
     let prompt = tokens.prompt(task.n_prompt_tokens);
+    emit(Event::WarmedUp)?;
     let started = Instant::now();
     prefill(&mut context, &prompt)?;
     emit(Event::Prefill { tokens_per_sec: f64::from(task.n_prompt_tokens) / started.elapsed().as_secs_f64() })?;
@@ -168,7 +169,47 @@ fn bench(backend: &LlamaBackend, info: RuntimeInfo, task: &BenchTask, emit: Emit
     let started = Instant::now();
     decode(&mut context, &continuation)?;
     emit(Event::Decode { tokens_per_sec: f64::from(task.n_gen_tokens) / started.elapsed().as_secs_f64() })?;
+    if let Some(secs) = task.sustained_secs {
+        sustain(&mut context, &mut tokens, task, Duration::from_secs(u64::from(secs)), emit)?;
+    }
     Ok(memory::peak_memory_bytes()) // before the model is dropped
+}
+
+/// Decodes without a pause for `duration` and tells the speed of each second.
+///
+/// When the context is full, all but the prompt is forgotten: with a context that fills up anew the speed would rise and fall with its
+/// length, not with heat. A model that cannot forget a part forgets all.
+fn sustain(
+    context: &mut Context,
+    tokens: &mut RandomTokens,
+    task: &BenchTask,
+    duration: Duration,
+    emit: Emit,
+) -> Result<(), String> {
+    const SECOND: Duration = Duration::from_secs(1);
+    let n_tokens = task.n_prompt_tokens + task.n_gen_tokens; // `bench` has checked the sum
+    let mut position = n_tokens;
+    let started = Instant::now();
+    let (mut second_started, mut n_decoded) = (started, 0_u32);
+    loop {
+        if position >= n_tokens {
+            position = if context.forget_from(task.n_prompt_tokens) { task.n_prompt_tokens } else { 0 };
+            if position == 0 {
+                context.clear();
+            }
+        }
+        decode(context, &tokens.take(1))?;
+        (position, n_decoded) = (position + 1, n_decoded + 1);
+        let (elapsed, is_over) = (second_started.elapsed(), started.elapsed() >= duration);
+        // The rest of a second at the end counts if it is most of one, or all there is.
+        if elapsed >= SECOND || is_over && (elapsed >= SECOND / 2 || duration < SECOND) {
+            emit(Event::SustainedSecond { tokens_per_sec: f64::from(n_decoded) / elapsed.as_secs_f64() })?;
+            (second_started, n_decoded) = (Instant::now(), 0);
+        }
+        if is_over {
+            return Ok(());
+        }
+    }
 }
 
 /// Generates until the model ends its text or `n_predict` tokens are there.

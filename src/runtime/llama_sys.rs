@@ -138,6 +138,14 @@ impl<'model> Context<'model> {
         unsafe { sys::llama_memory_clear(sys::llama_get_memory(self.raw.as_ptr()), true) }
     }
 
+    /// Forgets the tokens from `position` on, so that the next one stands there; false when the model can only forget everything.
+    pub(super) fn forget_from(&mut self, position: u32) -> bool {
+        let Ok(first) = i32::try_from(position) else { return false };
+        // SAFETY: the context is valid; a model without memory gives null, which llama_memory_seq_rm answers with true. Sequence 0 is the only
+        // one, and a negative end means all positions.
+        unsafe { sys::llama_memory_seq_rm(sys::llama_get_memory(self.raw.as_ptr()), 0, first, -1) }
+    }
+
     /// Logits of the last token, one per entry of the vocabulary; `None` before the first `decode`.
     pub(super) fn logits(&mut self) -> Option<&[f32]> {
         // SAFETY: llama.cpp returns null or n_vocab floats that stay until the next call that changes the context, which the borrow of

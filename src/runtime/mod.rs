@@ -76,6 +76,9 @@ pub struct BenchTask {
     pub n_gen_tokens: u32,
     /// Threads; at least 1.
     pub n_threads: u32,
+    /// After that, decode for so many seconds and tell the speed of each.
+    #[serde(default)]
+    pub sustained_secs: Option<u32>,
 }
 
 /// A text to be continued or a question to be answered.
@@ -248,6 +251,13 @@ pub enum Event {
     Error {
         /// Why, in the runtime's words where it has some.
         reason: String,
+    },
+    /// The warm-up is over; the prefill that is measured begins.
+    WarmedUp,
+    /// A second of the long run is over; of a slow model, the time of a token.
+    SustainedSecond {
+        /// Generated tokens per second.
+        tokens_per_sec: f64,
     },
 }
 

@@ -50,6 +50,17 @@ pub struct ChildProcess {
     last: Option<Event>,
 }
 
+/// What a short wait for a child has brought.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Polled {
+    /// An event.
+    Event(Event),
+    /// No event yet.
+    Nothing,
+    /// The child has ended well.
+    Ended,
+}
+
 impl ChildProcess {
     /// Starts `exe` as a child and sends it the request.
     ///
@@ -119,23 +130,32 @@ impl ChildProcess {
     /// `Error::ChildDied` when it ended without.
     pub fn next_event(&mut self, monitor: &Monitor) -> Result<Option<Event>> {
         loop {
-            monitor.check()?;
-            let received = match &self.lines {
-                Some(lines) => lines.recv_timeout(POLL_INTERVAL),
-                None => Err(RecvTimeoutError::Disconnected),
-            };
-            match received {
-                Ok(line) => {
-                    if let Some(event) = event_from_line(&line) {
-                        self.last = Some(event.clone());
-                        if !matches!(event, Event::Error { .. }) {
-                            return Ok(Some(event));
-                        }
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.end(monitor).map(|()| None),
+            match self.poll_event(monitor)? {
+                Polled::Event(event) => return Ok(Some(event)),
+                Polled::Nothing => {}
+                Polled::Ended => return Ok(None),
             }
+        }
+    }
+
+    /// The same, but waits 25 ms at most: for a parent that has something to do meanwhile.
+    ///
+    /// # Errors
+    /// As `next_event`.
+    pub fn poll_event(&mut self, monitor: &Monitor) -> Result<Polled> {
+        monitor.check()?;
+        let received = match &self.lines {
+            Some(lines) => lines.recv_timeout(POLL_INTERVAL),
+            None => Err(RecvTimeoutError::Disconnected),
+        };
+        match received {
+            Ok(line) => {
+                let Some(event) = event_from_line(&line) else { return Ok(Polled::Nothing) };
+                self.last = Some(event.clone());
+                Ok(if matches!(event, Event::Error { .. }) { Polled::Nothing } else { Polled::Event(event) })
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(Polled::Nothing),
+            Err(RecvTimeoutError::Disconnected) => self.end(monitor).map(|()| Polled::Ended),
         }
     }
 

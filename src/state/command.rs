@@ -30,4 +30,6 @@ pub enum Command {
     Copy(String),
     /// Show this file in the system's file manager.
     Reveal(PathBuf),
+    /// Compare the tensors of this converted file with those of its source.
+    TensorErrors(PathBuf),
 }

@@ -82,11 +82,13 @@ pub struct BenchForm {
     pub n_threads: u32,
     /// Measure the source file too.
     pub with_source: bool,
+    /// Length of a run under load after the rounds, in seconds; 0: none.
+    pub n_sustained_secs: u32,
 }
 
 impl Default for BenchForm {
     fn default() -> Self {
-        Self { n_prompt_tokens: 512, n_gen_tokens: 128, n_repetitions: 3, n_threads: 0, with_source: true }
+        Self { n_prompt_tokens: 512, n_gen_tokens: 128, n_repetitions: 3, n_threads: 0, with_source: true, n_sustained_secs: 0 }
     }
 }
 
@@ -125,6 +127,12 @@ pub struct Form {
     pub bench: BenchForm,
     /// The plot in view.
     pub compare_plot: ComparePlot,
+    /// The converted file whose tensors are looked at; `None`: the latest.
+    #[serde(skip)]
+    pub errors_path: Option<PathBuf>,
+    /// Filter of the table of errors.
+    #[serde(skip)]
+    pub errors_filter: String,
 }
 
 impl Default for Form {
@@ -144,6 +152,8 @@ impl Default for Form {
             convert_threads: 0,
             bench: BenchForm::default(),
             compare_plot: ComparePlot::default(),
+            errors_path: None,
+            errors_filter: String::new(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Slot;
 use crate::bench::Outcome;
+use crate::bench::tensor_error::TensorErrors;
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::hardware::Machine;
@@ -23,6 +24,8 @@ pub enum JobKind {
     Convert(Vec<Level>),
     /// Measuring so many files.
     Bench(usize),
+    /// Comparing the tensors of this converted file with its source's.
+    TensorErrors(PathBuf),
 }
 
 /// Where a job stands.
@@ -108,6 +111,8 @@ pub struct Store {
     pub jobs: Vec<JobRecord>,
     /// A wish that could not even be started, until the next one can.
     pub refusal: Option<Error>,
+    /// The tensors of one converted file beside those of its source.
+    pub tensor_errors: Slot<Arc<TensorErrors>>,
 }
 
 impl Store {
@@ -125,6 +130,10 @@ impl Store {
             }
             Job::Convert { request, .. } => JobKind::Convert(request.levels.clone()),
             Job::Bench { request } => JobKind::Bench(request.models.len()),
+            Job::TensorErrors { converted, .. } => {
+                self.tensor_errors = Slot::Waiting { id };
+                JobKind::TensorErrors(converted.clone())
+            }
         };
         self.refusal = None;
         self.jobs.push(JobRecord { id, kind, status: JobStatus::Queued });
@@ -166,6 +175,7 @@ impl Store {
         }
         match result {
             Ok(Output::Model(model)) => {
+                self.forget_tensor_errors(|errors| errors.source != model.path);
                 let is_other = self.conversions.iter().any(|conversion| conversion.source != model.path);
                 if self.model.settle(id, Ok(model)) && is_other {
                     self.conversions.clear();
@@ -183,6 +193,7 @@ impl Store {
                         continue;
                     }
                     self.outcomes.retain(|outcome| outcome.path != conversion.path);
+                    self.forget_tensor_errors(|errors| errors.converted == conversion.path);
                     self.conversions.retain(|known| known.path != conversion.path);
                     self.conversions.push(conversion);
                 }
@@ -193,10 +204,21 @@ impl Store {
                     self.outcomes.push(outcome);
                 }
             }
+            Ok(Output::TensorErrors(errors)) => {
+                self.tensor_errors.settle(id, Ok(errors));
+            }
             Err(error) => {
                 self.model.settle(id, Err(error.clone()));
+                self.tensor_errors.settle(id, Err(error.clone()));
                 self.machine.settle(id, Err(error));
             }
+        }
+    }
+
+    /// Drops errors that are no longer of the files they were measured on.
+    fn forget_tensor_errors(&mut self, is_old: impl Fn(&TensorErrors) -> bool) {
+        if self.tensor_errors.ready().is_some_and(|errors| is_old(errors)) {
+            self.tensor_errors = Slot::Empty;
         }
     }
 
@@ -318,6 +340,38 @@ mod tests {
         assert_eq!(store.jobs[1].status, JobStatus::Failed(Error::Cancelled));
         store.clear_finished();
         assert!(store.jobs.is_empty());
+    }
+
+    #[test]
+    fn errors_of_tensors_are_forgotten_with_the_files_they_are_of() {
+        let measured = || {
+            let mut store = Store::default();
+            open(&mut store, 1, "a.gguf");
+            let id = JobId(2);
+            store.submitted(id, &Job::TensorErrors { source: "a.gguf".into(), converted: "out/a.gguf".into() });
+            let errors = TensorErrors {
+                source: "a.gguf".into(),
+                converted: "out/a.gguf".into(),
+                tensors: Vec::new(),
+                overall_relative_rms: None,
+                warnings: Vec::new(),
+            };
+            store.apply(Event::Finished { id, result: Ok(Output::TensorErrors(Arc::new(errors))), elapsed_secs: 1.0 });
+            assert!(store.tensor_errors.ready().is_some());
+            store
+        };
+        let mut store = measured();
+        open(&mut store, 3, "a.gguf");
+        assert!(store.tensor_errors.ready().is_some(), "the same model again");
+        open(&mut store, 4, "b.gguf");
+        assert!(store.tensor_errors.ready().is_none());
+        let mut store = measured();
+        for (id, path, is_kept) in [(3, "out/other.gguf", true), (4, "out/a.gguf", false)] {
+            let id = convert(&mut store, id, "a.gguf");
+            let result = Ok(Output::Conversions(vec![conversion("a.gguf", path)]));
+            store.apply(Event::Finished { id, result, elapsed_secs: 1.0 });
+            assert_eq!(store.tensor_errors.ready().is_some(), is_kept, "{path}");
+        }
     }
 
     #[test]

@@ -3,21 +3,34 @@
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
-use eframe::egui::{Align, Label, Layout, RichText, Ui};
+use eframe::egui::{Align, Label, Layout, RichText, ScrollArea, Ui};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
 use super::candidate_table::right_ui;
 use super::pair::{Pair, decode_pair, measured, measured_text, memory_pair, prefill_pair};
 use super::sorting::{Side, Sorting, compare_known};
 use super::{glossary, theme};
-use crate::bench::{ComparisonRow, Run};
+use crate::bench::{ComparisonRow, Energy, Run, Sustained};
 use crate::hardware::PowerSource;
-use crate::units::{bytes_text, duration_text, exact_bytes_text, percent_text, significant_text};
+use crate::units::{bytes_text, duration_text, exact_bytes_text, percent_text, significant_text, watts_text};
 
 const HEADER_HEIGHT: f32 = 26.0;
 const MIN_NAME_WIDTH: f32 = 110.0;
 /// Least widths of the columns after the name, in the order of `header_ui`.
 const NUMBER_WIDTHS: [f32; 9] = [84.0, 50.0, 112.0, 112.0, 136.0, 94.0, 72.0, 88.0, 98.0];
+
+/// Columns that only some measurements fill, with heading, explanation and least width.
+const EXTRAS: [(Column, &str, &str, f32); 2] = [
+    (Column::Energy, "Decode J/tok", "Joules for each generated token, above those of the idle machine", 96.0),
+    (
+        Column::Sustained,
+        "Sustained",
+        "Decode speed in the last third of the long run, and the part of its first seconds that this is",
+        92.0,
+    ),
+];
+/// The part of its width that a column keeps in a narrow window; beyond that the table is scrolled.
+const LEAST_PART: f32 = 0.86;
 
 /// A column that can be sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,36 +45,111 @@ enum Column {
     Load,
     Memory,
     PredictedMemory,
+    Energy,
+    Sustained,
 }
 
 /// Draws the table; a click on a heading sorts it.
-#[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
 pub fn comparison_table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>) {
     let id = ui.make_persistent_id("comparison sorting");
     let mut sorting: Sorting<Column> = ui.data(|data| data.get_temp(id)).unwrap_or_default();
     sorting.sort(&mut rows, compare);
-    // In a wide window all columns grow, so that no number is far from its name.
-    let gaps = ui.spacing().item_spacing.x * NUMBER_WIDTHS.len() as f32;
-    let spare = ui.available_width() - MIN_NAME_WIDTH - gaps - NUMBER_WIDTHS.iter().sum::<f32>();
-    let growth = (spare / (NUMBER_WIDTHS.len() + 1) as f32).max(0.0);
+    let has_energy = rows.iter().any(|row| energy_of(row).is_some_and(Energy::is_measured));
+    let has_sustained = rows.iter().any(|row| sustained_of(row).is_some());
+    let extras = EXTRAS.into_iter().filter(|extra| if extra.0 == Column::Energy { has_energy } else { has_sustained });
+    let extras: Vec<_> = extras.collect();
+    // In a narrow window the table is wider than its card.
+    ScrollArea::horizontal().id_salt("comparison").show(ui, |ui| table_ui(ui, &rows, &extras, &mut sorting));
+    ui.data_mut(|data| data.insert_temp(id, sorting));
+    let reason = rows.iter().filter_map(energy_of).find_map(|energy| energy.reason.as_deref());
+    if let Some(reason) = reason.filter(|_| !has_energy) {
+        let text = format!("Energy: not measurable here, because {reason}");
+        ui.add_space(theme::UNIT);
+        ui.add(Label::new(RichText::new(text).color(theme::muted(ui))).wrap());
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
+fn table_ui(ui: &mut Ui, rows: &[ComparisonRow], extras: &[(Column, &str, &str, f32)], sorting: &mut Sorting<Column>) {
+    let extra_widths: f32 = extras.iter().map(|extra| extra.3).sum();
+    let flexible = MIN_NAME_WIDTH + NUMBER_WIDTHS.iter().sum::<f32>();
+    let gaps = ui.spacing().item_spacing.x * (NUMBER_WIDTHS.len() + extras.len()) as f32;
+    let spare = ui.available_width() - gaps - extra_widths - flexible;
+    // In a wide window all columns grow, so that no number is far from its name; in a narrow one they shrink a little.
+    let growth = spare.max(0.0) / (NUMBER_WIDTHS.len() + extras.len() + 1) as f32;
+    let part = (1.0 + spare.min(0.0) / flexible).max(LEAST_PART);
+    let widths = NUMBER_WIDTHS.into_iter().map(|width| width * part).chain(extras.iter().map(|extra| extra.3));
     ui.push_id("comparison", |ui| {
         let mut table = TableBuilder::new(ui)
             .striped(true)
             .vscroll(false)
             .cell_layout(Layout::left_to_right(Align::Center))
-            .column(Width::remainder().at_least(MIN_NAME_WIDTH).clip(true));
-        for width in NUMBER_WIDTHS {
+            .column(Width::remainder().at_least((MIN_NAME_WIDTH * part).floor()).clip(true));
+        for width in widths {
             table = table.column(Width::exact((width + growth).floor()));
         }
-        table.header(HEADER_HEIGHT, |mut header| header_ui(&mut header, &mut sorting)).body(|body| {
-            body.rows(theme::ROW_HEIGHT, rows.len(), |mut row| {
-                if let Some(data) = rows.get(row.index()) {
-                    row_ui(&mut row, data);
+        table
+            .header(HEADER_HEIGHT, |mut header| {
+                header_ui(&mut header, sorting);
+                for &(column, name, explanation, _) in extras {
+                    header.col(|ui| sorting.header_ui(ui, column, name, explanation, Side::Right));
                 }
+            })
+            .body(|body| {
+                body.rows(theme::ROW_HEIGHT, rows.len(), |mut row| {
+                    if let Some(data) = rows.get(row.index()) {
+                        row_ui(&mut row, data);
+                        for extra in extras {
+                            row.col(|ui| if extra.0 == Column::Energy { energy_ui(ui, data) } else { sustained_ui(ui, data) });
+                        }
+                    }
+                });
             });
-        });
     });
-    ui.data_mut(|data| data.insert_temp(id, sorting));
+}
+
+fn energy_of(row: &ComparisonRow) -> Option<&Energy> {
+    row.run.as_ref().map(|run| &run.energy)
+}
+
+/// Joules for each generated token, with their spread.
+fn decode_joules(row: &ComparisonRow) -> Option<(f64, f64)> {
+    measured(energy_of(row)?.decode_joules_per_token.as_ref()?)
+}
+
+fn sustained_of(row: &ComparisonRow) -> Option<&Sustained> {
+    row.run.as_ref()?.sustained.as_ref()
+}
+
+fn sustained_ui(ui: &mut Ui, row: &ComparisonRow) {
+    let Some(found) = sustained_of(row) else {
+        if row.run.is_some() {
+            right_ui(ui, RichText::new("not measured").color(theme::muted(ui)));
+        }
+        return;
+    };
+    let (burst, sustained) = (found.burst_tokens_per_sec, found.sustained_tokens_per_sec);
+    let text = format!("{} ({})", significant_text(sustained), percent_text(found.ratio));
+    right_ui(ui, RichText::new(text)).on_hover_text(format!(
+        "{} tok/s in the first seconds, {} tok/s in the last third of {} s",
+        significant_text(burst),
+        significant_text(sustained),
+        found.tokens_per_sec.len()
+    ));
+}
+
+fn energy_ui(ui: &mut Ui, row: &ComparisonRow) {
+    let Some(energy) = energy_of(row) else { return };
+    let response = match decode_joules(row) {
+        Some((mid, spread)) => right_ui(ui, RichText::new(measured_text(mid, spread))),
+        None => right_ui(ui, RichText::new("not measured").color(theme::muted(ui))),
+    };
+    let prefill = energy.prefill_joules_per_token.as_ref().and_then(measured);
+    let mut lines: Vec<String> = energy.source.iter().map(|source| format!("Energy of the {source}")).collect();
+    lines.extend(energy.idle_watts.map(|watts| format!("less {} of the idle machine", watts_text(watts))));
+    lines.extend(prefill.map(|(mid, spread)| format!("prefill: {} J for each prompt token", measured_text(mid, spread))));
+    lines.extend(energy.reason.clone());
+    response.on_hover_text(lines.join("\n"));
 }
 
 fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>) {
@@ -103,6 +191,8 @@ fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
         Column::Load => by(|row| row.run.as_ref().and_then(|run| measured(&run.load_secs)).map(|(mid, _)| mid)),
         Column::Memory => by(|row| memory_pair(row).measured.map(|(mid, _)| mid)),
         Column::PredictedMemory => by(|row| memory_pair(row).predicted.map(|band| band.mid)),
+        Column::Energy => by(|row| decode_joules(row).map(|(mid, _)| mid)),
+        Column::Sustained => by(|row| sustained_of(row).map(|found| found.sustained_tokens_per_sec)),
     }
 }
 
@@ -216,12 +306,14 @@ pub fn to_tsv(rows: &[ComparisonRow]) -> String {
     let mut text = String::from(
         "name\tsize_bytes\tbits_per_weight\tdecode_tokens_per_sec\tdecode_spread\tprefill_tokens_per_sec\tprefill_spread\t\
          predicted_decode_tokens_per_sec\tpredicted_decode_low\tpredicted_decode_high\tload_secs\tpeak_memory_bytes\t\
-         predicted_memory_bytes\tfailure\tpath\n",
+         predicted_memory_bytes\tfailure\tpath\tdecode_joules_per_token\tdecode_joules_spread\tprefill_joules_per_token\t\
+         prefill_joules_spread\tidle_watts\tburst_tokens_per_sec\tsustained_tokens_per_sec\n",
     );
     let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value}"));
     for row in rows {
         let (decode, prefill) = (decode_pair(row), prefill_pair(row));
         let load = row.run.as_ref().and_then(|run| measured(&run.load_secs));
+        let prefill_joules = energy_of(row).and_then(|energy| measured(energy.prefill_joules_per_token.as_ref()?));
         let cells = [
             row.name.clone(),
             row.size_bytes.to_string(),
@@ -238,6 +330,13 @@ pub fn to_tsv(rows: &[ComparisonRow]) -> String {
             row.predicted_memory_bytes.map_or(String::new(), |size_bytes| size_bytes.to_string()),
             row.failure.clone().unwrap_or_default(),
             row.path.display().to_string(),
+            number(decode_joules(row).map(|(mid, _)| mid)),
+            number(decode_joules(row).map(|(_, spread)| spread)),
+            number(prefill_joules.map(|(mid, _)| mid)),
+            number(prefill_joules.map(|(_, spread)| spread)),
+            number(energy_of(row).and_then(|energy| energy.idle_watts)),
+            number(sustained_of(row).map(|found| found.burst_tokens_per_sec)),
+            number(sustained_of(row).map(|found| found.sustained_tokens_per_sec)),
         ];
         // A tab or line break inside a cell would shift all that follows.
         let cells = cells.map(|cell| cell.replace(['\t', '\n', '\r'], " "));

@@ -10,7 +10,7 @@ use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use super::test_support::{PageFn, PageState, page_harness_sized, shoot, store_with_model_and_machine};
 use super::{compare_page_ui, optimize_page_ui, plan_page_ui};
 use crate::advise::{Candidate, Goal, Plan, Priority, advise};
-use crate::bench::{Outcome, Provenance, Run, Stat};
+use crate::bench::{Energy, Outcome, Provenance, Run, Stat, Sustained};
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::hardware::Framework;
@@ -113,6 +113,8 @@ fn run(path: &std::path::Path, candidate: &Candidate, of_predicted: f64) -> Run 
             conditions: crate::hardware::Conditions::default(),
             warnings: vec![BUSY.into()],
         },
+        energy: Energy { reason: Some("the processor shows no energy counter".into()), ..Energy::default() },
+        sustained: None,
     }
 }
 
@@ -405,6 +407,39 @@ fn comparison_rows_are_shown_copied_and_sorted() {
     assert!(top_of(&harness, "Q2_K") < top_of(&harness, "Q8_0"));
     click(&mut harness, "Sort by size");
     assert!(top_of(&harness, "Q2_K") > top_of(&harness, "Q8_0"));
+}
+
+#[test]
+fn energy_has_a_column_where_it_was_measured_and_a_reason_where_it_was_not() {
+    let without = harness(compare_page_ui, busy_store(), Form::default());
+    assert!(has(&without, "Energy: not measurable here, because the processor shows no energy counter"));
+    assert!(without.query_by_label("Sort by decode j/tok").is_none());
+    let mut store = busy_store();
+    for outcome in &mut store.outcomes {
+        if let Ok(run) = &mut outcome.result {
+            run.energy = Energy {
+                decode_joules_per_token: Some(Stat { values: vec![0.5, 0.25, 0.75] }),
+                source: Some("processor package (RAPL)".into()),
+                idle_watts: Some(4.0),
+                ..Energy::default()
+            };
+        }
+    }
+    let mut with = harness(compare_page_ui, store, Form::default());
+    assert!(has(&with, "0.500 ± 0.250") && !has(&with, "not measurable here"));
+    with.get_by_label("Sort by decode j/tok");
+    assert!(with.query_by_label("Sort by sustained").is_none());
+    shoot(&mut with, "compare-energy");
+    let mut store = with.state().store.clone();
+    for outcome in &mut store.outcomes {
+        if let Ok(run) = &mut outcome.result {
+            run.sustained = Sustained::from_speeds(vec![200.0, 190.0, 150.0]);
+        }
+    }
+    let mut long = harness(compare_page_ui, store, Form::default());
+    assert!(has(&long, "150 (75.0 %)"));
+    click(&mut long, "Sort by sustained");
+    shoot(&mut long, "compare-sustained");
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn jobs_ui(ui: &mut Ui, jobs: &[&JobRecord], commands: &mut Vec<Command>) {
 fn is_worth_showing(job: &JobRecord) -> bool {
     match job.kind {
         JobKind::Convert(_) | JobKind::Bench(_) => true,
-        JobKind::Inspect(_) | JobKind::Detect => !matches!(job.status, JobStatus::Done { .. }),
+        JobKind::Inspect(_) | JobKind::Detect | JobKind::TensorErrors(_) => !matches!(job.status, JobStatus::Done { .. }),
     }
 }
 
@@ -114,6 +114,9 @@ fn job_title(kind: &JobKind) -> String {
         }
         JobKind::Bench(1) => "Measure 1 file".into(),
         JobKind::Bench(n) => format!("Measure {n} files"),
+        JobKind::TensorErrors(path) => {
+            format!("Compare the tensors of {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+        }
     }
 }
 

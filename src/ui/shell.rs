@@ -215,6 +215,9 @@ pub fn job_title(kind: &JobKind) -> String {
         }
         JobKind::Bench(1) => "Measuring 1 file".into(),
         JobKind::Bench(n) => format!("Measuring {n} files"),
+        JobKind::TensorErrors(path) => {
+            format!("Comparing the tensors of {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 pub use picker::{NativePicker, Picker};
 pub use protocol::{Event, Job, JobId, Output, Picked};
 
+use crate::bench::tensor_error::tensor_errors;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress};
 use crate::{bench, convert, format, hardware};
@@ -205,6 +206,9 @@ fn run(job: Job, monitor: &Monitor) -> Result<Output> {
         Job::Detect { output_dir } => hardware::survey(&output_dir, monitor).map(|machine| Output::Machine(Box::new(machine))),
         Job::Convert { model, request } => convert::convert(&model, &request, monitor).map(Output::Conversions),
         Job::Bench { request } => bench::bench(&request, monitor).map(Output::Outcomes),
+        Job::TensorErrors { source, converted } => {
+            tensor_errors(&source, &converted, monitor).map(|errors| Output::TensorErrors(Arc::new(errors)))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{BenchRequest, Outcome};
 use crate::convert::{Conversion, ConvertRequest};
 use crate::error::Error;
@@ -39,6 +40,13 @@ pub enum Job {
         /// Which and how.
         request: BenchRequest,
     },
+    /// Compare the tensors of two files.
+    TensorErrors {
+        /// The file that the other was made from.
+        source: PathBuf,
+        /// The converted file.
+        converted: PathBuf,
+    },
 }
 
 /// What a finished job delivers.
@@ -52,6 +60,8 @@ pub enum Output {
     Conversions(Vec<Conversion>),
     /// Of `Job::Bench`.
     Outcomes(Vec<Outcome>),
+    /// Of `Job::TensorErrors`.
+    TensorErrors(Arc<TensorErrors>),
 }
 
 /// What the worker says. Each job sends one `Started`, any number of `Progress`, exactly one `Finished`;

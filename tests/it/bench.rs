@@ -23,7 +23,7 @@ fn exe() -> &'static Path {
 
 /// A measurement that lasts for minutes, with 2.4 GB of KV cache.
 fn endless(path: PathBuf) -> Request {
-    Request::Bench(BenchTask { path, n_prompt_tokens: 4096, n_gen_tokens: 100_000, n_threads: 1 })
+    Request::Bench(BenchTask { path, n_prompt_tokens: 4096, n_gen_tokens: 100_000, n_threads: 1, sustained_secs: None })
 }
 
 /// A sound file of an architecture that llama.cpp does not know.
@@ -51,6 +51,7 @@ fn a_small_benchmark_gives_plausible_numbers_and_a_broken_model_leaves_the_other
         n_gen_tokens: 8,
         n_repetitions: 2,
         n_threads: None,
+        sustained_secs: None,
     };
     let stages = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&stages);
@@ -82,6 +83,9 @@ fn a_small_benchmark_gives_plausible_numbers_and_a_broken_model_leaves_the_other
     assert!(run.provenance.runtime.starts_with("llama.cpp "), "{}", run.provenance.runtime);
     assert!(!run.provenance.backend.is_empty());
     assert!(run.provenance.n_threads >= 1);
+    // Whether this machine can tell is not known here, but one of both there must be.
+    let energy = &run.energy;
+    assert!(energy.is_measured() || energy.reason.as_ref().is_some_and(|reason| !reason.is_empty()), "{energy:?}");
 
     let stages = stages.lock().unwrap();
     let at = |text: &str| stages.iter().find(|(stage, ..)| stage.starts_with(text)).map(|&(_, done, total)| (done, total));

@@ -202,6 +202,40 @@ fn a_closed_pipe_is_no_error() {
     assert!(output.status.success(), "{}", stderr_of(&output));
 }
 
+#[test]
+fn errors_tells_how_far_each_tensor_is_from_its_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let converted = run_json(&[&"convert", &smollm2(), &"--level", &"Q8_0", &"--out", &folder.path(), &"--json"]);
+    let path = PathBuf::from(converted["conversions"][0]["path"].as_str().unwrap());
+    let json = run_json(&[&"errors", &smollm2(), &path, &"--json"]);
+    let tensors = json["tensors"].as_array().unwrap();
+    assert_eq!((tensors.len(), &json["warnings"]), (272, &serde_json::json!([])));
+    let (mut n_identical, mut n_different) = (0, 0);
+    for tensor in tensors {
+        let error = tensor["relative_rms"].as_f64().unwrap();
+        if tensor["is_identical"] == true {
+            assert_eq!(error.to_bits(), 0, "{tensor}");
+            n_identical += 1;
+        } else {
+            // 8 bits after 4: far below the 7 % that 4 bits cost, but not nothing.
+            assert!(error > 0.0005 && error < 0.01, "{tensor}");
+            assert!(tensor["cosine"].as_f64().unwrap() > 0.9999, "{tensor}");
+            n_different += 1;
+        }
+    }
+    // Seven matrices in each of 30 layers; the norms and the embedding, which is Q8_0 already, are copied.
+    assert_eq!((n_different, n_identical), (210, 62));
+    let overall = json["overall_relative_rms"].as_f64().unwrap();
+    assert!(overall > 0.0005 && overall < 0.01, "{overall}");
+    let text = run(&[&"errors", &smollm2(), &path]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("Q4_1 → Q8_0") && text.contains("relative RMS error of all weights"), "{text}");
+    // Of two files of which one is none.
+    let refused = run(&[&"errors", &smollm2(), &folder.path()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr_of(&refused).contains("a folder"), "{}", stderr_of(&refused));
+}
+
 #[cfg(feature = "llama-cpp")]
 #[test]
 fn compare_ends_with_prediction_beside_measurement() {
@@ -238,4 +272,28 @@ fn compare_ends_with_prediction_beside_measurement() {
     let output = run(&again);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && text.contains("Q2_K") && text.contains("±"), "{text}{}", stderr_of(&output));
+}
+
+#[cfg(feature = "llama-cpp")]
+#[test]
+fn a_long_run_tells_burst_and_sustained_speed() {
+    // A context so small that it is full, and used again, many times a second.
+    let args: [&dyn AsRef<std::ffi::OsStr>; 10] =
+        [&"bench", &smollm2(), &"--prompt-tokens", &"16", &"--gen-tokens", &"4", &"--repetitions", &"1", &"--sustained", &"3"];
+    let mut as_json = args.to_vec();
+    as_json.push(&"--json");
+    let started = Instant::now();
+    let json = run_json(&as_json);
+    assert!(started.elapsed() >= Duration::from_secs(3));
+    let sustained = &json["runs"][0]["run"]["sustained"];
+    let speeds: Vec<f64> = sustained["tokens_per_sec"].as_array().unwrap().iter().map(|speed| speed.as_f64().unwrap()).collect();
+    // On a machine whose cores are taken a token may take longer than a second.
+    assert!((1..=3).contains(&speeds.len()) && speeds.iter().all(|speed| *speed > 0.0), "{speeds:?}");
+    let number = |key: &str| sustained[key].as_f64().unwrap();
+    assert_eq!(number("burst_tokens_per_sec").to_bits(), speeds[0].to_bits());
+    assert_eq!(number("sustained_tokens_per_sec").to_bits(), speeds[speeds.len() - 1].to_bits());
+    assert!((number("ratio") - number("sustained_tokens_per_sec") / number("burst_tokens_per_sec")).abs() < 1e-9);
+    let text = run(&args);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("burst tok/s") && text.contains("sustained tok/s"), "{text}");
 }

@@ -1,0 +1,134 @@
+//! The errors of a converted file, tensor by tensor: choice of the file, heat map, table.
+
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use eframe::egui::{Align, ComboBox, Id, Layout, RichText, Ui};
+
+use super::error_table::error_table_ui;
+use super::heat_map::{Grid, heat_map_ui};
+use super::icons::Icon;
+use super::widgets::{self, Tone};
+use super::{queue, theme};
+use crate::bench::tensor_error::TensorErrors;
+use crate::convert::Conversion;
+use crate::error::Error;
+use crate::state::{Command, Form, JobKind, JobRecord, Page, Store};
+use crate::units::{bytes_text, small_percent_text};
+
+/// Height of the rows of the table that are in view.
+const TABLE_HEIGHT: f32 = 420.0;
+
+/// Draws the view.
+pub fn tensors_view_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+    let Some(chosen) = chosen(store, form) else {
+        let text = "Convert the model to a level first. Then every tensor of the file is compared with its source here.";
+        widgets::empty_state(ui, Icon::Compare, "No converted file yet", text, |ui| {
+            if widgets::primary_button(ui, "Go to Optimize").clicked() {
+                form.page = Page::Optimize;
+            }
+        });
+        return;
+    };
+    let measured = store.tensor_errors.ready().filter(|errors| errors.converted == chosen.path);
+    settings_ui(ui, store, chosen, measured.is_some(), form, commands);
+    if let Some(error) = store.tensor_errors.error().filter(|error| **error != Error::Cancelled) {
+        widgets::card_gap(ui);
+        widgets::error_banner(ui, error, commands);
+    }
+    if let Some(errors) = measured {
+        widgets::card_gap(ui);
+        result_ui(ui, errors, form, commands);
+    }
+}
+
+/// The user's choice while it is still in the list; else the file that was measured; else the latest.
+fn chosen<'a>(store: &'a Store, form: &Form) -> Option<&'a Conversion> {
+    let find = |path: &Path| store.conversions.iter().find(|made| made.path == path);
+    let wanted = form.errors_path.as_deref().and_then(find);
+    let measured = || store.tensor_errors.ready().and_then(|errors| find(&errors.converted));
+    wanted.or_else(measured).or(store.conversions.last())
+}
+
+fn settings_ui(ui: &mut Ui, store: &Store, chosen: &Conversion, is_measured: bool, form: &mut Form, commands: &mut Vec<Command>) {
+    let job = store.latest_job(|kind| matches!(kind, JobKind::TensorErrors(_))).filter(|job| JobRecord::is_open(job));
+    widgets::card(ui, "", |ui| {
+        ui.horizontal(|ui| {
+            let label = ui.label(RichText::new("Converted file").color(theme::muted(ui)));
+            let text_of = |made: &Conversion| format!("{} ({})", made.level, bytes_text(made.size_bytes));
+            ComboBox::from_id_salt("converted file")
+                .width(180.0)
+                .selected_text(text_of(chosen))
+                .show_ui(ui, |ui| {
+                    for made in &store.conversions {
+                        let response = ui.selectable_label(made.path == chosen.path, text_of(made));
+                        if response.on_hover_text(made.path.display().to_string()).clicked() {
+                            form.errors_path = Some(made.path.clone());
+                        }
+                    }
+                })
+                .response
+                .labelled_by(label.id)
+                .on_hover_text(chosen.path.display().to_string());
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                let name = if is_measured { "Measure errors again" } else { "Measure errors" };
+                let button = ui.add_enabled_ui(job.is_none(), |ui| widgets::primary_button(ui, name)).inner;
+                if button.on_disabled_hover_text("A comparison is waiting or running").clicked() {
+                    commands.push(Command::TensorErrors(chosen.path.clone()));
+                }
+                if !is_measured && job.is_none() {
+                    let text = "Reads both files once and compares every weight";
+                    ui.label(RichText::new(text).color(theme::muted(ui)));
+                }
+            });
+        });
+        if let Some(job) = job {
+            queue::job_ui(ui, job, commands);
+        }
+    });
+}
+
+fn result_ui(ui: &mut Ui, errors: &Arc<TensorErrors>, form: &mut Form, commands: &mut Vec<Command>) {
+    for warning in &errors.warnings {
+        widgets::notice(ui, Tone::Warn, &widgets::sentence(warning));
+        widgets::card_gap(ui);
+    }
+    let grid = cached_grid(ui, errors);
+    widgets::card_with_actions(
+        ui,
+        "Relative RMS error by layer",
+        |ui| {
+            if let Some(overall) = errors.overall_relative_rms {
+                ui.label(RichText::new(small_percent_text(overall)).font(theme::strong_font()));
+                ui.label(RichText::new("All weights").color(theme::muted(ui)));
+            }
+        },
+        |ui| {
+            let clicked = heat_map_ui(ui, errors, &grid).and_then(|idx| errors.tensors.get(idx));
+            if let Some(tensor) = clicked {
+                form.errors_filter.clone_from(&tensor.name);
+            }
+            ui.label(RichText::new("A click on a cell finds its tensor in the table.").small().color(theme::muted(ui)));
+        },
+    );
+    widgets::card_gap(ui);
+    widgets::card(ui, "Tensors, the worst first", |ui| {
+        if let Some(text) = error_table_ui(ui, errors, &mut form.errors_filter, TABLE_HEIGHT) {
+            commands.push(Command::Copy(text));
+        }
+    });
+}
+
+/// Arranging ten thousand tensors takes longer than a frame has.
+fn cached_grid(ui: &Ui, errors: &Arc<TensorErrors>) -> Arc<Grid> {
+    let id = Id::unique("error grid");
+    // Weak: while this exists, no other result can get its address.
+    if let Some((known, grid)) = ui.data(|data| data.get_temp::<(Weak<TensorErrors>, Arc<Grid>)>(id))
+        && std::ptr::eq(known.as_ptr(), Arc::as_ptr(errors))
+    {
+        return grid;
+    }
+    let grid = Arc::new(Grid::new(errors));
+    ui.data_mut(|data| data.insert_temp(id, (Arc::downgrade(errors), Arc::clone(&grid))));
+    grid
+}
