@@ -1,6 +1,7 @@
 //! Measuring it: speed and memory on this machine, in child processes.
 
 mod compare;
+pub mod history;
 mod identity;
 pub mod quality;
 mod run;
@@ -15,6 +16,7 @@ use crate::advise::Band;
 use crate::error::Error;
 use crate::hardware::Conditions;
 use crate::model::Level;
+use crate::units::nans_from_nulls;
 
 pub use compare::comparison_rows;
 pub use identity::model_sha256;
@@ -46,11 +48,12 @@ impl Default for BenchRequest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct Stat {
     /// All values in the order of measurement.
+    #[serde(deserialize_with = "nans_from_nulls")]
     pub values: Vec<f64>,
 }
 
 /// What a run of one model gave.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// The model file.
     pub path: PathBuf,
@@ -69,7 +72,7 @@ pub struct Run {
 }
 
 /// What a result depends on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
     /// `llama.cpp` and its build.
     pub runtime: String,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ScoredChunk;
+use crate::units::nan_from_null;
 
 /// How many places are kept, the most harmful.
 pub(super) const MAX_FLIPS: usize = 200;
@@ -29,8 +30,10 @@ pub struct Flip {
     /// What the candidate puts first.
     pub candidate: TokenChoice,
     /// KL divergence at this place, in nats.
+    #[serde(deserialize_with = "nan_from_null")]
     pub kld: f32,
     /// Probability that the candidate takes away from the reference's choice: 0 to 1.
+    #[serde(deserialize_with = "nan_from_null")]
     pub probability_lost: f32,
 }
 
@@ -45,11 +48,6 @@ pub struct TokenChoice {
     /// Probability by the candidate.
     #[serde(deserialize_with = "nan_from_null")]
     pub p_candidate: f32,
-}
-
-/// JSON has no NaN: it is written as null.
-fn nan_from_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
-    Ok(Option::<f32>::deserialize(deserializer)?.unwrap_or(f32::NAN))
 }
 
 /// What a changed token touches; the first are the more harmful.
