@@ -1,6 +1,7 @@
 //! The command line: clap definitions and dispatch. Same domain, same words as the window.
 #![allow(clippy::doc_markdown, reason = "the documentation of arguments is their help text, where backticks would be noise")]
 
+mod history;
 mod output;
 mod progress;
 mod run;
@@ -122,6 +123,8 @@ enum Command {
     },
     /// Print the manual page (roff)
     Man,
+    /// Browse, compare, delete and export what was measured on this machine
+    History(history::HistoryArgs),
 }
 
 #[derive(Debug, Args)]
@@ -268,6 +271,7 @@ fn carry_out(command: Command) -> Result<()> {
                 .map_err(|error| Error::Internal { message: format!("manual page: {error}") })?;
             output::print_bytes(&page)
         }
+        Command::History(args) => history::history(&args),
     }
 }
 
@@ -302,6 +306,15 @@ mod tests {
         check(&["recommend", "a.gguf", "--context", "0"]);
         check(&["compare", "a.gguf", "--level", "Q8_0", "--out", "x", "--force", "--reuse"]);
         check(&["nonsense", "a.gguf"]);
+        check(&["history", "show"]);
+        check(&["history", "compare", "1"]);
+        check(&["history", "delete"]);
+        check(&["history", "delete", "1", "--all"]);
+        check(&["history", "export"]);
+        check(&["history", "export", "--format", "csv", "--force"]);
+        check(&["history", "--kind", "smell"]);
+        check(&["history", "--since", "soon"]);
+        check(&["history", "--filter", "Q4", "show", "1"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Numbers to text and back. The only place that formats a quantity.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer};
 
@@ -146,6 +147,20 @@ pub fn local_time_text(unix_secs: i64) -> String {
     time_text(unix_secs, TimeZone::system())
 }
 
+/// Reads a day as the moment at which it begins on this machine, in seconds since 1970: `2026-08-21`.
+///
+/// # Errors
+/// `Error::BadRequest` for anything else.
+pub fn local_date_from_text(text: &str) -> Result<i64> {
+    date_from_text(text, &TimeZone::system())
+}
+
+fn date_from_text(text: &str, zone: &TimeZone) -> Result<i64> {
+    let bad = |_: jiff::Error| Error::BadRequest { message: format!("cannot read {text:?} as a day such as 2026-08-21") };
+    let day: Date = text.trim().parse().map_err(bad)?;
+    Ok(day.to_zoned_datetime(zone.clone()).map_err(bad)?.timestamp().as_second())
+}
+
 /// A moment in UTC by ISO 8601: `2026-08-21T14:05:00Z`; empty beyond the year 9999.
 #[must_use]
 pub fn utc_time_text(unix_secs: i64) -> String {
@@ -277,6 +292,16 @@ mod tests {
         check(1_787_321_100, 2, "2026-08-21 16:05");
         check(i64::MAX, 0, "unknown");
         assert_eq!((utc_time_text(1_787_321_100).as_str(), utc_time_text(i64::MIN).as_str()), ("2026-08-21T14:05:00Z", ""));
+    }
+
+    #[test]
+    fn days_begin_at_midnight_on_this_machine() {
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        let check = |text: &str, expected: Option<i64>| assert_eq!(date_from_text(text, &zone).ok(), expected, "{text}");
+        check("2026-08-21", Some(1_787_263_200));
+        check(" 1970-01-01 ", Some(-7200));
+        check("yesterday", None);
+        check("2026-13-01", None);
     }
 
     #[test]

@@ -85,6 +85,7 @@ pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<
 
 pub(super) fn bench(models: Vec<PathBuf>, args: &BenchArgs, as_json: bool) -> Result<()> {
     let outcomes = bench::bench(&bench_request(models, args), &progress::monitor())?;
+    super::history::keep(&outcomes);
     if as_json {
         print_json(&json!({ "runs": outcomes_json(&outcomes) }))?;
     } else {
@@ -103,6 +104,7 @@ pub(super) fn compare(path: &Path, convert: &ConvertArgs, bench: &BenchArgs, par
         files.insert(0, model.path.clone());
     }
     let outcomes = bench::bench(&bench_request(files, bench), &progress::monitor())?;
+    super::history::keep(&outcomes);
     let goal = Goal { n_ctx: u64::from(bench.prompt_tokens) + u64::from(bench.gen_tokens), ..Goal::default() };
     let rows = bench::comparison_rows(&model, &machine, &goal, &conversions, &outcomes);
     if as_json {

@@ -7,7 +7,7 @@ use super::{History, Kind, Measurement, Row};
 use crate::advise::{Decision, Interval, gates::nats_text};
 use crate::bench::quality::{ChunkSums, paired_difference};
 use crate::bench::{Run, Stat};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::units::{bytes_text, count_text, duration_text, local_time_text, plus_minus_text, signed_text};
 
 /// Start of the bootstrap's random numbers: the same two runs always differ by the same interval.
@@ -189,15 +189,12 @@ struct Compared {
 }
 
 impl History {
-    /// These runs beside each other; the first is what the others are held against.
+    /// These runs beside each other, each once; the first is what the others are held against.
     ///
     /// # Errors
-    /// `Error::BadRequest` for fewer than two; `Error::UnknownRun`; `Error::History`.
+    /// `Error::UnknownRun`; `Error::History`.
     pub fn compare(&self, ids: &[i64]) -> Result<Comparison> {
         let found = self.raw(ids)?;
-        if found.len() < 2 {
-            return Err(Error::BadRequest { message: "at least two runs are needed to compare".into() });
-        }
         let compared = |(row, text): (Row, String)| Compared { measurement: self.measurement(&row, &text).ok(), row };
         Ok(comparison(&found.into_iter().map(compared).collect::<Vec<_>>()))
     }

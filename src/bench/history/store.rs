@@ -76,6 +76,18 @@ impl History {
         Ok(n_deleted)
     }
 
+    /// What SQLite finds damaged in the whole file; empty when all is well.
+    ///
+    /// # Errors
+    /// `Error::History`; `Error::NotAHistory` when it cannot even be read.
+    pub fn check(&self) -> Result<Vec<String>> {
+        let failed = self.error("read");
+        let mut query = self.connection.prepare("PRAGMA integrity_check").map_err(&failed)?;
+        let lines = query.query_map([], |row| row.get::<_, String>(0)).map_err(&failed)?;
+        let lines: Vec<String> = lines.collect::<rusqlite::Result<_>>().map_err(failed)?;
+        Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    }
+
     /// Rows with the text of their details, in the order of `ids`, each once.
     pub(super) fn raw(&self, ids: &[i64]) -> Result<Vec<(Row, String)>> {
         let failed = self.error("read");
