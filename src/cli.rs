@@ -3,6 +3,7 @@
 
 mod errors;
 mod extras;
+mod history;
 mod output;
 mod progress;
 mod quality;
@@ -165,6 +166,8 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Browse, compare, delete and export what was measured on this machine
+    History(history::HistoryArgs),
 }
 
 #[derive(Debug, Args)]
@@ -407,6 +410,7 @@ fn carry_out(command: Command) -> Result<Status> {
             output::print_bytes(&page)
         }
         Command::Errors { source, model, output } => errors::errors(&source, &model, output.json),
+        Command::History(args) => history::history(&args),
     };
     done.map(|()| Status::Done)
 }
@@ -447,6 +451,15 @@ mod tests {
         check(&["compare", "a.gguf", "--level", "Q8_0", "--out", "x", "--no-quality", "--until-pass"]);
         check(&["nonsense", "a.gguf"]);
         check(&["errors", "a.gguf"]);
+        check(&["history", "show"]);
+        check(&["history", "compare", "1"]);
+        check(&["history", "delete"]);
+        check(&["history", "delete", "1", "--all"]);
+        check(&["history", "export"]);
+        check(&["history", "export", "--format", "csv", "--force"]);
+        check(&["history", "--kind", "smell"]);
+        check(&["history", "--since", "soon"]);
+        check(&["history", "--filter", "Q4", "show", "1"]);
         check(&["bench", "a.gguf", "--sustained", "0"]);
     }
 

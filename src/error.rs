@@ -265,6 +265,44 @@ pub enum Error {
         /// The model file.
         path: PathBuf,
     },
+
+    /// The history's file is something else, or damaged; it is left as it is.
+    #[error("not a history of Planish but {problem}: {}", path.display())]
+    NotAHistory {
+        /// What it is instead: `a database of another program`.
+        problem: String,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// The history was written by a later version of Planish; it is left as it is.
+    #[error("the history has schema version {found}, this version of Planish knows up to {known}: {}", path.display())]
+    HistoryTooNew {
+        /// The file's version.
+        found: i64,
+        /// The latest that is known.
+        known: usize,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// The history's database refused an operation.
+    #[error("cannot {action} the history: {reason}: {}", path.display())]
+    History {
+        /// A verb that completes "cannot … the history": `open`, `read`, `write`, `update`.
+        action: &'static str,
+        /// The database's own words.
+        reason: String,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// The history has no run of this number.
+    #[error("the history has no run {id}")]
+    UnknownRun {
+        /// The number.
+        id: i64,
+    },
 }
 
 impl Error {
@@ -311,6 +349,10 @@ impl Error {
             Self::Runtime { .. } => "check that the model is complete and that its architecture is supported by this llama.cpp".into(),
             Self::BadText { .. } => "choose a longer text in UTF-8, or leave it out to use the bundled one".into(),
             Self::OtherVocabulary { .. } => "compare a model with the file it was made from".into(),
+            Self::NotAHistory { .. } => "move that file away, or set PLANISH_HISTORY to another one; Planish does not touch it".into(),
+            Self::HistoryTooNew { .. } => "update Planish, or set PLANISH_HISTORY to another file".into(),
+            Self::History { .. } => "check space and permissions of its folder, or set PLANISH_HISTORY to another file".into(),
+            Self::UnknownRun { .. } => "planish history lists the runs with their numbers".into(),
             Self::ChildDied { .. } => "the model may need more memory than is free: try a smaller level or context".into(),
         }
     }

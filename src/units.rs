@@ -1,5 +1,10 @@
 //! Numbers to text and back. The only place that formats a quantity.
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Deserializer};
+
 use crate::error::{Error, Result};
 
 const KIB: f64 = 1024.0;
@@ -147,6 +152,76 @@ pub fn cosine_text(cosine: f64) -> String {
     format!("{cosine:.6}")
 }
 
+/// A value with its `±`, which has the decimals of the value: `168 ± 8`, `16.8 ± 0.4`.
+#[must_use]
+pub fn plus_minus_text(value: f64, half_width: f64) -> String {
+    let value_text = significant_text(value);
+    let n_decimals = value_text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    let rounded = format!("{half_width:.n_decimals$}");
+    // A small one must not look like none.
+    let is_lost = half_width > 0.0 && !rounded.contains(|digit: char| ('1'..='9').contains(&digit));
+    let half_text = if is_lost || !half_width.is_finite() { significant_text(half_width) } else { rounded };
+    format!("{value_text} ± {half_text}")
+}
+
+/// A change with its sign: `+12.5`, `−0.0031`, `0`.
+#[must_use]
+pub fn signed_text(change: f64) -> String {
+    let sign = if change > 0.0 && change.is_finite() { "+" } else { "" };
+    format!("{sign}{}", significant_text(change))
+}
+
+/// A moment as date and time of day on this machine: `2026-08-21 14:05`; `unknown` beyond the year 9999.
+#[must_use]
+pub fn local_time_text(unix_secs: i64) -> String {
+    time_text(unix_secs, TimeZone::system())
+}
+
+/// Reads a day as the moment at which it begins on this machine, in seconds since 1970: `2026-08-21`.
+///
+/// # Errors
+/// `Error::BadRequest` for anything else.
+pub fn local_date_from_text(text: &str) -> Result<i64> {
+    date_from_text(text, &TimeZone::system())
+}
+
+fn date_from_text(text: &str, zone: &TimeZone) -> Result<i64> {
+    let bad = |_: jiff::Error| Error::BadRequest { message: format!("cannot read {text:?} as a day such as 2026-08-21") };
+    let day: Date = text.trim().parse().map_err(bad)?;
+    Ok(day.to_zoned_datetime(zone.clone()).map_err(bad)?.timestamp().as_second())
+}
+
+/// A moment in UTC by ISO 8601: `2026-08-21T14:05:00Z`; empty beyond the year 9999.
+#[must_use]
+pub fn utc_time_text(unix_secs: i64) -> String {
+    Timestamp::from_second(unix_secs).map_or_else(|_| String::new(), |moment| moment.to_string())
+}
+
+fn time_text(unix_secs: i64, zone: TimeZone) -> String {
+    match Timestamp::from_second(unix_secs) {
+        Ok(moment) => moment.to_zoned_datetime(zone).strftime("%Y-%m-%d %H:%M").to_string(),
+        Err(_) => "unknown".into(),
+    }
+}
+
+/// Reads a number from JSON, which has none for NaN and infinity: `null` becomes NaN. For `#[serde(deserialize_with)]`.
+///
+/// # Errors
+/// Those of the deserializer.
+pub fn nan_from_null<'de, D: Deserializer<'de>, F: Deserialize<'de> + From<f32>>(
+    deserializer: D,
+) -> std::result::Result<F, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_else(|| F::from(f32::NAN)))
+}
+
+/// The same for a list of numbers.
+///
+/// # Errors
+/// Those of the deserializer.
+pub fn nans_from_nulls<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<f64>, D::Error> {
+    Ok(Vec::<Option<f64>>::deserialize(deserializer)?.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect())
+}
+
 /// Reads `800M`, `6G`, `5.5 GiB`, `123456`: a plain number is bytes, K, M, G and T are binary.
 ///
 /// # Errors
@@ -230,6 +305,46 @@ mod tests {
         check(f64::INFINITY, "unknown");
         assert_eq!((small_percent_text(0.0741), small_percent_text(0.000_001_41)), ("7.41 %".into(), "1.41e-4 %".into()));
         assert_eq!(cosine_text(0.999_982_4), "0.999982");
+    }
+
+    #[test]
+    fn an_uncertainty_has_the_decimals_of_its_value() {
+        let check = |value, half, expected: &str| assert_eq!(plus_minus_text(value, half), expected);
+        check(168.2, 8.31, "168 ± 8");
+        check(16.84, 0.41, "16.8 ± 0.4");
+        check(16.84, 0.0, "16.8 ± 0.0");
+        check(168.2, 0.02, "168 ± 0.0200");
+        check(0.0123, f64::INFINITY, "0.0123 ± unknown");
+    }
+
+    #[test]
+    fn changes_have_a_sign() {
+        let check = |change, expected: &str| assert_eq!(signed_text(change), expected);
+        check(12.5, "+12.5");
+        check(-0.0031, "−0.0031");
+        check(0.0, "0");
+        check(f64::INFINITY, "unknown");
+    }
+
+    #[test]
+    fn moments_are_told_in_the_machines_time() {
+        let check = |secs, offset_hours: i8, expected: &str| {
+            assert_eq!(time_text(secs, TimeZone::fixed(jiff::tz::offset(offset_hours))), expected);
+        };
+        check(0, 0, "1970-01-01 00:00");
+        check(1_787_321_100, 2, "2026-08-21 16:05");
+        check(i64::MAX, 0, "unknown");
+        assert_eq!((utc_time_text(1_787_321_100).as_str(), utc_time_text(i64::MIN).as_str()), ("2026-08-21T14:05:00Z", ""));
+    }
+
+    #[test]
+    fn days_begin_at_midnight_on_this_machine() {
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        let check = |text: &str, expected: Option<i64>| assert_eq!(date_from_text(text, &zone).ok(), expected, "{text}");
+        check("2026-08-21", Some(1_787_263_200));
+        check(" 1970-01-01 ", Some(-7200));
+        check("yesterday", None);
+        check("2026-13-01", None);
     }
 
     #[test]

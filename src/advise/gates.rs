@@ -2,16 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{nats_text, percent_text, significant_text};
+use crate::units::{nan_from_null, nats_text, percent_text, significant_text};
 
 /// A measured value between the ends of its confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The estimate.
+    #[serde(deserialize_with = "nan_from_null")]
     pub value: f64,
     /// The lower end; at most `value`.
+    #[serde(deserialize_with = "nan_from_null")]
     pub low: f64,
     /// The upper end; at least `value`.
+    #[serde(deserialize_with = "nan_from_null")]
     pub high: f64,
 }
 

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::history::{FileIdentity, History};
 use crate::error::{Error, Result};
 use crate::format::inspect;
+use crate::model::Model;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::hex;
 
@@ -15,11 +17,43 @@ const BLOCK_BYTES: usize = 1 << 20;
 
 /// SHA-256 of a model's file in hexadecimal; of a split model that of all its files one after the other, in their order.
 ///
+/// Computed once and then remembered in the user's history until path, size, time of change or inode differ. Without a history it is
+/// computed every time.
+///
 /// # Errors
 /// Those of opening the model, `Error::Io`, `Error::Cancelled`.
 pub fn model_sha256(path: &Path, monitor: &Monitor) -> Result<String> {
+    let history = History::open_default();
+    if let Err(error) = &history {
+        tracing::warn!("hashes of models are not remembered: {error}");
+    }
+    sha256_with(history.ok().as_ref(), path, monitor)
+}
+
+/// The same with the memory of this history.
+pub(super) fn sha256_with(history: Option<&History>, path: &Path, monitor: &Monitor) -> Result<String> {
     let model = inspect(path)?;
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    let memory = history.zip(FileIdentity::of(&model.files));
+    if let Some((history, identity)) = &memory {
+        match history.known_sha256(identity) {
+            Ok(Some(sha256)) => return Ok(sha256),
+            Ok(None) => {}
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+    let sha256 = computed_sha256(&model, monitor)?;
+    if let Some((history, identity)) = memory {
+        // A file that was changed while it was read has no hash that could be remembered.
+        let is_unchanged = FileIdentity::of(&model.files).is_some_and(|now| now == identity);
+        if let (true, Err(error)) = (is_unchanged, history.remember_sha256(&identity, &sha256)) {
+            tracing::warn!("{error}");
+        }
+    }
+    Ok(sha256)
+}
+
+fn computed_sha256(model: &Model, monitor: &Monitor) -> Result<String> {
+    let name = model.path.file_name().unwrap_or(model.path.as_os_str()).to_string_lossy();
     let mut hash = Sha256::new();
     let mut done = 0;
     let mut block = vec![0; BLOCK_BYTES];

@@ -2,6 +2,7 @@
 
 mod compare;
 mod energy;
+pub mod history;
 mod identity;
 pub mod quality;
 mod round;
@@ -24,6 +25,7 @@ use crate::advise::{Band, Verdict};
 use crate::error::Error;
 use crate::hardware::Conditions;
 use crate::model::Level;
+use crate::units::nans_from_nulls;
 use quality::QualityRun;
 
 pub use compare::{Measured, comparison_rows};
@@ -67,11 +69,12 @@ impl Default for BenchRequest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct Stat {
     /// All values in the order of measurement.
+    #[serde(deserialize_with = "nans_from_nulls")]
     pub values: Vec<f64>,
 }
 
 /// What a run of one model gave.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// The model file.
     pub path: PathBuf,
@@ -94,7 +97,7 @@ pub struct Run {
 }
 
 /// What a result depends on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
     /// `llama.cpp` and its build.
     pub runtime: String,

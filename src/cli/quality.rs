@@ -74,6 +74,7 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
         files.insert(0, model.path.clone());
     }
     let speed = bench::bench(&bench_request(files, &args.bench), &progress::monitor())?;
+    super::history::keep(&speed);
     if !parts.no_quality && !parts.until_pass {
         let candidates = conversions.iter().map(|conversion| conversion.path.clone()).collect();
         quality = measure(model.path.clone(), candidates, &args.quality, &gates)?;
@@ -166,7 +167,8 @@ fn measure(reference: PathBuf, candidates: Vec<PathBuf>, args: &QualityArgs, gat
         n_threads: None,
         cache_dir: None,
     };
-    measure_quality(&request, &progress::monitor(), |_| {})
+    // Each as it is finished: cancelling keeps those before.
+    measure_quality(&request, &progress::monitor(), |outcome| super::history::keep(std::slice::from_ref(outcome)))
 }
 
 fn passes(outcome: &QualityOutcome) -> bool {

@@ -77,6 +77,7 @@ pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<
 
 pub(super) fn bench(models: Vec<PathBuf>, args: &BenchArgs, as_json: bool) -> Result<()> {
     let outcomes = bench::bench(&bench_request(models, args), &progress::monitor())?;
+    super::history::keep(&outcomes);
     if as_json {
         print_json(&json!({ "runs": outcomes_json(&outcomes) }))?;
     } else {

@@ -8,6 +8,7 @@ mod pipeline;
 mod preflight;
 #[cfg(test)]
 mod tests;
+mod whole_file;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -22,6 +23,7 @@ use crate::monitor::{Monitor, Progress, ProgressUnit};
 
 pub use self::paths::output_path;
 pub use self::preflight::{PlannedOutput, WorkPlan, preflight};
+pub use self::whole_file::write_whole;
 
 /// Converts a model to all requested levels in one pass over it.
 ///

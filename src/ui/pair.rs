@@ -2,6 +2,7 @@
 
 use crate::advise::Band;
 use crate::bench::{ComparisonRow, Stat};
+pub use crate::units::plus_minus_text as measured_text;
 use crate::units::significant_text;
 
 /// A quantity with what was predicted and what was measured.
@@ -34,18 +35,6 @@ impl Pair {
 #[must_use]
 pub fn measured(stat: &Stat) -> Option<(f64, f64)> {
     (!stat.values.is_empty()).then(|| (stat.median(), stat.spread()))
-}
-
-/// A median with its spread, which has the decimals of the median: `168 ± 8`, `16.8 ± 0.4`.
-#[must_use]
-pub fn measured_text(mid: f64, spread: f64) -> String {
-    let mid_text = significant_text(mid);
-    let n_decimals = mid_text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
-    let rounded = format!("{spread:.n_decimals$}");
-    // A small spread must not look like none.
-    let is_lost = spread > 0.0 && !rounded.contains(|digit: char| ('1'..='9').contains(&digit));
-    let spread_text = if is_lost { significant_text(spread) } else { rounded };
-    format!("{mid_text} ± {spread_text}")
 }
 
 /// Decode speed of a row in tokens per second.

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 pub use picker::{NativePicker, Picker};
 pub use protocol::{Event, Job, JobId, Output, Picked};
 
+use crate::bench::history::{Measured, record_all};
 use crate::bench::tensor_error::tensor_errors;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress};
@@ -194,21 +195,33 @@ fn work(waiting: &Receiver<Ticket>, line: &EventLine) {
             }
         };
         let monitor = Monitor::new(ticket.cancelled, on_progress);
-        let result = std::panic::catch_unwind(AssertUnwindSafe(|| run(ticket.job, &monitor)))
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| run(ticket.job, &monitor, line)))
             .unwrap_or_else(|panic| Err(Error::Internal { message: panic_text(panic.as_ref()) }));
         line.send(Event::Finished { id, result, elapsed_secs: started.elapsed().as_secs_f64() });
     }
 }
 
-fn run(job: Job, monitor: &Monitor) -> Result<Output> {
+fn run(job: Job, monitor: &Monitor, line: &EventLine) -> Result<Output> {
     match job {
         Job::Inspect { path } => format::inspect(&path).map(|model| Output::Model(Arc::new(model))),
         Job::Detect { output_dir } => hardware::survey(&output_dir, monitor).map(|machine| Output::Machine(Box::new(machine))),
         Job::Convert { model, request } => convert::convert(&model, &request, monitor).map(Output::Conversions),
-        Job::Bench { request } => bench::bench(&request, monitor).map(Output::Outcomes),
+        Job::Bench { request } => {
+            let outcomes = bench::bench(&request, monitor)?;
+            keep(&outcomes, monitor, line);
+            Ok(Output::Outcomes(outcomes))
+        }
         Job::TensorErrors { source, converted } => {
             tensor_errors(&source, &converted, monitor).map(|errors| Output::TensorErrors(Arc::new(errors)))
         }
+    }
+}
+
+/// Keeps what was measured in the history. A failure is told beside the result, which is as good as before.
+fn keep(outcomes: &[impl Measured], monitor: &Monitor, line: &EventLine) {
+    if let Err(error) = record_all(outcomes, monitor) {
+        tracing::warn!("not kept in the history: {error}");
+        line.send(Event::Refused { error });
     }
 }
 

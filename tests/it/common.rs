@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// The built program, with settings and caches of its own.
+/// The built program, with a history that is not the one of the person who runs the tests.
 pub fn planish() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_planish"));
-    command.stdin(Stdio::null());
+    let history = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("history.sqlite3");
+    command.stdin(Stdio::null()).env("PLANISH_HISTORY", history);
     command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command
 }

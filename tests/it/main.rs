@@ -9,6 +9,7 @@ mod convert;
 #[cfg(unix)]
 mod faults;
 mod gguf;
+mod history;
 mod layering;
 #[cfg(feature = "llama-cpp")]
 mod quality;

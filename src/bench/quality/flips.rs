@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ScoredChunk;
+use crate::units::nan_from_null;
 
 /// How many places are kept, the most harmful.
 pub(super) const MAX_FLIPS: usize = 200;
@@ -29,8 +30,10 @@ pub struct Flip {
     /// What the candidate puts first.
     pub candidate: TokenChoice,
     /// KL divergence at this place, in nats.
+    #[serde(deserialize_with = "nan_from_null")]
     pub kld: f32,
     /// Probability that the candidate takes away from the reference's choice: 0 to 1.
+    #[serde(deserialize_with = "nan_from_null")]
     pub probability_lost: f32,
 }
 

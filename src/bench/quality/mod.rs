@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::advise::{GateKind, Gates, Interval, Verdict};
 use crate::error::Error;
 use crate::hardware::Conditions;
+use crate::units::nan_from_null;
 
 pub use flips::{Flip, FlipClass, TokenChoice, flips};
 pub use measure::{quality, quality_with};
@@ -143,6 +144,7 @@ pub struct QualitySummary {
     /// 99.9th percentile.
     pub kld_p999: Interval,
     /// The largest of all; no interval, because a sample says little about it.
+    #[serde(deserialize_with = "nan_from_null")]
     pub max_kld: f64,
     /// Perplexity of the reference.
     pub ppl_reference: Interval,

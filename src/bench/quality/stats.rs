@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TokenScore;
 use crate::advise::Interval;
+use crate::units::nan_from_null;
 
 /// 97.5th percentile of the normal distribution.
 const NORMAL_97_5: f64 = 1.959_964;
@@ -20,10 +21,13 @@ pub struct ChunkSums {
     /// Scored tokens.
     pub n: f64,
     /// KL divergences, in nats.
+    #[serde(deserialize_with = "nan_from_null")]
     pub kld: f64,
     /// Negative log-probabilities of the true tokens by the reference, in nats.
+    #[serde(deserialize_with = "nan_from_null")]
     pub nll_reference: f64,
     /// The same by the candidate.
+    #[serde(deserialize_with = "nan_from_null")]
     pub nll_candidate: f64,
     /// Tokens at which both put the same token first.
     pub same_top: f64,
@@ -32,6 +36,7 @@ pub struct ChunkSums {
     /// Tokens that the candidate predicts right.
     pub right_candidate: f64,
     /// Squared changes of the true token's probability.
+    #[serde(deserialize_with = "nan_from_null")]
     pub delta_p_squared: f64,
 }
 

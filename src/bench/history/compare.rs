@@ -1,0 +1,351 @@
+//! Runs beside each other, with what changed against the first of them.
+
+use serde::Serialize;
+
+use super::row::power_name;
+use super::{History, Kind, Measurement, Row};
+use crate::advise::{Decision, Interval};
+use crate::bench::quality::{ChunkSums, paired_difference};
+use crate::bench::{Run, Stat};
+use crate::error::Result;
+use crate::units::{bytes_text, count_text, duration_text, local_time_text, plus_minus_text, signed_text};
+
+/// Start of the bootstrap's random numbers: the same two runs always differ by the same interval.
+const SEED: u64 = 0;
+
+/// Runs beside each other. All lists that belong to runs are in the order of `runs`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The runs; the first is what the others are held against.
+    pub runs: Vec<Row>,
+    /// What was measured.
+    pub numbers: Vec<NumberLine>,
+    /// What it was measured with.
+    pub facts: Vec<FactLine>,
+    /// What forbids to read the numbers as a comparison of models.
+    pub notes: Vec<String>,
+}
+
+/// One quantity of all runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NumberLine {
+    /// Which.
+    pub quantity: Quantity,
+    /// Its value with the range of the rounds or the 95 % interval; `None` for runs that did not measure it.
+    pub values: Vec<Option<Interval>>,
+    /// Against the first run; `None` for that run itself and where there is nothing to compare.
+    pub changes: Vec<Option<Change>>,
+}
+
+/// One fact of all runs as text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FactLine {
+    /// Its name on screen.
+    pub name: &'static str,
+    /// Its values; empty where it is not known.
+    pub values: Vec<String>,
+    /// True when not all are the same.
+    pub differs: bool,
+}
+
+/// What changed from the first run to another.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Change {
+    /// As a part of the first value for sizes, times and speeds, otherwise the difference; between the ends of what the rounds or the
+    /// tokens allow.
+    pub by: Interval,
+    /// What that means.
+    pub judgement: Judgement,
+}
+
+/// What a change means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judgement {
+    /// The whole interval is on the good side.
+    Better,
+    /// The whole interval is on the bad side.
+    Worse,
+    /// No change at all.
+    Same,
+    /// The interval has both sides in it.
+    Unclear,
+}
+
+impl Judgement {
+    /// The word on screen.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Better => "better",
+            Self::Worse => "worse",
+            Self::Same => "same",
+            Self::Unclear => "not clear",
+        }
+    }
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the labels below say it")]
+pub enum Quantity {
+    Size,
+    Decode,
+    Prefill,
+    Load,
+    PeakMemory,
+    MeanKld,
+    PplRatio,
+    SameTop,
+}
+
+impl Quantity {
+    /// All of them in the order of the screen.
+    pub const ALL: [Self; 8] =
+        [Self::Size, Self::Decode, Self::Prefill, Self::Load, Self::PeakMemory, Self::MeanKld, Self::PplRatio, Self::SameTop];
+
+    /// The name on screen with its unit.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Size => "File size",
+            Self::Decode => "Decode, tok/s",
+            Self::Prefill => "Prefill, tok/s",
+            Self::Load => "Load time",
+            Self::PeakMemory => "Peak memory",
+            Self::MeanKld => "Mean KL divergence, nats",
+            Self::PplRatio => "Perplexity, × the reference",
+            Self::SameTop => "Same top token, %",
+        }
+    }
+
+    /// A value as text, with its `±` where it has one.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes in bytes, shown with three digits")]
+    pub fn value_text(self, value: Interval) -> String {
+        let half = value.half_width();
+        match self {
+            Self::Size | Self::PeakMemory => bytes_text(value.value as u64),
+            Self::Load => duration_text(value.value),
+            Self::Decode | Self::Prefill => plus_minus_text(value.value, half),
+            Self::MeanKld => format!("{} ± {}", nats_text(value.value), nats_text(half)),
+            Self::PplRatio => format!("{:.4} ± {:.4}", value.value, half),
+            Self::SameTop => plus_minus_text(value.value * 100.0, half * 100.0),
+        }
+    }
+
+    /// A change as text: `+12.5 % (+8.00 to +17.1)`, `−0.0031 (−0.0040 to −0.0022)`.
+    #[must_use]
+    pub fn change_text(self, change: &Change) -> String {
+        let (scale, unit) = match self {
+            Self::SameTop => (100.0, " points"),
+            _ if self.is_relative() => (100.0, " %"),
+            _ => (1.0, ""),
+        };
+        let Interval { value, low, high } = change.by;
+        if change.judgement == Judgement::Same {
+            return "no change".into();
+        }
+        let text = |part: f64| signed_text(part * scale);
+        let whole = format!("{}{unit}", text(value));
+        #[allow(clippy::float_cmp, reason = "an exact quantity has no width at all")]
+        if low == high { whole } else { format!("{whole} ({} to {})", text(low), text(high)) }
+    }
+
+    /// True where a change is told as a part of the first value.
+    fn is_relative(self) -> bool {
+        matches!(self, Self::Size | Self::Decode | Self::Prefill | Self::Load | Self::PeakMemory)
+    }
+
+    fn is_more_better(self) -> bool {
+        matches!(self, Self::Decode | Self::Prefill | Self::SameTop)
+    }
+
+    /// True for what is measured against a reference on a text.
+    fn is_loss(self) -> bool {
+        matches!(self, Self::MeanKld | Self::PplRatio | Self::SameTop)
+    }
+
+    fn change(self, by: Interval) -> Change {
+        let (low, high) = if self.is_more_better() { (by.low, by.high) } else { (-by.high, -by.low) };
+        let judgement = if low > 0.0 {
+            Judgement::Better
+        } else if high < 0.0 {
+            Judgement::Worse
+        } else if low == 0.0 && high == 0.0 {
+            Judgement::Same
+        } else {
+            Judgement::Unclear
+        };
+        Change { by, judgement }
+    }
+}
+
+/// A run with the details that a comparison needs; `None` where they cannot be read.
+struct Compared {
+    row: Row,
+    measurement: Option<Measurement>,
+}
+
+impl History {
+    /// These runs beside each other, each once; the first is what the others are held against.
+    ///
+    /// # Errors
+    /// `Error::UnknownRun`; `Error::History`.
+    pub fn compare(&self, ids: &[i64]) -> Result<Comparison> {
+        let found = self.raw(ids)?;
+        let compared = |(row, text): (Row, String)| Compared { measurement: self.measurement(&row, &text).ok(), row };
+        Ok(comparison(&found.into_iter().map(compared).collect::<Vec<_>>()))
+    }
+}
+
+fn comparison(runs: &[Compared]) -> Comparison {
+    let numbers = Quantity::ALL.into_iter().map(|quantity| number_line(quantity, runs));
+    Comparison {
+        runs: runs.iter().map(|run| run.row.clone()).collect(),
+        numbers: numbers.filter(|line| line.values.iter().any(Option::is_some)).collect(),
+        facts: facts(runs),
+        notes: notes(runs),
+    }
+}
+
+fn number_line(quantity: Quantity, runs: &[Compared]) -> NumberLine {
+    let change = |run: &Compared| {
+        let first = runs.first()?;
+        let by = if quantity == Quantity::MeanKld {
+            // Both were measured on the same tokens: the difference is far better known than the two values.
+            let (before, after) = (chunks(first)?, chunks(run)?);
+            has_same_chunks(first, run).then(|| paired_difference(after, before, SEED)).flatten()?
+        } else {
+            let (before, after) = (value(quantity, first)?, value(quantity, run)?);
+            if quantity.is_loss() && !has_same_text(&first.row, &run.row) {
+                return None;
+            }
+            if quantity.is_relative() { ratio(before, after) } else { difference(before, after) }
+        };
+        by.value.is_finite().then(|| quantity.change(by))
+    };
+    NumberLine {
+        quantity,
+        values: runs.iter().map(|run| value(quantity, run)).collect(),
+        changes: runs.iter().enumerate().map(|(idx, run)| if idx == 0 { None } else { change(run) }).collect(),
+    }
+}
+
+/// `after / before - 1`; the ends are those of the rounds in the worst order.
+fn ratio(before: Interval, after: Interval) -> Interval {
+    Interval { value: after.value / before.value - 1.0, low: after.low / before.high - 1.0, high: after.high / before.low - 1.0 }
+}
+
+/// `after - before`; wider than need be, because it does not use that both were measured on the same tokens.
+fn difference(before: Interval, after: Interval) -> Interval {
+    Interval { value: after.value - before.value, low: after.low - before.high, high: after.high - before.low }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "sizes are shown with three digits")]
+fn value(quantity: Quantity, run: &Compared) -> Option<Interval> {
+    let row = &run.row;
+    let stat = |stat: fn(&Run) -> &Stat| match &run.measurement {
+        Some(Measurement::Speed(run)) if !stat(run).values.is_empty() => {
+            Some(Interval { value: stat(run).median(), low: stat(run).min(), high: stat(run).max() })
+        }
+        _ => None,
+    };
+    // What details tell better is in the row too.
+    let around = |value: Option<f64>, spread: Option<f64>| {
+        let (value, spread) = (value?, spread.unwrap_or(0.0));
+        Some(Interval { value, low: value - spread, high: value + spread })
+    };
+    match quantity {
+        Quantity::Size => Some(Interval::exact(row.size_bytes as f64)),
+        Quantity::Decode => {
+            stat(|run| &run.decode_tokens_per_sec).or_else(|| around(row.decode_tokens_per_sec, row.decode_spread))
+        }
+        Quantity::Prefill => {
+            stat(|run| &run.prefill_tokens_per_sec).or_else(|| around(row.prefill_tokens_per_sec, row.prefill_spread))
+        }
+        Quantity::Load => stat(|run| &run.load_secs),
+        Quantity::PeakMemory => row.peak_memory_bytes.map(|size_bytes| Interval::exact(size_bytes as f64)),
+        Quantity::MeanKld => row.mean_kld,
+        Quantity::PplRatio => row.ppl_ratio,
+        Quantity::SameTop => row.same_top,
+    }
+}
+
+fn chunks(run: &Compared) -> Option<&[ChunkSums]> {
+    match &run.measurement {
+        Some(Measurement::Quality(run)) => Some(&run.chunks),
+        _ => None,
+    }
+}
+
+/// Losses are losses against a reference on a text: only then they can be held against each other.
+fn has_same_text(one: &Row, other: &Row) -> bool {
+    one.text_sha256 == other.text_sha256 && one.reference_sha256 == other.reference_sha256
+}
+
+/// Whether a number of a chunk means the same tokens in both.
+fn has_same_chunks(one: &Compared, other: &Compared) -> bool {
+    let n_ctx = |run: &Compared| match &run.measurement {
+        Some(Measurement::Quality(run)) => Some(run.provenance.n_ctx),
+        _ => None,
+    };
+    has_same_text(&one.row, &other.row) && n_ctx(one).is_some() && n_ctx(one) == n_ctx(other)
+}
+
+fn facts(runs: &[Compared]) -> Vec<FactLine> {
+    let line = |name, value: fn(&Row) -> String| {
+        let values: Vec<String> = runs.iter().map(|run| value(&run.row)).collect();
+        let differs = values.windows(2).any(|pair| pair.first() != pair.last());
+        FactLine { name, values, differs }
+    };
+    let lines = [
+        line("Measured", |row| local_time_text(row.recorded_unix_secs)),
+        line("Kind", |row| row.kind.label().into()),
+        line("Model", |row| row.model_name.clone()),
+        line("Model SHA-256", |row| row.model_sha256.clone().unwrap_or_default()),
+        line("Level", |row| row.level.clone().unwrap_or_default()),
+        line("Tensors", |row| row.recipe.clone().unwrap_or_default()),
+        line("Verdict", |row| row.verdict.map_or("", Decision::label).into()),
+        line("Reference SHA-256", |row| row.reference_sha256.clone().unwrap_or_default()),
+        line("Text", |row| row.text_name.clone().unwrap_or_default()),
+        line("Text SHA-256", |row| row.text_sha256.clone().unwrap_or_default()),
+        line("Tokens", |row| row.n_tokens.map_or_else(String::new, count_text)),
+        line("Runtime", |row| row.runtime.clone()),
+        line("Backend", |row| row.backend.clone()),
+        line("Machine", |row| row.machine.clone()),
+        line("Threads", |row| row.n_threads.to_string()),
+        line("Power", |row| power_name(row.power_source).into()),
+        line("Temperature", |row| row.temperature_celsius.map_or_else(String::new, |celsius| format!("{celsius:.0} °C"))),
+        line("Planish", |row| row.planish.clone()),
+    ];
+    lines.into_iter().filter(|line| line.values.iter().any(|value| !value.is_empty())).collect()
+}
+
+fn notes(runs: &[Compared]) -> Vec<String> {
+    let Some((first, others)) = runs.split_first() else { return Vec::new() };
+    let mut notes = Vec::new();
+    for run in others {
+        let id = run.row.id;
+        let mut note = |text: &str| notes.push(format!("run {id} {text}"));
+        if run.row.kind != first.row.kind {
+            note("measured something else than the first run: only the file size can be compared");
+            continue;
+        }
+        if run.measurement.is_none() || first.measurement.is_none() {
+            note("or the first was written by another version of Planish: not all of it can be compared");
+        }
+        match run.row.kind {
+            Kind::Speed if run.row.machine != first.row.machine => note("was measured on another machine"),
+            Kind::Quality if run.row.text_sha256 != first.row.text_sha256 => {
+                note("was measured on another text: losses on different texts cannot be compared");
+            }
+            Kind::Quality if run.row.reference_sha256 != first.row.reference_sha256 => {
+                note("was compared with another reference: the losses cannot be compared");
+            }
+            _ => {}
+        }
+    }
+    notes
+}
