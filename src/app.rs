@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::bench::BenchRequest;
+use crate::bench::quality::{QualityRequest, Stopping, TextSource};
 use crate::convert::{ConvertRequest, Overwrite};
 use crate::error::{Error, Result};
 use crate::model::Level;
@@ -205,6 +206,7 @@ impl App {
             Command::Reveal(path) => self.worker.reveal(&path),
             Command::TensorErrors(converted) => self.tensor_errors(converted),
             Command::Copy(_) => Ok(()),
+            Command::Quality(candidates) => self.quality(candidates),
         }
     }
 
@@ -228,6 +230,26 @@ impl App {
             return Err(Error::BadRequest { message: "no model is open".into() });
         };
         self.submit(&Job::TensorErrors { source, converted })
+    }
+
+    fn quality(&mut self, candidates: Vec<PathBuf>) -> Result<()> {
+        let Some(model) = self.store.model.ready() else {
+            return Err(Error::BadRequest { message: "no model is open".into() });
+        };
+        let form = &self.form.quality;
+        let text_path = form.text_path.trim();
+        let request = QualityRequest {
+            reference: model.path.clone(),
+            candidates,
+            text: if text_path.is_empty() { TextSource::Bundled } else { TextSource::File(absolute(Path::new(text_path))) },
+            max_tokens: form.max_tokens,
+            gates: self.form.gates.clone(),
+            stopping: if form.full { Stopping::Full } else { Stopping::Decided },
+            n_threads: (self.form.bench.n_threads > 0).then_some(self.form.bench.n_threads),
+            ..QualityRequest::default()
+        };
+        settings::save(&self.form);
+        self.submit(&Job::Quality { request })
     }
 
     fn submit(&mut self, job: &Job) -> Result<()> {
@@ -266,6 +288,7 @@ fn title_text(store: &Store) -> String {
             crate::state::JobKind::Convert(_) => "converting",
             crate::state::JobKind::Bench(_) => "measuring",
             crate::state::JobKind::TensorErrors(_) => "comparing tensors",
+            crate::state::JobKind::Quality(_) => "measuring quality",
         };
         title.push_str(&format!(" · {verb}"));
         if let JobStatus::Running { progress: Some(progress), .. } = &job.status

@@ -280,6 +280,7 @@ pub fn cheapest_passing<E>(n: usize, mut passes: impl FnMut(usize) -> Result<boo
 mod tests {
     use super::*;
 
+    #[allow(clippy::unnecessary_wraps, reason = "what is measured may be missing")]
     fn interval(value: f64, low: f64, high: f64) -> Option<Interval> {
         Some(Interval { value, low, high })
     }

@@ -14,7 +14,7 @@ use crate::bench::history::{
 };
 use crate::convert::{Overwrite, write_whole};
 use crate::error::{Error, Result};
-use crate::units::{count_text, local_date_from_text, local_time_text, percent_text, plus_minus_text};
+use crate::units::{count_text, local_date_from_text, local_time_text, nats_text, percent_text, plus_minus_text};
 
 /// What stands in a cell without a value.
 const NOTHING: &str = "–";

@@ -335,7 +335,8 @@ pub fn run_with(exe: &Path, request: &Request, monitor: &Monitor, mut on_event: 
 /// Bytes in hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    pairs.concat()
 }
 
 /// Whether this build can run models.

@@ -107,7 +107,8 @@ impl ChildProcess {
 
     /// Lets the child go on to these chunks. A child that has died is reported by `next_event`.
     pub fn grant(&mut self, chunks: &[u32]) {
-        self.send(&chunks.iter().map(|chunk| format!("{chunk}\n")).collect::<String>());
+        let lines: Vec<String> = chunks.iter().map(|chunk| format!("{chunk}\n")).collect();
+        self.send(&lines.concat());
     }
 
     /// Tells the child that no more grants follow: it finishes what it has and ends.

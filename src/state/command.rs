@@ -32,4 +32,6 @@ pub enum Command {
     Reveal(PathBuf),
     /// Compare the tensors of this converted file with those of its source.
     TensorErrors(PathBuf),
+    /// Compare these files with the open model, with the form's text, gates and limit.
+    Quality(Vec<PathBuf>),
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::advise::Goal;
+use crate::advise::{Gates, Goal};
 use crate::model::Level;
 
 /// How many recent models are remembered.
@@ -92,6 +92,24 @@ impl Default for BenchForm {
     }
 }
 
+/// Settings of a measurement of what was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QualityForm {
+    /// Path of the text; empty: the bundled one.
+    pub text_path: String,
+    /// The most tokens to score per file.
+    pub max_tokens: u32,
+    /// Score all of them, even when the gates are decided earlier.
+    pub full: bool,
+}
+
+impl Default for QualityForm {
+    fn default() -> Self {
+        Self { text_path: String::new(), max_tokens: 16_000, full: false }
+    }
+}
+
 /// All choices of the user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -133,6 +151,10 @@ pub struct Form {
     /// Filter of the table of errors.
     #[serde(skip)]
     pub errors_filter: String,
+    /// The limits that files are held against.
+    pub gates: Gates,
+    /// Settings of a measurement of what was lost.
+    pub quality: QualityForm,
 }
 
 impl Default for Form {
@@ -154,6 +176,8 @@ impl Default for Form {
             compare_plot: ComparePlot::default(),
             errors_path: None,
             errors_filter: String::new(),
+            gates: Gates::default(),
+            quality: QualityForm::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Slot;
 use crate::bench::Outcome;
+use crate::bench::quality::QualityOutcome;
 use crate::bench::tensor_error::TensorErrors;
 use crate::convert::Conversion;
 use crate::error::Error;
@@ -26,6 +27,8 @@ pub enum JobKind {
     Bench(usize),
     /// Comparing the tensors of this converted file with its source's.
     TensorErrors(PathBuf),
+    /// Comparing so many files with the source.
+    Quality(usize),
 }
 
 /// Where a job stands.
@@ -113,6 +116,8 @@ pub struct Store {
     pub refusal: Option<Error>,
     /// The tensors of one converted file beside those of its source.
     pub tensor_errors: Slot<Arc<TensorErrors>>,
+    /// What was lost, as measured in this session: the latest of each file.
+    pub quality: Vec<QualityOutcome>,
 }
 
 impl Store {
@@ -134,6 +139,7 @@ impl Store {
                 self.tensor_errors = Slot::Waiting { id };
                 JobKind::TensorErrors(converted.clone())
             }
+            Job::Quality { request } => JobKind::Quality(request.candidates.len()),
         };
         self.refusal = None;
         self.jobs.push(JobRecord { id, kind, status: JobStatus::Queued });
@@ -163,6 +169,7 @@ impl Store {
             Event::Finished { id, result, elapsed_secs } => self.finish(id, result, elapsed_secs),
             Event::Refused { error } => self.refusal = Some(error),
             Event::Picked { .. } => {}
+            Event::Partial { id, output } => self.take(id, output),
         }
     }
 
@@ -174,18 +181,31 @@ impl Store {
             };
         }
         match result {
-            Ok(Output::Model(model)) => {
+            Ok(output) => self.take(id, output),
+            Err(error) => {
+                self.model.settle(id, Err(error.clone()));
+                self.tensor_errors.settle(id, Err(error.clone()));
+                self.machine.settle(id, Err(error));
+            }
+        }
+    }
+
+    /// Takes in what a job delivers, at its end or before.
+    fn take(&mut self, id: JobId, output: Output) {
+        match output {
+            Output::Model(model) => {
                 self.forget_tensor_errors(|errors| errors.source != model.path);
                 let is_other = self.conversions.iter().any(|conversion| conversion.source != model.path);
                 if self.model.settle(id, Ok(model)) && is_other {
                     self.conversions.clear();
                     self.outcomes.clear();
+                    self.quality.clear();
                 }
             }
-            Ok(Output::Machine(machine)) => {
+            Output::Machine(machine) => {
                 self.machine.settle(id, Ok(machine));
             }
-            Ok(Output::Conversions(new)) => {
+            Output::Conversions(new) => {
                 let open_path = self.model.ready().map(|model| model.path.clone());
                 for conversion in new {
                     // The user may have opened another model meanwhile: the file is on disk, but it is not about this one.
@@ -194,23 +214,25 @@ impl Store {
                     }
                     self.outcomes.retain(|outcome| outcome.path != conversion.path);
                     self.forget_tensor_errors(|errors| errors.converted == conversion.path);
+                    self.quality.retain(|outcome| outcome.path != conversion.path);
                     self.conversions.retain(|known| known.path != conversion.path);
                     self.conversions.push(conversion);
                 }
             }
-            Ok(Output::Outcomes(new)) => {
+            Output::Outcomes(new) => {
                 for outcome in new {
                     self.outcomes.retain(|known| known.path != outcome.path);
                     self.outcomes.push(outcome);
                 }
             }
-            Ok(Output::TensorErrors(errors)) => {
+            Output::TensorErrors(errors) => {
                 self.tensor_errors.settle(id, Ok(errors));
             }
-            Err(error) => {
-                self.model.settle(id, Err(error.clone()));
-                self.tensor_errors.settle(id, Err(error.clone()));
-                self.machine.settle(id, Err(error));
+            Output::Quality(new) => {
+                for outcome in new {
+                    self.quality.retain(|known| known.path != outcome.path);
+                    self.quality.push(outcome);
+                }
             }
         }
     }

@@ -9,14 +9,15 @@ use super::icons::Icon;
 use super::plan_page::model_or_hint_ui;
 use super::widgets::{self, Tone};
 use super::{plots, theme};
-use crate::advise::Goal;
+use crate::advise::{Gates, Goal};
+use crate::bench::quality::QualityOutcome;
 use crate::bench::{self, ComparisonRow, Outcome, merged_warnings};
 use crate::convert::Conversion;
 use crate::hardware::Machine;
 use crate::model::Model;
 use crate::state::{BenchForm, Command, ComparePlot, Form, JobKind, Page, Store};
 
-const SUBTITLE: &str = "Speed and memory of every file, measured on this machine beside the prediction";
+const SUBTITLE: &str = "Speed, memory and loss of every file, measured on this machine";
 
 /// Draws the page.
 pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
@@ -44,6 +45,8 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
     warnings_ui(ui, &rows);
     widgets::card(ui, "", |ui| plot_ui(ui, &rows, form));
     widgets::card_gap(ui);
+    super::quality_view::quality_view_ui(ui, store, &model, form, &rows, commands);
+    widgets::card_gap(ui);
     let copied = rows.clone();
     widgets::card_with_actions(
         ui,
@@ -58,6 +61,10 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
         },
         |ui| comparison_table_ui(ui, rows),
     );
+    if !store.conversions.is_empty() {
+        widgets::card_gap(ui);
+        super::tensors_view::tensors_view_ui(ui, store, form, commands);
+    }
 }
 
 /// Rows with what they were made from.
@@ -68,6 +75,8 @@ struct CachedRows {
     goal: Goal,
     conversions: Vec<Conversion>,
     outcomes: Vec<Outcome>,
+    quality: Vec<QualityOutcome>,
+    gates: Gates,
     rows: Vec<ComparisonRow>,
 }
 
@@ -80,6 +89,8 @@ fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, store: &
         && cached.goal == form.goal
         && cached.conversions == store.conversions
         && cached.outcomes == store.outcomes
+        && cached.gates == form.gates
+        && same_quality(&cached.quality, &store.quality)
     {
         return cached.rows.clone();
     }
@@ -88,7 +99,7 @@ fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, store: &
         machine,
         &form.goal,
         &store.conversions,
-        bench::Measured { speed: &store.outcomes, quality: &[], gates: &crate::advise::Gates::default() },
+        bench::Measured { speed: &store.outcomes, quality: &store.quality, gates: &form.gates },
     );
     let cached = CachedRows {
         model: Arc::clone(model),
@@ -96,10 +107,25 @@ fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, store: &
         goal: form.goal.clone(),
         conversions: store.conversions.clone(),
         outcomes: store.outcomes.clone(),
+        quality: store.quality.clone(),
+        gates: form.gates.clone(),
         rows: rows.clone(),
     };
     ui.data_mut(|data| data.insert_temp(id, Arc::new(cached)));
     rows
+}
+
+/// Whether these are the same measurements; told by the address of each, because they hold every chunk.
+fn same_quality(one: &[QualityOutcome], other: &[QualityOutcome]) -> bool {
+    let is_same = |(a, b): (&QualityOutcome, &QualityOutcome)| {
+        a.path == b.path
+            && match (&a.result, &b.result) {
+                (Ok(a), Ok(b)) => Arc::ptr_eq(a, b),
+                (Err(a), Err(b)) => a == b,
+                _ => false,
+            }
+    };
+    one.len() == other.len() && one.iter().zip(other).all(is_same)
 }
 
 fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, commands: &mut Vec<Command>) {
@@ -122,6 +148,13 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
                 "Each file is measured so often, interleaved with the others",
             );
             threads_ui(ui, &mut form.bench);
+            number_ui(
+                ui,
+                "Sustained s",
+                &mut form.bench.n_sustained_secs,
+                0..=86_400,
+                "After the rounds each file decodes for so many seconds, to see what heat leaves of the speed. 0: not at all",
+            );
             ui.checkbox(&mut form.bench.with_source, "With the source")
                 .on_hover_text("Measure the file that the levels were made from too");
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {

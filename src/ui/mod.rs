@@ -18,6 +18,7 @@ mod plan_page;
 mod plot_style;
 mod plots;
 pub mod preflight;
+mod quality_view;
 mod queue;
 pub mod shell;
 mod sorting;

@@ -44,7 +44,7 @@ fn jobs_ui(ui: &mut Ui, jobs: &[&JobRecord], commands: &mut Vec<Command>) {
 /// Reading headers and detecting take a moment and show their result elsewhere: they are listed only while they run or when they failed.
 fn is_worth_showing(job: &JobRecord) -> bool {
     match job.kind {
-        JobKind::Convert(_) | JobKind::Bench(_) => true,
+        JobKind::Convert(_) | JobKind::Bench(_) | JobKind::Quality(_) => true,
         JobKind::Inspect(_) | JobKind::Detect | JobKind::TensorErrors(_) => !matches!(job.status, JobStatus::Done { .. }),
     }
 }
@@ -117,6 +117,8 @@ fn job_title(kind: &JobKind) -> String {
         JobKind::TensorErrors(path) => {
             format!("Compare the tensors of {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
         }
+        JobKind::Quality(1) => "Measure quality of 1 file".into(),
+        JobKind::Quality(n) => format!("Measure quality of {n} files"),
     }
 }
 

@@ -49,7 +49,10 @@ pub fn page_mark(page: Page, store: &Store) -> PageMark {
         Page::Plan if store.model.ready().is_some() && store.machine.ready().is_some() => PageMark::Ready,
         Page::Plan => PageMark::None,
         Page::Optimize => of_job(|kind| matches!(kind, JobKind::Convert(_)), !store.conversions.is_empty()),
-        Page::Compare => of_job(|kind| matches!(kind, JobKind::Bench(_)), !store.outcomes.is_empty()),
+        Page::Compare => of_job(
+            |kind| matches!(kind, JobKind::Bench(_) | JobKind::Quality(_)),
+            !store.outcomes.is_empty() || !store.quality.is_empty(),
+        ),
     }
 }
 
@@ -218,6 +221,8 @@ pub fn job_title(kind: &JobKind) -> String {
         JobKind::TensorErrors(path) => {
             format!("Comparing the tensors of {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
         }
+        JobKind::Quality(1) => "Measuring quality of 1 file".into(),
+        JobKind::Quality(n) => format!("Measuring quality of {n} files"),
     }
 }
 

@@ -195,13 +195,15 @@ fn work(waiting: &Receiver<Ticket>, line: &EventLine) {
             }
         };
         let monitor = Monitor::new(ticket.cancelled, on_progress);
-        let result = std::panic::catch_unwind(AssertUnwindSafe(|| run(ticket.job, &monitor, line)))
+        let on_part = |output| line.send(Event::Partial { id, output });
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| run(ticket.job, &monitor, &on_part, line)))
             .unwrap_or_else(|panic| Err(Error::Internal { message: panic_text(panic.as_ref()) }));
         line.send(Event::Finished { id, result, elapsed_secs: started.elapsed().as_secs_f64() });
     }
 }
 
-fn run(job: Job, monitor: &Monitor, line: &EventLine) -> Result<Output> {
+/// Does the work; `on_part` gets what is finished before the end.
+fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) -> Result<Output> {
     match job {
         Job::Inspect { path } => format::inspect(&path).map(|model| Output::Model(Arc::new(model))),
         Job::Detect { output_dir } => hardware::survey(&output_dir, monitor).map(|machine| Output::Machine(Box::new(machine))),
@@ -210,6 +212,13 @@ fn run(job: Job, monitor: &Monitor, line: &EventLine) -> Result<Output> {
             let outcomes = bench::bench(&request, monitor)?;
             keep(&outcomes, monitor, line);
             Ok(Output::Outcomes(outcomes))
+        }
+        Job::Quality { request } => {
+            let on_outcome = |outcome: &bench::quality::QualityOutcome| {
+                keep(std::slice::from_ref(outcome), monitor, line);
+                on_part(Output::Quality(vec![outcome.clone()]));
+            };
+            bench::quality::quality(&request, monitor, on_outcome).map(Output::Quality)
         }
         Job::TensorErrors { source, converted } => {
             tensor_errors(&source, &converted, monitor).map(|errors| Output::TensorErrors(Arc::new(errors)))

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::bench::quality::{QualityOutcome, QualityRequest};
 use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{BenchRequest, Outcome};
 use crate::convert::{Conversion, ConvertRequest};
@@ -47,6 +48,11 @@ pub enum Job {
         /// The converted file.
         converted: PathBuf,
     },
+    /// Compare models with their reference on a text.
+    Quality {
+        /// Which and how.
+        request: QualityRequest,
+    },
 }
 
 /// What a finished job delivers.
@@ -62,9 +68,11 @@ pub enum Output {
     Outcomes(Vec<Outcome>),
     /// Of `Job::TensorErrors`.
     TensorErrors(Arc<TensorErrors>),
+    /// Of `Job::Quality`.
+    Quality(Vec<QualityOutcome>),
 }
 
-/// What the worker says. Each job sends one `Started`, any number of `Progress`, exactly one `Finished`;
+/// What the worker says. Each job sends one `Started`, any number of `Progress` and `Partial`, exactly one `Finished`;
 /// a job cancelled while it waits sends only `Finished`.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -102,6 +110,13 @@ pub enum Event {
     Refused {
         /// Why.
         error: Error,
+    },
+    /// A part of what a job delivers is there already; it is kept when the job is cancelled.
+    Partial {
+        /// Which job.
+        id: JobId,
+        /// That part.
+        output: Output,
     },
 }
 

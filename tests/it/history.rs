@@ -32,6 +32,8 @@ fn speed_run(level: &str, decode: f64) -> NewRun {
             // As large as a quality run with its changed tokens, so that a write takes several pages.
             warnings: vec!["w".repeat(40_000)],
         },
+        energy: planish::bench::Energy::default(),
+        sustained: None,
     };
     NewRun {
         measurement: Measurement::Speed(run),

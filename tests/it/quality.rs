@@ -62,7 +62,7 @@ fn a_model_loses_nothing_against_itself_and_little_at_8_bits() {
     let kld = q8.summary.mean_kld;
     assert!(kld.low > 0.0 && kld.value > 1e-4 && kld.value < 0.1, "{kld:?}");
     assert!(q8.summary.same_top.value > 0.8 && q8.summary.same_top.value < 1.0);
-    assert_eq!(q8.provenance.reference_secs, 0.0, "the reference does not run again");
+    assert!(q8.provenance.reference_secs < 1e-9, "the reference does not run again");
     assert_eq!(q8.summary.n_tokens, q8.summary.n_chunks * 127);
     assert!(q8.n_flips > 0 && !q8.flips[0].before.is_empty());
     assert_eq!(q8.strips[0].tokens.len(), 256);
@@ -112,7 +112,7 @@ fn broken_models_never_pass() {
     let dir = tempfile::tempdir().unwrap();
     let candidates: Vec<PathBuf> = broken_models(dir.path());
     assert_eq!(candidates.len(), 10);
-    let request = QualityRequest { stopping: Stopping::Decided, max_tokens: 2000, ..request(dir.path(), candidates) };
+    let request = QualityRequest { stopping: Stopping::Decided, max_tokens: 1000, ..request(dir.path(), candidates) };
     for outcome in measure(&request) {
         if let Ok(run) = &outcome.result {
             assert_ne!(run.verdict.decision, Decision::Pass, "{}: {:?}", outcome.path.display(), run.verdict);
@@ -120,17 +120,21 @@ fn broken_models_never_pass() {
     }
 }
 
+/// Gates that are not within one per cent of the value: other orders of the chunks and other drawings decide alike.
 #[test]
 fn the_verdict_does_not_hang_on_chance() {
     let dir = tempfile::tempdir().unwrap();
     let broken = broken_models(dir.path()).remove(0);
+    let gates = Gates { min_accuracy_ratio: None, max_ppl_ratio: None, max_mean_kld: Some(0.01), ..Gates::default() };
     for candidate in [common::smollm2(), broken] {
         let decisions: Vec<Decision> = (0..20)
             .map(|seed| {
                 let request = QualityRequest {
                     seed,
                     stopping: Stopping::Decided,
-                    max_tokens: 1200,
+                    n_ctx: 128,
+                    max_tokens: 400,
+                    gates: gates.clone(),
                     ..request(dir.path(), vec![candidate.clone()])
                 };
                 measure_one(&request).verdict.decision

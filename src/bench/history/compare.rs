@@ -8,7 +8,7 @@ use crate::advise::{Decision, Interval};
 use crate::bench::quality::{ChunkSums, paired_difference};
 use crate::bench::{Run, Stat};
 use crate::error::Result;
-use crate::units::{bytes_text, count_text, duration_text, local_time_text, plus_minus_text, signed_text};
+use crate::units::{bytes_text, count_text, duration_text, local_time_text, nats_text, plus_minus_text, signed_text};
 
 /// Start of the bootstrap's random numbers: the same two runs always differ by the same interval.
 const SEED: u64 = 0;

@@ -99,6 +99,7 @@ pub fn default_path() -> Result<PathBuf> {
 
 /// What was measured of one file.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "a handful at a time")]
 pub enum Measurement {
     /// Speed and memory.
     Speed(Run),

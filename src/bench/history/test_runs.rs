@@ -7,7 +7,7 @@ use crate::advise::{Gates, Interval, judge};
 use crate::bench::quality::{
     ChunkSums, Flip, FlipClass, KindSummary, QualityProvenance, QualityRun, QualitySummary, Stopping, TokenChoice,
 };
-use crate::bench::{Provenance, Run, Stat};
+use crate::bench::{Energy, Provenance, Run, Stat};
 use crate::hardware::{Conditions, PowerSource};
 
 /// 21 August 2026, 14:05 UTC.
@@ -42,6 +42,8 @@ pub(crate) fn speed(level: &str, decode: &[f64]) -> NewRun {
             conditions: conditions(),
             warnings: vec!["other programs used 25.0 % of the CPU".into()],
         },
+        energy: Energy::default(),
+        sustained: None,
     };
     new(Measurement::Speed(run), level, Some("a1".repeat(32)))
 }

@@ -196,7 +196,7 @@ mod tests {
             tops: [(1, " cat".to_string()), (2, " dog".to_string()), (3, " 7".to_string())].into(),
             tokens: vec![token(1, 2, 0.1), token(1, 1, 0.0), token(1, 3, 0.05)],
         };
-        let (found, n) = flips(&[chunk.clone()]);
+        let (found, n) = flips(std::slice::from_ref(&chunk));
         assert_eq!(n, 2);
         assert_eq!(found[0].class, FlipClass::Number);
         assert_eq!((found[0].position, found[0].before.as_str()), (4, "A b c d"));

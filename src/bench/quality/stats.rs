@@ -208,7 +208,7 @@ fn percentiles_of(mut values: Vec<f64>, parts: &[f64]) -> Vec<f64> {
 /// Early looks get a fair share, so that a hopeless or a harmless level is recognised after a thousand tokens; all looks together never
 /// use more than `alpha`.
 ///
-/// Source: Lan and DeMets, "Discrete sequential boundaries for clinical trials", Biometrika 70, 1983, spending function α2*.
+/// Source: Lan and `DeMets`, "Discrete sequential boundaries for clinical trials", Biometrika 70, 1983, spending function α2*.
 pub(super) fn spent_alpha(alpha: f64, t: f64) -> f64 {
     alpha * ((std::f64::consts::E - 1.0) * t.clamp(0.0, 1.0)).ln_1p()
 }
@@ -220,7 +220,7 @@ pub fn paired_difference(first: &[ChunkSums], second: &[ChunkSums], seed: u64) -
     let pairs: Vec<(f64, f64)> = first
         .iter()
         .filter_map(|one| {
-            let other = second.iter().find(|other| other.chunk_idx == one.chunk_idx && other.n == one.n)?;
+            let other = second.iter().find(|other| other.chunk_idx == one.chunk_idx && (other.n - one.n).abs() < 0.5)?;
             Some((one.kld - other.kld, one.n))
         })
         .collect();

@@ -1,0 +1,231 @@
+//! What the files lose against their source, and the measurement of it.
+
+use eframe::egui::{self, DragValue, Grid, RichText, TextEdit, Ui};
+
+use super::theme;
+use super::widgets::{self, Tone};
+use crate::advise::{Decision, Interval};
+use crate::bench::ComparisonRow;
+use crate::bench::quality::QualityRun;
+use crate::model::Model;
+use crate::state::{Command, Form, JobKind, JobRecord, Store};
+use crate::units::{count_text, nats_text, percent_text};
+
+/// Draws the card: text and limit, the button, the numbers of every measured file.
+pub fn quality_view_ui(
+    ui: &mut Ui,
+    store: &Store,
+    model: &Model,
+    form: &mut Form,
+    rows: &[ComparisonRow],
+    commands: &mut Vec<Command>,
+) {
+    widgets::card(ui, "What is lost", |ui| {
+        settings_ui(ui, store, form, commands);
+        if let Some(job) = quality_job(store).filter(|job| job.is_open()) {
+            super::queue::job_ui(ui, job, commands);
+        }
+        if model.is_quantized() {
+            let text = "The source is quantized itself: losses are against it, and levels near its own look better than they are";
+            widgets::notice(ui, Tone::Warn, text);
+        }
+        table_ui(ui, rows);
+    });
+}
+
+fn quality_job(store: &Store) -> Option<&JobRecord> {
+    store.latest_job(|kind| matches!(kind, JobKind::Quality(_)))
+}
+
+fn settings_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+    ui.horizontal_wrapped(|ui| {
+        let label = ui.label(RichText::new("Text file").color(theme::muted(ui)));
+        ui.add(TextEdit::singleline(&mut form.quality.text_path).hint_text("bundled text of seven kinds").desired_width(260.0))
+            .labelled_by(label.id)
+            .on_hover_text("A text like yours tells best what you lose. Empty: the bundled text.");
+        let label = ui.label(RichText::new("Most tokens").color(theme::muted(ui)));
+        ui.add(DragValue::new(&mut form.quality.max_tokens).range(1000..=1_000_000).speed(100.0))
+            .labelled_by(label.id)
+            .on_hover_text("A measurement ends earlier, as soon as the gates are decided");
+        ui.checkbox(&mut form.quality.full, "Score all").on_hover_text("Go on to the most tokens: narrower error bars");
+        let paths: Vec<_> = store.conversions.iter().map(|made| made.path.clone()).collect();
+        let is_measuring = quality_job(store).is_some_and(JobRecord::is_open);
+        let text = match paths.len() {
+            1 => "Measure quality of 1 file".to_string(),
+            n => format!("Measure quality of {n} files"),
+        };
+        let is_possible = !is_measuring && !paths.is_empty();
+        let button = ui.add_enabled(is_possible, egui::Button::new(text));
+        let reason = if is_measuring { "A measurement is waiting or running" } else { "Convert a level first" };
+        if button.on_disabled_hover_text(reason).clicked() {
+            commands.push(Command::Quality(paths));
+        }
+    });
+}
+
+fn table_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
+    let judged: Vec<&ComparisonRow> = rows.iter().filter(|row| row.quality.is_some() || row.quality_failure.is_some()).collect();
+    if judged.is_empty() {
+        let text = "Nothing measured yet. Each level answers the same text as the source, token by token.";
+        ui.label(RichText::new(text).color(theme::muted(ui)));
+        return;
+    }
+    ui.add_space(theme::UNIT);
+    Grid::new("quality").striped(true).num_columns(8).spacing([24.0, 8.0]).show(ui, |ui| {
+        let columns = [
+            ("File", "The level"),
+            ("Mean KLD", "KL divergence from the source in nats, mean over all tokens, with its 95 % error"),
+            ("99 % KLD", "One token in a hundred diverges more"),
+            ("Perplexity ×", "Perplexity as a multiple of the source's, with its 95 % error"),
+            ("Same top token", "Tokens at which both put the same token first"),
+            ("Accuracy", "Next-token accuracy as a part of the source's"),
+            ("Tokens", "Scored tokens"),
+            ("Verdict", "All gates together; hover a word for each"),
+        ];
+        for (name, explanation) in columns {
+            ui.label(RichText::new(name).font(theme::strong_font()).color(theme::muted(ui))).on_hover_text(explanation);
+        }
+        ui.end_row();
+        for row in judged {
+            ui.label(RichText::new(&row.name).font(theme::strong_font()));
+            match (&row.quality, &row.quality_failure) {
+                (Some(run), _) => run_ui(ui, row, run),
+                (None, failure) => {
+                    let text = failure.as_deref().unwrap_or_default();
+                    ui.label(RichText::new("failed").color(theme::bad(ui))).on_hover_text(widgets::sentence(text));
+                }
+            }
+            ui.end_row();
+        }
+    });
+}
+
+fn run_ui(ui: &mut Ui, row: &ComparisonRow, run: &QualityRun) {
+    let summary = &run.summary;
+    let provenance = provenance_text(run);
+    let cells = [
+        with_error(summary.mean_kld, nats_text),
+        nats_text(summary.kld_p99.value),
+        format!("{:.4} ± {:.4}", summary.ppl_ratio.value, summary.ppl_ratio.half_width()),
+        with_error(summary.same_top, percent_text),
+        with_error(summary.accuracy_ratio, percent_text),
+        count_text(summary.n_tokens),
+    ];
+    for cell in cells {
+        ui.label(cell).on_hover_text(&provenance);
+    }
+    if let Some(verdict) = &row.verdict {
+        let (tone, words) = match verdict.decision {
+            Decision::Pass => (Tone::Good, "PASS"),
+            Decision::Inconclusive => (Tone::Warn, "INCONCLUSIVE"),
+            Decision::Fail => (Tone::Bad, "FAIL"),
+        };
+        let gates: Vec<String> = verdict
+            .gates
+            .iter()
+            .map(|gate| format!("{} {}: {}", gate.decision.label(), gate.kind.label(), gate.text()))
+            .collect();
+        widgets::badge(ui, words, tone).on_hover_text(gates.join("\n"));
+    }
+}
+
+fn with_error(interval: Interval, text: impl Fn(f64) -> String) -> String {
+    format!("{} ± {}", text(interval.value).trim_end_matches(" %"), text(interval.half_width()))
+}
+
+fn provenance_text(run: &QualityRun) -> String {
+    let p = &run.provenance;
+    let hash: String = p.model_sha256.chars().take(12).collect();
+    format!(
+        "{}\n{}, {} threads\n{}, chunks of {}, {} looks at the gates, seed {}\nSHA-256 {hash}…",
+        p.runtime, p.backend, p.n_threads, p.text_name, p.n_ctx, run.n_looks, p.seed
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use egui_kittest::kittest::{NodeT as _, Queryable as _};
+
+    use super::*;
+    use crate::bench::history::{Measurement, test_runs};
+    use crate::bench::quality::QualityOutcome;
+    use crate::convert::Conversion;
+    use crate::error::Error;
+    use crate::model::Level;
+    use crate::state::Store;
+    use crate::ui::compare_page_ui;
+    use crate::ui::test_support::{page_harness, page_harness_sized, shoot, store_with_model_and_machine};
+
+    fn store() -> Store {
+        let mut store = store_with_model_and_machine();
+        let source = store.model.ready().unwrap().path.clone();
+        for (level, klds) in
+            [(Level::Q8_0, Some([0.003, 0.004, 0.005])), (Level::Q2_K, Some([0.4, 0.5, 0.45])), (Level::Q4_0, None)]
+        {
+            let path = source.with_file_name(format!("m-{level}.gguf"));
+            store.conversions.push(Conversion {
+                level,
+                path: path.clone(),
+                source: source.clone(),
+                size_bytes: 100_000_000,
+                bits_per_weight: 6.0,
+                elapsed_secs: 1.0,
+                warnings: Vec::new(),
+            });
+            let result = match klds.map(|klds| test_runs::quality(level.name(), &klds).measurement) {
+                Some(Measurement::Quality(run)) => Ok(Arc::new(QualityRun { path: path.clone(), ..(*run).clone() })),
+                _ => Err(Error::ChildDied { reason: "signal 9".into(), path: path.clone() }),
+            };
+            store.quality.push(QualityOutcome { path, result });
+        }
+        store
+    }
+
+    #[test]
+    fn every_file_can_be_judged_from_the_page() {
+        let mut harness = page_harness(compare_page_ui, store(), Form::default());
+        harness.get_by_label("Score all").click();
+        harness.get_by_label("Measure quality of 3 files").click();
+        harness.run();
+        let state = harness.state();
+        assert!(state.form.quality.full);
+        let expected: Vec<_> = state.store.conversions.iter().map(|made| made.path.clone()).collect();
+        assert_eq!(state.commands, [Command::Quality(expected)]);
+        let field = harness.get_by_label("Text file");
+        field.focus();
+        field.type_text("mine.txt");
+        harness.run();
+        assert_eq!(harness.state().form.quality.text_path, "mine.txt");
+        assert!(harness.query_by_label("Most tokens").is_some());
+    }
+
+    #[test]
+    fn losses_failures_and_doubts_are_shown() {
+        let harness = page_harness(compare_page_ui, store(), Form::default());
+        for text in ["0.0040 ±", "0.450 ±", "failed", "The source is quantized itself"] {
+            assert!(harness.query_all_by_label_contains(text).next().is_some(), "{text}");
+        }
+        assert!(harness.query_all_by_label("INCONCLUSIVE").count() + harness.query_all_by_label("FAIL").count() >= 1);
+    }
+
+    #[test]
+    fn without_a_level_there_is_nothing_to_judge() {
+        let mut store = store();
+        store.conversions.clear();
+        store.outcomes.push(crate::bench::Outcome { path: "x.gguf".into(), result: Err(Error::Cancelled) });
+        let harness = page_harness(compare_page_ui, store, Form::default());
+        assert!(harness.get_by_label("Measure quality of 0 files").accesskit_node().is_disabled());
+    }
+
+    #[test]
+    fn pictures() {
+        for (name, variant) in [("quality-dark", egui::Theme::Dark), ("quality-light", egui::Theme::Light)] {
+            let size = eframe::egui::vec2(1160.0, 1400.0);
+            let mut harness = page_harness_sized(compare_page_ui, store(), Form::default(), size, 1.0, variant);
+            harness.run();
+            shoot(&mut harness, name);
+        }
+    }
+}
