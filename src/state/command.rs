@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::bench::history::ExportFormat;
 use crate::model::Level;
 use crate::worker::JobId;
 
@@ -30,4 +31,12 @@ pub enum Command {
     Copy(String),
     /// Show this file in the system's file manager.
     Reveal(PathBuf),
+    /// Read the history again.
+    LoadHistory,
+    /// Show these runs of the history beside each other, or one alone.
+    CompareRuns(Vec<i64>),
+    /// Remove these runs from the history for good.
+    DeleteRuns(Vec<i64>),
+    /// Write these runs into a new file in the form's folder.
+    ExportRuns(Vec<i64>, ExportFormat),
 }

@@ -46,6 +46,7 @@ fn is_worth_showing(job: &JobRecord) -> bool {
     match job.kind {
         JobKind::Convert(_) | JobKind::Bench(_) => true,
         JobKind::Inspect(_) | JobKind::Detect => !matches!(job.status, JobStatus::Done { .. }),
+        JobKind::History(_) => matches!(job.status, JobStatus::Failed(_)),
     }
 }
 
@@ -114,6 +115,7 @@ fn job_title(kind: &JobKind) -> String {
         }
         JobKind::Bench(1) => "Measure 1 file".into(),
         JobKind::Bench(n) => format!("Measure {n} files"),
+        JobKind::History(_) => super::shell::job_title(kind),
     }
 }
 

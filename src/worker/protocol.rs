@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::history::{HistoryAnswer, HistoryRequest};
 use crate::bench::{BenchRequest, Outcome};
 use crate::convert::{Conversion, ConvertRequest};
 use crate::error::Error;
@@ -39,6 +40,8 @@ pub enum Job {
         /// Which and how.
         request: BenchRequest,
     },
+    /// Read or change the history, beside all other jobs.
+    History(HistoryRequest),
 }
 
 /// What a finished job delivers.
@@ -52,6 +55,16 @@ pub enum Output {
     Conversions(Vec<Conversion>),
     /// Of `Job::Bench`.
     Outcomes(Vec<Outcome>),
+    /// Of `Job::History`.
+    History(HistoryAnswer),
+}
+
+impl Output {
+    /// True for what is kept in the history.
+    #[must_use]
+    pub fn is_measurement(&self) -> bool {
+        matches!(self, Self::Outcomes(_))
+    }
 }
 
 /// What the worker says. Each job sends one `Started`, any number of `Progress`, exactly one `Finished`;

@@ -101,7 +101,7 @@ pub fn default_path() -> Result<PathBuf> {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Measurement {
     /// Speed and memory.
-    Speed(Run),
+    Speed(Box<Run>),
     /// Loss on a text.
     Quality(Arc<QualityRun>),
 }
@@ -114,7 +114,7 @@ pub trait Measured {
 
 impl Measured for Outcome {
     fn measurement(&self) -> Option<Measurement> {
-        self.result.as_ref().ok().cloned().map(Measurement::Speed)
+        self.result.as_ref().ok().cloned().map(|run| Measurement::Speed(Box::new(run)))
     }
 }
 
