@@ -11,9 +11,9 @@ use crate::bench::quality::{QualityRequest, Stopping, TextSource};
 use crate::convert::{ConvertRequest, Overwrite};
 use crate::error::{Error, Result};
 use crate::model::Level;
-use crate::state::{Command, Form, JobStatus, Page, Store, Theme};
+use crate::state::{Command, Form, JobStatus, Page, Slot, Store, Theme};
 use crate::ui;
-use crate::worker::{Event, Job, NativePicker, Picked, Worker};
+use crate::worker::{Event, HistoryAnswer, HistoryRequest, Job, NativePicker, Output, Picked, Worker};
 
 /// The name of the window and of the settings folder.
 const APP_NAME: &str = "Planish";
@@ -105,7 +105,12 @@ impl App {
 
     fn frame_ui(&mut self, ui: &mut eframe::egui::Ui) {
         self.shortcuts(ui.ctx());
+        let page_before = self.form.page;
         ui::window_ui(ui, &self.store, &mut self.form, &mut self.commands);
+        // Another program may have measured meanwhile. The first time the page asks by itself.
+        if self.form.page == Page::History && page_before != Page::History && self.knows_history() {
+            self.commands.push(Command::LoadHistory);
+        }
         // What needs the window itself is done here, the rest does not know egui.
         self.commands.retain(|command| match command {
             Command::Copy(text) => {
@@ -142,7 +147,16 @@ impl App {
             }
             event => {
                 let was_ready = self.store.model.ready().is_some();
+                let is_measured = matches!(&event, Event::Finished { result: Ok(output), .. } if output.is_measurement());
+                let exported = match &event {
+                    Event::Finished { result: Ok(Output::History(HistoryAnswer::Exported(path))), .. } => Some(path.clone()),
+                    _ => None,
+                };
                 self.store.apply(event);
+                if is_measured && self.knows_history() {
+                    self.commands.push(Command::LoadHistory);
+                }
+                self.commands.extend(exported.map(Command::Reveal));
                 if let (false, Some(model)) = (was_ready, self.store.model.ready()) {
                     self.form.remember(model.path.clone());
                     settings::save(&self.form);
@@ -207,7 +221,19 @@ impl App {
             Command::TensorErrors(converted) => self.tensor_errors(converted),
             Command::Copy(_) => Ok(()),
             Command::Quality(candidates) => self.quality(candidates),
+            Command::LoadHistory => self.submit(&Job::History(HistoryRequest::List)),
+            Command::CompareRuns(ids) => self.submit(&Job::History(HistoryRequest::Compare { ids })),
+            Command::DeleteRuns(ids) => self.submit(&Job::History(HistoryRequest::Delete { ids })),
+            Command::ExportRuns(ids, format) => {
+                let dir = self.output_dir();
+                self.submit(&Job::History(HistoryRequest::Export { ids, format, dir }))
+            }
         }
+    }
+
+    /// True once the history has been asked for: then it is kept up to date.
+    fn knows_history(&self) -> bool {
+        !matches!(self.store.history, Slot::Empty)
     }
 
     fn convert(&mut self, levels: Vec<Level>) -> Result<()> {
@@ -289,6 +315,7 @@ fn title_text(store: &Store) -> String {
             crate::state::JobKind::Bench(_) => "measuring",
             crate::state::JobKind::TensorErrors(_) => "comparing tensors",
             crate::state::JobKind::Quality(_) => "measuring quality",
+            crate::state::JobKind::History(_) => "reading the history",
         };
         title.push_str(&format!(" · {verb}"));
         if let JobStatus::Running { progress: Some(progress), .. } = &job.status
@@ -298,4 +325,35 @@ fn title_text(store: &Store) -> String {
         }
     }
     title
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::JobKind;
+    use crate::worker::JobId;
+
+    struct NoPicker;
+
+    impl crate::worker::Picker for NoPicker {
+        fn pick(&self, _: Picked) -> Option<PathBuf> {
+            None
+        }
+    }
+
+    #[test]
+    fn the_history_is_read_again_after_a_measurement_once_somebody_has_looked_at_it() {
+        let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
+        let mut app = App::new(worker, Form::default(), None);
+        let measured = || Event::Finished { id: JobId(99), result: Ok(Output::Outcomes(Vec::new())), elapsed_secs: 1.0 };
+        let is_asked = |app: &App| app.store.jobs.iter().any(|job| job.kind == JobKind::History(HistoryRequest::List));
+        app.take(measured());
+        assert!(!is_asked(&app));
+        app.store.history = Slot::Ready(Arc::default());
+        app.take(measured());
+        assert!(is_asked(&app));
+        drop(app);
+        // That of this test's process.
+        let _ = std::fs::remove_dir_all(crate::bench::history::default_path().unwrap().parent().unwrap());
+    }
 }

@@ -16,12 +16,13 @@ start_display() {
     return 1
 }
 
-# start_window WORK_DIR WIDTH HEIGHT [PLANISH_ARGUMENT…]: settings and the log live in WORK_DIR.
+# start_window WORK_DIR WIDTH HEIGHT [PLANISH_ARGUMENT…]: settings, history and the log live in WORK_DIR.
 start_window() {
     local work=$1 width=$2 height=$3
     shift 3
     # Without a session bus rfd falls back to zenity, which a test can fake; with one it would wait for a portal.
     env -u WAYLAND_DISPLAY -u DBUS_SESSION_BUS_ADDRESS XDG_CONFIG_HOME="$work/config" PATH="$work/bin:$PATH" \
+        PLANISH_HISTORY="$work/history.sqlite3" \
         PLANISH_LOG=planish=info LIBGL_ALWAYS_SOFTWARE=1 "$PLANISH" "$@" >"$work/stdout" 2>"$work/log" &
     window_pid=$!
     for _ in $(seq 300); do

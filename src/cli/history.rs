@@ -23,7 +23,10 @@ const HASH_DIGITS: usize = 12;
 
 /// Without a command the runs are listed.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "The runs are in a SQLite file in your data folder; the variable PLANISH_HISTORY names another file."
+)]
 pub(super) struct HistoryArgs {
     #[command(subcommand)]
     action: Option<HistoryCommand>,

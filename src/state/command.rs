@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::bench::history::ExportFormat;
 use crate::model::Level;
 use crate::worker::JobId;
 
@@ -34,4 +35,12 @@ pub enum Command {
     TensorErrors(PathBuf),
     /// Compare these files with the open model, with the form's text, gates and limit.
     Quality(Vec<PathBuf>),
+    /// Read the history again.
+    LoadHistory,
+    /// Show these runs of the history beside each other, or one alone.
+    CompareRuns(Vec<i64>),
+    /// Remove these runs from the history for good.
+    DeleteRuns(Vec<i64>),
+    /// Write these runs into a new file in the form's folder.
+    ExportRuns(Vec<i64>, ExportFormat),
 }

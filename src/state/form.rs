@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::advise::{Gates, Goal};
+use crate::bench::history::Kind;
 use crate::model::Level;
 
 /// How many recent models are remembered.
@@ -25,11 +26,13 @@ pub enum Page {
     Optimize,
     /// What it cost.
     Compare,
+    /// What earlier measurements said.
+    History,
 }
 
 impl Page {
     /// All pages in the order of the rail.
-    pub const ALL: [Self; 5] = [Self::Model, Self::Machine, Self::Plan, Self::Optimize, Self::Compare];
+    pub const ALL: [Self; 6] = [Self::Model, Self::Machine, Self::Plan, Self::Optimize, Self::Compare, Self::History];
 
     /// The name on the rail.
     #[must_use]
@@ -40,6 +43,7 @@ impl Page {
             Self::Plan => "Plan",
             Self::Optimize => "Optimize",
             Self::Compare => "Compare",
+            Self::History => "History",
         }
     }
 }
@@ -110,6 +114,19 @@ impl Default for QualityForm {
     }
 }
 
+/// What is chosen on the History page; not saved.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HistoryForm {
+    /// Words that model, level or machine must have.
+    pub filter: String,
+    /// The kind of measurement that is listed; `None`: all.
+    pub kind: Option<Kind>,
+    /// Numbers of the chosen runs in the order of choice: the first is what others are held against.
+    pub selected: Vec<i64>,
+    /// True while the user is asked whether the chosen runs shall really be deleted.
+    pub asks_delete: bool,
+}
+
 /// All choices of the user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -155,6 +172,9 @@ pub struct Form {
     pub gates: Gates,
     /// Settings of a measurement of what was lost.
     pub quality: QualityForm,
+    /// What is chosen on the History page.
+    #[serde(skip)]
+    pub history: HistoryForm,
 }
 
 impl Default for Form {
@@ -178,6 +198,7 @@ impl Default for Form {
             errors_filter: String::new(),
             gates: Gates::default(),
             quality: QualityForm::default(),
+            history: HistoryForm::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Slot;
 use crate::bench::Outcome;
+use crate::bench::history::{Comparison, Row};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::tensor_error::TensorErrors;
 use crate::convert::Conversion;
@@ -12,7 +13,7 @@ use crate::error::Error;
 use crate::hardware::Machine;
 use crate::model::{Level, Model};
 use crate::monitor::Progress;
-use crate::worker::{Event, Job, JobId, Output};
+use crate::worker::{Event, HistoryAnswer, HistoryRequest, Job, JobId, Output};
 
 /// What kind of work a job is, with what the screen says about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum JobKind {
     TensorErrors(PathBuf),
     /// Comparing so many files with the source.
     Quality(usize),
+    /// Reading or changing the history.
+    History(HistoryRequest),
 }
 
 /// Where a job stands.
@@ -118,6 +121,12 @@ pub struct Store {
     pub tensor_errors: Slot<Arc<TensorErrors>>,
     /// What was lost, as measured in this session: the latest of each file.
     pub quality: Vec<QualityOutcome>,
+    /// All runs of the history, the latest first.
+    pub history: Slot<Arc<Vec<Row>>>,
+    /// Runs of the history beside each other.
+    pub history_comparison: Slot<Arc<Comparison>>,
+    /// The latest file that the history was exported to.
+    pub history_export: Option<PathBuf>,
 }
 
 impl Store {
@@ -140,8 +149,21 @@ impl Store {
                 JobKind::TensorErrors(converted.clone())
             }
             Job::Quality { request } => JobKind::Quality(request.candidates.len()),
+            Job::History(request) => {
+                match request {
+                    // What is known stays on the screen until the answer comes.
+                    HistoryRequest::List if self.history.ready().is_none() => self.history = Slot::Waiting { id },
+                    HistoryRequest::Compare { .. } => self.history_comparison = Slot::Waiting { id },
+                    HistoryRequest::Export { .. } => self.history_export = None,
+                    HistoryRequest::List | HistoryRequest::Delete { .. } => {}
+                }
+                JobKind::History(request.clone())
+            }
         };
-        self.refusal = None;
+        // The list is read again by itself: that must not take away what the user has not read yet.
+        if !matches!(job, Job::History(HistoryRequest::List)) {
+            self.refusal = None;
+        }
         self.jobs.push(JobRecord { id, kind, status: JobStatus::Queued });
     }
 
@@ -174,6 +196,9 @@ impl Store {
     }
 
     fn finish(&mut self, id: JobId, result: Result<Output, Error>, elapsed_secs: f64) {
+        if let Some(JobKind::History(request)) = self.job_mut(id).map(|job| job.kind.clone()) {
+            return self.finish_history(id, &request, result, elapsed_secs);
+        }
         if let Some(job) = self.job_mut(id) {
             job.status = match &result {
                 Err(error) => JobStatus::Failed(error.clone()),
@@ -225,6 +250,8 @@ impl Store {
                     self.outcomes.push(outcome);
                 }
             }
+            // Of `finish_history`.
+            Output::History(_) => {}
             Output::TensorErrors(errors) => {
                 self.tensor_errors.settle(id, Ok(errors));
             }
@@ -244,10 +271,43 @@ impl Store {
         }
     }
 
-    /// The job at work.
+    /// Takes in what the history says. Answers come in the order of the questions, so the last list is the true one.
+    fn finish_history(&mut self, id: JobId, request: &HistoryRequest, result: Result<Output, Error>, elapsed_secs: f64) {
+        // Reading takes a moment and shows its result elsewhere: it is no news in the list of jobs.
+        if !matches!(request, HistoryRequest::Export { .. }) {
+            self.jobs.retain(|job| job.id != id);
+        } else if let Some(job) = self.job_mut(id) {
+            job.status = match &result {
+                Err(error) => JobStatus::Failed(error.clone()),
+                Ok(_) => JobStatus::Done { elapsed_secs },
+            };
+        }
+        match (request, result) {
+            (_, Ok(Output::History(HistoryAnswer::Runs(rows)))) => {
+                let is_there = |compared: &Row| rows.iter().any(|row| row.id == compared.id);
+                if self.history_comparison.ready().is_some_and(|comparison| !comparison.runs.iter().all(is_there)) {
+                    self.history_comparison = Slot::Empty;
+                }
+                self.history = Slot::Ready(rows);
+            }
+            (_, Ok(Output::History(HistoryAnswer::Comparison(comparison)))) => {
+                self.history_comparison.settle(id, Ok(comparison));
+            }
+            (_, Ok(Output::History(HistoryAnswer::Exported(path)))) => self.history_export = Some(path),
+            (_, Ok(_)) => {}
+            (HistoryRequest::List, Err(error)) => self.history = Slot::Failed(error),
+            (HistoryRequest::Compare { .. }, Err(error)) => {
+                self.history_comparison.settle(id, Err(error));
+            }
+            (HistoryRequest::Delete { .. } | HistoryRequest::Export { .. }, Err(error)) => self.refusal = Some(error),
+        }
+    }
+
+    /// The job at work; not one on the history, which takes a moment and stands beside the others.
     #[must_use]
     pub fn running_job(&self) -> Option<&JobRecord> {
-        self.jobs.iter().find(|job| matches!(job.status, JobStatus::Running { .. }))
+        let is_quick = |job: &JobRecord| matches!(job.kind, JobKind::History(_));
+        self.jobs.iter().find(|job| matches!(job.status, JobStatus::Running { .. }) && !is_quick(job))
     }
 
     /// The latest job of which `is_wanted` is true.
@@ -362,6 +422,55 @@ mod tests {
         assert_eq!(store.jobs[1].status, JobStatus::Failed(Error::Cancelled));
         store.clear_finished();
         assert!(store.jobs.is_empty());
+    }
+
+    fn ask(store: &mut Store, id: u64, request: HistoryRequest, result: Result<HistoryAnswer, Error>) {
+        let id = JobId(id);
+        store.submitted(id, &Job::History(request));
+        store.apply(Event::Started { id });
+        assert!(store.running_job().is_none(), "it stands beside the others");
+        store.apply(Event::Finished { id, result: result.map(Output::History), elapsed_secs: 0.1 });
+    }
+
+    #[test]
+    fn the_history_stays_on_the_screen_while_it_is_read_again() {
+        use crate::bench::history::test_runs::{kept, speed};
+        let (rows, comparison) = kept(&[speed("Q8_0", &[1.0]), speed("Q4_0", &[2.0])], &[1, 2]);
+        let (rows, comparison) = (Arc::new(rows), Arc::new(comparison));
+        let mut store = Store::default();
+        ask(&mut store, 1, HistoryRequest::List, Ok(HistoryAnswer::Runs(Arc::clone(&rows))));
+        ask(&mut store, 2, HistoryRequest::Compare { ids: vec![1, 2] }, Ok(HistoryAnswer::Comparison(comparison)));
+        assert!(store.jobs.is_empty(), "reading is no news");
+        store.submitted(JobId(3), &Job::History(HistoryRequest::List));
+        assert_eq!(store.history.ready(), Some(&rows));
+        store.apply(Event::Finished {
+            id: JobId(3),
+            result: Ok(Output::History(HistoryAnswer::Runs(Arc::clone(&rows)))),
+            elapsed_secs: 0.1,
+        });
+        assert!(store.history_comparison.ready().is_some());
+        let left = Arc::new(rows[..1].to_vec());
+        ask(&mut store, 4, HistoryRequest::Delete { ids: vec![1] }, Ok(HistoryAnswer::Runs(left)));
+        assert_eq!(store.history.ready().map(|rows| rows.len()), Some(1));
+        assert!(store.history_comparison.ready().is_none(), "one of the compared runs is gone");
+    }
+
+    #[test]
+    fn failures_of_the_history_are_told_where_they_belong() {
+        let error = || Error::History { action: "write", reason: "disk full".into(), path: "h".into() };
+        let mut store = Store::default();
+        ask(&mut store, 1, HistoryRequest::List, Err(error()));
+        assert_eq!(store.history.error(), Some(&error()));
+        ask(&mut store, 2, HistoryRequest::Delete { ids: vec![1] }, Err(error()));
+        assert_eq!(store.refusal, Some(error()));
+        store.submitted(JobId(3), &Job::History(HistoryRequest::List));
+        assert_eq!(store.refusal, Some(error()), "reading again does not hide it");
+        let export =
+            || HistoryRequest::Export { ids: vec![1], format: crate::bench::history::ExportFormat::Csv, dir: "out".into() };
+        ask(&mut store, 4, export(), Ok(HistoryAnswer::Exported("out/a.csv".into())));
+        assert_eq!((&store.refusal, &store.history_export), (&None, &Some("out/a.csv".into())));
+        ask(&mut store, 5, export(), Err(error()));
+        assert_eq!((&store.refusal, &store.history_export), (&Some(error()), &None));
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub enum Icon {
     Info,
     /// A dash.
     Dash,
+    /// A clock that runs backwards.
+    History,
 }
 
 impl From<Page> for Icon {
@@ -39,6 +41,7 @@ impl From<Page> for Icon {
             Page::Plan => Self::Plan,
             Page::Optimize => Self::Optimize,
             Page::Compare => Self::Compare,
+            Page::History => Self::History,
         }
     }
 }
@@ -119,5 +122,15 @@ pub fn paint(painter: &Painter, rect: Rect, icon: Icon, color: Color32) {
             painter.circle_filled(at(12.0, 7.6), 1.3 * scale, color);
         }
         Icon::Dash => line(&[(6.0, 12.0), (18.0, 12.0)]),
+        Icon::History => {
+            // From the left over the bottom and the right to the upper left, where the arrow is.
+            let arc = (0..=30_u8).map(|step| {
+                let angle = (205.0 - 31.0 / 3.0 * f32::from(step)).to_radians();
+                at(12.5 + 8.5 * angle.cos(), 12.0 + 8.5 * angle.sin())
+            });
+            painter.line(arc.collect(), stroke);
+            line(&[(3.2, 4.0), (4.2, 8.8), (9.0, 8.0)]);
+            line(&[(12.5, 7.5), (12.5, 12.5), (16.0, 14.5)]);
+        }
     }
 }

@@ -8,6 +8,11 @@ pub mod error_table;
 pub mod glossary;
 mod goal_strip;
 pub mod heat_map;
+mod history_comparison;
+mod history_page;
+#[cfg(test)]
+mod history_page_tests;
+mod history_table;
 pub mod icons;
 pub mod machine_page;
 pub mod model_page;
@@ -45,6 +50,7 @@ mod window_tests;
 use eframe::egui::{self, CentralPanel, CornerRadius, Frame, Id, Margin, Panel, ScrollArea, Stroke, StrokeKind, Ui, vec2};
 
 pub use compare_page::compare_page_ui;
+pub use history_page::history_page_ui;
 pub use optimize_page::optimize_page_ui;
 pub use plan_page::plan_page_ui;
 
@@ -105,6 +111,7 @@ fn page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Comma
         Page::Plan => plan_page_ui(ui, store, form, commands),
         Page::Optimize => optimize_page_ui(ui, store, form, commands),
         Page::Compare => compare_page_ui(ui, store, form, commands),
+        Page::History => history_page_ui(ui, store, form, commands),
     }
 }
 

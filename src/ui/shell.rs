@@ -6,20 +6,22 @@ use eframe::egui::{
 };
 
 use super::bars::bar_sized;
+use super::history_page::runs_text;
 use super::icons::{self, Icon};
 use super::theme;
 use super::widgets::{segmented, sentence, small_button};
 use crate::error::Error;
 use crate::monitor::ProgressUnit;
-use crate::state::{Command, Form, JobKind, JobRecord, JobStatus, Page, Store, Theme};
+use crate::state::{Command, Form, JobKind, JobRecord, JobStatus, Page, Slot, Store, Theme};
 use crate::units::{bytes_per_sec_text, duration_text, percent_text};
+use crate::worker::HistoryRequest;
 
 /// Width of the rail.
 pub const RAIL_WIDTH: f32 = 92.0;
 /// Height of the status bar.
 pub const STATUS_BAR_HEIGHT: f32 = 40.0;
 
-const PAGE_KEYS: [Key; 5] = [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5];
+const PAGE_KEYS: [Key; 6] = [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6];
 
 /// How far a page's part of the work is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,10 +55,15 @@ pub fn page_mark(page: Page, store: &Store) -> PageMark {
             |kind| matches!(kind, JobKind::Bench(_) | JobKind::Quality(_)),
             !store.outcomes.is_empty() || !store.quality.is_empty(),
         ),
+        Page::History => match &store.history {
+            Slot::Ready(rows) if !rows.is_empty() => PageMark::Ready,
+            Slot::Failed(_) => PageMark::Failed,
+            _ => PageMark::None,
+        },
     }
 }
 
-/// Turns Ctrl+1 to Ctrl+5 (⌘ on macOS) into pages.
+/// Turns Ctrl+1 to Ctrl+6 (⌘ on macOS) into pages.
 pub fn page_shortcuts(ui: &mut Ui, form: &mut Form) {
     for (page, key) in Page::ALL.into_iter().zip(PAGE_KEYS) {
         if ui.input_mut(|input| input.consume_shortcut(&KeyboardShortcut::new(Modifiers::COMMAND, key))) {
@@ -190,7 +197,8 @@ fn running_job_ui(ui: &mut Ui, store: &Store, job: &JobRecord, commands: &mut Ve
 
 fn idle_ui(ui: &mut Ui, store: &Store) {
     let p = theme::palette(ui);
-    let (color, text) = match store.jobs.last() {
+    let is_quick = |job: &&JobRecord| matches!(job.kind, JobKind::History(_)) && job.is_open();
+    let (color, text) = match store.jobs.iter().rev().find(|job| !is_quick(job)) {
         None => (p.muted, "Ready".to_string()),
         Some(job) => match &job.status {
             JobStatus::Failed(Error::Cancelled) => (p.muted, format!("Cancelled: {}", job_title(&job.kind))),
@@ -223,6 +231,16 @@ pub fn job_title(kind: &JobKind) -> String {
         }
         JobKind::Quality(1) => "Measuring quality of 1 file".into(),
         JobKind::Quality(n) => format!("Measuring quality of {n} files"),
+        JobKind::History(request) => history_title(request),
+    }
+}
+
+fn history_title(request: &HistoryRequest) -> String {
+    match request {
+        HistoryRequest::List => "Reading the history".into(),
+        HistoryRequest::Compare { ids } => format!("Comparing {}", runs_text(ids.len())),
+        HistoryRequest::Delete { ids } => format!("Deleting {}", runs_text(ids.len())),
+        HistoryRequest::Export { ids, .. } => format!("Exporting {}", runs_text(ids.len())),
     }
 }
 

@@ -293,7 +293,8 @@ pub fn notice(ui: &mut Ui, tone: Tone, text: &str) {
     });
 }
 
-fn toned_box(ui: &mut Ui, tone: Tone, add: impl FnOnce(&mut Ui)) {
+/// A tinted box with the tone's mark at the left.
+pub fn toned_box(ui: &mut Ui, tone: Tone, add: impl FnOnce(&mut Ui)) {
     let color = tone.color(ui);
     Frame::new()
         .fill(tone.ground(ui))

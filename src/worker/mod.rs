@@ -1,5 +1,8 @@
 //! Background work: one job at a time on a named thread, so that a benchmark never shares the machine with another job.
+//!
+//! Questions to the history have a thread of their own: they take milliseconds, and must not wait for hours behind a conversion.
 
+mod history;
 mod picker;
 mod protocol;
 
@@ -12,6 +15,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+pub use history::{HistoryAnswer, HistoryRequest};
 pub use picker::{NativePicker, Picker};
 pub use protocol::{Event, Job, JobId, Output, Picked};
 
@@ -35,40 +39,40 @@ struct Ticket {
     cancelled: Arc<AtomicBool>,
 }
 
-/// The handle of the background thread. Dropping it cancels everything and waits for the thread.
+/// The handle of the background threads. Dropping it cancels everything and waits for them.
 pub struct Worker {
     jobs: Option<Sender<Ticket>>,
+    /// Jobs on the history.
+    questions: Option<Sender<Ticket>>,
     events: Receiver<Event>,
     events_in: Sender<Event>,
     cancel_flags: HashMap<JobId, Arc<AtomicBool>>,
     next_id: u64,
     picker: Arc<dyn Picker>,
     wake: Wake,
-    thread: Option<std::thread::JoinHandle<()>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Worker {
-    /// Starts the thread.
+    /// Starts the threads.
     ///
     /// # Errors
-    /// `Error::Internal` when the system gives no thread.
+    /// `Error::Internal` when the system gives none.
     pub fn spawn(wake: Wake, picker: Arc<dyn Picker>) -> Result<Self> {
-        let (jobs, waiting) = bounded::<Ticket>(MAX_WAITING_JOBS);
         let (events_in, events) = bounded(MAX_WAITING_EVENTS);
         let line = EventLine { events: events_in.clone(), wake: Arc::clone(&wake) };
-        let thread = std::thread::Builder::new()
-            .name("planish-worker".into())
-            .spawn(move || work(&waiting, &line))
-            .map_err(|error| Error::Internal { message: format!("no thread for background work: {error}") })?;
+        let (jobs, worker) = start("planish-worker", line.clone())?;
+        let (questions, historian) = start("planish-history", line)?;
         Ok(Self {
             jobs: Some(jobs),
+            questions: Some(questions),
             events,
             events_in,
             cancel_flags: HashMap::new(),
             next_id: 1,
             picker,
             wake,
-            thread: Some(thread),
+            threads: vec![worker, historian],
         })
     }
 
@@ -79,7 +83,8 @@ impl Worker {
     pub fn submit(&mut self, job: Job) -> Result<JobId> {
         let id = JobId(self.next_id);
         let cancelled = Arc::new(AtomicBool::new(false));
-        let Some(jobs) = &self.jobs else { return Err(Error::Internal { message: "the worker has stopped".into() }) };
+        let jobs = if matches!(job, Job::History(_)) { &self.questions } else { &self.jobs };
+        let Some(jobs) = jobs else { return Err(Error::Internal { message: "the worker has stopped".into() }) };
         match jobs.try_send(Ticket { id, job, cancelled: Arc::clone(&cancelled) }) {
             Ok(()) => {
                 self.next_id += 1;
@@ -146,11 +151,12 @@ impl Drop for Worker {
             flag.store(true, Ordering::Relaxed);
         }
         self.jobs = None;
-        // The thread may be blocked on a full event channel: drain it until the thread is done.
-        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+        self.questions = None;
+        // A thread may be blocked on a full event channel: drain it until all are done.
+        while self.threads.iter().any(|thread| !thread.is_finished()) {
             let _ = self.events.recv_timeout(std::time::Duration::from_millis(10));
         }
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
@@ -177,6 +183,14 @@ impl EventLine {
             (self.wake)();
         }
     }
+}
+
+/// A thread that carries out what is put into its queue.
+fn start(name: &str, line: EventLine) -> Result<(Sender<Ticket>, std::thread::JoinHandle<()>)> {
+    let (jobs, waiting) = bounded::<Ticket>(MAX_WAITING_JOBS);
+    let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&waiting, &line));
+    let thread = thread.map_err(|error| Error::Internal { message: format!("no thread for background work: {error}") })?;
+    Ok((jobs, thread))
 }
 
 fn work(waiting: &Receiver<Ticket>, line: &EventLine) {
@@ -223,6 +237,7 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
         Job::TensorErrors { source, converted } => {
             tensor_errors(&source, &converted, monitor).map(|errors| Output::TensorErrors(Arc::new(errors)))
         }
+        Job::History(request) => history::answer(&request).map(Output::History),
     }
 }
 
@@ -287,6 +302,39 @@ mod tests {
         worker.cancel(first);
         let (was_started, result) = wait_for_end(&mut worker, second);
         assert!(!was_started && matches!(result, Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn runs_are_listed_compared_exported_and_deleted_while_another_job_is_at_work() {
+        use bench::history::test_runs::speed;
+        let mut history = bench::history::History::open_default().unwrap();
+        let ids = history.record(&[speed("Q8_0", &[1.0]), speed("Q4_0", &[2.0])]).unwrap();
+        let mut worker = worker();
+        // Takes two seconds; its end would be missed below if it came before an answer.
+        let survey = worker.submit(Job::Detect { output_dir: std::env::temp_dir() }).unwrap();
+        let mut ask = |request| {
+            let id = worker.submit(Job::History(request)).unwrap();
+            wait_for_end(&mut worker, id).1.map(|output| match output {
+                Output::History(answer) => answer,
+                other => panic!("{other:?}"),
+            })
+        };
+        assert!(matches!(ask(HistoryRequest::List), Ok(HistoryAnswer::Runs(rows)) if rows.len() >= 2));
+        let compared = ask(HistoryRequest::Compare { ids: ids.clone() });
+        assert!(matches!(compared, Ok(HistoryAnswer::Comparison(comparison)) if comparison.runs.len() == 2));
+        let dir = tempfile::tempdir().unwrap();
+        let format = bench::history::ExportFormat::Csv;
+        let exported = ask(HistoryRequest::Export { ids: ids.clone(), format, dir: dir.path().into() });
+        let Ok(HistoryAnswer::Exported(path)) = exported else { panic!("{exported:?}") };
+        assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 3);
+        let left = ask(HistoryRequest::Delete { ids: ids.clone() });
+        assert!(matches!(left, Ok(HistoryAnswer::Runs(rows)) if rows.iter().all(|row| !ids.contains(&row.id))));
+        let gone = ask(HistoryRequest::Compare { ids });
+        assert!(matches!(gone, Err(Error::UnknownRun { .. })), "{gone:?}");
+        worker.cancel(survey);
+        assert!(matches!(wait_for_end(&mut worker, survey).1, Err(Error::Cancelled)));
+        // That of this test's process.
+        let _ = std::fs::remove_dir_all(bench::history::default_path().unwrap().parent().unwrap());
     }
 
     #[test]

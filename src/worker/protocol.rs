@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::history::{HistoryAnswer, HistoryRequest};
 use crate::bench::quality::{QualityOutcome, QualityRequest};
 use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{BenchRequest, Outcome};
@@ -53,6 +54,8 @@ pub enum Job {
         /// Which and how.
         request: QualityRequest,
     },
+    /// Read or change the history, beside all other jobs.
+    History(HistoryRequest),
 }
 
 /// What a finished job delivers.
@@ -70,6 +73,16 @@ pub enum Output {
     TensorErrors(Arc<TensorErrors>),
     /// Of `Job::Quality`.
     Quality(Vec<QualityOutcome>),
+    /// Of `Job::History`.
+    History(HistoryAnswer),
+}
+
+impl Output {
+    /// True for what is kept in the history.
+    #[must_use]
+    pub fn is_measurement(&self) -> bool {
+        matches!(self, Self::Outcomes(_) | Self::Quality(_))
+    }
 }
 
 /// What the worker says. Each job sends one `Started`, any number of `Progress` and `Partial`, exactly one `Finished`;

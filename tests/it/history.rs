@@ -36,7 +36,7 @@ fn speed_run(level: &str, decode: f64) -> NewRun {
         sustained: None,
     };
     NewRun {
-        measurement: Measurement::Speed(run),
+        measurement: Measurement::Speed(Box::new(run)),
         recorded_unix_secs: 1_787_321_100,
         machine: "AMD Ryzen 7 PRO 7840U, 27.3 GiB".into(),
         model_sha256: Some("a1".repeat(32)),

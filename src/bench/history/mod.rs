@@ -102,7 +102,7 @@ pub fn default_path() -> Result<PathBuf> {
 #[allow(clippy::large_enum_variant, reason = "a handful at a time")]
 pub enum Measurement {
     /// Speed and memory.
-    Speed(Run),
+    Speed(Box<Run>),
     /// Loss on a text.
     Quality(Arc<QualityRun>),
 }
@@ -115,7 +115,7 @@ pub trait Measured {
 
 impl Measured for Outcome {
     fn measurement(&self) -> Option<Measurement> {
-        self.result.as_ref().ok().cloned().map(Measurement::Speed)
+        self.result.as_ref().ok().cloned().map(|run| Measurement::Speed(Box::new(run)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Measurement, NewRun};
+use super::{Comparison, Filter, History, Measurement, NewRun, Row};
 use crate::advise::{Gates, Interval, judge};
 use crate::bench::quality::{
     ChunkSums, Flip, FlipClass, KindSummary, QualityProvenance, QualityRun, QualitySummary, Stopping, TokenChoice,
@@ -45,7 +45,7 @@ pub(crate) fn speed(level: &str, decode: &[f64]) -> NewRun {
         energy: Energy::default(),
         sustained: None,
     };
-    new(Measurement::Speed(run), level, Some("a1".repeat(32)))
+    new(Measurement::Speed(Box::new(run)), level, Some("a1".repeat(32)))
 }
 
 /// A quality run of `m-LEVEL.gguf` with this mean KL divergence in each chunk of 256 tokens.
@@ -145,4 +145,12 @@ fn new(measurement: Measurement, level: &str, model_sha256: Option<String>) -> N
         level: Some(level.into()),
         recipe: Some("211 Q8_0, 61 F32".into()),
     }
+}
+
+/// The rows of a history with these runs, the latest first, and the runs with these numbers beside each other.
+pub(crate) fn kept(runs: &[NewRun], compared: &[i64]) -> (Vec<Row>, Comparison) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut history = History::open(&dir.path().join("history.sqlite3")).unwrap();
+    history.record(runs).unwrap();
+    (history.list(&Filter::default()).unwrap(), history.compare(compared).unwrap())
 }

@@ -194,6 +194,23 @@ fn runs_are_held_against_the_first() {
 }
 
 #[test]
+fn a_tiny_change_of_peak_memory_means_nothing() {
+    let (_dir, mut history) = new_history();
+    let with_memory = |peak_memory_bytes| {
+        let mut run = speed("Q8_0", &[40.0]);
+        if let Measurement::Speed(run) = &mut run.measurement {
+            run.peak_memory_bytes = peak_memory_bytes;
+        }
+        run
+    };
+    history.record(&[200_000_000, 200_004_096, 210_000_000, 200_000_000].map(with_memory)).unwrap();
+    let comparison = history.compare(&[1, 2, 3, 4]).unwrap();
+    let line = comparison.numbers.iter().find(|line| line.quantity == Quantity::PeakMemory).unwrap();
+    let judgements: Vec<_> = line.changes.iter().flatten().map(|change| change.judgement).collect();
+    assert_eq!(judgements, [Judgement::Unclear, Judgement::Worse, Judgement::Same]);
+}
+
+#[test]
 fn changes_are_told_with_sign_and_unit() {
     let check = |quantity: Quantity, value, low, high, expected: &str| {
         let change = Change { by: Interval { value, low, high }, judgement: Judgement::Better };

@@ -1,0 +1,189 @@
+//! What earlier measurements said: browse, compare, delete, export.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use eframe::egui::{Align, Label, Layout, RichText, Ui};
+
+use super::history_comparison::comparison_ui;
+use super::history_table::{history_table_ui, visible_rows};
+use super::icons::Icon;
+use super::widgets::{self, Tone};
+use super::{shell, theme};
+use crate::bench::history::{ExportFormat, Filter, Kind, Row};
+use crate::state::{Command, Form, HistoryForm, Page, Slot, Store};
+use crate::units::count_text;
+
+const SUBTITLE: &str = "Every measurement on this machine, with what it was measured with";
+/// From this width on filter and actions stand in one line.
+const WIDE_TOOLBAR: f32 = 960.0;
+
+/// Draws the page.
+pub fn history_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+    if let Slot::Ready(rows) = &store.history {
+        form.history.selected.retain(|id| rows.iter().any(|row| row.id == *id));
+    }
+    let has_runs = store.history.ready().is_some_and(|rows| !rows.is_empty());
+    widgets::page_header(ui, "History", SUBTITLE, |ui| {
+        if has_runs {
+            compare_button_ui(ui, &form.history.selected, commands);
+        }
+    });
+    match &store.history {
+        Slot::Empty => {
+            ui.label(RichText::new("Reading the history").color(theme::muted(ui)));
+            commands.push(Command::LoadHistory);
+        }
+        Slot::Waiting { id } => shell::waiting_ui(ui, store, *id),
+        Slot::Failed(error) => {
+            widgets::error_banner(ui, error, commands);
+            ui.add_space(theme::UNIT);
+            if ui.button("Try again").clicked() {
+                commands.push(Command::LoadHistory);
+            }
+        }
+        Slot::Ready(rows) if rows.is_empty() => {
+            let text = "Each measurement of speed or quality is kept here with model, machine and conditions, also those of the command \
+                        line. Measure a model first.";
+            widgets::empty_state(ui, Icon::History, "Nothing measured yet", text, |ui| {
+                if widgets::primary_button(ui, "Go to Compare").clicked() {
+                    form.page = Page::Compare;
+                }
+            });
+        }
+        Slot::Ready(rows) => runs_ui(ui, store, rows, &mut form.history, commands),
+    }
+}
+
+/// `1 run`, `1,204 runs`.
+pub fn runs_text(n_runs: usize) -> String {
+    if n_runs == 1 { "1 run".into() } else { format!("{} runs", count_text(n_runs as u64)) }
+}
+
+fn compare_button_ui(ui: &mut Ui, selected: &[i64], commands: &mut Vec<Command>) {
+    let text = match selected.len() {
+        0 => "Compare".to_string(),
+        1 => "Show 1 run".to_string(),
+        n => format!("Compare {}", runs_text(n)),
+    };
+    let button = ui.add_enabled_ui(!selected.is_empty(), |ui| widgets::primary_button(ui, &text)).inner;
+    if button.on_disabled_hover_text("Choose runs in the table; the first is what the others are held against").clicked() {
+        commands.push(Command::CompareRuns(selected.to_vec()));
+    }
+}
+
+fn runs_ui(ui: &mut Ui, store: &Store, rows: &Arc<Vec<Row>>, form: &mut HistoryForm, commands: &mut Vec<Command>) {
+    widgets::card(ui, "", |ui| {
+        let is_wide = ui.available_width() >= WIDE_TOOLBAR;
+        ui.horizontal(|ui| {
+            filter_ui(ui, rows, form);
+            if is_wide {
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| actions_ui(ui, rows, form, commands));
+            }
+        });
+        if !is_wide {
+            ui.horizontal(|ui| actions_ui(ui, rows, form, commands));
+        }
+        if form.asks_delete {
+            delete_question_ui(ui, form, commands);
+        }
+        if let Some(path) = &store.history_export {
+            exported_ui(ui, path, commands);
+        }
+        ui.add_space(theme::UNIT);
+        let visible = visible_rows(ui, rows, &filter_of(form));
+        if visible.is_empty() {
+            ui.label(RichText::new("No run matches.").color(theme::muted(ui)));
+        } else {
+            history_table_ui(ui, rows, &visible, &mut form.selected);
+        }
+    });
+    widgets::card_gap(ui);
+    match &store.history_comparison {
+        Slot::Ready(comparison) => comparison_ui(ui, comparison),
+        Slot::Failed(error) => widgets::error_banner(ui, error, commands),
+        Slot::Empty | Slot::Waiting { .. } => {}
+    }
+}
+
+fn filter_of(form: &HistoryForm) -> Filter {
+    Filter { text: form.filter.clone(), kind: form.kind, ..Filter::default() }
+}
+
+fn filter_ui(ui: &mut Ui, rows: &Arc<Vec<Row>>, form: &mut HistoryForm) {
+    widgets::search_field(ui, "Filter by model, level or machine", &mut form.filter);
+    let kinds = [(None, "All"), (Some(Kind::Speed), Kind::Speed.label()), (Some(Kind::Quality), Kind::Quality.label())];
+    widgets::segmented(ui, &mut form.kind, &kinds);
+    let n_visible = visible_rows(ui, rows, &filter_of(form)).len();
+    let text = if n_visible == rows.len() {
+        runs_text(n_visible)
+    } else {
+        format!("{} of {}", count_text(n_visible as u64), runs_text(rows.len()))
+    };
+    ui.label(RichText::new(text).color(theme::muted(ui)));
+}
+
+/// What can be done with the chosen runs, from the right where the layout goes that way.
+fn actions_ui(ui: &mut Ui, rows: &Arc<Vec<Row>>, form: &mut HistoryForm, commands: &mut Vec<Command>) {
+    let visible = visible_rows(ui, rows, &filter_of(form));
+    let of_table: Vec<i64> = visible.iter().filter_map(|&idx| rows.get(idx)).map(|row| row.id).collect();
+    let (exported, what) = if form.selected.is_empty() {
+        (of_table, "the table")
+    } else {
+        // Also those that the filter hides, but in the order of the table as far as it goes.
+        let is_chosen = |id: &&i64| form.selected.contains(id);
+        let hidden = form.selected.iter().filter(|id| !of_table.contains(id));
+        (of_table.iter().filter(is_chosen).chain(hidden).copied().collect(), "the choice")
+    };
+    let explanation = format!("Write the {} of {what} into a new file in the output folder", runs_text(exported.len()));
+    for (format, text) in [(ExportFormat::Json, "Export JSON"), (ExportFormat::Csv, "Export CSV")] {
+        let button = ui.add_enabled_ui(!exported.is_empty(), |ui| widgets::small_button(ui, text, text)).inner;
+        if button.on_hover_text(&explanation).clicked() {
+            commands.push(Command::ExportRuns(exported.clone(), format));
+        }
+    }
+    let can_delete = !form.selected.is_empty() && !form.asks_delete;
+    let button = ui.add_enabled_ui(can_delete, |ui| widgets::small_button(ui, "Delete…", "Delete…")).inner;
+    if button.on_disabled_hover_text("Choose runs in the table first").clicked() {
+        form.asks_delete = true;
+    }
+    if !form.selected.is_empty() {
+        if widgets::small_button(ui, "Choose none", "Choose none").clicked() {
+            form.selected.clear();
+        }
+        ui.label(format!("{} chosen", count_text(form.selected.len() as u64)));
+    }
+}
+
+fn delete_question_ui(ui: &mut Ui, form: &mut HistoryForm, commands: &mut Vec<Command>) {
+    if form.selected.is_empty() {
+        form.asks_delete = false;
+        return;
+    }
+    let runs = runs_text(form.selected.len());
+    widgets::toned_box(ui, Tone::Warn, |ui| {
+        ui.label(format!("Delete {runs} for good? There is no way back."));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if widgets::small_button(ui, "Keep", "Keep").clicked() {
+                form.asks_delete = false;
+            }
+            let text = format!("Delete {runs}");
+            if widgets::small_button(ui, &text, &text).clicked() {
+                form.asks_delete = false;
+                commands.push(Command::DeleteRuns(std::mem::take(&mut form.selected)));
+            }
+        });
+    });
+}
+
+fn exported_ui(ui: &mut Ui, path: &Path, commands: &mut Vec<Command>) {
+    widgets::toned_box(ui, Tone::Good, |ui| {
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if widgets::small_button(ui, "Reveal", "Reveal export").on_hover_text("Show it in the file manager").clicked() {
+                commands.push(Command::Reveal(path.to_path_buf()));
+            }
+            let text = format!("Saved {}", path.display());
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| ui.add(Label::new(text).truncate()));
+        });
+    });
+}

@@ -1,0 +1,310 @@
+//! The History page, driven by accessible names. With `PLANISH_SHOTS=folder`, `history_pictures` also draws it.
+
+use std::sync::Arc;
+
+use eframe::egui::{self, Role, vec2};
+use egui_kittest::Harness;
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
+
+use super::test_support::{PageState, page_harness_sized, shoot, store_with_model_and_machine};
+use super::{history_page_ui, window_ui};
+use crate::bench::history::test_runs::{NOON, kept, quality, speed};
+use crate::bench::history::{Comparison, ExportFormat, Kind, Measurement, NewRun};
+use crate::error::Error;
+use crate::state::{Command, Form, HistoryForm, Page, Slot, Store, Theme};
+use crate::units::local_time_text;
+use crate::worker::JobId;
+
+/// Six runs: numbers 1 to 3 are of speed, 4 to 6 of quality; the last was not decided.
+fn runs() -> Vec<NewRun> {
+    let at = |run: NewRun, hours: i64| NewRun { recorded_unix_secs: NOON + 3600 * hours, ..run };
+    let server = NewRun {
+        machine: "Intel Xeon Platinum 8488C with a very long name, 61.8 GiB".into(),
+        ..speed("Q2_K", &[93.1, 88.4, 97.9])
+    };
+    let mut undecided = quality("Q2_K", &[0.61, 0.9, 0.75, 0.52, 0.83, 0.7]);
+    if let Measurement::Quality(run) = &mut undecided.measurement {
+        Arc::make_mut(run).verdict.decision = crate::advise::Decision::Inconclusive;
+    }
+    vec![
+        at(speed("Q8_0", &[41.2, 40.6, 41.8]), 0),
+        at(speed("Q4_K_M", &[60.3, 62.0, 61.1]), 1),
+        at(server, 30),
+        at(quality("Q8_0", &[0.0021, 0.0034, 0.0018, 0.0040, 0.0025, 0.0030]), 31),
+        at(quality("Q4_K_M", &[0.031, 0.045, 0.027, 0.052, 0.036, 0.040]), 32),
+        at(undecided, 33),
+    ]
+}
+
+fn store(compared: &[i64]) -> (Store, Comparison) {
+    let (rows, comparison) = kept(&runs(), compared);
+    (Store { history: Slot::Ready(Arc::new(rows)), ..store_with_model_and_machine() }, comparison)
+}
+
+/// As wide as a page in a window of 1280 points, high enough to show all of it.
+fn harness_with(store: Store, form: HistoryForm) -> Harness<'static, PageState> {
+    let form = Form { page: Page::History, history: form, ..Form::default() };
+    page_harness_sized(history_page_ui, store, form, vec2(1140.0, 1800.0), 1.0, egui::Theme::Dark)
+}
+
+fn harness() -> Harness<'static, PageState> {
+    harness_with(store(&[1]).0, HistoryForm::default())
+}
+
+fn click(harness: &mut Harness<'_, PageState>, label: &str) {
+    // The words of a switch stand in the table too.
+    let in_switch = ["All", "Speed", "Quality"].contains(&label);
+    if in_switch {
+        harness.get_by_role_and_label(Role::Button, label).click();
+    } else {
+        harness.get_by_label(label).click();
+    }
+    harness.run();
+}
+
+fn has(harness: &Harness<'_, PageState>, text: &str) -> bool {
+    harness.query_all_by_label_contains(text).next().is_some()
+}
+
+/// Numbers of the listed runs from top to bottom.
+fn listed(harness: &Harness<'_, PageState>) -> Vec<i64> {
+    let place = |id: i64| Some((harness.query_by_label(&format!("Select run {id}"))?.rect().top(), id));
+    let mut rows: Vec<(f32, i64)> = (1..=6).filter_map(place).collect();
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+    rows.into_iter().map(|row| row.1).collect()
+}
+
+#[test]
+fn runs_are_listed_with_their_numbers_the_latest_first() {
+    let harness = harness();
+    assert_eq!(listed(&harness), [6, 5, 4, 3, 2, 1]);
+    let time = local_time_text(NOON);
+    for text in [
+        "41.2 ± 0.6",
+        "0.0028 ± 0.125",
+        "93.8 %",
+        "PASS",
+        "INCONCLUSIVE",
+        "m-Q4_K_M.gguf",
+        "AMD Ryzen 7 PRO 7840U",
+        time.as_str(),
+    ] {
+        assert!(has(&harness, text), "{text}");
+    }
+    assert!(has(&harness, "6 runs"));
+}
+
+#[test]
+fn the_list_is_read_when_it_is_not_known() {
+    let harness = harness_with(Store::default(), HistoryForm::default());
+    assert!(has(&harness, "Reading the history"));
+    assert_eq!(harness.state().commands.first(), Some(&Command::LoadHistory));
+    let waiting = Store { history: Slot::Waiting { id: JobId(1) }, ..Store::default() };
+    assert_eq!(harness_with(waiting, HistoryForm::default()).state().commands, []);
+}
+
+#[test]
+fn an_empty_history_says_what_to_do() {
+    let empty = Store { history: Slot::Ready(Arc::default()), ..Store::default() };
+    let mut harness = harness_with(empty, HistoryForm::default());
+    assert!(has(&harness, "Nothing measured yet"));
+    click(&mut harness, "Go to Compare");
+    assert_eq!(harness.state().form.page, Page::Compare);
+}
+
+#[test]
+fn a_history_that_cannot_be_read_says_why_and_is_tried_again() {
+    let error = Error::HistoryTooNew { found: 9, known: 2, path: "/data/history.sqlite3".into() };
+    let failed = Store { history: Slot::Failed(error), ..Store::default() };
+    let mut harness = harness_with(failed, HistoryForm::default());
+    assert!(has(&harness, "schema version 9") && has(&harness, "Update Planish"));
+    click(&mut harness, "Try again");
+    assert_eq!(harness.state().commands, [Command::LoadHistory]);
+}
+
+#[test]
+fn runs_are_filtered_by_words_and_kind() {
+    let mut harness = harness();
+    click(&mut harness, "Quality");
+    assert_eq!((harness.state().form.history.kind, listed(&harness)), (Some(Kind::Quality), vec![6, 5, 4]));
+    assert!(has(&harness, "3 of 6 runs"));
+    click(&mut harness, "All");
+    harness.get_by_label("Filter by model, level or machine").focus();
+    harness.run();
+    harness.get_by_label("Filter by model, level or machine").type_text("ryzen q4");
+    harness.run();
+    assert_eq!(listed(&harness), [5, 2]);
+    harness.get_by_label("Filter by model, level or machine").type_text(" nothing");
+    harness.run();
+    assert!(has(&harness, "No run matches") && listed(&harness).is_empty());
+}
+
+#[test]
+fn columns_are_sorted_with_unknown_values_last() {
+    let mut harness = harness();
+    let check = |harness: &mut Harness<'_, PageState>, label: &str, expected: &[i64]| {
+        click(harness, label);
+        assert_eq!(listed(harness)[..expected.len()], *expected, "{label}");
+    };
+    check(&mut harness, "Sort by decode tok/s", &[1, 2, 3]);
+    check(&mut harness, "Sort by decode tok/s", &[6, 5, 4, 3, 2, 1]);
+    check(&mut harness, "Sort by run", &[1, 2, 3, 4, 5, 6]);
+    check(&mut harness, "Sort by measured", &[1, 2, 3, 4, 5, 6]);
+    check(&mut harness, "Sort by kld, nats", &[4, 5, 6]);
+    check(&mut harness, "Sort by verdict", &[5, 4, 6]);
+    check(&mut harness, "Sort by same top", &[6, 5, 4]);
+    check(&mut harness, "Sort by level", &[6, 3, 5, 2, 4, 1]);
+    check(&mut harness, "Sort by machine", &[6, 5, 4, 2, 1, 3]);
+    check(&mut harness, "Sort by kind", &[3, 2, 1]);
+    check(&mut harness, "Sort by model", &[6, 3, 5, 2, 4, 1]);
+}
+
+#[test]
+fn the_first_chosen_run_is_what_the_others_are_held_against() {
+    let mut harness = harness();
+    assert!(harness.get_by_label("Compare").accesskit_node().is_disabled());
+    click(&mut harness, "Select run 2");
+    click(&mut harness, "Show 1 run");
+    click(&mut harness, "Select run 1");
+    click(&mut harness, "Select run 5");
+    click(&mut harness, "Select run 5");
+    assert!(has(&harness, "2 chosen"));
+    click(&mut harness, "Compare 2 runs");
+    assert_eq!(harness.state().commands, [Command::CompareRuns(vec![2]), Command::CompareRuns(vec![2, 1])]);
+    click(&mut harness, "Choose none");
+    assert_eq!(harness.state().form.history.selected, [0; 0]);
+}
+
+#[test]
+fn all_runs_of_the_table_are_chosen_at_once() {
+    let mut harness =
+        harness_with(store(&[1]).0, HistoryForm { selected: vec![1], kind: Some(Kind::Quality), ..HistoryForm::default() });
+    click(&mut harness, "Select all runs of the table");
+    assert_eq!(harness.state().form.history.selected, [1, 6, 5, 4]);
+    click(&mut harness, "Select all runs of the table");
+    assert_eq!(harness.state().form.history.selected, [1], "what the filter hides stays chosen");
+}
+
+#[test]
+fn runs_are_deleted_only_after_a_second_word() {
+    let mut harness = harness();
+    assert!(harness.get_by_label("Delete…").accesskit_node().is_disabled());
+    click(&mut harness, "Select run 3");
+    click(&mut harness, "Select run 6");
+    click(&mut harness, "Delete…");
+    assert!(has(&harness, "Delete 2 runs for good"));
+    click(&mut harness, "Keep");
+    assert!(!has(&harness, "for good") && harness.state().commands.is_empty());
+    click(&mut harness, "Delete…");
+    click(&mut harness, "Delete 2 runs");
+    assert_eq!(harness.state().commands, [Command::DeleteRuns(vec![3, 6])]);
+    assert!(harness.state().form.history.selected.is_empty() && !has(&harness, "for good"));
+}
+
+#[test]
+fn runs_that_are_gone_are_no_longer_chosen() {
+    let form = HistoryForm { selected: vec![77, 2], ..HistoryForm::default() };
+    assert_eq!(harness_with(store(&[1]).0, form).state().form.history.selected, [2]);
+}
+
+#[test]
+fn the_choice_or_else_the_table_is_exported_in_its_order() {
+    let mut harness = harness();
+    click(&mut harness, "Speed");
+    click(&mut harness, "Sort by decode tok/s");
+    click(&mut harness, "Export CSV");
+    click(&mut harness, "Select run 3");
+    click(&mut harness, "Select run 1");
+    click(&mut harness, "Export JSON");
+    let expected = [Command::ExportRuns(vec![1, 2, 3], ExportFormat::Csv), Command::ExportRuns(vec![1, 3], ExportFormat::Json)];
+    assert_eq!(harness.state().commands, expected);
+}
+
+#[test]
+fn a_finished_export_is_told_with_its_file() {
+    let saved = Store { history_export: Some("/out/planish-history.csv".into()), ..store(&[1]).0 };
+    let mut harness = harness_with(saved, HistoryForm::default());
+    assert!(has(&harness, "Saved /out/planish-history.csv"));
+    click(&mut harness, "Reveal export");
+    assert_eq!(harness.state().commands, [Command::Reveal("/out/planish-history.csv".into())]);
+}
+
+fn with_comparison(compared: &[i64]) -> (Harness<'static, PageState>, Comparison) {
+    let (mut store, comparison) = store(compared);
+    store.history_comparison = Slot::Ready(Arc::new(comparison.clone()));
+    (harness_with(store, HistoryForm { selected: compared.to_vec(), ..HistoryForm::default() }), comparison)
+}
+
+#[test]
+fn compared_runs_stand_beside_each_other_with_what_changed() {
+    let (harness, comparison) = with_comparison(&[4, 5, 6]);
+    assert!(has(&harness, "Compared with run 4") && has(&harness, "Run 6: Q2_K"));
+    for line in &comparison.numbers {
+        for (value, change) in line.values.iter().zip(&line.changes) {
+            assert!(value.is_none_or(|value| has(&harness, &line.quantity.value_text(value))), "{:?}", line.quantity);
+            assert!(change.is_none_or(|change| has(&harness, &line.quantity.change_text(&change))), "{:?}", line.quantity);
+        }
+    }
+    assert!(has(&harness, ", worse") && has(&harness, "Level (differs)") && has(&harness, "no change"));
+    let left = |text: &str| harness.get_by_label_contains(text).rect().left();
+    assert!(left("Run 4: Q8_0") < left("Run 5: Q4_K_M") && left("Run 5: Q4_K_M") < left("Run 6: Q2_K"));
+}
+
+#[test]
+fn what_forbids_a_comparison_is_said() {
+    let (harness, _) = with_comparison(&[1, 3]);
+    assert!(has(&harness, "Run 3 was measured on another machine"));
+    let (alone, _) = with_comparison(&[2]);
+    assert!(has(&alone, "Run 2: Q4_K_M") && !has(&alone, "Compared with"));
+}
+
+#[test]
+fn a_comparison_that_failed_says_why() {
+    let failed = Store { history_comparison: Slot::Failed(Error::UnknownRun { id: 4 }), ..store(&[1]).0 };
+    assert!(has(&harness_with(failed, HistoryForm::default()), "The history has no run 4"));
+}
+
+#[test]
+fn nothing_is_wider_than_the_page_in_any_window() {
+    // Windows of 960, 1280 and 1920 points, less rail and margins.
+    for width in [820.0, 1140.0, 1520.0] {
+        let (mut store, comparison) = store(&[4, 5]);
+        store.history_comparison = Slot::Ready(Arc::new(comparison));
+        let form = HistoryForm { selected: vec![4, 5], asks_delete: true, ..HistoryForm::default() };
+        let form = Form { page: Page::History, history: form, ..Form::default() };
+        let harness = page_harness_sized(history_page_ui, store, form, vec2(width, 1800.0), 1.0, egui::Theme::Dark);
+        for node in harness.root().children_recursive() {
+            let is_text = matches!(node.accesskit_node().role(), Role::Label | Role::Button | Role::CheckBox | Role::TextInput);
+            assert!(!is_text || node.rect().right() <= width + 0.5, "{width}: {node:?}");
+        }
+    }
+}
+
+/// Draws the page in its window for people to look at; without the variable there is nothing to do.
+#[test]
+fn history_pictures() {
+    if std::env::var_os("PLANISH_SHOTS").is_none() {
+        return;
+    }
+    let full = |compared: &[i64]| {
+        let (mut store, comparison) = store(compared);
+        store.history_comparison = Slot::Ready(Arc::new(comparison));
+        store.history_export = Some("/home/ada/models/planish-history-2.csv".into());
+        store
+    };
+    let scenes: [(&str, Store, HistoryForm); 4] = [
+        ("quality", full(&[4, 5, 6]), HistoryForm { selected: vec![4, 5, 6], ..HistoryForm::default() }),
+        ("speed", full(&[1, 3]), HistoryForm { selected: vec![1, 3], asks_delete: true, ..HistoryForm::default() }),
+        ("list", store(&[1]).0, HistoryForm::default()),
+        ("empty", Store { history: Slot::Ready(Arc::default()), ..Store::default() }, HistoryForm::default()),
+    ];
+    for (name, store, history) in scenes {
+        for (variant, theme) in [(egui::Theme::Light, Theme::Light), (egui::Theme::Dark, Theme::Dark)] {
+            for (width, height) in [(960.0, 600.0), (1280.0, 800.0), (1280.0, 1500.0)] {
+                let form = Form { page: Page::History, theme, history: history.clone(), ..Form::default() };
+                let mut harness = page_harness_sized(window_ui, store.clone(), form, vec2(width, height), 1.0, variant);
+                shoot(&mut harness, &format!("history-{name}-{width}x{height}-{}", format!("{variant:?}").to_lowercase()));
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What the window asks of the history.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::bench::history::{Comparison, ExportFormat, Filter, History, Row, save_new};
+use crate::error::Result;
+
+/// A question to the user's history, or a change of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HistoryRequest {
+    /// All runs.
+    List,
+    /// These runs beside each other, or one alone.
+    Compare {
+        /// Their numbers; the first is what the others are held against.
+        ids: Vec<i64>,
+    },
+    /// Removes runs for good.
+    Delete {
+        /// Their numbers.
+        ids: Vec<i64>,
+    },
+    /// Writes runs into a new file.
+    Export {
+        /// Their numbers, in the order of the file.
+        ids: Vec<i64>,
+        /// What the file looks like.
+        format: ExportFormat,
+        /// Its folder; made if need be.
+        dir: PathBuf,
+    },
+}
+
+/// What the history answers.
+#[derive(Debug, Clone)]
+pub enum HistoryAnswer {
+    /// All runs, the latest first; after a deletion those that are left.
+    Runs(Arc<Vec<Row>>),
+    /// Of `HistoryRequest::Compare`.
+    Comparison(Arc<Comparison>),
+    /// The file that was written.
+    Exported(PathBuf),
+}
+
+/// Opens the history for one request: another program may have changed or replaced the file since the last.
+pub(super) fn answer(request: &HistoryRequest) -> Result<HistoryAnswer> {
+    let mut history = History::open_default()?;
+    let runs = |history: &History| history.list(&Filter::default()).map(|rows| HistoryAnswer::Runs(Arc::new(rows)));
+    match request {
+        HistoryRequest::List => runs(&history),
+        HistoryRequest::Compare { ids } => history.compare(ids).map(|comparison| HistoryAnswer::Comparison(Arc::new(comparison))),
+        HistoryRequest::Delete { ids } => {
+            history.delete(ids)?;
+            runs(&history)
+        }
+        HistoryRequest::Export { ids, format, dir } => {
+            save_new(dir, &history.export(ids, *format)?, *format).map(HistoryAnswer::Exported)
+        }
+    }
+}
