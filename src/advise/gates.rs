@@ -31,6 +31,12 @@ impl Interval {
         Self { value: f(self.value), low: f(self.low), high: f(self.high) }
     }
 
+    /// The value and half the width of its interval, both as `text` writes them, with one percent sign: `95.3 ± 0.800 %`.
+    #[must_use]
+    pub fn text(&self, text: impl Fn(f64) -> String) -> String {
+        format!("{} ± {}", text(self.value).trim_end_matches(" %"), text(self.half_width()))
+    }
+
     /// Half its width: the `±` behind the value.
     #[must_use]
     pub fn half_width(&self) -> f64 {
@@ -283,6 +289,13 @@ mod tests {
     #[allow(clippy::unnecessary_wraps, reason = "what is measured may be missing")]
     fn interval(value: f64, low: f64, high: f64) -> Option<Interval> {
         Some(Interval { value, low, high })
+    }
+
+    #[test]
+    fn an_error_follows_its_value_in_the_same_unit() {
+        let interval = Interval { value: 0.953, low: 0.945, high: 0.961 };
+        assert_eq!(interval.text(percent_text), "95.3 ± 0.800 %");
+        assert_eq!(interval.text(nats_text), "0.953 ± 0.0080");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::output::{columns_text, print_json, print_text};
-use super::run::{bench_request, converted, first_failure, folder_of};
+use super::run::{bench_request, converted, first_failure, folder_of, outcomes_json};
 use super::{BenchArgs, ConvertArgs, GateArgs, QualityArgs, Status};
 use super::{progress, tables};
 use crate::advise::{self, Decision, Gates, Goal, Interval};
@@ -48,11 +48,11 @@ pub(super) fn quality(
 ) -> Result<Status> {
     let outcomes = measure(reference, models, args, &gates.to_gates())?;
     if as_json {
-        print_json(&json!({ "runs": outcomes_json(&outcomes) }))?;
+        print_json(&json!({ "runs": outcomes_json(outcomes.iter().map(|outcome| (&outcome.path, &outcome.result))) }))?;
     } else {
         print_text(&quality_text(&outcomes))?;
     }
-    first_quality_failure(&outcomes)?;
+    first_failure(outcomes.iter().map(|outcome| &outcome.result))?;
     let all_pass = outcomes.iter().all(passes);
     Ok(if all_pass { Status::Done } else { Status::GateNotMet })
 }
@@ -104,8 +104,8 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
         }
         print_text(&text)?;
     }
-    first_failure(&speed)?;
-    first_quality_failure(&quality)?;
+    first_failure(speed.iter().map(|outcome| &outcome.result))?;
+    first_failure(quality.iter().map(|outcome| &outcome.result))?;
     let any_passes = rows.iter().any(|row| row.verdict.as_ref().is_some_and(|verdict| verdict.decision == Decision::Pass));
     let is_met = match found {
         Some(found) => found.is_some(),
@@ -145,7 +145,7 @@ fn until_pass(
         let paths = made.iter().map(|conversion| conversion.path.clone()).collect();
         conversions.extend(made);
         let outcomes = measure(model.path.clone(), paths, &args.quality, gates)?;
-        first_quality_failure(&outcomes)?;
+        first_failure(outcomes.iter().map(|outcome| &outcome.result))?;
         let does_pass = outcomes.iter().all(passes);
         quality.extend(outcomes);
         Ok::<bool, Error>(does_pass)
@@ -175,21 +175,6 @@ fn passes(outcome: &QualityOutcome) -> bool {
     outcome.result.as_ref().is_ok_and(|run| run.verdict.decision == Decision::Pass)
 }
 
-fn outcomes_json(outcomes: &[QualityOutcome]) -> Vec<serde_json::Value> {
-    outcomes
-        .iter()
-        .map(|outcome| match &outcome.result {
-            Ok(run) => json!({ "path": outcome.path, "run": run }),
-            Err(error) => json!({ "path": outcome.path, "failure": error.to_string(), "hint": error.hint() }),
-        })
-        .collect()
-}
-
-/// A model that could not be judged makes the command fail, after the others have been printed.
-fn first_quality_failure(outcomes: &[QualityOutcome]) -> Result<()> {
-    outcomes.iter().find_map(|outcome| outcome.result.as_ref().err()).map_or(Ok(()), |error| Err(error.clone()))
-}
-
 fn quality_text(outcomes: &[QualityOutcome]) -> String {
     let rows: Vec<Vec<String>> = outcomes
         .iter()
@@ -202,11 +187,11 @@ fn quality_text(outcomes: &[QualityOutcome]) -> String {
                     vec![
                         name,
                         bytes_text(run.size_bytes),
-                        with_error(summary.mean_kld, nats_text),
+                        summary.mean_kld.text(nats_text),
                         nats_text(summary.kld_p99.value),
                         format!("{:.4} ± {:.4}", summary.ppl_ratio.value, summary.ppl_ratio.half_width()),
-                        with_error(summary.same_top, percent_text),
-                        with_error(summary.accuracy_ratio, percent_text),
+                        summary.same_top.text(percent_text),
+                        summary.accuracy_ratio.text(percent_text),
                         count_text(summary.n_tokens),
                         run.verdict.decision.label().into(),
                     ]
@@ -309,26 +294,10 @@ fn verdicts_text(rows: &[ComparisonRow]) -> String {
     if judged.is_empty() { String::new() } else { format!("\n\nVerdicts{}", judged.concat()) }
 }
 
-fn with_error(interval: Interval, text: impl Fn(f64) -> String) -> String {
-    format!("{} ± {}", text(interval.value).trim_end_matches(" %"), text(interval.half_width()))
-}
-
 fn last_chars(text: &str, n: usize) -> String {
     text.chars().skip(text.chars().count().saturating_sub(n)).collect()
 }
 
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_follows_its_value_in_the_same_unit() {
-        let interval = Interval { value: 0.953, low: 0.945, high: 0.961 };
-        assert_eq!(with_error(interval, percent_text), "95.3 ± 0.800 %");
-        assert_eq!(with_error(interval, nats_text), "0.953 ± 0.0080");
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::output::{columns_text, facts_text, print_json, print_text};
@@ -9,7 +10,7 @@ use super::progress;
 use super::tables;
 use super::{BenchArgs, ConvertArgs};
 use crate::advise::{self, Goal};
-use crate::bench::{self, BenchRequest, Outcome};
+use crate::bench::{self, BenchRequest};
 use crate::convert::{self, Conversion, ConvertRequest, Overwrite};
 use crate::error::Result;
 use crate::format;
@@ -79,11 +80,11 @@ pub(super) fn bench(models: Vec<PathBuf>, args: &BenchArgs, as_json: bool) -> Re
     let outcomes = bench::bench(&bench_request(models, args), &progress::monitor())?;
     super::history::keep(&outcomes);
     if as_json {
-        print_json(&json!({ "runs": outcomes_json(&outcomes) }))?;
+        print_json(&json!({ "runs": outcomes_json(outcomes.iter().map(|outcome| (&outcome.path, &outcome.result))) }))?;
     } else {
         print_text(&tables::outcomes_text(&outcomes))?;
     }
-    first_failure(&outcomes)
+    first_failure(outcomes.iter().map(|outcome| &outcome.result))
 }
 
 pub(super) fn doctor(as_json: bool) -> Result<()> {
@@ -156,19 +157,21 @@ pub(super) fn folder_of(path: &Path) -> PathBuf {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
-fn outcomes_json(outcomes: &[Outcome]) -> Vec<serde_json::Value> {
+/// Files with what was measured of each, or why nothing was.
+pub(super) fn outcomes_json<'a, T: Serialize + 'a>(
+    outcomes: impl Iterator<Item = (&'a PathBuf, &'a Result<T>)>,
+) -> Vec<serde_json::Value> {
     outcomes
-        .iter()
-        .map(|outcome| match &outcome.result {
-            Ok(run) => json!({ "path": outcome.path, "run": run }),
-            Err(error) => json!({ "path": outcome.path, "failure": error.to_string(), "hint": error.hint() }),
+        .map(|(path, result)| match result {
+            Ok(run) => json!({ "path": path, "run": run }),
+            Err(error) => json!({ "path": path, "failure": error.to_string(), "hint": error.hint() }),
         })
         .collect()
 }
 
 /// A model that could not be measured makes the command fail, after the others have been printed.
-pub(super) fn first_failure(outcomes: &[Outcome]) -> Result<()> {
-    outcomes.iter().find_map(|outcome| outcome.result.as_ref().err()).map_or(Ok(()), |error| Err(error.clone()))
+pub(super) fn first_failure<'a, T: 'a>(mut results: impl Iterator<Item = &'a Result<T>>) -> Result<()> {
+    results.find_map(|result| result.as_ref().err()).map_or(Ok(()), |error| Err(error.clone()))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use eframe::egui::{self, DragValue, Grid, RichText, TextEdit, Ui};
 
 use super::theme;
 use super::widgets::{self, Tone};
-use crate::advise::{Decision, Interval};
+use crate::advise::Decision;
 use crate::bench::ComparisonRow;
 use crate::bench::quality::QualityRun;
 use crate::model::Model;
@@ -104,33 +104,29 @@ fn run_ui(ui: &mut Ui, row: &ComparisonRow, run: &QualityRun) {
     let summary = &run.summary;
     let provenance = provenance_text(run);
     let cells = [
-        with_error(summary.mean_kld, nats_text),
+        summary.mean_kld.text(nats_text),
         nats_text(summary.kld_p99.value),
         format!("{:.4} ± {:.4}", summary.ppl_ratio.value, summary.ppl_ratio.half_width()),
-        with_error(summary.same_top, percent_text),
-        with_error(summary.accuracy_ratio, percent_text),
+        summary.same_top.text(percent_text),
+        summary.accuracy_ratio.text(percent_text),
         count_text(summary.n_tokens),
     ];
     for cell in cells {
         ui.label(cell).on_hover_text(&provenance);
     }
     if let Some(verdict) = &row.verdict {
-        let (tone, words) = match verdict.decision {
-            Decision::Pass => (Tone::Good, "PASS"),
-            Decision::Inconclusive => (Tone::Warn, "INCONCLUSIVE"),
-            Decision::Fail => (Tone::Bad, "FAIL"),
+        let tone = match verdict.decision {
+            Decision::Pass => Tone::Good,
+            Decision::Inconclusive => Tone::Warn,
+            Decision::Fail => Tone::Bad,
         };
         let gates: Vec<String> = verdict
             .gates
             .iter()
             .map(|gate| format!("{} {}: {}", gate.decision.label(), gate.kind.label(), gate.text()))
             .collect();
-        widgets::badge(ui, words, tone).on_hover_text(gates.join("\n"));
+        widgets::badge(ui, verdict.decision.label(), tone).on_hover_text(gates.join("\n"));
     }
-}
-
-fn with_error(interval: Interval, text: impl Fn(f64) -> String) -> String {
-    format!("{} ± {}", text(interval.value).trim_end_matches(" %"), text(interval.half_width()))
 }
 
 fn provenance_text(run: &QualityRun) -> String {
