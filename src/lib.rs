@@ -12,6 +12,7 @@
 //! convert    doing it: stream → quantize → write
 //! runtime    running it: llama.cpp in a child process
 //! bench      measuring it: speed, memory and what is lost, compared with the prediction, kept in a history
+//! deploy     shipping it: plots, report
 //! worker     background: jobs in, events out
 //! state      what is known (Store, Slot), what is wished (Command, Form)
 //! ui         drawing: theme, one file per page
@@ -32,6 +33,7 @@ pub mod app;
 pub mod bench;
 pub mod cli;
 pub mod convert;
+pub mod deploy;
 pub mod error;
 pub mod format;
 pub mod hardware;

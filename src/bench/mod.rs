@@ -4,6 +4,7 @@ mod compare;
 mod energy;
 pub mod history;
 mod identity;
+pub mod pair;
 pub mod quality;
 mod round;
 mod run;

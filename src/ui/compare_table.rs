@@ -7,9 +7,9 @@ use eframe::egui::{Align, Label, Layout, RichText, ScrollArea, Ui};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
 use super::candidate_table::right_ui;
-use super::pair::{Pair, decode_pair, measured, measured_text, memory_pair, prefill_pair};
 use super::sorting::{Side, Sorting, compare_known};
 use super::{glossary, theme};
+use crate::bench::pair::{Pair, decode_pair, measured, measured_text, memory_pair, prefill_pair};
 use crate::bench::{ComparisonRow, Energy, Run, Sustained};
 use crate::hardware::PowerSource;
 use crate::units::{bytes_text, duration_text, exact_bytes_text, percent_text, significant_text, watts_text};

@@ -17,7 +17,6 @@ pub mod icons;
 pub mod machine_page;
 pub mod model_page;
 mod optimize_page;
-mod pair;
 mod palette;
 mod plan_page;
 mod plot_style;

@@ -379,7 +379,7 @@ fn comparison_rows_are_shown_copied_and_sorted() {
         assert!(has(&harness, &bytes_text(row.size_bytes)), "{}", row.name);
         if let Some(run) = &row.run {
             let decode = &run.decode_tokens_per_sec;
-            let text = super::pair::measured_text(decode.median(), decode.spread());
+            let text = crate::bench::pair::measured_text(decode.median(), decode.spread());
             assert!(has(&harness, &text), "{}: {text}", row.name);
         }
     }

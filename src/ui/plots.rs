@@ -7,13 +7,13 @@ use std::ops::RangeInclusive;
 use eframe::egui::{self, Align2, FontId, Rect, Stroke, Ui, vec2};
 use egui_plot::{AxisHints, Bar, BarChart, GridMark, HoverPosition, Line, PlotBounds, PlotPoint, Points, Text};
 
-use super::pair::{Pair, decode_pair, memory_pair, pair_scaled, pair_text, prefill_pair};
 use super::plot_style::{
     Look, MARKER_RADIUS, axis_x, axis_y, base_plot, bytes_unit, class_legend_ui, error_bar, marker_labels, nice_marks,
     pair_legend_ui, shortened,
 };
 use super::theme;
 use crate::bench::ComparisonRow;
+use crate::bench::pair::{Pair, decode_pair, memory_pair, pair_scaled, pair_text, prefill_pair};
 use crate::units::significant_text;
 
 const PLOT_HEIGHT: f32 = 340.0;

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-const ORDER: [&str; 13] =
-    ["model", "format", "quant", "hardware", "advise", "convert", "runtime", "bench", "worker", "state", "ui", "app", "cli"];
+const ORDER: [&str; 14] = [
+    "model", "format", "quant", "hardware", "advise", "convert", "runtime", "bench", "deploy", "worker", "state", "ui", "app",
+    "cli",
+];
 
 /// Modules that may use each other's neighbours all the same, with the reason.
 const EXCEPTIONS: [(&str, &str); 1] = [
