@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::advise::{Gates, Goal};
 use crate::bench::history::Kind;
+use crate::deploy::ChartKind;
 use crate::model::Level;
 
 /// How many recent models are remembered.
@@ -60,16 +61,18 @@ pub enum Theme {
     Dark,
 }
 
-/// Which plot the Compare page shows.
+/// What the Compare page shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum ComparePlot {
-    /// File size against decode speed.
+pub enum CompareTab {
+    /// All levels: plots, losses, gates, table.
     #[default]
-    SizeSpeed,
-    /// Decode and prefill speed per level, predicted beside measured.
-    Speed,
-    /// Memory per level, predicted beside measured.
-    Memory,
+    Levels,
+    /// Where the text would have gone on differently.
+    Flips,
+    /// Answers of two files to one prompt.
+    Answers,
+    /// The error of each tensor.
+    Tensors,
 }
 
 /// Settings of a measurement.
@@ -161,7 +164,15 @@ pub struct Form {
     /// Settings of a measurement.
     pub bench: BenchForm,
     /// The plot in view.
-    pub compare_plot: ComparePlot,
+    pub compare_plot: ChartKind,
+    /// The part of the Compare page in view.
+    pub compare_tab: CompareTab,
+    /// The converted file whose flips are looked at; `None`: the first that was measured.
+    #[serde(skip)]
+    pub flips_path: Option<PathBuf>,
+    /// The kind of text whose flips are listed; empty: all.
+    #[serde(skip)]
+    pub flips_kind: String,
     /// The converted file whose tensors are looked at; `None`: the latest.
     #[serde(skip)]
     pub errors_path: Option<PathBuf>,
@@ -193,7 +204,10 @@ impl Default for Form {
             overwrite: false,
             convert_threads: 0,
             bench: BenchForm::default(),
-            compare_plot: ComparePlot::default(),
+            compare_plot: ChartKind::default(),
+            compare_tab: CompareTab::default(),
+            flips_path: None,
+            flips_kind: String::new(),
             errors_path: None,
             errors_filter: String::new(),
             gates: Gates::default(),

@@ -8,14 +8,15 @@ use super::compare_table::{comparison_table_ui, to_json, to_tsv};
 use super::icons::Icon;
 use super::plan_page::model_or_hint_ui;
 use super::widgets::{self, Tone};
-use super::{plots, theme};
+use super::{flips_view, gates_view, plots, quality_view, tensors_view, theme};
 use crate::advise::{Gates, Goal};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::{self, ComparisonRow, Outcome, merged_warnings};
 use crate::convert::Conversion;
+use crate::deploy::ChartKind;
 use crate::hardware::Machine;
 use crate::model::Model;
-use crate::state::{BenchForm, Command, ComparePlot, Form, JobKind, Page, Store};
+use crate::state::{BenchForm, Command, CompareTab, Form, JobKind, Page, Store};
 
 const SUBTITLE: &str = "Speed, memory and loss of every file, measured on this machine";
 
@@ -36,16 +37,34 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
         });
         return;
     }
-    settings_ui(ui, store, &model, form, commands);
+    tabs_ui(ui, form);
+    widgets::card_gap(ui);
+    match form.compare_tab {
+        CompareTab::Levels => levels_ui(ui, store, &model, form, commands),
+        CompareTab::Flips => flips_view::flips_view_ui(ui, store, form),
+        CompareTab::Answers | CompareTab::Tensors => tensors_view::tensors_view_ui(ui, store, form, commands),
+    }
+}
+
+fn tabs_ui(ui: &mut Ui, form: &mut Form) {
+    let tabs = [(CompareTab::Levels, "Levels"), (CompareTab::Flips, "Flips"), (CompareTab::Tensors, "Tensors")];
+    widgets::segmented(ui, &mut form.compare_tab, &tabs);
+}
+
+/// All levels side by side: speed, loss, limits, and the table of both.
+fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, commands: &mut Vec<Command>) {
+    settings_ui(ui, store, model, form, commands);
     widgets::card_gap(ui);
     // Measurements can be shown without a known machine; then there is nothing to predict from.
     let unknown = Machine::default();
     let machine = store.machine.ready().map_or(&unknown, |machine| machine);
-    let rows = rows_of(ui, &model, machine, form, store);
+    let rows = rows_of(ui, model, machine, form, store);
     warnings_ui(ui, &rows);
     widgets::card(ui, "", |ui| plot_ui(ui, &rows, form));
     widgets::card_gap(ui);
-    super::quality_view::quality_view_ui(ui, store, &model, form, &rows, commands);
+    quality_view::quality_view_ui(ui, store, model, form, &rows, commands);
+    widgets::card_gap(ui);
+    gates_view::gates_view_ui(ui, form);
     widgets::card_gap(ui);
     let copied = rows.clone();
     widgets::card_with_actions(
@@ -61,10 +80,6 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
         },
         |ui| comparison_table_ui(ui, rows),
     );
-    if !store.conversions.is_empty() {
-        widgets::card_gap(ui);
-        super::tensors_view::tensors_view_ui(ui, store, form, commands);
-    }
 }
 
 /// Rows with what they were made from.
@@ -214,13 +229,15 @@ fn warnings_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
 }
 
 fn plot_ui(ui: &mut Ui, rows: &[ComparisonRow], form: &mut Form) {
-    let choices =
-        [(ComparePlot::SizeSpeed, "Size against speed"), (ComparePlot::Speed, "Speed"), (ComparePlot::Memory, "Memory")];
+    let choices = [
+        (ChartKind::SizeLoss, ChartKind::SizeLoss.title()),
+        (ChartKind::LossSpeed, ChartKind::LossSpeed.title()),
+        (ChartKind::SameTop, ChartKind::SameTop.title()),
+        (ChartKind::SizeSpeed, ChartKind::SizeSpeed.title()),
+        (ChartKind::Decode, "Speed"),
+        (ChartKind::Memory, ChartKind::Memory.title()),
+    ];
     widgets::segmented(ui, &mut form.compare_plot, &choices);
     ui.add_space(theme::UNIT);
-    match form.compare_plot {
-        ComparePlot::SizeSpeed => plots::size_speed_plot_ui(ui, rows),
-        ComparePlot::Speed => plots::speed_plots_ui(ui, rows),
-        ComparePlot::Memory => plots::memory_plot_ui(ui, rows),
-    }
+    plots::plot_ui(ui, form.compare_plot, rows);
 }

@@ -5,6 +5,8 @@ mod candidate_table;
 mod compare_page;
 mod compare_table;
 pub mod error_table;
+mod flips_view;
+mod gates_view;
 pub mod glossary;
 mod goal_strip;
 pub mod heat_map;

@@ -219,9 +219,12 @@ mod tests {
     fn pictures() {
         for (name, variant) in [("quality-dark", egui::Theme::Dark), ("quality-light", egui::Theme::Light)] {
             let size = eframe::egui::vec2(1160.0, 1400.0);
-            let mut harness = page_harness_sized(compare_page_ui, store(), Form::default(), size, 1.0, variant);
-            harness.run();
-            shoot(&mut harness, name);
+            for kind in crate::deploy::ChartKind::ALL {
+                let form = Form { compare_plot: kind, ..Form::default() };
+                let mut harness = page_harness_sized(compare_page_ui, store(), form, size, 1.0, variant);
+                harness.run();
+                shoot(&mut harness, &format!("{name}-{}", kind.file_stem()));
+            }
         }
     }
 }
