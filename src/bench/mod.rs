@@ -1,5 +1,6 @@
 //! Measuring it: speed and memory on this machine, in child processes.
 
+mod choice;
 mod compare;
 mod energy;
 pub mod history;
@@ -29,6 +30,7 @@ use crate::model::Level;
 use crate::units::nans_from_nulls;
 use quality::QualityRun;
 
+pub use choice::{MeasuredChoice, PredictionError, deviation_text, measured_choice, prediction_errors, prediction_errors_text};
 pub use compare::{Measured, comparison_rows};
 pub use energy::Energy;
 pub use identity::model_sha256;

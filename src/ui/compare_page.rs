@@ -6,7 +6,7 @@ use eframe::egui::{self, Align, DragValue, Layout, RichText, Ui};
 
 use super::compare_table::{comparison_table_ui, to_json, to_tsv};
 use super::icons::Icon;
-use super::plan_page::model_or_hint_ui;
+use super::plan_page::{model_or_hint_ui, plan_of};
 use super::widgets::{self, Tone};
 use super::{flips_view, gates_view, plots, quality_view, tensors_view, theme};
 use crate::advise::{Gates, Goal};
@@ -60,6 +60,7 @@ fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, co
     let machine = store.machine.ready().map_or(&unknown, |machine| machine);
     let rows = rows_of(ui, model, machine, form, store);
     warnings_ui(ui, &rows);
+    choice_ui(ui, model, machine, form, &rows);
     widgets::card(ui, "", |ui| plot_ui(ui, &rows, form));
     widgets::card_gap(ui);
     quality_view::quality_view_ui(ui, store, model, form, &rows, commands);
@@ -96,7 +97,7 @@ struct CachedRows {
 }
 
 /// The rows of plot and table; computed when a fact or the goal has changed, because the prediction takes longer than a millisecond.
-fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, store: &Store) -> Vec<ComparisonRow> {
+pub(super) fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, store: &Store) -> Vec<ComparisonRow> {
     let id = egui::Id::unique("comparison rows");
     if let Some(cached) = ui.data(|data| data.get_temp::<Arc<CachedRows>>(id))
         && Arc::ptr_eq(&cached.model, model)
@@ -226,6 +227,22 @@ fn warnings_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
         widgets::notice(ui, Tone::Warn, &widgets::sentence(&lines.join(" · ")));
         widgets::card_gap(ui);
     }
+}
+
+/// What the measurements make of the plan, and how far its predictions were off.
+pub(super) fn choice_ui(ui: &mut Ui, model: &Arc<Model>, machine: &Machine, form: &Form, rows: &[ComparisonRow]) {
+    let planned = plan_of(ui, model, machine, &form.goal).recommended_level();
+    let choice = bench::measured_choice(rows, planned);
+    let errors = bench::prediction_errors_text(&bench::prediction_errors(rows));
+    let (tone, mut lines) = match choice {
+        Some(choice) if choice.level.is_some() => (Tone::Good, vec![choice.text]),
+        Some(choice) => (Tone::Warn, vec![choice.text]),
+        None if errors.is_empty() => return,
+        None => (Tone::Neutral, Vec::new()),
+    };
+    lines.extend(Some(errors).filter(|errors| !errors.is_empty()));
+    widgets::notice(ui, tone, &lines.join("\n"));
+    widgets::card_gap(ui);
 }
 
 fn plot_ui(ui: &mut Ui, rows: &[ComparisonRow], form: &mut Form) {

@@ -6,6 +6,7 @@ use eframe::egui::text::{LayoutJob, TextFormat};
 use eframe::egui::{Align, Color32, ComboBox, FontId, Grid, Label, Layout, RichText, ScrollArea, Sense, Stroke, Ui};
 use egui_extras::{Column, TableBuilder};
 
+use super::candidate_table::right_ui;
 use super::icons::Icon;
 use super::theme;
 use super::widgets::{self, Tone};
@@ -153,9 +154,12 @@ fn flip_table_ui(ui: &mut Ui, flips: &[&Flip]) {
             .column(Column::exact(116.0))
             .column(Column::exact(64.0))
             .header(24.0, |mut header| {
-                for (name, explanation) in columns {
+                for (idx, (name, explanation)) in columns.into_iter().enumerate() {
                     header.col(|ui| {
-                        ui.label(RichText::new(name).small().strong()).on_hover_text(explanation);
+                        let text = RichText::new(name).small().strong();
+                        // The text before ends where the choices begin.
+                        let response = if idx == 1 { right_ui(ui, text) } else { ui.label(text) };
+                        response.on_hover_text(explanation);
                     });
                 }
             })
@@ -276,6 +280,7 @@ fn strip_ui(ui: &mut Ui, strip: &Strip) {
             None => TextFormat::simple(font.clone(), p.muted),
             Some(kld) => TextFormat {
                 background: tint(p.bad, *kld),
+                expand_bg: 0.0,
                 underline: if *kld >= UNDERLINE_FROM { Stroke::new(1.5, p.bad) } else { Stroke::NONE },
                 ..TextFormat::simple(font.clone(), p.text)
             },
