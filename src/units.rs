@@ -134,6 +134,12 @@ pub fn significant_text(value: f64) -> String {
     }
 }
 
+/// A ratio near 1 with four decimals: `1.0627`.
+#[must_use]
+pub fn ratio_text(ratio: f64) -> String {
+    format!("{ratio:.4}")
+}
+
 /// Three significant digits of a number that may be tiny: `0.0123`, `1.23e-5`.
 #[must_use]
 pub fn small_text(value: f64) -> String {

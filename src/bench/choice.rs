@@ -28,7 +28,7 @@ pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>) -> Option
         rows.iter().filter_map(|row| Some((row.size_bytes, row.level?, row.verdict.as_ref()?.decision))).collect();
     judged.sort();
     let count = |decision| judged.iter().filter(|(_, _, other)| *other == decision).count();
-    let (n_passing, n_open) = (count(Decision::Pass), count(Decision::Inconclusive));
+    let n_open = count(Decision::Inconclusive);
     let best = judged.iter().find(|(_, _, decision)| *decision == Decision::Pass).copied();
     let text = match best {
         _ if judged.is_empty() => return None,
@@ -52,12 +52,27 @@ pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>) -> Option
         None if n_open > 0 => {
             format!("Measured: no level here passes every gate yet; {n_open} of {} undecided", judged.len())
         }
-        None => "Measured: no level here passes every gate; larger levels or wider gates are needed".to_string(),
+        None => format!("Measured: no level here passes every gate{}", closest_text(rows)),
     };
     let is_smaller_open =
         judged.iter().take_while(|(_, _, decision)| *decision != Decision::Pass).any(|(_, _, d)| *d == Decision::Inconclusive);
-    debug_assert!(best.is_some() == (n_passing > 0));
     Some(MeasuredChoice { level: best.map(|(_, level, _)| level), planned, is_open: is_smaller_open, text })
+}
+
+/// The level that fails the fewest gates, and which: `; Q8_0 comes closest and fails peak memory`.
+fn closest_text(rows: &[ComparisonRow]) -> String {
+    let failed = |row: &ComparisonRow| -> Vec<&'static str> {
+        let gates = row.verdict.iter().flat_map(|verdict| &verdict.gates);
+        gates.filter(|gate| gate.decision == Decision::Fail).map(|gate| gate.kind.label()).collect()
+    };
+    let judged = rows.iter().filter(|row| row.verdict.is_some() && row.level.is_some());
+    let closest = judged.map(|row| (failed(row), row.name.as_str())).min_by_key(|(failed, _)| failed.len());
+    match closest {
+        Some((failed, name)) if !failed.is_empty() => {
+            format!("; {name} comes closest and fails {}", failed.join(" and ").to_lowercase())
+        }
+        _ => String::new(),
+    }
 }
 
 /// How far the predictions of one quantity were off.
@@ -120,7 +135,7 @@ pub fn deviation_text(ratio: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::advise::{Band, Verdict};
+    use crate::advise::{Band, GateKind, GateResult, Verdict};
     use crate::bench::history::{Measurement, test_runs};
 
     fn row(level: Level, size_bytes: u64, decision: Option<Decision>) -> ComparisonRow {
@@ -164,7 +179,22 @@ mod tests {
             Some((Some(Q8_0), true, "Q2_K, which the plan recommends, is not")),
         );
         check([Some(Fail), Some(Inconclusive), Some(Fail)], None, Some((None, true, "1 of 3 undecided")));
-        check([Some(Fail), Some(Fail), None], None, Some((None, false, "no level here passes every gate;")));
+        check([Some(Fail), Some(Fail), None], None, Some((None, false, "no level here passes every gate")));
+    }
+
+    #[test]
+    fn where_none_passes_the_closest_is_named() {
+        let gate = |kind, decision| GateResult { kind, limit: 1.0, measured: None, decision };
+        let failing = |level, decisions: [Decision; 2]| {
+            let mut row = row(level, 100, Some(Decision::Fail));
+            let gates = [GateKind::PplRatio, GateKind::SpeedRatio].into_iter().zip(decisions);
+            row.verdict = Some(Verdict { decision: Decision::Fail, gates: gates.map(|(kind, d)| gate(kind, d)).collect() });
+            row
+        };
+        let rows =
+            [failing(Level::Q2_K, [Decision::Fail, Decision::Fail]), failing(Level::Q8_0, [Decision::Pass, Decision::Fail])];
+        let text = measured_choice(&rows, None).unwrap().text;
+        assert_eq!(text, "Measured: no level here passes every gate; Q8_0 comes closest and fails decode speed");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::format;
 use crate::hardware::{self, Machine};
 use crate::model::{Level, Model};
-use crate::units::{bytes_text, count_text, duration_text, nats_text, percent_text};
+use crate::units::{bytes_text, count_text, duration_text, nats_text, percent_text, ratio_text};
 
 /// What `compare` does beside its levels.
 #[derive(Clone, Copy)]
@@ -206,7 +206,7 @@ fn quality_text(outcomes: &[QualityOutcome]) -> String {
                         bytes_text(run.size_bytes),
                         summary.mean_kld.text(nats_text),
                         nats_text(summary.kld_p99.value),
-                        format!("{:.4} ± {:.4}", summary.ppl_ratio.value, summary.ppl_ratio.half_width()),
+                        summary.ppl_ratio.text(ratio_text),
                         summary.same_top.text(percent_text),
                         summary.accuracy_ratio.text(percent_text),
                         count_text(summary.n_tokens),

@@ -46,9 +46,18 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
     }
 }
 
+/// The tabs in their order; Ctrl+PageDown and Ctrl+PageUp go through them, as in a browser.
+const TABS: [(CompareTab, &str); 3] =
+    [(CompareTab::Levels, "Levels"), (CompareTab::Flips, "Flips"), (CompareTab::Tensors, "Tensors")];
+
 fn tabs_ui(ui: &mut Ui, form: &mut Form) {
-    let tabs = [(CompareTab::Levels, "Levels"), (CompareTab::Flips, "Flips"), (CompareTab::Tensors, "Tensors")];
-    widgets::segmented(ui, &mut form.compare_tab, &tabs);
+    let is_pressed = |key| ui.input_mut(|input| input.consume_key(egui::Modifiers::COMMAND, key));
+    let steps = usize::from(is_pressed(egui::Key::PageDown)) + (TABS.len() - 1) * usize::from(is_pressed(egui::Key::PageUp));
+    let current = TABS.iter().position(|(tab, _)| *tab == form.compare_tab).unwrap_or_default();
+    if let Some((tab, _)) = TABS.get((current + steps) % TABS.len()) {
+        form.compare_tab = *tab;
+    }
+    widgets::segmented(ui, &mut form.compare_tab, &TABS);
 }
 
 /// All levels side by side: speed, loss, limits, and the table of both.
@@ -59,10 +68,10 @@ fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, co
     let unknown = Machine::default();
     let machine = store.machine.ready().map_or(&unknown, |machine| machine);
     let rows = rows_of(ui, model, machine, form, store);
-    warnings_ui(ui, &rows);
     choice_ui(ui, model, machine, form, &rows);
     widgets::card(ui, "", |ui| plot_ui(ui, &rows, form));
     widgets::card_gap(ui);
+    warnings_ui(ui, &rows);
     quality_view::quality_view_ui(ui, store, model, form, &rows, commands);
     widgets::card_gap(ui);
     gates_view::gates_view_ui(ui, form);
@@ -218,7 +227,7 @@ fn threads_ui(ui: &mut Ui, bench: &mut BenchForm) {
     ui.add_space(theme::UNIT);
 }
 
-/// What makes the numbers doubtful, in one box: the plot must stay in view.
+/// What makes the numbers doubtful, in one box below the plot, which must stay in view.
 fn warnings_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
     let runs: Vec<(&str, &[String])> =
         rows.iter().filter_map(|row| Some((row.name.as_str(), row.run.as_ref()?.provenance.warnings.as_slice()))).collect();

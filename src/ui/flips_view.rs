@@ -12,7 +12,7 @@ use super::theme;
 use super::widgets::{self, Tone};
 use crate::bench::quality::{Flip, FlipClass, QualityRun, Strip, TokenChoice};
 use crate::state::{CompareTab, Form, Store};
-use crate::units::{count_text, nats_text, percent_text};
+use crate::units::{count_text, nats_text, percent_text, ratio_text};
 
 const LIST_HEIGHT: f32 = 380.0;
 const STRIP_HEIGHT: f32 = 320.0;
@@ -81,7 +81,7 @@ fn name_of(store: &Store, path: &std::path::Path) -> String {
 }
 
 fn kinds_ui(ui: &mut Ui, run: &QualityRun) {
-    Grid::new("kinds").striped(true).num_columns(5).spacing([32.0, 6.0]).show(ui, |ui| {
+    Grid::new("kinds").striped(true).num_columns(6).spacing([32.0, 6.0]).show(ui, |ui| {
         for name in ["Text", "Tokens", "Mean KLD", "Perplexity ×", "Same top token"] {
             ui.label(RichText::new(name).font(theme::strong_font()).color(theme::muted(ui)));
         }
@@ -89,9 +89,17 @@ fn kinds_ui(ui: &mut Ui, run: &QualityRun) {
         for kind in &run.by_kind {
             ui.label(widgets::sentence(&kind.kind));
             ui.label(count_text(kind.n_tokens));
-            ui.label(kind.mean_kld.text(nats_text));
-            ui.label(format!("{:.4} ± {:.4}", kind.ppl_ratio.value, kind.ppl_ratio.half_width()));
-            ui.label(kind.same_top.text(percent_text));
+            if kind.mean_kld.half_width().is_finite() {
+                ui.label(kind.mean_kld.text(nats_text));
+                ui.label(kind.ppl_ratio.text(ratio_text));
+                ui.label(kind.same_top.text(percent_text));
+            } else {
+                // One chunk says nothing about its error.
+                ui.label(nats_text(kind.mean_kld.value));
+                ui.label(ratio_text(kind.ppl_ratio.value));
+                ui.label(percent_text(kind.same_top.value));
+                ui.label(RichText::new("one chunk, error not known").small().color(theme::muted(ui)));
+            }
             ui.end_row();
         }
     });
@@ -323,6 +331,7 @@ mod tests {
     use egui_kittest::kittest::Queryable as _;
 
     use super::*;
+    use crate::advise::Interval;
     use crate::bench::history::{Measurement, test_runs};
     use crate::bench::quality::QualityOutcome;
     use crate::ui::compare_page_ui;
@@ -335,6 +344,7 @@ mod tests {
             let mut run = (*run).clone();
             let mut code = run.by_kind[0].clone();
             code.kind = "code".into();
+            code.mean_kld = Interval { value: 0.25, low: f64::NEG_INFINITY, high: f64::INFINITY };
             run.by_kind.push(code);
             let mut brace = run.flips[0].clone();
             brace.kind = "code".into();
@@ -379,9 +389,15 @@ mod tests {
     #[test]
     fn flips_show_what_each_would_have_said_and_can_be_narrowed() {
         let mut harness = page_harness(compare_page_ui, store(), form());
-        for text in
-            ["2 of 512 tokens have another likeliest token", "In the year ", "“1968”", "Number", "¶    let items = ", "“[”"]
-        {
+        for text in [
+            "2 of 512 tokens have another likeliest token",
+            "In the year ",
+            "“1968”",
+            "Number",
+            "error not known",
+            "¶    let items = ",
+            "“[”",
+        ] {
             assert!(has(&harness, text), "{text}");
         }
         harness.get_by_label("Kind of text").click();

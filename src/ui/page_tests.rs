@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::hardware::Framework;
 use crate::model::{DType, Level};
 use crate::monitor::{Progress, ProgressUnit};
-use crate::state::{Command, Form, JobKind, JobRecord, JobStatus, Page, Slot, Store, Theme};
+use crate::state::{Command, CompareTab, Form, JobKind, JobRecord, JobStatus, Page, Slot, Store, Theme};
 use crate::units::{bytes_text, significant_text};
 use crate::worker::JobId;
 
@@ -457,6 +457,23 @@ fn the_plot_is_chosen_and_remembered() {
         click(&mut harness, label);
         assert_eq!(harness.state().form.compare_plot, plot);
     }
+}
+
+#[test]
+fn the_tabs_of_compare_are_reached_by_mouse_and_keyboard() {
+    let mut harness = harness(compare_page_ui, busy_store(), Form::default());
+    let mut press = |key, expected| {
+        harness.key_press_modifiers(egui::Modifiers::COMMAND, key);
+        harness.run();
+        assert_eq!(harness.state().form.compare_tab, expected);
+    };
+    press(egui::Key::PageDown, CompareTab::Flips);
+    press(egui::Key::PageUp, CompareTab::Levels);
+    press(egui::Key::PageUp, CompareTab::Tensors);
+    press(egui::Key::PageDown, CompareTab::Levels);
+    click(&mut harness, "Tensors");
+    assert_eq!(harness.state().form.compare_tab, CompareTab::Tensors);
+    assert!(has(&harness, "Measure errors"));
 }
 
 #[test]

@@ -105,6 +105,8 @@ pub fn marker_labels<'a>(
             (Align2::CENTER_TOP, vec2(0.0, gap)),
             (Align2::LEFT_BOTTOM, vec2(gap, -gap)),
             (Align2::LEFT_TOP, vec2(gap, gap)),
+            (Align2::RIGHT_BOTTOM, vec2(-gap, -gap)),
+            (Align2::RIGHT_TOP, vec2(-gap, gap)),
         ];
         let rects = places.map(|(anchor, offset)| anchor.anchor_size(*at + offset, galley.size()));
         let is_free = |rect: &Rect| frame.contains_rect(*rect) && !taken.iter().any(|other| other.intersects(*rect));

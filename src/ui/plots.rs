@@ -127,7 +127,10 @@ fn scatter_ui(ui: &mut Ui, scatter: &Scatter) {
             rect_of([x.place(mark.x.low), at[1]], [x.place(mark.x.high), at[1]]),
         ]
     });
-    let bars: Vec<Rect> = bars.collect();
+    // Names keep off the front too.
+    let front: Vec<[f64; 2]> = staircase(&scatter.front).into_iter().map(|[left, top]| [x.place(left), y.place(top)]).collect();
+    let segments = front.windows(2).map(|ends| rect_of(ends[0], ends[1]));
+    let bars: Vec<Rect> = bars.chain(segments).collect();
     let placed =
         scatter.marks.iter().map(|mark| (mark.name.as_str(), PlotPoint::new(x.place(mark.x.value), y.place(mark.y.value))));
     marker_labels(ui, palette, &transform, placed, bars);

@@ -12,7 +12,7 @@ use crate::bench::ComparisonRow;
 use crate::bench::quality::QualityRun;
 use crate::model::Model;
 use crate::state::{Command, Form, JobKind, JobRecord, Store};
-use crate::units::{count_text, nats_text, percent_text};
+use crate::units::{count_text, nats_text, percent_text, ratio_text};
 
 /// Measures the loss, from anywhere on the tab. Not Ctrl+Shift+Enter: egui lets Ctrl+Enter, which measures speed, take that too.
 const QUALITY_ACTION: egui::KeyboardShortcut = egui::KeyboardShortcut::new(egui::Modifiers::COMMAND, egui::Key::L);
@@ -154,7 +154,7 @@ fn run_ui(ui: &mut Ui, row: &ComparisonRow, run: &QualityRun) {
     let cells = [
         summary.mean_kld.text(nats_text),
         nats_text(summary.kld_p99.value),
-        format!("{:.4} ± {:.4}", summary.ppl_ratio.value, summary.ppl_ratio.half_width()),
+        summary.ppl_ratio.text(ratio_text),
         summary.same_top.text(percent_text),
         summary.accuracy_ratio.text(percent_text),
         count_text(summary.n_tokens),
