@@ -63,6 +63,7 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
     );
     if !store.conversions.is_empty() {
         widgets::card_gap(ui);
+        super::answers_view::answers_view_ui(ui, store, &model, form, commands);
         super::tensors_view::tensors_view_ui(ui, store, form, commands);
     }
 }
