@@ -16,9 +16,12 @@ use crate::state::{AskForm, Command, Form, JobKind, JobRecord, JobStatus, Store}
 use crate::units::{bytes_text, count_text, tokens_per_sec_text};
 
 /// Stands before the first token that differs.
-const MARK: &str = "▶";
+const MARK: &str = "≠";
 /// Stands there in the answer that is over.
-const END_MARK: &str = "▶ ends here";
+const END_MARK: &str = "≠ ends here";
+
+/// A card that is narrower has the settings in two rows.
+const ONE_ROW_WIDTH: f32 = 960.0;
 
 /// Draws the card and the gap below it: prompt, the two files, how they answer, the answers.
 pub fn answers_view_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, commands: &mut Vec<Command>) {
@@ -85,40 +88,61 @@ fn prompt_ui(ui: &mut Ui, ask: &mut AskForm) {
 }
 
 fn settings_ui(ui: &mut Ui, files: &[File], ask: &mut AskForm, job: Option<&JobRecord>, commands: &mut Vec<Command>) {
-    ui.horizontal_wrapped(|ui| {
-        let first = chosen(files, ask.first.as_deref(), files.first());
-        let second = chosen(files, ask.second.as_deref(), files.last());
+    let first = chosen(files, ask.first.as_deref(), files.first());
+    let second = chosen(files, ask.second.as_deref(), files.last());
+    let obstacle = obstacle(ask, [first, second], job);
+    let is_wide = ui.available_width() >= ONE_ROW_WIDTH;
+    ui.horizontal(|ui| {
         file_ui(ui, "First file", files, first, &mut ask.first);
         file_ui(ui, "Second file", files, second, &mut ask.second);
-        let label = ui.label(RichText::new("Answer tokens").color(theme::muted(ui)));
-        ui.add(DragValue::new(&mut ask.max_tokens).range(1..=8192).speed(1.0))
-            .labelled_by(label.id)
-            .on_hover_text("The most tokens of an answer; a model may end earlier by itself");
-        let label = ui.label(RichText::new("Temperature").color(theme::muted(ui)));
-        ui.add(DragValue::new(&mut ask.temperature).range(0.0..=2.0).speed(0.01).fixed_decimals(2))
-            .labelled_by(label.id)
-            .on_hover_text("0: always the likeliest token. More: chosen by chance, the more the higher");
-        let label = ui.label(RichText::new("Seed").color(theme::muted(ui)));
-        ui.add_enabled(ask.temperature > 0.0, DragValue::new(&mut ask.seed).range(0..=u32::MAX).speed(0.1))
-            .labelled_by(label.id)
-            .on_hover_text("Start of the random numbers: the same seed gives the same answer")
-            .on_disabled_hover_text("Nothing is left to chance at temperature 0");
-        let (first, second) = (first.map(|file| &file.path), second.map(|file| &file.path));
-        let obstacle = if job.is_some_and(JobRecord::is_open) {
-            "The files are being asked"
-        } else if ask.prompt.trim().is_empty() {
-            "Write a prompt first"
-        } else if first == second {
-            "Choose two different files"
-        } else {
-            ""
-        };
-        // No primary button: Ctrl+Enter belongs to the measurement at the top of the page.
-        let button = ui.add_enabled(obstacle.is_empty(), Button::new("Ask both"));
-        if button.on_disabled_hover_text(obstacle).clicked() {
-            commands.push(Command::Ask(first.into_iter().chain(second).cloned().collect()));
+        if is_wide && numbers_ui(ui, ask, obstacle) {
+            commands.push(command(first, second));
         }
     });
+    if !is_wide {
+        ui.horizontal(|ui| {
+            if numbers_ui(ui, ask, obstacle) {
+                commands.push(command(first, second));
+            }
+        });
+    }
+}
+
+fn command(first: Option<&File>, second: Option<&File>) -> Command {
+    Command::Ask(first.into_iter().chain(second).map(|file| file.path.clone()).collect())
+}
+
+/// Why the files cannot be asked now; empty when they can.
+fn obstacle(ask: &AskForm, [first, second]: [Option<&File>; 2], job: Option<&JobRecord>) -> &'static str {
+    if job.is_some_and(JobRecord::is_open) {
+        "The files are being asked"
+    } else if ask.prompt.trim().is_empty() {
+        "Write a prompt first"
+    } else if first.map(|file| &file.path) == second.map(|file| &file.path) {
+        "Choose two different files"
+    } else {
+        ""
+    }
+}
+
+/// How they answer, and the button; true when it was clicked.
+fn numbers_ui(ui: &mut Ui, ask: &mut AskForm, obstacle: &str) -> bool {
+    let label = ui.label(RichText::new("Answer tokens").color(theme::muted(ui)));
+    ui.add(DragValue::new(&mut ask.max_tokens).range(1..=8192).speed(1.0))
+        .labelled_by(label.id)
+        .on_hover_text("The most tokens of an answer; a model may end earlier by itself");
+    let label = ui.label(RichText::new("Temperature").color(theme::muted(ui)));
+    ui.add(DragValue::new(&mut ask.temperature).range(0.0..=2.0).speed(0.01).fixed_decimals(2))
+        .labelled_by(label.id)
+        .on_hover_text("0: always the likeliest token. More: chosen by chance, the more the higher");
+    let label = ui.label(RichText::new("Seed").color(theme::muted(ui)));
+    ui.add_enabled(ask.temperature > 0.0, DragValue::new(&mut ask.seed).range(0..=u32::MAX).speed(0.1))
+        .labelled_by(label.id)
+        .on_hover_text("Start of the random numbers: the same seed gives the same answer")
+        .on_disabled_hover_text("Nothing is left to chance at temperature 0");
+    // No primary button: Ctrl+Enter belongs to the measurement at the top of the page.
+    let button = ui.add_enabled(obstacle.is_empty(), Button::new("Ask both"));
+    button.on_disabled_hover_text(obstacle).clicked()
 }
 
 fn file_ui(ui: &mut Ui, name: &str, files: &[File], chosen: Option<&File>, choice: &mut Option<PathBuf>) {
@@ -154,7 +178,7 @@ fn answers_ui(
     let answer_of = |idx: usize| outcomes.get(idx).and_then(|outcome| outcome.result.as_deref().ok());
     let (first, second) = (answer_of(0), answer_of(1));
     if let Some(asked) = first.or(second).map(|answer| answer.prompt.trim()).filter(|asked| *asked != ask.prompt.trim()) {
-        let text = format!("Answers to: {asked}");
+        let text = format!("Answers to: {}", asked.replace('\n', " "));
         ui.add(Label::new(RichText::new(&text).color(theme::palette(ui).text_secondary)).truncate()).on_hover_text(asked);
     }
     let mut divergence = None;
@@ -202,16 +226,21 @@ fn outcome_ui(
     let name = known.map_or_else(|| outcome.path.display().to_string(), |file| file.name.clone());
     ui.horizontal(|ui| {
         ui.spacing_mut().interact_size.y = 24.0;
-        ui.label(RichText::new(&name).font(theme::strong_font())).on_hover_text(outcome.path.display().to_string());
-        if let Ok(answer) = &outcome.result {
-            ui.label(RichText::new(facts_text(answer, is_running)).color(theme::palette(ui).text_secondary))
-                .on_hover_text("The speed is of this one answer; Measure gives it with error bars");
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                if !answer.text.is_empty() {
-                    widgets::copy_button(ui, &format!("answer of {name}"), || answer.text.clone(), commands);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if let Ok(answer) = &outcome.result
+                && !answer.text.is_empty()
+            {
+                widgets::copy_button(ui, &format!("answer of {name}"), || answer.text.clone(), commands);
+            }
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                ui.label(RichText::new(&name).font(theme::strong_font())).on_hover_text(outcome.path.display().to_string());
+                if let Ok(answer) = &outcome.result {
+                    let facts = RichText::new(facts_text(answer, is_running)).color(theme::palette(ui).text_secondary);
+                    ui.add(Label::new(facts).truncate())
+                        .on_hover_text("The speed is of this one answer; Measure gives it with error bars");
                 }
             });
-        }
+        });
     });
     match &outcome.result {
         Ok(answer) => answer_ui(ui, answer, divergence),
@@ -233,7 +262,7 @@ fn facts_text(answer: &Answer, is_running: bool) -> String {
         (Some(AnswerEnd::AtLimit), _) => format!("{tokens}, stopped at the limit"),
     });
     if answer.end.is_some() {
-        parts.push(format!("{} of the prompt", count_text(u64::from(answer.n_prompt_tokens))));
+        parts.push(format!("{} prompt tokens", count_text(u64::from(answer.n_prompt_tokens))));
     }
     parts.join("  ·  ")
 }
