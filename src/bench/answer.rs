@@ -115,13 +115,17 @@ pub struct AnswerOutcome {
     pub result: Result<Arc<Answer>>,
 }
 
-/// Asks each model; `on_part` gets each answer as it grows, from its empty start to its end. The outcomes are in the order of
-/// `request.paths`.
+/// Asks each model; `on_part` gets each answer as it grows, from its empty start to its end, with the model's index in
+/// `request.paths`. The outcomes are in that order.
 ///
 /// # Errors
 /// `Error::Cancelled` within 300 ms of the cancellation with the child killed, `Error::EmptyPrompt`, `Error::BadRequest` for settings
 /// without sense, `Error::RuntimeMissing` in a build without llama.cpp.
-pub fn answer(request: &AnswerRequest, monitor: &Monitor, on_part: impl FnMut(&AnswerOutcome)) -> Result<Vec<AnswerOutcome>> {
+pub fn answer(
+    request: &AnswerRequest,
+    monitor: &Monitor,
+    on_part: impl FnMut(usize, &AnswerOutcome),
+) -> Result<Vec<AnswerOutcome>> {
     runtime::check_available()?;
     answer_with(&runtime::process::executable()?, request, monitor, on_part)
 }
@@ -134,7 +138,7 @@ pub fn answer_with(
     exe: &Path,
     request: &AnswerRequest,
     monitor: &Monitor,
-    mut on_part: impl FnMut(&AnswerOutcome),
+    mut on_part: impl FnMut(usize, &AnswerOutcome),
 ) -> Result<Vec<AnswerOutcome>> {
     check_request(request)?;
     let mut outcomes = Vec::new();
@@ -146,13 +150,14 @@ pub fn answer_with(
             let total = request.paths.len() as u64 * total;
             monitor.report(Progress { stage, done, total, unit: ProgressUnit::Steps })
         };
-        let mut part = |answer: &Answer| on_part(&AnswerOutcome { path: path.clone(), result: Ok(Arc::new(answer.clone())) });
+        let mut part =
+            |answer: &Answer| on_part(idx, &AnswerOutcome { path: path.clone(), result: Ok(Arc::new(answer.clone())) });
         let result = answer_one(exe, request, path, monitor, &report, &mut part);
         if let Err(error @ Error::Cancelled) = result {
             return Err(error);
         }
         let outcome = AnswerOutcome { path: path.clone(), result: result.map(Arc::new) };
-        on_part(&outcome);
+        on_part(idx, &outcome);
         outcomes.push(outcome);
     }
     Ok(outcomes)
@@ -281,7 +286,7 @@ mod tests {
     fn requests_without_sense_are_refused_before_any_work() {
         let good = AnswerRequest { paths: vec!["/no/such/file.gguf".into()], prompt: "hello".into(), ..AnswerRequest::default() };
         let check = |request: AnswerRequest, expected: &str| {
-            let result = answer_with(Path::new("/no/such/exe"), &request, &Monitor::silent(), |_| panic!("work was done"));
+            let result = answer_with(Path::new("/no/such/exe"), &request, &Monitor::silent(), |_, _| panic!("work was done"));
             let error = result.unwrap_err();
             assert!(error.to_string().contains(expected) && !error.hint().is_empty(), "{error}");
         };
@@ -299,7 +304,7 @@ mod tests {
         let paths = vec![PathBuf::from("/no/such/file.gguf"), "/no/other.gguf".into()];
         let request = AnswerRequest { paths: paths.clone(), prompt: "hello".into(), ..AnswerRequest::default() };
         let mut parts = Vec::new();
-        let outcomes = answer_with(Path::new("/no/such/exe"), &request, &Monitor::silent(), |part| parts.push(part.clone()));
+        let outcomes = answer_with(Path::new("/no/such/exe"), &request, &Monitor::silent(), |_, part| parts.push(part.clone()));
         let outcomes = outcomes.unwrap();
         assert_eq!(outcomes.iter().map(|outcome| outcome.path.clone()).collect::<Vec<_>>(), paths);
         assert!(outcomes.iter().all(|outcome| matches!(outcome.result, Err(Error::Io { .. }))), "{outcomes:?}");
@@ -323,7 +328,7 @@ mod tests {
         std::fs::write(&model, [&b"GGUF\x03\0\0\0"[..], &[0; 16]].concat()).unwrap();
         let request = AnswerRequest { paths: vec![model], prompt: "hello".into(), ..AnswerRequest::default() };
         loop {
-            match answer_with(&exe, &request, &Monitor::silent(), |_| {}).unwrap().remove(0).result {
+            match answer_with(&exe, &request, &Monitor::silent(), |_, _| {}).unwrap().remove(0).result {
                 // Another test's fork can hold the script open for writing for a moment.
                 Err(Error::Io { kind: std::io::ErrorKind::ExecutableFileBusy, .. }) => std::thread::yield_now(),
                 result => return result,

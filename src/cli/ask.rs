@@ -1,6 +1,6 @@
 //! `planish ask`: the answers of models to one prompt, as they come, and where they part.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -50,13 +50,13 @@ pub(super) fn ask(args: AskArgs) -> Result<()> {
         n_threads: args.threads,
     };
     let outcomes = if args.output.json {
-        let outcomes = ask_models(&request, &progress::monitor(), |_| {})?;
+        let outcomes = ask_models(&request, &progress::monitor(), |_, _| {})?;
         print_json(&outcomes_json(&outcomes))?;
         outcomes
     } else {
         let mut stream = Stream::default();
         // No line of progress: on a terminal it would be drawn into the answer.
-        let outcomes = ask_models(&request, &progress::monitor().without_progress(), |part| stream.take(part));
+        let outcomes = ask_models(&request, &progress::monitor().without_progress(), |idx, part| stream.take(idx, part));
         stream.end();
         let outcomes = outcomes?;
         stream.failure.map_or(Ok(()), Err)?;
@@ -78,15 +78,13 @@ struct Stream {
 }
 
 impl Stream {
-    fn take(&mut self, part: &AnswerOutcome) {
+    fn take(&mut self, idx: usize, part: &AnswerOutcome) {
+        if idx >= self.n_begun {
+            let gap = if idx > 0 { "\n\n" } else { "" };
+            self.print(&format!("{gap}== {}\n", file_name(&part.path)));
+            (self.n_begun, self.n_printed) = (idx + 1, 0);
+        }
         match &part.result {
-            Ok(answer) if answer.tokens.is_empty() && answer.end.is_none() => {
-                if answer.template.is_none() {
-                    let gap = if self.n_begun > 0 { "\n\n" } else { "" };
-                    self.print(&format!("{gap}== {}\n", file_name(answer)));
-                    (self.n_begun, self.n_printed) = (self.n_begun + 1, 0);
-                }
-            }
             Ok(answer) => {
                 self.print(&shown(answer.text.get(self.n_printed..).unwrap_or_default()));
                 self.n_printed = answer.text.len();
@@ -103,7 +101,7 @@ impl Stream {
     }
 
     fn print(&mut self, text: &str) {
-        if self.failure.is_none() {
+        if self.failure.is_none() && !text.is_empty() {
             self.failure = print_bytes(text.as_bytes()).err();
         }
     }
@@ -120,7 +118,7 @@ fn summary_text(outcomes: &[AnswerOutcome]) -> String {
         .iter()
         .map(|answer| {
             vec![
-                file_name(answer),
+                file_name(&answer.path),
                 answer.tokens_per_sec.map_or_else(|| "–".into(), significant_text),
                 count_text(answer.tokens.len() as u64),
                 count_text(u64::from(answer.n_prompt_tokens)),
@@ -139,14 +137,14 @@ fn summary_text(outcomes: &[AnswerOutcome]) -> String {
             for answer in [first, other] {
                 let rest: String = found.split(answer).1.chars().take(N_SHOWN).collect();
                 let rest = if rest.is_empty() { "(its end)".into() } else { format!("{rest:?}") };
-                text.push_str(&format!("\n  {}: {rest}", file_name(answer)));
+                text.push_str(&format!("\n  {}: {rest}", file_name(&answer.path)));
             }
         }
     }
     text.push_str(&format!("\n\n{}", first.settings_text()));
     for answer in &answers {
         if let Some(note) = answer.template_note() {
-            text.push_str(&format!("\nwarning: {}: {note}", file_name(answer)));
+            text.push_str(&format!("\nwarning: {}: {note}", file_name(&answer.path)));
         }
     }
     text
@@ -169,8 +167,8 @@ fn outcomes_json(outcomes: &[AnswerOutcome]) -> serde_json::Value {
     json!({ "answers": answers })
 }
 
-fn file_name(answer: &Answer) -> String {
-    answer.path.file_name().unwrap_or(answer.path.as_os_str()).to_string_lossy().into_owned()
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

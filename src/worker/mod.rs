@@ -239,7 +239,7 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
         }
         Job::History(request) => history::answer(&request).map(Output::History),
         Job::Answer { request } => {
-            let on_part = |part: &bench::AnswerOutcome| on_part(Output::Answers(vec![part.clone()]));
+            let on_part = |_: usize, part: &bench::AnswerOutcome| on_part(Output::Answers(vec![part.clone()]));
             bench::answer(&request, monitor, on_part).map(Output::Answers)
         }
     }

@@ -23,7 +23,7 @@ fn request(prompt: &str) -> AnswerRequest {
 }
 
 fn ask(request: &AnswerRequest) -> Vec<Arc<Answer>> {
-    let outcomes = answer_with(exe(), request, &Monitor::silent(), |_| {}).unwrap();
+    let outcomes = answer_with(exe(), request, &Monitor::silent(), |_, _| {}).unwrap();
     outcomes.into_iter().map(|outcome| outcome.result.unwrap()).collect()
 }
 
@@ -31,7 +31,7 @@ fn ask(request: &AnswerRequest) -> Vec<Arc<Answer>> {
 fn the_likeliest_answer_is_right_repeatable_and_streamed() {
     let request = AnswerRequest { paths: vec![common::smollm2(), common::smollm2()], ..request(QUESTION) };
     let mut lens = Vec::new();
-    let outcomes = answer_with(exe(), &request, &Monitor::silent(), |part| {
+    let outcomes = answer_with(exe(), &request, &Monitor::silent(), |_, part| {
         lens.push(part.result.as_ref().map_or(0, |answer| answer.text.len()));
     });
     let outcomes = outcomes.unwrap();
@@ -68,7 +68,7 @@ fn an_answer_ends_at_its_limit_and_may_have_any_characters() {
 
 #[test]
 fn a_prompt_that_does_not_fit_is_refused_by_its_number_of_tokens() {
-    let outcomes = answer_with(exe(), &request(&"word ".repeat(9000)), &Monitor::silent(), |_| {}).unwrap();
+    let outcomes = answer_with(exe(), &request(&"word ".repeat(9000)), &Monitor::silent(), |_, _| {}).unwrap();
     match &outcomes[0].result {
         Err(Error::Runtime { reason, .. }) => assert!(reason.contains("the model's context holds"), "{reason}"),
         other => panic!("{other:?}"),
@@ -81,7 +81,7 @@ fn cancelling_ends_it_at_once_and_keeps_what_has_come() {
     let monitor = Monitor::new(Arc::clone(&cancelled), |_| {});
     let endless = AnswerRequest { max_tokens: 4000, temperature: 1.5, ..request("Write a very long novel.") };
     let (mut when, mut n_tokens) = (None, 0);
-    let result = answer_with(exe(), &endless, &monitor, |part| {
+    let result = answer_with(exe(), &endless, &monitor, |_, part| {
         n_tokens = part.result.as_ref().map_or(0, |answer| answer.tokens.len());
         if n_tokens >= 5 && when.is_none() {
             cancelled.store(true, Ordering::Relaxed);
@@ -112,4 +112,26 @@ fn the_command_line_streams_compares_and_prints_one_document() {
     let output = common::run(&[&"ask", &"/no/such.gguf", &"--prompt", &QUESTION]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("hint: check the path"));
+}
+
+#[test]
+fn without_a_usable_template_the_bare_prompt_is_continued_and_that_is_said() {
+    const KEY: &[u8] = b"tokenizer.chat_template";
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(common::smollm2()).unwrap();
+    let at = bytes.windows(KEY.len()).position(|window| window == KEY).unwrap();
+    // Behind the key: the type of the value, its length, the text.
+    let start = at + KEY.len() + 4 + 8;
+    let len = usize::try_from(u64::from_le_bytes(bytes[start - 8..start].try_into().unwrap())).unwrap();
+    let check = |name: &str, expected: TemplateUse, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut copy = bytes.clone();
+        change(&mut copy);
+        let path = dir.path().join(name);
+        std::fs::write(&path, copy).unwrap();
+        let answer = &ask(&AnswerRequest { paths: vec![path], max_tokens: 4, ..request("The capital of France is") })[0];
+        assert_eq!((answer.template, answer.n_prompt_tokens), (Some(expected), 5));
+        assert!(answer.text.contains("Paris") && answer.template_note().is_some(), "{answer:?}");
+    };
+    check("missing.gguf", TemplateUse::Missing, &|bytes| bytes[at + KEY.len() - 1] = b'X');
+    check("unknown.gguf", TemplateUse::Unknown, &|bytes| bytes[start..start + len].fill(b'x'));
 }
