@@ -320,8 +320,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let exe = dir.path().join("child.sh");
-        let script: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        std::fs::write(&exe, format!("#!/bin/sh\nread line\n{script}")).unwrap();
+        std::fs::write(&exe, format!("#!/bin/sh\nread line\n{}\n", lines.join("\n"))).unwrap();
         std::fs::set_permissions(&exe, std::fs::Permissions::from_mode(0o755)).unwrap();
         let model = dir.path().join("m.gguf");
         // Version 3, no tensors, no keys.
