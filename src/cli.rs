@@ -1,6 +1,7 @@
 //! The command line: clap definitions and dispatch. Same domain, same words as the window.
 #![allow(clippy::doc_markdown, reason = "the documentation of arguments is their help text, where backticks would be noise")]
 
+mod ask;
 mod errors;
 mod extras;
 mod history;
@@ -168,6 +169,8 @@ enum Command {
     },
     /// Browse, compare, delete and export what was measured on this machine
     History(history::HistoryArgs),
+    /// Ask models the same, one after the other, and show where their answers part
+    Ask(ask::AskArgs),
 }
 
 #[derive(Debug, Args)]
@@ -411,6 +414,7 @@ fn carry_out(command: Command) -> Result<Status> {
         }
         Command::Errors { source, model, output } => errors::errors(&source, &model, output.json),
         Command::History(args) => history::history(&args),
+        Command::Ask(args) => ask::ask(args),
     };
     done.map(|()| Status::Done)
 }
@@ -461,6 +465,11 @@ mod tests {
         check(&["history", "--since", "soon"]);
         check(&["history", "--filter", "Q4", "show", "1"]);
         check(&["bench", "a.gguf", "--sustained", "0"]);
+        check(&["ask", "a.gguf"]);
+        check(&["ask", "--prompt", "why?"]);
+        check(&["ask", "a.gguf", "--prompt", "why?", "--max-tokens", "0"]);
+        check(&["ask", "a.gguf", "--prompt", "why?", "--temperature", "hot"]);
+        check(&["ask", "a.gguf", "--prompt", "why?", "--loudly"]);
     }
 
     #[test]

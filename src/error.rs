@@ -303,6 +303,10 @@ pub enum Error {
         /// The number.
         id: i64,
     },
+
+    /// A prompt of nothing but white space.
+    #[error("the prompt is empty")]
+    EmptyPrompt,
 }
 
 impl Error {
@@ -354,6 +358,7 @@ impl Error {
             Self::History { .. } => "check space and permissions of its folder, or set PLANISH_HISTORY to another file".into(),
             Self::UnknownRun { .. } => "planish history lists the runs with their numbers".into(),
             Self::ChildDied { .. } => "the model may need more memory than is free: try a smaller level or context".into(),
+            Self::EmptyPrompt => "write a question or an instruction that the models shall answer".into(),
         }
     }
 }

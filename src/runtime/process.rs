@@ -286,7 +286,7 @@ fn cause(stderr: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::RuntimeInfo;
+    use crate::runtime::{RuntimeInfo, TemplateUse};
 
     #[test]
     fn garbage_between_events_is_skipped() {
@@ -307,7 +307,9 @@ mod tests {
             Event::Loaded { load_secs: 0.25, info: info.clone() },
             Event::Info { info },
             Event::Decode { tokens_per_sec: 1e-3 },
-            Event::Text { text: "two\nlines \u{1F980}".into() },
+            Event::Token { id: 7, text: "two\nlines \u{1F980}".into(), elapsed_secs: 0.5 },
+            Event::Prompt { n_tokens: 3, template: TemplateUse::Missing, vocabulary_sha256: "ab".into() },
+            Event::Generated { tokens_per_sec: None, ended_by_itself: true, rest: "\u{FFFD}".into() },
             Event::TextPlan { n_vocab: 3, n_tokens: 9, chunk_parts: vec![0, 1], tokens_sha256: "ab".into() },
             Event::ReferenceChunk { chunk_idx: 7 },
             Event::ScoredChunk { scores: Box::new(chunk_scores()) },

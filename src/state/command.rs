@@ -43,4 +43,6 @@ pub enum Command {
     DeleteRuns(Vec<i64>),
     /// Write these runs into a new file in the form's folder.
     ExportRuns(Vec<i64>, ExportFormat),
+    /// Ask these files the form's prompt, one after the other.
+    Ask(Vec<PathBuf>),
 }

@@ -130,6 +130,33 @@ pub struct HistoryForm {
     pub asks_delete: bool,
 }
 
+/// A prompt and who shall answer it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AskForm {
+    /// What the user says.
+    pub prompt: String,
+    /// The file whose answer stands at the left; `None`: the source.
+    #[serde(skip)]
+    pub first: Option<PathBuf>,
+    /// The file whose answer stands at the right; `None`: the latest converted file.
+    #[serde(skip)]
+    pub second: Option<PathBuf>,
+    /// The most tokens of an answer.
+    pub max_tokens: u32,
+    /// 0: always the likeliest token. More: chosen by chance, the more the higher.
+    pub temperature: f32,
+    /// Start of the random numbers.
+    pub seed: u32,
+}
+
+impl Default for AskForm {
+    fn default() -> Self {
+        let prompt = "Explain in a few sentences why the sky is blue.".into();
+        Self { prompt, first: None, second: None, max_tokens: 128, temperature: 0.0, seed: 0 }
+    }
+}
+
 /// All choices of the user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -186,6 +213,8 @@ pub struct Form {
     /// What is chosen on the History page.
     #[serde(skip)]
     pub history: HistoryForm,
+    /// What two files are asked.
+    pub ask: AskForm,
 }
 
 impl Default for Form {
@@ -213,6 +242,7 @@ impl Default for Form {
             gates: Gates::default(),
             quality: QualityForm::default(),
             history: HistoryForm::default(),
+            ask: AskForm::default(),
         }
     }
 }
@@ -245,5 +275,15 @@ mod tests {
     fn an_older_or_newer_file_is_read() {
         let form: Form = serde_json::from_str(r#"{"page":"Plan","future":1,"levels":["Q8_0"]}"#).unwrap();
         assert_eq!((form.page, form.levels.into_iter().collect::<Vec<_>>()), (Page::Plan, vec![Level::Q8_0]));
+    }
+
+    #[test]
+    fn a_question_is_remembered_but_not_whom_it_went_to() {
+        let ask = AskForm { prompt: "why?\nhow?".into(), first: Some("a.gguf".into()), temperature: 0.7, ..AskForm::default() };
+        let text = serde_json::to_string(&Form { ask: ask.clone(), ..Form::default() }).unwrap();
+        let form: Form = serde_json::from_str(&text).unwrap();
+        assert_eq!(form.ask, AskForm { first: None, ..ask });
+        let form: Form = serde_json::from_str(r#"{"ask":{"seed":7}}"#).unwrap();
+        assert_eq!(form.ask, AskForm { seed: 7, ..AskForm::default() });
     }
 }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Slot;
-use crate::bench::Outcome;
 use crate::bench::history::{Comparison, Row};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::tensor_error::TensorErrors;
+use crate::bench::{AnswerOutcome, Outcome};
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::hardware::Machine;
@@ -32,6 +32,8 @@ pub enum JobKind {
     Quality(usize),
     /// Reading or changing the history.
     History(HistoryRequest),
+    /// Asking so many files.
+    Answer(usize),
 }
 
 /// Where a job stands.
@@ -127,6 +129,8 @@ pub struct Store {
     pub history_comparison: Slot<Arc<Comparison>>,
     /// The latest file that the history was exported to.
     pub history_export: Option<PathBuf>,
+    /// Answers to the latest prompt in the order of asking, as far as they have come.
+    pub answers: Vec<AnswerOutcome>,
 }
 
 impl Store {
@@ -158,6 +162,10 @@ impl Store {
                     HistoryRequest::List | HistoryRequest::Delete { .. } => {}
                 }
                 JobKind::History(request.clone())
+            }
+            Job::Answer { request } => {
+                self.answers.clear();
+                JobKind::Answer(request.paths.len())
             }
         };
         // The list is read again by itself: that must not take away what the user has not read yet.
@@ -225,6 +233,7 @@ impl Store {
                     self.conversions.clear();
                     self.outcomes.clear();
                     self.quality.clear();
+                    self.answers.clear();
                 }
             }
             Output::Machine(machine) => {
@@ -240,6 +249,7 @@ impl Store {
                     self.outcomes.retain(|outcome| outcome.path != conversion.path);
                     self.forget_tensor_errors(|errors| errors.converted == conversion.path);
                     self.quality.retain(|outcome| outcome.path != conversion.path);
+                    self.answers.retain(|outcome| outcome.path != conversion.path);
                     self.conversions.retain(|known| known.path != conversion.path);
                     self.conversions.push(conversion);
                 }
@@ -259,6 +269,14 @@ impl Store {
                 for outcome in new {
                     self.quality.retain(|known| known.path != outcome.path);
                     self.quality.push(outcome);
+                }
+            }
+            Output::Answers(new) => {
+                for outcome in new {
+                    match self.answers.iter_mut().find(|known| known.path == outcome.path) {
+                        Some(known) => *known = outcome,
+                        None => self.answers.push(outcome),
+                    }
                 }
             }
         }
@@ -503,6 +521,42 @@ mod tests {
             store.apply(Event::Finished { id, result, elapsed_secs: 1.0 });
             assert_eq!(store.tensor_errors.ready().is_some(), is_kept, "{path}");
         }
+    }
+
+    #[test]
+    fn answers_grow_and_are_forgotten_with_the_next_question_or_model() {
+        use crate::bench::test_answers::answer;
+        let ask = |store: &mut Store, id: u64| {
+            let request = crate::bench::AnswerRequest { paths: vec!["a.gguf".into(), "b.gguf".into()], ..Default::default() };
+            store.submitted(JobId(id), &Job::Answer { request });
+            store.apply(Event::Started { id: JobId(id) });
+        };
+        let part = |store: &mut Store, id: u64, path: &str, pieces: &[&str]| {
+            let outcome = AnswerOutcome { path: path.into(), result: Ok(Arc::new(answer(pieces))) };
+            store.apply(Event::Partial { id: JobId(id), output: Output::Answers(vec![outcome]) });
+        };
+        let texts = |store: &Store| -> Vec<(String, String)> {
+            let text =
+                |outcome: &AnswerOutcome| (outcome.path.display().to_string(), outcome.result.as_ref().unwrap().text.clone());
+            store.answers.iter().map(text).collect()
+        };
+        let mut store = Store::default();
+        open(&mut store, 1, "a.gguf");
+        ask(&mut store, 2);
+        part(&mut store, 2, "a.gguf", &["x"]);
+        part(&mut store, 2, "b.gguf", &[]);
+        part(&mut store, 2, "a.gguf", &["x", "y"]);
+        let expected = [("a.gguf".to_string(), "xy".to_string()), ("b.gguf".into(), String::new())];
+        assert_eq!(texts(&store), expected, "in the order of asking");
+        store.apply(Event::Finished { id: JobId(2), result: Err(Error::Cancelled), elapsed_secs: 1.0 });
+        assert_eq!(texts(&store), expected, "what had come stays");
+        assert_eq!(store.jobs[1].kind, JobKind::Answer(2));
+        ask(&mut store, 3);
+        assert!(store.answers.is_empty());
+        part(&mut store, 3, "a.gguf", &["x"]);
+        store.conversions.push(conversion("a.gguf", "b.gguf"));
+        open(&mut store, 4, "c.gguf");
+        assert!(store.answers.is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::compare_table::{comparison_table_ui, to_json, to_tsv};
 use super::icons::Icon;
 use super::plan_page::{model_or_hint_ui, plan_of};
 use super::widgets::{self, Tone};
-use super::{flips_view, gates_view, plots, quality_view, tensors_view, theme};
+use super::{answers_view, flips_view, gates_view, plots, quality_view, tensors_view, theme};
 use crate::advise::{Gates, Goal};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::{self, ComparisonRow, Outcome, merged_warnings};
@@ -42,13 +42,18 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
     match form.compare_tab {
         CompareTab::Levels => levels_ui(ui, store, &model, form, commands),
         CompareTab::Flips => flips_view::flips_view_ui(ui, store, form),
-        CompareTab::Answers | CompareTab::Tensors => tensors_view::tensors_view_ui(ui, store, form, commands),
+        CompareTab::Answers => answers_view::answers_view_ui(ui, store, &model, form, commands),
+        CompareTab::Tensors => tensors_view::tensors_view_ui(ui, store, form, commands),
     }
 }
 
 /// The tabs in their order; Ctrl+PageDown and Ctrl+PageUp go through them, as in a browser.
-const TABS: [(CompareTab, &str); 3] =
-    [(CompareTab::Levels, "Levels"), (CompareTab::Flips, "Flips"), (CompareTab::Tensors, "Tensors")];
+const TABS: [(CompareTab, &str); 4] = [
+    (CompareTab::Levels, "Levels"),
+    (CompareTab::Flips, "Flips"),
+    (CompareTab::Answers, "Answers"),
+    (CompareTab::Tensors, "Tensors"),
+];
 
 fn tabs_ui(ui: &mut Ui, form: &mut Form) {
     let is_pressed = |key| ui.input_mut(|input| input.consume_key(egui::Modifiers::COMMAND, key));

@@ -1,5 +1,8 @@
 //! Drawing. Pages read `Store`, edit `Form` and push `Command`s; they do no I/O, start no work and wait for nothing.
 
+mod answers_view;
+#[cfg(test)]
+mod answers_view_tests;
 pub mod bars;
 mod candidate_table;
 mod compare_page;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::history::{HistoryAnswer, HistoryRequest};
 use crate::bench::quality::{QualityOutcome, QualityRequest};
 use crate::bench::tensor_error::TensorErrors;
-use crate::bench::{BenchRequest, Outcome};
+use crate::bench::{AnswerOutcome, AnswerRequest, BenchRequest, Outcome};
 use crate::convert::{Conversion, ConvertRequest};
 use crate::error::Error;
 use crate::hardware::Machine;
@@ -56,6 +56,11 @@ pub enum Job {
     },
     /// Read or change the history, beside all other jobs.
     History(HistoryRequest),
+    /// Ask models the same.
+    Answer {
+        /// Which and what.
+        request: AnswerRequest,
+    },
 }
 
 /// What a finished job delivers.
@@ -75,6 +80,8 @@ pub enum Output {
     Quality(Vec<QualityOutcome>),
     /// Of `Job::History`.
     History(HistoryAnswer),
+    /// Of `Job::Answer`, in parts as well.
+    Answers(Vec<AnswerOutcome>),
 }
 
 impl Output {
