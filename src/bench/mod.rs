@@ -29,7 +29,7 @@ use crate::model::Level;
 use crate::units::nans_from_nulls;
 use quality::QualityRun;
 
-pub use compare::{Measured, comparison_rows};
+pub use compare::{Measured, compared_n_ctx, comparison_rows};
 pub use energy::Energy;
 pub use identity::model_sha256;
 pub use run::{bench, bench_with};

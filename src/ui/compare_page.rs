@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use eframe::egui::{self, Align, DragValue, Layout, RichText, Ui};
 
-use super::compare_table::{comparison_table_ui, to_json, to_tsv};
+use super::compare_table::comparison_table_ui;
 use super::icons::Icon;
 use super::plan_page::model_or_hint_ui;
 use super::widgets::{self, Tone};
@@ -13,6 +13,7 @@ use crate::advise::{Gates, Goal};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::{self, ComparisonRow, Outcome, merged_warnings};
 use crate::convert::Conversion;
+use crate::deploy::{rows_to_json as to_json, rows_to_tsv as to_tsv};
 use crate::hardware::Machine;
 use crate::model::Model;
 use crate::state::{BenchForm, Command, ComparePlot, Form, JobKind, Page, Store};

@@ -42,7 +42,7 @@ mod model_page_tests;
 #[cfg(test)]
 mod page_tests;
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;
 #[cfg(test)]
 mod window_tests;
 

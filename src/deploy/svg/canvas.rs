@@ -105,7 +105,9 @@ impl<'a> Canvas<'a> {
         let ink = self.style.muted;
         match *sign {
             Sign::Mark(class, fill) => self.mark(class, fill, [x, y], ""),
-            Sign::Dashes => self.line([x - 10.0, y], [x + 10.0, y], self.style.front, "stroke-width=\"1.5\" stroke-dasharray=\"5 4\""),
+            Sign::Dashes => {
+                self.line([x - 10.0, y], [x + 10.0, y], self.style.front, "stroke-width=\"1.5\" stroke-dasharray=\"5 4\"")
+            }
             Sign::ErrorBar => self.error_bar([x, y - 7.0], [x, y + 7.0], ink),
             Sign::Bar(fill) => self.bar(Area::around([x, y], 9.0, 5.0), ink, fill, ""),
         }
@@ -169,7 +171,9 @@ impl<'a> Canvas<'a> {
             Some(PrecisionClass::Full) => format!("<path d=\"M0 {0:.1}L{0:.1} 0L0 -{0:.1}L-{0:.1} 0Z\" {paint}/>", r * 1.15),
             Some(PrecisionClass::Medium) => format!("<circle r=\"{:.1}\" {paint}/>", r * 0.95),
             Some(PrecisionClass::Low) => format!("<path d=\"M-{0:.1} -{0:.1}H{0:.1}V{0:.1}H-{0:.1}Z\" {paint}/>", r * 0.85),
-            Some(PrecisionClass::UltraLow) => format!("<path d=\"M0 -{:.1}L{:.1} {:.1}H-{:.1}Z\" {paint}/>", r * 1.1, r, r * 0.8, r),
+            Some(PrecisionClass::UltraLow) => {
+                format!("<path d=\"M0 -{:.1}L{:.1} {:.1}H-{:.1}Z\" {paint}/>", r * 1.1, r, r * 0.8, r)
+            }
             None => {
                 let width = if fill == Fill::Solid { 2.2 } else { 1.1 };
                 let (half, side) = (r * 0.5, r * 0.87);
@@ -189,17 +193,16 @@ impl<'a> Canvas<'a> {
             Fill::Solid => (color, ""),
             Fill::Hollow => ("none", " stroke-dasharray=\"3 2\""),
         };
-        let shape = format!("<rect width=\"{width:.1}\" height=\"{height:.1}\" rx=\"1.5\" fill=\"{inside}\" stroke=\"{color}\"{dashes}/>");
+        let shape = format!(
+            "<rect width=\"{width:.1}\" height=\"{height:.1}\" rx=\"1.5\" fill=\"{inside}\" stroke=\"{color}\"{dashes}/>"
+        );
         self.group("bar", [area.left, area.top], details, &shape);
     }
 
     fn group(&mut self, class: &str, [x, y]: [f64; 2], details: &str, shape: &str) {
         // Signs of the legend tell nothing and are no data.
-        let (class, title) = if details.is_empty() {
-            ("sign", String::new())
-        } else {
-            (class, format!("<title>{}</title>", escaped(details)))
-        };
+        let (class, title) =
+            if details.is_empty() { ("sign", String::new()) } else { (class, format!("<title>{}</title>", escaped(details))) };
         self.body.push_str(&format!("<g class=\"{class}\" transform=\"translate({x:.1} {y:.1})\">{title}{shape}</g>\n"));
     }
 
@@ -232,10 +235,13 @@ impl<'a> Canvas<'a> {
 
 /// The colour of a precision class; that of text for a source that is no preset.
 pub(super) fn class_color(class: Option<PrecisionClass>, style: &SvgStyle) -> String {
-    class.map_or_else(|| style.text.to_string(), |class| {
-        let [red, green, blue] = class_rgb(class);
-        format!("#{red:02X}{green:02X}{blue:02X}")
-    })
+    class.map_or_else(
+        || style.text.to_string(),
+        |class| {
+            let [red, green, blue] = class_rgb(class);
+            format!("#{red:02X}{green:02X}{blue:02X}")
+        },
+    )
 }
 
 /// What a class is called in a legend.
