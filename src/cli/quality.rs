@@ -87,7 +87,6 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
     let goal = Goal { n_ctx, ..Goal::default() };
     let measured = Measured { speed: &speed, quality: &quality, gates: &gates };
     let rows = bench::comparison_rows(&model, &machine, &goal, &conversions, measured);
-    args.files.write(&model, &machine, &goal, &gates, &rows, overwrite)?;
     if as_json {
         let model = tables::model_json(&model, false, false);
         print_json(&ComparisonJson { model, machine: &machine, gates: &gates, cheapest_passing: found.flatten(), rows: &rows })?;
@@ -109,6 +108,7 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
         }
         print_text(&text)?;
     }
+    args.files.write(&model, &machine, &goal, &gates, &rows, overwrite)?;
     first_failure(speed.iter().map(|outcome| &outcome.result))?;
     first_failure(quality.iter().map(|outcome| &outcome.result))?;
     let any_passes = rows.iter().any(|row| row.verdict.as_ref().is_some_and(|verdict| verdict.decision == Decision::Pass));

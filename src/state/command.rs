@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::bench::history::ExportFormat;
+use crate::deploy::Export;
 use crate::model::Level;
 use crate::worker::JobId;
 
@@ -43,4 +44,6 @@ pub enum Command {
     DeleteRuns(Vec<i64>),
     /// Write these runs into a new file in the form's folder.
     ExportRuns(Vec<i64>, ExportFormat),
+    /// Write the report, a plot or the table into a new file in the form's folder.
+    Export(Export),
 }

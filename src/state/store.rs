@@ -9,6 +9,7 @@ use crate::bench::history::{Comparison, Row};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::tensor_error::TensorErrors;
 use crate::convert::Conversion;
+use crate::deploy::Export;
 use crate::error::Error;
 use crate::hardware::Machine;
 use crate::model::{Level, Model};
@@ -32,6 +33,8 @@ pub enum JobKind {
     Quality(usize),
     /// Reading or changing the history.
     History(HistoryRequest),
+    /// Writing the report, a plot or the table.
+    Export(Export),
 }
 
 /// Where a job stands.
@@ -127,6 +130,8 @@ pub struct Store {
     pub history_comparison: Slot<Arc<Comparison>>,
     /// The latest file that the history was exported to.
     pub history_export: Option<PathBuf>,
+    /// The latest report, plot or table that was written; `None` while the next is.
+    pub exported: Option<PathBuf>,
 }
 
 impl Store {
@@ -158,6 +163,10 @@ impl Store {
                     HistoryRequest::List | HistoryRequest::Delete { .. } => {}
                 }
                 JobKind::History(request.clone())
+            }
+            Job::Export(request) => {
+                self.exported = None;
+                JobKind::Export(request.what)
             }
         };
         // The list is read again by itself: that must not take away what the user has not read yet.
@@ -252,6 +261,7 @@ impl Store {
             }
             // Of `finish_history`.
             Output::History(_) => {}
+            Output::Exported(path) => self.exported = Some(path),
             Output::TensorErrors(errors) => {
                 self.tensor_errors.settle(id, Ok(errors));
             }
@@ -303,10 +313,10 @@ impl Store {
         }
     }
 
-    /// The job at work; not one on the history, which takes a moment and stands beside the others.
+    /// The job at work; not one on the history or an export, which take a moment and stand beside the others.
     #[must_use]
     pub fn running_job(&self) -> Option<&JobRecord> {
-        let is_quick = |job: &JobRecord| matches!(job.kind, JobKind::History(_));
+        let is_quick = |job: &JobRecord| matches!(job.kind, JobKind::History(_) | JobKind::Export(_));
         self.jobs.iter().find(|job| matches!(job.status, JobStatus::Running { .. }) && !is_quick(job))
     }
 
@@ -503,6 +513,32 @@ mod tests {
             store.apply(Event::Finished { id, result, elapsed_secs: 1.0 });
             assert_eq!(store.tensor_errors.ready().is_some(), is_kept, "{path}");
         }
+    }
+
+    #[test]
+    fn an_export_is_told_when_it_is_written_and_its_failure_in_the_queue() {
+        let mut store = Store::default();
+        let mut write = |id, result: Result<PathBuf, Error>| {
+            let id = JobId(id);
+            let request = crate::deploy::ExportRequest {
+                what: Export::Report,
+                dir: "out".into(),
+                model: model("a.gguf"),
+                machine: Box::default(),
+                goal: crate::advise::Goal::default(),
+                gates: crate::advise::Gates::default(),
+                rows: Vec::new(),
+            };
+            store.submitted(id, &Job::Export(Box::new(request)));
+            store.apply(Event::Started { id });
+            assert!(store.running_job().is_none(), "it stands beside the others");
+            store.apply(Event::Finished { id, result: result.map(Output::Exported), elapsed_secs: 0.1 });
+            (store.exported.clone(), store.jobs.last().map(|job| job.status.clone()))
+        };
+        let done = JobStatus::Done { elapsed_secs: 0.1 };
+        assert_eq!(write(1, Ok("out/a-report.html".into())), (Some("out/a-report.html".into()), Some(done)));
+        let full = Error::Internal { message: "full".into() };
+        assert_eq!(write(2, Err(full.clone())), (None, Some(JobStatus::Failed(full))));
     }
 
     #[test]

@@ -59,6 +59,7 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
             if widgets::small_button(ui, "Copy as TSV", "Copy as TSV").on_hover_text("For spreadsheets").clicked() {
                 commands.push(Command::Copy(to_tsv(&copied)));
             }
+            super::export_view::export_menu_ui(ui, store, &model, form, &copied, commands);
         },
         |ui| comparison_table_ui(ui, rows),
     );

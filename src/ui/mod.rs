@@ -5,6 +5,7 @@ mod candidate_table;
 mod compare_page;
 mod compare_table;
 pub mod error_table;
+mod export_view;
 pub mod glossary;
 mod goal_strip;
 pub mod heat_map;

@@ -197,7 +197,7 @@ fn running_job_ui(ui: &mut Ui, store: &Store, job: &JobRecord, commands: &mut Ve
 
 fn idle_ui(ui: &mut Ui, store: &Store) {
     let p = theme::palette(ui);
-    let is_quick = |job: &&JobRecord| matches!(job.kind, JobKind::History(_)) && job.is_open();
+    let is_quick = |job: &&JobRecord| matches!(job.kind, JobKind::History(_) | JobKind::Export(_)) && job.is_open();
     let (color, text) = match store.jobs.iter().rev().find(|job| !is_quick(job)) {
         None => (p.muted, "Ready".to_string()),
         Some(job) => match &job.status {
@@ -232,6 +232,7 @@ pub fn job_title(kind: &JobKind) -> String {
         JobKind::Quality(1) => "Measuring quality of 1 file".into(),
         JobKind::Quality(n) => format!("Measuring quality of {n} files"),
         JobKind::History(request) => history_title(request),
+        JobKind::Export(what) => format!("Exporting the {}", super::export_view::what_text(*what)),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::bench::quality::{QualityOutcome, QualityRequest};
 use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{BenchRequest, Outcome};
 use crate::convert::{Conversion, ConvertRequest};
+use crate::deploy::ExportRequest;
 use crate::error::Error;
 use crate::hardware::Machine;
 use crate::model::Model;
@@ -56,6 +57,8 @@ pub enum Job {
     },
     /// Read or change the history, beside all other jobs.
     History(HistoryRequest),
+    /// Write what is shown into a new file, beside all other jobs.
+    Export(Box<ExportRequest>),
 }
 
 /// What a finished job delivers.
@@ -75,6 +78,8 @@ pub enum Output {
     Quality(Vec<QualityOutcome>),
     /// Of `Job::History`.
     History(HistoryAnswer),
+    /// Of `Job::Export`: the file that was written.
+    Exported(PathBuf),
 }
 
 impl Output {

@@ -39,48 +39,41 @@ fn answer(input: &ReportInput) -> String {
         };
         return format!("{} is the smallest measured file that passes all gates: {}.{also}", row.name, numbers_text(row, input));
     }
-    let with_own_verdict = judged()
-        .find(|(row, _)| is_recommended(row))
-        .or_else(|| judged().min_by_key(|(row, verdict)| (verdict.decision, std::cmp::Reverse(row.size_bytes))));
-    match with_own_verdict {
-        Some((row, verdict)) => {
-            let what = if is_recommended(row) { "the recommended level" } else { "the best of the measured files" };
-            format!(
-                "No measured file passes all gates. {}, {what}, is {}: {}. It has {}.",
-                row.name,
-                verdict.decision.label(),
-                blocking_text(verdict),
-                numbers_text(row, input)
-            )
-        }
-        None => match recommended(input) {
+    let n_open = |verdict: &Verdict| verdict.gates.iter().filter(|gate| gate.decision != Decision::Pass).count();
+    let own = judged().find(|(row, _)| is_recommended(row));
+    let best = judged().min_by_key(|(row, verdict)| (verdict.decision, n_open(verdict), row.size_bytes));
+    let Some((row, verdict)) = own.or(best) else {
+        return match recommended(input) {
             Some(level) => format!("The decision tree recommends {level}; no file has been judged yet."),
             None => "No file has been judged yet.".into(),
-        },
-    }
+        };
+    };
+    let what = if own.is_some() { "which the decision tree recommends" } else { "which comes closest" };
+    let unmeasured = match recommended(input) {
+        Some(level) if own.is_none() => format!(" The decision tree recommends {level}, which is not measured."),
+        _ => String::new(),
+    };
+    let blocked = blocking_text(verdict);
+    format!("No measured file passes all gates. {}, {what}, {blocked}: {}.{unmeasured}", row.name, numbers_text(row, input))
 }
 
 fn recommended(input: &ReportInput) -> Option<Level> {
     input.plan.candidates.get(input.plan.recommended?)?.level
 }
 
-/// The gates that keep a file from passing.
+/// `fails on peak memory and decode speed, with perplexity undecided`.
 fn blocking_text(verdict: &Verdict) -> String {
     let of = |decision| {
-        let kinds: Vec<String> = verdict
-            .gates
-            .iter()
-            .filter(|gate| gate.decision == decision)
-            .map(|gate| gate.kind.label().to_lowercase().replace("kl ", "KL "))
-            .collect();
-        kinds.join(", ")
+        let found = verdict.gates.iter().filter(|gate| gate.decision == decision);
+        let kinds: Vec<String> = found.map(|gate| gate.kind.label().to_lowercase().replace("kl ", "KL ")).collect();
+        kinds.join(" and ")
     };
     let (failed, open) = (of(Decision::Fail), of(Decision::Inconclusive));
     match (failed.is_empty(), open.is_empty()) {
-        (false, false) => format!("{failed} fail, {open} not decided"),
-        (false, true) => format!("the gates on {failed} fail"),
-        (true, false) => format!("{open} not decided"),
-        (true, true) => "there is no gate".into(),
+        (false, false) => format!("fails on {failed}, with {open} undecided"),
+        (false, true) => format!("fails on {failed}"),
+        (true, false) => format!("is undecided on {open}"),
+        (true, true) => "is held against no gate".into(),
     }
 }
 
@@ -92,7 +85,7 @@ fn numbers_text(row: &ComparisonRow, input: &ReportInput) -> String {
     parts.extend(decode_pair(row).measured.map(|(mid, spread)| format!("decode {} tok/s", measured_text(mid, spread))));
     if let Some(run) = &row.quality {
         parts.push(format!("mean KL divergence {} nats", run.summary.mean_kld.text(nats_text)));
-        parts.push(format!("perplexity × {}", significant_text(run.summary.ppl_ratio.value)));
+        parts.push(format!("perplexity × {:.3}", run.summary.ppl_ratio.value));
     }
     parts.join(", ")
 }

@@ -3,6 +3,9 @@
 use super::super::look::escaped;
 use crate::advise::Decision;
 
+/// From so many characters on a value has a line of its own.
+const LONG_VALUE: usize = 34;
+
 /// Where a number comes from; told by word, mark and colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -38,7 +41,10 @@ pub(super) fn facts(lines: &[(&str, String)]) -> String {
     let lines: String = lines
         .iter()
         .filter(|(_, value)| !value.is_empty())
-        .map(|(label, value)| format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escaped(label), escaped(value)))
+        .map(|(label, value)| {
+            let class = if value.chars().count() > LONG_VALUE { " class=\"long\"" } else { "" };
+            format!("<div{class}><dt>{}</dt><dd>{}</dd></div>\n", escaped(label), escaped(value))
+        })
         .collect();
     format!("<dl class=\"facts\">\n{lines}</dl>\n")
 }
@@ -77,9 +83,14 @@ impl Cell {
     }
 }
 
-/// A table; the heads are HTML, the first cell of each row names it.
+/// A table; the heads are HTML, the first cell of each row names it. A head stands where the cells below it do.
 pub(super) fn table(heads: &[String], rows: &[Vec<Cell>]) -> String {
-    let head: String = heads.iter().map(|head| format!("<th scope=\"col\">{head}</th>")).collect();
+    let is_number = |column: usize| rows.iter().filter_map(|row| row.get(column)).any(|cell| cell.class.starts_with("number"));
+    let head = heads.iter().enumerate().map(|(column, head)| {
+        let class = if is_number(column) { " class=\"number\"" } else { "" };
+        format!("<th scope=\"col\"{class}>{head}</th>")
+    });
+    let head: String = head.collect();
     let body: String = rows
         .iter()
         .map(|row| {

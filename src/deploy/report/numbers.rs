@@ -141,5 +141,8 @@ fn loss_table(rows: &[ComparisonRow]) -> String {
 
 /// A ratio near 1 with the digits in which good ones differ: `1.003 ± 0.002`.
 pub(super) fn ratio_text(ratio: Interval) -> String {
-    format!("{:.3} ± {:.3}", ratio.value, ratio.half_width())
+    let half_width = ratio.half_width();
+    // One chunk alone has no spread.
+    let half_text = if half_width.is_finite() { format!("{half_width:.3}") } else { "unknown".into() };
+    format!("{:.3} ± {half_text}", ratio.value)
 }

@@ -18,10 +18,12 @@ h3{font-size:15px;margin:20px 0 8px}
 p{margin:0 0 10px;max-width:76ch;overflow-wrap:anywhere}
 .byline{color:var(--muted);margin-bottom:16px}
 .answer{font-size:18px;line-height:1.45;border-left:4px solid var(--accent);padding:2px 0 2px 16px;margin:16px 0 20px;max-width:none}
-.note{color:var(--muted);font-size:13px}
+.note{color:var(--muted);font-size:13px;max-width:110ch}
+td span.note{white-space:nowrap}
 section,header{background:var(--card);border:1px solid var(--grid);border-radius:8px;padding:20px 24px;margin:0 0 16px}
 .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(290px,1fr));gap:0 32px;margin:0 0 8px}
 .facts div{display:flex;justify-content:space-between;gap:16px;border-bottom:1px solid var(--grid);padding:5px 0}
+.facts .long{grid-column:1/-1}
 .facts dt{color:var(--muted);flex:none}
 .facts dd{margin:0;text-align:right;overflow-wrap:anywhere;min-width:0}
 .origin{font-size:12px;font-weight:400;white-space:nowrap}
@@ -68,7 +70,8 @@ figure,tr,.path li,.gates{break-inside:avoid}
 thead{display:table-header-group}
 table{font-size:8pt}th,td{padding:3px 5px}
 .wide{overflow:visible}
-tbody th{white-space:normal;overflow-wrap:anywhere;max-width:none}
+tbody th{white-space:normal;overflow-wrap:break-word;min-width:58px;max-width:none}
+.answer{font-size:12pt}
 svg{max-width:168mm;margin:0 auto}
 .context{min-width:0}
 .facts{grid-template-columns:1fr 1fr}

@@ -70,7 +70,7 @@ fn a_file_that_does_not_pass_is_told_with_what_keeps_it_from_passing() {
     verdict.gates[0].decision = crate::advise::Decision::Inconclusive;
     let html = html_of(&model(), &rows);
     assert!(html.contains("No measured file passes all gates. Q4_K_M, "), "{html}");
-    assert!(html.contains("is FAIL: perplexity fail, next-token accuracy not decided"), "{html}");
+    assert!(html.contains("fails on perplexity, with next-token accuracy undecided: 100 MiB"), "{html}");
 }
 
 #[test]

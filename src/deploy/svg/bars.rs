@@ -61,7 +61,7 @@ fn row_bars(canvas: &mut Canvas, row: &BarRow, top: f64, left: f64, x_at: &dyn F
     let first = top + ROW_HEIGHT / 2.0 - BAR_HEIGHT - 2.0;
     let second = top + ROW_HEIGHT / 2.0 + 2.0;
     let number = |canvas: &mut Canvas, end: f64, bar_top: f64, fill: &str, text: &str| {
-        canvas.text([end + 8.0, bar_top + BAR_HEIGHT - 2.0], "start", fill, text);
+        canvas.note([end + 8.0, bar_top + BAR_HEIGHT - 2.0], "start", fill, text);
     };
     if let Some(band) = row.pair.predicted {
         let area = Area { left, top: first, right: x_at(band.mid), bottom: first + BAR_HEIGHT };

@@ -4,7 +4,7 @@ use super::super::look::{class_rgb, escaped};
 use super::{Heading, SvgStyle};
 use crate::model::PrecisionClass;
 
-/// Of all texts but the title, in pixels.
+/// Size of all texts but the title, in pixels.
 pub(super) const FONT_SIZE: f64 = 12.0;
 const TITLE_SIZE: f64 = 16.0;
 /// Half the width of a mark.
@@ -131,11 +131,20 @@ impl<'a> Canvas<'a> {
         self.body.push_str(&format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{fill}\">{text}</text>\n"));
     }
 
-    /// A text with some ground around it, so that lines do not cross it.
-    pub(super) fn name(&mut self, [x, y]: [f64; 2], anchor: &str, text: &str) {
-        let (fill, ground, text) = (self.style.text, self.style.ground, escaped(text));
+    /// The name of a mark or row, with some ground around it, so that lines do not cross it.
+    pub(super) fn name(&mut self, at: [f64; 2], anchor: &str, text: &str) {
+        self.grounded("name", at, anchor, self.style.text, text);
+    }
+
+    /// A number beside a bar, likewise.
+    pub(super) fn note(&mut self, at: [f64; 2], anchor: &str, fill: &str, text: &str) {
+        self.grounded("amount", at, anchor, fill, text);
+    }
+
+    fn grounded(&mut self, class: &str, [x, y]: [f64; 2], anchor: &str, fill: &str, text: &str) {
+        let (ground, text) = (self.style.ground, escaped(text));
         self.body.push_str(&format!(
-            "<text class=\"name\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{fill}\" stroke=\"{ground}\" \
+            "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{fill}\" stroke=\"{ground}\" \
              stroke-width=\"3\" stroke-linejoin=\"round\" paint-order=\"stroke\">{text}</text>\n"
         ));
     }
