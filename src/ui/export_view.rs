@@ -1,7 +1,7 @@
 //! The menu that writes what is shown into files, and where the latest went.
 
 use eframe::egui::containers::menu::MenuButton;
-use eframe::egui::{Button, Label, RichText, Ui, WidgetInfo, WidgetType};
+use eframe::egui::{Button, Label, RichText, Ui};
 
 use super::{theme, widgets};
 use crate::bench::ComparisonRow;
@@ -40,7 +40,6 @@ pub fn export_menu_ui(
                 }
             }
         });
-        button.widget_info(|| WidgetInfo::labeled(WidgetType::Button, true, "Export"));
         button
             .on_hover_text(format!("Write the report, the plot or the table of {} into the output folder", model.display_name()));
     });

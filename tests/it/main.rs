@@ -15,3 +15,4 @@ mod layering;
 mod quality;
 #[cfg(feature = "llama-cpp")]
 mod recipes;
+mod report;
