@@ -82,7 +82,7 @@ fn candidate_row(candidate: &Candidate) -> Vec<Cell> {
         Cell::text(&match candidate.fit {
             Fit::Fits => "yes".to_string(),
             Fit::FitsWithOffload { n_gpu_layers } => format!("with {} layers on the GPU", count_text(n_gpu_layers)),
-            _ => "no".into(),
+            Fit::TooLarge { .. } => "no".into(),
         }),
     ]
 }

@@ -60,8 +60,8 @@ fn recommendation(model: &Path, goal: &Goal, n_ctx: u64) -> Recipe {
     let mut line = format!(
         "planish recommend {} --goal {} --target {} --context {}",
         quoted_path(model),
-        value_name(goal.priority),
-        value_name(goal.target),
+        value_name(&goal.priority),
+        value_name(&goal.target),
         goal.n_ctx
     );
     if let Some(size_bytes) = goal.memory_budget_bytes {
@@ -81,7 +81,7 @@ fn recommendation(model: &Path, goal: &Goal, n_ctx: u64) -> Recipe {
     Recipe { gives: "the recommendation and the predictions".into(), line, note }
 }
 
-fn value_name<T: clap::ValueEnum>(value: T) -> String {
+fn value_name<T: clap::ValueEnum>(value: &T) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
 }
 
@@ -206,6 +206,6 @@ mod tests {
                  --max-perplexity 1.05 --max-kld off --min-same-top off",
             ]
         );
-        assert!(recipes[3].note.contains("8"));
+        assert!(recipes[3].note.contains('8'));
     }
 }

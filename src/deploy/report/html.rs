@@ -4,7 +4,7 @@ use super::super::look::escaped;
 use crate::advise::Decision;
 
 /// From so many characters on a value has a line of its own.
-const LONG_VALUE: usize = 34;
+const LONG_VALUE: usize = 27;
 
 /// Where a number comes from; told by word, mark and colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

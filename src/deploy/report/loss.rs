@@ -4,7 +4,7 @@ use super::super::look::escaped;
 use super::html::{self, Cell};
 use super::numbers::ratio_text;
 use crate::bench::ComparisonRow;
-use crate::bench::quality::{Flip, QualityRun};
+use crate::bench::quality::{Flip, KindSummary, QualityRun};
 use crate::units::{count_text, nats_text, percent_text};
 
 /// Changed tokens that are shown of each file.
@@ -36,7 +36,7 @@ pub(super) fn verdicts(rows: &[ComparisonRow]) -> String {
     }
     let note = "<p class=\"note\">A gate passes or fails when its whole interval is on one side of the limit; the intervals of the gates on \
                 quality hold for all looks of the measurement together, so they are wider than those of the table. Speed and memory are held \
-                against the source, measured beside the file.</p>\n";
+                against the source, measured in turns with the file where no warning says otherwise.</p>\n";
     html::section("verdicts", "Verdicts", &format!("{judged}{note}"))
 }
 
@@ -53,7 +53,7 @@ pub(super) fn kinds(rows: &[ComparisonRow]) -> String {
                         Cell::text(&kind.kind),
                         Cell::number(&kind.mean_kld.text(nats_text)),
                         Cell::number(&ratio_text(kind.ppl_ratio)),
-                        Cell::number(&kind.same_top.text(percent_text)),
+                        Cell::number(&same_top_text(kind)),
                         Cell::number(&count_text(kind.n_tokens)),
                     ]
                 })
@@ -67,6 +67,12 @@ pub(super) fn kinds(rows: &[ComparisonRow]) -> String {
     }
     let note = "<p class=\"note\">± covers 95 %; it is unknown where a kind has one chunk only.</p>\n";
     html::section("kinds", "Loss by kind of text", &format!("{tables}{note}"))
+}
+
+/// One chunk alone has no spread: its interval is from nothing to all.
+fn same_top_text(kind: &KindSummary) -> String {
+    let is_known = kind.mean_kld.half_width().is_finite();
+    if is_known { kind.same_top.text(percent_text) } else { format!("{} ± unknown", percent_text(kind.same_top.value)) }
 }
 
 /// The places where a file would have said something else, the most harmful first.

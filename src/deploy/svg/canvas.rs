@@ -106,7 +106,7 @@ impl<'a> Canvas<'a> {
         match *sign {
             Sign::Mark(class, fill) => self.mark(class, fill, [x, y], ""),
             Sign::Dashes => {
-                self.line([x - 10.0, y], [x + 10.0, y], self.style.front, "stroke-width=\"1.5\" stroke-dasharray=\"5 4\"")
+                self.line([x - 10.0, y], [x + 10.0, y], self.style.front, "stroke-width=\"1.5\" stroke-dasharray=\"5 4\"");
             }
             Sign::ErrorBar => self.error_bar([x, y - 7.0], [x, y + 7.0], ink),
             Sign::Bar(fill) => self.bar(Area::around([x, y], 9.0, 5.0), ink, fill, ""),
