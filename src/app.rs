@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::bench::quality::{QualityRequest, Stopping, TextSource};
-use crate::bench::{AnswerRequest, BenchRequest};
+use crate::bench::{AnswerRequest, BenchRequest, Measured, comparison_rows};
 use crate::convert::{ConvertRequest, Overwrite};
+use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
 use crate::model::Level;
 use crate::state::{Command, Form, JobStatus, Page, Slot, Store, Theme};
@@ -149,7 +150,10 @@ impl App {
                 let was_ready = self.store.model.ready().is_some();
                 let is_measured = matches!(&event, Event::Finished { result: Ok(output), .. } if output.is_measurement());
                 let exported = match &event {
-                    Event::Finished { result: Ok(Output::History(HistoryAnswer::Exported(path))), .. } => Some(path.clone()),
+                    Event::Finished {
+                        result: Ok(Output::History(HistoryAnswer::Exported(path)) | Output::Exported(path)),
+                        ..
+                    } => Some(path.clone()),
                     _ => None,
                 };
                 self.store.apply(event);
@@ -241,6 +245,7 @@ impl App {
                 settings::save(&self.form);
                 self.submit(&Job::Answer { request })
             }
+            Command::Export(what) => self.export(what),
         }
     }
 
@@ -291,6 +296,19 @@ impl App {
         self.submit(&Job::Quality { request })
     }
 
+    /// The rows are those of the Compare page.
+    fn export(&mut self, what: Export) -> Result<()> {
+        let Some(model) = self.store.model.ready().cloned() else {
+            return Err(Error::BadRequest { message: "no model is open".into() });
+        };
+        let machine = self.store.machine.ready().cloned().unwrap_or_default();
+        let (goal, gates) = (self.form.goal.clone(), self.form.gates.clone());
+        let measured = Measured { speed: &self.store.outcomes, quality: &self.store.quality, gates: &gates };
+        let rows = comparison_rows(&model, &machine, &goal, &self.store.conversions, measured);
+        let dir = self.output_dir();
+        self.submit(&Job::Export(Box::new(ExportRequest { what, dir, model, machine, goal, gates, rows })))
+    }
+
     fn submit(&mut self, job: &Job) -> Result<()> {
         let id = self.worker.submit(job.clone())?;
         self.store.submitted(id, job);
@@ -330,6 +348,7 @@ fn title_text(store: &Store) -> String {
             crate::state::JobKind::Quality(_) => "measuring quality",
             crate::state::JobKind::History(_) => "reading the history",
             crate::state::JobKind::Answer(_) => "asking",
+            crate::state::JobKind::Export(_) => "exporting",
         };
         title.push_str(&format!(" · {verb}"));
         if let JobStatus::Running { progress: Some(progress), .. } = &job.status

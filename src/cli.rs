@@ -8,6 +8,7 @@ mod history;
 mod output;
 mod progress;
 mod quality;
+mod report;
 mod run;
 mod tables;
 
@@ -18,6 +19,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::advise::{Gates, Goal, Priority, Target};
+use crate::convert::Overwrite;
+use crate::deploy::ChartKind;
 use crate::error::{Error, Result};
 use crate::model::Level;
 
@@ -145,6 +148,8 @@ enum Command {
         gates: GateArgs,
         #[command(flatten)]
         output: OutputArgs,
+        #[command(flatten)]
+        files: FileArgs,
     },
     /// Show which runtimes are here and how to get the others
     Doctor {
@@ -171,6 +176,21 @@ enum Command {
     History(history::HistoryArgs),
     /// Ask models the same, one after the other, and show where their answers part
     Ask(ask::AskArgs),
+    /// Write all that was measured of a model and of the files made from it into one HTML file, from the history
+    Report {
+        /// GGUF file that the others were made from
+        model: PathBuf,
+        /// File to write
+        #[arg(long, short, value_name = "FILE.html", value_hint = clap::ValueHint::FilePath)]
+        out: PathBuf,
+        /// Replace the file if it exists
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        goal: GoalArgs,
+        #[command(flatten)]
+        gates: GateArgs,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -262,6 +282,26 @@ struct BenchArgs {
     /// After the rounds, decode each model for so long, to see what heat leaves of the speed
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     sustained: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+struct FileArgs {
+    /// Write the report at the end; --force replaces it
+    #[arg(long, value_name = "FILE.html", value_hint = clap::ValueHint::FilePath)]
+    report: Option<PathBuf>,
+    /// Write what the end of the name says: csv, tsv or json for the table, svg or png for a plot; --force replaces it
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    export: Vec<PathBuf>,
+    /// The plot of --export: size-loss, loss-speed, same-top, size-speed, decode, prefill or memory
+    #[arg(long, value_name = "PLOT", default_value = "size-speed", value_parser = plot_from_text, requires = "export")]
+    plot: ChartKind,
+}
+
+fn plot_from_text(text: &str) -> std::result::Result<ChartKind, String> {
+    ChartKind::ALL
+        .into_iter()
+        .find(|kind| kind.file_stem() == text)
+        .ok_or_else(|| format!("known plots: {}", ChartKind::ALL.map(ChartKind::file_stem).join(", ")))
 }
 
 #[derive(Debug, Args)]
@@ -383,6 +423,10 @@ pub fn print_error(error: &Error) {
     eprintln!("error: {error}\nhint: {}", error.hint());
 }
 
+fn overwrite(force: bool) -> Overwrite {
+    if force { Overwrite::Allowed } else { Overwrite::Never }
+}
+
 fn carry_out(command: Command) -> Result<Status> {
     let done = match command {
         Command::Hardware { output } => run::hardware(output.json),
@@ -395,9 +439,10 @@ fn carry_out(command: Command) -> Result<Status> {
         Command::Quality { models, reference, quality, gates, output } => {
             return quality::quality(models, reference, &quality, &gates, output.json);
         }
-        Command::Compare { model, convert, reuse, no_source, no_quality, until_pass, bench, quality, gates, output } => {
+        Command::Compare { model, convert, reuse, no_source, no_quality, until_pass, bench, quality, gates, output, files } => {
             let parts = quality::CompareParts { reuse, no_source, no_quality, until_pass };
-            return quality::compare(&model, &quality::CompareArgs { convert, bench, quality, gates }, parts, output.json);
+            let files = report::Files { report: files.report, exports: files.export, plot: files.plot };
+            return quality::compare(&model, &quality::CompareArgs { convert, bench, quality, gates, files }, parts, output.json);
         }
         Command::Doctor { output } => run::doctor(output.json),
         Command::Completions { shell } => {
@@ -415,6 +460,9 @@ fn carry_out(command: Command) -> Result<Status> {
         Command::Errors { source, model, output } => errors::errors(&source, &model, output.json),
         Command::History(args) => history::history(&args),
         Command::Ask(args) => ask::ask(args),
+        Command::Report { model, out, force, goal, gates } => {
+            report::report(&model, &out, overwrite(force), &goal.to_goal(), &gates.to_gates())
+        }
     };
     done.map(|()| Status::Done)
 }
@@ -470,6 +518,8 @@ mod tests {
         check(&["ask", "a.gguf", "--prompt", "why?", "--max-tokens", "0"]);
         check(&["ask", "a.gguf", "--prompt", "why?", "--temperature", "hot"]);
         check(&["ask", "a.gguf", "--prompt", "why?", "--loudly"]);
+        check(&["report", "a.gguf"]);
+        check(&["compare", "a.gguf", "--level", "Q8_0", "--out", "x", "--export", "a.png", "--plot", "pie"]);
     }
 
     #[test]

@@ -307,6 +307,12 @@ pub enum Error {
     /// A prompt of nothing but white space.
     #[error("the prompt is empty")]
     EmptyPrompt,
+    /// The history has no measurement of a model or of files made from it.
+    #[error("nothing of this model is in the history: {}", path.display())]
+    NothingStored {
+        /// The model.
+        path: PathBuf,
+    },
 }
 
 impl Error {
@@ -357,6 +363,7 @@ impl Error {
             Self::HistoryTooNew { .. } => "update Planish, or set PLANISH_HISTORY to another file".into(),
             Self::History { .. } => "check space and permissions of its folder, or set PLANISH_HISTORY to another file".into(),
             Self::UnknownRun { .. } => "planish history lists the runs with their numbers".into(),
+            Self::NothingStored { .. } => "measure it first: planish compare MODEL --level Q8_0,Q4_K_M --out DIR".into(),
             Self::ChildDied { .. } => "the model may need more memory than is free: try a smaller level or context".into(),
             Self::EmptyPrompt => "write a question or an instruction that the models shall answer".into(),
         }

@@ -43,6 +43,12 @@ pub fn comparison_rows(
     rows(&plan, model, conversions, measured)
 }
 
+/// The context that these rows were measured at, as the runtime made it; `None` when nothing was measured.
+#[must_use]
+pub fn compared_n_ctx(rows: &[ComparisonRow]) -> Option<u64> {
+    n_ctx_of(rows.iter().filter_map(|row| row.run.as_ref()))
+}
+
 fn rows(plan: &Plan, model: &Model, conversions: &[Conversion], measured: Measured) -> Vec<ComparisonRow> {
     let outcomes = measured.speed;
     let source = outcomes.iter().any(|outcome| outcome.path == model.path).then(|| source_row(plan, model, outcomes));
@@ -88,8 +94,11 @@ fn ratio(stat: &Stat, of: &Stat) -> Interval {
 
 /// The measured context: prompt and generated tokens, rounded up as the runtime does; the largest if runs differ.
 fn measured_n_ctx(outcomes: &[Outcome]) -> Option<u64> {
+    n_ctx_of(outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok()))
+}
+
+fn n_ctx_of<'a>(runs: impl Iterator<Item = &'a Run>) -> Option<u64> {
     let n_tokens = |of: &Provenance| u64::from(of.n_prompt_tokens) + u64::from(of.n_gen_tokens);
-    let runs = outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok());
     runs.map(|run| n_tokens(&run.provenance)).max().map(|n| n.next_multiple_of(CTX_GRANULE))
 }
 

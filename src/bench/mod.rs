@@ -36,7 +36,7 @@ use quality::QualityRun;
 
 pub use answer::{Answer, AnswerEnd, AnswerOutcome, AnswerRequest, AnswerToken, answer, answer_with};
 pub use choice::{MeasuredChoice, PredictionError, deviation_text, measured_choice, prediction_errors, prediction_errors_text};
-pub use compare::{Measured, comparison_rows};
+pub use compare::{Measured, compared_n_ctx, comparison_rows};
 pub use divergence::{Divergence, agreement_text, first_divergence};
 pub use energy::Energy;
 pub use identity::model_sha256;

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::output::{columns_text, print_json, print_text};
+use super::report::Files;
 use super::run::{bench_request, converted, first_failure, folder_of, outcomes_json};
 use super::{BenchArgs, ConvertArgs, GateArgs, QualityArgs, Status};
 use super::{progress, tables};
@@ -14,7 +15,7 @@ use crate::bench::quality::{
     QualityOutcome, QualityRequest, QualityRun, Stopping, TextSource, paired_difference, quality as measure_quality,
 };
 use crate::bench::{self, ComparisonRow, Measured, MeasuredChoice, PredictionError};
-use crate::convert::Conversion;
+use crate::convert::{Conversion, Overwrite};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::hardware::{self, Machine};
@@ -37,6 +38,7 @@ pub(super) struct CompareArgs {
     pub(super) bench: BenchArgs,
     pub(super) quality: QualityArgs,
     pub(super) gates: GateArgs,
+    pub(super) files: Files,
 }
 
 pub(super) fn quality(
@@ -60,6 +62,8 @@ pub(super) fn quality(
 pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_json: bool) -> Result<Status> {
     let model = format::inspect(path)?;
     let gates = args.gates.to_gates();
+    let overwrite = if args.convert.force { Overwrite::Allowed } else { Overwrite::Never };
+    args.files.check(overwrite, &model)?;
     // The machine first: its bandwidth must be measured while nothing else runs.
     let machine = hardware::survey(&folder_of(path), &progress::monitor())?;
     let mut quality = Vec::new();
@@ -119,6 +123,7 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
         }
         print_text(&text)?;
     }
+    args.files.write(&model, &machine, &goal, &gates, &rows, overwrite)?;
     first_failure(speed.iter().map(|outcome| &outcome.result))?;
     first_failure(quality.iter().map(|outcome| &outcome.result))?;
     let any_passes = rows.iter().any(|row| row.verdict.as_ref().is_some_and(|verdict| verdict.decision == Decision::Pass));

@@ -1,11 +1,14 @@
 //! Small files, written like the large ones: under their final name only when they are complete.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Overwrite;
 use super::part_file::{PartFile, sync_dir};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
+
+/// How often another name is tried before giving up.
+const MAX_NAMES: u32 = 10_000;
 
 /// Writes `bytes` to `PATH.part`, syncs it and gives it its name.
 ///
@@ -22,6 +25,25 @@ pub fn write_whole(path: &Path, bytes: &[u8], overwrite: Overwrite) -> Result<()
     part.publish(overwrite)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     sync_dir(folder.unwrap_or(Path::new(".")))
+}
+
+/// Writes `bytes` into `dir`, which is made if need be, as `STEM.EXTENSION`, or with the next free number behind the stem; returns the file.
+///
+/// # Errors
+/// `Error::Io`; `Error::OutputExists` when thousands of names are taken.
+pub fn write_new(dir: &Path, stem: &str, extension: &str, bytes: &[u8]) -> Result<PathBuf> {
+    std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    let mut taken = PathBuf::new();
+    for number in 1..=MAX_NAMES {
+        let suffix = if number == 1 { String::new() } else { format!("-{number}") };
+        let path = dir.join(format!("{stem}{suffix}.{extension}"));
+        match write_whole(&path, bytes, Overwrite::Never) {
+            Ok(()) => return Ok(path),
+            Err(Error::OutputExists { path } | Error::OutputLocked { path }) => taken = path,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::OutputExists { path: taken })
 }
 
 #[cfg(test)]

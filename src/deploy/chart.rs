@@ -365,6 +365,7 @@ impl Sizes {
     }
 
     #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+    #[allow(clippy::needless_pass_by_value, reason = "made for this call only")]
     fn mark(&self, row: &ComparisonRow, y: Interval, details: String) -> Mark {
         let size = row.size_bytes as f64 / self.unit_bytes;
         let details = format!("{} {}\n{details}", significant_text(size), self.unit);

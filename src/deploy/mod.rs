@@ -2,8 +2,31 @@
 //!
 //! ```text
 //! chart      a plot as data: drawn by the window, written as SVG
+//! look       colours and escaping that all of them share
+//! svg        a plot as a picture
+//! png        that picture in pixels
+//! table      the rows for other programs
+//! report     everything in one HTML file
+//! stored     a comparison from the history
+//! export     any of these as a file
 //! ```
 
 pub mod chart;
+mod export;
+mod look;
+mod png;
+mod report;
+mod stored;
+mod svg;
+mod table;
+#[cfg(test)]
+pub(crate) mod test_rows;
 
 pub use chart::{Axis, Bars, Chart, ChartKind, Scale, Scatter, chart};
+pub use export::{Export, ExportInput, ExportRequest, export, export_bytes};
+pub use look::{class_rgb, escaped};
+pub use png::png_from_svg;
+pub use report::{ReportInput, report_html};
+pub use stored::{Stored, kept_rows, stored_comparison};
+pub use svg::{Heading, SvgStyle, chart_svg, has_measurement};
+pub use table::{rows_to_csv, rows_to_json, rows_to_tsv};

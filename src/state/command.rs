@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::bench::history::ExportFormat;
+use crate::deploy::Export;
 use crate::model::Level;
 use crate::worker::JobId;
 
@@ -45,4 +46,6 @@ pub enum Command {
     ExportRuns(Vec<i64>, ExportFormat),
     /// Ask these files the form's prompt, one after the other.
     Ask(Vec<PathBuf>),
+    /// Write the report, a plot or the table into a new file in the form's folder.
+    Export(Export),
 }

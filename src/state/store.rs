@@ -9,6 +9,7 @@ use crate::bench::quality::QualityOutcome;
 use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{AnswerOutcome, Outcome};
 use crate::convert::Conversion;
+use crate::deploy::Export;
 use crate::error::Error;
 use crate::hardware::Machine;
 use crate::model::{Level, Model};
@@ -34,6 +35,8 @@ pub enum JobKind {
     History(HistoryRequest),
     /// Asking so many files.
     Answer(usize),
+    /// Writing the report, a plot or the table.
+    Export(Export),
 }
 
 /// Where a job stands.
@@ -131,6 +134,8 @@ pub struct Store {
     pub history_export: Option<PathBuf>,
     /// Answers to the latest prompt in the order of asking, as far as they have come.
     pub answers: Vec<AnswerOutcome>,
+    /// The latest report, plot or table that was written; `None` while the next is.
+    pub exported: Option<PathBuf>,
 }
 
 impl Store {
@@ -166,6 +171,10 @@ impl Store {
             Job::Answer { request } => {
                 self.answers.clear();
                 JobKind::Answer(request.paths.len())
+            }
+            Job::Export(request) => {
+                self.exported = None;
+                JobKind::Export(request.what)
             }
         };
         // The list is read again by itself: that must not take away what the user has not read yet.
@@ -262,6 +271,7 @@ impl Store {
             }
             // Of `finish_history`.
             Output::History(_) => {}
+            Output::Exported(path) => self.exported = Some(path),
             Output::TensorErrors(errors) => {
                 self.tensor_errors.settle(id, Ok(errors));
             }
@@ -325,10 +335,10 @@ impl Store {
         }
     }
 
-    /// The job at work; not one on the history, which takes a moment and stands beside the others.
+    /// The job at work; not one on the history or an export, which take a moment and stand beside the others.
     #[must_use]
     pub fn running_job(&self) -> Option<&JobRecord> {
-        let is_quick = |job: &JobRecord| matches!(job.kind, JobKind::History(_));
+        let is_quick = |job: &JobRecord| matches!(job.kind, JobKind::History(_) | JobKind::Export(_));
         self.jobs.iter().find(|job| matches!(job.status, JobStatus::Running { .. }) && !is_quick(job))
     }
 

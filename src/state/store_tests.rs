@@ -242,3 +242,29 @@ fn time_left_follows_the_speed() {
     store.apply(Event::Progress { id, progress, elapsed_secs: 10.0 });
     assert_eq!((store.jobs[0].left_secs(), store.jobs[0].rate_per_sec()), (Some(30.0), Some(2.5)));
 }
+
+#[test]
+fn an_export_is_told_when_it_is_written_and_its_failure_in_the_queue() {
+    let mut store = Store::default();
+    let mut write = |id, result: Result<PathBuf, Error>| {
+        let id = JobId(id);
+        let request = crate::deploy::ExportRequest {
+            what: Export::Report,
+            dir: "out".into(),
+            model: model("a.gguf"),
+            machine: Box::default(),
+            goal: crate::advise::Goal::default(),
+            gates: crate::advise::Gates::default(),
+            rows: Vec::new(),
+        };
+        store.submitted(id, &Job::Export(Box::new(request)));
+        store.apply(Event::Started { id });
+        assert!(store.running_job().is_none(), "it stands beside the others");
+        store.apply(Event::Finished { id, result: result.map(Output::Exported), elapsed_secs: 0.1 });
+        (store.exported.clone(), store.jobs.last().map(|job| job.status.clone()))
+    };
+    let done = JobStatus::Done { elapsed_secs: 0.1 };
+    assert_eq!(write(1, Ok("out/a-report.html".into())), (Some("out/a-report.html".into()), Some(done)));
+    let full = Error::Internal { message: "full".into() };
+    assert_eq!(write(2, Err(full.clone())), (None, Some(JobStatus::Failed(full))));
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use eframe::egui::{self, Align, DragValue, Layout, RichText, Ui};
 
-use super::compare_table::{comparison_table_ui, to_json, to_tsv};
+use super::compare_table::comparison_table_ui;
 use super::icons::Icon;
 use super::plan_page::{model_or_hint_ui, plan_of};
 use super::widgets::{self, Tone};
@@ -13,7 +13,7 @@ use crate::advise::{Gates, Goal};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::{self, ComparisonRow, Outcome, merged_warnings};
 use crate::convert::Conversion;
-use crate::deploy::ChartKind;
+use crate::deploy::{ChartKind, rows_to_json as to_json, rows_to_tsv as to_tsv};
 use crate::hardware::Machine;
 use crate::model::Model;
 use crate::state::{BenchForm, Command, CompareTab, Form, JobKind, Page, Store};
@@ -92,6 +92,7 @@ fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, co
             if widgets::small_button(ui, "Copy as TSV", "Copy as TSV").on_hover_text("For spreadsheets").clicked() {
                 commands.push(Command::Copy(to_tsv(&copied)));
             }
+            super::export_view::export_menu_ui(ui, store, &model, form, &copied, commands);
         },
         |ui| comparison_table_ui(ui, rows),
     );

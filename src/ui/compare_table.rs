@@ -1,7 +1,6 @@
 //! The comparison as a table, as text for spreadsheets and as JSON.
 
 use std::cmp::Ordering;
-use std::fmt::Write as _;
 
 use eframe::egui::{Align, Label, Layout, RichText, ScrollArea, Ui};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
@@ -291,53 +290,4 @@ fn provenance_ui(ui: &mut Ui, run: &Run) {
     lines.extend(conditions.other_load.map(|load| format!("other programs used {} of the CPU", percent_text(f64::from(load)))));
     lines.extend(provenance.warnings.iter().cloned());
     ui.label(lines.join("\n"));
-}
-
-/// The table for spreadsheets: a header line, plain numbers in basic units, empty cells for what is unknown.
-pub fn to_tsv(rows: &[ComparisonRow]) -> String {
-    let mut text = String::from(
-        "name\tsize_bytes\tbits_per_weight\tdecode_tokens_per_sec\tdecode_spread\tprefill_tokens_per_sec\tprefill_spread\t\
-         predicted_decode_tokens_per_sec\tpredicted_decode_low\tpredicted_decode_high\tload_secs\tpeak_memory_bytes\t\
-         predicted_memory_bytes\tfailure\tpath\tdecode_joules_per_token\tdecode_joules_spread\tprefill_joules_per_token\t\
-         prefill_joules_spread\tidle_watts\tburst_tokens_per_sec\tsustained_tokens_per_sec\n",
-    );
-    let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value}"));
-    for row in rows {
-        let (decode, prefill) = (decode_pair(row), prefill_pair(row));
-        let load = row.run.as_ref().and_then(|run| measured(&run.load_secs));
-        let prefill_joules = energy_of(row).and_then(|energy| measured(energy.prefill_joules_per_token.as_ref()?));
-        let cells = [
-            row.name.clone(),
-            row.size_bytes.to_string(),
-            row.bits_per_weight.to_string(),
-            number(decode.measured.map(|(mid, _)| mid)),
-            number(decode.measured.map(|(_, spread)| spread)),
-            number(prefill.measured.map(|(mid, _)| mid)),
-            number(prefill.measured.map(|(_, spread)| spread)),
-            number(decode.predicted.map(|band| band.mid)),
-            number(decode.predicted.map(|band| band.low)),
-            number(decode.predicted.map(|band| band.high)),
-            number(load.map(|(mid, _)| mid)),
-            row.run.as_ref().map_or(String::new(), |run| run.peak_memory_bytes.to_string()),
-            row.predicted_memory_bytes.map_or(String::new(), |size_bytes| size_bytes.to_string()),
-            row.failure.clone().unwrap_or_default(),
-            row.path.display().to_string(),
-            number(decode_joules(row).map(|(mid, _)| mid)),
-            number(decode_joules(row).map(|(_, spread)| spread)),
-            number(prefill_joules.map(|(mid, _)| mid)),
-            number(prefill_joules.map(|(_, spread)| spread)),
-            number(energy_of(row).and_then(|energy| energy.idle_watts)),
-            number(sustained_of(row).map(|found| found.burst_tokens_per_sec)),
-            number(sustained_of(row).map(|found| found.sustained_tokens_per_sec)),
-        ];
-        // A tab or line break inside a cell would shift all that follows.
-        let cells = cells.map(|cell| cell.replace(['\t', '\n', '\r'], " "));
-        let _ = writeln!(text, "{}", cells.join("\t"));
-    }
-    text
-}
-
-/// The same rows as JSON; writing a list of plain values cannot fail, an error would be shown in place of the rows.
-pub fn to_json(rows: &[ComparisonRow]) -> String {
-    serde_json::to_string_pretty(rows).unwrap_or_else(|error| error.to_string())
 }

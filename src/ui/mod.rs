@@ -8,6 +8,7 @@ mod candidate_table;
 mod compare_page;
 mod compare_table;
 pub mod error_table;
+mod export_view;
 mod flips_view;
 mod gates_view;
 pub mod glossary;
@@ -47,7 +48,7 @@ mod model_page_tests;
 #[cfg(test)]
 mod page_tests;
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;
 #[cfg(test)]
 mod window_tests;
 

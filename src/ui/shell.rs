@@ -197,7 +197,7 @@ fn running_job_ui(ui: &mut Ui, store: &Store, job: &JobRecord, commands: &mut Ve
 
 fn idle_ui(ui: &mut Ui, store: &Store) {
     let p = theme::palette(ui);
-    let is_quick = |job: &&JobRecord| matches!(job.kind, JobKind::History(_)) && job.is_open();
+    let is_quick = |job: &&JobRecord| matches!(job.kind, JobKind::History(_) | JobKind::Export(_)) && job.is_open();
     let (color, text) = match store.jobs.iter().rev().find(|job| !is_quick(job)) {
         None => (p.muted, "Ready".to_string()),
         Some(job) => match &job.status {
@@ -234,6 +234,7 @@ pub fn job_title(kind: &JobKind) -> String {
         JobKind::History(request) => history_title(request),
         JobKind::Answer(1) => "Asking 1 file".into(),
         JobKind::Answer(n) => format!("Asking {n} files"),
+        JobKind::Export(what) => format!("Exporting the {}", super::export_view::what_text(*what)),
     }
 }
 

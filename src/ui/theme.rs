@@ -10,6 +10,7 @@ use eframe::egui::{
 };
 
 pub use super::palette::{DARK, LIGHT, Palette};
+use crate::deploy::class_rgb;
 use crate::model::PrecisionClass;
 use crate::state::Theme;
 
@@ -81,12 +82,8 @@ pub fn muted(ui: &Ui) -> Color32 {
 /// Colour of a precision class in marks and bars, for both variants: from steel to glowing.
 #[must_use]
 pub const fn class_color(class: PrecisionClass) -> Color32 {
-    match class {
-        PrecisionClass::Full => Color32::from_rgb(0x64, 0x80, 0x9E),
-        PrecisionClass::Medium => Color32::from_rgb(0x2E, 0x94, 0x84),
-        PrecisionClass::Low => Color32::from_rgb(0xB0, 0x79, 0x16),
-        PrecisionClass::UltraLow => Color32::from_rgb(0xCF, 0x54, 0x44),
-    }
+    let [red, green, blue] = class_rgb(class);
+    Color32::from_rgb(red, green, blue)
 }
 
 /// Where a number comes from. Each kind has its own colour, mark and word, so that none of the three is needed alone.

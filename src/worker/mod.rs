@@ -1,6 +1,6 @@
 //! Background work: one job at a time on a named thread, so that a benchmark never shares the machine with another job.
 //!
-//! Questions to the history have a thread of their own: they take milliseconds, and must not wait for hours behind a conversion.
+//! Questions to the history and exports have a thread of their own: they take milliseconds, and must not wait for hours behind a conversion.
 
 mod history;
 mod picker;
@@ -23,7 +23,7 @@ use crate::bench::history::{Measured, record_all};
 use crate::bench::tensor_error::tensor_errors;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress};
-use crate::{bench, convert, format, hardware};
+use crate::{bench, convert, deploy, format, hardware};
 
 /// Jobs that may wait. More than a person queues by hand.
 const MAX_WAITING_JOBS: usize = 64;
@@ -42,7 +42,7 @@ struct Ticket {
 /// The handle of the background threads. Dropping it cancels everything and waits for them.
 pub struct Worker {
     jobs: Option<Sender<Ticket>>,
-    /// Jobs on the history.
+    /// Jobs on the history, and exports.
     questions: Option<Sender<Ticket>>,
     events: Receiver<Event>,
     events_in: Sender<Event>,
@@ -83,7 +83,7 @@ impl Worker {
     pub fn submit(&mut self, job: Job) -> Result<JobId> {
         let id = JobId(self.next_id);
         let cancelled = Arc::new(AtomicBool::new(false));
-        let jobs = if matches!(job, Job::History(_)) { &self.questions } else { &self.jobs };
+        let jobs = if matches!(job, Job::History(_) | Job::Export(_)) { &self.questions } else { &self.jobs };
         let Some(jobs) = jobs else { return Err(Error::Internal { message: "the worker has stopped".into() }) };
         match jobs.try_send(Ticket { id, job, cancelled: Arc::clone(&cancelled) }) {
             Ok(()) => {
@@ -242,6 +242,7 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             let on_part = |_: usize, part: &bench::AnswerOutcome| on_part(Output::Answers(vec![part.clone()]));
             bench::answer(&request, monitor, on_part).map(Output::Answers)
         }
+        Job::Export(request) => deploy::export(&request).map(Output::Exported),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::bench::quality::{QualityOutcome, QualityRequest};
 use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{AnswerOutcome, AnswerRequest, BenchRequest, Outcome};
 use crate::convert::{Conversion, ConvertRequest};
+use crate::deploy::ExportRequest;
 use crate::error::Error;
 use crate::hardware::Machine;
 use crate::model::Model;
@@ -61,6 +62,8 @@ pub enum Job {
         /// Which and what.
         request: AnswerRequest,
     },
+    /// Write what is shown into a new file, beside all other jobs.
+    Export(Box<ExportRequest>),
 }
 
 /// What a finished job delivers.
@@ -82,6 +85,8 @@ pub enum Output {
     History(HistoryAnswer),
     /// Of `Job::Answer`, in parts as well.
     Answers(Vec<AnswerOutcome>),
+    /// Of `Job::Export`: the file that was written.
+    Exported(PathBuf),
 }
 
 impl Output {

@@ -269,8 +269,13 @@ fn compare_ends_with_prediction_beside_measurement() {
     let mut again: Vec<&dyn AsRef<std::ffi::OsStr>> = args[..6].to_vec();
     again.push(&"--reuse");
     again.extend(quick);
+    let (report, plot) = (folder.path().join("report.html"), folder.path().join("plot.png"));
+    again.extend([&"--report" as &dyn AsRef<std::ffi::OsStr>, &report, &"--export", &plot, &"--plot", &"size-loss"]);
     let output = run(&again);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let html = std::fs::read_to_string(&report).unwrap();
+    assert!(html.contains("Run of the history") && html.contains("id=\"plot-size-loss\"") && html.ends_with("</html>\n"));
+    assert!(std::fs::read(&plot).unwrap().starts_with(b"\x89PNG"));
     assert!(output.status.success() && text.contains("Q2_K") && text.contains("±"), "{text}{}", stderr_of(&output));
 }
 

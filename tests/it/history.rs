@@ -13,7 +13,8 @@ use crate::common;
 /// Names the history to a copy of this test program that writes into it.
 const WRITER_VARIABLE: &str = "PLANISH_TEST_WRITER";
 
-fn speed_run(level: &str, decode: f64) -> NewRun {
+/// A speed run of `/models/m-LEVEL.gguf`.
+pub fn speed_run(level: &str, decode: f64) -> NewRun {
     let stat = |value: f64| Stat { values: vec![value, value * 1.25, value * 0.75] };
     let run = Run {
         path: format!("/models/m-{level}.gguf").into(),

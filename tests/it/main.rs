@@ -17,3 +17,4 @@ mod layering;
 mod quality;
 #[cfg(feature = "llama-cpp")]
 mod recipes;
+mod report;

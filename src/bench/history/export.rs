@@ -9,12 +9,9 @@ use serde_json::{Value as Json, json};
 
 use super::row::COLUMNS;
 use super::{History, Row};
-use crate::convert::{Overwrite, write_whole};
+use crate::convert::write_new;
 use crate::error::{Error, Result};
 use crate::units::utc_time_text;
-
-/// How often another name is tried before giving up.
-const MAX_NAMES: u32 = 10_000;
 
 /// What an export looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -72,18 +69,7 @@ impl History {
 /// # Errors
 /// `Error::Io`.
 pub fn save_new(dir: &Path, text: &str, format: ExportFormat) -> Result<PathBuf> {
-    std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-    let mut taken = PathBuf::new();
-    for number in 1..=MAX_NAMES {
-        let suffix = if number == 1 { String::new() } else { format!("-{number}") };
-        let path = dir.join(format!("planish-history{suffix}.{}", format.extension()));
-        match write_whole(&path, text.as_bytes(), Overwrite::Never) {
-            Ok(()) => return Ok(path),
-            Err(Error::OutputExists { path } | Error::OutputLocked { path }) => taken = path,
-            Err(error) => return Err(error),
-        }
-    }
-    Err(Error::OutputExists { path: taken })
+    write_new(dir, "planish-history", format.extension(), text.as_bytes())
 }
 
 fn csv_header() -> String {

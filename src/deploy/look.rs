@@ -1,0 +1,68 @@
+//! Colours and text that window, report and export have in common.
+
+use crate::model::PrecisionClass;
+
+/// Red, green and blue of a precision class in marks and bars, on light and on dark ground: from steel to glowing.
+#[must_use]
+pub const fn class_rgb(class: PrecisionClass) -> [u8; 3] {
+    match class {
+        PrecisionClass::Full => [0x64, 0x80, 0x9E],
+        PrecisionClass::Medium => [0x2E, 0x94, 0x84],
+        PrecisionClass::Low => [0xB0, 0x79, 0x16],
+        PrecisionClass::UltraLow => [0xCF, 0x54, 0x44],
+    }
+}
+
+/// The text as content or attribute of XML and HTML, whatever is in it.
+///
+/// What XML forbids becomes `�`: control characters, and those that turn the direction of the text around them. Tabs and line ends stay.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len() + text.len() / 8);
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            '\n' | '\t' => safe.push(c),
+            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FFFE}' | '\u{FFFF}' => safe.push('\u{FFFD}'),
+            c if c.is_control() => safe.push('\u{FFFD}'),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// A name that fits beside a mark: at most 24 characters, the end of a longer one becomes `…`.
+#[must_use]
+pub fn shortened(name: &str) -> String {
+    const MAX_CHARS: usize = 24;
+    let name: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if name.chars().count() <= MAX_CHARS {
+        return name;
+    }
+    name.chars().take(MAX_CHARS - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_text_is_read_as_markup() {
+        let check = |text: &str, expected: &str| assert_eq!(escaped(text), expected);
+        check("<&\">'", "&lt;&amp;&quot;&gt;&#39;");
+        check("a\u{0}\u{1b}[31m\u{85}b\tc\nd", "a\u{FFFD}\u{FFFD}[31m\u{FFFD}b\tc\nd");
+        check("x\u{202E}fdp.gguf", "x\u{FFFD}fdp.gguf");
+        check("größer 字", "größer 字");
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        assert_eq!(shortened("Q4_K_M"), "Q4_K_M");
+        assert_eq!(shortened(&"x".repeat(40)).chars().count(), 24);
+        assert_eq!(shortened("a\nb"), "a b");
+    }
+}

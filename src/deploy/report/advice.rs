@@ -1,0 +1,97 @@
+//! The recommendation with the path that led to it.
+
+use super::super::look::escaped;
+use super::html::{self, Cell, Origin};
+use super::{ReportInput, sentence};
+use crate::advise::{Band, Candidate, Fit};
+use crate::units::{bytes_text, count_text, significant_text};
+
+/// Candidates that are listed beside the recommended one.
+const MAX_CANDIDATES: usize = 6;
+
+pub(super) fn advice(input: &ReportInput) -> String {
+    let plan = input.plan;
+    let choice = plan.recommended.and_then(|idx| plan.candidates.get(idx));
+    let mut body = match choice {
+        Some(candidate) => {
+            format!("<p class=\"answer\">{} with {}</p>\n", escaped(&candidate.level_name), escaped(candidate.framework.name()))
+        }
+        None => "<p class=\"answer\">Nothing is recommended</p>\n".into(),
+    };
+    let reasons: Vec<String> = plan.reasons.iter().chain(&plan.counterfactual).map(|reason| sentence(reason)).collect();
+    body.push_str(&html::list("reasons", &reasons));
+    let warnings: Vec<String> = plan.warnings.iter().map(|warning| sentence(warning)).collect();
+    body.push_str(&html::list("warnings", &warnings));
+    body.push_str("<h3>The path through the decision tree</h3>\n");
+    body.push_str(&path(input));
+    let leaf: Vec<String> = plan.leaf.reasons.iter().map(|reason| sentence(reason)).collect();
+    body.push_str(&html::list("reasons", &leaf));
+    body.push_str(&candidates(input));
+    body.push_str(&format!(
+        "<p class=\"note\">Wanted: {}, a context of {} tokens. Budget: {} of main memory{}, {}.</p>\n",
+        escaped(&format!("{:?}", input.goal.priority).to_lowercase()),
+        count_text(input.goal.n_ctx),
+        bytes_text(plan.budget.ram_bytes),
+        if plan.budget.vram_bytes > 0 {
+            format!(" and {} of GPU memory", bytes_text(plan.budget.vram_bytes))
+        } else {
+            String::new()
+        },
+        escaped(&plan.budget.origin),
+    ));
+    html::section("recommendation", "Recommendation", &body)
+}
+
+fn path(input: &ReportInput) -> String {
+    let steps = input.plan.path.iter().filter_map(|step| {
+        let node = input.plan.tree.nodes.get(step.node_idx)?;
+        let answer = step.branch_idx.and_then(|idx| node.branches.get(idx)).map(|branch| branch.answer);
+        let said = answer.map_or_else(String::new, |answer| format!(" <b>{}</b>", escaped(answer)));
+        Some(format!("<li>{}{said}<span class=\"why\">{}</span></li>\n", escaped(node.text), escaped(&step.facts)))
+    });
+    format!("<ol class=\"path\">\n{}</ol>\n", steps.collect::<String>())
+}
+
+fn candidates(input: &ReportInput) -> String {
+    let possible = input.plan.candidates.iter().filter(|candidate| candidate.missing.is_none());
+    let rows: Vec<Vec<Cell>> = possible.take(MAX_CANDIDATES).map(candidate_row).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let (predicted, assumed) = (Origin::Predicted.tag(), Origin::Assumed.tag());
+    let heads = [
+        "Level".to_string(),
+        "Size".into(),
+        "Bits per weight".into(),
+        format!("Memory<br>{predicted}"),
+        format!("Decode, tok/s<br>{predicted}"),
+        format!("Loss of perplexity<br>{assumed}"),
+        "Fits".into(),
+    ];
+    format!("<h3>The first candidates, before anything is measured</h3>\n{}", html::table(&heads, &rows))
+}
+
+fn candidate_row(candidate: &Candidate) -> Vec<Cell> {
+    vec![
+        Cell::text(&candidate.level_name),
+        Cell::number(&bytes_text(candidate.size_bytes)),
+        Cell::number(&significant_text(candidate.bits_per_weight)),
+        Cell::predicted(&bytes_text(candidate.memory.total_bytes())),
+        candidate.decode_tokens_per_sec.map_or_else(|| Cell::missing("unknown"), |band| Cell::predicted(&band_text(band))),
+        Cell::text(candidate.expected_loss.label()),
+        Cell::text(&match candidate.fit {
+            Fit::Fits => "yes".to_string(),
+            Fit::FitsWithOffload { n_gpu_layers } => format!("with {} layers on the GPU", count_text(n_gpu_layers)),
+            Fit::TooLarge { .. } => "no".into(),
+        }),
+    ]
+}
+
+/// `41.8 (30.1–55.0)`.
+pub(super) fn band_text(band: Band) -> String {
+    if band.low < band.high {
+        format!("{} ({}–{})", significant_text(band.mid), significant_text(band.low), significant_text(band.high))
+    } else {
+        significant_text(band.mid)
+    }
+}

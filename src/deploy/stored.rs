@@ -1,0 +1,341 @@
+//! A comparison from the history: the latest measurement of each file that was made from a model.
+
+use std::path::{Path, PathBuf};
+
+use crate::advise::{self, Gates, Goal};
+use crate::bench::history::{Filter, History, Kind, Measurement, Row};
+use crate::bench::quality::QualityOutcome;
+use crate::bench::{ComparisonRow, Measured, Outcome, comparison_rows};
+use crate::convert::{Conversion, output_path};
+use crate::error::{Error, Result};
+use crate::format::inspect;
+use crate::hardware::Machine;
+use crate::model::{Level, Model};
+use crate::units::local_time_text;
+
+/// A comparison that was measured earlier.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// As if it had just been measured; predictions are for this machine.
+    pub rows: Vec<ComparisonRow>,
+    /// The runs of the history that the rows are made from; their paths are those of the rows.
+    pub kept: Vec<Row>,
+    /// What makes the comparison doubtful, in sentences.
+    pub warnings: Vec<String>,
+}
+
+/// A file with its latest runs.
+struct File {
+    path: PathBuf,
+    speed: Option<Row>,
+    quality: Option<Row>,
+}
+
+impl File {
+    fn of(row: &Row) -> Self {
+        Self { path: row.path.clone(), speed: None, quality: None }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.speed.iter().chain(&self.quality)
+    }
+
+    /// Told by what is in it; by the path where that is not known.
+    fn is_of(&self, row: &Row) -> bool {
+        self.rows().any(|known| same_file(known, row))
+    }
+}
+
+fn same_file(one: &Row, other: &Row) -> bool {
+    match (&one.model_sha256, &other.model_sha256) {
+        (Some(one), Some(other)) => one == other,
+        _ => same_path(&one.path, &other.path),
+    }
+}
+
+fn same_path(one: &Path, other: &Path) -> bool {
+    let real =
+        |path: &Path| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_path_buf());
+    one == other || real(one) == real(other)
+}
+
+/// The latest speed and quality run of the model and of each file made from it.
+///
+/// A quality run names its source by hash. A speed run names none: it belongs to the model when its file is the source, has a quality run
+/// against it, or has the name that a conversion of the model gets. `model_sha256` is that of the model's bytes.
+///
+/// # Errors
+/// `Error::NothingStored` when there is no such run; `Error::History`.
+pub fn stored_comparison(
+    history: &History,
+    model: &Model,
+    model_sha256: &str,
+    machine: &Machine,
+    goal: &Goal,
+    gates: &Gates,
+) -> Result<Stored> {
+    let mut warnings = Vec::new();
+    let (source, mut files) = files_of(&history.list(&Filter::default())?, model, model_sha256);
+    if source.is_none() && files.is_empty() {
+        return Err(Error::NothingStored { path: model.path.clone() });
+    }
+    files.retain(|file| {
+        let has_level = level_of(file).is_some();
+        if !has_level {
+            warnings.push(format!("{} is left out: its header names no level", name(&file.path)));
+        }
+        has_level
+    });
+    files.sort_by_key(|file| std::cmp::Reverse(file.rows().map(|row| row.size_bytes).max()));
+    warnings.extend(session_warnings(source.as_ref(), &files));
+    let mut speed: Vec<Outcome> = Vec::new();
+    let mut quality: Vec<QualityOutcome> = Vec::new();
+    let mut kept: Vec<Row> = Vec::new();
+    let source_file = source.map(|row| File { path: model.path.clone(), speed: Some(row), quality: None });
+    for file in source_file.iter().chain(&files) {
+        for row in file.rows() {
+            match history.get(&[row.id]).map(|mut entries| entries.pop().map(|entry| entry.measurement)) {
+                Ok(Some(Measurement::Speed(mut run))) => {
+                    run.path.clone_from(&file.path);
+                    speed.push(Outcome { path: file.path.clone(), result: Ok(*run) });
+                }
+                Ok(Some(Measurement::Quality(run))) => quality.push(QualityOutcome { path: file.path.clone(), result: Ok(run) }),
+                Ok(None) => continue,
+                Err(error) => {
+                    warnings.push(format!("run {} is left out: {error}", row.id));
+                    continue;
+                }
+            }
+            kept.push(Row { path: file.path.clone(), ..row.clone() });
+        }
+    }
+    let conversions: Vec<Conversion> = files.iter().filter_map(|file| conversion(file, model)).collect();
+    let mut rows = comparison_rows(model, machine, goal, &conversions, Measured { speed: &speed, quality: &quality, gates });
+    tell_apart(&mut rows);
+    Ok(Stored { rows, kept, warnings })
+}
+
+/// The latest speed run of the source, and the files made from it; `all` has the latest run first.
+fn files_of(all: &[Row], model: &Model, model_sha256: &str) -> (Option<Row>, Vec<File>) {
+    let is_source = |row: &Row| match &row.model_sha256 {
+        Some(sha256) => sha256 == model_sha256,
+        None => same_path(&row.path, &model.path),
+    };
+    let mut files: Vec<File> = Vec::new();
+    let of_model = |row: &&Row| row.reference_sha256.as_deref() == Some(model_sha256) && !is_source(row);
+    for row in all.iter().filter(|row| row.kind == Kind::Quality).filter(of_model) {
+        // An earlier run of the same file, or of what had its name before, is outdated.
+        if !files.iter().any(|file| file.is_of(row) || same_path(&file.path, &row.path)) {
+            files.push(File { quality: Some(row.clone()), ..File::of(row) });
+        }
+    }
+    let mut source = None;
+    for row in all.iter().filter(|row| row.kind == Kind::Speed) {
+        if is_source(row) {
+            source.get_or_insert_with(|| row.clone());
+        } else if let Some(file) = files.iter_mut().find(|file| file.is_of(row)) {
+            file.speed.get_or_insert_with(|| row.clone());
+        } else if is_named_after(row, model) && !files.iter().any(|file| same_path(&file.path, &row.path)) {
+            files.push(File { speed: Some(row.clone()), ..File::of(row) });
+        }
+    }
+    (source, files)
+}
+
+/// Whether a file has the name that a conversion of the model to its level gets.
+fn is_named_after(row: &Row, model: &Model) -> bool {
+    let level = row.level.as_deref().and_then(|level| level.parse::<Level>().ok());
+    level.is_some_and(|level| row.path.file_name() == output_path(model, level, Path::new("")).file_name())
+}
+
+fn level_of(file: &File) -> Option<Level> {
+    file.rows().find_map(|row| row.level.as_deref()?.parse().ok())
+}
+
+/// The file as a conversion; its bits per weight are those of its header, or of the recipe when it is gone.
+fn conversion(file: &File, model: &Model) -> Option<Conversion> {
+    let level = level_of(file)?;
+    let size_bytes = file.rows().map(|row| row.size_bytes).next()?;
+    let header = inspect(&file.path).ok().filter(|found| found.size_bytes == size_bytes);
+    let bits_per_weight =
+        header.map_or_else(|| advise::bits_per_weight(model, &advise::recipe(model, level)), |found| found.bits_per_weight());
+    Some(Conversion {
+        level,
+        path: file.path.clone(),
+        source: model.path.clone(),
+        size_bytes,
+        bits_per_weight,
+        elapsed_secs: 0.0,
+        warnings: Vec::new(),
+    })
+}
+
+/// Speeds that were not measured beside the source's, and runs of another machine.
+fn session_warnings(source: Option<&Row>, files: &[File]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Some(source) = source else {
+        if files.iter().any(|file| file.speed.is_some()) {
+            warnings.push("the source's speed is not in the history: no level is held against it".into());
+        }
+        return warnings;
+    };
+    let others: Vec<&File> = files
+        .iter()
+        .filter(|file| file.speed.as_ref().is_some_and(|row| row.recorded_unix_secs != source.recorded_unix_secs))
+        .collect();
+    if !others.is_empty() {
+        let names: Vec<String> = others.iter().map(|file| name(&file.path)).collect();
+        warnings.push(format!(
+            "{} measured in another session than the source ({}): their speeds and the source's may differ by heat and load",
+            names.join(", "),
+            local_time_text(source.recorded_unix_secs)
+        ));
+    }
+    let elsewhere = files.iter().flat_map(File::rows).filter(|row| row.machine != source.machine);
+    let mut machines: Vec<&str> = elsewhere.map(|row| row.machine.as_str()).collect();
+    machines.sort_unstable();
+    machines.dedup();
+    warnings
+        .extend(machines.iter().map(|machine| format!("some runs are of another machine: {machine}, not {}", source.machine)));
+    warnings
+}
+
+/// Two files of one level get their file names.
+fn tell_apart(rows: &mut [ComparisonRow]) {
+    let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
+    for row in rows.iter_mut().filter(|row| names.iter().filter(|name| **name == row.name).count() > 1) {
+        row.name = format!("{} ({})", row.name, name(&row.path));
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// The runs of the history that these rows are, as far as they were kept.
+///
+/// # Errors
+/// `Error::History`.
+pub fn kept_rows(history: &History, rows: &[ComparisonRow]) -> Result<Vec<Row>> {
+    let all = history.list(&Filter::default())?;
+    let latest = |row: &ComparisonRow, kind: Kind| {
+        let kept = all.iter().find(|kept| kept.kind == kind && kept.path.to_string_lossy() == row.path.to_string_lossy())?;
+        // A run that was not kept must not borrow the date of an earlier one.
+        let is_it = match kind {
+            Kind::Speed => {
+                row.run.as_ref().is_some_and(|run| kept.decode_tokens_per_sec == Some(run.decode_tokens_per_sec.median()))
+            }
+            Kind::Quality => {
+                row.quality.as_ref().is_some_and(|run| kept.mean_kld.map(|kld| kld.value) == Some(run.summary.mean_kld.value))
+            }
+        };
+        is_it.then(|| Row { path: row.path.clone(), ..kept.clone() })
+    };
+    Ok(rows
+        .iter()
+        .flat_map(|row| [Kind::Speed, Kind::Quality].into_iter().filter_map(move |kind| latest(row, kind)).collect::<Vec<_>>())
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::history::NewRun;
+    use crate::bench::history::test_runs::{quality, speed};
+    use crate::deploy::test_rows::model;
+
+    /// SHA-256 of the source in the made-up quality runs.
+    fn source_sha256() -> String {
+        "f0".repeat(32)
+    }
+
+    fn with_sha256(mut run: NewRun, sha256: &str) -> NewRun {
+        if let Measurement::Quality(quality) = &mut run.measurement {
+            std::sync::Arc::make_mut(quality).provenance.model_sha256 = sha256.into();
+        }
+        run.model_sha256 = Some(sha256.into());
+        run
+    }
+
+    fn at(mut run: NewRun, unix_secs: i64) -> NewRun {
+        run.recorded_unix_secs = unix_secs;
+        run
+    }
+
+    fn comparison(runs: &[NewRun]) -> Result<Stored> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut history = History::open(&dir.path().join("history.sqlite3")).unwrap();
+        history.record(runs).unwrap();
+        let (machine, goal, gates) = (Machine::default(), Goal::default(), Gates::default());
+        stored_comparison(&history, &model(), &source_sha256(), &machine, &goal, &gates)
+    }
+
+    #[test]
+    fn the_latest_runs_of_each_file_make_its_row() {
+        let stored = comparison(&[
+            with_sha256(speed("F16", &[10.0]), &source_sha256()),
+            with_sha256(quality("Q8_0", &[0.5]), "q8"),
+            with_sha256(speed("Q8_0", &[20.0]), "q8"),
+            with_sha256(speed("Q8_0", &[22.0]), "q8"),
+            with_sha256(quality("Q8_0", &[0.25]), "q8"),
+            with_sha256(speed("Q2_K", &[30.0]), "q2"),
+        ])
+        .unwrap();
+        let found: Vec<(&str, Option<f64>, Option<f64>)> = stored
+            .rows
+            .iter()
+            .map(|row| {
+                let decode = row.run.as_ref().map(|run| run.decode_tokens_per_sec.median());
+                (row.name.as_str(), decode, row.quality.as_ref().map(|run| run.summary.mean_kld.value))
+            })
+            .collect();
+        let source = stored.rows[0].name.clone();
+        assert_eq!(found, [(source.as_str(), Some(10.0), None), ("Q8_0", Some(22.0), Some(0.25)), ("Q2_K", Some(30.0), None)]);
+        assert!(source.ends_with("(source)"));
+        assert_eq!((stored.kept.len(), stored.warnings.as_slice()), (4, &[][..]));
+        assert!(stored.rows[1].verdict.is_some());
+    }
+
+    #[test]
+    fn runs_of_other_models_are_left_alone() {
+        let other = |mut run: NewRun| {
+            if let Measurement::Quality(quality) = &mut run.measurement {
+                std::sync::Arc::make_mut(quality).provenance.reference_sha256 = "00".repeat(32);
+            }
+            run
+        };
+        let foreign = |mut run: NewRun| {
+            if let Measurement::Speed(speed) = &mut run.measurement {
+                speed.path = "/models/another-Q8_0.gguf".into();
+            }
+            run
+        };
+        let found =
+            comparison(&[with_sha256(other(quality("Q8_0", &[0.5])), "q8"), foreign(with_sha256(speed("Q8_0", &[1.0]), "x"))]);
+        assert_eq!(found, Err(Error::NothingStored { path: model().path }));
+        assert!(found.unwrap_err().hint().contains("planish compare"));
+    }
+
+    #[test]
+    fn other_sessions_and_machines_are_told() {
+        let mut elsewhere = at(with_sha256(speed("Q2_K", &[30.0]), "q2"), 5);
+        elsewhere.machine = "another laptop".into();
+        let warnings =
+            comparison(&[at(with_sha256(speed("F16", &[10.0]), &source_sha256()), 9_000), elsewhere]).unwrap().warnings;
+        assert!(warnings.len() == 2 && warnings[0].contains("m-Q2_K.gguf measured in another session"), "{warnings:?}");
+        assert!(warnings[1].contains("another laptop"));
+        let warnings = comparison(&[with_sha256(speed("Q2_K", &[30.0]), "q2")]).unwrap().warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains("no level is held against it"), "{warnings:?}");
+    }
+
+    #[test]
+    fn runs_that_were_kept_are_found_again_and_only_those() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut history = History::open(&dir.path().join("history.sqlite3")).unwrap();
+        let rows = crate::deploy::test_rows::rows();
+        assert_eq!(kept_rows(&history, &rows).unwrap(), []);
+        history.record(&[speed("F16", &[25.0]), quality("Q4_K_M", &[0.125, 0.375]), speed("Q4_K_M", &[1.0])]).unwrap();
+        let kept: Vec<(i64, Kind)> = kept_rows(&history, &rows).unwrap().iter().map(|row| (row.id, row.kind)).collect();
+        assert_eq!(kept, [(1, Kind::Speed), (2, Kind::Quality)], "another speed of Q4_K_M is not the one shown");
+    }
+}
