@@ -108,7 +108,8 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
         }
         print_text(&text)?;
     }
-    args.files.write(&model, &machine, &goal, &gates, &rows, overwrite)?;
+    // The advice is the one that `recommend` gives, not for the few tokens of a measurement.
+    args.files.write(&model, &machine, &Goal::default(), &gates, &rows, overwrite)?;
     first_failure(speed.iter().map(|outcome| &outcome.result))?;
     first_failure(quality.iter().map(|outcome| &outcome.result))?;
     let any_passes = rows.iter().any(|row| row.verdict.as_ref().is_some_and(|verdict| verdict.decision == Decision::Pass));

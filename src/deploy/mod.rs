@@ -24,7 +24,7 @@ pub(crate) mod test_rows;
 
 pub use chart::{Axis, Bars, Chart, ChartKind, Scale, Scatter, chart};
 pub use export::{Export, ExportInput, ExportRequest, export, export_bytes};
-pub use look::{class_rgb, escaped};
+pub use look::{class_rgb, escaped, shortened};
 pub use png::png_from_svg;
 pub use report::{ReportInput, report_html};
 pub use stored::{Stored, kept_rows, stored_comparison};

@@ -5,12 +5,9 @@ use eframe::egui::{Button, Label, RichText, Ui};
 
 use super::{theme, widgets};
 use crate::bench::ComparisonRow;
-use crate::deploy::{ChartKind, Export, chart, has_measurement};
+use crate::deploy::{ChartKind, Export, chart, has_measurement, shortened};
 use crate::model::Model;
 use crate::state::{Command, ComparePlot, Form, JobKind, JobRecord, JobStatus, Store};
-
-/// Widest text beside the button.
-const TOLD_WIDTH: f32 = 220.0;
 
 /// Draws the button with its menu, and the file that was written last or why it was not.
 ///
@@ -81,19 +78,17 @@ pub fn what_text(what: Export) -> &'static str {
 
 fn told_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) {
     let failure = store.latest_job(|kind| matches!(kind, JobKind::Export(_))).and_then(failure_of);
+    let told = |ui: &mut Ui, text: String, color| ui.add(Label::new(RichText::new(text).size(12.0).color(color)).extend());
     if let Some(error) = failure {
-        let text = widgets::sentence(&error.to_string());
-        ui.set_max_width(ui.available_width().min(TOLD_WIDTH));
-        ui.add(Label::new(RichText::new(format!("Not saved: {text}")).size(12.0).color(theme::bad(ui))).truncate())
-            .on_hover_text(format!("{text}\n{}", widgets::sentence(&error.hint())));
+        // The status bar has the words.
+        let words = format!("{}\n{}", widgets::sentence(&error.to_string()), widgets::sentence(&error.hint()));
+        told(ui, "Not saved".into(), theme::bad(ui)).on_hover_text(words);
     } else if let Some(path) = &store.exported {
-        if widgets::small_button(ui, "Reveal", "Reveal export").on_hover_text(path.display().to_string()).clicked() {
+        if widgets::small_button(ui, "Reveal", "Reveal export").on_hover_text("Show it in the file manager").clicked() {
             commands.push(Command::Reveal(path.clone()));
         }
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        ui.set_max_width(ui.available_width().min(TOLD_WIDTH));
-        ui.add(Label::new(RichText::new(format!("Saved {name}")).size(12.0).color(theme::muted(ui))).truncate())
-            .on_hover_text(path.display().to_string());
+        told(ui, format!("Saved {}", shortened(&name)), theme::muted(ui)).on_hover_text(path.display().to_string());
     }
 }
 
@@ -178,6 +173,6 @@ mod tests {
         let error = crate::Error::OutputExists { path: "/full/a.html".into() };
         store.jobs.push(JobRecord { id: JobId(1), kind: JobKind::Export(Export::Report), status: JobStatus::Failed(error) });
         let harness = page_harness(page, store, Form::default());
-        assert!(harness.query_all_by_label_contains("Not saved: Output exists").next().is_some());
+        assert!(harness.query_by_label("Not saved").is_some());
     }
 }
