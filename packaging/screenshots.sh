@@ -16,7 +16,9 @@ trap 'stop_all; rm -rf "$work"' EXIT
 mkdir -p "$shots" "$work/config/planish" "$work/bin" "$work/models"
 # A short path: the window shows it.
 cat >"$work/config/planish/settings.json" <<JSON
-{ "theme": "Dark", "levels": ["Q8_0", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K"], "output_dir": "$work/models" }
+{ "theme": "Dark", "levels": ["Q8_0", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K"], "output_dir": "$work/models",
+  "compare_plot": "size_loss", "quality": { "max_tokens": 4000 },
+  "ask": { "prompt": "What is the capital of France?", "max_tokens": 64 } }
 JSON
 
 start_display "$width" "$height"
@@ -29,17 +31,34 @@ press ctrl+Return
 wait_file 600 "$work/models/$(basename "$model" -F16.gguf)-Q2_K.gguf"
 wait_idle 30
 press ctrl+5
-sleep 1 # software rendering draws the page slowly
+sleep 1
 press ctrl+Return
 wait_title 60 'measuring'
 wait_idle 600
+press ctrl+l
+wait_title 60 'measuring'
+wait_idle 600
 
-pages=(model machine plan optimize compare)
+pages=(model machine plan optimize compare history)
+# Tabs of the Compare page after the first, in their order.
+tabs=(flips answers tensors)
 for theme in dark light; do
     [ "$theme" = light ] && press ctrl+t
-    for idx in 0 1 2 3 4; do
+    for idx in "${!pages[@]}"; do
         press "ctrl+$((idx + 1))"
         shot "$shots/${pages[idx]}-$theme.png"
+        [ "${pages[idx]}" = compare ] || continue
+        for tab in "${tabs[@]}"; do
+            press ctrl+Next
+            sleep 0.5
+            if [ "$tab-$theme" = tensors-dark ] || [ "$tab-$theme" = answers-dark ]; then
+                press ctrl+Return
+                sleep 1
+                wait_idle 120
+            fi
+            shot "$shots/$tab-$theme.png"
+        done
+        press ctrl+Next
     done
 done
 close_window

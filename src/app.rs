@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::bench::quality::{QualityRequest, Stopping, TextSource};
-use crate::bench::{BenchRequest, Measured, comparison_rows};
+use crate::bench::{AnswerRequest, BenchRequest, Measured, comparison_rows};
 use crate::convert::{ConvertRequest, Overwrite};
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
@@ -232,6 +232,19 @@ impl App {
                 let dir = self.output_dir();
                 self.submit(&Job::History(HistoryRequest::Export { ids, format, dir }))
             }
+            Command::Ask(paths) => {
+                let ask = &self.form.ask;
+                let request = AnswerRequest {
+                    paths,
+                    prompt: ask.prompt.clone(),
+                    max_tokens: ask.max_tokens,
+                    temperature: ask.temperature,
+                    seed: ask.seed,
+                    n_threads: (self.form.bench.n_threads > 0).then_some(self.form.bench.n_threads),
+                };
+                settings::save(&self.form);
+                self.submit(&Job::Answer { request })
+            }
             Command::Export(what) => self.export(what),
         }
     }
@@ -334,6 +347,7 @@ fn title_text(store: &Store) -> String {
             crate::state::JobKind::TensorErrors(_) => "comparing tensors",
             crate::state::JobKind::Quality(_) => "measuring quality",
             crate::state::JobKind::History(_) => "reading the history",
+            crate::state::JobKind::Answer(_) => "asking",
             crate::state::JobKind::Export(_) => "exporting",
         };
         title.push_str(&format!(" · {verb}"));

@@ -1,6 +1,7 @@
 //! The command line: clap definitions and dispatch. Same domain, same words as the window.
 #![allow(clippy::doc_markdown, reason = "the documentation of arguments is their help text, where backticks would be noise")]
 
+mod ask;
 mod errors;
 mod extras;
 mod history;
@@ -173,6 +174,8 @@ enum Command {
     },
     /// Browse, compare, delete and export what was measured on this machine
     History(history::HistoryArgs),
+    /// Ask models the same, one after the other, and show where their answers part
+    Ask(ask::AskArgs),
     /// Write all that was measured of a model and of the files made from it into one HTML file, from the history
     Report {
         /// GGUF file that the others were made from
@@ -456,6 +459,7 @@ fn carry_out(command: Command) -> Result<Status> {
         }
         Command::Errors { source, model, output } => errors::errors(&source, &model, output.json),
         Command::History(args) => history::history(&args),
+        Command::Ask(args) => ask::ask(args),
         Command::Report { model, out, force, goal, gates } => {
             report::report(&model, &out, overwrite(force), &goal.to_goal(), &gates.to_gates())
         }
@@ -509,6 +513,11 @@ mod tests {
         check(&["history", "--since", "soon"]);
         check(&["history", "--filter", "Q4", "show", "1"]);
         check(&["bench", "a.gguf", "--sustained", "0"]);
+        check(&["ask", "a.gguf"]);
+        check(&["ask", "--prompt", "why?"]);
+        check(&["ask", "a.gguf", "--prompt", "why?", "--max-tokens", "0"]);
+        check(&["ask", "a.gguf", "--prompt", "why?", "--temperature", "hot"]);
+        check(&["ask", "a.gguf", "--prompt", "why?", "--loudly"]);
         check(&["report", "a.gguf"]);
         check(&["compare", "a.gguf", "--level", "Q8_0", "--out", "x", "--export", "a.png", "--plot", "pie"]);
     }

@@ -304,6 +304,10 @@ pub enum Error {
         id: i64,
     },
 
+    /// A prompt of nothing but white space.
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+
     /// The history has no measurement of a model or of files made from it.
     #[error("nothing of this model is in the history: {}", path.display())]
     NothingStored {
@@ -362,6 +366,7 @@ impl Error {
             Self::UnknownRun { .. } => "planish history lists the runs with their numbers".into(),
             Self::NothingStored { .. } => "measure it first: planish compare MODEL --level Q8_0,Q4_K_M --out DIR".into(),
             Self::ChildDied { .. } => "the model may need more memory than is free: try a smaller level or context".into(),
+            Self::EmptyPrompt => "write a question or an instruction that the models shall answer".into(),
         }
     }
 }

@@ -11,7 +11,7 @@
 //! advise     what to do, pure: goal, tree, estimate, recipe
 //! convert    doing it: stream → quantize → write
 //! runtime    running it: llama.cpp in a child process
-//! bench      measuring it: speed, memory and what is lost, compared with the prediction, kept in a history
+//! bench      measuring it: speed, memory, what is lost and how it answers, compared with the prediction, kept in a history
 //! deploy     shipping it: plots, report
 //! worker     background: jobs in, events out
 //! state      what is known (Store, Slot), what is wished (Command, Form)

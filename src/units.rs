@@ -134,6 +134,12 @@ pub fn significant_text(value: f64) -> String {
     }
 }
 
+/// A ratio near 1 with four decimals: `1.0627`.
+#[must_use]
+pub fn ratio_text(ratio: f64) -> String {
+    format!("{ratio:.4}")
+}
+
 /// Three significant digits of a number that may be tiny: `0.0123`, `1.23e-5`.
 #[must_use]
 pub fn small_text(value: f64) -> String {
@@ -156,12 +162,18 @@ pub fn cosine_text(cosine: f64) -> String {
 #[must_use]
 pub fn plus_minus_text(value: f64, half_width: f64) -> String {
     let value_text = significant_text(value);
-    let n_decimals = value_text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
-    let rounded = format!("{half_width:.n_decimals$}");
-    // A small one must not look like none.
-    let is_lost = half_width > 0.0 && !rounded.contains(|digit: char| ('1'..='9').contains(&digit));
-    let half_text = if is_lost || !half_width.is_finite() { significant_text(half_width) } else { rounded };
+    let half_text = rounded_like(&value_text, half_width, &significant_text(half_width));
     format!("{value_text} ± {half_text}")
+}
+
+/// A number with the decimals of another one's text; `exact` instead where nothing but zeros would be left, so that a small one does not
+/// look like none.
+#[must_use]
+pub fn rounded_like(value_text: &str, number: f64, exact: &str) -> String {
+    let n_decimals = value_text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    let rounded = format!("{number:.n_decimals$}");
+    let is_lost = number > 0.0 && !rounded.contains(|digit: char| ('1'..='9').contains(&digit));
+    if is_lost || !number.is_finite() { exact.to_string() } else { rounded }
 }
 
 /// A change with its sign: `+12.5`, `−0.0031`, `0`.

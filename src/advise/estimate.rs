@@ -263,8 +263,9 @@ pub fn decode_band(shape: &Hyperparameters, load: &Load, n_ctx: u64, machine: &M
 /// Predicted prefill speed on the CPU in tokens per second for a prompt of 512; `None` for a processor without known cores.
 ///
 /// Operations per token divided by cores times 32 G operations per second, an AVX2 core's share: SmolLM2-135M on 2 such cores reached
-/// 17 to 44 G per core, depending on the level (2026-11-22). Other instruction sets by a factor, assumed from their width.
-/// The band is wide for that reason: 0.4 to 2 times the prediction.
+/// 17 to 44 G per core, depending on the level (2026-11-22), on 2 Zen 4 cores with AVX-512 VNNI 75 to 140 G (660 to 1,210 tokens per
+/// second, 2026-11-24). Other instruction sets by a factor, assumed from their width. The band is wide for that reason: 0.4 to 2 times
+/// the prediction.
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "an estimate")]
 pub fn prefill_band(usage: &Usage, machine: &Machine) -> Option<Band> {
@@ -279,8 +280,8 @@ pub fn prefill_band(usage: &Usage, machine: &Machine) -> Option<Band> {
 
 fn simd_factor(cpu: &Cpu) -> f64 {
     const FACTORS: [(&str, f64); 9] = [
-        ("AMX-INT8", 3.0),
-        ("AVX-512 VNNI", 1.5),
+        ("AMX-INT8", 4.0),
+        ("AVX-512 VNNI", 3.0),
         ("AVX-VNNI", 1.3),
         ("AVX-512F", 1.3),
         ("AVX2", 1.0),

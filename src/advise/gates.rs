@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{nan_from_null, nats_text, percent_text, significant_text};
+use crate::units::{nan_from_null, nats_text, percent_text, rounded_like, significant_text};
 
 /// A measured value between the ends of its confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -31,10 +31,17 @@ impl Interval {
         Self { value: f(self.value), low: f(self.low), high: f(self.high) }
     }
 
-    /// The value and half the width of its interval, both as `text` writes them, with one percent sign: `95.3 ± 0.800 %`.
+    /// The value and half the width of its interval, both in the unit of `text`, with one percent sign: `95.3 ± 0.8 %`.
     #[must_use]
     pub fn text(&self, text: impl Fn(f64) -> String) -> String {
-        format!("{} ± {}", text(self.value).trim_end_matches(" %"), text(self.half_width()))
+        let value = text(self.value);
+        let half = text(self.half_width());
+        let half = half.trim_end_matches(" %");
+        let unit = if value.ends_with(" %") { " %" } else { "" };
+        let value = value.trim_end_matches(" %");
+        // A number in thousands or beyond is no number to parse: it stays as it is.
+        let rounded = half.parse().map_or_else(|_| half.to_string(), |number| rounded_like(value, number, half));
+        format!("{value} ± {rounded}{unit}")
     }
 
     /// Half its width: the `±` behind the value.
@@ -292,13 +299,6 @@ mod tests {
     }
 
     #[test]
-    fn an_error_follows_its_value_in_the_same_unit() {
-        let interval = Interval { value: 0.953, low: 0.945, high: 0.961 };
-        assert_eq!(interval.text(percent_text), "95.3 ± 0.800 %");
-        assert_eq!(interval.text(nats_text), "0.953 ± 0.0080");
-    }
-
-    #[test]
     fn the_whole_interval_must_be_on_one_side() {
         let check =
             |kind, limit, measured, expected| assert_eq!(decide(kind, limit, measured), expected, "{kind:?} {measured:?}");
@@ -361,6 +361,19 @@ mod tests {
             }
         }
         assert_eq!(cheapest_passing(3, |_| Err("broken")), Err("broken"));
+    }
+
+    #[test]
+    fn errors_have_the_decimals_of_their_value() {
+        let check = |value: f64, half: f64, text: fn(f64) -> String, expected: &str| {
+            assert_eq!(Interval { value, low: value - half, high: value + half }.text(text), expected);
+        };
+        check(0.953, 0.008, percent_text, "95.3 ± 0.8 %");
+        check(0.0605, 0.0045, nats_text, "0.0605 ± 0.0045");
+        check(0.0043, 0.000_27, nats_text, "0.0043 ± 0.0003");
+        check(0.45, 0.125, nats_text, "0.450 ± 0.125");
+        check(0.0043, 0.000_001, nats_text, &format!("0.0043 ± {}", nats_text(0.000_001)));
+        check(12.0, 0.0, significant_text, "12.0 ± 0.0");
     }
 
     #[test]

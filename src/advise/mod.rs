@@ -121,6 +121,15 @@ pub struct Plan {
     pub budget: Budget,
 }
 
+impl Plan {
+    /// The recommended level that this version can make; `None` where the plan recommends no conversion to GGUF.
+    #[must_use]
+    pub fn recommended_level(&self) -> Option<Level> {
+        let candidate = self.candidates.get(self.recommended?)?;
+        candidate.level.filter(|_| candidate.framework == Framework::LlamaCpp)
+    }
+}
+
 /// The memory that a model may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Budget {

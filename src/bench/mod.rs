@@ -1,6 +1,9 @@
-//! Measuring it: speed and memory on this machine, in child processes.
+//! Measuring it: speed, memory, loss and answers on this machine, in child processes.
 
+mod answer;
+mod choice;
 mod compare;
+mod divergence;
 mod energy;
 pub mod history;
 mod identity;
@@ -14,6 +17,8 @@ pub mod tensor_error;
 #[cfg(test)]
 mod tensor_error_tests;
 mod tensor_pieces;
+#[cfg(test)]
+pub(crate) mod test_answers;
 mod warnings;
 mod weight_sums;
 
@@ -29,7 +34,10 @@ use crate::model::Level;
 use crate::units::nans_from_nulls;
 use quality::QualityRun;
 
+pub use answer::{Answer, AnswerEnd, AnswerOutcome, AnswerRequest, AnswerToken, answer, answer_with};
+pub use choice::{MeasuredChoice, PredictionError, deviation_text, measured_choice, prediction_errors, prediction_errors_text};
 pub use compare::{Measured, compared_n_ctx, comparison_rows};
+pub use divergence::{Divergence, agreement_text, first_divergence};
 pub use energy::Energy;
 pub use identity::model_sha256;
 pub use run::{bench, bench_with};

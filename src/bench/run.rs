@@ -216,7 +216,7 @@ impl Series {
     }
 }
 
-fn name(path: &Path) -> std::borrow::Cow<'_, str> {
+pub(super) fn name(path: &Path) -> std::borrow::Cow<'_, str> {
     path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy()
 }
 

@@ -153,7 +153,7 @@ fn rows_text(rows: &[Row]) -> String {
         .iter()
         .map(|row| {
             let decode = row.decode_tokens_per_sec.zip(row.decode_spread).map(|(mid, spread)| plus_minus_text(mid, spread));
-            let kld = row.mean_kld.map(|kld| format!("{} ± {}", nats_text(kld.value), nats_text(kld.half_width())));
+            let kld = row.mean_kld.map(|kld| kld.text(nats_text));
             let top = row.same_top.map(|top| percent_text(top.value));
             vec![
                 row.id.to_string(),

@@ -14,13 +14,13 @@ use crate::advise::{self, Decision, Gates, Goal, Interval};
 use crate::bench::quality::{
     QualityOutcome, QualityRequest, QualityRun, Stopping, TextSource, paired_difference, quality as measure_quality,
 };
-use crate::bench::{self, ComparisonRow, Measured};
+use crate::bench::{self, ComparisonRow, Measured, MeasuredChoice, PredictionError};
 use crate::convert::{Conversion, Overwrite};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::hardware::{self, Machine};
 use crate::model::{Level, Model};
-use crate::units::{bytes_text, count_text, duration_text, nats_text, percent_text};
+use crate::units::{bytes_text, count_text, duration_text, nats_text, percent_text, ratio_text};
 
 /// What `compare` does beside its levels.
 #[derive(Clone, Copy)]
@@ -87,9 +87,19 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
     let goal = Goal { n_ctx, ..Goal::default() };
     let measured = Measured { speed: &speed, quality: &quality, gates: &gates };
     let rows = bench::comparison_rows(&model, &machine, &goal, &conversions, measured);
+    let choice = bench::measured_choice(&rows, advise::advise(&model, &machine, &goal).recommended_level());
+    let errors = bench::prediction_errors(&rows);
     if as_json {
         let model = tables::model_json(&model, false, false);
-        print_json(&ComparisonJson { model, machine: &machine, gates: &gates, cheapest_passing: found.flatten(), rows: &rows })?;
+        print_json(&ComparisonJson {
+            model,
+            machine: &machine,
+            gates: &gates,
+            cheapest_passing: found.flatten(),
+            choice: choice.as_ref(),
+            prediction_errors: &errors,
+            rows: &rows,
+        })?;
     } else {
         let mut text = tables::comparison_text(&rows);
         if !quality.is_empty() {
@@ -97,6 +107,11 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
             text.push_str(&quality_text(&quality));
         }
         text.push_str(&verdicts_text(&rows));
+        let lines = choice.map(|choice| choice.text).into_iter().chain([bench::prediction_errors_text(&errors)]);
+        let lines: Vec<String> = lines.filter(|line| !line.is_empty()).collect();
+        if !lines.is_empty() {
+            text.push_str(&format!("\n\n{}", lines.join("\n")));
+        }
         if let Some(found) = found {
             text.push_str(&match found {
                 Some(level) => format!("\n\nThe smallest level that passes the gates on quality: {level}"),
@@ -126,6 +141,8 @@ struct ComparisonJson<'a> {
     machine: &'a Machine,
     gates: &'a Gates,
     cheapest_passing: Option<Level>,
+    choice: Option<&'a MeasuredChoice>,
+    prediction_errors: &'a [PredictionError],
     rows: &'a [ComparisonRow],
 }
 
@@ -195,7 +212,7 @@ fn quality_text(outcomes: &[QualityOutcome]) -> String {
                         bytes_text(run.size_bytes),
                         summary.mean_kld.text(nats_text),
                         nats_text(summary.kld_p99.value),
-                        format!("{:.4} ± {:.4}", summary.ppl_ratio.value, summary.ppl_ratio.half_width()),
+                        summary.ppl_ratio.text(ratio_text),
                         summary.same_top.text(percent_text),
                         summary.accuracy_ratio.text(percent_text),
                         count_text(summary.n_tokens),

@@ -41,7 +41,7 @@ impl ChartKind {
         match self {
             Self::SizeLoss => "Size against loss",
             Self::LossSpeed => "Loss against speed",
-            Self::SameTop => "Same top token",
+            Self::SameTop => "Size against same top",
             Self::SizeSpeed => "Size against speed",
             Self::Decode => "Decode speed",
             Self::Prefill => "Prefill speed",
@@ -272,7 +272,7 @@ fn loss_speed(rows: &[ComparisonRow]) -> Chart {
         .filter_map(|(row, run)| {
             let pair = decode_pair(row);
             let y = interval_of(pair)?;
-            let details = format!("{}\n{}", quality_text(run), pair_text(pair, "tok/s"));
+            let details = format!("{}\n{}", quality_text(run), speed_text(row, pair, "tok/s"));
             Some(mark(row, run.summary.mean_kld, y, pair.measured.is_some(), &details))
         })
         .collect();
@@ -309,7 +309,7 @@ fn size_speed(rows: &[ComparisonRow]) -> Chart {
         .iter()
         .filter_map(|row| {
             let pair = decode_pair(row);
-            let mut mark = sizes.mark(row, interval_of(pair)?, pair_text(pair, "tok/s"));
+            let mut mark = sizes.mark(row, interval_of(pair)?, speed_text(row, pair, "tok/s"));
             mark.is_measured = pair.measured.is_some();
             Some(mark)
         })
@@ -337,7 +337,7 @@ fn bars(
                 (None, Some(_)) => Some("failed"),
                 (None, None) => Some("not measured"),
             };
-            let details = format!("{}\n{}", row.name, pair_text(pair, unit));
+            let details = format!("{}\n{}", row.name, speed_text(row, pair, unit));
             BarRow { name: row.name.clone(), class: row.level.map(Level::class), pair, missing, details }
         })
         .collect();
@@ -395,6 +395,15 @@ fn quality_text(run: &QualityRun) -> String {
         provenance.runtime,
         provenance.n_threads,
     )
+}
+
+/// Both values in words, and what the measurement was made with.
+fn speed_text(row: &ComparisonRow, pair: Pair, unit: &str) -> String {
+    let made_with = row.run.as_ref().map(|run| {
+        let provenance = &run.provenance;
+        format!("\n{}, {} threads, {} rounds", provenance.runtime, provenance.n_threads, run.decode_tokens_per_sec.values.len())
+    });
+    pair_text(pair, unit) + &made_with.unwrap_or_default()
 }
 
 /// The measured value with its spread, else the prediction with its band.

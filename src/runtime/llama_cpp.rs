@@ -1,20 +1,17 @@
-//! The child's work with llama.cpp: load, measure, generate.
+//! The child's work with llama.cpp: load and measure.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
-use llama_cpp_2::model::{LlamaChatMessage, LlamaModel};
-use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
-use llama_cpp_2::token::data::LlamaTokenData;
-use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 
 use super::llama_sys::{self, Context, ContextSettings};
-use super::{BenchTask, Event, GenerateTask, PromptMode, Request, RuntimeInfo, Sampling, memory};
+use super::{BenchTask, Event, Request, RuntimeInfo, memory};
 
 /// Tokens that llama.cpp accepts in one call. Source: `n_batch` in `common_params`, common.h, llama.cpp.
 pub(super) const N_BATCH: u32 = 2048;
@@ -49,7 +46,7 @@ pub(super) fn carry_out(request: &Request, grants: &Receiver<u32>, emit: Emit) -
     }
     match request {
         Request::Bench(task) => bench(&backend, info, task, emit),
-        Request::Generate(task) => generate(&backend, info, task, emit),
+        Request::Generate(task) => super::answering::generate(&backend, info, task, emit),
         Request::Score(task) => super::scoring::score(&backend, info, task, grants, emit),
         Request::Info => emit(Event::Info { info }).map(|()| memory::peak_memory_bytes()),
     }
@@ -129,14 +126,14 @@ pub(super) fn new_context(model: &LlamaModel, n_tokens: u32, n_threads: u32) -> 
 }
 
 /// Computes all tokens in batches and waits for the result.
-fn prefill(context: &mut Context, tokens: &[LlamaToken]) -> Result<(), String> {
+pub(super) fn prefill(context: &mut Context, tokens: &[LlamaToken]) -> Result<(), String> {
     context.decode(tokens)?;
     context.synchronize();
     Ok(())
 }
 
 /// Computes the tokens one by one and waits for each, as a chat does, which needs a token to choose the next.
-fn decode(context: &mut Context, tokens: &[LlamaToken]) -> Result<(), String> {
+pub(super) fn decode(context: &mut Context, tokens: &[LlamaToken]) -> Result<(), String> {
     for token in tokens {
         context.decode(std::slice::from_ref(token))?;
         context.synchronize();
@@ -210,80 +207,6 @@ fn sustain(
             return Ok(());
         }
     }
-}
-
-/// Generates until the model ends its text or `n_predict` tokens are there.
-fn generate(backend: &LlamaBackend, info: RuntimeInfo, task: &GenerateTask, emit: Emit) -> Result<u64, String> {
-    let started = Instant::now();
-    let model = load_model(backend, &task.path)?;
-    let prompt = prompt_tokens(&model, task)?;
-    let n_prompt = u32::try_from(prompt.len()).map_err(|error| error.to_string())?;
-    let n_tokens = n_prompt.checked_add(task.n_predict).ok_or("too many tokens")?;
-    let mut context = new_context(&model, n_tokens, task.n_threads)?;
-    emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info })?;
-
-    let mut sampler = match task.sampling {
-        Sampling::Greedy => LlamaSampler::greedy(),
-        Sampling::Random { temperature, seed } => LlamaSampler::chain_simple([
-            LlamaSampler::top_k(40),
-            LlamaSampler::top_p(0.95, 1),
-            LlamaSampler::temp(temperature),
-            LlamaSampler::dist(seed),
-        ]),
-    };
-    let started = Instant::now();
-    prefill(&mut context, &prompt)?;
-    emit(Event::Prefill { tokens_per_sec: f64::from(n_prompt) / started.elapsed().as_secs_f64() })?;
-
-    let vocab = model.vocab();
-    let mut bytes = Vec::new();
-    let mut n_generated = 0_u32;
-    let started = Instant::now();
-    while n_generated < task.n_predict {
-        let token = sample(&mut context, &mut sampler)?;
-        if vocab.is_eog(token) {
-            break;
-        }
-        n_generated += 1;
-        bytes.extend(vocab.token_to_piece(token, false, None));
-        if let Some(text) = take_complete_text(&mut bytes) {
-            emit(Event::Text { text })?;
-        }
-        decode(&mut context, &[token])?;
-    }
-    if !bytes.is_empty() {
-        emit(Event::Text { text: String::from_utf8_lossy(&bytes).into_owned() })?;
-    }
-    if n_generated > 0 {
-        emit(Event::Decode { tokens_per_sec: f64::from(n_generated) / started.elapsed().as_secs_f64() })?;
-    }
-    Ok(memory::peak_memory_bytes())
-}
-
-/// Chooses the next token.
-fn sample(context: &mut Context, sampler: &mut LlamaSampler) -> Result<LlamaToken, String> {
-    let logits = context.logits().ok_or("the model gave no logits")?;
-    let candidates = (0..).zip(logits).map(|(id, &logit)| LlamaTokenData::new(LlamaToken::new(id), logit, 0.0));
-    let mut candidates = LlamaTokenDataArray::from_iter(candidates, false);
-    sampler.apply(&mut candidates);
-    let token = candidates.selected_token().ok_or("no token could be chosen")?;
-    sampler.accept(token);
-    Ok(token)
-}
-
-fn prompt_tokens(model: &LlamaModel, task: &GenerateTask) -> Result<Vec<LlamaToken>, String> {
-    let text = match task.mode {
-        PromptMode::Completion => task.prompt.clone(),
-        PromptMode::Chat => {
-            let template = model.chat_template(None).map_err(|_| "the model has no chat template".to_string())?;
-            let message = LlamaChatMessage::new("user".into(), task.prompt.clone()).map_err(|error| error.to_string())?;
-            model
-                .apply_chat_template(&template, &[message], true)
-                .map_err(|error| format!("llama.cpp does not know the model's chat template: {error}"))?
-        }
-    };
-    let tokens = model.vocab().tokenize(text.as_bytes(), true, task.mode == PromptMode::Chat);
-    if tokens.is_empty() { Err("the prompt is empty".into()) } else { Ok(tokens) }
 }
 
 /// Removes and returns the complete characters at the start of `bytes`; a character can be spread over several tokens.

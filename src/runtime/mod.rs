@@ -6,10 +6,13 @@
 //! ```text
 //! process   the parent's side: start, read events, cancel, tell why it died
 //! child     the child's side: read the request, run it, write events
-//! llama_cpp the child's work with llama.cpp: load, measure, generate
+//! llama_cpp the child's work with llama.cpp: load and measure
+//! answering the same for an answer: chat template, sampling, one event for each token
 //! scoring   the same for a comparison on a text, with its arithmetic in score, its chunks in text_plan, its answers in reference_file
 //! ```
 
+#[cfg(feature = "llama-cpp")]
+mod answering;
 pub mod child;
 #[cfg(feature = "llama-cpp")]
 mod llama_cpp;
@@ -37,6 +40,12 @@ pub const CHILD_ARGUMENT: &str = "__child";
 
 /// The runtime's name in messages.
 pub const LLAMA_CPP: &str = "llama.cpp";
+
+/// Tokens among which random sampling chooses at most. Source: `top_k` in `common_params_sampling`, common.h, llama.cpp.
+pub const TOP_K: i32 = 40;
+
+/// The least probability that those among which random sampling chooses have together. Source: `top_p`, likewise.
+pub const TOP_P: f32 = 0.95;
 
 /// What a child is asked to do: one JSON document on its standard input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -171,8 +180,22 @@ pub struct ChunkScores {
 pub enum PromptMode {
     /// As it is: the model continues it.
     Completion,
-    /// As the user's turn in the model's own chat template: the model answers it.
+    /// As the user's turn in the model's own chat template: the model answers it. Without a template that can be used, as it is.
     Chat,
+}
+
+/// Whether a prompt was put into the model's chat template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplateUse {
+    /// It was.
+    Applied,
+    /// The model has none: it continued the bare prompt.
+    Missing,
+    /// The model has one that llama.cpp does not know: it continued the bare prompt.
+    Unknown,
+    /// Nobody asked for it.
+    Unwanted,
 }
 
 /// How a token is chosen.
@@ -181,7 +204,7 @@ pub enum PromptMode {
 pub enum Sampling {
     /// The likeliest: the same text each time.
     Greedy,
-    /// Among the 40 likeliest that make up 95 % of the probability: the same text for the same seed.
+    /// Among the [`TOP_K`] likeliest that make up [`TOP_P`] of the probability: the same text for the same seed.
     Random {
         /// 1 leaves the probabilities as they are, less makes likely tokens likelier.
         temperature: f32,
@@ -211,10 +234,14 @@ pub enum Event {
         /// Generated tokens per second.
         tokens_per_sec: f64,
     },
-    /// A piece of generated text.
-    Text {
-        /// Complete characters.
+    /// A generated token.
+    Token {
+        /// Its number in the vocabulary.
+        id: u32,
+        /// The characters that it completes: of one that is spread over several tokens, all stands at the last of them.
         text: String,
+        /// Since the prompt was read, in seconds.
+        elapsed_secs: f64,
     },
     /// The answer to `Request::Info`.
     Info {
@@ -259,6 +286,24 @@ pub enum Event {
         /// Generated tokens per second.
         tokens_per_sec: f64,
     },
+    /// The prompt in the model's tokens.
+    Prompt {
+        /// How many; at least 1.
+        n_tokens: u32,
+        /// Whether it stands in the model's chat template.
+        template: TemplateUse,
+        /// SHA-256 of the vocabulary, in hexadecimal: tokens of models with the same one can be compared by number.
+        vocabulary_sha256: String,
+    },
+    /// The text is at its end.
+    Generated {
+        /// Generated tokens per second; `None` for no tokens.
+        tokens_per_sec: Option<f64>,
+        /// True when the model ended it, false at the limit.
+        ended_by_itself: bool,
+        /// A replacement for the character that the last token left incomplete; mostly empty.
+        rest: String,
+    },
 }
 
 /// The runtime and what it computes with.
@@ -292,22 +337,6 @@ pub fn info(monitor: &Monitor) -> Result<RuntimeInfo> {
         Err(error) => Err(error),
         Ok(()) => found.ok_or_else(|| missing("it did not answer".into())),
     }
-}
-
-/// The text that a model generates, without the prompt. `on_text` gets each piece as it comes.
-///
-/// # Errors
-/// `Error::Cancelled`, `Error::RuntimeMissing`, `Error::Runtime` with the runtime's words, `Error::ChildDied`.
-pub fn generate(task: GenerateTask, monitor: &Monitor, mut on_text: impl FnMut(&str)) -> Result<String> {
-    let mut answer = String::new();
-    run(&Request::Generate(task), monitor, |event| {
-        if let Event::Text { text } = event {
-            on_text(&text);
-            answer.push_str(&text);
-        }
-        Ok(())
-    })?;
-    Ok(answer)
 }
 
 /// Carries out a request in a child, gives each event to `on_event`, and returns when the child has ended.

@@ -151,7 +151,7 @@ impl ChildProcess {
         };
         match received {
             Ok(line) => {
-                let Some(event) = event_from_line(&line) else { return Ok(Polled::Nothing) };
+                let Some(event) = event_from_line(&line)? else { return Ok(Polled::Nothing) };
                 self.last = Some(event.clone());
                 Ok(if matches!(event, Event::Error { .. }) { Polled::Nothing } else { Polled::Event(event) })
             }
@@ -253,8 +253,19 @@ fn read_start(mut pipe: impl Read) -> String {
     String::from_utf8_lossy(&start).into_owned()
 }
 
-fn event_from_line(line: &[u8]) -> Option<Event> {
-    serde_json::from_slice(line).ok()
+/// The event of a line; `None` for what a library printed.
+///
+/// # Errors
+/// `Error::Internal` for a line that begins like an event and is none: skipped, the parent would wait for it for ever.
+fn event_from_line(line: &[u8]) -> Result<Option<Event>> {
+    match serde_json::from_slice(line) {
+        Ok(event) => Ok(Some(event)),
+        Err(_) if !line.starts_with(br#"{"event":"#) => Ok(None),
+        Err(error) => {
+            let start = String::from_utf8_lossy(line.get(..120).unwrap_or(line)).into_owned();
+            Err(Error::Internal { message: format!("unreadable event of a child process: {error}: {start}") })
+        }
+    }
 }
 
 /// `signal: 9 (SIGKILL), the system may have run out of memory`, or `exit status: 2, sh: not found`.
@@ -286,18 +297,20 @@ fn cause(stderr: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::RuntimeInfo;
+    use crate::runtime::{RuntimeInfo, TemplateUse};
 
     #[test]
     fn garbage_between_events_is_skipped() {
-        let check = |line: &str, expected: Option<Event>| assert_eq!(event_from_line(line.as_bytes()), expected, "{line}");
+        let check = |line: &str, expected: Option<Event>| assert_eq!(event_from_line(line.as_bytes()), Ok(expected), "{line}");
         check(r#"{"event":"prefill","tokens_per_sec":12.5}"#, Some(Event::Prefill { tokens_per_sec: 12.5 }));
         check(r#"{"event":"done","peak_memory_bytes":7}"#, Some(Event::Done { peak_memory_bytes: 7 }));
-        check(r#"{"event":"done","peak_memory_bytes":-7}"#, None);
-        check(r#"{"event":"unheard of"}"#, None);
+        check(r#"{"level":"info"}"#, None);
+        for broken in [r#"{"event":"done","peak_memory_bytes":-7}"#, r#"{"event":"unheard of"}"#, r#"{"event":"done""#] {
+            assert!(matches!(event_from_line(broken.as_bytes()), Err(Error::Internal { .. })), "{broken}");
+        }
         check("ggml_init: hello", None);
         check("", None);
-        assert_eq!(event_from_line(b"\xFF\xFE{"), None);
+        assert_eq!(event_from_line(b"\xFF\xFE{"), Ok(None));
     }
 
     #[test]
@@ -307,7 +320,9 @@ mod tests {
             Event::Loaded { load_secs: 0.25, info: info.clone() },
             Event::Info { info },
             Event::Decode { tokens_per_sec: 1e-3 },
-            Event::Text { text: "two\nlines \u{1F980}".into() },
+            Event::Token { id: 7, text: "two\nlines \u{1F980}".into(), elapsed_secs: 0.5 },
+            Event::Prompt { n_tokens: 3, template: TemplateUse::Missing, vocabulary_sha256: "ab".into() },
+            Event::Generated { tokens_per_sec: None, ended_by_itself: true, rest: "\u{FFFD}".into() },
             Event::TextPlan { n_vocab: 3, n_tokens: 9, chunk_parts: vec![0, 1], tokens_sha256: "ab".into() },
             Event::ReferenceChunk { chunk_idx: 7 },
             Event::ScoredChunk { scores: Box::new(chunk_scores()) },
@@ -316,7 +331,7 @@ mod tests {
         for event in events {
             let line = serde_json::to_vec(&event).unwrap();
             assert!(!line.contains(&b'\n'), "one line each");
-            assert_eq!(event_from_line(&line), Some(event));
+            assert_eq!(event_from_line(&line), Ok(Some(event)));
         }
     }
 

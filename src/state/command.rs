@@ -44,6 +44,8 @@ pub enum Command {
     DeleteRuns(Vec<i64>),
     /// Write these runs into a new file in the form's folder.
     ExportRuns(Vec<i64>, ExportFormat),
+    /// Ask these files the form's prompt, one after the other.
+    Ask(Vec<PathBuf>),
     /// Write the report, a plot or the table into a new file in the form's folder.
     Export(Export),
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::advise::{Gates, Goal};
 use crate::bench::history::Kind;
+use crate::deploy::ChartKind;
 use crate::model::Level;
 
 /// How many recent models are remembered.
@@ -60,16 +61,18 @@ pub enum Theme {
     Dark,
 }
 
-/// Which plot the Compare page shows.
+/// What the Compare page shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum ComparePlot {
-    /// File size against decode speed.
+pub enum CompareTab {
+    /// All levels: plots, losses, gates, table.
     #[default]
-    SizeSpeed,
-    /// Decode and prefill speed per level, predicted beside measured.
-    Speed,
-    /// Memory per level, predicted beside measured.
-    Memory,
+    Levels,
+    /// Where the text would have gone on differently.
+    Flips,
+    /// Answers of two files to one prompt.
+    Answers,
+    /// The error of each tensor.
+    Tensors,
 }
 
 /// Settings of a measurement.
@@ -127,6 +130,33 @@ pub struct HistoryForm {
     pub asks_delete: bool,
 }
 
+/// A prompt and who shall answer it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AskForm {
+    /// What the user says.
+    pub prompt: String,
+    /// The file whose answer stands at the left; `None`: the source.
+    #[serde(skip)]
+    pub first: Option<PathBuf>,
+    /// The file whose answer stands at the right; `None`: the latest converted file.
+    #[serde(skip)]
+    pub second: Option<PathBuf>,
+    /// The most tokens of an answer.
+    pub max_tokens: u32,
+    /// 0: always the likeliest token. More: chosen by chance, the more the higher.
+    pub temperature: f32,
+    /// Start of the random numbers.
+    pub seed: u32,
+}
+
+impl Default for AskForm {
+    fn default() -> Self {
+        let prompt = "Explain in a few sentences why the sky is blue.".into();
+        Self { prompt, first: None, second: None, max_tokens: 128, temperature: 0.0, seed: 0 }
+    }
+}
+
 /// All choices of the user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -161,7 +191,15 @@ pub struct Form {
     /// Settings of a measurement.
     pub bench: BenchForm,
     /// The plot in view.
-    pub compare_plot: ComparePlot,
+    pub compare_plot: ChartKind,
+    /// The part of the Compare page in view.
+    pub compare_tab: CompareTab,
+    /// The converted file whose flips are looked at; `None`: the first that was measured.
+    #[serde(skip)]
+    pub flips_path: Option<PathBuf>,
+    /// The kind of text whose flips are listed; empty: all.
+    #[serde(skip)]
+    pub flips_kind: String,
     /// The converted file whose tensors are looked at; `None`: the latest.
     #[serde(skip)]
     pub errors_path: Option<PathBuf>,
@@ -175,6 +213,8 @@ pub struct Form {
     /// What is chosen on the History page.
     #[serde(skip)]
     pub history: HistoryForm,
+    /// What two files are asked.
+    pub ask: AskForm,
 }
 
 impl Default for Form {
@@ -193,12 +233,16 @@ impl Default for Form {
             overwrite: false,
             convert_threads: 0,
             bench: BenchForm::default(),
-            compare_plot: ComparePlot::default(),
+            compare_plot: ChartKind::default(),
+            compare_tab: CompareTab::default(),
+            flips_path: None,
+            flips_kind: String::new(),
             errors_path: None,
             errors_filter: String::new(),
             gates: Gates::default(),
             quality: QualityForm::default(),
             history: HistoryForm::default(),
+            ask: AskForm::default(),
         }
     }
 }
@@ -231,5 +275,15 @@ mod tests {
     fn an_older_or_newer_file_is_read() {
         let form: Form = serde_json::from_str(r#"{"page":"Plan","future":1,"levels":["Q8_0"]}"#).unwrap();
         assert_eq!((form.page, form.levels.into_iter().collect::<Vec<_>>()), (Page::Plan, vec![Level::Q8_0]));
+    }
+
+    #[test]
+    fn a_question_is_remembered_but_not_whom_it_went_to() {
+        let ask = AskForm { prompt: "why?\nhow?".into(), first: Some("a.gguf".into()), temperature: 0.7, ..AskForm::default() };
+        let text = serde_json::to_string(&Form { ask: ask.clone(), ..Form::default() }).unwrap();
+        let form: Form = serde_json::from_str(&text).unwrap();
+        assert_eq!(form.ask, AskForm { first: None, ..ask });
+        let form: Form = serde_json::from_str(r#"{"ask":{"seed":7}}"#).unwrap();
+        assert_eq!(form.ask, AskForm { seed: 7, ..AskForm::default() });
     }
 }

@@ -6,17 +6,17 @@ use eframe::egui::{self, Align, DragValue, Layout, RichText, Ui};
 
 use super::compare_table::comparison_table_ui;
 use super::icons::Icon;
-use super::plan_page::model_or_hint_ui;
+use super::plan_page::{model_or_hint_ui, plan_of};
 use super::widgets::{self, Tone};
-use super::{plots, theme};
+use super::{answers_view, flips_view, gates_view, plots, quality_view, tensors_view, theme};
 use crate::advise::{Gates, Goal};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::{self, ComparisonRow, Outcome, merged_warnings};
 use crate::convert::Conversion;
-use crate::deploy::{rows_to_json as to_json, rows_to_tsv as to_tsv};
+use crate::deploy::{ChartKind, rows_to_json as to_json, rows_to_tsv as to_tsv};
 use crate::hardware::Machine;
 use crate::model::Model;
-use crate::state::{BenchForm, Command, ComparePlot, Form, JobKind, Page, Store};
+use crate::state::{BenchForm, Command, CompareTab, Form, JobKind, Page, Store};
 
 const SUBTITLE: &str = "Speed, memory and loss of every file, measured on this machine";
 
@@ -37,16 +37,49 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
         });
         return;
     }
-    settings_ui(ui, store, &model, form, commands);
+    tabs_ui(ui, form);
+    widgets::card_gap(ui);
+    match form.compare_tab {
+        CompareTab::Levels => levels_ui(ui, store, &model, form, commands),
+        CompareTab::Flips => flips_view::flips_view_ui(ui, store, form),
+        CompareTab::Answers => answers_view::answers_view_ui(ui, store, &model, form, commands),
+        CompareTab::Tensors => tensors_view::tensors_view_ui(ui, store, form, commands),
+    }
+}
+
+/// The tabs in their order; Ctrl+PageDown and Ctrl+PageUp go through them, as in a browser.
+const TABS: [(CompareTab, &str); 4] = [
+    (CompareTab::Levels, "Levels"),
+    (CompareTab::Flips, "Flips"),
+    (CompareTab::Answers, "Answers"),
+    (CompareTab::Tensors, "Tensors"),
+];
+
+fn tabs_ui(ui: &mut Ui, form: &mut Form) {
+    let is_pressed = |key| ui.input_mut(|input| input.consume_key(egui::Modifiers::COMMAND, key));
+    let steps = usize::from(is_pressed(egui::Key::PageDown)) + (TABS.len() - 1) * usize::from(is_pressed(egui::Key::PageUp));
+    let current = TABS.iter().position(|(tab, _)| *tab == form.compare_tab).unwrap_or_default();
+    if let Some((tab, _)) = TABS.get((current + steps) % TABS.len()) {
+        form.compare_tab = *tab;
+    }
+    widgets::segmented(ui, &mut form.compare_tab, &TABS);
+}
+
+/// All levels side by side: speed, loss, limits, and the table of both.
+fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, commands: &mut Vec<Command>) {
+    settings_ui(ui, store, model, form, commands);
     widgets::card_gap(ui);
     // Measurements can be shown without a known machine; then there is nothing to predict from.
     let unknown = Machine::default();
     let machine = store.machine.ready().map_or(&unknown, |machine| machine);
-    let rows = rows_of(ui, &model, machine, form, store);
-    warnings_ui(ui, &rows);
+    let rows = rows_of(ui, model, machine, form, store);
+    choice_ui(ui, model, machine, form, &rows);
     widgets::card(ui, "", |ui| plot_ui(ui, &rows, form));
     widgets::card_gap(ui);
-    super::quality_view::quality_view_ui(ui, store, &model, form, &rows, commands);
+    warnings_ui(ui, &rows);
+    quality_view::quality_view_ui(ui, store, model, form, &rows, commands);
+    widgets::card_gap(ui);
+    gates_view::gates_view_ui(ui, form);
     widgets::card_gap(ui);
     let copied = rows.clone();
     widgets::card_with_actions(
@@ -59,14 +92,10 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
             if widgets::small_button(ui, "Copy as TSV", "Copy as TSV").on_hover_text("For spreadsheets").clicked() {
                 commands.push(Command::Copy(to_tsv(&copied)));
             }
-            super::export_view::export_menu_ui(ui, store, &model, form, &copied, commands);
+            super::export_view::export_menu_ui(ui, store, model, form, &copied, commands);
         },
         |ui| comparison_table_ui(ui, rows),
     );
-    if !store.conversions.is_empty() {
-        widgets::card_gap(ui);
-        super::tensors_view::tensors_view_ui(ui, store, form, commands);
-    }
 }
 
 /// Rows with what they were made from.
@@ -83,7 +112,7 @@ struct CachedRows {
 }
 
 /// The rows of plot and table; computed when a fact or the goal has changed, because the prediction takes longer than a millisecond.
-fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, store: &Store) -> Vec<ComparisonRow> {
+pub(super) fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, store: &Store) -> Vec<ComparisonRow> {
     let id = egui::Id::unique("comparison rows");
     if let Some(cached) = ui.data(|data| data.get_temp::<Arc<CachedRows>>(id))
         && Arc::ptr_eq(&cached.model, model)
@@ -204,7 +233,7 @@ fn threads_ui(ui: &mut Ui, bench: &mut BenchForm) {
     ui.add_space(theme::UNIT);
 }
 
-/// What makes the numbers doubtful, in one box: the plot must stay in view.
+/// What makes the numbers doubtful, in one box below the plot, which must stay in view.
 fn warnings_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
     let runs: Vec<(&str, &[String])> =
         rows.iter().filter_map(|row| Some((row.name.as_str(), row.run.as_ref()?.provenance.warnings.as_slice()))).collect();
@@ -215,14 +244,32 @@ fn warnings_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
     }
 }
 
+/// What the measurements make of the plan, and how far its predictions were off.
+pub(super) fn choice_ui(ui: &mut Ui, model: &Arc<Model>, machine: &Machine, form: &Form, rows: &[ComparisonRow]) {
+    let planned = plan_of(ui, model, machine, &form.goal).recommended_level();
+    let choice = bench::measured_choice(rows, planned);
+    let errors = bench::prediction_errors_text(&bench::prediction_errors(rows));
+    let (tone, mut lines) = match choice {
+        Some(choice) if choice.level.is_some() => (Tone::Good, vec![choice.text]),
+        Some(choice) => (Tone::Warn, vec![choice.text]),
+        None if errors.is_empty() => return,
+        None => (Tone::Neutral, Vec::new()),
+    };
+    lines.extend(Some(errors).filter(|errors| !errors.is_empty()));
+    widgets::notice(ui, tone, &lines.join("\n"));
+    widgets::card_gap(ui);
+}
+
 fn plot_ui(ui: &mut Ui, rows: &[ComparisonRow], form: &mut Form) {
-    let choices =
-        [(ComparePlot::SizeSpeed, "Size against speed"), (ComparePlot::Speed, "Speed"), (ComparePlot::Memory, "Memory")];
+    let choices = [
+        (ChartKind::SizeLoss, ChartKind::SizeLoss.title()),
+        (ChartKind::LossSpeed, ChartKind::LossSpeed.title()),
+        (ChartKind::SameTop, ChartKind::SameTop.title()),
+        (ChartKind::SizeSpeed, ChartKind::SizeSpeed.title()),
+        (ChartKind::Decode, "Speed"),
+        (ChartKind::Memory, ChartKind::Memory.title()),
+    ];
     widgets::segmented(ui, &mut form.compare_plot, &choices);
     ui.add_space(theme::UNIT);
-    match form.compare_plot {
-        ComparePlot::SizeSpeed => plots::size_speed_plot_ui(ui, rows),
-        ComparePlot::Speed => plots::speed_plots_ui(ui, rows),
-        ComparePlot::Memory => plots::memory_plot_ui(ui, rows),
-    }
+    plots::plot_ui(ui, form.compare_plot, rows);
 }

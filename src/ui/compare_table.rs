@@ -9,7 +9,7 @@ use super::candidate_table::right_ui;
 use super::sorting::{Side, Sorting, compare_known};
 use super::{glossary, theme};
 use crate::bench::pair::{Pair, decode_pair, measured, measured_text, memory_pair, prefill_pair};
-use crate::bench::{ComparisonRow, Energy, Run, Sustained};
+use crate::bench::{ComparisonRow, Energy, Run, Sustained, deviation_text};
 use crate::hardware::PowerSource;
 use crate::units::{bytes_text, duration_text, exact_bytes_text, percent_text, significant_text, watts_text};
 
@@ -259,20 +259,12 @@ fn measured_ui(ui: &mut Ui, row: &ComparisonRow, pair: Pair) {
 fn ratio_ui(ui: &mut Ui, pair: Pair) {
     let Some(ratio) = pair.ratio() else { return };
     let is_inside = pair.predicted.zip(pair.measured).is_some_and(|(band, (mid, _))| (band.low..=band.high).contains(&mid));
-    let text = ratio_text(ratio);
+    let text = deviation_text(ratio);
     if is_inside {
         right_ui(ui, RichText::new(text)).on_hover_text("Inside the predicted band");
     } else {
         right_ui(ui, RichText::new(format!("{text} !")).color(theme::warn(ui))).on_hover_text("Outside the predicted band");
     }
-}
-
-/// A ratio as a deviation: `+12.0 %`, `−8.00 %`.
-fn ratio_text(ratio: f64) -> String {
-    // Rounded to tenths of a per cent first, so that nothing is called -0 %.
-    let deviation = ((ratio - 1.0) * 1000.0).round() / 1000.0;
-    let sign = if deviation > 0.0 { "+" } else { "" };
-    format!("{sign}{}", percent_text(deviation))
 }
 
 fn provenance_ui(ui: &mut Ui, run: &Run) {
@@ -298,18 +290,4 @@ fn provenance_ui(ui: &mut Ui, run: &Run) {
     lines.extend(conditions.other_load.map(|load| format!("other programs used {} of the CPU", percent_text(f64::from(load)))));
     lines.extend(provenance.warnings.iter().cloned());
     ui.label(lines.join("\n"));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn deviations_have_a_sign() {
-        let check = |ratio, expected: &str| assert_eq!(ratio_text(ratio), expected);
-        check(1.125, "+12.5 %");
-        check(0.8, "−20.0 %");
-        check(1.000_01, "0 %");
-        check(0.999_99, "0 %");
-    }
 }

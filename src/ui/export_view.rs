@@ -5,9 +5,9 @@ use eframe::egui::{Button, Label, RichText, Ui};
 
 use super::{theme, widgets};
 use crate::bench::ComparisonRow;
-use crate::deploy::{ChartKind, Export, chart, has_measurement, shortened};
+use crate::deploy::{Export, chart, has_measurement, shortened};
 use crate::model::Model;
-use crate::state::{Command, ComparePlot, Form, JobKind, JobRecord, JobStatus, Store};
+use crate::state::{Command, Form, JobKind, JobRecord, JobStatus, Store};
 
 /// Draws the button with its menu, and the file that was written last or why it was not.
 ///
@@ -26,7 +26,7 @@ pub fn export_menu_ui(
         ui.spacing_mut().interact_size.y = 24.0;
         let (button, _) = MenuButton::from_button(Button::new(RichText::new("Export").size(12.0))).ui(ui, |ui| {
             ui.set_min_width(180.0);
-            let plot = plot_in_view(form);
+            let plot = form.compare_plot;
             let is_drawn = has_measurement(&chart(plot, rows));
             for what in [Export::Report, Export::PlotPng(plot), Export::PlotSvg(plot), Export::TableCsv, Export::TableJson] {
                 let is_possible = !rows.is_empty() && (is_drawn || !matches!(what, Export::PlotPng(_) | Export::PlotSvg(_)));
@@ -41,15 +41,6 @@ pub fn export_menu_ui(
             .on_hover_text(format!("Write the report, the plot or the table of {} into the output folder", model.display_name()));
     });
     told_ui(ui, store, commands);
-}
-
-/// The plot that the page shows.
-fn plot_in_view(form: &Form) -> ChartKind {
-    match form.compare_plot {
-        ComparePlot::SizeSpeed => ChartKind::SizeSpeed,
-        ComparePlot::Speed => ChartKind::Decode,
-        ComparePlot::Memory => ChartKind::Memory,
-    }
 }
 
 fn entry_text(what: Export) -> &'static str {
@@ -102,6 +93,7 @@ fn failure_of(job: &JobRecord) -> Option<&crate::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deploy::ChartKind;
     use crate::deploy::test_rows::rows;
     use crate::ui::test_support::{PageState, page_harness, shoot, store_with_model_and_machine};
     use crate::worker::JobId;
@@ -143,12 +135,12 @@ mod tests {
             assert_eq!(harness.state().commands, [Command::Export(expected)], "{label}");
             assert!(harness.query_by_label(label).is_none(), "the menu is closed");
         };
-        check("Report (HTML)", ComparePlot::SizeSpeed, Export::Report);
-        check("This plot as PNG", ComparePlot::SizeSpeed, Export::PlotPng(ChartKind::SizeSpeed));
-        check("This plot as SVG", ComparePlot::Memory, Export::PlotSvg(ChartKind::Memory));
-        check("This plot as SVG", ComparePlot::Speed, Export::PlotSvg(ChartKind::Decode));
-        check("Table as CSV", ComparePlot::SizeSpeed, Export::TableCsv);
-        check("Table as JSON", ComparePlot::SizeSpeed, Export::TableJson);
+        check("Report (HTML)", ChartKind::SizeSpeed, Export::Report);
+        check("This plot as PNG", ChartKind::SizeSpeed, Export::PlotPng(ChartKind::SizeSpeed));
+        check("This plot as SVG", ChartKind::Memory, Export::PlotSvg(ChartKind::Memory));
+        check("This plot as SVG", ChartKind::Decode, Export::PlotSvg(ChartKind::Decode));
+        check("Table as CSV", ChartKind::SizeSpeed, Export::TableCsv);
+        check("Table as JSON", ChartKind::SizeSpeed, Export::TableJson);
     }
 
     #[test]

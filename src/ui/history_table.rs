@@ -207,7 +207,7 @@ fn cell_ui(line: &mut TableRow<'_, '_>, column: Column, row: &Row) {
             number(ui, row.decode_tokens_per_sec.map(|mid| plus_minus_text(mid, row.decode_spread.unwrap_or(f64::NAN))));
         }
         Column::Kld => {
-            number(ui, row.mean_kld.map(|kld| format!("{} ± {}", nats_text(kld.value), nats_text(kld.half_width()))));
+            number(ui, row.mean_kld.map(|kld| kld.text(nats_text)));
         }
         Column::SameTop => number(ui, row.same_top.map(|top| percent_text(top.value))),
         Column::Verdict => verdict_ui(ui, row.verdict),

@@ -1,11 +1,16 @@
 //! Drawing. Pages read `Store`, edit `Form` and push `Command`s; they do no I/O, start no work and wait for nothing.
 
+mod answers_view;
+#[cfg(test)]
+mod answers_view_tests;
 pub mod bars;
 mod candidate_table;
 mod compare_page;
 mod compare_table;
 pub mod error_table;
 mod export_view;
+mod flips_view;
+mod gates_view;
 pub mod glossary;
 mod goal_strip;
 pub mod heat_map;

@@ -12,11 +12,12 @@ use super::{compare_page_ui, optimize_page_ui, plan_page_ui};
 use crate::advise::{Candidate, Goal, Plan, Priority, advise};
 use crate::bench::{Energy, Outcome, Provenance, Run, Stat, Sustained};
 use crate::convert::Conversion;
+use crate::deploy::ChartKind;
 use crate::error::Error;
 use crate::hardware::Framework;
 use crate::model::{DType, Level};
 use crate::monitor::{Progress, ProgressUnit};
-use crate::state::{Command, ComparePlot, Form, JobKind, JobRecord, JobStatus, Page, Slot, Store, Theme};
+use crate::state::{Command, CompareTab, Form, JobKind, JobRecord, JobStatus, Page, Slot, Store, Theme};
 use crate::units::{bytes_text, significant_text};
 use crate::worker::JobId;
 
@@ -445,12 +446,34 @@ fn energy_has_a_column_where_it_was_measured_and_a_reason_where_it_was_not() {
 #[test]
 fn the_plot_is_chosen_and_remembered() {
     let mut harness = harness(compare_page_ui, busy_store(), Form::default());
-    for (label, plot) in
-        [("Speed", ComparePlot::Speed), ("Memory", ComparePlot::Memory), ("Size against speed", ComparePlot::SizeSpeed)]
-    {
+    for (label, plot) in [
+        ("Size against loss", ChartKind::SizeLoss),
+        ("Loss against speed", ChartKind::LossSpeed),
+        ("Size against same top", ChartKind::SameTop),
+        ("Speed", ChartKind::Decode),
+        ("Memory", ChartKind::Memory),
+        ("Size against speed", ChartKind::SizeSpeed),
+    ] {
         click(&mut harness, label);
         assert_eq!(harness.state().form.compare_plot, plot);
     }
+}
+
+#[test]
+fn the_tabs_of_compare_are_reached_by_mouse_and_keyboard() {
+    let mut harness = harness(compare_page_ui, busy_store(), Form::default());
+    let mut press = |key, expected| {
+        harness.key_press_modifiers(egui::Modifiers::COMMAND, key);
+        harness.run();
+        assert_eq!(harness.state().form.compare_tab, expected);
+    };
+    press(egui::Key::PageDown, CompareTab::Flips);
+    press(egui::Key::PageUp, CompareTab::Levels);
+    press(egui::Key::PageUp, CompareTab::Tensors);
+    press(egui::Key::PageDown, CompareTab::Levels);
+    click(&mut harness, "Tensors");
+    assert_eq!(harness.state().form.compare_tab, CompareTab::Tensors);
+    assert!(has(&harness, "Measure errors"));
 }
 
 #[test]
@@ -472,11 +495,11 @@ fn pictures() {
     }
     let only = std::env::var("PLANISH_SHOTS_ONLY").unwrap_or_default();
     let pages = [
-        ("plan", Page::Plan, ComparePlot::SizeSpeed),
-        ("optimize", Page::Optimize, ComparePlot::SizeSpeed),
-        ("compare-size", Page::Compare, ComparePlot::SizeSpeed),
-        ("compare-speed", Page::Compare, ComparePlot::Speed),
-        ("compare-memory", Page::Compare, ComparePlot::Memory),
+        ("plan", Page::Plan, ChartKind::SizeSpeed),
+        ("optimize", Page::Optimize, ChartKind::SizeSpeed),
+        ("compare-size", Page::Compare, ChartKind::SizeSpeed),
+        ("compare-speed", Page::Compare, ChartKind::Decode),
+        ("compare-memory", Page::Compare, ChartKind::Memory),
     ];
     let sizes = [("1280", 1280.0, 800.0), ("1920", 1920.0, 1080.0), ("long", 1280.0, 2500.0)];
     for (size_name, width, height) in sizes {

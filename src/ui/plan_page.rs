@@ -5,6 +5,7 @@ use std::sync::Arc;
 use eframe::egui::{self, RichText, Ui};
 
 use super::candidate_table::{self, candidate_table_ui};
+use super::compare_page;
 use super::goal_strip::goal_strip_ui;
 use super::icons::Icon;
 use super::theme;
@@ -37,6 +38,10 @@ pub fn plan_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut 
         widgets::notice(ui, Tone::Warn, &widgets::sentence(warning));
     }
     ui.add_space(theme::UNIT * 2.0);
+    if !store.outcomes.is_empty() || !store.quality.is_empty() {
+        let rows = compare_page::rows_of(ui, &model, machine, form, store);
+        compare_page::choice_ui(ui, &model, machine, form, &rows);
+    }
     recommendation_ui(ui, &plan, form);
     widgets::card_gap(ui);
     widgets::card_with_actions(

@@ -1,12 +1,10 @@
 //! What all plots share: markers, axes, error bars, labels, legends.
 
 use eframe::egui::{self, Align2, Color32, FontId, Rect, Stroke, Ui, Vec2, vec2};
-use egui_plot::{AxisHints, GridInput, GridMark, MarkerShape, Plot, PlotPoint, PlotTransform};
+use egui_plot::{AxisHints, MarkerShape, Plot, PlotPoint, PlotTransform};
 
 use super::theme::{self, Palette};
-use crate::bench::ComparisonRow;
 use crate::model::PrecisionClass;
-use crate::units::count_text;
 
 /// Half the width of a marker.
 pub const MARKER_RADIUS: f32 = 6.0;
@@ -20,13 +18,9 @@ pub struct Look {
 }
 
 impl Look {
-    /// The look of a row.
+    /// The look of a row of this class; `None` for a source that is no preset.
     #[must_use]
-    pub fn of(row: &ComparisonRow, palette: &Palette) -> Self {
-        Self::of_class(row.level.map(crate::model::Level::class), palette)
-    }
-
-    fn of_class(class: Option<PrecisionClass>, palette: &Palette) -> Self {
+    pub fn of(class: Option<PrecisionClass>, palette: &Palette) -> Self {
         let shape = match class {
             None => MarkerShape::Asterisk,
             Some(PrecisionClass::Full) => MarkerShape::Diamond,
@@ -75,53 +69,7 @@ pub fn axis_y<'a>(palette: &Palette, label: &str) -> AxisHints<'a> {
 
 /// Labels at full strength: the stock fading makes minor ones unreadable on dark.
 fn axis<'a>(hints: AxisHints<'a>, palette: &Palette, label: &str) -> AxisHints<'a> {
-    hints
-        .label(label)
-        .formatter(|mark, _| tick_text(mark.value, mark.step_size))
-        .tick_label_color(palette.muted)
-        .tick_label_font(FontId::proportional(12.0))
-        .label_spacing(1.0..=2.0)
-}
-
-/// A tick value with as many decimals as its step needs.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and not negative")]
-fn tick_text(value: f64, step: f64) -> String {
-    if step >= 1.0 {
-        return count_text(value.round().max(0.0) as u64);
-    }
-    let n_decimals = (-step.log10()).ceil().clamp(0.0, 6.0) as usize;
-    format!("{value:.n_decimals$}")
-}
-
-/// Marks at multiples of 1, 2 or 5 times a power of ten, about eight of them.
-#[allow(clippy::needless_pass_by_value, reason = "the signature of a grid spacer")]
-pub fn nice_marks(input: GridInput) -> Vec<GridMark> {
-    let (low, high) = input.bounds;
-    let span = high - low;
-    if !(span.is_finite() && span > 0.0) {
-        return Vec::new();
-    }
-    let step = nice_step(span / 8.5);
-    let mut marks = Vec::new();
-    let mut value = (low / step).ceil() * step;
-    while value <= high && marks.len() < 50 {
-        marks.push(GridMark { value, step_size: step });
-        value += step;
-    }
-    marks
-}
-
-/// The smallest of 1, 2 and 5 times a power of ten that is not below `at_least`.
-fn nice_step(at_least: f64) -> f64 {
-    let magnitude = 10_f64.powf(at_least.log10().floor());
-    let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * magnitude >= at_least * 0.999_999).unwrap_or(10.0);
-    factor * magnitude
-}
-
-/// The binary unit for sizes up to `highest` bytes: how many bytes it has, and its name.
-pub fn bytes_unit(highest: f64) -> (f64, &'static str) {
-    const MIB: f64 = 1_048_576.0;
-    if highest >= 1024.0 * MIB { (1024.0 * MIB, "GiB") } else { (MIB, "MiB") }
+    hints.label(label).tick_label_color(palette.muted).tick_label_font(FontId::proportional(12.0)).label_spacing(1.0..=2.0)
 }
 
 /// A name that fits beside an axis.
@@ -157,6 +105,8 @@ pub fn marker_labels<'a>(
             (Align2::CENTER_TOP, vec2(0.0, gap)),
             (Align2::LEFT_BOTTOM, vec2(gap, -gap)),
             (Align2::LEFT_TOP, vec2(gap, gap)),
+            (Align2::RIGHT_BOTTOM, vec2(-gap, -gap)),
+            (Align2::RIGHT_TOP, vec2(-gap, gap)),
         ];
         let rects = places.map(|(anchor, offset)| anchor.anchor_size(*at + offset, galley.size()));
         let is_free = |rect: &Rect| frame.contains_rect(*rect) && !taken.iter().any(|other| other.intersects(*rect));
@@ -166,23 +116,19 @@ pub fn marker_labels<'a>(
     }
 }
 
-/// The classes that occur, each with its marker: above the plot, where it covers nothing.
-pub fn class_legend_ui(ui: &mut Ui, palette: &Palette, rows: &[ComparisonRow]) {
+/// The classes that occur, each with its marker, and a note: above the plot, where it covers nothing.
+pub fn class_legend_ui(ui: &mut Ui, palette: &Palette, classes: &[Option<PrecisionClass>], note: &str) {
     ui.horizontal_wrapped(|ui| {
         for class in PrecisionClass::ALL.map(Some).into_iter().chain([None]) {
-            if rows.iter().any(|row| row.level.map(crate::model::Level::class) == class) {
-                let look = Look::of_class(class, palette);
+            if classes.contains(&class) {
+                let look = Look::of(class, palette);
                 let (rect, _) = ui.allocate_exact_size(Vec2::splat(12.0), egui::Sense::hover());
                 paint_marker(ui, rect.center(), &look);
                 ui.label(egui::RichText::new(class.map_or("Source", PrecisionClass::label)).small());
                 ui.add_space(10.0);
             }
         }
-        ui.label(
-            egui::RichText::new("Solid: measured, bar: spread of the rounds. Hollow: predicted, not yet measured.")
-                .small()
-                .color(palette.muted),
-        );
+        ui.label(egui::RichText::new(note).small().color(palette.muted));
     });
 }
 
@@ -228,32 +174,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_one_two_or_five() {
-        let check = |at_least: f64, expected: f64| {
-            let step = nice_step(at_least);
-            assert!((step - expected).abs() < expected * 1e-9, "{at_least}: {step}");
-        };
-        check(0.7, 1.0);
-        check(1.0, 1.0);
-        check(1.1, 2.0);
-        check(3.0, 5.0);
-        check(6.0, 10.0);
-        check(0.013, 0.02);
-        check(4200.0, 5000.0);
-    }
-
-    #[test]
     fn a_value_without_spread_gets_no_error_bar() {
         assert!(error_bar([3.0, 1.0], [3.0, 1.0], [0.0, 0.1]).is_empty());
         assert_eq!(error_bar([3.0, 1.0], [5.0, 1.0], [0.0, 0.1])[2], [[5.0, 0.9], [5.0, 1.1]]);
-    }
-
-    #[test]
-    fn ticks_have_the_decimals_of_their_step() {
-        assert_eq!(tick_text(1500.0, 500.0), "1,500");
-        assert_eq!(tick_text(0.4, 0.2), "0.4");
-        assert_eq!(tick_text(0.05, 0.05), "0.05");
-        assert_eq!(tick_text(0.0, 0.2), "0.0");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What the files lose against their source, and the measurement of it.
 
-use eframe::egui::{self, DragValue, Grid, RichText, TextEdit, Ui};
+use std::cmp::Ordering;
 
+use eframe::egui::{self, Align, DragValue, Grid, Layout, RichText, TextEdit, Ui};
+
+use super::sorting::{Side, Sorting, compare_known};
 use super::theme;
 use super::widgets::{self, Tone};
 use crate::advise::Decision;
@@ -9,7 +12,10 @@ use crate::bench::ComparisonRow;
 use crate::bench::quality::QualityRun;
 use crate::model::Model;
 use crate::state::{Command, Form, JobKind, JobRecord, Store};
-use crate::units::{count_text, nats_text, percent_text};
+use crate::units::{count_text, nats_text, percent_text, ratio_text};
+
+/// Measures the loss, from anywhere on the tab. Not Ctrl+Shift+Enter: egui lets Ctrl+Enter, which measures speed, take that too.
+const QUALITY_ACTION: egui::KeyboardShortcut = egui::KeyboardShortcut::new(egui::Modifiers::COMMAND, egui::Key::L);
 
 /// Draws the card: text and limit, the button, the numbers of every measured file.
 pub fn quality_view_ui(
@@ -48,42 +54,41 @@ fn settings_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<C
             .labelled_by(label.id)
             .on_hover_text("A measurement ends earlier, as soon as the gates are decided");
         ui.checkbox(&mut form.quality.full, "Score all").on_hover_text("Go on to the most tokens: narrower error bars");
-        let paths: Vec<_> = store.conversions.iter().map(|made| made.path.clone()).collect();
-        let is_measuring = quality_job(store).is_some_and(JobRecord::is_open);
-        let text = match paths.len() {
-            1 => "Measure quality of 1 file".to_string(),
-            n => format!("Measure quality of {n} files"),
-        };
-        let is_possible = !is_measuring && !paths.is_empty();
-        let button = ui.add_enabled(is_possible, egui::Button::new(text));
-        let reason = if is_measuring { "A measurement is waiting or running" } else { "Convert a level first" };
-        if button.on_disabled_hover_text(reason).clicked() {
-            commands.push(Command::Quality(paths));
-        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| button_ui(ui, store, commands));
     });
 }
 
+fn button_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) {
+    let paths: Vec<_> = store.conversions.iter().map(|made| made.path.clone()).collect();
+    let is_measuring = quality_job(store).is_some_and(JobRecord::is_open);
+    let text = match paths.len() {
+        1 => "Measure quality of 1 file".to_string(),
+        n => format!("Measure quality of {n} files"),
+    };
+    let is_possible = !is_measuring && !paths.is_empty();
+    let button = ui.add_enabled(is_possible, egui::Button::new(text)).on_hover_text(ui.ctx().format_shortcut(&QUALITY_ACTION));
+    let reason = if is_measuring { "A measurement is waiting or running" } else { "Convert a level first" };
+    let is_pressed = is_possible && ui.input_mut(|input| input.consume_shortcut(&QUALITY_ACTION));
+    if button.on_disabled_hover_text(reason).clicked() || is_pressed {
+        commands.push(Command::Quality(paths));
+    }
+}
+
 fn table_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
-    let judged: Vec<&ComparisonRow> = rows.iter().filter(|row| row.quality.is_some() || row.quality_failure.is_some()).collect();
+    let mut judged: Vec<&ComparisonRow> =
+        rows.iter().filter(|row| row.quality.is_some() || row.quality_failure.is_some()).collect();
     if judged.is_empty() {
         let text = "Nothing measured yet. Each level answers the same text as the source, token by token.";
         ui.label(RichText::new(text).color(theme::muted(ui)));
         return;
     }
     ui.add_space(theme::UNIT);
+    let id = ui.make_persistent_id("quality sorting");
+    let mut sorting: Sorting<Column> = ui.data(|data| data.get_temp(id)).unwrap_or_default();
+    sorting.sort(&mut judged, |column, a, b| compare(column, a, b));
     Grid::new("quality").striped(true).num_columns(8).spacing([24.0, 8.0]).show(ui, |ui| {
-        let columns = [
-            ("File", "The level"),
-            ("Mean KLD", "KL divergence from the source in nats, mean over all tokens, with its 95 % error"),
-            ("99 % KLD", "One token in a hundred diverges more"),
-            ("Perplexity ×", "Perplexity as a multiple of the source's, with its 95 % error"),
-            ("Same top token", "Tokens at which both put the same token first"),
-            ("Accuracy", "Next-token accuracy as a part of the source's"),
-            ("Tokens", "Scored tokens"),
-            ("Verdict", "All gates together; hover a word for each"),
-        ];
-        for (name, explanation) in columns {
-            ui.label(RichText::new(name).font(theme::strong_font()).color(theme::muted(ui))).on_hover_text(explanation);
+        for (column, name, explanation) in COLUMNS {
+            sorting.header_ui(ui, column, name, explanation, Side::Left);
         }
         ui.end_row();
         for row in judged {
@@ -98,6 +103,49 @@ fn table_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
             ui.end_row();
         }
     });
+    ui.data_mut(|data| data.insert_temp(id, sorting));
+}
+
+/// A column that can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Level,
+    MeanKld,
+    KldP99,
+    PplRatio,
+    SameTop,
+    Accuracy,
+    Tokens,
+    Verdict,
+}
+
+const COLUMNS: [(Column, &str, &str); 8] = [
+    (Column::Level, "Level", "The level"),
+    (Column::MeanKld, "Mean KLD", "KL divergence from the source in nats, mean over all tokens, with its 95 % error"),
+    (Column::KldP99, "99 % KLD", "One token in a hundred diverges more"),
+    (Column::PplRatio, "Perplexity ×", "Perplexity as a multiple of the source's, with its 95 % error"),
+    (Column::SameTop, "Same top token", "Tokens at which both put the same token first"),
+    (Column::Accuracy, "Accuracy", "Next-token accuracy as a part of the source's"),
+    (Column::Tokens, "Tokens", "Scored tokens"),
+    (Column::Verdict, "Verdict", "All gates together; hover a word for each"),
+];
+
+fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
+    let by = |value: fn(&QualityRun) -> f64| compare_known(a.quality.as_deref().map(value), b.quality.as_deref().map(value));
+    match column {
+        Column::Level => a.name.cmp(&b.name),
+        Column::MeanKld => by(|run| run.summary.mean_kld.value),
+        Column::KldP99 => by(|run| run.summary.kld_p99.value),
+        Column::PplRatio => by(|run| run.summary.ppl_ratio.value),
+        Column::SameTop => by(|run| run.summary.same_top.value),
+        Column::Accuracy => by(|run| run.summary.accuracy_ratio.value),
+        #[allow(clippy::cast_precision_loss, reason = "only compared")]
+        Column::Tokens => by(|run| run.summary.n_tokens as f64),
+        Column::Verdict => {
+            let decision = |row: &ComparisonRow| row.verdict.as_ref().map(|verdict| verdict.decision);
+            decision(a).cmp(&decision(b))
+        }
+    }
 }
 
 fn run_ui(ui: &mut Ui, row: &ComparisonRow, run: &QualityRun) {
@@ -106,7 +154,7 @@ fn run_ui(ui: &mut Ui, row: &ComparisonRow, run: &QualityRun) {
     let cells = [
         summary.mean_kld.text(nats_text),
         nats_text(summary.kld_p99.value),
-        format!("{:.4} ± {:.4}", summary.ppl_ratio.value, summary.ppl_ratio.half_width()),
+        summary.ppl_ratio.text(ratio_text),
         summary.same_top.text(percent_text),
         summary.accuracy_ratio.text(percent_text),
         count_text(summary.n_tokens),
@@ -189,6 +237,9 @@ mod tests {
         assert!(state.form.quality.full);
         let expected: Vec<_> = state.store.conversions.iter().map(|made| made.path.clone()).collect();
         assert_eq!(state.commands, [Command::Quality(expected)]);
+        harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::L);
+        harness.run();
+        assert!(matches!(harness.state().commands[..], [Command::Quality(_), Command::Quality(_)]), "by keyboard");
         let field = harness.get_by_label("Text file");
         field.focus();
         field.type_text("mine.txt");
@@ -199,9 +250,20 @@ mod tests {
 
     #[test]
     fn losses_failures_and_doubts_are_shown() {
-        let harness = page_harness(compare_page_ui, store(), Form::default());
+        let size = eframe::egui::vec2(1160.0, 1500.0);
+        let mut harness = page_harness_sized(compare_page_ui, store(), Form::default(), size, 1.0, egui::Theme::Dark);
         for text in ["0.0040 ±", "0.450 ±", "failed", "The source is quantized itself"] {
             assert!(harness.query_all_by_label_contains(text).next().is_some(), "{text}");
+        }
+        let top_of = |harness: &egui_kittest::Harness<'_, _>, text: &str| {
+            harness.query_all_by_label_contains(text).next().unwrap().rect().top()
+        };
+        assert!(top_of(&harness, "0.0040 ±") < top_of(&harness, "0.450 ±"));
+        for (n_clicks, is_worst_first) in [(1, false), (2, true)] {
+            harness.get_by_label("Sort by mean kld").click();
+            harness.run();
+            let found = top_of(&harness, "0.450 ±") < top_of(&harness, "0.0040 ±");
+            assert_eq!(found, is_worst_first, "after {n_clicks} clicks");
         }
         assert!(harness.query_all_by_label("INCONCLUSIVE").count() + harness.query_all_by_label("FAIL").count() >= 1);
     }
@@ -219,9 +281,12 @@ mod tests {
     fn pictures() {
         for (name, variant) in [("quality-dark", egui::Theme::Dark), ("quality-light", egui::Theme::Light)] {
             let size = eframe::egui::vec2(1160.0, 1400.0);
-            let mut harness = page_harness_sized(compare_page_ui, store(), Form::default(), size, 1.0, variant);
-            harness.run();
-            shoot(&mut harness, name);
+            for kind in crate::deploy::ChartKind::ALL {
+                let form = Form { compare_plot: kind, ..Form::default() };
+                let mut harness = page_harness_sized(compare_page_ui, store(), form, size, 1.0, variant);
+                harness.run();
+                shoot(&mut harness, &format!("{name}-{}", kind.file_stem()));
+            }
         }
     }
 }

@@ -52,7 +52,7 @@ pub fn page_mark(page: Page, store: &Store) -> PageMark {
         Page::Plan => PageMark::None,
         Page::Optimize => of_job(|kind| matches!(kind, JobKind::Convert(_)), !store.conversions.is_empty()),
         Page::Compare => of_job(
-            |kind| matches!(kind, JobKind::Bench(_) | JobKind::Quality(_)),
+            |kind| matches!(kind, JobKind::Bench(_) | JobKind::Quality(_) | JobKind::Answer(_)),
             !store.outcomes.is_empty() || !store.quality.is_empty(),
         ),
         Page::History => match &store.history {
@@ -232,6 +232,8 @@ pub fn job_title(kind: &JobKind) -> String {
         JobKind::Quality(1) => "Measuring quality of 1 file".into(),
         JobKind::Quality(n) => format!("Measuring quality of {n} files"),
         JobKind::History(request) => history_title(request),
+        JobKind::Answer(1) => "Asking 1 file".into(),
+        JobKind::Answer(n) => format!("Asking {n} files"),
         JobKind::Export(what) => format!("Exporting the {}", super::export_view::what_text(*what)),
     }
 }

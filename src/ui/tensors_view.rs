@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use eframe::egui::{Align, Button, ComboBox, Id, Layout, RichText, Ui};
+use eframe::egui::{Align, ComboBox, Id, Layout, RichText, Ui};
 
 use super::error_table::error_table_ui;
 use super::heat_map::{Grid, heat_map_ui};
@@ -72,8 +72,7 @@ fn settings_ui(ui: &mut Ui, store: &Store, chosen: &Conversion, is_measured: boo
                 .on_hover_text(chosen.path.display().to_string());
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let name = if is_measured { "Measure errors again" } else { "Measure errors" };
-                // No primary button: Ctrl+Enter belongs to the measurement at the top of the page.
-                let button = ui.add_enabled(job.is_none(), Button::new(name));
+                let button = ui.add_enabled_ui(job.is_none(), |ui| widgets::primary_button(ui, name)).inner;
                 if button.on_disabled_hover_text("A comparison is waiting or running").clicked() {
                     commands.push(Command::TensorErrors(chosen.path.clone()));
                 }

@@ -238,6 +238,10 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             tensor_errors(&source, &converted, monitor).map(|errors| Output::TensorErrors(Arc::new(errors)))
         }
         Job::History(request) => history::answer(&request).map(Output::History),
+        Job::Answer { request } => {
+            let on_part = |_: usize, part: &bench::AnswerOutcome| on_part(Output::Answers(vec![part.clone()]));
+            bench::answer(&request, monitor, on_part).map(Output::Answers)
+        }
         Job::Export(request) => deploy::export(&request).map(Output::Exported),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::history::{HistoryAnswer, HistoryRequest};
 use crate::bench::quality::{QualityOutcome, QualityRequest};
 use crate::bench::tensor_error::TensorErrors;
-use crate::bench::{BenchRequest, Outcome};
+use crate::bench::{AnswerOutcome, AnswerRequest, BenchRequest, Outcome};
 use crate::convert::{Conversion, ConvertRequest};
 use crate::deploy::ExportRequest;
 use crate::error::Error;
@@ -57,6 +57,11 @@ pub enum Job {
     },
     /// Read or change the history, beside all other jobs.
     History(HistoryRequest),
+    /// Ask models the same.
+    Answer {
+        /// Which and what.
+        request: AnswerRequest,
+    },
     /// Write what is shown into a new file, beside all other jobs.
     Export(Box<ExportRequest>),
 }
@@ -78,6 +83,8 @@ pub enum Output {
     Quality(Vec<QualityOutcome>),
     /// Of `Job::History`.
     History(HistoryAnswer),
+    /// Of `Job::Answer`, in parts as well.
+    Answers(Vec<AnswerOutcome>),
     /// Of `Job::Export`: the file that was written.
     Exported(PathBuf),
 }

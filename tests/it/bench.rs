@@ -220,7 +220,7 @@ fn the_model_answers_a_question() {
     };
     let mut answer = String::new();
     run_with(exe(), &Request::Generate(task), &Monitor::silent(), |event| {
-        if let Event::Text { text } = event {
+        if let Event::Token { text, .. } = event {
             answer.push_str(&text);
         }
         Ok(())

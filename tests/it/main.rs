@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test should end here; clippy exempts only test functions")]
 
 #[cfg(feature = "llama-cpp")]
+mod ask;
+#[cfg(feature = "llama-cpp")]
 mod bench;
 mod cli;
 mod common;

@@ -10,6 +10,9 @@ pub(super) const MAX_FLIPS: usize = 200;
 /// How much text before the place is kept, in characters.
 const MAX_CONTEXT_CHARS: usize = 160;
 
+/// A change that takes less probability than this is a tie that fell the other way: it comes after all others.
+const NEAR_TIE: f32 = 0.01;
+
 /// A place where the likeliest token changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Flip {
@@ -95,6 +98,8 @@ impl FlipClass {
 }
 
 /// The places where the likeliest token changed, by class and then by the probability lost, at most 200; and how many there are.
+///
+/// Near ties come last, whatever their class.
 #[must_use]
 pub fn flips(chunks: &[ScoredChunk]) -> (Vec<Flip>, u64) {
     let mut places: Vec<(FlipClass, f32, usize, usize)> = Vec::new();
@@ -107,8 +112,11 @@ pub fn flips(chunks: &[ScoredChunk]) -> (Vec<Flip>, u64) {
         }
     }
     let n = places.len() as u64;
-    places
-        .sort_by(|one, other| one.0.cmp(&other.0).then(other.1.total_cmp(&one.1)).then((one.2, one.3).cmp(&(other.2, other.3))));
+    places.sort_by(|one, other| {
+        let is_tie = |lost: f32| lost < NEAR_TIE;
+        let by_harm = is_tie(one.1).cmp(&is_tie(other.1)).then(one.0.cmp(&other.0)).then(other.1.total_cmp(&one.1));
+        by_harm.then((one.2, one.3).cmp(&(other.2, other.3)))
+    });
     places.truncate(MAX_FLIPS);
     let found = places.into_iter().filter_map(|(class, probability_lost, chunk_place, token_place)| {
         let chunk = chunks.get(chunk_place)?;
@@ -206,7 +214,9 @@ mod tests {
         );
         assert!((found[1].truth.p_reference.unwrap() - 0.5).abs() < 1e-6);
         let worse = ScoredChunk { tokens: vec![token(1, 2, 0.4)], ..chunk.clone() };
-        let (found, _) = flips(&[chunk, worse]);
+        let tie = ScoredChunk { tokens: vec![token(1, 3, 0.001)], ..chunk.clone() };
+        let (found, _) = flips(&[tie, chunk, worse]);
+        assert_eq!(found.last().map(|flip| flip.class), Some(FlipClass::Number), "a tie is no harm");
         assert!(found[1].probability_lost > found[2].probability_lost, "within a class by what was lost");
     }
 }

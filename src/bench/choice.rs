@@ -1,0 +1,231 @@
+//! What the measurements say about the plan: which level to take now, and how far the predictions were off.
+
+use serde::Serialize;
+
+use super::ComparisonRow;
+use super::pair::{Pair, decode_pair, memory_pair, prefill_pair};
+use crate::advise::Decision;
+use crate::model::Level;
+use crate::units::percent_text;
+
+/// The recommendation after measuring.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MeasuredChoice {
+    /// The smallest file that passes every gate; `None` where none does.
+    pub level: Option<Level>,
+    /// What the plan recommends before anything is measured.
+    pub planned: Option<Level>,
+    /// True while a verdict is missing or undecided that could change the choice.
+    pub is_open: bool,
+    /// In words, as one sentence.
+    pub text: String,
+}
+
+/// The smallest measured file that passes every gate, held against the plan's; `None` while no file has a verdict.
+#[must_use]
+pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>) -> Option<MeasuredChoice> {
+    let mut judged: Vec<(u64, Level, Decision)> =
+        rows.iter().filter_map(|row| Some((row.size_bytes, row.level?, row.verdict.as_ref()?.decision))).collect();
+    judged.sort();
+    let count = |decision| judged.iter().filter(|(_, _, other)| *other == decision).count();
+    let n_open = count(Decision::Inconclusive);
+    let best = judged.iter().find(|(_, _, decision)| *decision == Decision::Pass).copied();
+    let text = match best {
+        _ if judged.is_empty() => return None,
+        Some((_, level, _)) => {
+            let beside = match planned {
+                Some(planned) if planned == level => ", as the plan recommended before measuring".to_string(),
+                Some(planned) => match judged.iter().find(|(_, other, _)| *other == planned) {
+                    Some((_, _, Decision::Fail)) => format!("; {planned}, which the plan recommended before measuring, fails"),
+                    Some((_, _, Decision::Inconclusive)) => {
+                        format!("; {planned}, which the plan recommended before measuring, is undecided")
+                    }
+                    Some((_, _, Decision::Pass)) => {
+                        format!("; {planned}, which the plan recommended before measuring, passes too and is larger")
+                    }
+                    None => format!("; {planned}, which the plan recommends, is not measured yet"),
+                },
+                None => String::new(),
+            };
+            format!("Measured: {level} is the smallest level here that passes every gate{beside}")
+        }
+        None if n_open > 0 => {
+            format!("Measured: no level here passes every gate yet; {n_open} of {} undecided", judged.len())
+        }
+        None => format!("Measured: no level here passes every gate{}", closest_text(rows)),
+    };
+    let is_smaller_open =
+        judged.iter().take_while(|(_, _, decision)| *decision != Decision::Pass).any(|(_, _, d)| *d == Decision::Inconclusive);
+    Some(MeasuredChoice { level: best.map(|(_, level, _)| level), planned, is_open: is_smaller_open, text })
+}
+
+/// The level that fails the fewest gates, and which: `; Q8_0 comes closest and fails peak memory`.
+fn closest_text(rows: &[ComparisonRow]) -> String {
+    let failed = |row: &ComparisonRow| -> Vec<&'static str> {
+        let gates = row.verdict.iter().flat_map(|verdict| &verdict.gates);
+        gates.filter(|gate| gate.decision == Decision::Fail).map(|gate| gate.kind.label()).collect()
+    };
+    let judged = rows.iter().filter(|row| row.verdict.is_some() && row.level.is_some());
+    let closest = judged.map(|row| (failed(row), row.name.as_str())).min_by_key(|(failed, _)| failed.len());
+    match closest {
+        Some((failed, name)) if !failed.is_empty() => {
+            format!("; {name} comes closest and fails {}", failed.join(" and ").to_lowercase())
+        }
+        _ => String::new(),
+    }
+}
+
+/// How far the predictions of one quantity were off.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PredictionError {
+    /// `decode`, `prefill` or `memory`.
+    pub quantity: &'static str,
+    /// Median over the files of measured divided by predicted; 1 is exact.
+    pub median_ratio: f64,
+    /// Files that have both.
+    pub n_files: usize,
+    /// Files whose measurement lies inside the predicted band.
+    pub n_inside: usize,
+}
+
+/// The errors of the predictions of speed and memory, each over the files that have both numbers.
+#[must_use]
+pub fn prediction_errors(rows: &[ComparisonRow]) -> Vec<PredictionError> {
+    let quantities: [(&'static str, fn(&ComparisonRow) -> Pair); 3] =
+        [("decode", decode_pair), ("prefill", prefill_pair), ("memory", memory_pair)];
+    quantities
+        .into_iter()
+        .filter_map(|(quantity, pair_of)| {
+            let pairs: Vec<Pair> = rows.iter().map(pair_of).filter(|pair| pair.ratio().is_some()).collect();
+            let mut ratios: Vec<f64> = pairs.iter().filter_map(|pair| pair.ratio()).collect();
+            ratios.sort_by(f64::total_cmp);
+            let is_inside = |pair: &&Pair| {
+                pair.predicted.zip(pair.measured).is_some_and(|(band, (mid, _))| (band.low..=band.high).contains(&mid))
+            };
+            let (n_files, n_inside) = (ratios.len(), pairs.iter().filter(is_inside).count());
+            let median_ratio = match n_files {
+                0 => return None,
+                n if n % 2 == 1 => ratios[n / 2],
+                n => f64::midpoint(ratios[n / 2 - 1], ratios[n / 2]),
+            };
+            Some(PredictionError { quantity, median_ratio, n_files, n_inside })
+        })
+        .collect()
+}
+
+/// All errors in one line: `Measured against predicted, median of 4 files: decode +12.0 %, memory −3.00 %`; empty without any.
+#[must_use]
+pub fn prediction_errors_text(errors: &[PredictionError]) -> String {
+    let Some(most) = errors.iter().map(|error| error.n_files).max() else { return String::new() };
+    let each: Vec<String> =
+        errors.iter().map(|error| format!("{} {}", error.quantity, deviation_text(error.median_ratio))).collect();
+    let files = if most == 1 { "1 file".to_string() } else { format!("median of {most} files") };
+    format!("Measured against predicted, {files}: {}", each.join(", "))
+}
+
+/// A ratio as a deviation: `+12.0 %`, `−8.00 %`.
+#[must_use]
+pub fn deviation_text(ratio: f64) -> String {
+    // Rounded to tenths of a per cent first, so that nothing is called -0 %.
+    let deviation = ((ratio - 1.0) * 1000.0).round() / 1000.0;
+    let sign = if deviation > 0.0 { "+" } else { "" };
+    format!("{sign}{}", percent_text(deviation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::advise::{Band, GateKind, GateResult, Verdict};
+    use crate::bench::history::{Measurement, test_runs};
+
+    fn row(level: Level, size_bytes: u64, decision: Option<Decision>) -> ComparisonRow {
+        ComparisonRow {
+            level: Some(level),
+            name: level.name().into(),
+            path: format!("m-{level}.gguf").into(),
+            size_bytes,
+            bits_per_weight: 4.5,
+            predicted_decode_tokens_per_sec: None,
+            predicted_prefill_tokens_per_sec: None,
+            predicted_memory_bytes: None,
+            run: None,
+            failure: None,
+            quality: None,
+            quality_failure: None,
+            verdict: decision.map(|decision| Verdict { decision, gates: Vec::new() }),
+        }
+    }
+
+    #[test]
+    fn the_smallest_passing_level_is_held_against_the_plan() {
+        use Decision::{Fail, Inconclusive, Pass};
+        use Level::{Q2_K, Q4_K_M, Q8_0};
+        let check = |decisions: [Option<Decision>; 3], planned, expected: Option<(Option<Level>, bool, &str)>| {
+            let [q8, q4, q2] = decisions;
+            let rows = [row(Q8_0, 300, q8), row(Q4_K_M, 200, q4), row(Q2_K, 100, q2)];
+            let found = measured_choice(&rows, planned);
+            let Some((level, is_open, words)) = expected else { return assert_eq!(found, None) };
+            let found = found.unwrap();
+            assert_eq!((found.level, found.is_open, found.planned), (level, is_open, planned), "{}", found.text);
+            assert!(found.text.contains(words), "{}", found.text);
+        };
+        check([None, None, None], Some(Q8_0), None);
+        check([Some(Pass), Some(Pass), Some(Fail)], Some(Q4_K_M), Some((Some(Q4_K_M), false, "as the plan recommended")));
+        check([Some(Pass), Some(Fail), Some(Fail)], Some(Q4_K_M), Some((Some(Q8_0), false, "Q4_K_M, which the plan")));
+        check([Some(Pass), Some(Pass), Some(Fail)], Some(Q8_0), Some((Some(Q4_K_M), false, "passes too and is larger")));
+        check(
+            [Some(Pass), Some(Inconclusive), None],
+            Some(Q2_K),
+            Some((Some(Q8_0), true, "Q2_K, which the plan recommends, is not")),
+        );
+        check([Some(Fail), Some(Inconclusive), Some(Fail)], None, Some((None, true, "1 of 3 undecided")));
+        check([Some(Fail), Some(Fail), None], None, Some((None, false, "no level here passes every gate")));
+    }
+
+    #[test]
+    fn where_none_passes_the_closest_is_named() {
+        let gate = |kind, decision| GateResult { kind, limit: 1.0, measured: None, decision };
+        let failing = |level, decisions: [Decision; 2]| {
+            let mut row = row(level, 100, Some(Decision::Fail));
+            let gates = [GateKind::PplRatio, GateKind::SpeedRatio].into_iter().zip(decisions);
+            row.verdict = Some(Verdict { decision: Decision::Fail, gates: gates.map(|(kind, d)| gate(kind, d)).collect() });
+            row
+        };
+        let rows =
+            [failing(Level::Q2_K, [Decision::Fail, Decision::Fail]), failing(Level::Q8_0, [Decision::Pass, Decision::Fail])];
+        let text = measured_choice(&rows, None).unwrap().text;
+        assert_eq!(text, "Measured: no level here passes every gate; Q8_0 comes closest and fails decode speed");
+    }
+
+    #[test]
+    fn errors_of_predictions_are_medians_over_the_files_that_have_both() {
+        let measured = |level, predicted: f64| {
+            let Measurement::Speed(run) = test_runs::speed("Q8_0", &[100.0]).measurement else { panic!() };
+            let mut row = row(level, 1, None);
+            row.predicted_decode_tokens_per_sec = Some(Band { low: predicted * 0.9, mid: predicted, high: predicted * 1.1 });
+            row.run = Some(*run);
+            row
+        };
+        let rows =
+            [measured(Level::Q8_0, 80.0), measured(Level::Q4_K_M, 100.0), measured(Level::Q2_K, 50.0), row(Level::F16, 1, None)];
+        let errors = prediction_errors(&rows);
+        assert_eq!(errors.len(), 1, "nothing else is predicted");
+        assert_eq!((errors[0].quantity, errors[0].n_files, errors[0].n_inside), ("decode", 3, 1));
+        assert!((errors[0].median_ratio - 1.25).abs() < 1e-12);
+        assert_eq!(prediction_errors_text(&errors), "Measured against predicted, median of 3 files: decode +25.0 %");
+        assert_eq!(
+            prediction_errors_text(&prediction_errors(&rows[..2])),
+            "Measured against predicted, median of 2 files: decode +12.5 %"
+        );
+        assert_eq!(prediction_errors_text(&[]), "");
+    }
+
+    #[test]
+    fn deviations_have_a_sign() {
+        let check = |ratio, expected: &str| assert_eq!(deviation_text(ratio), expected);
+        check(1.125, "+12.5 %");
+        check(0.8, "−20.0 %");
+        check(1.000_01, "0 %");
+        check(0.999_99, "0 %");
+    }
+}

@@ -1,0 +1,270 @@
+//! Tests of what the store makes of events.
+
+use super::*;
+use crate::monitor::ProgressUnit;
+
+fn conversion(source: &str, path: &str) -> Conversion {
+    Conversion {
+        level: Level::Q8_0,
+        path: path.into(),
+        source: source.into(),
+        size_bytes: 1,
+        bits_per_weight: 8.5,
+        elapsed_secs: 1.0,
+        warnings: Vec::new(),
+    }
+}
+
+fn model(path: &str) -> Arc<Model> {
+    Arc::new(Model {
+        path: path.into(),
+        files: vec![path.into()],
+        size_bytes: 0,
+        format_name: "GGUF v3".into(),
+        alignment: 32,
+        metadata: crate::model::Metadata::default(),
+        tensors: Vec::new(),
+        hyperparameters: crate::model::Hyperparameters::default(),
+        warnings: Vec::new(),
+    })
+}
+
+fn open(store: &mut Store, id: u64, path: &str) {
+    let id = JobId(id);
+    store.submitted(id, &Job::Inspect { path: path.into() });
+    store.apply(Event::Started { id });
+    store.apply(Event::Finished { id, result: Ok(Output::Model(model(path))), elapsed_secs: 1.0 });
+}
+
+fn convert(store: &mut Store, id: u64, source: &str) -> JobId {
+    let id = JobId(id);
+    let request = crate::convert::ConvertRequest {
+        levels: vec![Level::Q8_0],
+        out_dir: "out".into(),
+        overwrite: crate::convert::Overwrite::Never,
+        n_threads: None,
+    };
+    store.submitted(id, &Job::Convert { model: model(source), request });
+    store.apply(Event::Started { id });
+    id
+}
+
+#[test]
+fn a_second_model_forgets_the_files_of_the_first() {
+    let mut store = Store::default();
+    open(&mut store, 1, "a.gguf");
+    let id = convert(&mut store, 2, "a.gguf");
+    store.apply(Event::Finished {
+        id,
+        result: Ok(Output::Conversions(vec![conversion("a.gguf", "out/a.gguf")])),
+        elapsed_secs: 1.0,
+    });
+    assert_eq!(store.conversions.len(), 1);
+    open(&mut store, 3, "b.gguf");
+    assert!(store.conversions.is_empty());
+}
+
+#[test]
+fn files_of_a_model_that_is_no_longer_open_are_not_listed() {
+    let mut store = Store::default();
+    open(&mut store, 1, "a.gguf");
+    let id = convert(&mut store, 2, "a.gguf");
+    open(&mut store, 3, "b.gguf");
+    store.apply(Event::Finished {
+        id,
+        result: Ok(Output::Conversions(vec![conversion("a.gguf", "out/a.gguf")])),
+        elapsed_secs: 1.0,
+    });
+    assert!(store.conversions.is_empty());
+    assert!(matches!(store.latest_job(|kind| matches!(kind, JobKind::Convert(_))).unwrap().status, JobStatus::Done { .. }));
+}
+
+#[test]
+fn what_was_judged_before_a_cancellation_is_kept_and_goes_with_its_model() {
+    use crate::bench::history::{Measurement, test_runs};
+    let outcome = |path: &str, level| {
+        let Measurement::Quality(run) = test_runs::quality(level, &[0.25]).measurement else { panic!() };
+        Output::Quality(vec![QualityOutcome { path: path.into(), result: Ok(run) }])
+    };
+    let mut store = Store::default();
+    open(&mut store, 1, "a.gguf");
+    let id = convert(&mut store, 2, "a.gguf");
+    let made = ["out/a.gguf", "out/b.gguf"].map(|path| conversion("a.gguf", path)).to_vec();
+    store.apply(Event::Finished { id, result: Ok(Output::Conversions(made.clone())), elapsed_secs: 1.0 });
+    let id = JobId(3);
+    store.submitted(id, &Job::Quality { request: crate::bench::quality::QualityRequest::default() });
+    store.apply(Event::Started { id });
+    store.apply(Event::Partial { id, output: outcome("out/a.gguf", "Q8_0") });
+    store.apply(Event::Partial { id, output: outcome("out/a.gguf", "Q4_0") });
+    store.apply(Event::Partial { id, output: outcome("elsewhere.gguf", "Q8_0") });
+    store.apply(Event::Finished { id, result: Err(Error::Cancelled), elapsed_secs: 1.0 });
+    let paths: Vec<_> = store.quality.iter().map(|outcome| outcome.path.to_string_lossy()).collect();
+    assert_eq!(paths, ["out/a.gguf"], "the later replaces the earlier, and a stranger is left out");
+    assert!(store.quality[0].result.as_ref().is_ok_and(|run| run.path.ends_with("m-Q4_0.gguf")));
+    let id = convert(&mut store, 4, "a.gguf");
+    store.apply(Event::Finished { id, result: Ok(Output::Conversions(made)), elapsed_secs: 1.0 });
+    assert!(store.quality.is_empty(), "a file made anew is not the one that was judged");
+}
+
+#[test]
+fn a_failed_job_keeps_its_error_and_leaves_the_model_alone() {
+    let mut store = Store::default();
+    open(&mut store, 1, "a.gguf");
+    let id = convert(&mut store, 2, "a.gguf");
+    store.apply(Event::Finished { id, result: Err(Error::Cancelled), elapsed_secs: 1.0 });
+    assert!(store.model.ready().is_some());
+    assert_eq!(store.jobs[1].status, JobStatus::Failed(Error::Cancelled));
+    store.clear_finished();
+    assert!(store.jobs.is_empty());
+}
+
+fn ask(store: &mut Store, id: u64, request: HistoryRequest, result: Result<HistoryAnswer, Error>) {
+    let id = JobId(id);
+    store.submitted(id, &Job::History(request));
+    store.apply(Event::Started { id });
+    assert!(store.running_job().is_none(), "it stands beside the others");
+    store.apply(Event::Finished { id, result: result.map(Output::History), elapsed_secs: 0.1 });
+}
+
+#[test]
+fn the_history_stays_on_the_screen_while_it_is_read_again() {
+    use crate::bench::history::test_runs::{kept, speed};
+    let (rows, comparison) = kept(&[speed("Q8_0", &[1.0]), speed("Q4_0", &[2.0])], &[1, 2]);
+    let (rows, comparison) = (Arc::new(rows), Arc::new(comparison));
+    let mut store = Store::default();
+    ask(&mut store, 1, HistoryRequest::List, Ok(HistoryAnswer::Runs(Arc::clone(&rows))));
+    ask(&mut store, 2, HistoryRequest::Compare { ids: vec![1, 2] }, Ok(HistoryAnswer::Comparison(comparison)));
+    assert!(store.jobs.is_empty(), "reading is no news");
+    store.submitted(JobId(3), &Job::History(HistoryRequest::List));
+    assert_eq!(store.history.ready(), Some(&rows));
+    store.apply(Event::Finished {
+        id: JobId(3),
+        result: Ok(Output::History(HistoryAnswer::Runs(Arc::clone(&rows)))),
+        elapsed_secs: 0.1,
+    });
+    assert!(store.history_comparison.ready().is_some());
+    let left = Arc::new(rows[..1].to_vec());
+    ask(&mut store, 4, HistoryRequest::Delete { ids: vec![1] }, Ok(HistoryAnswer::Runs(left)));
+    assert_eq!(store.history.ready().map(|rows| rows.len()), Some(1));
+    assert!(store.history_comparison.ready().is_none(), "one of the compared runs is gone");
+}
+
+#[test]
+fn failures_of_the_history_are_told_where_they_belong() {
+    let error = || Error::History { action: "write", reason: "disk full".into(), path: "h".into() };
+    let mut store = Store::default();
+    ask(&mut store, 1, HistoryRequest::List, Err(error()));
+    assert_eq!(store.history.error(), Some(&error()));
+    ask(&mut store, 2, HistoryRequest::Delete { ids: vec![1] }, Err(error()));
+    assert_eq!(store.refusal, Some(error()));
+    store.submitted(JobId(3), &Job::History(HistoryRequest::List));
+    assert_eq!(store.refusal, Some(error()), "reading again does not hide it");
+    let export = || HistoryRequest::Export { ids: vec![1], format: crate::bench::history::ExportFormat::Csv, dir: "out".into() };
+    ask(&mut store, 4, export(), Ok(HistoryAnswer::Exported("out/a.csv".into())));
+    assert_eq!((&store.refusal, &store.history_export), (&None, &Some("out/a.csv".into())));
+    ask(&mut store, 5, export(), Err(error()));
+    assert_eq!((&store.refusal, &store.history_export), (&Some(error()), &None));
+}
+
+#[test]
+fn errors_of_tensors_are_forgotten_with_the_files_they_are_of() {
+    let measured = || {
+        let mut store = Store::default();
+        open(&mut store, 1, "a.gguf");
+        let id = JobId(2);
+        store.submitted(id, &Job::TensorErrors { source: "a.gguf".into(), converted: "out/a.gguf".into() });
+        let errors = TensorErrors {
+            source: "a.gguf".into(),
+            converted: "out/a.gguf".into(),
+            tensors: Vec::new(),
+            overall_relative_rms: None,
+            warnings: Vec::new(),
+        };
+        store.apply(Event::Finished { id, result: Ok(Output::TensorErrors(Arc::new(errors))), elapsed_secs: 1.0 });
+        assert!(store.tensor_errors.ready().is_some());
+        store
+    };
+    let mut store = measured();
+    open(&mut store, 3, "a.gguf");
+    assert!(store.tensor_errors.ready().is_some(), "the same model again");
+    open(&mut store, 4, "b.gguf");
+    assert!(store.tensor_errors.ready().is_none());
+    let mut store = measured();
+    for (id, path, is_kept) in [(3, "out/other.gguf", true), (4, "out/a.gguf", false)] {
+        let id = convert(&mut store, id, "a.gguf");
+        let result = Ok(Output::Conversions(vec![conversion("a.gguf", path)]));
+        store.apply(Event::Finished { id, result, elapsed_secs: 1.0 });
+        assert_eq!(store.tensor_errors.ready().is_some(), is_kept, "{path}");
+    }
+}
+
+#[test]
+fn answers_grow_and_are_forgotten_with_the_next_question_or_model() {
+    use crate::bench::test_answers::answer;
+    let ask = |store: &mut Store, id: u64| {
+        let request = crate::bench::AnswerRequest { paths: vec!["a.gguf".into(), "b.gguf".into()], ..Default::default() };
+        store.submitted(JobId(id), &Job::Answer { request });
+        store.apply(Event::Started { id: JobId(id) });
+    };
+    let part = |store: &mut Store, id: u64, path: &str, pieces: &[&str]| {
+        let outcome = AnswerOutcome { path: path.into(), result: Ok(Arc::new(answer(pieces))) };
+        store.apply(Event::Partial { id: JobId(id), output: Output::Answers(vec![outcome]) });
+    };
+    let texts = |store: &Store| -> Vec<(String, String)> {
+        let text = |outcome: &AnswerOutcome| (outcome.path.display().to_string(), outcome.result.as_ref().unwrap().text.clone());
+        store.answers.iter().map(text).collect()
+    };
+    let mut store = Store::default();
+    open(&mut store, 1, "a.gguf");
+    ask(&mut store, 2);
+    part(&mut store, 2, "a.gguf", &["x"]);
+    part(&mut store, 2, "b.gguf", &[]);
+    part(&mut store, 2, "a.gguf", &["x", "y"]);
+    let expected = [("a.gguf".to_string(), "xy".to_string()), ("b.gguf".into(), String::new())];
+    assert_eq!(texts(&store), expected, "in the order of asking");
+    store.apply(Event::Finished { id: JobId(2), result: Err(Error::Cancelled), elapsed_secs: 1.0 });
+    assert_eq!(texts(&store), expected, "what had come stays");
+    assert_eq!(store.jobs[1].kind, JobKind::Answer(2));
+    ask(&mut store, 3);
+    assert!(store.answers.is_empty());
+    part(&mut store, 3, "a.gguf", &["x"]);
+    store.conversions.push(conversion("a.gguf", "b.gguf"));
+    open(&mut store, 4, "c.gguf");
+    assert!(store.answers.is_empty());
+}
+
+#[test]
+fn time_left_follows_the_speed() {
+    let mut store = Store::default();
+    let id = convert(&mut store, 1, "a.gguf");
+    assert_eq!(store.jobs[0].left_secs(), None);
+    let progress = Progress { stage: String::new(), done: 25, total: 100, unit: ProgressUnit::Bytes };
+    store.apply(Event::Progress { id, progress, elapsed_secs: 10.0 });
+    assert_eq!((store.jobs[0].left_secs(), store.jobs[0].rate_per_sec()), (Some(30.0), Some(2.5)));
+}
+
+#[test]
+fn an_export_is_told_when_it_is_written_and_its_failure_in_the_queue() {
+    let mut store = Store::default();
+    let mut write = |id, result: Result<PathBuf, Error>| {
+        let id = JobId(id);
+        let request = crate::deploy::ExportRequest {
+            what: Export::Report,
+            dir: "out".into(),
+            model: model("a.gguf"),
+            machine: Box::default(),
+            goal: crate::advise::Goal::default(),
+            gates: crate::advise::Gates::default(),
+            rows: Vec::new(),
+        };
+        store.submitted(id, &Job::Export(Box::new(request)));
+        store.apply(Event::Started { id });
+        assert!(store.running_job().is_none(), "it stands beside the others");
+        store.apply(Event::Finished { id, result: result.map(Output::Exported), elapsed_secs: 0.1 });
+        (store.exported.clone(), store.jobs.last().map(|job| job.status.clone()))
+    };
+    let done = JobStatus::Done { elapsed_secs: 0.1 };
+    assert_eq!(write(1, Ok("out/a-report.html".into())), (Some("out/a-report.html".into()), Some(done)));
+    let full = Error::Internal { message: "full".into() };
+    assert_eq!(write(2, Err(full.clone())), (None, Some(JobStatus::Failed(full))));
+}
