@@ -307,6 +307,7 @@ pub enum Error {
     /// A prompt of nothing but white space.
     #[error("the prompt is empty")]
     EmptyPrompt,
+
     /// The history has no measurement of a model or of files made from it.
     #[error("nothing of this model is in the history: {}", path.display())]
     NothingStored {

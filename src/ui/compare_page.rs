@@ -92,7 +92,7 @@ fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, co
             if widgets::small_button(ui, "Copy as TSV", "Copy as TSV").on_hover_text("For spreadsheets").clicked() {
                 commands.push(Command::Copy(to_tsv(&copied)));
             }
-            super::export_view::export_menu_ui(ui, store, &model, form, &copied, commands);
+            super::export_view::export_menu_ui(ui, store, model, form, &copied, commands);
         },
         |ui| comparison_table_ui(ui, rows),
     );
