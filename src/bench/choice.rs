@@ -91,8 +91,8 @@ pub struct PredictionError {
 /// The errors of the predictions of speed and memory, each over the files that have both numbers.
 #[must_use]
 pub fn prediction_errors(rows: &[ComparisonRow]) -> Vec<PredictionError> {
-    let quantities: [(&'static str, fn(&ComparisonRow) -> Pair); 3] =
-        [("decode", decode_pair), ("prefill", prefill_pair), ("memory", memory_pair)];
+    type PairOf = fn(&ComparisonRow) -> Pair;
+    let quantities: [(&'static str, PairOf); 3] = [("decode", decode_pair), ("prefill", prefill_pair), ("memory", memory_pair)];
     quantities
         .into_iter()
         .filter_map(|(quantity, pair_of)| {

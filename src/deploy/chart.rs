@@ -259,7 +259,7 @@ pub fn chart(kind: ChartKind, rows: &[ComparisonRow]) -> Chart {
 const QUALITY_BARS: &str = "95 % of the measured mean";
 
 fn size_loss(rows: &[ComparisonRow]) -> Chart {
-    let sizes = Sizes::of(rows);
+    let sizes = Sizes::of(with_quality(rows).map(|(row, _)| row));
     let marks: Vec<Mark> =
         with_quality(rows).map(|(row, run)| sizes.mark(row, run.summary.mean_kld, quality_text(run))).collect();
     let front = front(&marks, Better::Lower);
@@ -284,7 +284,7 @@ fn loss_speed(rows: &[ComparisonRow]) -> Chart {
 }
 
 fn same_top(rows: &[ComparisonRow]) -> Chart {
-    let sizes = Sizes::of(rows);
+    let sizes = Sizes::of(with_quality(rows).map(|(row, _)| row));
     let changed = |same: Interval| Interval {
         value: (1.0 - same.value) * 100.0,
         low: (1.0 - same.high) * 100.0,
@@ -304,7 +304,7 @@ fn same_top(rows: &[ComparisonRow]) -> Chart {
 }
 
 fn size_speed(rows: &[ComparisonRow]) -> Chart {
-    let sizes = Sizes::of(rows);
+    let sizes = Sizes::of(rows.iter());
     let marks: Vec<Mark> = rows
         .iter()
         .filter_map(|row| {
@@ -354,8 +354,8 @@ struct Sizes {
 
 impl Sizes {
     #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
-    fn of(rows: &[ComparisonRow]) -> Self {
-        let highest = rows.iter().map(|row| row.size_bytes as f64).fold(0.0, f64::max);
+    fn of<'a>(rows: impl Iterator<Item = &'a ComparisonRow>) -> Self {
+        let highest = rows.map(|row| row.size_bytes as f64).fold(0.0, f64::max);
         let (unit_bytes, unit) = bytes_unit(highest);
         Self { unit_bytes, unit, highest: highest / unit_bytes }
     }

@@ -10,6 +10,8 @@
 //!
 //! The first sum is exact, the second an unbiased estimate of the small rest. Equal models give 0 up to rounding, of second order.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 /// Likeliest tokens that are kept of each position.
@@ -104,52 +106,75 @@ fn exp_negative(x: f32) -> f32 {
 /// or infinite or `id` is outside the vocabulary. The same logits and `seed` give the same draws.
 #[must_use]
 pub fn keep_reference(logits: &[f32], id: u32, seed: u64) -> Option<ReferenceRow> {
-    let (_, normalizer) = log_normalizer(logits)?;
+    let (likeliest, normalizer) = log_normalizer(logits)?;
+    let max = *logits.get(likeliest as usize)?;
     let logit = *logits.get(id as usize)?;
     #[allow(clippy::cast_possible_truncation, reason = "kept in single precision")]
     let logp = |logit: f32| (f64::from(logit) - normalizer) as f32;
-    let n_top = N_TOP.min(logits.len());
-    let mut order: Vec<u32> = (0..).take(logits.len()).collect();
-    let by_logit = |one: &u32, other: &u32| {
-        let (first, second) = (logits[*one as usize], logits[*other as usize]);
-        second.total_cmp(&first).then(one.cmp(other))
-    };
-    if n_top < order.len() {
-        order.select_nth_unstable_by(n_top, by_logit);
+    let with_logp = |id: u32| (id, logp(logits[id as usize]));
+    let top_ids = top_ids(logits);
+    // Relative to the likeliest token; what is in the top is no part of the tail.
+    let mut weights: Vec<f32> = logits.iter().map(|logit| exp_negative(logit - max)).collect();
+    for &id in &top_ids {
+        weights[id as usize] = 0.0;
     }
-    let (top_ids, tail_ids) = order.split_at_mut(n_top);
-    top_ids.sort_unstable_by(by_logit);
-    tail_ids.sort_unstable();
-    let top: Vec<(u32, f32)> = top_ids.iter().map(|&id| (id, logp(logits[id as usize]))).collect();
-    let probability = |id: u32| (f64::from(logits[id as usize]) - normalizer).exp();
-    let tail_mass: f64 = tail_ids.iter().map(|&id| probability(id)).sum();
-    let tail = draw(tail_ids, tail_mass, probability, seed).into_iter().map(|id| (id, logp(logits[id as usize]))).collect();
+    let sum: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+    let tail = draw(&weights, sum, seed).into_iter().map(with_logp).collect();
     #[allow(clippy::cast_possible_truncation, reason = "kept in single precision")]
-    Some(ReferenceRow { id, logp: logp(logit), tail_mass: tail_mass as f32, top, tail })
+    let tail_mass = (sum * (f64::from(max) - normalizer).exp()) as f32;
+    Some(ReferenceRow { id, logp: logp(logit), tail_mass, top: top_ids.into_iter().map(with_logp).collect(), tail })
 }
 
-/// `N_TAIL` of the ids by systematic sampling: every id's expected number of draws is `N_TAIL` times its part of the mass, and neighbours in
-/// the vocabulary are drawn evenly, which varies less than independent draws. None without mass.
+/// The ids of the `N_TOP` largest logits, the largest first, of equal ones the lower id first.
+///
+/// Selects among values and not among ids: sorting ids by what they point to took a twentieth of a whole measurement.
+fn top_ids(logits: &[f32]) -> Vec<u32> {
+    let n_top = N_TOP.min(logits.len());
+    let mut values = logits.to_vec();
+    let least = match n_top.checked_sub(1) {
+        Some(nth) => *values.select_nth_unstable_by(nth, |one, other| other.total_cmp(one)).1,
+        None => return Vec::new(),
+    };
+    let mut n_equal = n_top - logits.iter().filter(|logit| logit.total_cmp(&least).is_gt()).count();
+    let mut ids = Vec::with_capacity(n_top);
+    for (id, logit) in (0..).zip(logits) {
+        match logit.total_cmp(&least) {
+            Ordering::Greater => ids.push(id),
+            Ordering::Equal if n_equal > 0 => {
+                n_equal -= 1;
+                ids.push(id);
+            }
+            _ => {}
+        }
+    }
+    ids.sort_by(|one: &u32, other: &u32| logits[*other as usize].total_cmp(&logits[*one as usize]));
+    ids
+}
+
+/// `N_TAIL` ids by systematic sampling: every id's expected number of draws is `N_TAIL` times its part of the `sum` of the weights, and
+/// neighbours in the vocabulary are drawn evenly, which varies less than independent draws. None without weight.
 ///
 /// Source: Madow and Madow, "On the theory of systematic sampling", Annals of Mathematical Statistics 15, 1944.
-fn draw(ids: &[u32], mass: f64, probability: impl Fn(u32) -> f64, seed: u64) -> Vec<u32> {
-    if ids.is_empty() || mass <= 0.0 {
+fn draw(weights: &[f32], sum: f64, seed: u64) -> Vec<u32> {
+    if sum <= 0.0 {
         return Vec::new();
     }
     #[allow(clippy::cast_precision_loss, reason = "96")]
-    let step = mass / N_TAIL as f64;
+    let step = sum / N_TAIL as f64;
     let mut next = fastrand::Rng::with_seed(seed).f64() * step;
-    let mut sum = 0.0;
+    let mut reached = 0.0;
     let mut drawn = Vec::with_capacity(N_TAIL);
-    for &id in ids {
-        sum += probability(id);
-        while sum > next && drawn.len() < N_TAIL {
+    let mut last = None;
+    for (id, &weight) in (0_u32..).zip(weights).filter(|(_, weight)| **weight > 0.0) {
+        reached += f64::from(weight);
+        while reached > next && drawn.len() < N_TAIL {
             drawn.push(id);
             next += step;
         }
+        last = Some(id);
     }
     // Rounding can leave the last draw beyond the sum.
-    while let (Some(&last), true) = (ids.last(), drawn.len() < N_TAIL) {
+    while let (Some(last), true) = (last, drawn.len() < N_TAIL) {
         drawn.push(last);
     }
     drawn
@@ -281,6 +306,16 @@ mod tests {
         let row = keep_reference(&logits(300, 1), 0, 1).unwrap();
         assert_eq!(score_row(&[1.0; 10], &row), None, "another vocabulary");
         assert_eq!(log_normalizer(&[]), None);
+    }
+
+    #[test]
+    fn of_equal_logits_the_lower_ids_are_the_top() {
+        let mut logits = vec![1.0_f32; 600];
+        logits[500] = 2.0;
+        let ids = top_ids(&logits);
+        assert_eq!((ids.len(), ids[0], ids[1], ids[N_TOP - 1]), (N_TOP, 500, 0, 254));
+        assert_eq!(top_ids(&[0.5, 1.5, 1.0]), [1, 2, 0]);
+        assert!(top_ids(&[]).is_empty());
     }
 
     #[test]

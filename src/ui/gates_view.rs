@@ -71,7 +71,7 @@ fn unit(kind: GateKind) -> (f64, &'static str) {
     }
 }
 
-/// The limit of a gate that is off at first, when it is switched on. Assumed: between Q5_K_M and Q4_K_M of small models.
+/// The limit of a gate that is off at first, when it is switched on. Assumed: between `Q5_K_M` and `Q4_K_M` of small models.
 fn first_limit(kind: GateKind) -> f64 {
     match kind {
         GateKind::MeanKld => 0.05,
