@@ -12,7 +12,7 @@ use crate::convert::{ConvertRequest, Overwrite};
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
 use crate::model::Level;
-use crate::state::{Command, Form, JobStatus, Page, Slot, Store, Theme};
+use crate::state::{Command, Form, JobStatus, Page, Slot, Store, TextChoice, Theme};
 use crate::ui;
 use crate::worker::{Event, HistoryAnswer, HistoryRequest, Job, NativePicker, Output, Picked, Worker};
 
@@ -281,11 +281,15 @@ impl App {
             return Err(Error::BadRequest { message: "no model is open".into() });
         };
         let form = &self.form.quality;
-        let text_path = form.text_path.trim();
+        let text = match form.text {
+            TextChoice::Bundled => TextSource::Bundled,
+            TextChoice::File => TextSource::File(absolute(Path::new(form.text_path.trim()))),
+            TextChoice::Pasted => TextSource::Pasted(form.pasted.clone()),
+        };
         let request = QualityRequest {
             reference: model.path.clone(),
             candidates,
-            text: if text_path.is_empty() { TextSource::Bundled } else { TextSource::File(absolute(Path::new(text_path))) },
+            text,
             max_tokens: form.max_tokens,
             gates: self.form.gates.clone(),
             stopping: if form.full { Stopping::Full } else { Stopping::Decided },

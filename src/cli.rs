@@ -306,7 +306,7 @@ fn plot_from_text(text: &str) -> std::result::Result<ChartKind, String> {
 
 #[derive(Debug, Args)]
 struct QualityArgs {
-    /// Text to measure on, in UTF-8; default: the bundled text of seven kinds
+    /// Text to measure on, in UTF-8, - for standard input; default: the bundled text of seven kinds
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     text: Option<PathBuf>,
     /// The most tokens to score for each model

@@ -1,5 +1,6 @@
 //! The commands that say what was lost: `quality` and `compare`.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -12,7 +13,8 @@ use super::{BenchArgs, ConvertArgs, GateArgs, QualityArgs, Status};
 use super::{progress, tables};
 use crate::advise::{self, Decision, Gates, Goal, Interval};
 use crate::bench::quality::{
-    QualityOutcome, QualityRequest, QualityRun, Stopping, TextSource, paired_difference, quality as measure_quality,
+    MAX_TEXT_BYTES, QualityOutcome, QualityRequest, QualityRun, Stopping, TextSource, paired_difference,
+    quality as measure_quality,
 };
 use crate::bench::{self, ComparisonRow, Measured, MeasuredChoice, PredictionError};
 use crate::convert::{Conversion, Overwrite};
@@ -48,7 +50,7 @@ pub(super) fn quality(
     gates: &GateArgs,
     as_json: bool,
 ) -> Result<Status> {
-    let outcomes = measure(reference, models, args, &gates.to_gates())?;
+    let outcomes = measure(reference, models, args, &text_source(args)?, &gates.to_gates())?;
     if as_json {
         print_json(&json!({ "runs": outcomes_json(outcomes.iter().map(|outcome| (&outcome.path, &outcome.result))) }))?;
     } else {
@@ -66,9 +68,10 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
     args.files.check(overwrite, &model)?;
     // The machine first: its bandwidth must be measured while nothing else runs.
     let machine = hardware::survey(&folder_of(path), &progress::monitor())?;
+    let text = text_source(&args.quality)?;
     let mut quality = Vec::new();
     let (conversions, found) = if parts.until_pass {
-        let (conversions, found) = until_pass(&model, args, parts, &gates, &mut quality)?;
+        let (conversions, found) = until_pass(&model, args, parts, (&text, &gates), &mut quality)?;
         (conversions, Some(found))
     } else {
         (converted(&model, &args.convert, parts.reuse)?, None)
@@ -81,7 +84,7 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
     super::history::keep(&speed);
     if !parts.no_quality && !parts.until_pass {
         let candidates = conversions.iter().map(|conversion| conversion.path.clone()).collect();
-        quality = measure(model.path.clone(), candidates, &args.quality, &gates)?;
+        quality = measure(model.path.clone(), candidates, &args.quality, &text, &gates)?;
     }
     let n_ctx = u64::from(args.bench.prompt_tokens) + u64::from(args.bench.gen_tokens);
     let goal = Goal { n_ctx, ..Goal::default() };
@@ -151,7 +154,7 @@ fn until_pass(
     model: &Model,
     args: &CompareArgs,
     parts: CompareParts,
-    gates: &Gates,
+    (text, gates): (&TextSource, &Gates),
     quality: &mut Vec<QualityOutcome>,
 ) -> Result<(Vec<Conversion>, Option<Level>)> {
     let mut ladder = Vec::new();
@@ -167,7 +170,7 @@ fn until_pass(
         let made = converted(model, &convert, parts.reuse)?;
         let paths = made.iter().map(|conversion| conversion.path.clone()).collect();
         conversions.extend(made);
-        let outcomes = measure(model.path.clone(), paths, &args.quality, gates)?;
+        let outcomes = measure(model.path.clone(), paths, &args.quality, text, gates)?;
         first_failure(outcomes.iter().map(|outcome| &outcome.result))?;
         let does_pass = outcomes.iter().all(passes);
         quality.extend(outcomes);
@@ -177,11 +180,36 @@ fn until_pass(
     Ok((conversions, found.and_then(|idx| ladder.get(idx)).map(|(_, level)| *level)))
 }
 
-fn measure(reference: PathBuf, candidates: Vec<PathBuf>, args: &QualityArgs, gates: &Gates) -> Result<Vec<QualityOutcome>> {
+/// The text that the arguments name; `-` is standard input, read to its end.
+fn text_source(args: &QualityArgs) -> Result<TextSource> {
+    match &args.text {
+        None => Ok(TextSource::Bundled),
+        Some(path) if path == Path::new("-") => {
+            let mut text = Vec::new();
+            // One byte more than a text may have: too long a one is refused like a file.
+            let read = std::io::stdin().take(MAX_TEXT_BYTES + 1).read_to_end(&mut text);
+            read.map_err(Error::io("read", Path::new("standard input")))?;
+            let bad = |error: std::string::FromUtf8Error| Error::BadText {
+                problem: format!("it is not UTF-8, first at byte {}", error.utf8_error().valid_up_to()),
+                name: "standard input".into(),
+            };
+            Ok(TextSource::Pasted(String::from_utf8(text).map_err(bad)?))
+        }
+        Some(path) => Ok(TextSource::File(path.clone())),
+    }
+}
+
+fn measure(
+    reference: PathBuf,
+    candidates: Vec<PathBuf>,
+    args: &QualityArgs,
+    text: &TextSource,
+    gates: &Gates,
+) -> Result<Vec<QualityOutcome>> {
     let request = QualityRequest {
         reference,
         candidates,
-        text: args.text.clone().map_or(TextSource::Bundled, TextSource::File),
+        text: text.clone(),
         n_ctx: args.chunk_tokens,
         max_tokens: args.tokens,
         gates: gates.clone(),

@@ -99,12 +99,29 @@ impl Default for BenchForm {
     }
 }
 
+/// The text that losses are measured on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum TextChoice {
+    /// The bundled one.
+    #[default]
+    Bundled,
+    /// A file of the user.
+    File,
+    /// What the user pasted.
+    Pasted,
+}
+
 /// Settings of a measurement of what was lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct QualityForm {
-    /// Path of the text; empty: the bundled one.
+    /// On which text.
+    pub text: TextChoice,
+    /// Path of the user's file.
     pub text_path: String,
+    /// What the user pasted; not saved, because it may be long or private.
+    #[serde(skip)]
+    pub pasted: String,
     /// The most tokens to score per file.
     pub max_tokens: u32,
     /// Score all of them, even when the gates are decided earlier.
@@ -113,7 +130,7 @@ pub struct QualityForm {
 
 impl Default for QualityForm {
     fn default() -> Self {
-        Self { text_path: String::new(), max_tokens: 16_000, full: false }
+        Self { text: TextChoice::default(), text_path: String::new(), pasted: String::new(), max_tokens: 16_000, full: false }
     }
 }
 

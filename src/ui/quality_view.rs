@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use eframe::egui::{self, Align, DragValue, Grid, Layout, RichText, TextEdit, Ui};
+use eframe::egui::{self, Align, DragValue, Grid, Layout, RichText, ScrollArea, TextEdit, Ui};
 
 use super::sorting::{Side, Sorting, compare_known};
 use super::theme;
@@ -11,7 +11,7 @@ use crate::advise::Decision;
 use crate::bench::ComparisonRow;
 use crate::bench::quality::QualityRun;
 use crate::model::Model;
-use crate::state::{Command, Form, JobKind, JobRecord, Store};
+use crate::state::{Command, Form, JobKind, JobRecord, QualityForm, Store, TextChoice};
 use crate::units::{count_text, nats_text, percent_text, ratio_text};
 
 /// Measures the loss, from anywhere on the tab. Not Ctrl+Shift+Enter: egui lets Ctrl+Enter, which measures speed, take that too.
@@ -44,32 +44,68 @@ fn quality_job(store: &Store) -> Option<&JobRecord> {
 }
 
 fn settings_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+    let quality = &mut form.quality;
     ui.horizontal_wrapped(|ui| {
-        let label = ui.label(RichText::new("Text file").color(theme::muted(ui)));
-        ui.add(TextEdit::singleline(&mut form.quality.text_path).hint_text("bundled text of seven kinds").desired_width(260.0))
-            .labelled_by(label.id)
-            .on_hover_text("A text like yours tells best what you lose. Empty: the bundled text.");
+        let choices = [(TextChoice::Bundled, "Bundled text"), (TextChoice::File, "File"), (TextChoice::Pasted, "Pasted text")];
+        widgets::segmented(ui, &mut quality.text, &choices);
         let label = ui.label(RichText::new("Most tokens").color(theme::muted(ui)));
-        ui.add(DragValue::new(&mut form.quality.max_tokens).range(1000..=1_000_000).speed(100.0))
+        ui.add(DragValue::new(&mut quality.max_tokens).range(1000..=1_000_000).speed(100.0))
             .labelled_by(label.id)
             .on_hover_text("A measurement ends earlier, as soon as the gates are decided");
-        ui.checkbox(&mut form.quality.full, "Score all").on_hover_text("Go on to the most tokens: narrower error bars");
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| button_ui(ui, store, commands));
+        ui.checkbox(&mut quality.full, "Score all").on_hover_text("Go on to the most tokens: narrower error bars");
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| button_ui(ui, store, quality, commands));
     });
+    let note = |ui: &mut Ui, text: &str| ui.label(RichText::new(text).small().color(theme::muted(ui)));
+    match quality.text {
+        TextChoice::Bundled => {
+            note(
+                ui,
+                "Prose, code, German, Spanish, chat, tool calls and facts: losses are told for each. A text like yours tells more.",
+            );
+        }
+        TextChoice::File => {
+            ui.horizontal(|ui| {
+                let label = ui.label(RichText::new("Text file").color(theme::muted(ui)));
+                let field = TextEdit::singleline(&mut quality.text_path).hint_text("/home/you/texts/letters.txt");
+                ui.add(field.desired_width(f32::INFINITY)).labelled_by(label.id).on_hover_text("A text in UTF-8, of any length");
+            });
+        }
+        TextChoice::Pasted => {
+            let label = note(ui, "Your text: the more, the narrower the error bars; at least about 400 words");
+            ScrollArea::vertical().id_salt("pasted text").max_height(140.0).show(ui, |ui| {
+                let field = TextEdit::multiline(&mut quality.pasted).desired_rows(4).desired_width(f32::INFINITY);
+                ui.add(field).labelled_by(label.id);
+            });
+        }
+    }
 }
 
-fn button_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) {
+/// Why nothing can be measured now; empty when it can.
+fn obstacle(store: &Store, quality: &QualityForm) -> &'static str {
+    if quality_job(store).is_some_and(JobRecord::is_open) {
+        "A measurement is waiting or running"
+    } else if store.conversions.is_empty() {
+        "Convert a level first"
+    } else if quality.text == TextChoice::File && quality.text_path.trim().is_empty() {
+        "Name a text file first"
+    } else if quality.text == TextChoice::Pasted && quality.pasted.trim().is_empty() {
+        "Paste a text first"
+    } else {
+        ""
+    }
+}
+
+fn button_ui(ui: &mut Ui, store: &Store, quality: &QualityForm, commands: &mut Vec<Command>) {
     let paths: Vec<_> = store.conversions.iter().map(|made| made.path.clone()).collect();
-    let is_measuring = quality_job(store).is_some_and(JobRecord::is_open);
     let text = match paths.len() {
         1 => "Measure quality of 1 file".to_string(),
         n => format!("Measure quality of {n} files"),
     };
-    let is_possible = !is_measuring && !paths.is_empty();
-    let button = ui.add_enabled(is_possible, egui::Button::new(text)).on_hover_text(ui.ctx().format_shortcut(&QUALITY_ACTION));
-    let reason = if is_measuring { "A measurement is waiting or running" } else { "Convert a level first" };
-    let is_pressed = is_possible && ui.input_mut(|input| input.consume_shortcut(&QUALITY_ACTION));
-    if button.on_disabled_hover_text(reason).clicked() || is_pressed {
+    let obstacle = obstacle(store, quality);
+    let button = ui.add_enabled(obstacle.is_empty(), egui::Button::new(text));
+    let button = button.on_hover_text(ui.ctx().format_shortcut(&QUALITY_ACTION)).on_disabled_hover_text(obstacle);
+    let is_pressed = obstacle.is_empty() && ui.input_mut(|input| input.consume_shortcut(&QUALITY_ACTION));
+    if button.clicked() || is_pressed {
         commands.push(Command::Quality(paths));
     }
 }
@@ -190,6 +226,7 @@ fn provenance_text(run: &QualityRun) -> String {
 mod tests {
     use std::sync::Arc;
 
+    use eframe::egui::accesskit::Role;
     use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
     use super::*;
@@ -200,7 +237,7 @@ mod tests {
     use crate::model::Level;
     use crate::state::Store;
     use crate::ui::compare_page_ui;
-    use crate::ui::test_support::{page_harness, page_harness_sized, shoot, store_with_model_and_machine};
+    use crate::ui::test_support::{PageState, page_harness, page_harness_sized, shoot, store_with_model_and_machine};
 
     fn store() -> Store {
         let mut store = store_with_model_and_machine();
@@ -240,11 +277,24 @@ mod tests {
         harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::L);
         harness.run();
         assert!(matches!(harness.state().commands[..], [Command::Quality(_), Command::Quality(_)]), "by keyboard");
-        let field = harness.get_by_label("Text file");
-        field.focus();
-        field.type_text("mine.txt");
-        harness.run();
-        assert_eq!(harness.state().form.quality.text_path, "mine.txt");
+        for (tab, label) in
+            [("File", "Text file"), ("Pasted text", "Your text: the more, the narrower the error bars; at least about 400 words")]
+        {
+            harness.get_by_label(tab).click();
+            harness.run();
+            let is_disabled = |harness: &egui_kittest::Harness<'_, PageState>| {
+                harness.get_by_label("Measure quality of 3 files").accesskit_node().is_disabled()
+            };
+            assert!(is_disabled(&harness), "{tab}: no text yet");
+            let role = if tab == "File" { Role::TextInput } else { Role::MultilineTextInput };
+            let field = harness.get_by_role_and_label(role, label);
+            field.focus();
+            field.type_text("mine.txt");
+            harness.run();
+            assert!(!is_disabled(&harness), "{tab}");
+        }
+        let quality = &harness.state().form.quality;
+        assert_eq!((quality.text_path.as_str(), quality.pasted.as_str()), ("mine.txt", "mine.txt"));
         assert!(harness.query_by_label("Most tokens").is_some());
     }
 

@@ -29,7 +29,7 @@ use crate::units::nan_from_null;
 pub use flips::{Flip, FlipClass, TokenChoice, flips};
 pub use measure::{quality, quality_with};
 pub use stats::{ChunkSums, paired_difference};
-pub use text::{Corpus, TextSource, corpus};
+pub use text::{Corpus, MAX_TEXT_BYTES, TextSource, corpus};
 
 /// What to measure, and until when.
 #[derive(Debug, Clone, PartialEq)]

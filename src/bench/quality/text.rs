@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::runtime;
 
 /// A longer text is refused: at a few hundred tokens per second nobody would see the end of it.
-const MAX_TEXT_BYTES: u64 = 64 << 20;
+pub const MAX_TEXT_BYTES: u64 = 64 << 20;
 
 /// Kind and text of the bundled evaluation text, written for this project; see `assets/text/README.md`.
 const EVALUATION: [(&str, &str); 7] = [
