@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Screenshots of every page from the real window: assets/screenshots, light and dark, at 1280×800.
+# Screenshots of every page from the real window, and of the report in Chromium: assets/screenshots, light and dark, at 1280×800.
 # Usage: packaging/screenshots.sh MODEL-F16.gguf [OUTPUT_DIR] [WIDTH HEIGHT [SCALE]]; set PLANISH to the binary (default: release build)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -42,6 +42,8 @@ wait_idle 600
 pages=(model machine plan optimize compare history)
 # Tabs of the Compare page after the first, in their order.
 tabs=(flips answers tensors)
+# Their shortcut starts a job: pressed once, the second theme shows the same.
+jobs=" answers tensors "
 for theme in dark light; do
     [ "$theme" = light ] && press ctrl+t
     for idx in "${!pages[@]}"; do
@@ -51,7 +53,7 @@ for theme in dark light; do
         for tab in "${tabs[@]}"; do
             press ctrl+Next
             sleep 0.5
-            if [ "$tab-$theme" = tensors-dark ] || [ "$tab-$theme" = answers-dark ]; then
+            if [ "$theme" = dark ] && [[ $jobs = *" $tab "* ]]; then
                 press ctrl+Return
                 sleep 1
                 wait_idle 120
@@ -62,3 +64,11 @@ for theme in dark light; do
     done
 done
 close_window
+
+PLANISH_HISTORY=$work/history.sqlite3 "$PLANISH" report "$model" --out "$work/report.html"
+for theme in dark light; do
+    scheme=1
+    [ "$theme" = dark ] && scheme=0
+    chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --blink-settings=preferredColorScheme=$scheme \
+        --window-size=1100,1500 --screenshot="$shots/report-$theme.png" "file://$work/report.html" >/dev/null 2>&1
+done
