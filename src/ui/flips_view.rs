@@ -153,6 +153,8 @@ fn flip_table_ui(ui: &mut Ui, flips: &[&Flip]) {
         TableBuilder::new(ui)
             .striped(true)
             .vscroll(true)
+            // Without the least height only what the page happens to have left would be shown.
+            .min_scrolled_height(LIST_HEIGHT)
             .max_scroll_height(LIST_HEIGHT)
             .auto_shrink([false, true])
             .cell_layout(Layout::left_to_right(Align::Center))
@@ -267,13 +269,18 @@ fn strips_ui(ui: &mut Ui, run: &QualityRun, kind: &str) {
         return;
     }
     legend_ui(ui);
-    ScrollArea::vertical().id_salt("strips").max_height(STRIP_HEIGHT).auto_shrink([false, true]).show(ui, |ui| {
-        for strip in strips {
-            ui.add_space(theme::UNIT);
-            ui.label(RichText::new(widgets::sentence(&strip.kind)).font(theme::strong_font()).color(theme::muted(ui)));
-            strip_ui(ui, strip);
-        }
-    });
+    ScrollArea::vertical()
+        .id_salt("strips")
+        .min_scrolled_height(STRIP_HEIGHT)
+        .max_height(STRIP_HEIGHT)
+        .auto_shrink([false, true])
+        .show(ui, |ui| {
+            for strip in strips {
+                ui.add_space(theme::UNIT);
+                ui.label(RichText::new(widgets::sentence(&strip.kind)).font(theme::strong_font()).color(theme::muted(ui)));
+                strip_ui(ui, strip);
+            }
+        });
 }
 
 fn strip_ui(ui: &mut Ui, strip: &Strip) {

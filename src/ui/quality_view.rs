@@ -72,7 +72,7 @@ fn settings_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<C
         }
         TextChoice::Pasted => {
             let label = note(ui, "Your text: the more, the narrower the error bars; at least about 400 words");
-            ScrollArea::vertical().id_salt("pasted text").max_height(140.0).show(ui, |ui| {
+            ScrollArea::vertical().id_salt("pasted text").min_scrolled_height(140.0).max_height(140.0).show(ui, |ui| {
                 let field = TextEdit::multiline(&mut quality.pasted).desired_rows(4).desired_width(f32::INFINITY);
                 ui.add(field).labelled_by(label.id);
             });
