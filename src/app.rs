@@ -379,6 +379,19 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_exported_or_judged_without_a_model() {
+        for command in [Command::Export(Export::Report), Command::Quality(vec!["a.gguf".into()])] {
+            let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
+            let mut app = App::new(worker, Form::default(), None);
+            app.store.jobs.clear();
+            app.commands.push(command);
+            app.carry_out();
+            assert!(app.store.jobs.is_empty());
+            assert!(matches!(&app.store.refusal, Some(Error::BadRequest { message }) if message == "no model is open"));
+        }
+    }
+
+    #[test]
     fn the_history_is_read_again_after_a_measurement_once_somebody_has_looked_at_it() {
         let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
         let mut app = App::new(worker, Form::default(), None);

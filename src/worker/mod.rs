@@ -343,6 +343,48 @@ mod tests {
     }
 
     #[test]
+    fn an_export_is_written_while_another_job_is_at_work() {
+        let mut worker = worker();
+        let survey = worker.submit(Job::Detect { output_dir: std::env::temp_dir() }).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let request = deploy::ExportRequest {
+            what: deploy::Export::TableCsv,
+            dir: dir.path().into(),
+            model: Arc::new(deploy::test_rows::model()),
+            machine: Box::default(),
+            goal: crate::advise::Goal::default(),
+            gates: crate::advise::Gates::default(),
+            rows: deploy::test_rows::rows(),
+        };
+        let id = worker.submit(Job::Export(Box::new(request))).unwrap();
+        let (_, result) = wait_for_end(&mut worker, id);
+        let Ok(Output::Exported(path)) = result else { panic!("{result:?}") };
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(deploy::test_rows::rows().iter().all(|row| text.contains(&row.name)), "{text}");
+        worker.cancel(survey);
+        assert!(matches!(wait_for_end(&mut worker, survey).1, Err(Error::Cancelled)), "it was still at work");
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_opened_fails_its_answer_and_its_judgement() {
+        let mut worker = worker();
+        let path = std::path::PathBuf::from("/no/such/file.gguf");
+        let request =
+            bench::AnswerRequest { paths: vec![path.clone()], prompt: "why?".into(), ..bench::AnswerRequest::default() };
+        let id = worker.submit(Job::Answer { request }).unwrap();
+        let (_, result) = wait_for_end(&mut worker, id);
+        let Ok(Output::Answers(answers)) = result else { panic!("{result:?}") };
+        assert!(answers.len() == 1 && answers[0].path == path && answers[0].result.is_err());
+        let request = bench::quality::QualityRequest {
+            reference: path.clone(),
+            candidates: vec![path],
+            ..bench::quality::QualityRequest::default()
+        };
+        let id = worker.submit(Job::Quality { request }).unwrap();
+        assert!(wait_for_end(&mut worker, id).1.is_err());
+    }
+
+    #[test]
     fn a_picked_path_arrives_as_an_event() {
         let worker = worker();
         worker.pick(Picked::Model);
