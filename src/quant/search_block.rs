@@ -15,6 +15,11 @@ const N_ROUNDS: usize = 8;
 /// Added to importances of mean 1, so that no part of a block is left to chance where the matrix says zero.
 const FLOOR: f32 = 1e-6;
 
+/// Mean squares of a block that magnitudes are added to, as for most k-quants.
+///
+/// ggml adds them to 1 mean square of the row, which is more than that of most blocks where few columns are large.
+const BLOCK_MEAN_SQUARES: f32 = 2.0;
+
 /// Candidates for the quant of the largest magnitude: from 1.3 below the largest quant to 1.5 above, with both signs.
 const fn symmetric_grid(q_max: f32) -> SymmetricGrid {
     SymmetricGrid {
@@ -29,30 +34,31 @@ const fn symmetric_grid(q_max: f32) -> SymmetricGrid {
     }
 }
 
-/// Around the full range, and with the smallest weights clipped.
-const fn affine_grid(q_max: f32) -> AffineGrid {
-    AffineGrid {
-        q_max,
-        scale_max: 1.0,
-        candidates: &[
-            Candidates { origin: 1.0, first: -0.9, distance: 0.17 },
-            Candidates { origin: 1.0, first: 0.46, distance: 0.17 },
-            Candidates { origin: 1.0, first: -0.815, distance: 0.17 },
-            Candidates { origin: 1.0, first: 0.545, distance: 0.17 },
-            Candidates { origin: 0.97, first: -0.9, distance: 0.25 },
-            Candidates { origin: 0.93, first: -0.9, distance: 0.25 },
-            Candidates { origin: 0.85, first: -0.9, distance: 0.25 },
-        ],
-        d_factors: &[],
-        n_rounds: 1,
-    }
+/// Around the full range, and with the smallest or the largest weights clipped, a little or much: they may be of no importance.
+///
+/// The best of each eight is refined: where few levels are left for most weights, many starts end in different fits.
+static STARTS: [Candidates; 8] = [
+    Candidates { origin: 1.0, first: -0.9, distance: 0.17 },
+    Candidates { origin: 1.0, first: 0.46, distance: 0.17 },
+    Candidates { origin: 1.0, first: -0.815, distance: 0.17 },
+    Candidates { origin: 1.0, first: 0.545, distance: 0.17 },
+    Candidates { origin: 1.0, first: 2.0, distance: 1.5 },
+    Candidates { origin: 0.96, first: -0.9, distance: 0.25 },
+    Candidates { origin: 0.9, first: -0.9, distance: 0.25 },
+    Candidates { origin: 0.6, first: -0.5, distance: 0.7 },
+];
+
+/// What is searched from one of the [`STARTS`].
+#[inline(always)]
+fn affine_grid(q_max: f32, start: &'static Candidates) -> AffineGrid {
+    AffineGrid { q_max, scale_max: 1.0, candidates: std::slice::from_ref(start), d_factors: &[], n_rounds: 1 }
 }
 
 /// Importances of a block's weights from those of their columns, of mean 1; `None` when all columns have zero.
 ///
 /// As ggml does (`quantize_row_*_impl` in ggml-quants.c, llama.cpp of 2026-08-21) a column's importance is multiplied by
 /// `sqrt(mean_squares * mean(x²) + x²)`, or by nothing where magnitudes do not matter. The mean is that of the block: ggml takes
-/// the row's for blocks of 32, which would make bytes depend on where a row is cut.
+/// the row's for blocks of 32, which would make bytes depend on where a row is cut, see [`BLOCK_MEAN_SQUARES`].
 #[inline(always)]
 pub(super) fn column_importance<const N: usize>(
     simd: impl Simd,
@@ -97,7 +103,7 @@ pub(super) fn weighted_symmetric(
     columns: Option<&[f32; 32]>,
     q_max: f32,
 ) -> Option<(f32, [u8; 32])> {
-    let w = column_importance(simd, x, columns?, Some(1.0))?;
+    let w = column_importance(simd, x, columns?, Some(BLOCK_MEAN_SQUARES))?;
     let grid = symmetric_grid(q_max);
     let (mut best_d, mut best_gain) = (0.0, 0.0);
     let mut wanted = search_symmetric::search(simd, x, &w, grid);
@@ -128,24 +134,30 @@ pub(super) fn weighted_affine(
     columns: Option<&[f32; 32]>,
     q_max: f32,
 ) -> Option<(f32, f32, [u8; 32])> {
-    let w = column_importance(simd, x, columns?, Some(1.0))?;
+    let w = column_importance(simd, x, columns?, Some(BLOCK_MEAN_SQUARES))?;
     // The search knows offsets that are not positive. Moved below zero, all weights have such a one.
     let (_, high) = extremes(x);
     let mut moved = *x;
     for weight in &mut moved {
         *weight -= high;
     }
-    let wanted = search_affine::search(simd, &moved, &w, affine_grid(q_max));
-    let (mut d, mut m) = (wanted.scale, high - wanted.offset);
     let mut best = BlockFit { d: 0.0, m: 0.0, error: f32::INFINITY };
-    for _ in 0..N_ROUNDS {
-        let (fit, next) = fitted(simd, x, &w, d, m, q_max);
-        if fit.error >= best.error {
-            break;
+    for start in &STARTS {
+        let wanted = search_affine::search(simd, &moved, &w, affine_grid(q_max, start));
+        let (mut d, mut m) = (wanted.scale, high - wanted.offset);
+        let mut best_of_start = f32::INFINITY;
+        for _ in 0..N_ROUNDS {
+            let (fit, next) = fitted(simd, x, &w, d, m, q_max);
+            if fit.error >= best_of_start {
+                break;
+            }
+            best_of_start = fit.error;
+            if fit.error < best.error {
+                best = fit;
+            }
+            let Some(next) = next else { break };
+            (d, m) = next;
         }
-        best = fit;
-        let Some(next) = next else { break };
-        (d, m) = next;
     }
     let inverse = inverse(best.d);
     let mut q = [0; 32];
