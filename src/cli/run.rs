@@ -98,7 +98,7 @@ pub(super) fn converted(model: &Model, args: &ConvertArgs, reuse: bool) -> Resul
     let mut missing = args.levels();
     if reuse {
         missing.clear();
-        let imatrix = args.imatrix.as_deref().map(format::read_imatrix).transpose()?;
+        let imatrix = args.imatrix.as_deref().map(|path| convert::fitting_imatrix(model, path)).transpose()?;
         let planner = Planner::by(model, imatrix.as_ref());
         for level in args.levels() {
             match existing(&planner, level, &args.out)? {

@@ -25,7 +25,7 @@ use crate::model::{DType, Level, Model};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 
 pub use self::paths::output_path;
-pub use self::preflight::{PlannedOutput, WorkPlan, preflight};
+pub use self::preflight::{PlannedOutput, WorkPlan, fitting_imatrix, preflight};
 pub use self::whole_file::{write_new, write_whole};
 
 /// Converts a model to all requested levels in one pass over it.

@@ -64,11 +64,8 @@ pub fn preflight(model: &Model, request: &ConvertRequest) -> Result<WorkPlan> {
     if levels.is_empty() {
         return Err(Error::BadRequest { message: "no level to convert to".into() });
     }
-    let imatrix = request.imatrix.as_deref().map(read_imatrix).transpose()?;
+    let imatrix = request.imatrix.as_deref().map(|path| fitting_imatrix(model, path)).transpose()?;
     let planner = Planner::by(model, imatrix.as_ref());
-    if let Some(imatrix) = &imatrix {
-        check_fit(&planner, imatrix)?;
-    }
     let mut outputs = Vec::with_capacity(levels.len());
     for level in levels {
         outputs.push(plan_output(&planner, level, &request.out_dir, imatrix.as_ref())?);
@@ -132,19 +129,25 @@ fn check_types(model: &Model, recipe: &Recipe) -> Result<()> {
     Err(Error::UnsupportedDType { action: "decode", dtype: dtypes.join(", "), tensor })
 }
 
-/// Refuses an importance matrix of another model: one that knows no tensor of this one, or other columns of one.
-fn check_fit(planner: &Planner, imatrix: &Imatrix) -> Result<()> {
+/// Reads an importance matrix that was made from this model.
+///
+/// # Errors
+/// Those of `format::read_imatrix`; `Error::BadImatrix` when it knows no tensor of the model, `Error::ImatrixMismatch` when one has
+/// other columns.
+pub fn fitting_imatrix(model: &Model, path: &Path) -> Result<Imatrix> {
+    let imatrix = read_imatrix(path)?;
+    let planner = Planner::new(model);
     let mut n_found = 0;
-    for (idx, tensor) in planner.model().tensors.iter().enumerate() {
+    for (idx, tensor) in model.tensors.iter().enumerate() {
         if planner.is_quantizable(idx) {
             n_found += usize::from(imatrix.importances_of(tensor)?.is_some());
         }
     }
     if n_found > 0 {
-        return Ok(());
+        return Ok(imatrix);
     }
     let what = format!("none of its {} entries is for a tensor of this model", imatrix.entries.len());
-    Err(Error::BadImatrix { what, path: imatrix.path.clone() })
+    Err(Error::BadImatrix { what, path: imatrix.path })
 }
 
 /// What the importance matrix leaves open: tensors that it does not know, and what it says of itself.
