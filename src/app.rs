@@ -263,6 +263,7 @@ impl App {
             out_dir: self.output_dir(),
             overwrite: if self.form.overwrite { Overwrite::Allowed } else { Overwrite::Never },
             n_threads: usize::try_from(self.form.convert_threads).ok().filter(|&n| n > 0),
+            imatrix: Some(self.form.imatrix_path.trim()).filter(|path| !path.is_empty()).map(|path| absolute(Path::new(path))),
         };
         settings::save(&self.form);
         self.submit(&Job::Convert { model, request })

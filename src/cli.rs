@@ -250,6 +250,9 @@ struct ConvertArgs {
     /// Replace outputs that exist
     #[arg(long)]
     force: bool,
+    /// Importance matrix that llama-imatrix made from this model, .gguf or .dat: with it, low levels lose less
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    imatrix: Option<PathBuf>,
 }
 
 impl ConvertArgs {

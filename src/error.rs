@@ -314,6 +314,28 @@ pub enum Error {
         /// The model.
         path: PathBuf,
     },
+
+    /// A file that cannot serve as an importance matrix.
+    #[error("not a usable importance matrix, {what}: {}", path.display())]
+    BadImatrix {
+        /// What is wrong with it.
+        what: String,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// An importance matrix of a model of another shape.
+    #[error("the importance matrix has {found} columns for tensor {tensor}, which has {expected}: {}", path.display())]
+    ImatrixMismatch {
+        /// The tensor's name.
+        tensor: String,
+        /// Columns of all experts in the importance matrix.
+        found: u64,
+        /// Columns of all experts in the model.
+        expected: u64,
+        /// The importance matrix.
+        path: PathBuf,
+    },
 }
 
 impl Error {
@@ -366,6 +388,8 @@ impl Error {
             Self::UnknownRun { .. } => "planish history lists the runs with their numbers".into(),
             Self::NothingStored { .. } => "measure it first: planish compare MODEL --level Q8_0,Q4_K_M --out DIR".into(),
             Self::ChildDied { .. } => "the model may need more memory than is free: try a smaller level or context".into(),
+            Self::BadImatrix { .. } => "choose a file that llama.cpp's llama-imatrix wrote for this model, .gguf or .dat".into(),
+            Self::ImatrixMismatch { .. } => "choose the importance matrix that was made from this very model".into(),
             Self::EmptyPrompt => "write a question or an instruction that the models shall answer".into(),
         }
     }

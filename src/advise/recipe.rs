@@ -1,18 +1,22 @@
 //! The recipe: which type each tensor gets at a level, exactly as llama-quantize chooses.
 //!
 //! Source of all rules: `tensor_allows_quantization`, `llama_tensor_get_type`, `llama_tensor_get_type_impl`,
-//! `tensor_type_fallback` and `init_quantize_state_counters` in src/llama-quant.cpp, llama.cpp of 2026-08-21. Without importance
-//! matrix and without overrides. `tests/golden/recipes` holds what llama.cpp itself answered for models of many shapes.
+//! `tensor_type_fallback` and `init_quantize_state_counters` in src/llama-quant.cpp, llama.cpp of 2026-08-21. Without overrides.
+//! `tests/golden/recipes` holds what llama.cpp itself answered for models of many shapes, without an importance matrix.
 
 use std::cmp::Ordering;
 
 use super::roles::{Category, Role};
 use crate::error::Result;
+use crate::format::Imatrix;
 use crate::format::gguf_writer::{TensorSpec, file_size_bytes_from, metadata_size_bytes};
 use crate::model::{DType, Level, Metadata, Model, Tensor, Value};
 
 const FILE_TYPE_KEY: &str = "general.file_type";
 const QUANTIZATION_VERSION_KEY: &str = "general.quantization_version";
+/// What an output says of its importance matrix: nothing of an earlier one may be left.
+const IMATRIX_KEYS: [&str; 4] =
+    ["quantize.imatrix.file", "quantize.imatrix.dataset", "quantize.imatrix.entries_count", "quantize.imatrix.chunks_count"];
 const SPLIT_KEYS: [&str; 3] = ["split.no", "split.count", "split.tensors.count"];
 
 /// `GGML_QNT_VERSION` in ggml.h.
@@ -110,6 +114,7 @@ pub struct Planner<'a> {
     order: Vec<usize>,
     /// Bytes of the output's key-values.
     metadata_bytes: u64,
+    imatrix: Option<&'a Imatrix>,
     n_attention_v: i64,
     n_layers: i64,
     n_experts: u64,
@@ -124,6 +129,12 @@ impl<'a> Planner<'a> {
     /// Looks at every tensor's name and shape once.
     #[must_use]
     pub fn new(model: &'a Model) -> Self {
+        Self::by(model, None)
+    }
+
+    /// Looks at every tensor's name and shape once, for outputs that are made with this importance matrix.
+    #[must_use]
+    pub fn by(model: &'a Model, imatrix: Option<&'a Imatrix>) -> Self {
         let shape = &model.hyperparameters;
         let architecture = shape.architecture.as_str();
         let is_glm5_next = architecture == "glm5-next";
@@ -137,7 +148,8 @@ impl<'a> Planner<'a> {
         Self {
             n_attention_v: count(roles.iter().filter(|role| role.category.is_attention_v()).count()),
             has_tied_embeddings: roles.iter().all(|role| role.category != Category::Output),
-            metadata_bytes: output_metadata_bytes(&model.metadata),
+            metadata_bytes: output_metadata_bytes(&model.metadata, imatrix),
+            imatrix,
             n_layers: n_quantize_layers(model),
             n_experts: shape.n_experts,
             gqa_ratio: shape.gqa_ratio(),
@@ -154,6 +166,19 @@ impl<'a> Planner<'a> {
     #[must_use]
     pub fn model(&self) -> &'a Model {
         self.model
+    }
+
+    /// The key-values of one level's output: `output_metadata`, and what it says of its importance matrix.
+    #[must_use]
+    pub fn output_metadata(&self, level: Level) -> Metadata {
+        let mut metadata = output_metadata(self.model, level);
+        if let Some(imatrix) = self.imatrix {
+            for key in IMATRIX_KEYS {
+                metadata.remove(key);
+            }
+            metadata.0.extend(imatrix.metadata().0);
+        }
+        metadata
     }
 
     /// The recipe of one level.
@@ -261,6 +286,8 @@ impl<'a> Planner<'a> {
             Level::Q4_K_M if is_falcon && more_bits => DType::Q5_K,
             Level::Q4_K_M | Level::Q5_K_M if more_bits && !(is_falcon && level == Level::Q4_K_M) => DType::Q6_K,
             Level::Q4_K_S if !is_falcon && layer_idx < n / 8 => DType::Q5_K,
+            Level::Q4_0 if self.imatrix.is_some() && layer_idx < n / 8 => DType::Q4_1,
+            Level::Q5_0 if self.imatrix.is_some() && layer_idx < n / 8 => DType::Q5_1,
             _ => level.base_dtype(),
         }
     }
@@ -338,14 +365,16 @@ fn is_70b(model: &Model) -> bool {
     }
 }
 
-/// Bytes of `output_metadata`'s key-values, without making them: a vocabulary has 100,000 strings.
-fn output_metadata_bytes(metadata: &Metadata) -> u64 {
+/// Bytes of the output's key-values, without making them: a vocabulary has 100,000 strings.
+fn output_metadata_bytes(metadata: &Metadata, imatrix: Option<&Imatrix>) -> u64 {
     const U32_BYTES: u64 = 4;
     let entry = |key: &str, value_bytes: u64| 8 + key.len() as u64 + 4 + value_bytes;
     let of =
         |key: &str| metadata.find(key).map_or(0, |value| metadata_size_bytes(&Metadata(vec![(key.to_string(), value.clone())])));
     let added: u64 = [FILE_TYPE_KEY, QUANTIZATION_VERSION_KEY].into_iter().map(|key| entry(key, U32_BYTES)).sum();
-    let dropped: u64 = SPLIT_KEYS.into_iter().chain([FILE_TYPE_KEY, QUANTIZATION_VERSION_KEY]).map(of).sum();
+    let replaced = IMATRIX_KEYS.into_iter().filter(|_| imatrix.is_some());
+    let dropped: u64 = SPLIT_KEYS.into_iter().chain([FILE_TYPE_KEY, QUANTIZATION_VERSION_KEY]).chain(replaced).map(of).sum();
+    let added = added + imatrix.map_or(0, |imatrix| metadata_size_bytes(&imatrix.metadata()));
     (metadata_size_bytes(metadata) + added).saturating_sub(dropped)
 }
 

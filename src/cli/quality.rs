@@ -17,7 +17,7 @@ use crate::bench::quality::{
     quality as measure_quality,
 };
 use crate::bench::{self, ComparisonRow, Measured, MeasuredChoice, PredictionError};
-use crate::convert::{Conversion, Overwrite};
+use crate::convert::{Conversion, Overwrite, fitting_imatrix};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::hardware::{self, Machine};
@@ -66,6 +66,9 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
     let gates = args.gates.to_gates();
     let overwrite = if args.convert.force { Overwrite::Allowed } else { Overwrite::Never };
     args.files.check(overwrite, &model)?;
+    if let Some(imatrix) = &args.convert.imatrix {
+        fitting_imatrix(&model, imatrix)?;
+    }
     // The machine first: its bandwidth must be measured while nothing else runs.
     let machine = hardware::survey(&folder_of(path), &progress::monitor())?;
     let text = text_source(&args.quality)?;

@@ -9,13 +9,13 @@ use super::output::{columns_text, facts_text, print_json, print_text};
 use super::progress;
 use super::tables;
 use super::{BenchArgs, ConvertArgs};
-use crate::advise::{self, Goal};
+use crate::advise::{self, Goal, Planner};
 use crate::bench::{self, BenchRequest};
 use crate::convert::{self, Conversion, ConvertRequest, Overwrite};
 use crate::error::Result;
 use crate::format;
 use crate::hardware;
-use crate::model::{Level, Model};
+use crate::model::{Level, Metadata, Model, Value};
 use crate::units;
 
 /// Which long lists `inspect` adds.
@@ -98,8 +98,10 @@ pub(super) fn converted(model: &Model, args: &ConvertArgs, reuse: bool) -> Resul
     let mut missing = args.levels();
     if reuse {
         missing.clear();
+        let imatrix = args.imatrix.as_deref().map(|path| convert::fitting_imatrix(model, path)).transpose()?;
+        let planner = Planner::by(model, imatrix.as_ref());
         for level in args.levels() {
-            match existing(model, level, &args.out)? {
+            match existing(&planner, level, &args.out)? {
                 Some(conversion) => known.push(conversion),
                 None => missing.push(level),
             }
@@ -114,12 +116,18 @@ pub(super) fn converted(model: &Model, args: &ConvertArgs, reuse: bool) -> Resul
     Ok(known)
 }
 
-/// An output of an earlier run, when it has exactly the predicted size.
-fn existing(model: &Model, level: Level, out_dir: &Path) -> Result<Option<Conversion>> {
+/// An output of an earlier run, when it has exactly the predicted size and was made with the same importance matrix, if any.
+fn existing(planner: &Planner, level: Level, out_dir: &Path) -> Result<Option<Conversion>> {
+    let (model, recipe) = (planner.model(), planner.recipe(level));
     let path = convert::output_path(model, level, out_dir);
-    let size_bytes = advise::recipe::output_size_bytes(model, level)?;
+    let size_bytes = planner.output_size_bytes(&recipe)?;
     let is_complete = std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size_bytes);
-    if !is_complete {
+    // Padding may hide what the keys of an importance matrix add to the size.
+    let of_imatrix =
+        |metadata: Metadata| metadata.0.into_iter().filter(|(key, _)| key.starts_with("quantize.imatrix.")).collect();
+    let expected: Vec<(String, Value)> = of_imatrix(planner.output_metadata(level));
+    let is_alike = || format::inspect(&path).is_ok_and(|made| of_imatrix(made.metadata) == expected);
+    if !is_complete || !is_alike() {
         return Ok(None);
     }
     Ok(Some(Conversion {
@@ -127,7 +135,7 @@ fn existing(model: &Model, level: Level, out_dir: &Path) -> Result<Option<Conver
         path,
         source: model.path.clone(),
         size_bytes,
-        bits_per_weight: advise::recipe::bits_per_weight(model, &advise::recipe::recipe(model, level)),
+        bits_per_weight: advise::bits_per_weight(model, &recipe),
         elapsed_secs: 0.0,
         warnings: vec!["taken from an earlier run".into()],
     }))
@@ -139,6 +147,7 @@ pub(super) fn convert_request(args: &ConvertArgs) -> ConvertRequest {
         out_dir: args.out.clone(),
         overwrite: if args.force { Overwrite::Allowed } else { Overwrite::Never },
         n_threads: args.threads.map(usize::from),
+        imatrix: args.imatrix.clone(),
     }
 }
 

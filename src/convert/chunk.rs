@@ -2,6 +2,7 @@
 
 use super::part_file::PartFile;
 use crate::error::{Error, Result};
+use crate::format::Imatrix;
 use crate::model::{DType, Model, Tensor};
 use crate::monitor::Monitor;
 use crate::quant::{self, QuantError};
@@ -21,6 +22,8 @@ pub(super) struct Work<'a> {
     pub(super) tensor: &'a Tensor,
     /// One for each type that some level wants: levels that agree on a type share the encoding.
     pub(super) encodings: Vec<Encoding>,
+    /// Importances of the columns, of one expert after the other; `None`: all count the same.
+    pub(super) importances: Option<&'a [f32]>,
 }
 
 /// A type and the places that want the tensor in it.
@@ -36,6 +39,21 @@ impl Work<'_> {
     /// True when some output wants another type than the source has.
     pub(super) fn needs_decoding(&self) -> bool {
         self.encodings.iter().any(|encoding| encoding.dtype != self.tensor.dtype)
+    }
+
+    /// Importances of the columns of this row of a chunk, and how many rows from it on have the same ones.
+    fn columns(&self, chunk: Chunk, row: u64) -> Result<(Option<&[f32]>, u64)> {
+        let Some(importances) = self.importances else { return Ok((None, u64::MAX)) };
+        let row_len = self.tensor.row_len().max(1);
+        let rows_per_expert = self.tensor.shape.get(1).copied().unwrap_or(1).max(1);
+        let first_weight = chunk.first_weight + row * chunk.row_len;
+        let (tensor_row, first_column) = (first_weight / row_len, first_weight % row_len);
+        let start = in_memory(tensor_row / rows_per_expert * row_len + first_column)?;
+        let columns = importances.get(start..start + in_memory(chunk.row_len)?).ok_or_else(|| {
+            let (name, n) = (&self.tensor.name, importances.len());
+            Error::Internal { message: format!("{n} importances do not reach row {tensor_row} of tensor {name}") }
+        })?;
+        Ok((Some(columns), rows_per_expert - tensor_row % rows_per_expert))
     }
 }
 
@@ -65,8 +83,12 @@ pub(super) fn chunks(tensor: &Tensor) -> impl Iterator<Item = Chunk> + use<> {
 }
 
 /// Groups what all levels want of each source tensor. `places[level][tensor]` is its type and position in that level's output.
-pub(super) fn works<'a>(model: &'a Model, places: &[Vec<(DType, u64)>]) -> Vec<Work<'a>> {
-    let mut works: Vec<_> = model.tensors.iter().map(|tensor| Work { tensor, encodings: Vec::new() }).collect();
+///
+/// The importance matrix is known to fit all tensors that can be quantized; what it says of others does not matter.
+pub(super) fn works<'a>(model: &'a Model, places: &[Vec<(DType, u64)>], imatrix: Option<&'a Imatrix>) -> Vec<Work<'a>> {
+    let importances = |tensor: &Tensor| imatrix.and_then(|imatrix| imatrix.importances_of(tensor).ok().flatten());
+    let work = |tensor: &'a Tensor| Work { tensor, encodings: Vec::new(), importances: importances(tensor) };
+    let mut works: Vec<_> = model.tensors.iter().map(work).collect();
     for (output_idx, places) in places.iter().enumerate() {
         for (work, &(dtype, offset)) in works.iter_mut().zip(places) {
             match work.encodings.iter_mut().find(|encoding| encoding.dtype == dtype) {
@@ -116,7 +138,7 @@ pub(super) fn carry_out(
             raw
         } else {
             encoded.resize(n_bytes, 0);
-            encode(*dtype, weights, encoded, tensor, chunk, monitor)?;
+            encode(*dtype, weights, encoded, work, chunk, monitor)?;
             encoded.as_slice()
         };
         for &(output_idx, offset) in places {
@@ -129,15 +151,25 @@ pub(super) fn carry_out(
 }
 
 /// Encodes a chunk, looking for a cancellation every few milliseconds.
-fn encode(dtype: DType, weights: &[f32], encoded: &mut [u8], tensor: &Tensor, chunk: Chunk, monitor: &Monitor) -> Result<()> {
+fn encode(dtype: DType, weights: &[f32], encoded: &mut [u8], work: &Work, chunk: Chunk, monitor: &Monitor) -> Result<()> {
+    let row_len = in_memory(chunk.row_len)?;
+    let n_rows = chunk.n_weights / chunk.row_len.max(1);
     let rows_at_once = (ENCODED_AT_ONCE / chunk.row_len.max(1)).max(1);
-    let weights_at_once = in_memory(rows_at_once * chunk.row_len)?;
-    let (_, bytes_at_once) = extent(dtype, Chunk { first_weight: 0, n_weights: rows_at_once * chunk.row_len, ..chunk })?;
-    let batches = weights.chunks(weights_at_once).zip(encoded.chunks_mut(bytes_at_once));
-    for (first_row, (weights, encoded)) in (0..).step_by(in_memory(rows_at_once)?).zip(batches) {
+    let (mut weights, mut encoded) = (weights, encoded);
+    let mut first_row = 0;
+    while first_row < n_rows {
         monitor.check()?;
-        quant::quantize_rows(dtype, weights, in_memory(chunk.row_len)?, encoded)
-            .map_err(|error| quant_error(error, tensor, chunk, first_row))?;
+        let (columns, n_alike) = work.columns(chunk, first_row)?;
+        let n = rows_at_once.min(n_alike).min(n_rows - first_row);
+        let (_, n_bytes) = extent(dtype, Chunk { first_weight: 0, n_weights: n * chunk.row_len, ..chunk })?;
+        let now = weights.split_at_checked(in_memory(n * chunk.row_len)?);
+        let (Some((now, later)), Some((bytes, bytes_later))) = (now, encoded.split_at_mut_checked(n_bytes)) else {
+            return Err(Error::Internal { message: format!("{chunk:?} is longer than its buffers") });
+        };
+        quant::quantize_rows_by(dtype, now, row_len, columns, bytes)
+            .map_err(|error| quant_error(error, work.tensor, chunk, first_row))?;
+        (weights, encoded) = (later, bytes_later);
+        first_row += n;
     }
     Ok(())
 }

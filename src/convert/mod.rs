@@ -2,6 +2,8 @@
 
 mod chunk;
 mod disk;
+#[cfg(test)]
+mod imatrix_tests;
 mod part_file;
 mod paths;
 mod pipeline;
@@ -16,13 +18,14 @@ use std::time::Instant;
 use serde::Serialize;
 
 use self::part_file::PartFile;
+use crate::advise::recipe::Planner;
 use crate::error::{Error, Result};
 use crate::format::TensorReader;
 use crate::model::{DType, Level, Model};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 
 pub use self::paths::output_path;
-pub use self::preflight::{PlannedOutput, WorkPlan, preflight};
+pub use self::preflight::{PlannedOutput, WorkPlan, fitting_imatrix, preflight};
 pub use self::whole_file::{write_new, write_whole};
 
 /// Converts a model to all requested levels in one pass over it.
@@ -42,15 +45,16 @@ pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Re
     let source = TensorReader::open(model)?;
     std::fs::create_dir_all(&request.out_dir).map_err(Error::io("create", &request.out_dir))?;
 
+    let planner = Planner::by(model, plan.imatrix.as_ref());
     let mut parts = Vec::with_capacity(plan.outputs.len());
     let mut places = Vec::with_capacity(plan.outputs.len());
     for output in &plan.outputs {
         monitor.check()?;
         let part = PartFile::create(&output.path)?;
-        places.push(start_output(model, output, &part)?);
+        places.push(start_output(&planner, output, &part)?);
         parts.push(part);
     }
-    pipeline::run(&chunk::works(model, &places), &source, &parts, plan.n_threads, monitor)?;
+    pipeline::run(&chunk::works(model, &places, plan.imatrix.as_ref()), &source, &parts, plan.n_threads, monitor)?;
     let total = model.tensor_bytes();
     for (part, output) in parts.iter().zip(&plan.outputs) {
         let stage = format!("syncing {}", output.path.display());
@@ -80,8 +84,9 @@ pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Re
 /// Takes the space, writes the header and returns type and position of each source tensor in the output.
 ///
 /// Only one level's header is in memory at a time: with a large vocabulary each has several megabytes.
-fn start_output(model: &Model, output: &PlannedOutput, part: &PartFile) -> Result<Vec<(DType, u64)>> {
-    let (specs, layout) = preflight::layout(model, output)?;
+fn start_output(planner: &Planner, output: &PlannedOutput, part: &PartFile) -> Result<Vec<(DType, u64)>> {
+    let model = planner.model();
+    let (specs, layout) = preflight::layout(planner, output)?;
     let is_planned = layout.file_size_bytes == output.size_bytes
         && specs.len() == model.tensors.len()
         && specs.iter().zip(&model.tensors).all(|(spec, tensor)| spec.name == tensor.name);
@@ -106,6 +111,8 @@ pub struct ConvertRequest {
     pub overwrite: Overwrite,
     /// Threads; `None`: all that this process may use.
     pub n_threads: Option<usize>,
+    /// An importance matrix of this model, so that columns that matter more err less; `None`: all count the same.
+    pub imatrix: Option<PathBuf>,
 }
 
 /// What to do with an output that exists.

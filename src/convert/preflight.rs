@@ -6,7 +6,7 @@ use super::paths::{FileId, output_path, part_path};
 use super::{ConvertRequest, Overwrite, disk};
 use crate::advise::recipe::{self, Planner, Recipe};
 use crate::error::{Error, Result};
-use crate::format::{Layout, TensorSpec};
+use crate::format::{Imatrix, Layout, TensorSpec, read_imatrix};
 use crate::model::{Level, Model, Tensor};
 use crate::quant;
 
@@ -24,6 +24,8 @@ pub struct WorkPlan {
     pub free_bytes: Option<u64>,
     /// Threads that decode, encode and write.
     pub n_threads: usize,
+    /// The importance matrix that was asked for; it fits the model.
+    pub imatrix: Option<Imatrix>,
 }
 
 /// An output file before it exists.
@@ -47,7 +49,7 @@ pub struct PlannedOutput {
 ///
 /// # Errors
 /// Whatever would keep the conversion from ending well: no weights or levels, a type that cannot be decoded, an output that exists
-/// or is the source, a folder that is not writable, too little space.
+/// or is the source, a folder that is not writable, too little space, an importance matrix that is none or of another model.
 pub fn preflight(model: &Model, request: &ConvertRequest) -> Result<WorkPlan> {
     let n_threads = n_threads(request)?;
     if !model.has_weights() {
@@ -62,10 +64,11 @@ pub fn preflight(model: &Model, request: &ConvertRequest) -> Result<WorkPlan> {
     if levels.is_empty() {
         return Err(Error::BadRequest { message: "no level to convert to".into() });
     }
-    let planner = Planner::new(model);
+    let imatrix = request.imatrix.as_deref().map(|path| fitting_imatrix(model, path)).transpose()?;
+    let planner = Planner::by(model, imatrix.as_ref());
     let mut outputs = Vec::with_capacity(levels.len());
     for level in levels {
-        outputs.push(plan_output(&planner, level, &request.out_dir)?);
+        outputs.push(plan_output(&planner, level, &request.out_dir, imatrix.as_ref())?);
     }
     let sources: Vec<_> = model.files.iter().filter_map(|file| Some((file, FileId::of(file)?))).collect();
     for output in &outputs {
@@ -78,7 +81,7 @@ pub fn preflight(model: &Model, request: &ConvertRequest) -> Result<WorkPlan> {
     let free_bytes = disk::free_bytes(&folder).map(|free| free.saturating_add(reclaimed));
     match free_bytes {
         Some(free_bytes) if free_bytes < needed_bytes => Err(Error::NotEnoughSpace { needed_bytes, free_bytes, path: folder }),
-        _ => Ok(WorkPlan { outputs, needed_bytes, free_bytes, n_threads }),
+        _ => Ok(WorkPlan { outputs, needed_bytes, free_bytes, n_threads, imatrix }),
     }
 }
 
@@ -90,15 +93,17 @@ fn n_threads(request: &ConvertRequest) -> Result<usize> {
     }
 }
 
-fn plan_output(planner: &Planner, level: Level, out_dir: &Path) -> Result<PlannedOutput> {
+fn plan_output(planner: &Planner, level: Level, out_dir: &Path, imatrix: Option<&Imatrix>) -> Result<PlannedOutput> {
     let (model, recipe) = (planner.model(), planner.recipe(level));
     check_types(model, &recipe)?;
+    let mut warnings = warnings(model, &recipe);
+    warnings.extend(imatrix.iter().flat_map(|imatrix| imatrix_warnings(model, &recipe, imatrix)));
     Ok(PlannedOutput {
         level,
         path: output_path(model, level, out_dir),
         size_bytes: planner.output_size_bytes(&recipe)?,
         bits_per_weight: recipe::bits_per_weight(model, &recipe),
-        warnings: warnings(model, &recipe),
+        warnings,
         recipe,
     })
 }
@@ -122,6 +127,51 @@ fn check_types(model: &Model, recipe: &Recipe) -> Result<()> {
     }
     let tensor = if n_others == 0 { first.name.clone() } else { format!("{} and {n_others} more", first.name) };
     Err(Error::UnsupportedDType { action: "decode", dtype: dtypes.join(", "), tensor })
+}
+
+/// Reads an importance matrix that was made from this model.
+///
+/// # Errors
+/// Those of `format::read_imatrix`; `Error::BadImatrix` when it knows no tensor of the model, `Error::ImatrixMismatch` when one has
+/// other columns.
+pub fn fitting_imatrix(model: &Model, path: &Path) -> Result<Imatrix> {
+    let imatrix = read_imatrix(path)?;
+    let planner = Planner::new(model);
+    let mut n_found = 0;
+    for (idx, tensor) in model.tensors.iter().enumerate() {
+        if planner.is_quantizable(idx) {
+            n_found += usize::from(imatrix.importances_of(tensor)?.is_some());
+        }
+    }
+    if n_found > 0 {
+        return Ok(imatrix);
+    }
+    let what = format!("none of its {} entries is for a tensor of this model", imatrix.entries.len());
+    Err(Error::BadImatrix { what, path: imatrix.path })
+}
+
+/// What the importance matrix leaves open: tensors that it does not know, and what it says of itself.
+fn imatrix_warnings(model: &Model, recipe: &Recipe, imatrix: &Imatrix) -> Vec<String> {
+    let searched = model.tensors.iter().zip(&recipe.dtypes);
+    let searched: Vec<&Tensor> = searched
+        .filter(|(tensor, dtype)| tensor.dtype != **dtype && quant::heeds_importances(**dtype))
+        .map(|(tensor, _)| tensor)
+        .collect();
+    let is_unknown = |tensor: &&&Tensor| matches!(imatrix.importances_of(tensor), Ok(None));
+    let unknown: Vec<&str> = searched.iter().filter(is_unknown).map(|tensor| tensor.name.as_str()).collect();
+    let mut warnings = Vec::new();
+    if let Some(first) = unknown.first() {
+        let names = if unknown.len() == 1 { (*first).to_string() } else { format!("{first} and {} more", unknown.len() - 1) };
+        warnings.push(format!(
+            "{} of {} tensors are not in the importance matrix, so all their columns count the same: {names}",
+            unknown.len(),
+            searched.len(),
+        ));
+    }
+    if !searched.is_empty() {
+        warnings.extend(imatrix.warnings.iter().cloned());
+    }
+    warnings
 }
 
 /// Refuses outputs that exist or are a source, under whatever name.
@@ -168,8 +218,9 @@ fn warnings(model: &Model, recipe: &Recipe) -> Vec<String> {
 }
 
 /// Tensors of a level's output, in the order of the source, and the layout that its predicted size belongs to.
-pub(super) fn layout(model: &Model, output: &PlannedOutput) -> Result<(Vec<TensorSpec>, Layout)> {
+pub(super) fn layout(planner: &Planner, output: &PlannedOutput) -> Result<(Vec<TensorSpec>, Layout)> {
+    let model = planner.model();
     let specs = recipe::output_specs(model, &output.recipe);
-    let layout = Layout::plan(&recipe::output_metadata(model, output.level), &specs, model.alignment)?;
+    let layout = Layout::plan(&planner.output_metadata(output.level), &specs, model.alignment)?;
     Ok((specs, layout))
 }

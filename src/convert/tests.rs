@@ -53,7 +53,7 @@ fn weights(seed: u64, n: usize) -> Vec<f32> {
     (0..n).map(|_| next() * next() * 0.4).collect()
 }
 
-fn data(seed: u64, dtype: DType, shape: &[u64]) -> Vec<u8> {
+pub(super) fn data(seed: u64, dtype: DType, shape: &[u64]) -> Vec<u8> {
     let n: usize = shape.iter().product::<u64>().try_into().unwrap();
     if dtype == DType::I32 {
         return (0..n).flat_map(|idx| u32::try_from(idx).unwrap().to_le_bytes()).collect();
@@ -68,7 +68,7 @@ fn encode(dtype: DType, weights: &[f32], row_len: u64) -> Vec<u8> {
     bytes
 }
 
-fn decode(dtype: DType, bytes: &[u8], n: usize) -> Vec<f32> {
+pub(super) fn decode(dtype: DType, bytes: &[u8], n: usize) -> Vec<f32> {
     let mut weights = vec![0.0; n];
     quant::dequantize_rows(dtype, bytes, &mut weights).unwrap();
     weights
@@ -102,19 +102,19 @@ fn write_model(path: &Path, tensors: &[(&str, DType, &[u64], Vec<u8>)]) -> Model
     format::inspect(path).unwrap()
 }
 
-struct Fixture {
-    dir: tempfile::TempDir,
-    model: Model,
+pub(super) struct Fixture {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) model: Model,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let tensors: Vec<_> =
             (0..).zip(TENSORS).map(|(seed, (name, dtype, shape))| (name, dtype, shape, data(seed, dtype, shape))).collect();
         Self::with(&tensors)
     }
 
-    fn with(tensors: &[(&str, DType, &[u64], Vec<u8>)]) -> Self {
+    pub(super) fn with(tensors: &[(&str, DType, &[u64], Vec<u8>)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let model = write_model(&dir.path().join("tiny-F16.gguf"), tensors);
         Self { dir, model }
@@ -124,8 +124,14 @@ impl Fixture {
         self.dir.path().join("out")
     }
 
-    fn request(&self, levels: &[Level]) -> ConvertRequest {
-        ConvertRequest { levels: levels.into(), out_dir: self.out_dir(), overwrite: Overwrite::Never, n_threads: Some(2) }
+    pub(super) fn request(&self, levels: &[Level]) -> ConvertRequest {
+        ConvertRequest {
+            levels: levels.into(),
+            out_dir: self.out_dir(),
+            overwrite: Overwrite::Never,
+            n_threads: Some(2),
+            imatrix: None,
+        }
     }
 
     fn convert(&self, levels: &[Level]) -> Result<Vec<Conversion>> {
@@ -133,7 +139,7 @@ impl Fixture {
     }
 
     /// Names in the output folder.
-    fn outputs(&self) -> Vec<String> {
+    pub(super) fn outputs(&self) -> Vec<String> {
         names(&self.out_dir())
     }
 }
@@ -145,7 +151,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-fn tensor_bytes(model: &Model, idx: usize) -> Vec<u8> {
+pub(super) fn tensor_bytes(model: &Model, idx: usize) -> Vec<u8> {
     let tensor = &model.tensors[idx];
     let mut bytes = vec![0; tensor.size_bytes.try_into().unwrap()];
     TensorReader::open(model).unwrap().read(tensor, 0, &mut bytes).unwrap();

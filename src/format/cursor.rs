@@ -79,6 +79,11 @@ impl<'a> Cursor<'a> {
         self.field(what).map(u32::from_le_bytes)
     }
 
+    /// A signed 32-bit number.
+    pub(super) fn i32(&mut self, what: Arguments<'_>) -> Result<i32> {
+        self.field(what).map(i32::from_le_bytes)
+    }
+
     /// A 64-bit number.
     pub(super) fn u64(&mut self, what: Arguments<'_>) -> Result<u64> {
         self.field(what).map(u64::from_le_bytes)

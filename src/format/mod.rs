@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! inspect ─ recognise ─ gguf_reader (files, shards) ─ gguf_header (bytes → header) ─ Model
+//! imatrix (GGUF or .dat) ─ Imatrix
 //! Model ─ TensorReader ─ bytes of tensors ─ … ─ gguf_writer (Layout, Writer) ─ file
 //! ```
 //!
@@ -12,11 +13,14 @@ pub mod gguf;
 mod gguf_header;
 mod gguf_reader;
 pub mod gguf_writer;
+mod imatrix;
 mod open;
 mod recognise;
 mod tensor_reader;
 #[cfg(test)]
 mod tests_header;
+#[cfg(test)]
+mod tests_imatrix;
 #[cfg(test)]
 mod tests_round_trip;
 mod warnings;
@@ -25,6 +29,7 @@ use std::path::Path;
 
 pub use gguf_reader::read_gguf;
 pub use gguf_writer::{Layout, Placed, TensorSpec, Writer, file_size_bytes, file_size_bytes_from, metadata_size_bytes};
+pub use imatrix::{Imatrix, read_imatrix};
 pub use tensor_reader::TensorReader;
 
 use crate::error::Result;

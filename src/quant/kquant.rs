@@ -9,6 +9,7 @@
 use super::blocks::{BlockQ2_K, BlockQ3_K, BlockQ4_K, BlockQ5_K, BlockQ6_K, QK_K, pack_q3_scales, pack_scales_mins};
 use super::lanes::{N_LANES, Simd};
 use super::search_affine::{AffineGrid, Candidates, fit_affine, inverse};
+use super::search_block::column_importance;
 use super::search_symmetric::{SymmetricGrid, fit_symmetric};
 
 /// Four bits for a scale are few, so `d` is tried smaller and larger too.
@@ -67,10 +68,9 @@ const Q6_K: SymmetricGrid = SymmetricGrid {
 
 /// Encodes one super-block of Q2_K.
 #[inline(always)]
-pub(super) fn encode_q2_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ2_K {
-    let x = split(x);
-    let fit =
-        fit_affine::<_, 16, 16>(simd, &x, &local_importance(simd, &x, |magnitude, rms| 0.15 + 0.05 * rms + magnitude), Q2_K);
+pub(super) fn encode_q2_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ2_K {
+    let w = importance(simd, x, columns, Some(1.0), |magnitude, rms| 0.15 + 0.05 * rms + magnitude);
+    let fit = fit_affine::<_, 16, 16>(simd, &split(x), &w, Q2_K);
     let mut scales = [0; 16];
     for j in 0..16 {
         scales[j] = fit.scales[j] | (fit.mins[j] << 4);
@@ -80,14 +80,9 @@ pub(super) fn encode_q2_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ2_K {
 
 /// Encodes one super-block of Q3_K.
 #[inline(always)]
-pub(super) fn encode_q3_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ3_K {
-    let x = split(x);
-    let fit = fit_symmetric(
-        simd,
-        &x,
-        &local_importance(simd, &x, |magnitude, rms| 0.4 + 0.9 * rms * rms + magnitude * magnitude),
-        Q3_K,
-    );
+pub(super) fn encode_q3_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ3_K {
+    let w = importance(simd, x, columns, Some(2.0), |magnitude, rms| 0.4 + 0.9 * rms * rms + magnitude * magnitude);
+    let fit = fit_symmetric(simd, &split(x), &w, Q3_K);
     let mut hmask = [0; 32];
     for (row, q) in fit.q.as_chunks::<32>().0.iter().enumerate() {
         for (mask, q) in hmask.iter_mut().zip(q) {
@@ -100,17 +95,17 @@ pub(super) fn encode_q3_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ3_K {
 
 /// Encodes one super-block of Q4_K.
 #[inline(always)]
-pub(super) fn encode_q4_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ4_K {
-    let x = split(x);
-    let fit = fit_affine::<_, 32, 8>(simd, &x, &local_importance(simd, &x, |magnitude, rms| magnitude + rms), Q4_K);
+pub(super) fn encode_q4_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ4_K {
+    let w = importance(simd, x, columns, Some(2.0), |magnitude, rms| magnitude + rms);
+    let fit = fit_affine::<_, 32, 8>(simd, &split(x), &w, Q4_K);
     BlockQ4_K { d: fit.d, dmin: fit.dmin, scales: pack_scales_mins(fit.scales, fit.mins), qs: pack_four_bits(&fit.q) }
 }
 
 /// Encodes one super-block of Q5_K.
 #[inline(always)]
-pub(super) fn encode_q5_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ5_K {
-    let x = split(x);
-    let fit = fit_affine::<_, 32, 8>(simd, &x, &local_importance(simd, &x, |magnitude, rms| magnitude + rms), Q5_K);
+pub(super) fn encode_q5_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ5_K {
+    let w = importance(simd, x, columns, Some(2.0), |magnitude, rms| magnitude + rms);
+    let fit = fit_affine::<_, 32, 8>(simd, &split(x), &w, Q5_K);
     let mut qh = [0; 32];
     for (row, q) in fit.q.as_chunks::<32>().0.iter().enumerate() {
         for (qh, q) in qh.iter_mut().zip(q) {
@@ -122,10 +117,9 @@ pub(super) fn encode_q5_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ5_K {
 
 /// Encodes one super-block of Q6_K.
 #[inline(always)]
-pub(super) fn encode_q6_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ6_K {
-    let x = split(x);
-    let fit =
-        fit_symmetric(simd, &x, &local_importance(simd, &x, |magnitude, rms| 0.5 * rms * rms + magnitude * magnitude), Q6_K);
+pub(super) fn encode_q6_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ6_K {
+    let w = importance(simd, x, columns, None, |magnitude, rms| 0.5 * rms * rms + magnitude * magnitude);
+    let fit = fit_symmetric(simd, &split(x), &w, Q6_K);
     let (mut ql, mut qh) = ([0; 128], [0; 64]);
     for half in 0..2 {
         let q = |row: usize, i: usize| fit.q[128 * half + 32 * row + i];
@@ -136,6 +130,25 @@ pub(super) fn encode_q6_k(simd: impl Simd, x: &[f32; QK_K]) -> BlockQ6_K {
         }
     }
     BlockQ6_K { ql, qh, scales: fit.scales, d: fit.d }
+}
+
+/// Importances by those of the columns where there are some, else [`local_importance`].
+///
+/// The mean squares that magnitudes are added to are ggml's (`quantize_row_*_K_impl`); for Q6_K magnitudes do not matter.
+#[inline(always)]
+fn importance<S: Simd, const N: usize, const J: usize>(
+    simd: S,
+    x: &[f32; QK_K],
+    columns: Option<&[f32; QK_K]>,
+    mean_squares: Option<f32>,
+    of_magnitude_and_rms: impl Fn(f32, f32) -> f32,
+) -> [[f32; N]; J] {
+    if let Some(columns) = columns
+        && let Some(w) = column_importance(simd, x, columns, mean_squares)
+    {
+        return split(&w);
+    }
+    local_importance(simd, &split(x), of_magnitude_and_rms)
 }
 
 /// Importances without a calibration: of the weight's magnitude and its sub-block's root mean square, both over that of the

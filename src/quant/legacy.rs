@@ -1,42 +1,57 @@
 //! Encoders of the blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0, with the same bytes as ggml's.
 //!
+//! With importances of the columns the scales of all but Q8_0 are searched instead, see `search_block.rs`.
+//!
 //! Source of the formulas: `quantize_row_*_ref` in ggml-quants.c, llama.cpp of 2026-08-21.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, Half};
 use super::lanes::{Simd, extremes, low_byte, max, round};
+use super::search_block::{weighted_affine, weighted_symmetric};
 
 /// Encodes one block of Q4_0: the weight of largest magnitude becomes -8.
 #[inline(always)]
-pub(super) fn encode_q4_0(_simd: impl Simd, x: &[f32; 32]) -> BlockQ4_0 {
-    let (d, q) = symmetric(x, 8.0);
+pub(super) fn encode_q4_0(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>) -> BlockQ4_0 {
+    let (d, q) = match weighted_symmetric(simd, x, columns, 8.0) {
+        Some(fit) => fit,
+        None => symmetric(x, 8.0),
+    };
     BlockQ4_0 { d: Half::from_f32(d), qs: pack_nibbles(&q) }
 }
 
 /// Encodes one block of Q4_1: the range from smallest to largest weight in 15 steps.
 #[inline(always)]
-pub(super) fn encode_q4_1(_simd: impl Simd, x: &[f32; 32]) -> BlockQ4_1 {
-    let (d, m, q) = affine(x, 15.0);
+pub(super) fn encode_q4_1(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>) -> BlockQ4_1 {
+    let (d, m, q) = match weighted_affine(simd, x, columns, 15.0) {
+        Some(fit) => fit,
+        None => affine(x, 15.0),
+    };
     BlockQ4_1 { d: Half::from_f32(d), m: Half::from_f32(m), qs: pack_nibbles(&q) }
 }
 
 /// Encodes one block of Q5_0: the weight of largest magnitude becomes -16.
 #[inline(always)]
-pub(super) fn encode_q5_0(_simd: impl Simd, x: &[f32; 32]) -> BlockQ5_0 {
-    let (d, q) = symmetric(x, 16.0);
+pub(super) fn encode_q5_0(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>) -> BlockQ5_0 {
+    let (d, q) = match weighted_symmetric(simd, x, columns, 16.0) {
+        Some(fit) => fit,
+        None => symmetric(x, 16.0),
+    };
     BlockQ5_0 { d: Half::from_f32(d), qh: pack_fifth_bits(&q), qs: pack_nibbles(&q) }
 }
 
 /// Encodes one block of Q5_1: the range from smallest to largest weight in 31 steps.
 #[inline(always)]
-pub(super) fn encode_q5_1(_simd: impl Simd, x: &[f32; 32]) -> BlockQ5_1 {
-    let (d, m, q) = affine(x, 31.0);
+pub(super) fn encode_q5_1(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>) -> BlockQ5_1 {
+    let (d, m, q) = match weighted_affine(simd, x, columns, 31.0) {
+        Some(fit) => fit,
+        None => affine(x, 31.0),
+    };
     BlockQ5_1 { d: Half::from_f32(d), m: Half::from_f32(m), qh: pack_fifth_bits(&q), qs: pack_nibbles(&q) }
 }
 
 /// Encodes one block of Q8_0: the largest magnitude becomes 127.
 #[inline(always)]
-pub(super) fn encode_q8_0(_simd: impl Simd, x: &[f32; 32]) -> BlockQ8_0 {
+pub(super) fn encode_q8_0(_simd: impl Simd, x: &[f32; 32], _columns: Option<&[f32; 32]>) -> BlockQ8_0 {
     let (low, high) = extremes(x);
     let d = max(-low, high) / 127.0;
     let inverse = usable_inverse(d);

@@ -3,7 +3,8 @@
 //! Decodes every type that llama.cpp decodes to float, encodes those of the levels in [`crate::model::Level`]. A block's bytes
 //! depend on its weights alone: not on threads, chunks or the CPU.
 //!
-//! Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 get the same bytes as from ggml. The k-quants are searched by our own encoders.
+//! Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 get the same bytes as from ggml. The k-quants, and everything that is weighted by an importance
+//! matrix, are searched by our own encoders.
 #![allow(clippy::doc_markdown, reason = "types are written as llama.cpp prints them, in text too")]
 #![allow(clippy::float_cmp, reason = "zeros, ties and unchanged scales are meant exactly")]
 #![allow(clippy::needless_range_loop, reason = "kernels walk several arrays with one index, as their formulas do")]
@@ -19,6 +20,7 @@ mod legacy;
 mod plain;
 mod rows;
 mod search_affine;
+mod search_block;
 mod search_symmetric;
 
 use crate::model::DType;
@@ -75,6 +77,15 @@ pub enum QuantError {
         /// The type.
         dtype: DType,
     },
+
+    /// There is not one importance for each column.
+    #[error("rows of {row_len} weights need as many importances, found {n_importances}")]
+    Importances {
+        /// Weights per row.
+        row_len: usize,
+        /// Importances.
+        n_importances: usize,
+    },
 }
 
 /// True for types that [`dequantize_rows`] decodes.
@@ -88,6 +99,12 @@ pub fn can_dequantize(dtype: DType) -> bool {
 pub fn can_quantize(dtype: DType) -> bool {
     use DType::{BF16, F16, F32, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
     matches!(dtype, F32 | F16 | BF16 | Q8_0 | Q6_K | Q5_K | Q5_1 | Q5_0 | Q4_K | Q4_1 | Q4_0 | Q3_K | Q2_K)
+}
+
+/// True for types whose encoders heed importances of columns.
+#[must_use]
+pub fn heeds_importances(dtype: DType) -> bool {
+    can_quantize(dtype) && !matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::Q8_0)
 }
 
 /// Decodes blocks to f32, with the same values as llama.cpp.
@@ -107,6 +124,21 @@ pub fn dequantize_rows(dtype: DType, src: &[u8], dst: &mut [f32]) -> Result<(), 
 /// `dst` must have exactly the size of the blocks. A block's bytes depend on its weights alone. Rows before the one that an
 /// error names are written, the others are not. No weights give no bytes.
 pub fn quantize_rows(dtype: DType, src: &[f32], row_len: usize, dst: &mut [u8]) -> Result<(), QuantError> {
+    quantize_rows_by(dtype, src, row_len, None, dst)
+}
+
+/// Encodes as [`quantize_rows`], with the least error weighted by the columns' importances, one for each weight of a row.
+///
+/// Importances are finite and not negative; only their ratios within a block matter. A block whose importances are all zero is
+/// encoded as without any, and so are Q8_0 and the types without scales. A block's bytes depend on its weights and importances
+/// alone.
+pub fn quantize_rows_by(
+    dtype: DType,
+    src: &[f32],
+    row_len: usize,
+    importances: Option<&[f32]>,
+    dst: &mut [u8],
+) -> Result<(), QuantError> {
     if !can_quantize(dtype) {
         return Err(QuantError::Unsupported { action: "encode", dtype });
     }
@@ -118,7 +150,10 @@ pub fn quantize_rows(dtype: DType, src: &[f32], row_len: usize, dst: &mut [u8]) 
         return Err(QuantError::RowLength { dtype, n_weights: src.len(), row_len });
     }
     check_lengths(dtype, src.len(), dst.len())?;
-    run_fastest(rows::Encode { dtype, src, row_len, dst })
+    if let Some(importances) = importances.filter(|importances| importances.len() != row_len) {
+        return Err(QuantError::Importances { row_len, n_importances: importances.len() });
+    }
+    run_fastest(rows::Encode { dtype, src, row_len, importances, dst })
 }
 
 /// Checks that the bytes are exactly the blocks of the weights.
@@ -132,3 +167,5 @@ fn check_lengths(dtype: DType, n_weights: usize, n_bytes: usize) -> Result<(), Q
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod weighted_tests;

@@ -23,7 +23,8 @@ trait DecodeBlock<const N: usize>: Pod {
 
 /// A block of `N` weights that can be encoded.
 trait EncodeBlock<const N: usize>: Pod {
-    fn encode<S: Simd>(simd: S, x: &[f32; N]) -> Self;
+    /// `columns` are the importances of the block's columns, where the caller has some.
+    fn encode<S: Simd>(simd: S, x: &[f32; N], columns: Option<&[f32; N]>) -> Self;
 }
 
 /// Declares which functions decode and encode which block.
@@ -39,8 +40,8 @@ macro_rules! codecs {
             $(
                 impl EncodeBlock<$n_weights> for $block {
                     #[inline(always)]
-                    fn encode<S: Simd>(simd: S, x: &[f32; $n_weights]) -> Self {
-                        $encode(simd, x)
+                    fn encode<S: Simd>(simd: S, x: &[f32; $n_weights], columns: Option<&[f32; $n_weights]>) -> Self {
+                        $encode(simd, x, columns)
                     }
                 }
             )?
@@ -139,6 +140,8 @@ pub(super) struct Encode<'a> {
     pub(super) dtype: DType,
     pub(super) src: &'a [f32],
     pub(super) row_len: usize,
+    /// One per column, or none.
+    pub(super) importances: Option<&'a [f32]>,
     pub(super) dst: &'a mut [u8],
 }
 
@@ -170,10 +173,12 @@ impl Encode<'_> {
     #[inline(always)]
     fn blocks<B: EncodeBlock<N>, const N: usize>(self, simd: impl Simd) -> Result<(), QuantError> {
         let row_bytes = self.row_len / N * size_of::<B>();
+        let columns = self.importances.unwrap_or_default().as_chunks::<N>().0;
         for (row, (src, dst)) in self.src.chunks_exact(self.row_len).zip(self.dst.chunks_exact_mut(row_bytes)).enumerate() {
             check_row(self.dtype, row, src)?;
-            for (weights, bytes) in src.as_chunks::<N>().0.iter().zip(dst.chunks_exact_mut(size_of::<B>())) {
-                bytes.copy_from_slice(bytemuck::bytes_of(&B::encode(simd, weights)));
+            let blocks = src.as_chunks::<N>().0.iter().zip(dst.chunks_exact_mut(size_of::<B>()));
+            for (idx, (weights, bytes)) in blocks.enumerate() {
+                bytes.copy_from_slice(bytemuck::bytes_of(&B::encode(simd, weights, columns.get(idx))));
             }
         }
         Ok(())

@@ -114,9 +114,11 @@ pub(super) fn fit_affine<S: Simd, const N: usize, const J: usize>(
 
 /// Real scale and (negated) offset of a sub-block: `x = scale * q - offset`.
 #[derive(Debug, Clone, Copy)]
-struct SubScale {
-    scale: f32,
-    offset: f32,
+pub(super) struct SubScale {
+    /// From one quant to the next.
+    pub(super) scale: f32,
+    /// What quant 0 stands for, with the opposite sign.
+    pub(super) offset: f32,
 }
 
 impl SubScale {
@@ -178,7 +180,7 @@ fn improve<S: Simd, const N: usize, const J: usize>(
 /// For given quants `l`, scale and offset follow by least squares from running sums, and so does the error:
 /// `Σwx² - (a Σwxl + b Σwx)` for `x = a l + b`. Only the subtrahend, the gain, is compared.
 #[inline(always)]
-fn search<S: Simd, const N: usize>(simd: S, x: &[f32; N], w: &[f32; N], grid: AffineGrid) -> SubScale {
+pub(super) fn search<S: Simd, const N: usize>(simd: S, x: &[f32; N], w: &[f32; N], grid: AffineGrid) -> SubScale {
     let (low, high) = extremes(x);
     let low = min(low, 0.0);
     let (mut sum_w, mut sum_wx) = (simd.zero(), simd.zero());

@@ -140,7 +140,7 @@ fn improve(simd: impl Simd, x: &[[f32; N]; J], w: &[[f32; N]; J], state: &mut St
 ///
 /// For given quants `l` the best scale is `Σwxl / Σwl²`, and it lowers the error by `(Σwxl)² / Σwl²`.
 #[inline(always)]
-fn search(simd: impl Simd, x: &[f32; N], w: &[f32; N], grid: SymmetricGrid) -> f32 {
+pub(super) fn search<const M: usize>(simd: impl Simd, x: &[f32; M], w: &[f32; M], grid: SymmetricGrid) -> f32 {
     let (low, high) = extremes(x);
     let peak = max(-low, high);
     if peak == 0.0 {
@@ -160,7 +160,7 @@ fn search(simd: impl Simd, x: &[f32; N], w: &[f32; N], grid: SymmetricGrid) -> f
         for (sign, finer_first) in [(to_lowest, finer_first), (-to_lowest, finer_first - simd.splat(2.0 * TIE))] {
             let inverse = simd.ramp(first, grid.step_distance) * simd.splat(sign / peak);
             let (mut xl, mut l2) = (simd.zero(), simd.zero());
-            for i in 0..N {
+            for i in 0..M {
                 let l = simd.round_clamp(simd.splat(x[i]) * inverse, -grid.q_max, grid.q_max - 1.0);
                 let wl = simd.splat(w[i]) * l;
                 xl = xl + wl * simd.splat(x[i]);
@@ -208,7 +208,14 @@ fn best_neighbour(simd: impl Simd, x: &[f32; N], w: &[f32; N], d: f32, scale: f3
 
 /// `Σwu²` and `Σwxu` with `u = scale * q`.
 #[inline(always)]
-fn moments(simd: impl Simd, x: &[f32; N], w: &[f32; N], d: f32, scale: f32, grid: SymmetricGrid) -> (f32, f32) {
+pub(super) fn moments<const M: usize>(
+    simd: impl Simd,
+    x: &[f32; M],
+    w: &[f32; M],
+    d: f32,
+    scale: f32,
+    grid: SymmetricGrid,
+) -> (f32, f32) {
     let inverse = simd.splat(inverse(d * scale));
     let (mut uu, mut xu) = (simd.zero(), simd.zero());
     for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {

@@ -37,7 +37,7 @@ fn dtype(entry: &Value) -> DType {
 }
 
 /// Name and weights of every input, in rows of 256.
-fn inputs() -> Vec<(String, Vec<f32>)> {
+pub(super) fn inputs() -> Vec<(String, Vec<f32>)> {
     let weights = |entry: &Value| {
         let n_weights = count(entry, "n_weights");
         let (dtype, width) = if entry["f32"].as_bool().unwrap() { (DType::F32, 4) } else { (DType::F16, 2) };
@@ -46,17 +46,17 @@ fn inputs() -> Vec<(String, Vec<f32>)> {
     entries("inputs").iter().map(|entry| (text(entry, "name"), weights(entry))).collect()
 }
 
-fn input(name: &str) -> Vec<f32> {
+pub(super) fn input(name: &str) -> Vec<f32> {
     inputs().into_iter().find(|input| input.0 == name).unwrap().1
 }
 
-fn encode(dtype: DType, x: &[f32]) -> Vec<u8> {
+pub(super) fn encode(dtype: DType, x: &[f32]) -> Vec<u8> {
     let mut blocks = vec![0xa5; usize::try_from(dtype.row_bytes(x.len() as u64).unwrap()).unwrap()];
     quantize_rows(dtype, x, 256, &mut blocks).unwrap();
     blocks
 }
 
-fn decode(dtype: DType, blocks: &[u8], n_weights: usize) -> Vec<f32> {
+pub(super) fn decode(dtype: DType, blocks: &[u8], n_weights: usize) -> Vec<f32> {
     let mut weights = vec![f32::NAN; n_weights];
     dequantize_rows(dtype, blocks, &mut weights).unwrap();
     weights
@@ -160,7 +160,7 @@ fn all_paths_give_the_same_bits() {
         for (name, weights) in inputs() {
             let blocks = encode(dtype, &weights);
             let mut portable = vec![0; blocks.len()];
-            run_portable(rows::Encode { dtype, src: &weights, row_len: 256, dst: &mut portable }).unwrap();
+            run_portable(rows::Encode { dtype, src: &weights, row_len: 256, importances: None, dst: &mut portable }).unwrap();
             assert!(portable == blocks, "{dtype} {name}");
         }
     }

@@ -232,6 +232,8 @@ pub struct Form {
     pub history: HistoryForm,
     /// What two files are asked.
     pub ask: AskForm,
+    /// Importance matrix of a conversion; empty: none.
+    pub imatrix_path: String,
 }
 
 impl Default for Form {
@@ -260,6 +262,7 @@ impl Default for Form {
             quality: QualityForm::default(),
             history: HistoryForm::default(),
             ask: AskForm::default(),
+            imatrix_path: String::new(),
         }
     }
 }

@@ -43,6 +43,7 @@ fn convert(store: &mut Store, id: u64, source: &str) -> JobId {
         out_dir: "out".into(),
         overwrite: crate::convert::Overwrite::Never,
         n_threads: None,
+        imatrix: None,
     };
     store.submitted(id, &Job::Convert { model: model(source), request });
     store.apply(Event::Started { id });

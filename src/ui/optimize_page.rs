@@ -53,12 +53,13 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
         .filter(|made| made.path == output_path(&model, made.level, form))
         .map(|made| made.level)
         .collect();
+    let note = size_note(form);
     // A copy, because the right column edits the rest of the form.
     let mut levels = form.levels.clone();
     widgets::two_columns(
         ui,
         0.66,
-        |ui| levels_ui(ui, &plan, &mut levels, recommended, &existing),
+        |ui| levels_ui(ui, &plan, &mut levels, recommended, &existing, note),
         |ui| output_ui(ui, &model, machine.disk.as_ref(), sum, &existing, form, commands),
     );
     form.levels = levels;
@@ -86,7 +87,23 @@ fn candidate_of(plan: &Plan, level: Level) -> Option<&Candidate> {
     plan.candidates.iter().find(|candidate| candidate.framework == Framework::LlamaCpp && candidate.level == Some(level))
 }
 
-fn levels_ui(ui: &mut Ui, plan: &Plan, levels: &mut BTreeSet<Level>, recommended: Option<Level>, existing: &BTreeSet<Level>) {
+/// What the sizes on the cards leave out: the file with the importances is not read before the conversion.
+fn size_note(form: &Form) -> &'static str {
+    if form.imatrix_path.trim().is_empty() {
+        "Sizes are exact. Expected loss is published, not measured."
+    } else {
+        "Sizes and published losses are those without an importance matrix. One adds some bytes, to Q4_0 and Q5_0 up to 1 %."
+    }
+}
+
+fn levels_ui(
+    ui: &mut Ui,
+    plan: &Plan,
+    levels: &mut BTreeSet<Level>,
+    recommended: Option<Level>,
+    existing: &BTreeSet<Level>,
+    note: &str,
+) {
     let mut picked: Option<Vec<Level>> = None;
     widgets::card_with_actions(
         ui,
@@ -99,7 +116,6 @@ fn levels_ui(ui: &mut Ui, plan: &Plan, levels: &mut BTreeSet<Level>, recommended
                 level_grid_ui(ui, plan, &of_class, levels, recommended, existing);
                 ui.add_space(theme::UNIT);
             }
-            let note = "Sizes are exact. Expected loss is published, not measured.";
             ui.label(RichText::new(note).small().color(theme::muted(ui)));
         },
     );
@@ -199,7 +215,7 @@ fn level_card_ui(
             if let Some(candidate) = candidate {
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                     let size = RichText::new(bytes_text(candidate.size_bytes)).font(theme::strong_font());
-                    ui.label(size).on_hover_text(format!("{}, exact", exact_bytes_text(candidate.size_bytes)));
+                    ui.label(size).on_hover_text(exact_bytes_text(candidate.size_bytes));
                 });
             }
             check.changed()
@@ -294,6 +310,13 @@ fn output_ui(
                 ui.add(field).labelled_by(label.id).on_hover_text("Empty: beside the source");
             });
         });
+        let label = widgets::term_rich(ui, "imatrix", RichText::new("Importance matrix").color(theme::muted(ui)));
+        let field = TextEdit::singleline(&mut form.imatrix_path)
+            .hint_text("none")
+            .desired_width(f32::INFINITY)
+            .margin(Margin::symmetric(10, 6));
+        let advice = "A file that llama-imatrix made from this model. Empty: all columns count the same";
+        ui.add(field).labelled_by(label.id).on_hover_text(advice);
         ui.checkbox(&mut form.overwrite, "Replace files that exist")
             .on_hover_text("A file is replaced only when the new one is complete");
         ui.horizontal(|ui| {

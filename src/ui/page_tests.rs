@@ -314,6 +314,20 @@ fn existing_outputs_and_a_full_disk_are_refused_with_the_reason() {
 }
 
 #[test]
+fn an_importance_matrix_is_named_and_remembered() {
+    let mut harness = harness(optimize_page_ui, unquantized_store(), Form::default());
+    assert!(has(&harness, "Sizes are exact"));
+    let field = harness.get_by_role_and_label(Role::TextInput, "Importance matrix");
+    field.focus();
+    field.type_text("/data/text.imatrix");
+    harness.run();
+    assert!(!has(&harness, "Sizes are exact") && has(&harness, "without an importance matrix"));
+    let saved = serde_json::to_string(&harness.state().form).unwrap();
+    let form: Form = serde_json::from_str(&saved).unwrap();
+    assert_eq!(form.imatrix_path, "/data/text.imatrix");
+}
+
+#[test]
 fn the_queue_shows_progress_failures_and_results() {
     let mut harness = harness(optimize_page_ui, busy_store(), Form::default());
     let bar = harness.get_by_role_and_label(Role::ProgressIndicator, "Progress of Convert to Q6_K, Q2_K");

@@ -126,6 +126,29 @@ fn a_hostile_file_costs_little_memory() {
 }
 
 #[test]
+fn a_wrong_importance_matrix_is_refused_before_any_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = smollm2();
+    let text = dir.path().join("text.txt");
+    std::fs::write(&text, "No matrix but a text, long enough for a list of entries.").unwrap();
+    let out = dir.path().join("out");
+    let check = |imatrix: &Path, expected: &str| {
+        for command in ["convert", "compare"] {
+            let mut run = planish();
+            run.arg(command).arg(&source).args(["--level", "Q4_0", "--out"]).arg(&out).arg("--imatrix").arg(imatrix);
+            let output = run.output().unwrap();
+            let stderr = stderr_of(&output);
+            assert_eq!(output.status.code(), Some(1), "{stderr}");
+            assert!(stderr.contains(expected) && stderr.contains("hint: "), "{stderr}");
+            assert!(!out.exists(), "{command}");
+        }
+    };
+    check(&text, "error: not a usable importance matrix, it is neither a GGUF file nor a list of entries");
+    check(&source, "error: not a usable importance matrix, it is a GGUF file of the type \"model\"");
+    check(&dir.path().join("none"), "error: cannot open ");
+}
+
+#[test]
 fn wrong_usage_exits_with_2() {
     let check = |args: &[&str]| {
         let output = planish().args(args).output().unwrap();

@@ -1,0 +1,203 @@
+//! Finds scale and offset of one block of 32 under importances of its columns (Q4_0, Q4_1, Q5_0, Q5_1).
+//!
+//! Candidates as for the sub-blocks of the k-quants, then quants and least squares in turns, always with scale and offset as the
+//! file will hold them.
+#![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
+
+use super::blocks::Half;
+use super::lanes::{N_LANES, Simd, clamp, extremes, low_byte, round};
+use super::search_affine::{self, AffineGrid, Candidates, inverse, nonzero_half};
+use super::search_symmetric::{self, SymmetricGrid, moments};
+
+/// Rounds of least squares.
+const N_ROUNDS: usize = 8;
+
+/// Added to importances of mean 1, so that no part of a block is left to chance where the matrix says zero.
+const FLOOR: f32 = 1e-6;
+
+/// Mean squares of a block that magnitudes are added to, as for most k-quants.
+///
+/// ggml adds them to 1 mean square of the row, which is more than that of most blocks where few columns are large.
+const BLOCK_MEAN_SQUARES: f32 = 2.0;
+
+/// Candidates for the quant of the largest magnitude: from 1.3 below the largest quant to 1.5 above, with both signs.
+const fn symmetric_grid(q_max: f32) -> SymmetricGrid {
+    SymmetricGrid {
+        q_max,
+        scale_max: 1.0,
+        n_step_groups: 3,
+        first_step: q_max - 1.3,
+        step_distance: 0.12,
+        flips: false,
+        d_factors: &[],
+        n_rounds: 1,
+    }
+}
+
+/// Around the full range, and with the smallest or the largest weights clipped, a little or much: they may be of no importance.
+///
+/// The best of each eight is refined: where few levels are left for most weights, many starts end in different fits.
+static STARTS: [Candidates; 8] = [
+    Candidates { origin: 1.0, first: -0.9, distance: 0.17 },
+    Candidates { origin: 1.0, first: 0.46, distance: 0.17 },
+    Candidates { origin: 1.0, first: -0.815, distance: 0.17 },
+    Candidates { origin: 1.0, first: 0.545, distance: 0.17 },
+    Candidates { origin: 1.0, first: 2.0, distance: 1.5 },
+    Candidates { origin: 0.96, first: -0.9, distance: 0.25 },
+    Candidates { origin: 0.9, first: -0.9, distance: 0.25 },
+    Candidates { origin: 0.6, first: -0.5, distance: 0.7 },
+];
+
+/// What is searched from one of the [`STARTS`].
+#[inline(always)]
+fn affine_grid(q_max: f32, start: &'static Candidates) -> AffineGrid {
+    AffineGrid { q_max, scale_max: 1.0, candidates: std::slice::from_ref(start), d_factors: &[], n_rounds: 1 }
+}
+
+/// Importances of a block's weights from those of their columns, of mean 1; `None` when all columns have zero.
+///
+/// As ggml does (`quantize_row_*_impl` in ggml-quants.c, llama.cpp of 2026-08-21) a column's importance is multiplied by
+/// `sqrt(mean_squares * mean(x²) + x²)`, or by nothing where magnitudes do not matter. The mean is that of the block: ggml takes
+/// the row's for blocks of 32, which would make bytes depend on where a row is cut, see [`BLOCK_MEAN_SQUARES`].
+#[inline(always)]
+pub(super) fn column_importance<const N: usize>(
+    simd: impl Simd,
+    x: &[f32; N],
+    columns: &[f32; N],
+    mean_squares: Option<f32>,
+) -> Option<[f32; N]> {
+    let (_, largest) = extremes(columns);
+    if largest < f32::MIN_POSITIVE {
+        return None;
+    }
+    #[allow(clippy::cast_precision_loss, reason = "a small count")]
+    let per_weight = 1.0 / N as f32;
+    let mut w = columns.map(|column| column / largest);
+    if let Some(mean_squares) = mean_squares {
+        let mut sum = simd.zero();
+        for chunk in x.as_chunks::<N_LANES>().0 {
+            sum = sum + simd.load(chunk) * simd.load(chunk);
+        }
+        let per_rms = inverse((simd.sum(sum) * per_weight).sqrt());
+        for i in 0..N {
+            let magnitude = x[i] * per_rms;
+            w[i] *= (mean_squares + magnitude * magnitude).sqrt();
+        }
+    }
+    let mut sum = simd.zero();
+    for chunk in w.as_chunks::<N_LANES>().0 {
+        sum = sum + simd.load(chunk);
+    }
+    let per_mean = inverse(simd.sum(sum) * per_weight);
+    for w in &mut w {
+        *w = *w * per_mean + FLOOR;
+    }
+    Some(w)
+}
+
+/// Scale and quants with `x = d * (q - q_max)` of least weighted error; `None` without importances.
+#[inline(always)]
+pub(super) fn weighted_symmetric(
+    simd: impl Simd,
+    x: &[f32; 32],
+    columns: Option<&[f32; 32]>,
+    q_max: f32,
+) -> Option<(f32, [u8; 32])> {
+    let w = column_importance(simd, x, columns?, Some(BLOCK_MEAN_SQUARES))?;
+    let grid = symmetric_grid(q_max);
+    let (mut best_d, mut best_gain) = (0.0, 0.0);
+    let mut wanted = search_symmetric::search(simd, x, &w, grid);
+    for _ in 0..N_ROUNDS {
+        let d = nonzero_half(wanted);
+        let (uu, xu) = moments(simd, x, &w, d, 1.0, grid);
+        // By how much the weighted error is below that of all zeros.
+        let gain = d * (2.0 * xu - d * uu);
+        if gain <= best_gain {
+            break;
+        }
+        (best_d, best_gain) = (d, gain);
+        wanted = xu * inverse(uu);
+    }
+    let inverse = inverse(best_d);
+    let mut q = [0; 32];
+    for (q, &weight) in q.iter_mut().zip(x) {
+        *q = low_byte(clamp(round(weight * inverse), -q_max, q_max - 1.0) + q_max);
+    }
+    Some((best_d, q))
+}
+
+/// Scale, offset and quants with `x = d * q + m` and `q` in `0..=q_max` of least weighted error; `None` without importances.
+#[inline(always)]
+pub(super) fn weighted_affine(
+    simd: impl Simd,
+    x: &[f32; 32],
+    columns: Option<&[f32; 32]>,
+    q_max: f32,
+) -> Option<(f32, f32, [u8; 32])> {
+    let w = column_importance(simd, x, columns?, Some(BLOCK_MEAN_SQUARES))?;
+    // The search knows offsets that are not positive. Moved below zero, all weights have such a one.
+    let (_, high) = extremes(x);
+    let mut moved = *x;
+    for weight in &mut moved {
+        *weight -= high;
+    }
+    let mut best = BlockFit { d: 0.0, m: 0.0, error: f32::INFINITY };
+    for start in &STARTS {
+        let wanted = search_affine::search(simd, &moved, &w, affine_grid(q_max, start));
+        let (mut d, mut m) = (wanted.scale, high - wanted.offset);
+        let mut best_of_start = f32::INFINITY;
+        for _ in 0..N_ROUNDS {
+            let (fit, next) = fitted(simd, x, &w, d, m, q_max);
+            if fit.error >= best_of_start {
+                break;
+            }
+            best_of_start = fit.error;
+            if fit.error < best.error {
+                best = fit;
+            }
+            let Some(next) = next else { break };
+            (d, m) = next;
+        }
+    }
+    let inverse = inverse(best.d);
+    let mut q = [0; 32];
+    for (q, &weight) in q.iter_mut().zip(x) {
+        *q = low_byte(clamp(round((weight - best.m) * inverse), 0.0, q_max));
+    }
+    Some((best.d, best.m, q))
+}
+
+/// Scale and offset as a file holds them, with the weighted error of the quants that they give.
+#[derive(Debug, Clone, Copy)]
+struct BlockFit {
+    d: f32,
+    m: f32,
+    error: f32,
+}
+
+/// Rounds scale and offset to f16, and returns what they give and the ones that would fit the same quants better.
+#[inline(always)]
+fn fitted(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], d: f32, m: f32, q_max: f32) -> (BlockFit, Option<(f32, f32)>) {
+    /// The largest f16.
+    const LARGEST: f32 = 65504.0;
+    let d = nonzero_half(d);
+    let m = Half::from_f32(clamp(m, -LARGEST, LARGEST)).to_f32();
+    let (step, offset, inverse) = (simd.splat(d), simd.splat(m), simd.splat(inverse(d)));
+    let (mut error, mut w1, mut wx) = (simd.zero(), simd.zero(), simd.zero());
+    let (mut q1, mut q2, mut xq) = (simd.zero(), simd.zero(), simd.zero());
+    for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {
+        let (w, shifted) = (simd.load(w), simd.load(x) - offset);
+        let q = simd.round_clamp(shifted * inverse, 0.0, q_max);
+        let (difference, wq) = (q * step - shifted, w * q);
+        error = error + difference * difference * w;
+        w1 = w1 + w;
+        wx = wx + w * shifted;
+        q1 = q1 + wq;
+        q2 = q2 + wq * q;
+        xq = xq + wq * shifted;
+    }
+    let (w1, wx, q1, q2, xq) = (simd.sum(w1), simd.sum(wx), simd.sum(q1), simd.sum(q2), simd.sum(xq));
+    let determinant = w1 * q2 - q1 * q1;
+    let next = (determinant > 1e-5 * w1 * q2).then(|| ((w1 * xq - wx * q1) / determinant, m + (q2 * wx - q1 * xq) / determinant));
+    (BlockFit { d, m, error: simd.sum(error) }, next)
+}
