@@ -377,7 +377,7 @@ impl Error {
                 "free some space or choose another folder; the unfinished file has been removed".into()
             }
             Self::Io { .. } => "check the disk and the path".into(),
-            Self::NotAFile { .. } => "choose a .gguf file".into(),
+            Self::NotAFile { .. } => "choose a .gguf file, or the folder of a Hugging Face checkpoint to check it".into(),
             Self::UnknownFormat { .. } => "choose a .gguf file; a download that failed often is an HTML page".into(),
             Self::UnsupportedFormat { .. } => "convert it to GGUF first, for example with llama.cpp's convert_hf_to_gguf.py".into(),
             Self::Truncated { .. } => "the download is probably incomplete: fetch the file again".into(),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 
 use super::hf_config::{read_config, read_small};
-use super::safetensors::{check_texts, parse_json, read_safetensors};
+use super::safetensors::{check_texts, json_error, parse_json, read_safetensors};
 use crate::error::{Error, Result};
 use crate::model::{Checkpoint, QuantizationMethod, SourceQuantization};
 
@@ -172,10 +172,14 @@ fn read_index(path: &Path) -> Result<ShardSet> {
     let damaged = |what: String| Error::DamagedFile { format: "index of shards", what, path: path.to_path_buf() };
     let bytes = read_small(path, "index of shards", MAX_INDEX_BYTES)?;
     check_texts(&bytes).map_err(&damaged)?;
-    let index = parse_json(&bytes, IndexVisitor).map_err(|error| damaged(error.to_string()))?;
+    let index = parse_json(&bytes, IndexVisitor).map_err(|error| damaged(json_error(&error)))?;
     let Some(places) = index.places else { return Err(damaged("it has no weight_map".into())) };
     for name in &index.names {
-        let is_plain = !name.is_empty() && !name.contains(['/', '\\', ':', '\0']) && name != "." && name != "..";
+        let is_plain = !name.is_empty()
+            && !name.contains(['/', '\\', ':'])
+            && !name.chars().any(char::is_control)
+            && name != "."
+            && name != "..";
         if !is_plain {
             return Err(damaged(format!("it names a file that is not in its folder: {}", name.escape_debug())));
         }
@@ -254,11 +258,14 @@ impl<'de> Deserialize<'de> for Index {
                             names.len() - 1
                         }
                     };
+                    if tensor.chars().any(char::is_control) {
+                        return Err(de::Error::custom(format!("the name {tensor:?} with control characters")));
+                    }
                     if places.len() == MAX_TENSORS {
                         return Err(de::Error::custom(format!("more than {MAX_TENSORS} tensors")));
                     }
                     if places.insert(tensor.clone().into_owned(), idx).is_some() {
-                        return Err(de::Error::custom(format!("tensor {} is there twice", tensor.escape_debug())));
+                        return Err(de::Error::custom(format!("tensor {tensor} is there twice")));
                     }
                 }
                 Ok(Index { names, places: Some(places) })
@@ -345,7 +352,7 @@ fn read_tokenizer(checkpoint: &mut Checkpoint, folder: &Path, listed: &Listing) 
         let bytes = read_small(&path, name, MAX_TOKENIZER_CONFIG_BYTES)?;
         let damaged = |what: String| Error::DamagedFile { format: "tokenizer_config.json", what, path: path.clone() };
         check_texts(&bytes).map_err(&damaged)?;
-        let config: TokenizerConfig = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let config: TokenizerConfig = serde_json::from_slice(&bytes).map_err(|error| damaged(json_error(&error)))?;
         checkpoint.tokenizer_class =
             config.tokenizer_class.map(|class| class.chars().filter(|c| !c.is_control()).take(64).collect());
         if checkpoint.chat_template_file.is_none() && config.chat_template.is_some() {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::open::open_regular;
-use super::safetensors::check_texts;
+use super::safetensors::{check_texts, json_error};
 use crate::error::{Error, Result};
 use crate::model::{CheckpointConfig, QuantizationMethod, SourceQuantization};
 
@@ -42,7 +42,7 @@ pub(super) fn read_config(path: &Path) -> Result<CheckpointConfig> {
 /// Source of the names and defaults: the `configuration_*.py` of transformers 4.57, and `attribute_map` there for the other spellings.
 fn config_from_json(json: &[u8]) -> std::result::Result<CheckpointConfig, String> {
     check_texts(json)?;
-    let root: Map<String, Value> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    let root: Map<String, Value> = serde_json::from_slice(json).map_err(|error| json_error(&error))?;
     // Models with an image encoder keep the language model's part under a name of its own.
     let part = ["text_config", "llm_config"].iter().find_map(|key| root.get(*key).and_then(Value::as_object));
     let value = |key: &str| part.and_then(|part| part.get(key)).or_else(|| root.get(key)).filter(|value| !value.is_null());

@@ -133,7 +133,7 @@ fn looks_like(head: &[u8]) -> Option<&'static str> {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "a Zstandard archive",
         [b'7', b'z', 0xbc, 0xaf, ..] => "a 7z archive",
         [0xfd, b'7', b'z', b'X', ..] => "an xz archive",
-        _ if head.iter().take(SHOWN_BYTES).all(|&byte| byte == 0) => "zeros, perhaps a download that has only reserved its space",
+        _ if head.iter().all(|&byte| byte == 0) => "zeros, perhaps a download that has only reserved its space",
         _ => return None,
     })
 }

@@ -61,7 +61,7 @@ pub(super) fn parse(head: &[u8], file_bytes: u64, path: &Path) -> Result<Vec<Che
         return Err(damaged("the header is no JSON object".into()));
     }
     check_texts(json).map_err(&damaged)?;
-    let mut tensors = parse_json(json, Tensors).map_err(|error| damaged(format!("in the header: {error}")))?;
+    let mut tensors = parse_json(json, Tensors).map_err(|error| damaged(format!("in the header: {}", json_error(&error))))?;
     let names: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     if names.len() < tensors.len() {
         let mut seen = HashSet::new();
@@ -110,6 +110,12 @@ pub(super) fn check_texts(json: &[u8]) -> std::result::Result<(), String> {
     if is_too_long { Err(format!("a text of more than {MAX_TEXT_BYTES} bytes")) } else { Ok(()) }
 }
 
+/// What is wrong with a JSON text. It may quote the text, which must not control a terminal.
+pub(super) fn json_error(error: &serde_json::Error) -> String {
+    const MAX_CHARS: usize = 300;
+    error.to_string().chars().filter(|c| !c.is_control()).take(MAX_CHARS).collect()
+}
+
 /// Reads a JSON object with a visitor, to its end.
 pub(super) fn parse_json<'de, V: Visitor<'de>>(json: &'de [u8], visitor: V) -> serde_json::Result<V::Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
@@ -144,6 +150,9 @@ impl<'de> Visitor<'de> for Tensors {
             }
             if name.len() > MAX_NAME_BYTES {
                 return Err(de::Error::custom(format!("a name of {} bytes", name.len())));
+            }
+            if name.chars().any(char::is_control) {
+                return Err(de::Error::custom(format!("the name {name:?} with control characters")));
             }
             let info: Info<'de> = map.next_value()?;
             tensors.push(info.tensor(name.into_owned()).map_err(de::Error::custom)?);

@@ -52,8 +52,8 @@ fn tensors_come_in_the_order_of_their_data() {
     };
     assert_eq!(tensors, [expected("a", CheckpointDType::BF16, &[2, 3], 0, 12), expected("b", CheckpointDType::F32, &[], 12, 4)]);
     assert_eq!(parse_file(&file("{}", 0)).unwrap(), []);
-    let escaped = file(&header(&[tensor(r"a\u0041\n", "U8", "[0,5]", 0, 0)]), 0);
-    assert_eq!(parse_file(&escaped).unwrap()[0].name, "aA\n");
+    let escaped = file(&header(&[tensor(r"a\u0041", "U8", "[0,5]", 0, 0)]), 0);
+    assert_eq!(parse_file(&escaped).unwrap()[0].name, "aA");
 }
 
 #[test]
@@ -93,6 +93,8 @@ fn texts_that_are_no_header_are_refused() {
     check(r#"{"__metadata__":{},"__metadata__":{}}"#, "__metadata__ is there twice");
     check(r#"{"__metadata__":{"a":[1]}}"#, "invalid type");
     check(&format!(r#"{{"{}":1}}"#, "n".repeat(2000)), "a name of 2000 bytes");
+    check(&header(&[tensor(r"a\u001b[2J", "F32", "[1]", 0, 4)]), r"control characters");
+    check(r#"{"a":{"\u001b[2J":1}}"#, "unknown field `[2J`");
     let mut bytes = file(r#"{"aaaa":1}"#, 0);
     bytes[11] = 0xff;
     refused(&bytes, "invalid unicode");

@@ -101,7 +101,8 @@ fn files_ui(ui: &mut Ui, checkpoint: &Checkpoint, commands: &mut Vec<Command>) {
 
 /// Mark, name, and what was found.
 fn item_ui(ui: &mut Ui, item: &CheckItem) {
-    const NAME_WIDTH: f32 = 132.0;
+    const NAME_WIDTH: f32 = 116.0;
+    const STATE_WIDTH: f32 = 60.0;
     const MARK_WIDTH: f32 = 16.0;
     let p = theme::palette(ui);
     let tone = match item.state {
@@ -112,14 +113,16 @@ fn item_ui(ui: &mut Ui, item: &CheckItem) {
     let y = ui.cursor().top() - ui.spacing().item_spacing.y / 2.0;
     ui.painter().hline(ui.max_rect().x_range(), y, Stroke::new(1.0, p.line));
     ui.horizontal_top(|ui| {
-        let (rect, response) = ui.allocate_exact_size(egui::Vec2::splat(MARK_WIDTH), Sense::hover());
+        let (rect, _) = ui.allocate_exact_size(egui::Vec2::splat(MARK_WIDTH), Sense::hover());
         icons::paint(ui.painter(), rect, tone.icon(), tone.color(ui));
-        response.on_hover_text(sentence(item.state.label()));
-        ui.allocate_ui_with_layout(vec2(NAME_WIDTH, 0.0), egui::Layout::top_down(egui::Align::Min), |ui| {
-            ui.set_width(NAME_WIDTH);
-            ui.label(RichText::new(item.name).font(theme::strong_font()));
-            ui.label(RichText::new(item.state.label()).small().color(tone.color(ui)));
-        });
+        let cell = |ui: &mut Ui, width: f32, text: RichText| {
+            ui.allocate_ui_with_layout(vec2(width, 0.0), egui::Layout::top_down(egui::Align::Min), |ui| {
+                ui.set_width(width);
+                ui.label(text);
+            });
+        };
+        cell(ui, NAME_WIDTH, RichText::new(item.name).font(theme::strong_font()));
+        cell(ui, STATE_WIDTH, RichText::new(item.state.label()).color(tone.color(ui)));
         ui.add(Label::new(RichText::new(sentence(&item.text)).color(p.text_secondary)).wrap().selectable(true));
     });
 }
