@@ -147,7 +147,7 @@ impl App {
                 self.form.output_dir = path.to_string_lossy().into_owned();
             }
             event => {
-                let was_ready = self.store.model.ready().is_some();
+                let was_ready = self.store.model.ready().is_some() || self.store.checkpoint.is_some();
                 let is_measured = matches!(&event, Event::Finished { result: Ok(output), .. } if output.is_measurement());
                 let exported = match &event {
                     Event::Finished {
@@ -161,8 +161,10 @@ impl App {
                     self.commands.push(Command::LoadHistory);
                 }
                 self.commands.extend(exported.map(Command::Reveal));
-                if let (false, Some(model)) = (was_ready, self.store.model.ready()) {
-                    self.form.remember(model.path.clone());
+                let opened = self.store.model.ready().map(|model| model.path.clone());
+                let opened = opened.or_else(|| Some(self.store.checkpoint.as_ref()?.checkpoint.path.clone()));
+                if let (false, Some(path)) = (was_ready, opened) {
+                    self.form.remember(path);
                     settings::save(&self.form);
                 }
             }
@@ -342,6 +344,8 @@ fn title_text(store: &Store) -> String {
     let mut title = APP_NAME.to_string();
     if let Some(model) = store.model.ready() {
         title.push_str(&format!(" · {}", model.file_stem()));
+    } else if let Some(checked) = &store.checkpoint {
+        title.push_str(&format!(" · {}", checked.checkpoint.name));
     }
     if let Some(job) = store.running_job() {
         let verb = match job.kind {

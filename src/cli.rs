@@ -2,6 +2,7 @@
 #![allow(clippy::doc_markdown, reason = "the documentation of arguments is their help text, where backticks would be noise")]
 
 mod ask;
+mod checkpoint;
 mod errors;
 mod extras;
 mod history;
@@ -61,7 +62,7 @@ enum Command {
     },
     /// Show what a model is, and what can be done with it
     Inspect {
-        /// GGUF file; of a split model any shard
+        /// GGUF file, of a split model any shard; or a Hugging Face checkpoint: folder, config.json, index or safetensors file
         model: PathBuf,
         /// List every tensor
         #[arg(long)]

@@ -324,6 +324,17 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A file other than GGUF contradicts its format.
+    #[error("damaged {format}, {what}: {}", path.display())]
+    DamagedFile {
+        /// The format: `safetensors`, `config.json`.
+        format: &'static str,
+        /// What contradicts what, with numbers.
+        what: String,
+        /// The file.
+        path: PathBuf,
+    },
+
     /// An importance matrix of a model of another shape.
     #[error("the importance matrix has {found} columns for tensor {tensor}, which has {expected}: {}", path.display())]
     ImatrixMismatch {
@@ -336,7 +347,37 @@ pub enum Error {
         /// The importance matrix.
         path: PathBuf,
     },
+
+    /// A folder whose files do not tell which of them belong together.
+    #[error("{what}: {}", path.display())]
+    UnclearFolder {
+        /// What is unclear.
+        what: String,
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A pickle can run any program when it is opened, so Planish never does.
+    #[error("{what} holds a Python pickle, which can run any program and is never opened: {}", path.display())]
+    Pickle {
+        /// The format: `a PyTorch checkpoint`.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+    },
+
+    /// A checkpoint where a GGUF file is needed.
+    #[error("this version checks a Hugging Face checkpoint but does not convert or run it yet: {}", path.display())]
+    CheckpointNotConvertible {
+        /// What was given.
+        path: PathBuf,
+    },
 }
+
+/// How a pickle becomes a safetensors file.
+pub const PICKLE_HINT: &str = "if you trust its source, convert it with Python: \
+    from transformers import AutoModelForCausalLM; \
+    AutoModelForCausalLM.from_pretrained(\"FOLDER\").save_pretrained(\"NEW_FOLDER\", safe_serialization=True)";
 
 impl Error {
     /// Wraps an I/O error with the operation and the path, for use in `map_err`.
@@ -358,7 +399,7 @@ impl Error {
                 "free some space or choose another folder; the unfinished file has been removed".into()
             }
             Self::Io { .. } => "check the disk and the path".into(),
-            Self::NotAFile { .. } => "choose a .gguf file".into(),
+            Self::NotAFile { .. } => "choose a .gguf file, or the folder of a Hugging Face checkpoint to check it".into(),
             Self::UnknownFormat { .. } => "choose a .gguf file; a download that failed often is an HTML page".into(),
             Self::UnsupportedFormat { .. } => "convert it to GGUF first, for example with llama.cpp's convert_hf_to_gguf.py".into(),
             Self::Truncated { .. } => "the download is probably incomplete: fetch the file again".into(),
@@ -390,6 +431,12 @@ impl Error {
             Self::ChildDied { .. } => "the model may need more memory than is free: try a smaller level or context".into(),
             Self::BadImatrix { .. } => "choose a file that llama.cpp's llama-imatrix wrote for this model, .gguf or .dat".into(),
             Self::ImatrixMismatch { .. } => "choose the importance matrix that was made from this very model".into(),
+            Self::DamagedFile { .. } => "fetch the file again; a download that broke off often leaves a file that looks whole".into(),
+            Self::UnclearFolder { .. } => "fetch model.safetensors.index.json as well, or open one of the files".into(),
+            Self::Pickle { .. } => PICKLE_HINT.into(),
+            Self::CheckpointNotConvertible { .. } => {
+                "planish inspect checks it; convert it to GGUF with llama.cpp's convert_hf_to_gguf.py and open that".into()
+            }
             Self::EmptyPrompt => "write a question or an instruction that the models shall answer".into(),
         }
     }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! model      what a model is: plain data, no I/O
-//! format     bytes ↔ model: recognise, read and write GGUF
+//! format     bytes ↔ model: recognise, read and write GGUF, read the headers of Hugging Face checkpoints
 //! quant      numbers ↔ blocks: pure functions on slices
 //! hardware   what this machine is: detect, probe, measure
 //! advise     what to do, pure: goal, tree, estimate, recipe

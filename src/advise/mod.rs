@@ -1,11 +1,15 @@
 //! What to do: the decision tree, the candidates and the recommendation. Pure: same input, same output.
 
 mod candidates;
+mod checklist;
+#[cfg(test)]
+mod checklist_tests;
 pub mod estimate;
 mod explain;
 pub mod gates;
 #[cfg(test)]
 mod golden_tests;
+mod llama_tensors;
 mod loss;
 mod plan;
 #[cfg(test)]
@@ -19,6 +23,7 @@ mod tree;
 
 use serde::{Deserialize, Serialize};
 
+pub use checklist::{CheckItem, CheckState, CheckedCheckpoint, Checklist, Room, checklist};
 pub use estimate::{compute_bytes, decode_band, kv_cache_bytes, memory_estimate, prefill_band};
 pub use gates::{Decision, GateKind, GateResult, Gates, Interval, Verdict, cheapest_passing, judge};
 pub use loss::{loss_class, loss_percent};

@@ -13,7 +13,7 @@ use crate::advise::{self, Goal, Planner};
 use crate::bench::{self, BenchRequest};
 use crate::convert::{self, Conversion, ConvertRequest, Overwrite};
 use crate::error::Result;
-use crate::format;
+use crate::format::{self, Opened};
 use crate::hardware;
 use crate::model::{Level, Metadata, Model, Value};
 use crate::units;
@@ -31,7 +31,10 @@ pub(super) fn hardware(as_json: bool) -> Result<()> {
 }
 
 pub(super) fn inspect(path: &Path, parts: InspectParts, as_json: bool) -> Result<()> {
-    let model = format::inspect(path)?;
+    let model = match format::read_any(path)? {
+        Opened::Model(model) => *model,
+        Opened::Checkpoint(checkpoint) => return super::checkpoint::inspect(*checkpoint, parts, as_json),
+    };
     if as_json {
         return print_json(&tables::model_json(&model, parts.tensors, parts.metadata));
     }

@@ -164,15 +164,15 @@ impl ShardName {
 
 /// The only `unsafe` of the module.
 #[allow(unsafe_code, reason = "a map cannot be made safely: somebody else may truncate the file meanwhile")]
-mod map {
+pub(super) mod map {
     use std::fs::File;
     use std::io::Result;
 
     use memmap2::{Mmap, MmapOptions};
 
     /// The first `n_bytes` of a file as memory, read-only.
-    pub(super) fn map_start(file: &File, n_bytes: usize) -> Result<Mmap> {
-        // SAFETY: the map is private to `OneFile::read`, is only read as plain bytes that are all checked, and is dropped
+    pub(in crate::format) fn map_start(file: &File, n_bytes: usize) -> Result<Mmap> {
+        // SAFETY: the map is private to `OneFile::read` and `read_safetensors`, is only read as plain bytes that are all checked, and is dropped
         // when the header is parsed, some milliseconds later. Should the file be truncated in that time, the process ends
         // with SIGBUS, which is no undefined behaviour. Tensor data, whose reading takes minutes, is never read through a map
         // (see `TensorReader`).

@@ -1,6 +1,7 @@
-//! Bytes ↔ model: recognise a file, read and write GGUF.
+//! Bytes ↔ model: recognise a file, read and write GGUF, read the headers of Hugging Face checkpoints.
 //!
 //! ```text
+//! read_any ─ recognise ─ checkpoint (folder, index) ─ safetensors, hf_config (bytes → header) ─ Checkpoint
 //! inspect ─ recognise ─ gguf_reader (files, shards) ─ gguf_header (bytes → header) ─ Model
 //! imatrix (GGUF or .dat) ─ Imatrix
 //! Model ─ TensorReader ─ bytes of tensors ─ … ─ gguf_writer (Layout, Writer) ─ file
@@ -8,40 +9,75 @@
 //!
 //! Nothing read from a file is trusted: every length is checked against the bytes left before anything is allocated.
 
+mod checkpoint;
+#[cfg(test)]
+mod checkpoint_tests;
 mod cursor;
 pub mod gguf;
 mod gguf_header;
 mod gguf_reader;
 pub mod gguf_writer;
+mod hf_config;
 mod imatrix;
 mod open;
 mod recognise;
+mod safetensors;
 mod tensor_reader;
+#[cfg(test)]
+pub(crate) mod test_checkpoints;
 #[cfg(test)]
 mod tests_header;
 #[cfg(test)]
 mod tests_imatrix;
 #[cfg(test)]
 mod tests_round_trip;
+#[cfg(test)]
+mod tests_safetensors;
 mod warnings;
 
 use std::path::Path;
 
+pub use checkpoint::read_checkpoint;
 pub use gguf_reader::read_gguf;
 pub use gguf_writer::{Layout, Placed, TensorSpec, Writer, file_size_bytes, file_size_bytes_from, metadata_size_bytes};
 pub use imatrix::{Imatrix, read_imatrix};
+pub use safetensors::read_safetensors;
 pub use tensor_reader::TensorReader;
 
-use crate::error::Result;
-use crate::model::Model;
+use crate::error::{Error, Result};
+use crate::model::{Checkpoint, Model};
+use recognise::Kind;
 
-/// What a model file is, from its header alone. Takes milliseconds whatever the size.
+/// What a path turned out to be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Opened {
+    /// A model that can be converted and run.
+    Model(Box<Model>),
+    /// A Hugging Face checkpoint, which can be checked only.
+    Checkpoint(Box<Checkpoint>),
+}
+
+/// What a file or folder is, from headers alone. Takes milliseconds whatever the size.
 ///
 /// The format is recognised by content, not by name. Any shard of a split model stands for the whole model.
 ///
 /// # Errors
-/// `Error::UnsupportedFormat` for other model formats and `Error::UnknownFormat` for files that are none; else as `read_gguf`.
+/// `Error::Pickle` and `Error::UnsupportedFormat` for other model formats and `Error::UnknownFormat` for files that are none; else as
+/// `read_gguf` and `read_checkpoint`.
+pub fn read_any(path: &Path) -> Result<Opened> {
+    match recognise::kind_of(path)? {
+        Kind::Gguf => read_gguf(path).map(|model| Opened::Model(Box::new(model))),
+        Kind::Checkpoint => read_checkpoint(path).map(|checkpoint| Opened::Checkpoint(Box::new(checkpoint))),
+    }
+}
+
+/// What a GGUF file is: `read_any` for those who need a model that can be converted and run.
+///
+/// # Errors
+/// `Error::CheckpointNotConvertible` for a checkpoint, else as `read_any`.
 pub fn inspect(path: &Path) -> Result<Model> {
-    recognise::expect_gguf(path)?;
-    read_gguf(path)
+    match recognise::kind_of(path)? {
+        Kind::Gguf => read_gguf(path),
+        Kind::Checkpoint => Err(Error::CheckpointNotConvertible { path: path.to_path_buf() }),
+    }
 }

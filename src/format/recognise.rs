@@ -3,51 +3,89 @@
 use std::io::Read;
 use std::path::Path;
 
+use super::checkpoint::{CONFIG_NAME, INDEX_ENDING};
 use super::gguf;
 use super::open::open_regular;
 use crate::error::{Error, Result};
 
 /// Bytes that are looked at. XML prologues and HTML comments are shorter.
 const HEAD_BYTES: u64 = 4096;
+/// Bytes that a message shows.
+const SHOWN_BYTES: usize = 4;
 /// Files of a folder that are looked at.
 const MAX_FOLDER_ENTRIES: usize = 10_000;
 
-/// `Ok` for a GGUF file.
+/// What is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A GGUF file.
+    Gguf,
+    /// A Hugging Face checkpoint: its folder, `config.json`, index of shards, or a safetensors file.
+    Checkpoint,
+}
+
+/// Which of the formats that are read this is.
 ///
 /// # Errors
-/// `Error::UnsupportedFormat` for formats known by name, `Error::UnknownFormat` with the first bytes for the rest (and for an
-/// empty file), `Error::NotAFile` and `Error::Io` as `open_regular`.
-pub(super) fn expect_gguf(path: &Path) -> Result<()> {
+/// `Error::Pickle` and `Error::UnsupportedFormat` for formats known by name, `Error::UnknownFormat` with the first bytes for the rest
+/// (and for an empty file), `Error::NotAFile` and `Error::Io` as `open_regular`.
+pub(super) fn kind_of(path: &Path) -> Result<Kind> {
     if path.is_dir() {
-        return Err(match folder_kind(path)? {
-            Some(what) => Error::UnsupportedFormat { what: what.into(), path: path.to_path_buf() },
-            None => Error::NotAFile { kind: "a folder", path: path.to_path_buf() },
-        });
+        return match folder_kind(path)? {
+            FolderKind::Checkpoint => Ok(Kind::Checkpoint),
+            FolderKind::Other(what) => Err(Error::UnsupportedFormat { what: what.into(), path: path.to_path_buf() }),
+            FolderKind::Unknown => Err(Error::NotAFile { kind: "a folder", path: path.to_path_buf() }),
+        };
     }
     let (file, size_bytes) = open_regular(path)?;
     let mut head = Vec::new();
     file.take(HEAD_BYTES).read_to_end(&mut head).map_err(Error::io("read", path))?;
     if head.starts_with(&gguf::MAGIC) {
-        return Ok(());
+        return Ok(Kind::Gguf);
     }
-    Err(match model_format(&head, size_bytes) {
-        Some(what) => Error::UnsupportedFormat { what: what.into(), path: path.to_path_buf() },
-        None => Error::UnknownFormat { found: found(&head), path: path.to_path_buf() },
+    if is_safetensors(&head, size_bytes) || text_starts_with(&head, b"{") && is_part_of_checkpoint(path) {
+        return Ok(Kind::Checkpoint);
+    }
+    if let Some(what) = pickle_format(&head) {
+        return Err(Error::Pickle { what, path: path.to_path_buf() });
+    }
+    if let Some(what) = model_format(&head) {
+        return Err(Error::UnsupportedFormat { what: what.into(), path: path.to_path_buf() });
+    }
+    // Its header is damaged, which the reader explains better than a row of bytes does.
+    let is_named_so = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
+    if is_named_so && !head.is_empty() && looks_like(&head).is_none() {
+        return Ok(Kind::Checkpoint);
+    }
+    Err(Error::UnknownFormat { found: found(&head), path: path.to_path_buf() })
+}
+
+/// JSON has no magic: these two names say what it is.
+fn is_part_of_checkpoint(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        let name = name.to_string_lossy();
+        name == CONFIG_NAME || name.ends_with(INDEX_ENDING)
     })
 }
 
+/// Formats that only Python can open, by running what they say.
+fn pickle_format(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [b'P', b'K', 3, 4, ..] if contains(head, b"data.pkl") => Some("a PyTorch checkpoint"),
+        [0x80, 2..=5, ..] => Some("an old PyTorch checkpoint"),
+        _ => None,
+    }
+}
+
 /// Model formats that are known but not read.
-fn model_format(head: &[u8], size_bytes: u64) -> Option<&'static str> {
+fn model_format(head: &[u8]) -> Option<&'static str> {
     match head {
         // The magics of GGML, GGMF, GGJT and GGLA were written as little-endian numbers.
         [b'l' | b'f', b'm', b'g', b'g', ..] | [b't', b'j', b'g', b'g', ..] | [b'a', b'l', b'g', b'g', ..] => {
             Some("an old GGML file from before GGUF")
         }
-        [b'P', b'K', 3, 4, ..] if contains(head, b"data.pkl") => Some("a PyTorch checkpoint"),
-        [0x80, 2..=5, ..] => Some("a Python pickle (an old PyTorch checkpoint)"),
         [0x89, b'H', b'D', b'F', ..] => Some("an HDF5 file (Keras)"),
         [_, _, _, _, b'T', b'F', b'L', b'3', ..] => Some("a LiteRT (TensorFlow Lite) file"),
-        _ if is_safetensors(head, size_bytes) => Some("a safetensors file"),
         _ if is_onnx(head) => Some("an ONNX file"),
         _ if contains(head, b"<net ") && text_starts_with(head, b"<") => Some("an OpenVINO IR file"),
         _ => None,
@@ -76,11 +114,16 @@ fn is_onnx(head: &[u8]) -> bool {
 
 /// The first bytes in hexadecimal, and what they look like when that is known.
 fn found(head: &[u8]) -> String {
-    let Some(start) = head.get(..head.len().min(4)).filter(|start| !start.is_empty()) else {
+    let Some(start) = head.get(..head.len().min(SHOWN_BYTES)).filter(|start| !start.is_empty()) else {
         return "nothing (the file is empty)".into();
     };
     let hex = start.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
-    let looks_like = match head {
+    looks_like(head).map_or_else(|| hex.clone(), |what| format!("{hex} ({what})"))
+}
+
+/// What the first bytes are, when that is known.
+fn looks_like(head: &[u8]) -> Option<&'static str> {
+    Some(match head {
         _ if text_starts_with(head, b"<!doctype html") || text_starts_with(head, b"<html") => "an HTML page",
         _ if text_starts_with(head, b"version https://git-lfs") => "a Git LFS pointer, the file itself was not fetched",
         _ if text_starts_with(head, b"{") => "JSON text",
@@ -90,10 +133,9 @@ fn found(head: &[u8]) -> String {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "a Zstandard archive",
         [b'7', b'z', 0xbc, 0xaf, ..] => "a 7z archive",
         [0xfd, b'7', b'z', b'X', ..] => "an xz archive",
-        _ if start.iter().all(|&byte| byte == 0) => "zeros, perhaps a download that has only reserved its space",
-        _ => return hex,
-    };
-    format!("{hex} ({looks_like})")
+        _ if head.iter().all(|&byte| byte == 0) => "zeros, perhaps a download that has only reserved its space",
+        _ => return None,
+    })
 }
 
 /// Ignores case, white space and a byte order mark before the text.
@@ -106,7 +148,14 @@ fn contains(head: &[u8], part: &[u8]) -> bool {
     head.windows(part.len()).any(|window| window == part)
 }
 
-fn folder_kind(path: &Path) -> Result<Option<&'static str>> {
+/// What a folder's names tell.
+enum FolderKind {
+    Checkpoint,
+    Other(&'static str),
+    Unknown,
+}
+
+fn folder_kind(path: &Path) -> Result<FolderKind> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(path).map_err(Error::io("open", path))?.take(MAX_FOLDER_ENTRIES) {
         names.push(entry.map_err(Error::io("read", path))?.file_name().to_string_lossy().to_ascii_lowercase());
@@ -114,16 +163,17 @@ fn folder_kind(path: &Path) -> Result<Option<&'static str>> {
     let has = |name: &str| names.iter().any(|found| found == name);
     let has_extension =
         |extension: &str| names.iter().any(|found| Path::new(found).extension().is_some_and(|found| found == extension));
+    let has_pickle = names.iter().any(|name| name.starts_with("pytorch_model"));
     Ok(match () {
-        () if has("config.json")
-            && (has_extension("safetensors") || names.iter().any(|name| name.starts_with("pytorch_model"))) =>
-        {
-            Some("a Hugging Face folder")
+        () if has_extension("safetensors") || names.iter().any(|name| name.ends_with(INDEX_ENDING)) || has_pickle => {
+            FolderKind::Checkpoint
         }
-        () if has("genai_config.json") || has_extension("onnx") => Some("a folder with an ONNX model"),
-        () if has_extension("xml") && has_extension("bin") => Some("a folder with an OpenVINO IR"),
-        () if has("manifest.json") && has("data") => Some("a Core ML package"),
-        () => None,
+        () if has("genai_config.json") || has_extension("onnx") => FolderKind::Other("a folder with an ONNX model"),
+        () if has_extension("xml") && has_extension("bin") => FolderKind::Other("a folder with an OpenVINO IR"),
+        () if has("manifest.json") && has("data") => FolderKind::Other("a Core ML package"),
+        // Also a model's folder in the Hugging Face cache: models--ORG--NAME with blobs, refs and snapshots.
+        () if has(CONFIG_NAME) || has("snapshots") && has("blobs") => FolderKind::Checkpoint,
+        () => FolderKind::Unknown,
     })
 }
 
@@ -131,11 +181,15 @@ fn folder_kind(path: &Path) -> Result<Option<&'static str>> {
 mod tests {
     use super::*;
 
-    fn of(content: &[u8]) -> Result<()> {
+    fn of(content: &[u8]) -> Result<Kind> {
+        named("model.gguf", content)
+    }
+
+    fn named(name: &str, content: &[u8]) -> Result<Kind> {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.gguf");
+        let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        expect_gguf(&path)
+        kind_of(&path)
     }
 
     #[test]
@@ -144,12 +198,9 @@ mod tests {
             Err(Error::UnsupportedFormat { what, .. }) => assert_eq!(what, expected),
             other => panic!("{expected}: {other:?}"),
         };
-        check(b"\x02\0\0\0\0\0\0\0{}", "a safetensors file");
         check(b"\x08\x07\x12\x07pytorch", "an ONNX file");
         check(b"\x08\x08\x3a\xff\x01", "an ONNX file");
         check(b"<?xml version=\"1.0\"?>\n<net name=\"Model0\" version=\"11\">", "an OpenVINO IR file");
-        check(b"PK\x03\x04\0\0\x08\x08\0\0model/data.pkl", "a PyTorch checkpoint");
-        check(b"\x80\x02\x8a\nl\xfc\x9cF", "a Python pickle (an old PyTorch checkpoint)");
         check(b"tjgg\x03\0\0\0", "an old GGML file from before GGUF");
         check(b"lmgg\0\0\0\0", "an old GGML file from before GGUF");
         check(b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras)");
@@ -176,8 +227,36 @@ mod tests {
     }
 
     #[test]
-    fn gguf_is_recognised_by_its_content() {
-        assert_eq!(of(b"GGUF"), Ok(()));
+    fn what_is_read_is_recognised_by_its_content() {
+        assert_eq!(of(b"GGUF"), Ok(Kind::Gguf));
+        assert_eq!(of(b"\x02\0\0\0\0\0\0\0{}"), Ok(Kind::Checkpoint));
+        assert_eq!(named("config.json", b" {}"), Ok(Kind::Checkpoint));
+        assert_eq!(named("model.safetensors.index.json", b"{}"), Ok(Kind::Checkpoint));
+        assert!(matches!(named("other.json", b"{}"), Err(Error::UnknownFormat { .. })));
+        assert!(matches!(named("config.json", b"nothing"), Err(Error::UnknownFormat { .. })));
+    }
+
+    #[test]
+    fn a_damaged_safetensors_file_is_left_to_its_reader() {
+        let check = |content: &[u8], expected: bool| {
+            assert_eq!(named("a.safetensors", content) == Ok(Kind::Checkpoint), expected, "{content:?}");
+        };
+        check(&[0xff; 8], true);
+        check(b"GG", true);
+        check(b"", false);
+        check(b"<html>", false);
+        check(b"version https://git-lfs.github.com/spec/v1", false);
+        check(&[0; 5000], false);
+    }
+
+    #[test]
+    fn pickles_are_refused() {
+        let check = |content: &[u8], expected: &str| match named("pytorch_model.bin", content) {
+            Err(Error::Pickle { what, .. }) => assert_eq!(what, expected),
+            other => panic!("{expected}: {other:?}"),
+        };
+        check(b"PK\x03\x04\0\0\x08\x08\0\0model/data.pkl", "a PyTorch checkpoint");
+        check(b"\x80\x02\x8a\nl\xfc\x9cF", "an old PyTorch checkpoint");
     }
 
     #[test]
@@ -187,17 +266,22 @@ mod tests {
             for name in names {
                 std::fs::write(folder.path().join(name), "").unwrap();
             }
-            match (expect_gguf(folder.path()), expected) {
+            match (kind_of(folder.path()), expected) {
+                (Ok(Kind::Checkpoint), Some("a checkpoint")) => {}
                 (Err(Error::UnsupportedFormat { what, .. }), Some(expected)) => assert_eq!(what, expected),
                 (Err(Error::NotAFile { kind, .. }), None) => assert_eq!(kind, "a folder"),
                 other => panic!("{other:?}"),
             }
         };
         check(&[], None);
-        check(&["config.json", "model-00001-of-00002.safetensors"], Some("a Hugging Face folder"));
-        check(&["config.json", "pytorch_model.bin"], Some("a Hugging Face folder"));
+        check(&["config.json", "model-00001-of-00002.safetensors"], Some("a checkpoint"));
+        check(&["config.json", "pytorch_model.bin"], Some("a checkpoint"));
         check(&["model.onnx", "model.onnx.data"], Some("a folder with an ONNX model"));
         check(&["openvino_model.xml", "openvino_model.bin"], Some("a folder with an OpenVINO IR"));
-        check(&["config.json"], None);
+        check(&["config.json"], Some("a checkpoint"));
+        check(&["model.safetensors"], Some("a checkpoint"));
+        check(&["blobs", "refs", "snapshots"], Some("a checkpoint"));
+        check(&["config.json", "genai_config.json", "model.onnx"], Some("a folder with an ONNX model"));
+        check(&["notes.txt"], None);
     }
 }

@@ -1,5 +1,6 @@
 //! What a model is: plain data, no I/O. Filled by `format`, read by everything else.
 
+mod checkpoint;
 mod dtype;
 mod hyperparameters;
 mod level;
@@ -8,6 +9,7 @@ mod tensor;
 
 use std::path::PathBuf;
 
+pub use checkpoint::{Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, QuantizationMethod, SourceQuantization};
 pub use dtype::DType;
 pub use hyperparameters::Hyperparameters;
 pub use level::{Level, PrecisionClass};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Slot;
+use crate::advise::CheckedCheckpoint;
 use crate::bench::history::{Comparison, Row};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::tensor_error::TensorErrors;
@@ -136,6 +137,8 @@ pub struct Store {
     pub answers: Vec<AnswerOutcome>,
     /// The latest report, plot or table that was written; `None` while the next is.
     pub exported: Option<PathBuf>,
+    /// The open checkpoint: then no model is open.
+    pub checkpoint: Option<Arc<CheckedCheckpoint>>,
 }
 
 impl Store {
@@ -144,6 +147,7 @@ impl Store {
         let kind = match job {
             Job::Inspect { path } => {
                 self.model = Slot::Waiting { id };
+                self.checkpoint = None;
                 self.model_path = Some(path.clone());
                 JobKind::Inspect(path.clone())
             }
@@ -272,6 +276,18 @@ impl Store {
             // Of `finish_history`.
             Output::History(_) => {}
             Output::Exported(path) => self.exported = Some(path),
+            Output::Checkpoint(checked) => {
+                if self.model.waiting_for() == Some(id) {
+                    self.model = Slot::Empty;
+                    self.checkpoint = Some(checked);
+                    // What was made of the model before belongs to no open model now.
+                    self.tensor_errors = Slot::Empty;
+                    self.conversions.clear();
+                    self.outcomes.clear();
+                    self.quality.clear();
+                    self.answers.clear();
+                }
+            }
             Output::TensorErrors(errors) => {
                 self.tensor_errors.settle(id, Ok(errors));
             }

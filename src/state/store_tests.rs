@@ -269,3 +269,25 @@ fn an_export_is_told_when_it_is_written_and_its_failure_in_the_queue() {
     let full = Error::Internal { message: "full".into() };
     assert_eq!(write(2, Err(full.clone())), (None, Some(JobStatus::Failed(full))));
 }
+
+#[test]
+fn a_checkpoint_takes_the_place_of_the_model_until_another_is_opened() {
+    use crate::advise::{CheckedCheckpoint, Checklist};
+    let checked = || {
+        let checklist = Checklist { items: Vec::new() };
+        Output::Checkpoint(Arc::new(CheckedCheckpoint { checkpoint: crate::model::Checkpoint::default(), checklist }))
+    };
+    let mut store = Store::default();
+    open(&mut store, 1, "a.gguf");
+    let id = convert(&mut store, 2, "a.gguf");
+    let made = vec![conversion("a.gguf", "out/a.gguf")];
+    store.apply(Event::Finished { id, result: Ok(Output::Conversions(made)), elapsed_secs: 1.0 });
+    let id = JobId(3);
+    store.submitted(id, &Job::Inspect { path: "folder".into() });
+    store.apply(Event::Finished { id, result: Ok(checked()), elapsed_secs: 0.1 });
+    assert!(store.checkpoint.is_some() && matches!(store.model, Slot::Empty) && store.conversions.is_empty());
+    open(&mut store, 4, "a.gguf");
+    assert!(store.checkpoint.is_none() && store.model.ready().is_some());
+    store.apply(Event::Finished { id, result: Ok(checked()), elapsed_secs: 0.1 });
+    assert!(store.checkpoint.is_none() && store.model.ready().is_some(), "an old answer is dropped");
+}

@@ -5,6 +5,9 @@ mod answers_view;
 mod answers_view_tests;
 pub mod bars;
 mod candidate_table;
+mod checkpoint_view;
+#[cfg(test)]
+mod checkpoint_view_tests;
 mod compare_page;
 mod compare_table;
 pub mod error_table;

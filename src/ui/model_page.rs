@@ -7,6 +7,7 @@ use eframe::egui::containers::menu::{MenuButton, MenuConfig};
 use eframe::egui::{self, Align, CornerRadius, Frame, Id, Label, Layout, Margin, RichText, Sense, Stroke, Ui, WidgetInfo, vec2};
 
 use super::bars::{Segment, legend, stacked_bar};
+use super::checkpoint_view::checkpoint_ui;
 use super::icons::{self, Icon};
 use super::memo;
 use super::metadata_table::metadata_table_ui;
@@ -33,6 +34,9 @@ enum Tab {
 
 /// The page.
 pub fn model_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+    if let Some(checked) = &store.checkpoint {
+        return checkpoint_ui(ui, checked, form, commands);
+    }
     match &store.model {
         Slot::Ready(model) => ready_ui(ui, model, form, commands),
         Slot::Waiting { id } => {
@@ -77,7 +81,7 @@ fn drop_zone_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
                 icons::paint(ui.painter(), rect, Icon::Drop, p.accent);
                 ui.add_space(6.0);
                 ui.label(RichText::new("Drop a model file here").text_style(theme::title_style()).size(18.0));
-                ui.label(RichText::new("GGUF files, also split ones: drop the first part").color(p.text_secondary));
+                ui.label(RichText::new("GGUF files, also split ones: drop the first part. Hugging Face checkpoints can be checked: drop the folder").color(p.text_secondary));
                 ui.add_space(10.0);
                 if primary_button(ui, "Open…").clicked() {
                     commands.push(Command::PickModel);
@@ -139,8 +143,9 @@ fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy()).into_owned()
 }
 
-fn ready_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands: &mut Vec<Command>) {
-    page_header(ui, &model.display_name(), &model.path.display().to_string(), |ui| {
+/// The name of what is open, with buttons that open something else.
+pub(super) fn opened_header_ui(ui: &mut Ui, name: &str, path: &Path, form: &mut Form, commands: &mut Vec<Command>) {
+    page_header(ui, name, &path.display().to_string(), |ui| {
         if ui.button("Open…").clicked() {
             commands.push(Command::PickModel);
         }
@@ -161,6 +166,10 @@ fn ready_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands: &mut Vec
             }
         });
     });
+}
+
+fn ready_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands: &mut Vec<Command>) {
+    opened_header_ui(ui, &model.display_name(), &model.path, form, commands);
     for warning in &model.warnings {
         notice(ui, Tone::Warn, &super::widgets::sentence(warning));
     }
@@ -222,7 +231,7 @@ fn tiles(model: &Model) -> Vec<StatTile> {
     ]
 }
 
-fn or_unknown(count: u64) -> String {
+pub(super) fn or_unknown(count: u64) -> String {
     if count == 0 { "unknown".into() } else { count_text(count) }
 }
 

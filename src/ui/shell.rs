@@ -46,7 +46,9 @@ pub fn page_mark(page: Page, store: &Store) -> PageMark {
         _ => PageMark::None,
     };
     match page {
-        Page::Model => of_job(|kind| matches!(kind, JobKind::Inspect(_)), store.model.ready().is_some()),
+        Page::Model => {
+            of_job(|kind| matches!(kind, JobKind::Inspect(_)), store.model.ready().is_some() || store.checkpoint.is_some())
+        }
         Page::Machine => of_job(|kind| matches!(kind, JobKind::Detect), store.machine.ready().is_some()),
         Page::Plan if store.model.ready().is_some() && store.machine.ready().is_some() => PageMark::Ready,
         Page::Plan => PageMark::None,

@@ -19,9 +19,11 @@ pub use history::{HistoryAnswer, HistoryRequest};
 pub use picker::{NativePicker, Picker};
 pub use protocol::{Event, Job, JobId, Output, Picked};
 
+use crate::advise::{CheckedCheckpoint, Room, checklist};
 use crate::bench::history::{Measured, record_all};
 use crate::bench::tensor_error::tensor_errors;
 use crate::error::{Error, Result};
+use crate::format::Opened;
 use crate::monitor::{Monitor, Progress};
 use crate::{bench, convert, deploy, format, hardware};
 
@@ -219,7 +221,13 @@ fn work(waiting: &Receiver<Ticket>, line: &EventLine) {
 /// Does the work; `on_part` gets what is finished before the end.
 fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) -> Result<Output> {
     match job {
-        Job::Inspect { path } => format::inspect(&path).map(|model| Output::Model(Arc::new(model))),
+        Job::Inspect { path } => match format::read_any(&path)? {
+            Opened::Model(model) => Ok(Output::Model(Arc::new(*model))),
+            Opened::Checkpoint(checkpoint) => {
+                let checklist = checklist(&checkpoint, Room::of(&hardware::detect(&checkpoint.path)));
+                Ok(Output::Checkpoint(Arc::new(CheckedCheckpoint { checkpoint: *checkpoint, checklist })))
+            }
+        },
         Job::Detect { output_dir } => hardware::survey(&output_dir, monitor).map(|machine| Output::Machine(Box::new(machine))),
         Job::Convert { model, request } => convert::convert(&model, &request, monitor).map(Output::Conversions),
         Job::Bench { request } => {

@@ -19,7 +19,7 @@ impl Picker for NativePicker {
         match wanted {
             Picked::Model => rfd::FileDialog::new()
                 .set_title("Open a model")
-                .add_filter("GGUF models", &["gguf"])
+                .add_filter("Models", &["gguf", "safetensors", "json"])
                 .add_filter("All files", &["*"])
                 .pick_file(),
             Picked::OutputDir => rfd::FileDialog::new().set_title("Folder for converted models").pick_folder(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::history::{HistoryAnswer, HistoryRequest};
+use crate::advise::CheckedCheckpoint;
 use crate::bench::quality::{QualityOutcome, QualityRequest};
 use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{AnswerOutcome, AnswerRequest, BenchRequest, Outcome};
@@ -69,7 +70,7 @@ pub enum Job {
 /// What a finished job delivers.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// Of `Job::Inspect`.
+    /// Of `Job::Inspect`, when it is a model that can be converted and run.
     Model(Arc<Model>),
     /// Of `Job::Detect`.
     Machine(Box<Machine>),
@@ -87,6 +88,8 @@ pub enum Output {
     Answers(Vec<AnswerOutcome>),
     /// Of `Job::Export`: the file that was written.
     Exported(PathBuf),
+    /// Of `Job::Inspect`, when it is a checkpoint.
+    Checkpoint(Arc<CheckedCheckpoint>),
 }
 
 impl Output {

@@ -325,3 +325,78 @@ fn a_long_run_tells_burst_and_sustained_speed() {
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains("burst tok/s") && text.contains("sustained tok/s"), "{text}");
 }
+
+/// A safetensors file with this header and no data.
+fn safetensors(json: &str) -> Vec<u8> {
+    let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(json.as_bytes());
+    bytes
+}
+
+#[test]
+fn hostile_checkpoints_get_a_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |name: &str, bytes: &[u8], expected: &str| {
+        let path = folder.path().join(format!("{}.safetensors", name.replace(' ', "-")));
+        std::fs::write(&path, bytes).unwrap();
+        check_hostile(name, &path, expected);
+        std::fs::remove_file(&path).unwrap();
+    };
+    check("huge length", &(1_u64 << 63).to_le_bytes(), "at most 100000000 are allowed");
+    check("deep", &safetensors(&format!("{{\"a\":{}", "[".repeat(99_000_000))), "a text of more than");
+    check("deep with names", &safetensors(&format!("{{\"a\":{}", "{\"a\":".repeat(19_000_000))), "unknown field");
+    check("no data", &safetensors(r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#), "only 0 are left");
+    check("overflow", &safetensors(r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,16]}}"#), "2^64");
+    check("pickle", b"PK\x03\x04\0\0\x08\x08\0\0model/data.pkl", "never opened");
+    let index = folder.path().join("model.safetensors.index.json");
+    std::fs::write(&index, r#"{"weight_map":{"a":"../a.safetensors"}}"#).unwrap();
+    check_hostile("index", &index, "not in its folder");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hostile_checkpoint_costs_little_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("many.safetensors");
+    let mut json = String::from("{");
+    for idx in 0..1_500_000 {
+        json.push_str(&format!(r#""t{idx}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}},"#));
+    }
+    std::fs::write(&path, safetensors(&json)).unwrap();
+    let script = format!("ulimit -d 100000; exec {} inspect {}", env!("CARGO_BIN_EXE_planish"), path.display());
+    let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+    let stderr = stderr_of(&output);
+    assert!(output.status.code() == Some(1) && stderr.contains("more than 100000 tensors"), "{stderr}");
+}
+
+#[test]
+fn a_checkpoint_is_inspected_and_not_converted() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    write("config.json", br#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","num_hidden_layers":2}"#);
+    let mut weights = safetensors(r#"{"model.norm.weight":{"dtype":"BF16","shape":[4],"data_offsets":[0,8]}}"#);
+    weights.extend([0; 8]);
+    write("model.safetensors", &weights);
+    let json = run_json(&[&"inspect", &folder.path(), &"--json", &"--tensors"]);
+    assert_eq!(
+        (&json["can_be_converted"], &json["n_parameters"], &json["config"]["n_layers"]),
+        (&false.into(), &4.into(), &2.into())
+    );
+    assert_eq!(json["tensors"][0]["name"], "model.norm.weight");
+    let last = json["checklist"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&last["name"], &last["state"]), (&"Conversion".into(), &"blocked".into()));
+    let output = planish().arg("inspect").arg(folder.path().join("config.json")).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.contains("Checklist") && text.contains("does not convert it yet"), "{text}");
+    for command in ["convert", "recommend", "bench"] {
+        let out = folder.path().join("out");
+        let mut args: Vec<&std::ffi::OsStr> = vec![command.as_ref(), folder.path().as_ref()];
+        if command == "convert" {
+            args.extend::<[&std::ffi::OsStr; 4]>(["--level".as_ref(), "Q8_0".as_ref(), "--out".as_ref(), out.as_ref()]);
+        }
+        let output = planish().args(args).output().unwrap();
+        let stderr = stderr_of(&output);
+        assert!(output.status.code() == Some(1) && stderr.contains("does not convert or run it yet"), "{command}: {stderr}");
+        assert!(!out.exists());
+    }
+}

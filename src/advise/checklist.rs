@@ -1,0 +1,435 @@
+//! Whether a Hugging Face checkpoint is complete and can be understood, from its headers alone.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::estimate::{compute_bytes, kv_cache_bytes};
+use super::llama_tensors::{Expected, Family, hyperparameters, is_harmless, model_of, tokenizer_bytes};
+use super::recipe::output_size_bytes;
+use crate::error::PICKLE_HINT;
+use crate::hardware::Machine;
+use crate::model::{Checkpoint, CheckpointConfig, CheckpointDType, Level, QuantizationMethod};
+use crate::units::{bytes_text, count_text};
+
+/// Levels whose size is predicted, with the bits of a weight that are assumed where the tensors are not known one by one.
+///
+/// Source of 4.89 for Q4_K_M: Llama 3.1 8B in `tools/quantize/README.md` of llama.cpp.
+const LEVELS: [(Level, f64); 3] = [(Level::F16, 16.0), (Level::Q8_0, 8.5), (Level::Q4_K_M, 4.89)];
+/// Context for which memory is predicted, in tokens.
+const N_CTX: u64 = 4096;
+/// How many names a text lists.
+const MAX_NAMES: usize = 3;
+
+/// The points of a check, in the order of a person's questions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Checklist {
+    /// The points.
+    pub items: Vec<CheckItem>,
+}
+
+/// One point of a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckItem {
+    /// What was looked at: `Tokenizer`.
+    pub name: &'static str,
+    /// How it stands.
+    pub state: CheckState,
+    /// What was found, and what to do about it; lower case without full stop.
+    pub text: String,
+}
+
+/// How a point stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckState {
+    /// As it should be.
+    Ok,
+    /// Worth knowing, no obstacle.
+    Warning,
+    /// An obstacle to a conversion.
+    Blocked,
+}
+
+impl CheckState {
+    /// The state in a word.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
+/// What this machine has free; `None` where that is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Room {
+    /// Bytes free on the checkpoint's disk.
+    pub disk_bytes: Option<u64>,
+    /// Bytes of memory available.
+    pub memory_bytes: Option<u64>,
+}
+
+impl Room {
+    /// What this machine has free.
+    #[must_use]
+    pub fn of(machine: &Machine) -> Self {
+        Self {
+            disk_bytes: machine.disk.as_ref().map(|disk| disk.free_bytes),
+            memory_bytes: Some(machine.memory.available_bytes).filter(|&free_bytes| free_bytes > 0),
+        }
+    }
+}
+
+/// A checkpoint with its check.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckedCheckpoint {
+    /// What it is.
+    pub checkpoint: Checkpoint,
+    /// Whether it is complete and can be understood.
+    pub checklist: Checklist,
+}
+
+/// Checks a checkpoint.
+#[must_use]
+pub fn checklist(checkpoint: &Checkpoint, room: Room) -> Checklist {
+    let mut items = Vec::new();
+    let config = checkpoint.config.as_ref();
+    let architecture = config.and_then(gguf_architecture);
+    items.push(config.map_or_else(
+        || blocked("Configuration", "config.json is missing: nothing says what kind of network this is".into()),
+        |config| ok("Configuration", config_text(config)),
+    ));
+    if let Some(config) = config {
+        items.push(architecture_item(config, architecture));
+        if config.has_vision {
+            let text = "an image encoder belongs to it; in GGUF that is a file of its own (the projector), the rest is the language model";
+            items.push(warning("Images", text.into()));
+        }
+    }
+    items.push(tokenizer_item(checkpoint));
+    items.push(files_item(checkpoint));
+    let quantization = config.and_then(|config| config.quantization.as_ref());
+    if !checkpoint.tensors.is_empty() {
+        items.push(dtypes_item(checkpoint, quantization.is_some()));
+    }
+    if let Some(quantization) = quantization {
+        let bits = quantization.bits.map_or(String::new(), |bits| format!(" in {bits} bits"));
+        items.push(quantization_item(quantization.method, &format!("{}{bits}", quantization.name)));
+    }
+    let is_packed = quantization.is_some_and(|quantization| !quantization.method.is_float());
+    let family = config.and_then(|config| Some((config, Family::of(&class_name(config))?)));
+    let expected = family.map(|(config, family)| family.expected(config));
+    if !checkpoint.tensors.is_empty() {
+        match (config, expected.as_ref()) {
+            (Some(config), Some(Ok(expected))) if !is_packed => items.extend(tensor_items(checkpoint, config, expected)),
+            (_, Some(Err(problem))) => items.push(blocked("Tensors", problem.clone())),
+            _ => items.push(files_agree_item(checkpoint)),
+        }
+    }
+    let expected = expected.and_then(Result::ok).filter(|_| !is_packed);
+    items.extend(size_items(checkpoint, config.zip(architecture), expected.as_deref(), is_packed, room));
+    let text = "not in this version yet: it checks such a checkpoint and converts GGUF files only; \
+        llama.cpp's convert_hf_to_gguf.py makes a GGUF file of it";
+    items.push(blocked("Conversion", text.into()));
+    Checklist { items }
+}
+
+fn ok(name: &'static str, text: String) -> CheckItem {
+    CheckItem { name, state: CheckState::Ok, text }
+}
+
+fn warning(name: &'static str, text: String) -> CheckItem {
+    CheckItem { name, state: CheckState::Warning, text }
+}
+
+fn blocked(name: &'static str, text: String) -> CheckItem {
+    CheckItem { name, state: CheckState::Blocked, text }
+}
+
+/// `(class, model_type, architecture in GGUF)`.
+///
+/// Source: `@ModelBase.register` in convert_hf_to_gguf.py and `MODEL_ARCH_NAMES` in gguf-py, llama.cpp of 2026-08-21.
+const ARCHITECTURES: [(&str, &str, &str); 21] = [
+    ("LlamaForCausalLM", "llama", "llama"),
+    ("MistralForCausalLM", "mistral", "llama"),
+    ("MixtralForCausalLM", "mixtral", "llama"),
+    ("Qwen2ForCausalLM", "qwen2", "qwen2"),
+    ("Qwen2MoeForCausalLM", "qwen2_moe", "qwen2moe"),
+    ("Qwen3ForCausalLM", "qwen3", "qwen3"),
+    ("Qwen3MoeForCausalLM", "qwen3_moe", "qwen3moe"),
+    ("Gemma2ForCausalLM", "gemma2", "gemma2"),
+    ("Gemma3ForCausalLM", "gemma3_text", "gemma3"),
+    ("Gemma3ForConditionalGeneration", "gemma3", "gemma3"),
+    ("Phi3ForCausalLM", "phi3", "phi3"),
+    ("GPT2LMHeadModel", "gpt2", "gpt2"),
+    ("DeepseekV2ForCausalLM", "deepseek_v2", "deepseek2"),
+    ("DeepseekV3ForCausalLM", "deepseek_v3", "deepseek2"),
+    ("Starcoder2ForCausalLM", "starcoder2", "starcoder2"),
+    ("FalconForCausalLM", "falcon", "falcon"),
+    ("Olmo2ForCausalLM", "olmo2", "olmo2"),
+    ("GraniteForCausalLM", "granite", "granite"),
+    ("BertModel", "bert", "bert"),
+    ("BertForMaskedLM", "bert", "bert"),
+    ("BertForSequenceClassification", "bert", "bert"),
+];
+
+/// The class; where `config.json` names none, that of its `model_type`.
+fn class_name(config: &CheckpointConfig) -> String {
+    if !config.class_name.is_empty() {
+        return config.class_name.clone();
+    }
+    ARCHITECTURES.iter().find(|row| row.1 == config.model_type).map_or_else(String::new, |row| row.0.into())
+}
+
+/// The architecture's name in GGUF; `None` for one that is not known.
+fn gguf_architecture(config: &CheckpointConfig) -> Option<&'static str> {
+    let class_name = class_name(config);
+    ARCHITECTURES.iter().find(|row| row.0 == class_name).map(|row| row.2)
+}
+
+fn config_text(config: &CheckpointConfig) -> String {
+    let known = |n: u64, what: &str| if n == 0 { format!("{what} not stated") } else { format!("{} {what}", count_text(n)) };
+    format!(
+        "{}, width {}, {}, {} of context, vocabulary of {}",
+        known(config.n_layers, "layers"),
+        known(config.n_embd, "").trim(),
+        known(config.n_heads, "heads"),
+        known(config.n_ctx_train, "tokens"),
+        known(config.n_vocab, "tokens"),
+    )
+}
+
+fn architecture_item(config: &CheckpointConfig, architecture: Option<&str>) -> CheckItem {
+    let class_name = class_name(config);
+    match (architecture, Family::of(&class_name)) {
+        (Some(architecture), Some(_)) => ok("Architecture", format!("{class_name}, in GGUF {architecture}")),
+        (Some(architecture), None) => {
+            let text = format!("{class_name}, in GGUF {architecture}; this version does not check its tensors one by one");
+            warning("Architecture", text)
+        }
+        (None, _) if class_name.is_empty() => {
+            blocked("Architecture", "config.json names neither a class nor a known model_type".into())
+        }
+        (None, _) => blocked("Architecture", format!("{class_name} is not known")),
+    }
+}
+
+fn tokenizer_item(checkpoint: &Checkpoint) -> CheckItem {
+    let has = |name: &str| checkpoint.tokenizer_files.iter().any(|file| file == name);
+    let is_complete = has("tokenizer.json")
+        || has("tokenizer.model")
+        || has("spiece.model")
+        || has("vocab.txt")
+        || has("vocab.json") && has("merges.txt");
+    if !is_complete {
+        let text = "tokenizer.json or tokenizer.model is missing: fetch it from where the weights came from";
+        return blocked("Tokenizer", text.into());
+    }
+    let class = checkpoint.tokenizer_class.as_ref().map_or(String::new(), |class| format!("{class}, "));
+    let template = checkpoint
+        .chat_template_file
+        .as_ref()
+        .map_or_else(|| "no chat template".into(), |file| format!("chat template in {file}"));
+    let files: Vec<&str> = checkpoint.tokenizer_files.iter().map(String::as_str).collect();
+    ok("Tokenizer", format!("{class}{}; {template}", files.join(", ")))
+}
+
+fn files_item(checkpoint: &Checkpoint) -> CheckItem {
+    const NAME: &str = "Files";
+    let Checkpoint { files, missing_files, pickle_files, size_bytes, .. } = checkpoint;
+    if !missing_files.is_empty() {
+        let n_all = files.len() + missing_files.len();
+        return blocked(NAME, format!("{} of {n_all} files are missing: {}", missing_files.len(), names_text(missing_files)));
+    }
+    match (files.len(), pickle_files.as_slice()) {
+        (0, []) => blocked(NAME, "no safetensors file: there are no weights".into()),
+        (0, pickles) => {
+            let text = format!(
+                "only Python pickles ({}), which can run any program and are never opened; {PICKLE_HINT}",
+                names_text(pickles)
+            );
+            blocked(NAME, text)
+        }
+        (n, []) => ok(NAME, format!("{n} safetensors {}, {}", plural(n, "file"), bytes_text(*size_bytes))),
+        (n, pickles) => {
+            let text = format!(
+                "{n} safetensors {}, {}; not opened: {}",
+                plural(n, "file"),
+                bytes_text(*size_bytes),
+                names_text(pickles)
+            );
+            ok(NAME, text)
+        }
+    }
+}
+
+fn plural(n: usize, word: &str) -> String {
+    if n == 1 { word.into() } else { format!("{word}s") }
+}
+
+/// The first few, and how many more.
+fn names_text<T: AsRef<str>>(names: &[T]) -> String {
+    let first: Vec<&str> = names.iter().take(MAX_NAMES).map(AsRef::as_ref).collect();
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+fn dtypes_item(checkpoint: &Checkpoint, is_quantized: bool) -> CheckItem {
+    let rows = checkpoint.weights_by_dtype();
+    let text = rows
+        .iter()
+        .map(|(dtype, n, _, size_bytes)| format!("{} ({n} {}, {})", dtype.name(), plural(*n, "tensor"), bytes_text(*size_bytes)))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let is_8_bits = |dtype: CheckpointDType| matches!(dtype, CheckpointDType::F8_E4M3 | CheckpointDType::F8_E5M2);
+    if is_quantized {
+        return ok("Data types", text);
+    }
+    if let Some((dtype, n, ..)) = rows.iter().find(|row| !row.0.is_weight_float()) {
+        let text = format!("{text}; {n} {} of type {}, which are no weights as they stand", plural(*n, "tensor"), dtype.name());
+        return warning("Data types", text);
+    }
+    if rows.iter().any(|row| is_8_bits(row.0)) {
+        return warning("Data types", format!("{text}; config.json says nothing about scales of the 8-bit floats"));
+    }
+    ok("Data types", text)
+}
+
+fn quantization_item(method: QuantizationMethod, name: &str) -> CheckItem {
+    const NAME: &str = "Quantization";
+    let packed = "its integers lie on a grid of their own, and converting them would add a second loss: \
+        take the unquantized original";
+    match method {
+        QuantizationMethod::Gptq => blocked(NAME, format!("GPTQ ({name}): {packed}")),
+        QuantizationMethod::Awq => blocked(NAME, format!("AWQ ({name}): {packed}")),
+        QuantizationMethod::BitsAndBytes => blocked(NAME, format!("bitsandbytes ({name}): {packed}")),
+        QuantizationMethod::Other => blocked(NAME, format!("{name} is not known; take the unquantized original")),
+        QuantizationMethod::Fp8 => {
+            warning(NAME, format!("FP8 ({name}): a conversion starts from these 8-bit floats and their scales"))
+        }
+        QuantizationMethod::Mxfp4 => {
+            warning(NAME, format!("MXFP4 ({name}): a conversion starts from these 4-bit floats and their scales"))
+        }
+    }
+}
+
+/// Compares the tensors with what `config.json` leads to expect.
+fn tensor_items(checkpoint: &Checkpoint, config: &CheckpointConfig, expected: &[Expected]) -> [CheckItem; 2] {
+    let found: HashMap<&str, &[u64]> =
+        checkpoint.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect();
+    let wanted: HashMap<&str, &[u64]> = expected.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect();
+    let missing: Vec<&str> =
+        expected.iter().map(|tensor| tensor.name.as_str()).filter(|name| !found.contains_key(name)).collect();
+    let is_extra = |name: &str| !wanted.contains_key(name) && !is_harmless(name, config);
+    let extra: Vec<&str> = checkpoint.tensors.iter().map(|tensor| tensor.name.as_str()).filter(|name| is_extra(name)).collect();
+    let wrong: Vec<String> = expected
+        .iter()
+        .filter_map(|tensor| {
+            let shape = *found.get(tensor.name.as_str())?;
+            let text = |dims: &[u64]| dims.iter().map(u64::to_string).collect::<Vec<_>>().join(" × ");
+            (shape != tensor.shape)
+                .then(|| format!("{} is {}, config.json leads to {}", tensor.name, text(shape), text(&tensor.shape)))
+        })
+        .collect();
+    let n_matched = expected.len() - missing.len();
+    let tensors = match files_agree_item(checkpoint) {
+        item if item.state == CheckState::Blocked => item,
+        _ if !missing.is_empty() && !checkpoint.missing_files.is_empty() => {
+            let text = format!("{n_matched} of {} are there; the others may be in the missing files", expected.len());
+            blocked("Tensors", text)
+        }
+        _ if !missing.is_empty() => {
+            blocked("Tensors", format!("{} of {} are missing: {}", missing.len(), expected.len(), names_text(&missing)))
+        }
+        _ if !extra.is_empty() => {
+            blocked("Tensors", format!("{} that this architecture does not have: {}", extra.len(), names_text(&extra)))
+        }
+        _ => ok("Tensors", format!("all {} are there", expected.len())),
+    };
+    let shapes = match wrong.as_slice() {
+        [] => ok("Shapes", format!("all {n_matched} agree with config.json")),
+        [first] => blocked("Shapes", first.clone()),
+        [first, ..] => blocked("Shapes", format!("{} disagree with config.json: {first}", wrong.len())),
+    };
+    [tensors, shapes]
+}
+
+/// What can be said without knowing the architecture: the files agree with each other.
+fn files_agree_item(checkpoint: &Checkpoint) -> CheckItem {
+    let Checkpoint { duplicates, index_errors, tensors, .. } = checkpoint;
+    if !duplicates.is_empty() {
+        return blocked("Tensors", format!("in two files: {}", names_text(duplicates)));
+    }
+    if !index_errors.is_empty() {
+        return blocked("Tensors", format!("index and files disagree: {}", names_text(index_errors)));
+    }
+    ok("Tensors", format!("{}, not compared with config.json", count_text(tensors.len() as u64)))
+}
+
+/// Predicted sizes on disk and in memory. Nothing is predicted for packed integers or without weights.
+fn size_items(
+    checkpoint: &Checkpoint,
+    known: Option<(&CheckpointConfig, &str)>,
+    expected: Option<&[Expected]>,
+    is_packed: bool,
+    room: Room,
+) -> Vec<CheckItem> {
+    let (false, false, Some((config, architecture))) = (is_packed, checkpoint.tensors.is_empty(), known) else {
+        return Vec::new();
+    };
+    // An architecture of which only part is known: each weight at the level's usual size.
+    if expected.is_none() && !checkpoint.missing_files.is_empty() {
+        return Vec::new();
+    }
+    let model = expected.map(|expected| model_of(expected, config, architecture));
+    let sizes: Vec<(Level, u64)> = LEVELS
+        .iter()
+        .filter_map(|&(level, bits)| {
+            let tensors = match &model {
+                Some(model) => output_size_bytes(model, level).ok()?,
+                None => bytes_at(checkpoint.n_parameters(), bits),
+            };
+            Some((level, tensors.saturating_add(tokenizer_bytes(config))))
+        })
+        .collect();
+    if sizes.is_empty() {
+        return Vec::new();
+    }
+    let n_ctx = if config.n_ctx_train == 0 { N_CTX } else { config.n_ctx_train.min(N_CTX) };
+    let shape = hyperparameters(config, architecture);
+    let beside_weights = kv_cache_bytes(&shape, n_ctx).saturating_add(compute_bytes(&shape, n_ctx));
+    let in_memory: Vec<(Level, u64)> =
+        sizes.iter().map(|&(level, size_bytes)| (level, size_bytes.saturating_add(beside_weights))).collect();
+    let how = if model.is_some() { "predicted" } else { "predicted roughly, from the number of weights" };
+    vec![
+        room_item("Disk", format!("{how}: {}", sizes_text(&sizes)), &sizes, room.disk_bytes),
+        room_item(
+            "Memory",
+            format!("{how}, to run at {} tokens: {}", count_text(n_ctx), sizes_text(&in_memory)),
+            &in_memory,
+            room.memory_bytes,
+        ),
+    ]
+}
+
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rough prediction")]
+fn bytes_at(n_weights: u64, bits: f64) -> u64 {
+    (n_weights as f64 * bits / 8.0) as u64
+}
+
+fn sizes_text(sizes: &[(Level, u64)]) -> String {
+    sizes.iter().map(|(level, size_bytes)| format!("{level} about {}", bytes_text(*size_bytes))).collect::<Vec<_>>().join(", ")
+}
+
+/// Compares what each level needs with what is free.
+fn room_item(name: &'static str, text: String, sizes: &[(Level, u64)], free_bytes: Option<u64>) -> CheckItem {
+    let Some(free_bytes) = free_bytes else { return ok(name, text) };
+    let text = format!("{text}; {} free", bytes_text(free_bytes));
+    let too_large: Vec<&str> = sizes.iter().filter(|row| row.1 > free_bytes).map(|row| row.0.name()).collect();
+    if too_large.is_empty() { ok(name, text) } else { warning(name, format!("{text}, too little for {}", too_large.join(", "))) }
+}

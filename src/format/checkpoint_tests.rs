@@ -1,0 +1,211 @@
+//! Checkpoints in all the layouts that are met, whole and broken.
+
+use std::path::{Path, PathBuf};
+
+use super::test_checkpoints::{CONFIG, llama_tensors, write_described, write_llama, write_safetensors, write_shards};
+use super::{Opened, inspect, read_any, read_checkpoint};
+use crate::error::Error;
+use crate::model::{Checkpoint, QuantizationMethod};
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn opened(path: &Path) -> Checkpoint {
+    match read_any(path) {
+        Ok(Opened::Checkpoint(checkpoint)) => *checkpoint,
+        other => panic!("{}: {other:?}", path.display()),
+    }
+}
+
+#[test]
+fn a_folder_and_each_of_its_files_stand_for_the_checkpoint() {
+    let dir = folder();
+    write_llama(dir.path());
+    let of_folder = opened(dir.path());
+    for name in ["config.json", "model.safetensors"] {
+        assert_eq!(opened(&dir.path().join(name)), of_folder, "{name}");
+    }
+    assert_eq!((of_folder.tensors.len(), of_folder.files.len()), (30, 1));
+    assert_eq!(of_folder.name, dir.path().file_name().unwrap().to_string_lossy());
+    assert_eq!(of_folder.tokenizer_files, ["tokenizer.json", "tokenizer_config.json"]);
+    assert_eq!(of_folder.tokenizer_class.as_deref(), Some("PreTrainedTokenizerFast"));
+    assert_eq!(of_folder.chat_template_file.as_deref(), Some("tokenizer_config.json"));
+    assert!(of_folder.has_generation_config && of_folder.pickle_files.is_empty());
+    assert_eq!(of_folder.config.as_ref().unwrap().n_layers, 3);
+    let error = inspect(dir.path()).unwrap_err();
+    assert!(matches!(error, Error::CheckpointNotConvertible { .. }), "{error}");
+}
+
+#[test]
+fn a_hundred_shards_are_read_in_order_and_fast() {
+    let dir = folder();
+    write_described(dir.path(), CONFIG);
+    let tensors = llama_tensors(110);
+    let names = write_shards(dir.path(), &tensors, 100);
+    assert!(names.len() > 80);
+    read_checkpoint(dir.path()).unwrap(); // the first time the names come from the disk
+    let started = std::time::Instant::now();
+    let checkpoint = opened(dir.path());
+    let elapsed = started.elapsed();
+    println!("{} shards, {} tensors: {:.1} ms", names.len(), tensors.len(), elapsed.as_secs_f64() * 1e3);
+    // Loose by design, for a busy machine; the aim is 100 ms.
+    assert!(elapsed.as_secs_f64() < 2.0, "{elapsed:?}");
+    assert_eq!((checkpoint.tensors.len(), checkpoint.files.len()), (tensors.len(), names.len()));
+    assert!(checkpoint.tensors.iter().map(|tensor| tensor.file_idx).is_sorted());
+    assert!(checkpoint.index_errors.is_empty() && checkpoint.duplicates.is_empty() && checkpoint.missing_files.is_empty());
+    assert_eq!(opened(&dir.path().join("model.safetensors.index.json")), checkpoint);
+    assert_eq!(opened(&dir.path().join(&names[7])), checkpoint);
+}
+
+#[test]
+fn missing_shards_are_named() {
+    let dir = folder();
+    write_described(dir.path(), CONFIG);
+    let names = write_shards(dir.path(), &llama_tensors(3), 3);
+    std::fs::remove_file(dir.path().join(&names[1])).unwrap();
+    let checkpoint = opened(dir.path());
+    assert_eq!(checkpoint.missing_files, [names[1].clone()]);
+    assert!(checkpoint.index_errors.is_empty(), "what a missing file holds is not told twice");
+    // Without an index the numbers tell it.
+    std::fs::remove_file(dir.path().join("model.safetensors.index.json")).unwrap();
+    assert_eq!(opened(dir.path()).missing_files, [names[1].clone()]);
+}
+
+#[test]
+fn an_index_that_disagrees_is_told() {
+    let dir = folder();
+    let tensors = llama_tensors(1);
+    let names = write_shards(dir.path(), &tensors, 2);
+    // The second file now has the last tensor of the first, and lacks its own last.
+    let mut second = tensors[6..11].to_vec();
+    second.push(tensors[5].clone());
+    write_safetensors(&dir.path().join(&names[1]), &second);
+    let checkpoint = opened(dir.path());
+    assert_eq!(checkpoint.duplicates, [tensors[5].0.clone()]);
+    assert_eq!(
+        checkpoint.index_errors,
+        [
+            format!("{} is in {}, the index says {}", tensors[5].0, names[1], names[0]),
+            format!("lm_head.weight is not in {}", names[1]),
+        ]
+    );
+}
+
+#[test]
+fn a_hostile_index_is_refused() {
+    let check = |text: &str, expected: &str| {
+        let dir = folder();
+        let path = dir.path().join("model.safetensors.index.json");
+        std::fs::write(&path, text).unwrap();
+        let message = read_checkpoint(dir.path()).unwrap_err().to_string();
+        assert!(message.contains(expected) && message.starts_with("damaged index of shards, "), "{message}");
+    };
+    for name in ["../model.safetensors", "/etc/passwd", "a/b", "", "..", "C:\\\\x", "a\\u0000b"] {
+        check(&format!(r#"{{"weight_map":{{"a":"{name}"}}}}"#), "a file that is not in its folder");
+    }
+    check("{}", "it has no weight_map");
+    check(r#"{"weight_map":{"a":"x","a":"y"}}"#, "tensor a is there twice");
+    check(r#"{"weight_map":{},"weight_map":{}}"#, "weight_map is there twice");
+    check(r#"{"weight_map":{"a":1}}"#, "invalid type");
+    check(r#"{"weight_map":[]}"#, "invalid type");
+    check("{", "EOF");
+    let many = (0..2001).map(|idx| format!(r#""t{idx}":"f{idx}""#)).collect::<Vec<_>>().join(",");
+    check(&format!(r#"{{"weight_map":{{{many}}}}}"#), "more than 2000 files");
+}
+
+#[test]
+fn pickles_are_named_and_never_opened() {
+    let dir = folder();
+    write_described(dir.path(), CONFIG);
+    // No pickle at all: opening it would be an error.
+    std::fs::write(dir.path().join("pytorch_model.bin"), "x").unwrap();
+    std::fs::write(dir.path().join("training_args.bin"), "x").unwrap();
+    let checkpoint = opened(dir.path());
+    assert_eq!((checkpoint.pickle_files.as_slice(), checkpoint.tensors.len()), (&["pytorch_model.bin".to_string()][..], 0));
+    std::fs::remove_file(dir.path().join("config.json")).unwrap();
+    let error = read_any(dir.path()).unwrap_err();
+    assert!(matches!(error, Error::Pickle { .. }) && error.hint().contains("save_pretrained"), "{error}");
+}
+
+#[test]
+fn a_file_beside_the_set_is_judged_by_itself() {
+    let dir = folder();
+    write_llama(dir.path());
+    let adapter = dir.path().join("adapter.safetensors");
+    write_safetensors(&adapter, &[("lora".into(), "F32", vec![4])]);
+    let checkpoint = opened(&adapter);
+    assert_eq!((checkpoint.name.as_str(), checkpoint.tensors.len(), checkpoint.config), ("adapter.safetensors", 1, None));
+    std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    assert_eq!(opened(dir.path()).tensors.len(), 1, "the only file is the model");
+    write_safetensors(&dir.path().join("other.safetensors"), &[("lora".into(), "F32", vec![4])]);
+    let error = read_any(dir.path()).unwrap_err();
+    assert!(matches!(error, Error::UnclearFolder { .. }), "{error}");
+    assert_eq!(opened(&adapter).name, "adapter.safetensors");
+}
+
+#[test]
+fn damaged_files_are_errors() {
+    let check = |name: &str, content: &[u8], expected: &str| {
+        let dir = folder();
+        write_llama(dir.path());
+        std::fs::write(dir.path().join(name), content).unwrap();
+        let message = read_any(dir.path()).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    };
+    check("config.json", b"{", "damaged config.json, EOF");
+    check("config.json", &vec![b' '; 2 << 20], "it has 2097152 bytes, at most 1048576 are read");
+    check("tokenizer_config.json", b"[1]", "damaged tokenizer_config.json");
+    check("model.safetensors", &[0xff; 100], "damaged safetensors, the header's length");
+    check("model.safetensors", b"", "the header's length needs 8 bytes, only 0 are left");
+}
+
+#[test]
+fn gptq_is_known_by_its_own_file() {
+    let dir = folder();
+    write_llama(dir.path());
+    std::fs::write(dir.path().join("quantize_config.json"), "{}").unwrap();
+    assert_eq!(opened(dir.path()).config.unwrap().quantization.unwrap().method, QuantizationMethod::Gptq);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_cache_of_hugging_face_is_understood() {
+    use std::os::unix::fs::symlink;
+    let dir = folder();
+    let model = dir.path().join("models--ada--tiny");
+    let snapshot = model.join("snapshots").join("0123abcd");
+    let blobs = model.join("blobs");
+    for path in [&snapshot, &blobs, &model.join("refs")] {
+        std::fs::create_dir_all(path).unwrap();
+    }
+    write_llama(&blobs);
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        symlink(PathBuf::from("../../blobs").join(name), snapshot.join(name)).unwrap();
+    }
+    let of_snapshot = opened(&snapshot);
+    assert_eq!((of_snapshot.name.as_str(), of_snapshot.tensors.len()), ("ada/tiny", 30));
+    // The model's own folder: the only snapshot, then the one that the reference names.
+    assert_eq!(opened(&model), of_snapshot);
+    std::fs::create_dir(model.join("snapshots").join("older")).unwrap();
+    assert!(matches!(read_any(&model), Err(Error::UnclearFolder { .. })));
+    std::fs::write(model.join("refs").join("main"), "0123abcd\n").unwrap();
+    assert_eq!(opened(&model), of_snapshot);
+    // A reference is no way out of the folder.
+    std::fs::write(model.join("refs").join("main"), "../../..").unwrap();
+    assert!(matches!(read_any(&model), Err(Error::UnclearFolder { .. })));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_in_a_circle_and_fifos_are_errors() {
+    let dir = folder();
+    write_described(dir.path(), CONFIG);
+    let path = dir.path().join("model.safetensors");
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    assert!(matches!(read_any(dir.path()), Err(Error::Io { .. })));
+    std::fs::remove_file(&path).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert!(matches!(read_any(dir.path()), Err(Error::NotAFile { .. })));
+}

@@ -1,0 +1,205 @@
+//! `config.json` of a Hugging Face checkpoint → what the network's shape is.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::open::open_regular;
+use super::safetensors::{check_texts, json_error};
+use crate::error::{Error, Result};
+use crate::model::{CheckpointConfig, QuantizationMethod, SourceQuantization};
+
+/// Largest `config.json` that is read. Real ones have a few thousand bytes.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+/// Longest text that is kept.
+const MAX_TEXT_CHARS: usize = 64;
+
+/// All of a small file; one larger than `max_bytes` is refused before it is read.
+pub(super) fn read_small(path: &Path, format: &'static str, max_bytes: u64) -> Result<Vec<u8>> {
+    let (file, size_bytes) = open_regular(path)?;
+    if size_bytes > max_bytes {
+        let what = format!("it has {size_bytes} bytes, at most {max_bytes} are read");
+        return Err(Error::DamagedFile { format, what, path: path.to_path_buf() });
+    }
+    let mut bytes = Vec::new();
+    // A file that grows meanwhile must not become an allocation.
+    file.take(max_bytes).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+/// Reads `config.json`.
+///
+/// # Errors
+/// `Error::Io` and `Error::NotAFile` when it cannot be opened, `Error::DamagedFile` when it is no JSON object.
+pub(super) fn read_config(path: &Path) -> Result<CheckpointConfig> {
+    let bytes = read_small(path, "config.json", MAX_CONFIG_BYTES)?;
+    config_from_json(&bytes).map_err(|what| Error::DamagedFile { format: "config.json", what, path: path.to_path_buf() })
+}
+
+/// Reads the text of a `config.json`. Numbers that are missing or no whole numbers are 0.
+///
+/// Source of the names and defaults: the `configuration_*.py` of transformers 4.57, and `attribute_map` there for the other spellings.
+fn config_from_json(json: &[u8]) -> std::result::Result<CheckpointConfig, String> {
+    check_texts(json)?;
+    let root: Map<String, Value> = serde_json::from_slice(json).map_err(|error| json_error(&error))?;
+    // Models with an image encoder keep the language model's part under a name of its own.
+    let part = ["text_config", "llm_config"].iter().find_map(|key| root.get(*key).and_then(Value::as_object));
+    let value = |key: &str| part.and_then(|part| part.get(key)).or_else(|| root.get(key)).filter(|value| !value.is_null());
+    let number = |keys: &[&str]| keys.iter().find_map(|key| value(key)?.as_u64()).unwrap_or(0);
+    let text = |key: &str| value(key).and_then(Value::as_str).map(short);
+    let is_true = |key: &str| value(key).and_then(Value::as_bool);
+    let model_type = root.get("model_type").and_then(Value::as_str).map(short).unwrap_or_default();
+    let class_names = root.get("architectures").and_then(Value::as_array);
+    let class_name = class_names.and_then(|names| names.first()?.as_str()).map(short).unwrap_or_default();
+    let n_embd = number(&["hidden_size", "n_embd", "d_model"]);
+    let n_heads = number(&["num_attention_heads", "n_head", "num_heads"]);
+    let n_kv_heads = match number(&["num_key_value_heads", "num_kv_heads", "n_head_kv"]) {
+        0 => n_heads,
+        n => n,
+    };
+    let head_dim = match number(&["head_dim"]) {
+        0 => n_embd.checked_div(n_heads).unwrap_or(0),
+        n => n,
+    };
+    // GPT-2 leaves it out when it is four times the width.
+    let n_ff = match number(&["intermediate_size", "n_inner", "ffn_hidden_size", "d_ff"]) {
+        0 if matches!(model_type.as_str(), "gpt2" | "falcon") => n_embd.saturating_mul(4),
+        n => n,
+    };
+    // Since transformers 5 both stand in `rope_parameters`.
+    let rope = value("rope_parameters").or_else(|| value("rope_scaling")).and_then(Value::as_object);
+    let rope_scaling = rope.and_then(|rope| rope.get("rope_type").or_else(|| rope.get("type"))?.as_str()).map(short);
+    let rope_theta = value("rope_theta").or_else(|| rope?.get("rope_theta")).and_then(Value::as_f64);
+    let uses_window = is_true("use_sliding_window").unwrap_or(true);
+    let is_tied_by_default =
+        matches!(model_type.as_str(), "gpt2" | "gemma2" | "gemma3" | "gemma3_text" | "falcon" | "starcoder2");
+    Ok(CheckpointConfig {
+        n_layers: number(&["num_hidden_layers", "n_layer", "num_layers"]),
+        n_embd,
+        n_ff,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        n_ctx_train: number(&["max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length"]),
+        n_vocab: number(&["vocab_size"]),
+        n_experts: number(&["num_local_experts", "num_experts", "n_routed_experts"]),
+        sliding_window: value("sliding_window").and_then(Value::as_u64).filter(|&window| window > 0 && uses_window),
+        rope_theta: rope_theta.filter(|theta| theta.is_finite()),
+        rope_scaling: rope_scaling.filter(|kind| kind != "default"),
+        has_tied_embeddings: is_true("tie_word_embeddings").unwrap_or(is_tied_by_default),
+        has_attention_bias: is_true("attention_bias").unwrap_or(false),
+        has_mlp_bias: is_true("mlp_bias").unwrap_or(false),
+        torch_dtype: text("torch_dtype").or_else(|| text("dtype")),
+        quantization: root.get("quantization_config").or_else(|| value("quantization_config")).and_then(quantization),
+        has_vision: ["vision_config", "vision_tower", "mm_vision_tower", "visual"]
+            .iter()
+            .any(|key| root.get(*key).is_some_and(|v| !v.is_null())),
+        class_name,
+        model_type,
+    })
+}
+
+fn quantization(value: &Value) -> Option<SourceQuantization> {
+    let entries = value.as_object()?;
+    let flag = |key: &str| entries.get(key).and_then(Value::as_bool).unwrap_or(false);
+    let (in_4_bits, in_8_bits) = (flag("load_in_4bit"), flag("load_in_8bit"));
+    let name = match entries.get("quant_method").and_then(Value::as_str) {
+        Some(name) => short(name),
+        // Files of bitsandbytes from before 2023 do not name it.
+        None if in_4_bits || in_8_bits => "bitsandbytes".into(),
+        None => "an unnamed method".into(),
+    };
+    let bits = match (entries.get("bits").or_else(|| entries.get("w_bit")).and_then(Value::as_u64), in_4_bits, in_8_bits) {
+        (Some(bits), ..) => Some(bits),
+        (None, true, _) => Some(4),
+        (None, false, true) => Some(8),
+        (None, false, false) => None,
+    };
+    Some(SourceQuantization { method: QuantizationMethod::from_name(&name), name, bits })
+}
+
+/// The start of a text, without control characters: it goes to the screen.
+fn short(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> CheckpointConfig {
+        config_from_json(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn llama_is_read() {
+        let of = config(
+            r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":576,"intermediate_size":1536,
+            "num_hidden_layers":30,"num_attention_heads":9,"num_key_value_heads":3,"max_position_embeddings":8192,
+            "vocab_size":49152,"rope_theta":100000,"rope_scaling":null,"tie_word_embeddings":true,"torch_dtype":"bfloat16"}"#,
+        );
+        assert_eq!((of.class_name.as_str(), of.model_type.as_str()), ("LlamaForCausalLM", "llama"));
+        assert_eq!((of.n_layers, of.n_embd, of.n_ff, of.n_heads, of.n_kv_heads, of.head_dim), (30, 576, 1536, 9, 3, 64));
+        assert_eq!((of.n_ctx_train, of.n_vocab, of.rope_theta, of.rope_scaling), (8192, 49152, Some(100_000.0), None));
+        assert!(of.has_tied_embeddings && !of.has_attention_bias && of.quantization.is_none());
+        assert_eq!(of.torch_dtype.as_deref(), Some("bfloat16"));
+    }
+
+    #[test]
+    fn other_spellings_and_defaults_are_known() {
+        let gpt2 = config(r#"{"model_type":"gpt2","n_embd":768,"n_layer":12,"n_head":12,"n_positions":1024,"vocab_size":50257}"#);
+        assert_eq!((gpt2.n_layers, gpt2.n_embd, gpt2.n_ff, gpt2.head_dim, gpt2.n_ctx_train), (12, 768, 3072, 64, 1024));
+        assert!(gpt2.has_tied_embeddings);
+        let new = config(r#"{"rope_parameters":{"rope_type":"yarn","rope_theta":1e6},"dtype":"float16"}"#);
+        assert_eq!(
+            (new.rope_scaling.as_deref(), new.rope_theta, new.torch_dtype.as_deref()),
+            (Some("yarn"), Some(1e6), Some("float16"))
+        );
+        let old = config(r#"{"rope_scaling":{"type":"linear","factor":2.0}}"#);
+        assert_eq!(old.rope_scaling.as_deref(), Some("linear"));
+        let plain = config(r#"{"rope_parameters":{"rope_type":"default","rope_theta":10000.0}}"#);
+        assert_eq!((plain.rope_scaling, plain.rope_theta), (None, Some(10_000.0)));
+        let vision = config(r#"{"vision_config":{"hidden_size":1},"text_config":{"hidden_size":640,"num_hidden_layers":18}}"#);
+        assert!(vision.has_vision);
+        assert_eq!((vision.n_embd, vision.n_layers), (640, 18));
+        let unused = config(r#"{"sliding_window":4096,"use_sliding_window":false}"#);
+        assert_eq!(unused.sliding_window, None);
+        assert_eq!(config(r#"{"sliding_window":4096}"#).sliding_window, Some(4096));
+    }
+
+    #[test]
+    fn quantizations_are_recognised() {
+        let check = |json: &str, method, bits| {
+            let found = config(&format!(r#"{{"quantization_config":{json}}}"#)).quantization;
+            assert_eq!(found.map(|q| (q.method, q.bits)), Some((method, bits)), "{json}");
+        };
+        check(r#"{"quant_method":"gptq","bits":4,"group_size":128}"#, QuantizationMethod::Gptq, Some(4));
+        check(r#"{"quant_method":"awq","w_bit":4}"#, QuantizationMethod::Awq, Some(4));
+        check(r#"{"load_in_4bit":true,"load_in_8bit":false}"#, QuantizationMethod::BitsAndBytes, Some(4));
+        check(r#"{"quant_method":"fp8","weight_block_size":[128,128]}"#, QuantizationMethod::Fp8, None);
+        check(r#"{"quant_method":"mxfp4"}"#, QuantizationMethod::Mxfp4, None);
+        check(r#"{"quant_method":"compressed-tensors"}"#, QuantizationMethod::Other, None);
+        assert_eq!(config(r#"{"quantization_config":null}"#).quantization, None);
+    }
+
+    #[test]
+    fn nonsense_is_nothing_or_an_error() {
+        let of = config(
+            r#"{"hidden_size":-1,"num_hidden_layers":1e400,"num_attention_heads":"8","vocab_size":1.5,"architectures":[7]}"#
+                .replace("1e400", "18446744073709551615")
+                .as_str(),
+        );
+        assert_eq!((of.n_embd, of.n_layers, of.n_heads, of.n_vocab, of.class_name.as_str()), (0, u64::MAX, 0, 0, ""));
+        let check = |json: &str, expected: &str| {
+            let error = config_from_json(json.as_bytes()).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        };
+        check("", "EOF");
+        check("[]", "expected a map");
+        check(r#"{"a":NaN}"#, "expected value");
+        check(r#"{"a":1e400}"#, "number out of range");
+        check(&format!("{{\"a\":{}", "[".repeat(200)), "recursion limit");
+        check(&format!("{{\"a\":{}", " ".repeat(1 << 21)), "a text of more than");
+    }
+}

@@ -1,0 +1,64 @@
+//! The window while a checkpoint is open: facts, checklist, and no way to convert it.
+
+use std::sync::Arc;
+
+use eframe::egui;
+use eframe::egui::accesskit::Role;
+use egui_kittest::kittest::{NodeT as _, Queryable};
+
+use super::test_support::{page_harness, page_harness_sized, shoot, store_with_model_and_machine};
+use crate::advise::{CheckedCheckpoint, Room, checklist};
+use crate::format::read_checkpoint;
+use crate::format::test_checkpoints::{llama_tensors, write_llama, write_safetensors};
+use crate::state::{Command, Form, Page, Slot, Store, Theme};
+
+/// The store after a checkpoint was opened that has so many of its three layers.
+fn store(n_layers: usize) -> Store {
+    let dir = tempfile::tempdir().unwrap();
+    write_llama(dir.path());
+    write_safetensors(&dir.path().join("model.safetensors"), &llama_tensors(n_layers));
+    let mut checkpoint = read_checkpoint(dir.path()).unwrap();
+    checkpoint.name = "ada/tiny".into();
+    checkpoint.path = "/home/ada/models/tiny".into();
+    let checklist = checklist(&checkpoint, Room { disk_bytes: Some(100 << 30), memory_bytes: Some(8 << 30) });
+    let checkpoint = Some(Arc::new(CheckedCheckpoint { checkpoint, checklist }));
+    Store { model: Slot::Empty, checkpoint, ..store_with_model_and_machine() }
+}
+
+#[test]
+fn facts_and_checklist_are_shown() {
+    let variants = [(egui::Theme::Dark, Theme::Dark, "checkpoint-dark"), (egui::Theme::Light, Theme::Light, "checkpoint-light")];
+    for (variant, theme, name) in variants {
+        let size = egui::vec2(1280.0, 1400.0);
+        let form = Form { theme, ..Form::default() };
+        let mut harness = page_harness_sized(super::window_ui, store(2), form, size, 1.0, variant);
+        shoot(&mut harness, name);
+        harness.get_by_label("ada/tiny");
+        harness.get_by_label("LlamaForCausalLM, in GGUF llama");
+        harness.get_by_label_contains("9 of 30 are missing");
+        harness.get_by_label_contains("does not convert it yet");
+        harness.get_by_label("Show in folder").click();
+        harness.run();
+        assert_eq!(harness.state().commands, [Command::Reveal("/home/ada/models/tiny".into())]);
+    }
+}
+
+#[test]
+fn no_page_offers_to_convert_it() {
+    for page in [Page::Plan, Page::Optimize, Page::Compare] {
+        let mut harness = page_harness(super::window_ui, store(3), Form { page, ..Form::default() });
+        harness.get_by_label_contains("converting Hugging Face checkpoints is not in this version yet");
+        let buttons: Vec<String> =
+            harness.query_all_by_role(Role::Button).filter_map(|button| button.accesskit_node().label()).collect();
+        let pages = Page::ALL.map(Page::label);
+        let others: Vec<&str> = buttons.iter().map(String::as_str).filter(|name| !pages.contains(name)).collect();
+        assert!(others.contains(&"Go to Model"), "{others:?}");
+        assert!(others.iter().all(|name| !name.contains("Convert") && !name.contains("Measure")), "{page:?}: {others:?}");
+        if page == Page::Plan {
+            shoot(&mut harness, "checkpoint-plan");
+        }
+        harness.get_by_label("Go to Model").click();
+        harness.run();
+        assert_eq!(harness.state().form.page, Page::Model);
+    }
+}
