@@ -20,6 +20,7 @@ mod hf_config;
 mod open;
 mod recognise;
 mod safetensors;
+mod shard_index;
 mod tensor_reader;
 #[cfg(test)]
 pub(crate) mod test_checkpoints;
