@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::architectures::{class_name, gguf_architecture};
 use super::estimate::{compute_bytes, kv_cache_bytes};
 use super::llama_tensors::{Expected, Family, hyperparameters, is_harmless, model_of, tokenizer_bytes};
 use super::recipe::output_size_bytes;
@@ -14,7 +15,7 @@ use crate::units::{bytes_text, count_text};
 
 /// Levels whose size is predicted, with the bits of a weight that are assumed where the tensors are not known one by one.
 ///
-/// Source of 4.89 for Q4_K_M: Llama 3.1 8B in `tools/quantize/README.md` of llama.cpp.
+/// Source of 4.89 for `Q4_K_M`: Llama 3.1 8B in `tools/quantize/README.md` of llama.cpp.
 const LEVELS: [(Level, f64); 3] = [(Level::F16, 16.0), (Level::Q8_0, 8.5), (Level::Q4_K_M, 4.89)];
 /// Context for which memory is predicted, in tokens.
 const N_CTX: u64 = 4096;
@@ -147,47 +148,6 @@ fn warning(name: &'static str, text: String) -> CheckItem {
 
 fn blocked(name: &'static str, text: String) -> CheckItem {
     CheckItem { name, state: CheckState::Blocked, text }
-}
-
-/// `(class, model_type, architecture in GGUF)`.
-///
-/// Source: `@ModelBase.register` in convert_hf_to_gguf.py and `MODEL_ARCH_NAMES` in gguf-py, llama.cpp of 2026-08-21.
-const ARCHITECTURES: [(&str, &str, &str); 21] = [
-    ("LlamaForCausalLM", "llama", "llama"),
-    ("MistralForCausalLM", "mistral", "llama"),
-    ("MixtralForCausalLM", "mixtral", "llama"),
-    ("Qwen2ForCausalLM", "qwen2", "qwen2"),
-    ("Qwen2MoeForCausalLM", "qwen2_moe", "qwen2moe"),
-    ("Qwen3ForCausalLM", "qwen3", "qwen3"),
-    ("Qwen3MoeForCausalLM", "qwen3_moe", "qwen3moe"),
-    ("Gemma2ForCausalLM", "gemma2", "gemma2"),
-    ("Gemma3ForCausalLM", "gemma3_text", "gemma3"),
-    ("Gemma3ForConditionalGeneration", "gemma3", "gemma3"),
-    ("Phi3ForCausalLM", "phi3", "phi3"),
-    ("GPT2LMHeadModel", "gpt2", "gpt2"),
-    ("DeepseekV2ForCausalLM", "deepseek_v2", "deepseek2"),
-    ("DeepseekV3ForCausalLM", "deepseek_v3", "deepseek2"),
-    ("Starcoder2ForCausalLM", "starcoder2", "starcoder2"),
-    ("FalconForCausalLM", "falcon", "falcon"),
-    ("Olmo2ForCausalLM", "olmo2", "olmo2"),
-    ("GraniteForCausalLM", "granite", "granite"),
-    ("BertModel", "bert", "bert"),
-    ("BertForMaskedLM", "bert", "bert"),
-    ("BertForSequenceClassification", "bert", "bert"),
-];
-
-/// The class; where `config.json` names none, that of its `model_type`.
-fn class_name(config: &CheckpointConfig) -> String {
-    if !config.class_name.is_empty() {
-        return config.class_name.clone();
-    }
-    ARCHITECTURES.iter().find(|row| row.1 == config.model_type).map_or_else(String::new, |row| row.0.into())
-}
-
-/// The architecture's name in GGUF; `None` for one that is not known.
-fn gguf_architecture(config: &CheckpointConfig) -> Option<&'static str> {
-    let class_name = class_name(config);
-    ARCHITECTURES.iter().find(|row| row.0 == class_name).map(|row| row.2)
 }
 
 fn config_text(config: &CheckpointConfig) -> String {

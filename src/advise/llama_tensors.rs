@@ -10,7 +10,7 @@ const TOKENIZER_BYTES_PER_TOKEN: u64 = 48;
 /// Architectures whose tensors are checked one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
-    /// Llama 2 and 3, Mistral, SmolLM, Yi.
+    /// Llama 2 and 3, Mistral, `SmolLM`, Yi.
     Llama,
     /// Biases on q, k and v.
     Qwen2,

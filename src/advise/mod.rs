@@ -1,5 +1,6 @@
 //! What to do: the decision tree, the candidates and the recommendation. Pure: same input, same output.
 
+mod architectures;
 mod candidates;
 mod checklist;
 #[cfg(test)]

@@ -2,18 +2,17 @@
 //!
 //! Only names inside the folder are opened; a link that the user or the Hugging Face cache put there is followed.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::{self, IgnoredAny, MapAccess, Visitor};
+use serde::de::IgnoredAny;
 
 use super::hf_config::{read_config, read_small};
-use super::safetensors::{check_texts, json_error, parse_json, read_safetensors};
+use super::safetensors::{check_texts, json_error, read_safetensors};
+use super::shard_index::index_from_json;
 use crate::error::{Error, Result};
-use crate::model::{Checkpoint, QuantizationMethod, SourceQuantization};
+use crate::model::{Checkpoint, CheckpointTensor, QuantizationMethod, SourceQuantization};
 
 /// Name of the description of the network.
 pub(super) const CONFIG_NAME: &str = "config.json";
@@ -24,9 +23,9 @@ const SINGLE_NAME: &str = "model.safetensors";
 /// Largest index of shards that is read; that of the largest checkpoints has 9 MB.
 const MAX_INDEX_BYTES: u64 = 32 << 20;
 /// Most files of one checkpoint.
-const MAX_SHARDS: usize = 2000;
+pub(super) const MAX_SHARDS: usize = 2000;
 /// Most tensors of one checkpoint. The largest have 100,000.
-const MAX_TENSORS: usize = 200_000;
+pub(super) const MAX_TENSORS: usize = 200_000;
 /// Largest `tokenizer_config.json` that is read: it may hold thousands of added tokens.
 const MAX_TOKENIZER_CONFIG_BYTES: u64 = 16 << 20;
 /// How many of several like problems are kept.
@@ -172,7 +171,7 @@ fn read_index(path: &Path) -> Result<ShardSet> {
     let damaged = |what: String| Error::DamagedFile { format: "index of shards", what, path: path.to_path_buf() };
     let bytes = read_small(path, "index of shards", MAX_INDEX_BYTES)?;
     check_texts(&bytes).map_err(&damaged)?;
-    let index = parse_json(&bytes, IndexVisitor).map_err(|error| damaged(json_error(&error)))?;
+    let index = index_from_json(&bytes).map_err(|error| damaged(json_error(&error)))?;
     let Some(places) = index.places else { return Err(damaged("it has no weight_map".into())) };
     for name in &index.names {
         let is_plain = !name.is_empty()
@@ -198,135 +197,64 @@ fn read_index(path: &Path) -> Result<ShardSet> {
     })
 }
 
-/// An index as it is written: names of files in order of first occurrence, and for each tensor the position of its file.
-#[derive(Default)]
-struct Index {
-    names: Vec<String>,
-    places: Option<HashMap<String, usize>>,
-}
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-struct IndexVisitor;
-
-impl<'de> Visitor<'de> for IndexVisitor {
-    type Value = Index;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with a weight_map")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Index, A::Error> {
-        let mut index = Index::default();
-        while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
-            if key != "weight_map" {
-                map.next_value::<IgnoredAny>()?;
-            } else if index.places.is_some() {
-                return Err(de::Error::custom("weight_map is there twice"));
-            } else {
-                index = map.next_value()?;
-            }
-        }
-        Ok(index)
-    }
-}
-
-impl<'de> Deserialize<'de> for Index {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct WeightMap;
-        impl<'de> Visitor<'de> for WeightMap {
-            type Value = Index;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of tensors and file names")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Index, A::Error> {
-                let mut names: Vec<String> = Vec::new();
-                let mut idx_of: HashMap<String, usize> = HashMap::new();
-                let mut places = HashMap::new();
-                while let Some((Text(tensor), Text(file))) = map.next_entry::<Text<'de>, Text<'de>>()? {
-                    let idx = match idx_of.get(&*file) {
-                        Some(&idx) => idx,
-                        None if names.len() == MAX_SHARDS => {
-                            return Err(de::Error::custom(format!("more than {MAX_SHARDS} files")));
-                        }
-                        None => {
-                            idx_of.insert(file.clone().into_owned(), names.len());
-                            names.push(file.into_owned());
-                            names.len() - 1
-                        }
-                    };
-                    if tensor.chars().any(char::is_control) {
-                        return Err(de::Error::custom(format!("the name {tensor:?} with control characters")));
-                    }
-                    if places.len() == MAX_TENSORS {
-                        return Err(de::Error::custom(format!("more than {MAX_TENSORS} tensors")));
-                    }
-                    if places.insert(tensor.clone().into_owned(), idx).is_some() {
-                        return Err(de::Error::custom(format!("tensor {tensor} is there twice")));
-                    }
-                }
-                Ok(Index { names, places: Some(places) })
-            }
-        }
-        deserializer.deserialize_map(WeightMap)
-    }
-}
-
 /// Reads the header of each file that is there, and compares them with the index.
 fn read_shards(checkpoint: &mut Checkpoint, folder: &Path, set: &ShardSet) -> Result<()> {
-    let mut is_there = vec![true; set.names.len()];
-    let mut seen: HashSet<String> = HashSet::new();
+    let mut places = Vec::new(); // in `set.names`, of each file that is there
     for (place, name) in set.names.iter().enumerate() {
         let path = folder.join(name);
-        let (size_bytes, tensors) = match read_safetensors(&path) {
+        let (size_bytes, mut tensors) = match read_safetensors(&path) {
             Err(Error::Io { kind: std::io::ErrorKind::NotFound, .. }) => {
                 checkpoint.missing_files.push(name.clone());
-                is_there[place] = false;
                 continue;
             }
             read => read?,
         };
-        let file_idx = checkpoint.files.len();
-        for mut tensor in tensors {
-            if checkpoint.tensors.len() == MAX_TENSORS {
-                let what = format!("more than {MAX_TENSORS} tensors in all files together");
-                return Err(Error::DamagedFile { format: "checkpoint", what, path });
-            }
-            if !seen.insert(tensor.name.clone()) {
-                keep_example(&mut checkpoint.duplicates, || tensor.name.clone());
-            }
-            match set.places.as_ref().map(|places| places.get(&tensor.name)) {
-                Some(None) => {
-                    keep_example(&mut checkpoint.index_errors, || format!("{} of {name} is not in the index", tensor.name))
-                }
-                Some(Some(&other)) if other != place => keep_example(&mut checkpoint.index_errors, || {
-                    format!("{} is in {name}, the index says {}", tensor.name, set.names.get(other).map_or("", String::as_str))
-                }),
-                _ => {}
-            }
-            tensor.file_idx = file_idx;
-            checkpoint.tensors.push(tensor);
+        if checkpoint.tensors.len() + tensors.len() > MAX_TENSORS {
+            let what = format!("more than {MAX_TENSORS} tensors in all files together");
+            return Err(Error::DamagedFile { format: "checkpoint", what, path });
         }
+        for tensor in &mut tensors {
+            tensor.file_idx = places.len();
+        }
+        checkpoint.tensors.append(&mut tensors);
         checkpoint.size_bytes = checkpoint.size_bytes.saturating_add(size_bytes);
         checkpoint.files.push(path);
+        places.push(place);
     }
-    let mut lost: Vec<(&String, usize)> = set
-        .places
-        .iter()
-        .flatten()
-        .map(|(tensor, &place)| (tensor, place))
-        // What a missing file holds is told once, by its name.
-        .filter(|(tensor, place)| is_there.get(*place).copied().unwrap_or(false) && !seen.contains(*tensor))
-        .collect();
+    let (duplicates, index_errors) = contradictions(&checkpoint.tensors, &places, set);
+    checkpoint.duplicates = duplicates;
+    checkpoint.index_errors = index_errors;
+    Ok(())
+}
+
+/// The first few names that two files have, and the first few disagreements of files and index.
+fn contradictions(tensors: &[CheckpointTensor], places: &[usize], set: &ShardSet) -> (Vec<String>, Vec<String>) {
+    let (mut duplicates, mut index_errors) = (Vec::new(), Vec::new());
+    let mut seen: HashSet<&str> = HashSet::new();
+    let name_at = |place: usize| set.names.get(place).map_or("", String::as_str);
+    for CheckpointTensor { name, file_idx, .. } in tensors {
+        if !seen.insert(name) {
+            keep_example(&mut duplicates, || name.clone());
+        }
+        let (Some(index), Some(&place)) = (&set.places, places.get(*file_idx)) else { continue };
+        match index.get(name) {
+            None => keep_example(&mut index_errors, || format!("{name} of {} is not in the index", name_at(place))),
+            Some(&other) if other != place => {
+                keep_example(&mut index_errors, || format!("{name} is in {}, the index says {}", name_at(place), name_at(other)));
+            }
+            Some(_) => {}
+        }
+    }
+    // What a missing file holds is told once, by its name.
+    let is_lost = |tensor: &str, place: usize| places.binary_search(&place).is_ok() && !seen.contains(tensor);
+    let index = set.places.iter().flatten();
+    let mut lost: Vec<(&String, usize)> =
+        index.map(|(tensor, &place)| (tensor, place)).filter(|(tensor, place)| is_lost(tensor, *place)).collect();
     lost.sort_unstable();
     for (tensor, place) in lost {
-        let file = set.names.get(place).map_or("", String::as_str);
-        keep_example(&mut checkpoint.index_errors, || format!("{tensor} is not in {file}"));
+        keep_example(&mut index_errors, || format!("{tensor} is not in {}", name_at(place)));
     }
-    Ok(())
+    (duplicates, index_errors)
 }
 
 fn keep_example(examples: &mut Vec<String>, text: impl FnOnce() -> String) {

@@ -22,6 +22,7 @@ mod imatrix;
 mod open;
 mod recognise;
 mod safetensors;
+mod shard_index;
 mod tensor_reader;
 #[cfg(test)]
 pub(crate) mod test_checkpoints;

@@ -22,7 +22,7 @@ const MAX_TENSORS: usize = 100_000;
 /// Most dimensions of a tensor.
 const MAX_DIMS: usize = 8;
 /// Longest name of a tensor.
-const MAX_NAME_BYTES: usize = 1024;
+const MAX_NAME_BYTES: usize = 256;
 /// Longest piece between two quotation marks. A longer one is no name and no value, but would be copied to find that out.
 const MAX_TEXT_BYTES: usize = 1 << 20;
 const LENGTH_BYTES: u64 = 8;
@@ -106,8 +106,15 @@ fn check_layout(tensors: &[CheckpointTensor], data_bytes: u64, path: &Path) -> R
 
 /// Refuses JSON with a piece so long that it is no name and no value of a model: parsing would copy it.
 pub(super) fn check_texts(json: &[u8]) -> std::result::Result<(), String> {
-    let is_too_long = json.split(|&byte| byte == b'"').any(|piece| piece.len() > MAX_TEXT_BYTES);
-    if is_too_long { Err(format!("a text of more than {MAX_TEXT_BYTES} bytes")) } else { Ok(()) }
+    let (mut n_bytes, mut is_escaped) = (0, false);
+    for &byte in json {
+        n_bytes = if byte == b'"' && !is_escaped { 0 } else { n_bytes + 1 };
+        if n_bytes > MAX_TEXT_BYTES {
+            return Err(format!("a text of more than {MAX_TEXT_BYTES} bytes"));
+        }
+        is_escaped = byte == b'\\' && !is_escaped;
+    }
+    Ok(())
 }
 
 /// What is wrong with a JSON text. It may quote the text, which must not control a terminal.

@@ -135,6 +135,7 @@ fn large_nonsense_is_refused_quickly() {
     check(&format!("{{\"a\":{}", "{\"a\":".repeat(n / 5)), "unknown field");
     check(&format!("{{\"__metadata__\":{}", "{\"a\":".repeat(n / 5)), "invalid type");
     check(&format!("{{\"a\":\"{}\"}}", "\\n".repeat(n / 2)), "more than 1048576 bytes");
+    check(&format!("{{\"{}\":1}}", "\\\"".repeat(n / 2)), "more than 1048576 bytes");
     let many: Vec<String> = (0..100_001).map(|idx| tensor(&format!("t{idx}"), "U8", "[0]", 0, 0)).collect();
     check(&header(&many), "more than 100000 tensors");
 }

@@ -307,6 +307,19 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_comes_with_its_check() {
+        let dir = tempfile::tempdir().unwrap();
+        format::test_checkpoints::write_llama(dir.path());
+        let mut worker = worker();
+        let id = worker.submit(Job::Inspect { path: dir.path().into() }).unwrap();
+        let (_, result) = wait_for_end(&mut worker, id);
+        let Ok(Output::Checkpoint(checked)) = result else { panic!("{result:?}") };
+        assert_eq!((checked.checkpoint.path.as_path(), checked.checkpoint.tensors.len()), (dir.path(), 30));
+        let disk = checked.checklist.items.iter().find(|item| item.name == "Disk").unwrap();
+        assert!(disk.text.ends_with(" free"), "{disk:?}");
+    }
+
+    #[test]
     fn a_waiting_job_can_be_cancelled() {
         let mut worker = worker();
         let first = worker.submit(Job::Detect { output_dir: std::env::temp_dir() }).unwrap();
