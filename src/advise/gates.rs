@@ -87,6 +87,13 @@ impl GateKind {
         }
     }
 
+    /// The name inside a sentence: `mean KL divergence`.
+    #[must_use]
+    pub fn phrase(self) -> String {
+        let mut chars = self.label().chars();
+        chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+    }
+
     /// True when the limit is the least that passes; false when it is the most.
     #[must_use]
     pub fn is_minimum(self) -> bool {

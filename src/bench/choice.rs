@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::ComparisonRow;
 use super::pair::{Pair, decode_pair, memory_pair, prefill_pair};
-use crate::advise::Decision;
+use crate::advise::{Decision, Verdict};
 use crate::model::Level;
 use crate::units::percent_text;
 
@@ -27,8 +27,7 @@ pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>) -> Option
     let mut judged: Vec<(u64, Level, Decision)> =
         rows.iter().filter_map(|row| Some((row.size_bytes, row.level?, row.verdict.as_ref()?.decision))).collect();
     judged.sort();
-    let count = |decision| judged.iter().filter(|(_, _, other)| *other == decision).count();
-    let n_open = count(Decision::Inconclusive);
+    let n_open = judged.iter().filter(|(_, _, decision)| *decision == Decision::Inconclusive).count();
     let best = judged.iter().find(|(_, _, decision)| *decision == Decision::Pass).copied();
     let text = match best {
         _ if judged.is_empty() => return None,
@@ -59,20 +58,20 @@ pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>) -> Option
     Some(MeasuredChoice { level: best.map(|(_, level, _)| level), planned, is_open: is_smaller_open, text })
 }
 
-/// The level that fails the fewest gates, and which: `; Q8_0 comes closest and fails peak memory`.
+/// The judged file that comes closest to passing: of the best decision, then the fewest gates that do not pass, then the smallest.
+#[must_use]
+pub fn closest_judged(rows: &[ComparisonRow]) -> Option<(&ComparisonRow, &Verdict)> {
+    let n_open = |verdict: &Verdict| verdict.gates.iter().filter(|gate| gate.decision != Decision::Pass).count();
+    let judged = rows.iter().filter_map(|row| Some((row, row.verdict.as_ref()?)));
+    judged.min_by_key(|(row, verdict)| (verdict.decision, n_open(verdict), row.size_bytes))
+}
+
+/// Which level comes closest, and what it fails: `; Q8_0 comes closest and fails peak memory`.
 fn closest_text(rows: &[ComparisonRow]) -> String {
-    let failed = |row: &ComparisonRow| -> Vec<&'static str> {
-        let gates = row.verdict.iter().flat_map(|verdict| &verdict.gates);
-        gates.filter(|gate| gate.decision == Decision::Fail).map(|gate| gate.kind.label()).collect()
-    };
-    let judged = rows.iter().filter(|row| row.verdict.is_some() && row.level.is_some());
-    let closest = judged.map(|row| (failed(row), row.name.as_str())).min_by_key(|(failed, _)| failed.len());
-    match closest {
-        Some((failed, name)) if !failed.is_empty() => {
-            format!("; {name} comes closest and fails {}", failed.join(" and ").to_lowercase())
-        }
-        _ => String::new(),
-    }
+    let Some((row, verdict)) = closest_judged(rows) else { return String::new() };
+    let failed = verdict.gates.iter().filter(|gate| gate.decision == Decision::Fail);
+    let failed: Vec<String> = failed.map(|gate| gate.kind.phrase()).collect();
+    if failed.is_empty() { String::new() } else { format!("; {} comes closest and fails {}", row.name, failed.join(" and ")) }
 }
 
 /// How far the predictions of one quantity were off.
@@ -135,7 +134,7 @@ pub fn deviation_text(ratio: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::advise::{Band, GateKind, GateResult, Verdict};
+    use crate::advise::{Band, GateKind, GateResult};
     use crate::bench::history::{Measurement, test_runs};
 
     fn row(level: Level, size_bytes: u64, decision: Option<Decision>) -> ComparisonRow {

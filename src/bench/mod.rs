@@ -35,7 +35,9 @@ use crate::units::nans_from_nulls;
 use quality::QualityRun;
 
 pub use answer::{Answer, AnswerEnd, AnswerOutcome, AnswerRequest, AnswerToken, answer, answer_with};
-pub use choice::{MeasuredChoice, PredictionError, deviation_text, measured_choice, prediction_errors, prediction_errors_text};
+pub use choice::{
+    MeasuredChoice, PredictionError, closest_judged, deviation_text, measured_choice, prediction_errors, prediction_errors_text,
+};
 pub use compare::{Measured, compared_n_ctx, comparison_rows};
 pub use divergence::{Divergence, agreement_text, first_divergence};
 pub use energy::Energy;

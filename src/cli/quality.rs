@@ -1,6 +1,5 @@
 //! The commands that say what was lost: `quality` and `compare`.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -13,8 +12,7 @@ use super::{BenchArgs, ConvertArgs, GateArgs, QualityArgs, Status};
 use super::{progress, tables};
 use crate::advise::{self, Decision, Gates, Goal, Interval};
 use crate::bench::quality::{
-    MAX_TEXT_BYTES, QualityOutcome, QualityRequest, QualityRun, Stopping, TextSource, paired_difference,
-    quality as measure_quality,
+    QualityOutcome, QualityRequest, QualityRun, Stopping, TextSource, paired_difference, quality as measure_quality,
 };
 use crate::bench::{self, ComparisonRow, Measured, MeasuredChoice, PredictionError};
 use crate::convert::{Conversion, Overwrite, fitting_imatrix};
@@ -22,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::format;
 use crate::hardware::{self, Machine};
 use crate::model::{Level, Model};
-use crate::units::{bytes_text, count_text, duration_text, nats_text, percent_text, ratio_text};
+use crate::units::{bytes_text, count_text, duration_text, nats_text};
 
 /// What `compare` does beside its levels.
 #[derive(Clone, Copy)]
@@ -187,17 +185,7 @@ fn until_pass(
 fn text_source(args: &QualityArgs) -> Result<TextSource> {
     match &args.text {
         None => Ok(TextSource::Bundled),
-        Some(path) if path == Path::new("-") => {
-            let mut text = Vec::new();
-            // One byte more than a text may have: too long a one is refused like a file.
-            let read = std::io::stdin().take(MAX_TEXT_BYTES + 1).read_to_end(&mut text);
-            read.map_err(Error::io("read", Path::new("standard input")))?;
-            let bad = |error: std::string::FromUtf8Error| Error::BadText {
-                problem: format!("it is not UTF-8, first at byte {}", error.utf8_error().valid_up_to()),
-                name: "standard input".into(),
-            };
-            Ok(TextSource::Pasted(String::from_utf8(text).map_err(bad)?))
-        }
+        Some(path) if path == Path::new("-") => TextSource::from_reader(std::io::stdin(), "standard input"),
         Some(path) => Ok(TextSource::File(path.clone())),
     }
 }
@@ -237,18 +225,10 @@ fn quality_text(outcomes: &[QualityOutcome]) -> String {
             match &outcome.result {
                 Err(error) => vec![name, format!("failed: {error}")],
                 Ok(run) => {
-                    let summary = &run.summary;
-                    vec![
-                        name,
-                        bytes_text(run.size_bytes),
-                        summary.mean_kld.text(nats_text),
-                        nats_text(summary.kld_p99.value),
-                        summary.ppl_ratio.text(ratio_text),
-                        summary.same_top.text(percent_text),
-                        summary.accuracy_ratio.text(percent_text),
-                        count_text(summary.n_tokens),
-                        run.verdict.decision.label().into(),
-                    ]
+                    let mut cells = vec![name, bytes_text(run.size_bytes)];
+                    cells.extend(run.summary.texts());
+                    cells.push(run.verdict.decision.label().into());
+                    cells
                 }
             }
         })

@@ -6,7 +6,7 @@ use eframe::egui::{self, Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
-use super::test_support::{PageState, page_harness_sized, shoot, store_with_model_and_machine};
+use super::test_support::{PageState, check_width, page_harness_sized, shoot, store_with_model_and_machine};
 use super::{history_page_ui, window_ui};
 use crate::bench::history::test_runs::{NOON, kept, quality, speed};
 use crate::bench::history::{Comparison, ExportFormat, Kind, Measurement, NewRun};
@@ -273,10 +273,7 @@ fn nothing_is_wider_than_the_page_in_any_window() {
         let form = HistoryForm { selected: vec![4, 5], asks_delete: true, ..HistoryForm::default() };
         let form = Form { page: Page::History, history: form, ..Form::default() };
         let harness = page_harness_sized(history_page_ui, store, form, vec2(width, 1800.0), 1.0, egui::Theme::Dark);
-        for node in harness.root().children_recursive() {
-            let is_text = matches!(node.accesskit_node().role(), Role::Label | Role::Button | Role::CheckBox | Role::TextInput);
-            assert!(!is_text || node.rect().right() <= width + 0.5, "{width}: {node:?}");
-        }
+        check_width(&harness, width);
     }
 }
 

@@ -12,7 +12,6 @@ use crate::bench::ComparisonRow;
 use crate::bench::quality::QualityRun;
 use crate::model::Model;
 use crate::state::{Command, Form, JobKind, JobRecord, QualityForm, Store, TextChoice};
-use crate::units::{count_text, nats_text, percent_text, ratio_text};
 
 /// Measures the loss, from anywhere on the tab. Not Ctrl+Shift+Enter: egui lets Ctrl+Enter, which measures speed, take that too.
 const QUALITY_ACTION: egui::KeyboardShortcut = egui::KeyboardShortcut::new(egui::Modifiers::COMMAND, egui::Key::L);
@@ -185,17 +184,8 @@ fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
 }
 
 fn run_ui(ui: &mut Ui, row: &ComparisonRow, run: &QualityRun) {
-    let summary = &run.summary;
     let provenance = provenance_text(run);
-    let cells = [
-        summary.mean_kld.text(nats_text),
-        nats_text(summary.kld_p99.value),
-        summary.ppl_ratio.text(ratio_text),
-        summary.same_top.text(percent_text),
-        summary.accuracy_ratio.text(percent_text),
-        count_text(summary.n_tokens),
-    ];
-    for cell in cells {
+    for cell in run.summary.texts() {
         ui.label(cell).on_hover_text(&provenance);
     }
     if let Some(verdict) = &row.verdict {

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Ui, UiBuilder, Vec2};
 use egui_kittest::Harness;
+use egui_kittest::kittest::NodeT as _;
 
 use super::theme;
 use crate::hardware::{
@@ -60,6 +62,23 @@ pub fn page_harness_sized(
         );
     harness.run();
     harness
+}
+
+/// Asserts that nothing that is read or used reaches beyond `width` points.
+pub fn check_width<State>(harness: &Harness<'_, State>, width: f32) {
+    for node in harness.root().children_recursive() {
+        let is_seen = matches!(
+            node.accesskit_node().role(),
+            Role::Label
+                | Role::Button
+                | Role::CheckBox
+                | Role::ComboBox
+                | Role::Image
+                | Role::TextInput
+                | Role::MultilineTextInput
+        );
+        assert!(!is_seen || node.rect().right() <= width + 0.5, "{width}: {node:?}");
+    }
 }
 
 /// Writes the window as `NAME.png` into the existing folder that the variable `PLANISH_SHOTS` names; does nothing without it.

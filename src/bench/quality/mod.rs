@@ -24,12 +24,12 @@ use serde::{Deserialize, Serialize};
 use crate::advise::{GateKind, Gates, Interval, Verdict};
 use crate::error::Error;
 use crate::hardware::Conditions;
-use crate::units::nan_from_null;
+use crate::units::{count_text, nan_from_null, nats_text, percent_text, ratio_text};
 
 pub use flips::{Flip, FlipClass, TokenChoice, flips};
 pub use measure::{quality, quality_with};
 pub use stats::{ChunkSums, paired_difference};
-pub use text::{Corpus, MAX_TEXT_BYTES, TextSource, corpus};
+pub use text::{Corpus, TextSource, corpus};
 
 /// What to measure, and until when.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,6 +162,21 @@ pub struct QualitySummary {
     pub accuracy_candidate: Interval,
     /// Candidate's accuracy divided by the reference's, paired by token.
     pub accuracy_ratio: Interval,
+}
+
+impl QualitySummary {
+    /// What a table shows: mean KLD, its 99th percentile, perplexity ratio, same top token, accuracy ratio, tokens.
+    #[must_use]
+    pub fn texts(&self) -> [String; 6] {
+        [
+            self.mean_kld.text(nats_text),
+            nats_text(self.kld_p99.value),
+            self.ppl_ratio.text(ratio_text),
+            self.same_top.text(percent_text),
+            self.accuracy_ratio.text(percent_text),
+            count_text(self.n_tokens),
+        ]
+    }
 }
 
 /// The losses on one kind of text.

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::runtime;
 
 /// A longer text is refused: at a few hundred tokens per second nobody would see the end of it.
-pub const MAX_TEXT_BYTES: u64 = 64 << 20;
+const MAX_TEXT_BYTES: u64 = 64 << 20;
 
 /// Kind and text of the bundled evaluation text, written for this project; see `assets/text/README.md`.
 const EVALUATION: [(&str, &str); 7] = [
@@ -34,6 +34,17 @@ pub enum TextSource {
     File(PathBuf),
     /// What the user typed or pasted.
     Pasted(String),
+}
+
+impl TextSource {
+    /// What a pipe delivers, read to its end; `name` is for errors.
+    ///
+    /// # Errors
+    /// `Error::Io`; `Error::BadText` when it is empty, longer than 64 MiB or not UTF-8.
+    pub fn from_reader(reader: impl Read, name: &str) -> Result<Self> {
+        let bytes = limited_bytes(reader, Path::new(name))?;
+        Ok(Self::Pasted(text_from_bytes(bytes, name)?))
+    }
 }
 
 /// A text with its name and hash.
@@ -86,9 +97,12 @@ fn read_limited(path: &Path) -> Result<Vec<u8>> {
         let kind = if metadata.is_dir() { "a folder" } else { "a FIFO, a device or a socket" };
         return Err(Error::NotAFile { kind, path: path.to_path_buf() });
     }
-    let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+    limited_bytes(std::fs::File::open(path).map_err(Error::io("open", path))?, path)
+}
+
+fn limited_bytes(reader: impl Read, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    reader.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     Ok(bytes)
 }
 

@@ -3,10 +3,10 @@
 use super::super::look::escaped;
 use super::{ReportInput, html, sentence};
 use crate::advise::{Decision, Verdict};
-use crate::bench::ComparisonRow;
 use crate::bench::pair::{decode_pair, measured_text};
+use crate::bench::{ComparisonRow, closest_judged};
 use crate::hardware::Machine;
-use crate::model::{Level, Model};
+use crate::model::Model;
 use crate::units::{
     bytes_per_sec_text, bytes_text, count_text, exact_bytes_text, local_time_text, nats_text, parameters_text, percent_text,
     significant_text,
@@ -29,27 +29,25 @@ pub(super) fn headline(input: &ReportInput) -> String {
 /// The verdict on the cheapest passing level, else on the recommended one.
 fn answer(input: &ReportInput) -> String {
     let judged = || input.rows.iter().filter_map(|row| Some((row, row.verdict.as_ref()?)));
-    let is_recommended = |row: &ComparisonRow| row.level.is_some() && row.level == recommended(input);
+    let is_recommended = |row: &ComparisonRow| row.level.is_some() && row.level == input.plan.recommended_level();
     let cheapest = judged().filter(|(_, verdict)| verdict.decision == Decision::Pass).min_by_key(|(row, _)| row.size_bytes);
     if let Some((row, _)) = cheapest {
-        let also = match recommended(input) {
+        let also = match input.plan.recommended_level() {
             Some(level) if is_recommended(row) => format!(" It also is what the decision tree recommends: {level}."),
             Some(level) => format!(" The decision tree recommends {level}, before anything is measured."),
             None => String::new(),
         };
         return format!("{} is the smallest measured file that passes all gates: {}.{also}", row.name, numbers_text(row, input));
     }
-    let n_open = |verdict: &Verdict| verdict.gates.iter().filter(|gate| gate.decision != Decision::Pass).count();
     let own = judged().find(|(row, _)| is_recommended(row));
-    let best = judged().min_by_key(|(row, verdict)| (verdict.decision, n_open(verdict), row.size_bytes));
-    let Some((row, verdict)) = own.or(best) else {
-        return match recommended(input) {
+    let Some((row, verdict)) = own.or_else(|| closest_judged(input.rows)) else {
+        return match input.plan.recommended_level() {
             Some(level) => format!("The decision tree recommends {level}; no file has been judged yet."),
             None => "No file has been judged yet.".into(),
         };
     };
     let what = if own.is_some() { "which the decision tree recommends" } else { "which comes closest" };
-    let unmeasured = match recommended(input) {
+    let unmeasured = match input.plan.recommended_level() {
         Some(level) if own.is_none() => format!(" The decision tree recommends {level}, which is not measured."),
         _ => String::new(),
     };
@@ -57,15 +55,11 @@ fn answer(input: &ReportInput) -> String {
     format!("No measured file passes all gates. {}, {what}, {blocked}: {}.{unmeasured}", row.name, numbers_text(row, input))
 }
 
-fn recommended(input: &ReportInput) -> Option<Level> {
-    input.plan.candidates.get(input.plan.recommended?)?.level
-}
-
 /// `fails on peak memory and decode speed, with perplexity undecided`.
 fn blocking_text(verdict: &Verdict) -> String {
     let of = |decision| {
         let found = verdict.gates.iter().filter(|gate| gate.decision == decision);
-        let kinds: Vec<String> = found.map(|gate| gate.kind.label().to_lowercase().replace("kl ", "KL ")).collect();
+        let kinds: Vec<String> = found.map(|gate| gate.kind.phrase()).collect();
         kinds.join(" and ")
     };
     let (failed, open) = (of(Decision::Fail), of(Decision::Inconclusive));
