@@ -9,7 +9,7 @@ use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use super::answers_view::answers_view_ui;
 use super::compare_page_ui;
-use super::test_support::{PageState, check_width, page_harness_sized, shoot, store_with_model_and_machine};
+use super::test_support::{PageState, check_width, click, has, page_harness_sized, shoot, store_with_model_and_machine};
 use crate::bench::test_answers::answer;
 use crate::bench::{Answer, AnswerEnd, AnswerOutcome};
 use crate::convert::Conversion;
@@ -112,15 +112,6 @@ fn view_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Comma
 
 fn harness(store: Store, form: Form) -> Harness<'static, PageState> {
     page_harness_sized(view_ui, store, form, vec2(1140.0, 800.0), 1.0, egui::Theme::Dark)
-}
-
-fn click(harness: &mut Harness<'_, PageState>, label: &str) {
-    harness.get_by_label(label).click();
-    harness.run();
-}
-
-fn has(harness: &Harness<'_, PageState>, text: &str) -> bool {
-    harness.query_all_by_label_contains(text).next().is_some()
 }
 
 #[test]

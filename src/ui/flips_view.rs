@@ -342,7 +342,7 @@ mod tests {
     use crate::bench::history::{Measurement, test_runs};
     use crate::bench::quality::QualityOutcome;
     use crate::ui::compare_page_ui;
-    use crate::ui::test_support::{PageState, page_harness, page_harness_sized, shoot, store_with_model_and_machine};
+    use crate::ui::test_support::{has, page_harness, page_harness_sized, shoot, store_with_model_and_machine};
 
     fn store() -> Store {
         let mut store = store_with_model_and_machine();
@@ -387,10 +387,6 @@ mod tests {
 
     fn form() -> Form {
         Form { compare_tab: CompareTab::Flips, ..Form::default() }
-    }
-
-    fn has(harness: &egui_kittest::Harness<'_, PageState>, text: &str) -> bool {
-        harness.query_all_by_label_contains(text).next().is_some()
     }
 
     #[test]

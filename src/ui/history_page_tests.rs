@@ -6,7 +6,7 @@ use eframe::egui::{self, Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
-use super::test_support::{PageState, check_width, page_harness_sized, shoot, store_with_model_and_machine};
+use super::test_support::{PageState, check_width, has, page_harness_sized, shoot, store_with_model_and_machine};
 use super::{history_page_ui, window_ui};
 use crate::bench::history::test_runs::{NOON, kept, quality, speed};
 use crate::bench::history::{Comparison, ExportFormat, Kind, Measurement, NewRun};
@@ -60,10 +60,6 @@ fn click(harness: &mut Harness<'_, PageState>, label: &str) {
         harness.get_by_label(label).click();
     }
     harness.run();
-}
-
-fn has(harness: &Harness<'_, PageState>, text: &str) -> bool {
-    harness.query_all_by_label_contains(text).next().is_some()
 }
 
 /// Numbers of the listed runs from top to bottom.

@@ -7,7 +7,7 @@ use eframe::egui::{self, Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
-use super::test_support::{PageFn, PageState, check_width, page_harness_sized, shoot, store_with_model_and_machine};
+use super::test_support::{PageFn, PageState, check_width, click, has, page_harness_sized, shoot, store_with_model_and_machine};
 use super::{compare_page_ui, optimize_page_ui, plan_page_ui};
 use crate::advise::{Candidate, Goal, Plan, Priority, advise};
 use crate::bench::{Energy, Outcome, Provenance, Run, Stat, Sustained};
@@ -122,15 +122,6 @@ fn run(path: &std::path::Path, candidate: &Candidate, of_predicted: f64) -> Run 
 /// As wide as a page in a window of 1280 points, high enough to show all of it.
 fn harness(page: PageFn, store: Store, form: Form) -> Harness<'static, PageState> {
     page_harness_sized(page, store, form, vec2(1140.0, 3200.0), 1.0, egui::Theme::Dark)
-}
-
-fn click(harness: &mut Harness<'_, PageState>, label: &str) {
-    harness.get_by_label(label).click();
-    harness.run();
-}
-
-fn has(harness: &Harness<'_, PageState>, text: &str) -> bool {
-    harness.query_all_by_label_contains(text).next().is_some()
 }
 
 /// Levels in the order of their check boxes from top to bottom.

@@ -8,7 +8,7 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use super::tensors_view::tensors_view_ui;
-use super::test_support::{PageState, check_width, page_harness_sized, shoot, store_with_model_and_machine};
+use super::test_support::{PageState, check_width, click, has, page_harness_sized, shoot, store_with_model_and_machine};
 use crate::bench::tensor_error::{Difference, Mismatch, TensorError, TensorErrors};
 use crate::convert::Conversion;
 use crate::error::Error;
@@ -102,15 +102,6 @@ fn deep_store() -> Store {
 
 fn harness(store: Store) -> Harness<'static, PageState> {
     page_harness_sized(tensors_view_ui, store, Form::default(), vec2(1140.0, 1200.0), 1.0, egui::Theme::Dark)
-}
-
-fn click(harness: &mut Harness<'_, PageState>, label: &str) {
-    harness.get_by_label(label).click();
-    harness.run();
-}
-
-fn has(harness: &Harness<'_, PageState>, text: &str) -> bool {
-    harness.query_all_by_label_contains(text).next().is_some()
 }
 
 #[test]

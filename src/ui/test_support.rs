@@ -6,7 +6,7 @@ use std::sync::Arc;
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Ui, UiBuilder, Vec2};
 use egui_kittest::Harness;
-use egui_kittest::kittest::NodeT as _;
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use super::theme;
 use crate::hardware::{
@@ -62,6 +62,17 @@ pub fn page_harness_sized(
         );
     harness.run();
     harness
+}
+
+/// Clicks the only widget of this name and draws until nothing moves.
+pub fn click(harness: &mut Harness<'_, PageState>, label: &str) {
+    harness.get_by_label(label).click();
+    harness.run();
+}
+
+/// True when a text with these words is on the page.
+pub fn has(harness: &Harness<'_, PageState>, text: &str) -> bool {
+    harness.query_all_by_label_contains(text).next().is_some()
 }
 
 /// Asserts that nothing that is read or used reaches beyond `width` points.
