@@ -8,6 +8,7 @@
 //! format     bytes ↔ model: recognise, read and write GGUF, read the headers of Hugging Face checkpoints
 //! quant      numbers ↔ blocks: pure functions on slices
 //! hardware   what this machine is: detect, probe, measure
+//! import     what a Hugging Face checkpoint becomes: names, shapes and key-values in GGUF, its tokenizer
 //! advise     what to do, pure: goal, tree, estimate, recipe
 //! convert    doing it: stream → quantize → write
 //! runtime    running it: llama.cpp in a child process
@@ -37,6 +38,7 @@ pub mod deploy;
 pub mod error;
 pub mod format;
 pub mod hardware;
+pub mod import;
 pub mod model;
 pub mod monitor;
 pub mod quant;

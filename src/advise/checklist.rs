@@ -4,12 +4,11 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::architectures::{class_name, gguf_architecture};
 use super::estimate::{compute_bytes, kv_cache_bytes};
-use super::llama_tensors::{Expected, Family, hyperparameters, is_harmless, model_of, tokenizer_bytes};
 use super::recipe::output_size_bytes;
 use crate::error::PICKLE_HINT;
 use crate::hardware::Machine;
+use crate::import::{Expected, Family, class_name, gguf_architecture, hyperparameters, is_harmless, model_of, tokenizer_bytes};
 use crate::model::{Checkpoint, CheckpointConfig, CheckpointDType, Level, QuantizationMethod};
 use crate::units::{bytes_text, count_text};
 

@@ -1,6 +1,5 @@
 //! What to do: the decision tree, the candidates and the recommendation. Pure: same input, same output.
 
-mod architectures;
 mod candidates;
 mod checklist;
 #[cfg(test)]
@@ -10,7 +9,6 @@ mod explain;
 pub mod gates;
 #[cfg(test)]
 mod golden_tests;
-mod llama_tensors;
 mod loss;
 mod plan;
 #[cfg(test)]

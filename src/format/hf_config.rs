@@ -97,7 +97,15 @@ fn config_from_json(json: &[u8]) -> std::result::Result<CheckpointConfig, String
             .any(|key| root.get(*key).is_some_and(|v| !v.is_null())),
         class_name,
         model_type,
+        json: merged(&root, part),
     })
+}
+
+/// The root with the entries of the language model's part over it; its `architectures` and `model_type` stay.
+fn merged(root: &Map<String, Value>, part: Option<&Map<String, Value>>) -> Map<String, Value> {
+    let is_inner = |key: &&String| !matches!(key.as_str(), "architectures" | "model_type");
+    let inner = part.into_iter().flatten().filter(|(key, _)| is_inner(key));
+    root.iter().chain(inner).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 fn quantization(value: &Value) -> Option<SourceQuantization> {

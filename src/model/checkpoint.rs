@@ -103,6 +103,8 @@ pub struct CheckpointConfig {
     pub quantization: Option<SourceQuantization>,
     /// True when an image encoder belongs to it.
     pub has_vision: bool,
+    /// All of it. Of a model with an image encoder, the language model's part is laid over the rest.
+    pub json: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A quantization that the checkpoint already has.

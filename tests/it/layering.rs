@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-const ORDER: [&str; 14] = [
-    "model", "format", "quant", "hardware", "advise", "convert", "runtime", "bench", "deploy", "worker", "state", "ui", "app",
-    "cli",
+const ORDER: [&str; 15] = [
+    "model", "format", "quant", "hardware", "import", "advise", "convert", "runtime", "bench", "deploy", "worker", "state", "ui",
+    "app", "cli",
 ];
 
 /// Modules that may use each other's neighbours all the same, with the reason.

@@ -30,7 +30,7 @@ const ARCHITECTURES: [(&str, &str, &str); 21] = [
 ];
 
 /// The class; where `config.json` names none, that of its `model_type`.
-pub(super) fn class_name(config: &CheckpointConfig) -> String {
+pub fn class_name(config: &CheckpointConfig) -> String {
     if !config.class_name.is_empty() {
         return config.class_name.clone();
     }
@@ -38,7 +38,7 @@ pub(super) fn class_name(config: &CheckpointConfig) -> String {
 }
 
 /// The architecture's name in GGUF; `None` for one that is not known.
-pub(super) fn gguf_architecture(config: &CheckpointConfig) -> Option<&'static str> {
+pub fn gguf_architecture(config: &CheckpointConfig) -> Option<&'static str> {
     let class_name = class_name(config);
     ARCHITECTURES.iter().find(|row| row.0 == class_name).map(|row| row.2)
 }

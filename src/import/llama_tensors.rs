@@ -9,7 +9,7 @@ const TOKENIZER_BYTES_PER_TOKEN: u64 = 48;
 
 /// Architectures whose tensors are checked one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub enum Family {
     /// Llama 2 and 3, Mistral, `SmolLM`, Yi.
     Llama,
     /// Biases on q, k and v.
@@ -20,18 +20,18 @@ pub(super) enum Family {
 
 /// A tensor that must be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Expected {
+pub struct Expected {
     /// Its name in the checkpoint.
-    pub(super) name: String,
+    pub name: String,
     /// Its name in a GGUF file.
-    pub(super) gguf_name: String,
+    pub gguf_name: String,
     /// Its dimensions, rows first.
-    pub(super) shape: Vec<u64>,
+    pub shape: Vec<u64>,
 }
 
 impl Family {
     /// The family of a class name.
-    pub(super) fn of(class_name: &str) -> Option<Self> {
+    pub fn of(class_name: &str) -> Option<Self> {
         match class_name {
             "LlamaForCausalLM" | "MistralForCausalLM" => Some(Self::Llama),
             "Qwen2ForCausalLM" => Some(Self::Qwen2),
@@ -47,7 +47,7 @@ impl Family {
     ///
     /// # Errors
     /// What is missing or impossible in the configuration.
-    pub(super) fn expected(self, config: &CheckpointConfig) -> Result<Vec<Expected>, String> {
+    pub fn expected(self, config: &CheckpointConfig) -> Result<Vec<Expected>, String> {
         let &CheckpointConfig { n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab, .. } = config;
         for (name, number) in [
             ("num_hidden_layers", n_layers),
@@ -127,7 +127,7 @@ const HEAD: &str = "lm_head.weight";
 
 /// True for a tensor that is not among the expected and harms nothing: tables that the program computes by itself, a tied head, scales of
 /// an FP8 checkpoint.
-pub(super) fn is_harmless(name: &str, config: &CheckpointConfig) -> bool {
+pub fn is_harmless(name: &str, config: &CheckpointConfig) -> bool {
     let is_computed = [".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"].iter().any(|end| name.ends_with(end));
     let is_scale = ["_scale_inv", "_scale"].iter().any(|end| name.ends_with(end));
     let is_float_quantized = config.quantization.as_ref().is_some_and(|quantization| quantization.method.is_float());
@@ -135,7 +135,7 @@ pub(super) fn is_harmless(name: &str, config: &CheckpointConfig) -> bool {
 }
 
 /// The numbers that decide memory.
-pub(super) fn hyperparameters(config: &CheckpointConfig, architecture: &str) -> Hyperparameters {
+pub fn hyperparameters(config: &CheckpointConfig, architecture: &str) -> Hyperparameters {
     let n_layers = config.n_layers.min(MAX_LAYERS);
     let per_layer = |number: u64| (0..n_layers).map(|_| number).collect();
     Hyperparameters {
@@ -156,7 +156,7 @@ pub(super) fn hyperparameters(config: &CheckpointConfig, architecture: &str) -> 
 }
 
 /// The model that a conversion without loss would give, as far as its size goes: for predictions, there is no such file.
-pub(super) fn model_of(expected: &[Expected], config: &CheckpointConfig, architecture: &str) -> Model {
+pub fn model_of(expected: &[Expected], config: &CheckpointConfig, architecture: &str) -> Model {
     let mut metadata = Metadata::default();
     metadata.set("general.architecture", Value::Str(architecture.into()));
     let tensors = expected.iter().map(|tensor| {
@@ -180,6 +180,6 @@ pub(super) fn model_of(expected: &[Expected], config: &CheckpointConfig, archite
 }
 
 /// What the tokenizer adds to a GGUF file, in bytes, about.
-pub(super) fn tokenizer_bytes(config: &CheckpointConfig) -> u64 {
+pub fn tokenizer_bytes(config: &CheckpointConfig) -> u64 {
     config.n_vocab.saturating_mul(TOKENIZER_BYTES_PER_TOKEN)
 }
