@@ -216,6 +216,7 @@ mod tests {
             metadata,
             tensors: Vec::new(),
             warnings: Vec::new(),
+            import: None,
         }
     }
 

@@ -22,6 +22,7 @@ pub(super) fn model_named(path: &Path) -> Model {
         tensors: Vec::new(),
         hyperparameters: Hyperparameters::default(),
         warnings: Vec::new(),
+        import: None,
     }
 }
 

@@ -105,6 +105,7 @@ fn joined(files: Vec<OneFile>) -> Result<Model> {
         metadata,
         tensors,
         warnings,
+        import: None,
     };
     for file in files {
         let file_idx = model.files.len();

@@ -19,6 +19,7 @@ mod gguf_reader;
 pub mod gguf_writer;
 mod hf_config;
 mod imatrix;
+mod import_reader;
 mod open;
 mod recognise;
 mod safetensors;

@@ -1,13 +1,16 @@
 //! Tensor data from disk, by position and without a map.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::import_reader::read_import;
 use super::open::open_regular;
 use crate::error::{Error, Result};
-use crate::model::{Model, Tensor};
+use crate::model::{Import, Model, Tensor};
 
 /// Open files of a model, for reading pieces of tensors, also from several threads at once.
 ///
@@ -16,6 +19,8 @@ use crate::model::{Model, Tensor};
 #[derive(Debug)]
 pub struct TensorReader {
     files: Vec<Source>,
+    /// How tensors of a checkpoint come about, and where each name stands among them.
+    import: Option<(Arc<Import>, HashMap<String, usize>)>,
 }
 
 #[derive(Debug)]
@@ -48,18 +53,27 @@ impl TensorReader {
         if files.iter().map(|source| source.stamp.size_bytes).sum::<u64>() != model.size_bytes {
             return Err(Error::SourceChanged { path: model.path.clone() });
         }
-        Ok(Self { files })
+        let import = model.import.as_ref().map(|import| {
+            let places = model.tensors.iter().enumerate().map(|(idx, tensor)| (tensor.name.clone(), idx));
+            (Arc::clone(import), places.collect())
+        });
+        Ok(Self { files, import })
     }
 
-    /// Fills `dst` with the tensor's bytes from `start` on.
+    /// Fills `dst` with the tensor's bytes from `start` on: of a checkpoint's tensor those that a GGUF file of its type has.
     ///
     /// # Errors
     /// `Error::Internal` when the range reaches beyond the tensor or the tensor is of another model; `Error::SourceChanged`
     /// when the file has become shorter; `Error::Io` when the disk fails.
     pub fn read(&self, tensor: &Tensor, start: u64, dst: &mut [u8]) -> Result<()> {
+        if let Some((import, places)) = &self.import {
+            let origin = places.get(&tensor.name).and_then(|&idx| import.origins.get(idx));
+            let origin =
+                origin.ok_or_else(|| Error::Internal { message: format!("tensor {} is not of this checkpoint", tensor.name) })?;
+            return read_import(tensor, origin, start, dst, &|file_idx, position, dst| self.read_at(file_idx, position, dst));
+        }
         let end = start.checked_add(dst.len() as u64).filter(|&end| end <= tensor.size_bytes);
-        let (Some(source), Some(_), Some(position)) = (self.files.get(tensor.file_idx), end, tensor.offset.checked_add(start))
-        else {
+        let (Some(_), Some(_), Some(position)) = (self.files.get(tensor.file_idx), end, tensor.offset.checked_add(start)) else {
             let message = format!(
                 "bytes {start}..{start}+{} of tensor {} ({} bytes, file {}) were asked for",
                 dst.len(),
@@ -69,6 +83,12 @@ impl TensorReader {
             );
             return Err(Error::Internal { message });
         };
+        self.read_at(tensor.file_idx, position, dst)
+    }
+
+    fn read_at(&self, file_idx: usize, position: u64, dst: &mut [u8]) -> Result<()> {
+        let no_file = || Error::Internal { message: format!("file {file_idx} of {} was asked for", self.files.len()) };
+        let source = self.files.get(file_idx).ok_or_else(no_file)?;
         read_exact_at(&source.file, dst, position).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => Error::SourceChanged { path: source.path.clone() },
             _ => Error::io("read", &source.path)(error),

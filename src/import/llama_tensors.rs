@@ -176,6 +176,7 @@ pub fn model_of(expected: &[Expected], config: &CheckpointConfig, architecture: 
         tensors: tensors.collect(),
         hyperparameters: hyperparameters(config, architecture),
         warnings: Vec::new(),
+        import: None,
     }
 }
 

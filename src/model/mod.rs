@@ -3,23 +3,26 @@
 mod checkpoint;
 mod dtype;
 mod hyperparameters;
+mod import;
 mod level;
 mod metadata;
 mod tensor;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use checkpoint::{Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, QuantizationMethod, SourceQuantization};
 pub use dtype::DType;
 pub use hyperparameters::Hyperparameters;
+pub use import::{Import, Origin, Part, RowOrder};
 pub use level::{Level, PrecisionClass};
 pub use metadata::{Array, Metadata, Text, Value, ValueType};
 pub use tensor::Tensor;
 
-/// A model on disk, as far as its headers tell.
+/// A model on disk, as far as its headers tell: a GGUF file, or a checkpoint as the GGUF file that it becomes without loss.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
-    /// The file the user picked; the first shard of a split model.
+    /// The file the user picked; the first shard of a split model; the folder of a checkpoint.
     pub path: PathBuf,
     /// All files in shard order; one for an unsplit model.
     pub files: Vec<PathBuf>,
@@ -31,15 +34,23 @@ pub struct Model {
     pub alignment: u64,
     /// Key-values in file order, types kept; of a split model those of the first shard.
     pub metadata: Metadata,
-    /// Tensors in file order, shard after shard.
+    /// Tensors in file order, shard after shard. Those of a checkpoint have names, shapes and types of GGUF.
     pub tensors: Vec<Tensor>,
     /// What the architecture's keys say; defaults where the file says nothing.
     pub hyperparameters: Hyperparameters,
     /// What is odd but no reason to refuse: `tokenizer missing`.
     pub warnings: Vec<String>,
+    /// How the tensors of a checkpoint come about; `None` for a GGUF file.
+    pub import: Option<Arc<Import>>,
 }
 
 impl Model {
+    /// True for a GGUF file, which a runtime can load as it is.
+    #[must_use]
+    pub fn is_runnable(&self) -> bool {
+        self.import.is_none()
+    }
+
     /// Number of weights in all tensors.
     #[must_use]
     pub fn n_parameters(&self) -> u64 {
@@ -106,9 +117,12 @@ impl Model {
         self.metadata.str("general.name").map_or_else(|| self.file_stem(), std::borrow::Cow::into_owned)
     }
 
-    /// The file name without `.gguf` and without a shard number.
+    /// The file name without `.gguf` and without a shard number; of a checkpoint its name without the organization.
     #[must_use]
     pub fn file_stem(&self) -> String {
+        if let Some(import) = &self.import {
+            return import.name.rsplit('/').next().unwrap_or_default().to_string();
+        }
         let stem = self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         match stem.find("-00001-of-") {
             Some(at) => stem[..at].to_string(),

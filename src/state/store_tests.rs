@@ -26,6 +26,7 @@ fn model(path: &str) -> Arc<Model> {
         tensors: Vec::new(),
         hyperparameters: crate::model::Hyperparameters::default(),
         warnings: Vec::new(),
+        import: None,
     })
 }
 

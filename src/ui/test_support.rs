@@ -147,6 +147,7 @@ pub fn sample_model() -> Model {
         metadata,
         tensors,
         warnings: Vec::new(),
+        import: None,
     }
 }
 

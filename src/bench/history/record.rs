@@ -108,6 +108,7 @@ mod tests {
             metadata: metadata.clone(),
             tensors: [DType::F32, DType::Q4_K, DType::Q4_K].map(tensor).to_vec(),
             warnings: Vec::new(),
+            import: None,
         };
         assert_eq!((recipe_text(&model).as_str(), level_of(&model)), ("2 Q4_K, 1 F32", None));
         metadata.set("general.file_type", Value::U32(Level::Q4_K_M.file_type_id()));

@@ -1,0 +1,268 @@
+//! Weights of a checkpoint's tensors in the order and type in which a GGUF file holds them.
+
+use half::{bf16, f16};
+
+use crate::error::{Error, Result};
+use crate::model::{CheckpointDType, DType, Origin, Part, RowOrder, Tensor};
+
+/// Reads exactly so many bytes of a file, given by its index, from a position on.
+pub(super) type ReadAt<'a> = dyn Fn(usize, u64, &mut [u8]) -> Result<()> + 'a;
+
+/// A rectangle of a part: rows `rows.0..rows.1`, of each the weights `columns.0..columns.1`.
+struct Piece {
+    rows: (u64, u64),
+    columns: (u64, u64),
+}
+
+impl Piece {
+    fn n_weights(&self) -> u64 {
+        (self.rows.1 - self.rows.0) * (self.columns.1 - self.columns.0)
+    }
+}
+
+/// Fills `dst` with the bytes of a tensor from byte `start` on, as they stand in a GGUF file of the tensor's type.
+///
+/// # Errors
+/// `Error::Internal` when the range is not made of whole weights inside the tensor or the tensor's type is none of F32, F16 and BF16;
+/// those of `read_at`.
+pub(super) fn read_import(tensor: &Tensor, origin: &Origin, start: u64, dst: &mut [u8], read_at: &ReadAt) -> Result<()> {
+    let n_wanted = dst.len();
+    let broken = || Error::Internal {
+        message: format!("bytes {start}..{start}+{n_wanted} of tensor {} ({}) were asked for", tensor.name, tensor.dtype),
+    };
+    let width: u64 = match tensor.dtype {
+        DType::F32 => 4,
+        DType::F16 | DType::BF16 => 2,
+        _ => return Err(broken()),
+    };
+    let end = start.checked_add(n_wanted as u64).filter(|&end| end <= tensor.size_bytes).ok_or_else(broken)?;
+    if !start.is_multiple_of(width) || !end.is_multiple_of(width) {
+        return Err(broken());
+    }
+    let (first, last) = (start / width, end / width);
+    match origin {
+        Origin::Computed(weights) => {
+            let range = in_memory(first).zip(in_memory(last));
+            let weights = range.and_then(|(first, last)| weights.get(first..last)).ok_or_else(broken)?;
+            encode(weights.iter().copied(), tensor.dtype, dst);
+            Ok(())
+        }
+        Origin::Stored { parts, plus } => {
+            let mut dst = dst;
+            let mut part_start = 0; // position of the part's first weight in the tensor
+            for part in parts {
+                let n_weights = part.n_rows_out() * part.row_len_out();
+                let (mut from, until) = (first.clamp(part_start, part_start + n_weights), last.min(part_start + n_weights));
+                while from < until {
+                    let piece = piece_of(part, from - part_start, until - part_start);
+                    let n_bytes = in_memory(piece.n_weights() * width).ok_or_else(broken)?;
+                    let (now, later) = std::mem::take(&mut dst).split_at_mut_checked(n_bytes).ok_or_else(broken)?;
+                    read_piece(part, &piece, *plus, tensor.dtype, now, read_at)?;
+                    dst = later;
+                    from += piece.n_weights();
+                }
+                part_start += n_weights;
+            }
+            if dst.is_empty() { Ok(()) } else { Err(broken()) }
+        }
+    }
+}
+
+/// The largest rectangle at the start of a range of a part's weights: whole rows, or a piece of one.
+fn piece_of(part: &Part, from: u64, until: u64) -> Piece {
+    let row_len = part.row_len_out().max(1);
+    let (row, column) = (from / row_len, from % row_len);
+    let n_whole = (until - from) / row_len;
+    if column == 0 && n_whole > 0 {
+        Piece { rows: (row, row + n_whole), columns: (0, row_len) }
+    } else {
+        Piece { rows: (row, row + 1), columns: (column, row_len.min(column + until - from)) }
+    }
+}
+
+fn read_piece(part: &Part, piece: &Piece, plus: f32, dtype: DType, dst: &mut [u8], read_at: &ReadAt) -> Result<()> {
+    let is_same = matches!(
+        (part.dtype, dtype),
+        (CheckpointDType::F32, DType::F32) | (CheckpointDType::F16, DType::F16) | (CheckpointDType::BF16, DType::BF16)
+    );
+    if is_same && plus == 0.0 {
+        return gather(part, piece, dst, read_at);
+    }
+    let n_bytes = in_memory(piece.n_weights() * (part.dtype.bits() / 8));
+    let Some(n_bytes) = n_bytes else { return Err(Error::Internal { message: "a piece does not fit into memory".into() }) };
+    let mut raw = vec![0; n_bytes];
+    gather(part, piece, &mut raw, read_at)?;
+    decode(&raw, part.dtype, plus, dtype, dst)
+}
+
+/// Reads a rectangle in the checkpoint's own type.
+fn gather(part: &Part, piece: &Piece, dst: &mut [u8], read_at: &ReadAt) -> Result<()> {
+    let width = part.dtype.bits() / 8;
+    let (rows, columns) = (piece.rows, piece.columns);
+    let position = |row: u64, column: u64| part.offset + (row * part.row_len + column) * width;
+    let short = || Error::Internal { message: "a piece is longer than its buffer".into() };
+    match part.order {
+        // Either whole rows or a piece of one row: one run in the file.
+        RowOrder::AsStored => read_at(part.file_idx, position(part.source_row(rows.0), columns.0), dst),
+        RowOrder::Rope { .. } => {
+            let n_bytes = in_memory((columns.1 - columns.0) * width).filter(|&n| n > 0).ok_or_else(short)?;
+            for (row, dst) in (rows.0..rows.1).zip(dst.chunks_exact_mut(n_bytes)) {
+                read_at(part.file_idx, position(part.source_row(row), columns.0), dst)?;
+            }
+            Ok(())
+        }
+        RowOrder::Transposed => {
+            // A run of the checkpoint's row holds one weight of each wanted row.
+            let (n_rows, n_columns) = (in_memory(rows.1 - rows.0).ok_or_else(short)?, in_memory(columns.1 - columns.0));
+            let (n_columns, width_bytes) = n_columns.zip(in_memory(width)).ok_or_else(short)?;
+            let mut strip = vec![0; n_rows * width_bytes];
+            for (idx, column) in (columns.0..columns.1).enumerate() {
+                read_at(part.file_idx, position(part.first_row + column, rows.0), &mut strip)?;
+                let places = dst.chunks_exact_mut(n_columns * width_bytes);
+                for (weight, row) in strip.chunks_exact(width_bytes).zip(places) {
+                    row[idx * width_bytes..][..width_bytes].copy_from_slice(weight);
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn in_memory(n: u64) -> Option<usize> {
+    usize::try_from(n).ok()
+}
+
+/// Turns weights of the checkpoint's type into another.
+fn decode(raw: &[u8], from: CheckpointDType, plus: f32, to: DType, dst: &mut [u8]) -> Result<()> {
+    let halves = || raw.as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
+    match from {
+        CheckpointDType::F32 => {
+            encode(raw.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes) + plus), to, dst);
+        }
+        CheckpointDType::F16 => encode(halves().map(|bits| f16::from_bits(bits).to_f32() + plus), to, dst),
+        CheckpointDType::BF16 => encode(halves().map(|bits| bf16::from_bits(bits).to_f32() + plus), to, dst),
+        #[allow(clippy::cast_possible_truncation, reason = "GGUF holds weights as f32 at most, as convert_hf_to_gguf.py does it")]
+        CheckpointDType::F64 => {
+            encode(raw.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32 + plus), to, dst);
+        }
+        other => {
+            return Err(Error::Internal { message: format!("weights of type {} were asked for", other.name()) });
+        }
+    }
+    Ok(())
+}
+
+fn encode(weights: impl Iterator<Item = f32>, dtype: DType, dst: &mut [u8]) {
+    match dtype {
+        DType::F16 => {
+            for (weight, bytes) in weights.zip(dst.as_chunks_mut::<2>().0) {
+                *bytes = f16::from_f32(weight).to_le_bytes();
+            }
+        }
+        DType::BF16 => {
+            for (weight, bytes) in weights.zip(dst.as_chunks_mut::<2>().0) {
+                *bytes = bf16::from_f32(weight).to_le_bytes();
+            }
+        }
+        _ => {
+            for (weight, bytes) in weights.zip(dst.as_chunks_mut::<4>().0) {
+                *bytes = weight.to_le_bytes();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of 24 weights `0, 1, 2 …` as BF16 after 6 other bytes, seen as 6 rows of 4.
+    fn file() -> Vec<u8> {
+        let weights = (0u8..24).flat_map(|n| bf16::from_f32(f32::from(n)).to_le_bytes());
+        [0xff; 6].into_iter().chain(weights).collect()
+    }
+
+    fn part(first_row: u64, n_rows: u64, order: RowOrder) -> Part {
+        Part { file_idx: 0, offset: 6, dtype: CheckpointDType::BF16, row_len: 4, first_row, n_rows, order }
+    }
+
+    fn read(parts: Vec<Part>, plus: f32, dtype: DType, range: std::ops::Range<u64>) -> Vec<f32> {
+        let width = if dtype == DType::F32 { 4 } else { 2 };
+        let n_weights: u64 = parts.iter().map(|part| part.n_rows_out() * part.row_len_out()).sum();
+        let row_len = parts[0].row_len_out();
+        let tensor = Tensor {
+            name: "t".into(),
+            dtype,
+            shape: vec![row_len, n_weights / row_len],
+            file_idx: 0,
+            offset: 6,
+            size_bytes: n_weights * width,
+        };
+        let bytes = file();
+        let read_at = |_: usize, position: u64, dst: &mut [u8]| {
+            let position = usize::try_from(position).unwrap();
+            dst.copy_from_slice(&bytes[position..position + dst.len()]);
+            Ok(())
+        };
+        let n_bytes = usize::try_from((range.end - range.start) * width).unwrap();
+        let mut dst = vec![0; n_bytes];
+        read_import(&tensor, &Origin::Stored { parts, plus }, range.start * width, &mut dst, &read_at).unwrap();
+        match dtype {
+            DType::F32 => dst.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+            DType::F16 => dst.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect(),
+            _ => dst.as_chunks::<2>().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect(),
+        }
+    }
+
+    #[test]
+    fn every_range_is_cut_from_the_whole() {
+        let check = |parts: &[Part], expected: &[f32]| {
+            for dtype in [DType::F32, DType::F16, DType::BF16] {
+                for start in 0..expected.len() {
+                    for end in start + 1..=expected.len() {
+                        let range = start as u64..end as u64;
+                        assert_eq!(read(parts.to_vec(), 0.0, dtype, range), expected[start..end], "{parts:?} {start}..{end}");
+                    }
+                }
+            }
+        };
+        check(&[part(0, 2, RowOrder::AsStored)], &[0., 1., 2., 3., 4., 5., 6., 7.]);
+        check(&[part(5, 1, RowOrder::AsStored), part(1, 1, RowOrder::AsStored)], &[20., 21., 22., 23., 4., 5., 6., 7.]);
+        let rope = part(1, 4, RowOrder::Rope { head_rows: 4 });
+        check(&[rope], &[4., 5., 6., 7., 12., 13., 14., 15., 8., 9., 10., 11., 16., 17., 18., 19.]);
+        check(&[part(1, 3, RowOrder::Transposed)], &[4., 8., 12., 5., 9., 13., 6., 10., 14., 7., 11., 15.]);
+    }
+
+    #[test]
+    fn one_is_added_where_the_checkpoint_leaves_it_out() {
+        assert_eq!(read(vec![part(0, 1, RowOrder::AsStored)], 1.0, DType::F32, 0..4), [1., 2., 3., 4.]);
+    }
+
+    #[test]
+    fn other_types_become_floats() {
+        let check = |from, raw: &[u8], expected: f32| {
+            let mut dst = [0; 4];
+            decode(raw, from, 0.0, DType::F32, &mut dst).unwrap();
+            assert_eq!(f32::from_le_bytes(dst).to_bits(), expected.to_bits(), "{from:?} {raw:?}");
+        };
+        check(CheckpointDType::F64, &0.1f64.to_le_bytes(), 0.1);
+        check(CheckpointDType::F32, &1e-40f32.to_le_bytes(), 1e-40);
+        check(CheckpointDType::F16, &[0x01, 0x80], -5.960_464_5e-8);
+        let mut dst = [0; 4];
+        assert!(decode(&[1], CheckpointDType::I8, 0.0, DType::F32, &mut dst).is_err());
+    }
+
+    #[test]
+    fn ranges_outside_or_between_weights_are_refused() {
+        let tensor = Tensor { name: "t".into(), dtype: DType::F32, shape: vec![2], file_idx: 0, offset: 0, size_bytes: 8 };
+        let origin = Origin::Computed(vec![1.0, 2.0]);
+        let read = |start, n: usize| {
+            let mut dst = vec![0; n];
+            read_import(&tensor, &origin, start, &mut dst, &|_, _, _| Ok(())).map(|()| dst)
+        };
+        assert_eq!(read(4, 4).unwrap(), 2.0f32.to_le_bytes());
+        for (start, n) in [(0, 12), (2, 4), (0, 3), (u64::MAX, 4)] {
+            assert!(matches!(read(start, n), Err(Error::Internal { .. })), "{start} {n}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! How the tensors of a model come about that is a checkpoint and no GGUF file yet: plain data.
+
+use super::CheckpointDType;
+
+/// Where the tensors of a checkpoint's model come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Import {
+    /// The checkpoint's name: `ORG/NAME` from the Hugging Face cache, else that of its folder or file.
+    pub name: String,
+    /// One for each of `Model::tensors`, in their order.
+    pub origins: Vec<Origin>,
+}
+
+/// What a tensor is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// Made from the configuration, as RoPE factors are.
+    Computed(Vec<f32>),
+    /// Rows of the checkpoint's tensors, one part after the other.
+    Stored {
+        /// At least one.
+        parts: Vec<Part>,
+        /// Added to every weight: 1 for norms that the checkpoint stores as their difference from 1.
+        plus: f32,
+    },
+}
+
+/// Rows of one tensor of the checkpoint, seen as a matrix whose row length is the last dimension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Which of `Model::files` holds the data.
+    pub file_idx: usize,
+    /// Position of the tensor's first byte from the start of that file.
+    pub offset: u64,
+    /// Element type.
+    pub dtype: CheckpointDType,
+    /// Weights of a row in the checkpoint.
+    pub row_len: u64,
+    /// The first row that is taken.
+    pub first_row: u64,
+    /// How many rows are taken.
+    pub n_rows: u64,
+    /// In which order.
+    pub order: RowOrder,
+}
+
+/// The order in which rows of a checkpoint's tensor become rows of the model's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowOrder {
+    /// One after the other.
+    AsStored,
+    /// The two halves of each head of so many rows take turns: `[2, head_rows / 2]` becomes `[head_rows / 2, 2]`.
+    ///
+    /// Source: `LlamaModel.permute` in `conversion/llama.py`, llama.cpp of 2026-08-21: RoPE of this architecture rotates neighbours there,
+    /// in transformers halves.
+    Rope {
+        /// Rows of a head, an even number.
+        head_rows: u64,
+    },
+    /// Columns become rows.
+    Transposed,
+}
+
+impl Part {
+    /// Rows that it gives.
+    #[must_use]
+    pub fn n_rows_out(&self) -> u64 {
+        if self.order == RowOrder::Transposed { self.row_len } else { self.n_rows }
+    }
+
+    /// Weights in each of them.
+    #[must_use]
+    pub fn row_len_out(&self) -> u64 {
+        if self.order == RowOrder::Transposed { self.n_rows } else { self.row_len }
+    }
+
+    /// The checkpoint's row that becomes row `row` of this part; of a transposed part it is a column.
+    #[must_use]
+    pub fn source_row(&self, row: u64) -> u64 {
+        match self.order {
+            RowOrder::AsStored | RowOrder::Transposed => self.first_row + row,
+            RowOrder::Rope { head_rows } => {
+                let head_rows = head_rows.max(2);
+                let (head, within) = (row / head_rows, row % head_rows);
+                self.first_row + head * head_rows + (within % 2) * (head_rows / 2) + within / 2
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rope_rows_take_turns_within_a_head() {
+        let part =
+            |order| Part { file_idx: 0, offset: 0, dtype: CheckpointDType::BF16, row_len: 5, first_row: 10, n_rows: 12, order };
+        let rows = |part: &Part| (0..part.n_rows_out()).map(|row| part.source_row(row)).collect::<Vec<_>>();
+        assert_eq!(rows(&part(RowOrder::AsStored)), (10..22).collect::<Vec<_>>());
+        let rope = part(RowOrder::Rope { head_rows: 6 });
+        assert_eq!(rows(&rope), [10, 13, 11, 14, 12, 15, 16, 19, 17, 20, 18, 21]);
+        let transposed = part(RowOrder::Transposed);
+        assert_eq!((transposed.n_rows_out(), transposed.row_len_out()), (5, 12));
+    }
+}
