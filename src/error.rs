@@ -367,9 +367,18 @@ pub enum Error {
     },
 
     /// A checkpoint where a GGUF file is needed.
-    #[error("this version checks a Hugging Face checkpoint but does not convert or run it yet: {}", path.display())]
-    CheckpointNotConvertible {
+    #[error("a Hugging Face checkpoint cannot be run or measured as it is: {}", path.display())]
+    CheckpointNotRunnable {
         /// What was given.
+        path: PathBuf,
+    },
+
+    /// A checkpoint with an obstacle to its conversion.
+    #[error("cannot convert this checkpoint: {what}: {}", path.display())]
+    CheckpointNotConvertible {
+        /// The first obstacle.
+        what: String,
+        /// The checkpoint.
         path: PathBuf,
     },
 }
@@ -434,9 +443,10 @@ impl Error {
             Self::DamagedFile { .. } => "fetch the file again; a download that broke off often leaves a file that looks whole".into(),
             Self::UnclearFolder { .. } => "fetch model.safetensors.index.json as well, or open one of the files".into(),
             Self::Pickle { .. } => PICKLE_HINT.into(),
-            Self::CheckpointNotConvertible { .. } => {
-                "planish inspect checks it; convert it to GGUF with llama.cpp's convert_hf_to_gguf.py and open that".into()
+            Self::CheckpointNotRunnable { path } => {
+                format!("convert it first: planish convert {} --level BF16 --out FOLDER", path.display())
             }
+            Self::CheckpointNotConvertible { .. } => "planish inspect shows all that was checked".into(),
             Self::EmptyPrompt => "write a question or an instruction that the models shall answer".into(),
         }
     }

@@ -1,15 +1,13 @@
 //! Whether a Hugging Face checkpoint is complete and can be understood, from its headers alone.
 
-use std::collections::HashMap;
-
 use serde::Serialize;
 
 use super::estimate::{compute_bytes, kv_cache_bytes};
 use super::recipe::output_size_bytes;
 use crate::error::PICKLE_HINT;
 use crate::hardware::Machine;
-use crate::import::{Expected, Family, class_name, gguf_architecture, hyperparameters, is_harmless, model_of, tokenizer_bytes};
-use crate::model::{Checkpoint, CheckpointConfig, CheckpointDType, Level, QuantizationMethod};
+use crate::import::{Disagreement, class_name, disagreement, gguf_architecture, mapping_of, planned_model};
+use crate::model::{Checkpoint, CheckpointConfig, CheckpointDType, Hyperparameters, Level, Model, QuantizationMethod};
 use crate::units::{bytes_text, count_text};
 
 /// Levels whose size is predicted, with the bits of a weight that are assumed where the tensors are not known one by one.
@@ -18,6 +16,10 @@ use crate::units::{bytes_text, count_text};
 const LEVELS: [(Level, f64); 3] = [(Level::F16, 16.0), (Level::Q8_0, 8.5), (Level::Q4_K_M, 4.89)];
 /// Context for which memory is predicted, in tokens.
 const N_CTX: u64 = 4096;
+/// Layers that a rough prediction counts at most: llama.cpp's own limit (`LLAMA_MAX_LAYERS`).
+const MAX_LAYERS: u64 = 512;
+/// Bytes of tokenizer in a GGUF file for each token, about. SmolLM2 has 36, Llama 3 has 61.
+const TOKENIZER_BYTES_PER_TOKEN: u64 = 48;
 /// How many names a text lists.
 const MAX_NAMES: usize = 3;
 
@@ -120,17 +122,16 @@ pub fn checklist(checkpoint: &Checkpoint, room: Room) -> Checklist {
         items.push(quantization_item(quantization.method, &format!("{}{bits}", quantization.name)));
     }
     let is_packed = quantization.is_some_and(|quantization| !quantization.method.is_float());
-    let family = config.and_then(|config| Some((config, Family::of(&class_name(config))?)));
-    let expected = family.map(|(config, family)| family.expected(config));
+    let mapping = config.and_then(mapping_of);
     if !checkpoint.tensors.is_empty() {
-        match (config, expected.as_ref()) {
-            (Some(config), Some(Ok(expected))) if !is_packed => items.extend(tensor_items(checkpoint, config, expected)),
-            (_, Some(Err(problem))) => items.push(blocked("Tensors", problem.clone())),
+        match mapping.as_ref() {
+            Some(Ok(mapping)) if !is_packed => items.extend(tensor_items(checkpoint, &disagreement(checkpoint, mapping))),
+            Some(Err(problem)) => items.push(blocked("Tensors", problem.clone())),
             _ => items.push(files_agree_item(checkpoint)),
         }
     }
-    let expected = expected.and_then(Result::ok).filter(|_| !is_packed);
-    items.extend(size_items(checkpoint, config.zip(architecture), expected.as_deref(), is_packed, room));
+    let model = mapping.and_then(Result::ok).filter(|_| !is_packed).map(|mapping| planned_model(checkpoint, &mapping));
+    items.extend(size_items(checkpoint, config.zip(architecture), model.as_ref(), is_packed, room));
     let text = "not in this version yet: it checks such a checkpoint and converts GGUF files only; \
         llama.cpp's convert_hf_to_gguf.py makes a GGUF file of it";
     items.push(blocked("Conversion", text.into()));
@@ -163,7 +164,7 @@ fn config_text(config: &CheckpointConfig) -> String {
 
 fn architecture_item(config: &CheckpointConfig, architecture: Option<&str>) -> CheckItem {
     let class_name = class_name(config);
-    match (architecture, Family::of(&class_name)) {
+    match (architecture, mapping_of(config)) {
         (Some(architecture), Some(_)) => ok("Architecture", format!("{class_name}, in GGUF {architecture}")),
         (Some(architecture), None) => {
             let text = format!("{class_name}, in GGUF {architecture}; this version does not check its tensors one by one");
@@ -277,43 +278,28 @@ fn quantization_item(method: QuantizationMethod, name: &str) -> CheckItem {
     }
 }
 
-/// Compares the tensors with what `config.json` leads to expect.
-fn tensor_items(checkpoint: &Checkpoint, config: &CheckpointConfig, expected: &[Expected]) -> [CheckItem; 2] {
-    let found: HashMap<&str, &[u64]> =
-        checkpoint.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect();
-    let wanted: HashMap<&str, &[u64]> = expected.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect();
-    let missing: Vec<&str> =
-        expected.iter().map(|tensor| tensor.name.as_str()).filter(|name| !found.contains_key(name)).collect();
-    let is_extra = |name: &str| !wanted.contains_key(name) && !is_harmless(name, config);
-    let extra: Vec<&str> = checkpoint.tensors.iter().map(|tensor| tensor.name.as_str()).filter(|name| is_extra(name)).collect();
-    let wrong: Vec<String> = expected
-        .iter()
-        .filter_map(|tensor| {
-            let shape = *found.get(tensor.name.as_str())?;
-            let text = |dims: &[u64]| dims.iter().map(u64::to_string).collect::<Vec<_>>().join(" × ");
-            (shape != tensor.shape)
-                .then(|| format!("{} is {}, config.json leads to {}", tensor.name, text(shape), text(&tensor.shape)))
-        })
-        .collect();
-    let n_matched = expected.len() - missing.len();
+/// The tensors beside what `config.json` leads to expect.
+fn tensor_items(checkpoint: &Checkpoint, found: &Disagreement) -> [CheckItem; 2] {
+    let Disagreement { n_needed, missing, extra, wrong_shapes } = found;
+    let n_matched = n_needed - missing.len();
     let tensors = match files_agree_item(checkpoint) {
         item if item.state == CheckState::Blocked => item,
         _ if !missing.is_empty() && !checkpoint.missing_files.is_empty() => {
-            let text = format!("{n_matched} of {} are there; the others may be in the missing files", expected.len());
+            let text = format!("{n_matched} of {n_needed} are there; the others may be in the missing files");
             blocked("Tensors", text)
         }
         _ if !missing.is_empty() => {
-            blocked("Tensors", format!("{} of {} are missing: {}", missing.len(), expected.len(), names_text(&missing)))
+            blocked("Tensors", format!("{} of {n_needed} are missing: {}", missing.len(), names_text(missing)))
         }
         _ if !extra.is_empty() => {
-            blocked("Tensors", format!("{} that this architecture does not have: {}", extra.len(), names_text(&extra)))
+            blocked("Tensors", format!("{} that this architecture does not have: {}", extra.len(), names_text(extra)))
         }
-        _ => ok("Tensors", format!("all {} are there", expected.len())),
+        _ => ok("Tensors", format!("all {n_needed} are there")),
     };
-    let shapes = match wrong.as_slice() {
+    let shapes = match wrong_shapes.as_slice() {
         [] => ok("Shapes", format!("all {n_matched} agree with config.json")),
         [first] => blocked("Shapes", first.clone()),
-        [first, ..] => blocked("Shapes", format!("{} disagree with config.json: {first}", wrong.len())),
+        [first, ..] => blocked("Shapes", format!("{} disagree with config.json: {first}", wrong_shapes.len())),
     };
     [tensors, shapes]
 }
@@ -334,7 +320,7 @@ fn files_agree_item(checkpoint: &Checkpoint) -> CheckItem {
 fn size_items(
     checkpoint: &Checkpoint,
     known: Option<(&CheckpointConfig, &str)>,
-    expected: Option<&[Expected]>,
+    model: Option<&Model>,
     is_packed: bool,
     room: Room,
 ) -> Vec<CheckItem> {
@@ -342,25 +328,25 @@ fn size_items(
         return Vec::new();
     };
     // An architecture of which only part is known: each weight at the level's usual size.
-    if expected.is_none() && !checkpoint.missing_files.is_empty() {
+    if model.is_none() && !checkpoint.missing_files.is_empty() {
         return Vec::new();
     }
-    let model = expected.map(|expected| model_of(expected, config, architecture));
     let sizes: Vec<(Level, u64)> = LEVELS
         .iter()
         .filter_map(|&(level, bits)| {
-            let tensors = match &model {
+            let tensors = match model {
                 Some(model) => output_size_bytes(model, level).ok()?,
                 None => bytes_at(checkpoint.n_parameters(), bits),
             };
-            Some((level, tensors.saturating_add(tokenizer_bytes(config))))
+            Some((level, tensors.saturating_add(config.n_vocab.saturating_mul(TOKENIZER_BYTES_PER_TOKEN))))
         })
         .collect();
     if sizes.is_empty() {
         return Vec::new();
     }
     let n_ctx = if config.n_ctx_train == 0 { N_CTX } else { config.n_ctx_train.min(N_CTX) };
-    let shape = hyperparameters(config, architecture);
+    let rough = || rough_hyperparameters(config, architecture);
+    let shape = model.map_or_else(rough, |model| model.hyperparameters.clone());
     let beside_weights = kv_cache_bytes(&shape, n_ctx).saturating_add(compute_bytes(&shape, n_ctx));
     let in_memory: Vec<(Level, u64)> =
         sizes.iter().map(|&(level, size_bytes)| (level, size_bytes.saturating_add(beside_weights))).collect();
@@ -374,6 +360,27 @@ fn size_items(
             room.memory_bytes,
         ),
     ]
+}
+
+/// The numbers that decide memory, of an architecture without a table.
+fn rough_hyperparameters(config: &CheckpointConfig, architecture: &str) -> Hyperparameters {
+    let n_layers = config.n_layers.min(MAX_LAYERS);
+    let per_layer = |number: u64| (0..n_layers).map(|_| number).collect();
+    Hyperparameters {
+        architecture: architecture.into(),
+        n_layers,
+        n_embd: config.n_embd,
+        n_ctx_train: config.n_ctx_train,
+        n_vocab: config.n_vocab,
+        n_heads: per_layer(config.n_heads),
+        n_kv_heads: per_layer(config.n_kv_heads),
+        n_ff: per_layer(config.n_ff),
+        head_dim_k: config.head_dim,
+        head_dim_v: config.head_dim,
+        n_rot: config.head_dim,
+        sliding_window: config.sliding_window,
+        ..Hyperparameters::default()
+    }
 }
 
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rough prediction")]

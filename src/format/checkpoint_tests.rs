@@ -34,7 +34,7 @@ fn a_folder_and_each_of_its_files_stand_for_the_checkpoint() {
     assert!(of_folder.has_generation_config && of_folder.pickle_files.is_empty());
     assert_eq!(of_folder.config.as_ref().unwrap().n_layers, 3);
     let error = inspect(dir.path()).unwrap_err();
-    assert!(matches!(error, Error::CheckpointNotConvertible { .. }), "{error}");
+    assert!(matches!(error, Error::CheckpointNotRunnable { .. }), "{error}");
 }
 
 #[test]

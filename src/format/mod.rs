@@ -55,7 +55,7 @@ use recognise::Kind;
 pub enum Opened {
     /// A model that can be converted and run.
     Model(Box<Model>),
-    /// A Hugging Face checkpoint, which can be checked only.
+    /// A Hugging Face checkpoint: `import` makes a model of it.
     Checkpoint(Box<Checkpoint>),
 }
 
@@ -73,13 +73,13 @@ pub fn read_any(path: &Path) -> Result<Opened> {
     }
 }
 
-/// What a GGUF file is: `read_any` for those who need a model that can be converted and run.
+/// What a GGUF file is: `read_any` for those who need a model that can be run.
 ///
 /// # Errors
-/// `Error::CheckpointNotConvertible` for a checkpoint, else as `read_any`.
+/// `Error::CheckpointNotRunnable` for a checkpoint, else as `read_any`.
 pub fn inspect(path: &Path) -> Result<Model> {
     match recognise::kind_of(path)? {
         Kind::Gguf => read_gguf(path),
-        Kind::Checkpoint => Err(Error::CheckpointNotConvertible { path: path.to_path_buf() }),
+        Kind::Checkpoint => Err(Error::CheckpointNotRunnable { path: path.to_path_buf() }),
     }
 }

@@ -140,6 +140,12 @@ impl Level {
         self.row().2
     }
 
+    /// The level that keeps floats of this type as they are; `None` for blocks.
+    #[must_use]
+    pub fn from_float(dtype: DType) -> Option<Self> {
+        [Self::F32, Self::BF16, Self::F16].into_iter().find(|level| level.base_dtype() == dtype)
+    }
+
     /// The level that `general.file_type` names; `None` for presets that Planish does not write.
     #[must_use]
     pub fn from_file_type_id(id: u64) -> Option<Self> {

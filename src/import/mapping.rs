@@ -1,0 +1,145 @@
+//! The tensors of an architecture: from which of the checkpoint's each of the GGUF file's is made.
+
+use crate::model::RowOrder;
+
+/// All that a checkpoint of one architecture becomes, apart from its tokenizer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mapping {
+    /// `general.architecture`.
+    pub architecture: &'static str,
+    /// Key-values after those of `general.*`, in order.
+    pub entries: Vec<(String, crate::model::Value)>,
+    /// Tensors in the order of the file.
+    pub tensors: Vec<Mapped>,
+}
+
+/// A tensor of the GGUF file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mapped {
+    /// Its name.
+    pub name: String,
+    /// Its dimensions, the row length first.
+    pub shape: Vec<u64>,
+    /// What it is made of.
+    pub content: Content,
+    /// True for what convert_hf_to_gguf.py keeps in F32 at every output type: vectors, norms, routers, positions.
+    pub is_f32: bool,
+}
+
+/// What a tensor is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// Numbers from the configuration.
+    Computed(Vec<f32>),
+    /// Rows of the checkpoint's tensors, one piece after the other.
+    Stored {
+        /// At least one.
+        pieces: Vec<Piece>,
+        /// Added to every weight.
+        plus: f32,
+    },
+}
+
+/// Rows of a tensor of the checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The tensor's name in the checkpoint.
+    pub name: String,
+    /// The dimensions that the whole tensor must have, rows first.
+    pub shape: Vec<u64>,
+    /// The first row that is taken, and how many. All dimensions but the last count rows; a vector has rows of one weight.
+    pub rows: (u64, u64),
+    /// In which order.
+    pub order: RowOrder,
+}
+
+impl Piece {
+    /// A whole tensor.
+    pub fn whole(name: impl Into<String>, shape: &[u64]) -> Self {
+        let n_weights = shape.iter().product::<u64>();
+        let piece = Self { name: name.into(), shape: shape.to_vec(), rows: (0, 0), order: RowOrder::AsStored };
+        let n_rows = n_weights.checked_div(piece.row_len()).unwrap_or(0);
+        piece.rows(0, n_rows)
+    }
+
+    /// Weights of a row.
+    pub fn row_len(&self) -> u64 {
+        match self.shape.as_slice() {
+            [.., row_len] if self.shape.len() > 1 => *row_len,
+            _ => 1,
+        }
+    }
+
+    /// So many rows of it from one on.
+    pub fn rows(mut self, first: u64, n: u64) -> Self {
+        self.rows = (first, n);
+        self
+    }
+
+    /// In another order.
+    pub fn ordered(mut self, order: RowOrder) -> Self {
+        self.order = order;
+        self
+    }
+}
+
+/// Collects the tensors of a model.
+#[derive(Debug, Default)]
+pub struct Tensors {
+    /// So far.
+    pub all: Vec<Mapped>,
+}
+
+impl Tensors {
+    /// One that stays as it is; `shape` is the checkpoint's, rows first.
+    pub fn plain(&mut self, name: impl Into<String>, source: impl Into<String>, shape: &[u64]) -> &mut Mapped {
+        self.of(name, &shape.iter().rev().copied().collect::<Vec<_>>(), vec![Piece::whole(source, shape)])
+    }
+
+    /// A vector of a rotated projection, or its matrix: the rows of each head of `head_rows` take turns.
+    pub fn rope(&mut self, name: impl Into<String>, source: impl Into<String>, shape: &[u64], head_rows: u64) -> &mut Mapped {
+        let gguf_shape: Vec<u64> = shape.iter().rev().copied().collect();
+        self.of(name, &gguf_shape, vec![Piece::whole(source, shape).ordered(RowOrder::Rope { head_rows })])
+    }
+
+    /// One made of pieces; `shape` is that of GGUF, the row length first.
+    pub fn of(&mut self, name: impl Into<String>, shape: &[u64], pieces: Vec<Piece>) -> &mut Mapped {
+        let name = name.into();
+        self.push(Mapped {
+            is_f32: is_kept_in_f32(&name, shape),
+            shape: shape.to_vec(),
+            content: Content::Stored { pieces, plus: 0.0 },
+            name,
+        })
+    }
+
+    /// One made of numbers.
+    pub fn computed(&mut self, name: impl Into<String>, weights: Vec<f32>) -> &mut Mapped {
+        let shape = vec![weights.len() as u64];
+        self.push(Mapped { name: name.into(), shape, content: Content::Computed(weights), is_f32: true })
+    }
+
+    fn push(&mut self, tensor: Mapped) -> &mut Mapped {
+        let idx = self.all.len();
+        self.all.push(tensor);
+        &mut self.all[idx]
+    }
+}
+
+impl Mapped {
+    /// The same with 1 added to every weight, as Gemma's norms need it.
+    pub fn plus_one(&mut self) {
+        if let Content::Stored { plus, .. } = &mut self.content {
+            *plus = 1.0;
+        }
+    }
+}
+
+/// What stays in F32 whatever the output type.
+///
+/// Source: `prepare_tensors` in `conversion/base.py`, llama.cpp of 2026-08-21.
+fn is_kept_in_f32(name: &str, shape: &[u64]) -> bool {
+    let is_router = name.ends_with("ffn_gate_inp.weight") || name.ends_with("ffn_gate_inp_shexp.weight");
+    let is_position = matches!(name, "position_embd.weight" | "token_types.weight");
+    shape.len() <= 1 || name.ends_with("_norm.weight") || !name.ends_with(".weight") || is_router || is_position
+}

@@ -1,0 +1,240 @@
+//! The model that a checkpoint becomes: the GGUF file that a conversion without loss would give.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::architectures::mapping_of;
+use super::mapping::{Content, Mapped, Mapping, Piece};
+use super::naming::general_entries;
+use crate::error::{Error, Result};
+use crate::model::{
+    Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, DType, Hyperparameters, Import, Level, Metadata, Model,
+    Origin, Part, RowOrder, Tensor, Value,
+};
+
+/// Version of the block layouts that quantized files are made for.
+///
+/// Source: `GGML_QUANT_VERSION` in `gguf-py/gguf/constants.py`, llama.cpp of 2026-08-21.
+const QUANTIZATION_VERSION: u32 = 2;
+/// How many examples of a kind are kept.
+const MAX_EXAMPLES: usize = 3;
+
+/// Where a checkpoint's tensors and the table of its architecture disagree.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Disagreement {
+    /// Tensors of the checkpoint that the table needs.
+    pub n_needed: usize,
+    /// Names of those that are not there.
+    pub missing: Vec<String>,
+    /// Names that the table does not know.
+    pub extra: Vec<String>,
+    /// `model.norm.weight is 576, config.json leads to 577`.
+    pub wrong_shapes: Vec<String>,
+}
+
+/// Compares a checkpoint's tensors with those that its configuration leads to expect.
+#[must_use]
+pub fn disagreement(checkpoint: &Checkpoint, mapping: &Mapping) -> Disagreement {
+    let found: HashMap<&str, &[u64]> =
+        checkpoint.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect();
+    let mut known = HashSet::new();
+    let mut all = Disagreement::default();
+    for piece in pieces(mapping) {
+        if !known.insert(piece.name.as_str()) {
+            continue;
+        }
+        all.n_needed += 1;
+        match found.get(piece.name.as_str()) {
+            None => all.missing.push(piece.name.clone()),
+            Some(&shape) if shape != piece.shape => all.wrong_shapes.push(format!(
+                "{} is {}, config.json leads to {}",
+                piece.name,
+                shape_text(shape),
+                shape_text(&piece.shape)
+            )),
+            Some(_) => {}
+        }
+    }
+    let is_extra = |name: &str| !known.contains(name) && !is_harmless(name, checkpoint.config.as_ref());
+    all.extra = checkpoint.tensors.iter().map(|tensor| &tensor.name).filter(|name| is_extra(name)).cloned().collect();
+    all
+}
+
+fn pieces(mapping: &Mapping) -> impl Iterator<Item = &Piece> {
+    mapping.tensors.iter().flat_map(|tensor| match &tensor.content {
+        Content::Stored { pieces, .. } => pieces.as_slice(),
+        Content::Computed(_) => &[],
+    })
+}
+
+fn shape_text(shape: &[u64]) -> String {
+    shape.iter().map(u64::to_string).collect::<Vec<_>>().join(" × ")
+}
+
+/// True for a tensor that no table names and that harms nothing: what the program computes by itself, a tied head, scales of an FP8
+/// checkpoint, an image encoder.
+fn is_harmless(name: &str, config: Option<&CheckpointConfig>) -> bool {
+    let is_computed = [".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias", ".attn.bias", ".attn.masked_bias"]
+        .iter()
+        .any(|end| name.ends_with(end))
+        || name.ends_with("embeddings.position_ids");
+    let is_scale = ["_scale_inv", "_scale"].iter().any(|end| name.ends_with(end));
+    let is_float_quantized =
+        config.and_then(|config| config.quantization.as_ref()).is_some_and(|quantization| quantization.method.is_float());
+    let is_tied_head = name == "lm_head.weight" && config.is_some_and(|config| config.has_tied_embeddings);
+    let is_vision = config.is_some_and(|config| config.has_vision)
+        && ["vision_tower.", "visual.", "multi_modal_projector."].iter().any(|part| name.contains(part));
+    is_computed || is_scale && is_float_quantized || is_tied_head || is_vision
+}
+
+/// The type in which a tensor is kept without loss: F32 for what is always F32 and for types that mix.
+fn lossless_dtype(tensor: &Mapped, found: &HashMap<&str, &CheckpointTensor>) -> DType {
+    let Content::Stored { pieces, .. } = &tensor.content else { return DType::F32 };
+    if tensor.is_f32 {
+        return DType::F32;
+    }
+    // What is missing is assumed to be what most checkpoints are.
+    let dtype_of = |piece: &Piece| match found.get(piece.name.as_str()).map(|tensor| tensor.dtype) {
+        None | Some(CheckpointDType::BF16) => DType::BF16,
+        Some(CheckpointDType::F16) => DType::F16,
+        Some(_) => DType::F32,
+    };
+    let mut dtypes = pieces.iter().map(dtype_of);
+    let first = dtypes.next().unwrap_or(DType::F32);
+    if dtypes.all(|dtype| dtype == first) { first } else { DType::F32 }
+}
+
+/// The model without its tokenizer, from what is there and what is missing alike: for predictions.
+#[must_use]
+pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
+    let found: HashMap<&str, &CheckpointTensor> =
+        checkpoint.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    let mut tensors = Vec::with_capacity(mapping.tensors.len());
+    let mut origins = Vec::with_capacity(mapping.tensors.len());
+    for mapped in &mapping.tensors {
+        let dtype = lossless_dtype(mapped, &found);
+        let n_weights = mapped.shape.iter().fold(1, |n: u64, &dim| n.saturating_mul(dim));
+        let origin = origin_of(mapped, &found);
+        let first = match &origin {
+            Origin::Stored { parts, .. } => parts.first().map(|part| (part.file_idx, part.offset)),
+            Origin::Computed(_) => None,
+        };
+        let (file_idx, offset) = first.unwrap_or_default();
+        let size_bytes = n_weights.saturating_mul(if dtype == DType::F32 { 4 } else { 2 });
+        tensors.push(Tensor { name: mapped.name.clone(), dtype, shape: mapped.shape.clone(), file_idx, offset, size_bytes });
+        origins.push(origin);
+    }
+    let mut metadata = Metadata::default();
+    let n_weights = tensors.iter().fold(0, |n: u64, tensor| n.saturating_add(tensor.n_elements()));
+    for (key, value) in general_entries(checkpoint, mapping.architecture, n_weights) {
+        metadata.set(&key, value);
+    }
+    let own = Level::from_float(main_dtype(&tensors)).map_or(0, Level::file_type_id);
+    for (key, value) in &mapping.entries {
+        metadata.set(key, value.clone());
+    }
+    metadata.set("general.file_type", Value::U32(own));
+    metadata.set("general.quantization_version", Value::U32(QUANTIZATION_VERSION));
+    let mut hyperparameters = Hyperparameters::from_metadata(&metadata);
+    if hyperparameters.n_vocab == 0 {
+        hyperparameters.n_vocab = checkpoint.config.as_ref().map_or(0, |config| config.n_vocab);
+    }
+    Model {
+        path: checkpoint.path.clone(),
+        files: checkpoint.files.clone(),
+        size_bytes: checkpoint.size_bytes,
+        format_name: "Hugging Face checkpoint".into(),
+        alignment: 32,
+        metadata,
+        tensors,
+        hyperparameters,
+        warnings: Vec::new(),
+        import: Some(Arc::new(Import { name: checkpoint.name.clone(), origins })),
+    }
+}
+
+fn main_dtype(tensors: &[Tensor]) -> DType {
+    let weights = |dtype: DType| -> u64 {
+        tensors.iter().filter(|tensor| tensor.dtype == dtype).fold(0, |n, tensor| n.saturating_add(tensor.n_elements()))
+    };
+    [DType::BF16, DType::F16, DType::F32].into_iter().max_by_key(|&dtype| weights(dtype)).unwrap_or(DType::F32)
+}
+
+fn origin_of(mapped: &Mapped, found: &HashMap<&str, &CheckpointTensor>) -> Origin {
+    match &mapped.content {
+        Content::Computed(weights) => Origin::Computed(weights.clone()),
+        Content::Stored { pieces, plus } => {
+            let parts = pieces.iter().filter_map(|piece| {
+                let tensor = found.get(piece.name.as_str())?;
+                Some(Part {
+                    file_idx: tensor.file_idx,
+                    offset: tensor.offset,
+                    dtype: tensor.dtype,
+                    row_len: piece.row_len(),
+                    first_row: piece.rows.0,
+                    n_rows: piece.rows.1,
+                    order: piece.order,
+                })
+            });
+            Origin::Stored { parts: parts.collect(), plus: *plus }
+        }
+    }
+}
+
+/// The model that a complete checkpoint becomes, without its tokenizer.
+///
+/// # Errors
+/// `Error::CheckpointNotConvertible` with the first obstacle: no table for the architecture, quantized before, files or tensors that are
+/// missing, unknown or of another shape, weights that are no floats.
+pub fn checked_model(checkpoint: &Checkpoint) -> Result<Model> {
+    let obstacle = |what: String| Error::CheckpointNotConvertible { what, path: checkpoint.path.clone() };
+    let config = checkpoint.config.as_ref().ok_or_else(|| obstacle("config.json is missing".into()))?;
+    let mapping = match mapping_of(config) {
+        None => return Err(obstacle(format!("{} is not known", super::class_name(config)))),
+        Some(mapping) => mapping.map_err(obstacle)?,
+    };
+    if let Some(quantization) = &config.quantization {
+        return Err(obstacle(format!("its weights are quantized already ({})", quantization.name)));
+    }
+    let disagreement = disagreement(checkpoint, &mapping);
+    let first = |names: &[String]| names.iter().take(MAX_EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
+    for (what, names) in [
+        ("files are missing", &checkpoint.missing_files),
+        ("tensors are in two files", &checkpoint.duplicates),
+        ("index and files disagree", &checkpoint.index_errors),
+        ("tensors are missing", &disagreement.missing),
+        ("this architecture does not have these tensors", &disagreement.extra),
+        ("tensors have another shape", &disagreement.wrong_shapes),
+    ] {
+        if !names.is_empty() {
+            return Err(obstacle(format!("{what}: {}", first(names))));
+        }
+    }
+    let model = planned_model(checkpoint, &mapping);
+    check_sources(&model).map_err(obstacle)?;
+    Ok(model)
+}
+
+/// Refuses what the reader of tensors cannot carry out.
+fn check_sources(model: &Model) -> std::result::Result<(), String> {
+    let Some(import) = &model.import else { return Ok(()) };
+    for (tensor, origin) in model.tensors.iter().zip(&import.origins) {
+        let Origin::Stored { parts, .. } = origin else { continue };
+        let n_weights: u64 = parts.iter().map(|part| part.n_rows_out().saturating_mul(part.row_len_out())).sum();
+        let is_rope_odd = |part: &Part| match part.order {
+            RowOrder::Rope { head_rows } => {
+                !head_rows.is_multiple_of(2) || head_rows == 0 || !part.n_rows.is_multiple_of(head_rows)
+            }
+            _ => false,
+        };
+        if n_weights != tensor.n_elements() || parts.iter().any(is_rope_odd) {
+            return Err(format!("the numbers of config.json do not fit together for tensor {}", tensor.name));
+        }
+        let readable =
+            |dtype| matches!(dtype, CheckpointDType::F64 | CheckpointDType::F32 | CheckpointDType::F16 | CheckpointDType::BF16);
+        if let Some(part) = parts.iter().find(|part| !readable(part.dtype)) {
+            return Err(format!("tensor {} is made of weights of type {}", tensor.name, part.dtype.name()));
+        }
+    }
+    Ok(())
+}
