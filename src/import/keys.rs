@@ -159,6 +159,8 @@ impl Keys {
             self.number("attention.key_length", facts.head_dim);
             self.number("attention.value_length", facts.head_dim);
         }
+        // Its place; the level decides the value.
+        self.all.push(("general.file_type".into(), Value::U32(0)));
     }
 
     fn rope_scaling(&mut self, rope: &Rope) {

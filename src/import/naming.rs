@@ -200,9 +200,9 @@ fn size_word(word: &str) -> Option<(String, Option<f64>)> {
         return None;
     }
     let mut text = word.replace('_', ".");
-    if let (true, Some(digit)) = (unit.len() == 2, text.pop()) {
+    if unit.len() == 2 {
         // bloom-7b1 has 7.1 billion.
-        let unit = text.pop()?;
+        let (digit, unit) = (text.pop()?, text.pop()?);
         text = format!("{text}.{digit}{unit}");
     }
     let unit = text.pop()?.to_ascii_uppercase();
@@ -260,6 +260,7 @@ mod tests {
             [some("Mixtral 8x7B v0.1"), None, some("Mixtral"), None, some("v0.1"), some("8x7B")],
         );
         check("bloom-7b1", 7_069_016_064, [some("Bloom 7b1"), None, some("bloom"), None, None, some("7.1B")]);
+        check("Tiny-0.1M-x", 72_000, [some("Tiny 0.1M X"), None, some("Tiny"), some("x"), None, some("0.1M")]);
         check("gpt2", 124_000_000, [some("Gpt2"), None, None, None, None, None]);
     }
 

@@ -5,12 +5,14 @@
 mod ask;
 #[cfg(feature = "llama-cpp")]
 mod bench;
+mod checkpoints;
 mod cli;
 mod common;
 mod convert;
 #[cfg(unix)]
 mod faults;
 mod gguf;
+mod golden_checkpoints;
 mod history;
 mod layering;
 #[cfg(feature = "llama-cpp")]
