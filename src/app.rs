@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::bench::quality::{QualityRequest, Stopping, TextSource};
 use crate::bench::{AnswerRequest, BenchRequest, Measured, comparison_rows};
-use crate::convert::{ConvertRequest, Overwrite};
+use crate::convert::{self, ConvertRequest, Overwrite};
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
 use crate::model::Level;
@@ -165,6 +165,9 @@ impl App {
                 let opened = opened.or_else(|| Some(self.store.checkpoint.as_ref()?.checkpoint.path.clone()));
                 if let (false, Some(path)) = (was_ready, opened) {
                     self.form.remember(path);
+                    // What a checkpoint's levels are measured against.
+                    let own = self.store.model.ready().filter(|model| !model.is_runnable()).and_then(|model| model.own_level());
+                    self.form.levels.extend(own);
                     settings::save(&self.form);
                 }
             }
@@ -327,7 +330,7 @@ impl App {
         if !self.form.output_dir.trim().is_empty() {
             return absolute(Path::new(self.form.output_dir.trim()));
         }
-        let beside_model = self.store.model.ready().and_then(|model| model.path.parent().map(Path::to_path_buf));
+        let beside_model = self.store.model.ready().and_then(|model| convert::beside(model).map(Path::to_path_buf));
         beside_model
             .or_else(|| directories::UserDirs::new().map(|dirs| dirs.home_dir().to_path_buf()))
             .unwrap_or_else(|| PathBuf::from("."))

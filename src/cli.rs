@@ -254,6 +254,9 @@ struct ConvertArgs {
     /// Importance matrix that llama-imatrix made from this model, .gguf or .dat: with it, low levels lose less
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     imatrix: Option<PathBuf>,
+    /// Do not try files made from a checkpoint in llama.cpp
+    #[arg(long)]
+    no_check: bool,
 }
 
 impl ConvertArgs {
@@ -446,7 +449,7 @@ fn carry_out(command: Command) -> Result<Status> {
         Command::Compare { model, convert, reuse, no_source, no_quality, until_pass, bench, quality, gates, output, files } => {
             let parts = quality::CompareParts { reuse, no_source, no_quality, until_pass };
             let files = report::Files { report: files.report, exports: files.export, plot: files.plot };
-            return quality::compare(&model, &quality::CompareArgs { convert, bench, quality, gates, files }, parts, output.json);
+            return quality::compare(&model, quality::CompareArgs { convert, bench, quality, gates, files }, parts, output.json);
         }
         Command::Doctor { output } => run::doctor(output.json),
         Command::Completions { shell } => {

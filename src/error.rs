@@ -373,6 +373,15 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A file made from a checkpoint that is complete and makes no sense.
+    #[error("{reason}: {}", path.display())]
+    WrongOutput {
+        /// What a first run showed.
+        reason: String,
+        /// The file.
+        path: PathBuf,
+    },
+
     /// A checkpoint with an obstacle to its conversion.
     #[error("cannot convert this checkpoint: {what}: {}", path.display())]
     CheckpointNotConvertible {
@@ -393,6 +402,15 @@ impl Error {
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |error| Self::Io { action, path, kind: error.kind(), reason: error.to_string() }
+    }
+
+    /// The message without the path at its end, for where the path is known.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::CheckpointNotConvertible { what, .. } => what.clone(),
+            other => other.to_string(),
+        }
     }
 
     /// What the user can do about it; every variant has an answer.
@@ -445,6 +463,9 @@ impl Error {
             Self::Pickle { .. } => PICKLE_HINT.into(),
             Self::CheckpointNotRunnable { path } => {
                 format!("convert it first: planish convert {} --level BF16 --out FOLDER", path.display())
+            }
+            Self::WrongOutput { .. } => {
+                "the checkpoint may be untrained or damaged; else please report it with the name of the model".into()
             }
             Self::CheckpointNotConvertible { .. } => "planish inspect shows all that was checked".into(),
             Self::EmptyPrompt => "write a question or an instruction that the models shall answer".into(),

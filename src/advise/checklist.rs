@@ -1,10 +1,12 @@
 //! Whether a Hugging Face checkpoint is complete and can be understood, from its headers alone.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::estimate::{compute_bytes, kv_cache_bytes};
 use super::recipe::output_size_bytes;
-use crate::error::PICKLE_HINT;
+use crate::error::{Error, PICKLE_HINT};
 use crate::hardware::Machine;
 use crate::import::{Disagreement, class_name, disagreement, gguf_architecture, mapping_of, planned_model};
 use crate::model::{Checkpoint, CheckpointConfig, CheckpointDType, Hyperparameters, Level, Model, QuantizationMethod};
@@ -28,6 +30,26 @@ const MAX_NAMES: usize = 3;
 pub struct Checklist {
     /// The points.
     pub items: Vec<CheckItem>,
+}
+
+impl Checklist {
+    /// True when a point is an obstacle to a conversion.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.items.iter().any(|item| item.state == CheckState::Blocked)
+    }
+
+    /// Adds what became of the tokenizer and of the whole, once everything has been read.
+    pub fn finish(&mut self, imported: &Result<Model, Error>) {
+        match imported {
+            Ok(model) => {
+                self.items.extend(model.warnings.iter().map(|text| warning("Tokenizer", text.clone())));
+                let own = model.own_level().map_or_else(String::new, |level| format!("; {level} keeps every weight as it is"));
+                self.items.push(ok("Conversion", format!("possible, straight to any level{own}")));
+            }
+            Err(error) => self.items.push(blocked("Conversion", error.reason())),
+        }
+    }
 }
 
 /// One point of a check.
@@ -88,6 +110,8 @@ impl Room {
 /// A checkpoint with its check.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedCheckpoint {
+    /// The model that it becomes; `None` where the check found an obstacle.
+    pub model: Option<Arc<Model>>,
     /// What it is.
     pub checkpoint: Checkpoint,
     /// Whether it is complete and can be understood.
@@ -132,9 +156,6 @@ pub fn checklist(checkpoint: &Checkpoint, room: Room) -> Checklist {
     }
     let model = mapping.and_then(Result::ok).filter(|_| !is_packed).map(|mapping| planned_model(checkpoint, &mapping));
     items.extend(size_items(checkpoint, config.zip(architecture), model.as_ref(), is_packed, room));
-    let text = "not in this version yet: it checks such a checkpoint and converts GGUF files only; \
-        llama.cpp's convert_hf_to_gguf.py makes a GGUF file of it";
-    items.push(blocked("Conversion", text.into()));
     Checklist { items }
 }
 
@@ -167,8 +188,8 @@ fn architecture_item(config: &CheckpointConfig, architecture: Option<&str>) -> C
     match (architecture, mapping_of(config)) {
         (Some(architecture), Some(_)) => ok("Architecture", format!("{class_name}, in GGUF {architecture}")),
         (Some(architecture), None) => {
-            let text = format!("{class_name}, in GGUF {architecture}; this version does not check its tensors one by one");
-            warning("Architecture", text)
+            let text = format!("{class_name}, in GGUF {architecture}: this version does not know its tensors");
+            blocked("Architecture", text)
         }
         (None, _) if class_name.is_empty() => {
             blocked("Architecture", "config.json names neither a class nor a known model_type".into())
@@ -264,17 +285,18 @@ fn quantization_item(method: QuantizationMethod, name: &str) -> CheckItem {
     const NAME: &str = "Quantization";
     let packed = "its integers lie on a grid of their own, and converting them would add a second loss: \
         take the unquantized original";
+    let scaled = "this version does not apply the scales of such floats; take the unquantized original";
     match method {
         QuantizationMethod::Gptq => blocked(NAME, format!("GPTQ ({name}): {packed}")),
         QuantizationMethod::Awq => blocked(NAME, format!("AWQ ({name}): {packed}")),
         QuantizationMethod::BitsAndBytes => blocked(NAME, format!("bitsandbytes ({name}): {packed}")),
         QuantizationMethod::Other => blocked(NAME, format!("{name} is not known; take the unquantized original")),
         QuantizationMethod::Fp8 => {
-            warning(NAME, format!("FP8 ({name}): a conversion starts from these 8-bit floats and their scales"))
+            let text = "its 8-bit floats are multiplied by their scales and kept in BF16, as transformers does; \
+                the unquantized original loses less";
+            warning(NAME, format!("FP8 ({name}): {text}"))
         }
-        QuantizationMethod::Mxfp4 => {
-            warning(NAME, format!("MXFP4 ({name}): a conversion starts from these 4-bit floats and their scales"))
-        }
+        QuantizationMethod::Mxfp4 => blocked(NAME, format!("MXFP4 ({name}): {scaled}")),
     }
 }
 

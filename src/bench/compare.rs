@@ -229,6 +229,7 @@ mod tests {
             bits_per_weight: 4.8,
             elapsed_secs: 1.0,
             warnings: Vec::new(),
+            check: None,
         }
     }
 

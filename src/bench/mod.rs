@@ -11,6 +11,7 @@ pub mod pair;
 pub mod quality;
 mod round;
 mod run;
+mod self_check;
 mod stat;
 mod sustained;
 pub mod tensor_error;
@@ -43,6 +44,7 @@ pub use divergence::{Divergence, agreement_text, first_divergence};
 pub use energy::Energy;
 pub use identity::model_sha256;
 pub use run::{bench, bench_with};
+pub use self_check::{self_check, self_check_text};
 pub use sustained::Sustained;
 pub use warnings::merged_warnings;
 

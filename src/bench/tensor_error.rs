@@ -9,8 +9,9 @@ use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
 use super::tensor_pieces::{Meter, Piecewise, compare};
+use crate::convert::open_model;
 use crate::error::Result;
-use crate::format::{TensorReader, inspect};
+use crate::format::TensorReader;
 use crate::model::{DType, Model, Tensor};
 use crate::monitor::Monitor;
 use crate::units::count_text;
@@ -269,7 +270,7 @@ struct Side {
 
 impl Side {
     fn open(path: &Path) -> Result<Self> {
-        let model = inspect(path)?;
+        let model = open_model(path)?;
         let reader = TensorReader::open(&model)?;
         Ok(Self { model, reader })
     }

@@ -3,25 +3,25 @@
 use serde_json::{Value as Json, json};
 
 use super::output::{columns_text, facts_text, print_json, print_text};
-use super::run::InspectParts;
-use crate::advise::{CheckedCheckpoint, Room, checklist};
-use crate::error::{Error, Result};
-use crate::hardware;
+use super::run::{InspectParts, metadata_text};
+use super::tables::metadata_json;
+use crate::advise::CheckedCheckpoint;
+use crate::convert::check_checkpoint;
+use crate::error::Result;
 use crate::model::{Checkpoint, CheckpointConfig};
 use crate::units;
 
 /// Prints what it is and its check.
 pub(super) fn inspect(checkpoint: Checkpoint, parts: InspectParts, as_json: bool) -> Result<()> {
-    if parts.metadata {
-        return Err(Error::BadRequest { message: "--metadata lists the keys of a GGUF file, a checkpoint has none".into() });
-    }
-    let checklist = checklist(&checkpoint, Room::of(&hardware::detect(&checkpoint.path)));
-    let checked = CheckedCheckpoint { checkpoint, checklist };
+    let checked = check_checkpoint(checkpoint);
     if as_json {
-        print_json(&checkpoint_json(&checked, parts.tensors))
-    } else {
-        print_text(&checkpoint_text(&checked, parts.tensors))
+        return print_json(&checkpoint_json(&checked, parts));
     }
+    let mut text = checkpoint_text(&checked, parts.tensors);
+    if let (true, Some(model)) = (parts.metadata, &checked.model) {
+        text.push_str(&metadata_text(&model.metadata));
+    }
+    print_text(&text)
 }
 
 fn checkpoint_text(checked: &CheckedCheckpoint, with_tensors: bool) -> String {
@@ -29,7 +29,7 @@ fn checkpoint_text(checked: &CheckedCheckpoint, with_tensors: bool) -> String {
     let mut facts = vec![
         ("name", checkpoint.name.clone()),
         ("path", checkpoint.path.display().to_string()),
-        ("format", "Hugging Face checkpoint; this version checks it and does not convert it yet".into()),
+        ("format", "Hugging Face checkpoint".into()),
         ("size", format!("{} ({})", units::bytes_text(checkpoint.size_bytes), units::exact_bytes_text(checkpoint.size_bytes))),
     ];
     let n_parameters = checkpoint.n_parameters();
@@ -100,7 +100,7 @@ fn config_facts(config: &CheckpointConfig) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn checkpoint_json(checked: &CheckedCheckpoint, with_tensors: bool) -> Json {
+fn checkpoint_json(checked: &CheckedCheckpoint, parts: InspectParts) -> Json {
     let checkpoint = &checked.checkpoint;
     let config = checkpoint.config.as_ref().map(|config| {
         json!({
@@ -130,7 +130,7 @@ fn checkpoint_json(checked: &CheckedCheckpoint, with_tensors: bool) -> Json {
         "name": checkpoint.name,
         "path": checkpoint.path,
         "format": "Hugging Face checkpoint",
-        "can_be_converted": false,
+        "can_be_converted": checked.model.is_some(),
         "files": checkpoint.files,
         "missing_files": checkpoint.missing_files,
         "pickle_files": checkpoint.pickle_files,
@@ -147,7 +147,10 @@ fn checkpoint_json(checked: &CheckedCheckpoint, with_tensors: bool) -> Json {
         "config": config,
         "checklist": checked.checklist.items,
     });
-    if with_tensors {
+    if let (true, Some(model)) = (parts.metadata, &checked.model) {
+        json["metadata"] = metadata_json(&model.metadata);
+    }
+    if parts.tensors {
         let tensors = checkpoint.tensors.iter().map(|tensor| {
             json!({ "name": tensor.name, "dtype": tensor.dtype.name(), "shape": tensor.shape, "offset": tensor.offset,
                 "size_bytes": tensor.size_bytes, "file_idx": tensor.file_idx })

@@ -15,9 +15,8 @@ use crate::bench::quality::{
     QualityOutcome, QualityRequest, QualityRun, Stopping, TextSource, paired_difference, quality as measure_quality,
 };
 use crate::bench::{self, ComparisonRow, Measured, MeasuredChoice, PredictionError};
-use crate::convert::{Conversion, Overwrite, fitting_imatrix};
+use crate::convert::{self, Conversion, Overwrite, fitting_imatrix};
 use crate::error::{Error, Result};
-use crate::format;
 use crate::hardware::{self, Machine};
 use crate::model::{Level, Model};
 use crate::units::{bytes_text, count_text, duration_text, nats_text};
@@ -59,8 +58,29 @@ pub(super) fn quality(
     Ok(if all_pass { Status::Done } else { Status::GateNotMet })
 }
 
-pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_json: bool) -> Result<Status> {
-    let model = format::inspect(path)?;
+/// Writes the file that keeps every weight, with the levels in the same pass, and compares the levels with it.
+fn compare_checkpoint(model: &Model, mut args: CompareArgs, parts: CompareParts, as_json: bool) -> Result<Status> {
+    let own = model.own_level().unwrap_or(Level::F32);
+    args.convert.level.retain(|&level| level != own);
+    let mut first = args.convert.clone();
+    if parts.until_pass {
+        first.level.clear();
+    }
+    first.level.insert(0, own);
+    let made = converted(model, &first, parts.reuse)?;
+    let source = made.iter().find(|conversion| conversion.level == own).map(|conversion| conversion.path.clone());
+    let source = source.ok_or_else(|| Error::Internal { message: format!("no file of level {own} was made") })?;
+    // The levels are there and complete: they are taken as they are.
+    let parts = CompareParts { reuse: true, ..parts };
+    compare(&source, args, parts, as_json)
+}
+
+pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_json: bool) -> Result<Status> {
+    let model = convert::open_model(path)?;
+    if !model.is_runnable() {
+        return compare_checkpoint(&model, args, parts, as_json);
+    }
+    let args = &args;
     let gates = args.gates.to_gates();
     let overwrite = if args.convert.force { Overwrite::Allowed } else { Overwrite::Never };
     args.files.check(overwrite, &model)?;

@@ -12,7 +12,7 @@ use super::{BenchArgs, ConvertArgs};
 use crate::advise::{self, Goal, Planner};
 use crate::bench::{self, BenchRequest};
 use crate::convert::{self, Conversion, ConvertRequest, Overwrite};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{self, Opened};
 use crate::hardware;
 use crate::model::{Level, Metadata, Model, Value};
@@ -40,9 +40,7 @@ pub(super) fn inspect(path: &Path, parts: InspectParts, as_json: bool) -> Result
     }
     let mut text = tables::model_text(&model);
     if parts.metadata {
-        text.push_str("\n\nMetadata\n");
-        let rows: Vec<(&str, String)> = model.metadata.0.iter().map(|(key, value)| (key.as_str(), value.preview(100))).collect();
-        text.push_str(&facts_text(&rows));
+        text.push_str(&metadata_text(&model.metadata));
     }
     if parts.tensors {
         text.push_str("\n\n");
@@ -63,8 +61,14 @@ pub(super) fn inspect(path: &Path, parts: InspectParts, as_json: bool) -> Result
     print_text(&text)
 }
 
+/// All key-values under a heading.
+pub(super) fn metadata_text(metadata: &Metadata) -> String {
+    let rows: Vec<(&str, String)> = metadata.0.iter().map(|(key, value)| (key.as_str(), value.preview(100))).collect();
+    format!("\n\nMetadata\n{}", facts_text(&rows))
+}
+
 pub(super) fn recommend(path: &Path, goal: &Goal, all: bool, as_json: bool) -> Result<()> {
-    let model = format::inspect(path)?;
+    let model = convert::open_model(path)?;
     let machine = hardware::survey(&folder_of(path), &progress::monitor())?;
     let plan = advise::advise(&model, &machine, goal);
     if as_json {
@@ -74,9 +78,18 @@ pub(super) fn recommend(path: &Path, goal: &Goal, all: bool, as_json: bool) -> R
 }
 
 pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<()> {
-    let model = format::inspect(path)?;
-    let conversions = convert::convert(&model, &convert_request(args), &progress::monitor())?;
-    if as_json { print_json(&json!({ "conversions": conversions })) } else { print_text(&tables::conversions_text(&conversions)) }
+    let model = convert::open_model(path)?;
+    let mut conversions = convert::convert(&model, &convert_request(args), &progress::monitor())?;
+    if !model.is_runnable() && !args.no_check {
+        bench::self_check(&mut conversions, None, &progress::monitor())?;
+    }
+    if as_json {
+        print_json(&json!({ "conversions": conversions }))?;
+    } else {
+        print_text(&tables::conversions_text(&conversions))?;
+    }
+    let wrong = conversions.iter().find_map(|made| Some((made, made.check.as_ref().filter(|check| !check.is_plausible)?)));
+    wrong.map_or(Ok(()), |(made, check)| Err(Error::WrongOutput { reason: check.text.clone(), path: made.path.clone() }))
 }
 
 pub(super) fn bench(models: Vec<PathBuf>, args: &BenchArgs, as_json: bool) -> Result<()> {
@@ -141,6 +154,7 @@ fn existing(planner: &Planner, level: Level, out_dir: &Path) -> Result<Option<Co
         bits_per_weight: advise::bits_per_weight(model, &recipe),
         elapsed_secs: 0.0,
         warnings: vec!["taken from an earlier run".into()],
+        check: None,
     }))
 }
 

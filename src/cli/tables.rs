@@ -8,7 +8,7 @@ use crate::advise::{Band, Candidate, Fit, Plan};
 use crate::bench::{ComparisonRow, Outcome, Stat, merged_warnings};
 use crate::convert::Conversion;
 use crate::hardware::{Machine, PowerSource, Runtime};
-use crate::model::Model;
+use crate::model::{Metadata, Model, Value};
 use crate::units;
 
 /// What stands in a cell without a value.
@@ -198,15 +198,15 @@ pub(super) fn model_json(model: &Model, with_tensors: bool, with_metadata: bool)
         json["tensors"] = tensors.into();
     }
     if with_metadata {
-        let entries: Vec<Json> = model
-            .metadata
-            .0
-            .iter()
-            .map(|(key, value)| json!({ "key": key, "type": format!("{:?}", value.value_type()), "value": value.preview(400) }))
-            .collect();
-        json["metadata"] = entries.into();
+        json["metadata"] = metadata_json(&model.metadata);
     }
     json
+}
+
+/// All key-values with their types.
+pub(super) fn metadata_json(metadata: &Metadata) -> Json {
+    let entry = |(key, value): &(String, Value)| json!({ "key": key, "type": format!("{:?}", value.value_type()), "value": value.preview(400) });
+    metadata.0.iter().map(entry).collect()
 }
 
 pub(super) fn plan_text(plan: &Plan, all: bool) -> String {
@@ -286,6 +286,9 @@ pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
             if conversions.len() == 1 { "written" } else { "all written" },
             units::duration_text(first.elapsed_secs)
         ));
+    }
+    for (conversion, check) in conversions.iter().filter_map(|made| Some((made, made.check.as_ref()?))) {
+        text.push_str(&format!("\n{}: {}", conversion.level, check.text));
     }
     let warnings: Vec<String> = conversions
         .iter()

@@ -4,6 +4,7 @@ mod chunk;
 mod disk;
 #[cfg(test)]
 mod imatrix_tests;
+mod open;
 mod part_file;
 mod paths;
 mod pipeline;
@@ -24,7 +25,8 @@ use crate::format::TensorReader;
 use crate::model::{DType, Level, Model};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 
-pub use self::paths::output_path;
+pub use self::open::{check_checkpoint, open_model};
+pub use self::paths::{beside, output_path};
 pub use self::preflight::{PlannedOutput, WorkPlan, fitting_imatrix, preflight};
 pub use self::whole_file::{write_new, write_whole};
 
@@ -77,6 +79,7 @@ pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Re
         bits_per_weight: output.bits_per_weight,
         elapsed_secs,
         warnings: output.warnings,
+        check: None,
     };
     Ok(plan.outputs.into_iter().map(conversion).collect())
 }
@@ -142,4 +145,17 @@ pub struct Conversion {
     pub elapsed_secs: f64,
     /// What the user should know: `requantized from Q4_1`.
     pub warnings: Vec<String>,
+    /// What a first run showed, of files made from a checkpoint.
+    pub check: Option<SelfCheck>,
+}
+
+/// What a first run of a new file showed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SelfCheck {
+    /// False for a file that cannot be run or makes no sense.
+    pub is_plausible: bool,
+    /// Perplexity on a short text; `None` for a file that cannot be run.
+    pub perplexity: Option<f64>,
+    /// `runs: perplexity 23.1 on 256 tokens`.
+    pub text: String,
 }

@@ -39,6 +39,14 @@ pub fn output_path(model: &Model, level: Level, out_dir: &Path) -> PathBuf {
     out_dir.join(format!("{base}-{level}.gguf"))
 }
 
+/// The folder beside a model; `None` for a checkpoint inside the Hugging Face cache, where nothing else should be put.
+#[must_use]
+pub fn beside(model: &Model) -> Option<&Path> {
+    let is_in_cache =
+        !model.is_runnable() && model.path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("models--"));
+    model.path.parent().filter(|_| !is_in_cache)
+}
+
 /// The file that is written until it is complete: the output's name with `.part` behind it.
 pub(super) fn part_path(output: &Path) -> PathBuf {
     let mut name = OsString::from(output);

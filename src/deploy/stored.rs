@@ -167,6 +167,7 @@ fn conversion(file: &File, model: &Model) -> Option<Conversion> {
         bits_per_weight,
         elapsed_secs: 0.0,
         warnings: Vec::new(),
+        check: None,
     })
 }
 

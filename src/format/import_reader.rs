@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use crate::error::{Error, Result};
-use crate::model::{CheckpointDType, DType, Origin, Part, RowOrder, Tensor};
+use crate::model::{BlockScale, CheckpointDType, DType, Origin, Part, RowOrder, Tensor};
 
 /// Reads exactly so many bytes of a file, given by its index, from a position on.
 pub(super) type ReadAt<'a> = dyn Fn(usize, u64, &mut [u8]) -> Result<()> + 'a;
@@ -92,7 +92,36 @@ fn read_piece(part: &Part, piece: &Piece, plus: f32, dtype: DType, dst: &mut [u8
     let Some(n_bytes) = n_bytes else { return Err(Error::Internal { message: "a piece does not fit into memory".into() }) };
     let mut raw = vec![0; n_bytes];
     gather(part, piece, &mut raw, read_at)?;
-    decode(&raw, part.dtype, plus, dtype, dst)
+    let mut weights = decode(&raw, part.dtype)?;
+    if let Some(scale) = &part.scale {
+        apply_scale(part, piece, scale, &mut weights, read_at)?;
+    }
+    encode(weights.iter().map(|weight| weight + plus), dtype, dst);
+    Ok(())
+}
+
+/// Multiplies each weight by the factor of its block.
+fn apply_scale(part: &Part, piece: &Piece, scale: &BlockScale, weights: &mut [f32], read_at: &ReadAt) -> Result<()> {
+    let no_factor = || Error::Internal { message: "a weight lies outside the blocks that have factors".into() };
+    let (block_rows, block_columns) = (scale.block_rows.max(1), scale.block_columns.max(1));
+    let width = scale.dtype.bits() / 8;
+    let mut factors: Option<(u64, Vec<f32>)> = None; // of the row of blocks that was read last
+    let mut weights = weights.iter_mut();
+    for row in piece.rows.0..piece.rows.1 {
+        for column in piece.columns.0..piece.columns.1 {
+            let (source_row, source_column) = part.source_of(row, column);
+            let block_row = source_row / block_rows;
+            if factors.as_ref().is_none_or(|(known, _)| *known != block_row) {
+                let mut raw = vec![0; in_memory(scale.n_columns * width).ok_or_else(no_factor)?];
+                read_at(scale.file_idx, scale.offset + block_row * scale.n_columns * width, &mut raw)?;
+                factors = Some((block_row, decode(&raw, scale.dtype)?));
+            }
+            let factor = factors.as_ref().and_then(|(_, row)| row.get(in_memory(source_column / block_columns)?).copied());
+            let weight = weights.next().ok_or_else(no_factor)?;
+            *weight *= factor.ok_or_else(no_factor)?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads a rectangle in the checkpoint's own type.
@@ -132,24 +161,33 @@ fn in_memory(n: u64) -> Option<usize> {
     usize::try_from(n).ok()
 }
 
-/// Turns weights of the checkpoint's type into another.
-fn decode(raw: &[u8], from: CheckpointDType, plus: f32, to: DType, dst: &mut [u8]) -> Result<()> {
+/// Weights of the checkpoint's type as f32.
+fn decode(raw: &[u8], dtype: CheckpointDType) -> Result<Vec<f32>> {
     let halves = || raw.as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
-    match from {
-        CheckpointDType::F32 => {
-            encode(raw.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes) + plus), to, dst);
-        }
-        CheckpointDType::F16 => encode(halves().map(|bits| f16::from_bits(bits).to_f32() + plus), to, dst),
-        CheckpointDType::BF16 => encode(halves().map(|bits| bf16::from_bits(bits).to_f32() + plus), to, dst),
+    Ok(match dtype {
+        CheckpointDType::F32 => raw.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        CheckpointDType::F16 => halves().map(|bits| f16::from_bits(bits).to_f32()).collect(),
+        CheckpointDType::BF16 => halves().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
         #[allow(clippy::cast_possible_truncation, reason = "GGUF holds weights as f32 at most, as convert_hf_to_gguf.py does it")]
-        CheckpointDType::F64 => {
-            encode(raw.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32 + plus), to, dst);
-        }
-        other => {
-            return Err(Error::Internal { message: format!("weights of type {} were asked for", other.name()) });
-        }
-    }
-    Ok(())
+        CheckpointDType::F64 => raw.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect(),
+        CheckpointDType::F8_E4M3 => raw.iter().map(|&bits| f8_e4m3(bits)).collect(),
+        // Its bits are the upper half of an f16's.
+        CheckpointDType::F8_E5M2 => raw.iter().map(|&bits| f16::from_bits(u16::from(bits) << 8).to_f32()).collect(),
+        other => return Err(Error::Internal { message: format!("weights of type {} were asked for", other.name()) }),
+    })
+}
+
+/// Sign, four bits of exponent with bias 7, three of mantissa; no infinity, NaN where all seven are set.
+///
+/// Source: `OCP 8-bit Floating Point Specification (OFP8)`, revision 1.0, section 5.
+fn f8_e4m3(bits: u8) -> f32 {
+    let (exponent, mantissa) = (bits >> 3 & 0xf, f32::from(bits & 7));
+    let magnitude = match exponent {
+        0xf if bits & 7 == 7 => f32::NAN,
+        0 => mantissa * 2f32.powi(-9),
+        exponent => (8.0 + mantissa) * 2f32.powi(i32::from(exponent) - 10),
+    };
+    if bits & 0x80 == 0 { magnitude } else { -magnitude }
 }
 
 fn encode(weights: impl Iterator<Item = f32>, dtype: DType, dst: &mut [u8]) {
@@ -183,7 +221,7 @@ mod tests {
     }
 
     fn part(first_row: u64, n_rows: u64, order: RowOrder) -> Part {
-        Part { file_idx: 0, offset: 6, dtype: CheckpointDType::BF16, row_len: 4, first_row, n_rows, order }
+        Part { file_idx: 0, offset: 6, dtype: CheckpointDType::BF16, row_len: 4, first_row, n_rows, order, scale: None }
     }
 
     fn read(parts: Vec<Part>, plus: f32, dtype: DType, range: std::ops::Range<u64>) -> Vec<f32> {
@@ -241,15 +279,48 @@ mod tests {
     #[test]
     fn other_types_become_floats() {
         let check = |from, raw: &[u8], expected: f32| {
-            let mut dst = [0; 4];
-            decode(raw, from, 0.0, DType::F32, &mut dst).unwrap();
-            assert_eq!(f32::from_le_bytes(dst).to_bits(), expected.to_bits(), "{from:?} {raw:?}");
+            let found = decode(raw, from).unwrap();
+            assert_eq!((found.len(), found[0].to_bits()), (1, expected.to_bits()), "{from:?} {raw:?}");
         };
         check(CheckpointDType::F64, &0.1f64.to_le_bytes(), 0.1);
         check(CheckpointDType::F32, &1e-40f32.to_le_bytes(), 1e-40);
         check(CheckpointDType::F16, &[0x01, 0x80], -5.960_464_5e-8);
-        let mut dst = [0; 4];
-        assert!(decode(&[1], CheckpointDType::I8, 0.0, DType::F32, &mut dst).is_err());
+        // The largest, the least normal, the largest subnormal and the least of the specification's table 2.
+        check(CheckpointDType::F8_E4M3, &[0x7e], 448.0);
+        check(CheckpointDType::F8_E4M3, &[0x88], -0.015_625);
+        check(CheckpointDType::F8_E4M3, &[0x07], 0.013_671_875);
+        check(CheckpointDType::F8_E4M3, &[0x01], 0.001_953_125);
+        check(CheckpointDType::F8_E4M3, &[0x00], 0.0);
+        check(CheckpointDType::F8_E5M2, &[0x7b], 57344.0);
+        check(CheckpointDType::F8_E5M2, &[0x81], -1.525_878_9e-5);
+        assert!(decode(&[0xff], CheckpointDType::F8_E4M3).unwrap()[0].is_nan());
+        assert!(decode(&[1], CheckpointDType::I8).is_err());
+    }
+
+    #[test]
+    fn eight_bit_floats_are_multiplied_by_the_factor_of_their_block() {
+        // Four rows of three ones, in blocks of two rows and two columns, then the factors 1, 2, 3, 4.
+        let bytes: Vec<u8> = [0x38; 12].into_iter().chain((1u8..5).flat_map(|n| f32::from(n).to_le_bytes())).collect();
+        let read_at = |_: usize, position: u64, dst: &mut [u8]| {
+            let position = usize::try_from(position).unwrap();
+            dst.copy_from_slice(&bytes[position..position + dst.len()]);
+            Ok(())
+        };
+        let scale =
+            BlockScale { file_idx: 0, offset: 12, dtype: CheckpointDType::F32, block_rows: 2, block_columns: 2, n_columns: 2 };
+        let check = |order, shape: [u64; 2], expected: [f32; 12]| {
+            let (dtype, scale) = (CheckpointDType::F8_E4M3, Some(scale.clone()));
+            let part = Part { file_idx: 0, offset: 0, dtype, row_len: 3, first_row: 0, n_rows: 4, order, scale };
+            let tensor =
+                Tensor { name: "t".into(), dtype: DType::BF16, shape: shape.into(), file_idx: 0, offset: 0, size_bytes: 24 };
+            let mut dst = [0; 24];
+            read_import(&tensor, &Origin::Stored { parts: vec![part], plus: 0.0 }, 0, &mut dst, &read_at).unwrap();
+            let found: Vec<f32> = dst.as_chunks::<2>().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect();
+            assert_eq!(found, expected);
+        };
+        check(RowOrder::AsStored, [3, 4], [1., 1., 2., 1., 1., 2., 3., 3., 4., 3., 3., 4.]);
+        check(RowOrder::Rope { head_rows: 4 }, [3, 4], [1., 1., 2., 3., 3., 4., 1., 1., 2., 3., 3., 4.]);
+        check(RowOrder::Transposed, [4, 3], [1., 1., 3., 3., 1., 1., 3., 3., 2., 2., 4., 4.]);
     }
 
     #[test]

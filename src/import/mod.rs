@@ -13,7 +13,8 @@ mod mapping;
 mod model;
 mod naming;
 mod rope;
+pub mod tokenizer;
 
 pub use architectures::{class_name, gguf_architecture, mapping_of};
 pub use mapping::{Content, Mapped, Mapping, Piece};
-pub use model::{Disagreement, checked_model, disagreement, planned_model};
+pub use model::{Disagreement, checked_model, disagreement, import, planned_model};

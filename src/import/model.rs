@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::architectures::mapping_of;
 use super::mapping::{Content, Mapped, Mapping, Piece};
 use super::naming::general_entries;
+use super::tokenizer::tokenizer_metadata;
 use crate::error::{Error, Result};
 use crate::model::{
-    Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, DType, Hyperparameters, Import, Level, Metadata, Model,
-    Origin, Part, RowOrder, Tensor, Value,
+    BlockScale, Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, DType, Hyperparameters, Import, Level, Metadata,
+    Model, Origin, Part, QuantizationMethod, RowOrder, Tensor, Value,
 };
 
 /// Version of the block layouts that quantized files are made for.
@@ -95,7 +96,8 @@ fn lossless_dtype(tensor: &Mapped, found: &HashMap<&str, &CheckpointTensor>) -> 
     }
     // What is missing is assumed to be what most checkpoints are.
     let dtype_of = |piece: &Piece| match found.get(piece.name.as_str()).map(|tensor| tensor.dtype) {
-        None | Some(CheckpointDType::BF16) => DType::BF16,
+        // transformers applies the scales of 8-bit floats in BF16 too.
+        None | Some(CheckpointDType::BF16 | CheckpointDType::F8_E4M3 | CheckpointDType::F8_E5M2) => DType::BF16,
         Some(CheckpointDType::F16) => DType::F16,
         Some(_) => DType::F32,
     };
@@ -111,10 +113,13 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
         checkpoint.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
     let mut tensors = Vec::with_capacity(mapping.tensors.len());
     let mut origins = Vec::with_capacity(mapping.tensors.len());
+    let mut has_wide_matrix = false;
+    let block_size = checkpoint.config.as_ref().and_then(block_size);
     for mapped in &mapping.tensors {
         let dtype = lossless_dtype(mapped, &found);
+        has_wide_matrix |= dtype == DType::F32 && !mapped.is_f32;
         let n_weights = mapped.shape.iter().fold(1, |n: u64, &dim| n.saturating_mul(dim));
-        let origin = origin_of(mapped, &found);
+        let origin = origin_of(mapped, &found, block_size);
         let first = match &origin {
             Origin::Stored { parts, .. } => parts.first().map(|part| (part.file_idx, part.offset)),
             Origin::Computed(_) => None,
@@ -124,12 +129,13 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
         tensors.push(Tensor { name: mapped.name.clone(), dtype, shape: mapped.shape.clone(), file_idx, offset, size_bytes });
         origins.push(origin);
     }
+    let own_dtype = if has_wide_matrix { DType::F32 } else { common_dtype(&tensors) };
     let mut metadata = Metadata::default();
     let n_weights = tensors.iter().fold(0, |n: u64, tensor| n.saturating_add(tensor.n_elements()));
     for (key, value) in general_entries(checkpoint, mapping.architecture, n_weights) {
         metadata.set(&key, value);
     }
-    let own = Level::from_float(main_dtype(&tensors)).map_or(0, Level::file_type_id);
+    let own = Level::from_float(own_dtype).map_or(0, Level::file_type_id);
     for (key, value) in &mapping.entries {
         metadata.set(key, value.clone());
     }
@@ -153,14 +159,16 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
     }
 }
 
-fn main_dtype(tensors: &[Tensor]) -> DType {
-    let weights = |dtype: DType| -> u64 {
-        tensors.iter().filter(|tensor| tensor.dtype == dtype).fold(0, |n, tensor| n.saturating_add(tensor.n_elements()))
-    };
-    [DType::BF16, DType::F16, DType::F32].into_iter().max_by_key(|&dtype| weights(dtype)).unwrap_or(DType::F32)
+/// The type that keeps all weights of a model: that of its matrices, F32 where they mix.
+fn common_dtype(tensors: &[Tensor]) -> DType {
+    let mut found = tensors.iter().map(|tensor| tensor.dtype).filter(|&dtype| dtype != DType::F32);
+    match found.next() {
+        Some(first) if found.all(|dtype| dtype == first) => first,
+        _ => DType::F32,
+    }
 }
 
-fn origin_of(mapped: &Mapped, found: &HashMap<&str, &CheckpointTensor>) -> Origin {
+fn origin_of(mapped: &Mapped, found: &HashMap<&str, &CheckpointTensor>, block_size: Option<(u64, u64)>) -> Origin {
     match &mapped.content {
         Content::Computed(weights) => Origin::Computed(weights.clone()),
         Content::Stored { pieces, plus } => {
@@ -174,11 +182,63 @@ fn origin_of(mapped: &Mapped, found: &HashMap<&str, &CheckpointTensor>) -> Origi
                     first_row: piece.rows.0,
                     n_rows: piece.rows.1,
                     order: piece.order,
+                    scale: scale_of(tensor, found, block_size),
                 })
             });
             Origin::Stored { parts: parts.collect(), plus: *plus }
         }
     }
+}
+
+/// Rows and columns of the blocks that share a scale.
+fn block_size(config: &CheckpointConfig) -> Option<(u64, u64)> {
+    match config.json.get("quantization_config")?.get("weight_block_size")?.as_array()?.as_slice() {
+        [rows, columns] => Some((rows.as_u64()?, columns.as_u64()?)).filter(|size| size.0 > 0 && size.1 > 0),
+        _ => None,
+    }
+}
+
+/// The factors of a tensor of 8-bit floats: of its blocks, of its rows, or one for all.
+fn scale_of(
+    tensor: &CheckpointTensor,
+    found: &HashMap<&str, &CheckpointTensor>,
+    block_size: Option<(u64, u64)>,
+) -> Option<BlockScale> {
+    if !is_f8(tensor.dtype) {
+        return None;
+    }
+    let names = [format!("{}_scale_inv", tensor.name), format!("{}_scale", tensor.name)];
+    let factors = names.iter().find_map(|name| found.get(name.as_str()))?;
+    let [n_rows, row_len] = *tensor.shape.as_slice() else { return None };
+    let (block_rows, block_columns, n_columns) = match (block_size, factors.shape.as_slice()) {
+        (_, [] | [1] | [1, 1]) => (n_rows, row_len, 1),
+        (Some((rows, columns)), &[down, across]) if down == n_rows.div_ceil(rows) && across == row_len.div_ceil(columns) => {
+            (rows, columns, across)
+        }
+        (None, &[rows] | &[rows, 1]) if rows == n_rows => (1, row_len, 1),
+        _ => return None,
+    };
+    let &CheckpointTensor { file_idx, offset, dtype, .. } = *factors;
+    Some(BlockScale { file_idx, offset, dtype, block_rows, block_columns, n_columns })
+}
+
+fn is_f8(dtype: CheckpointDType) -> bool {
+    matches!(dtype, CheckpointDType::F8_E4M3 | CheckpointDType::F8_E5M2)
+}
+
+/// The model that a complete checkpoint becomes, with its tokenizer.
+///
+/// # Errors
+/// Those of `checked_model` and of `tokenizer_metadata`.
+pub fn import(checkpoint: &Checkpoint) -> Result<Model> {
+    let mut model = checked_model(checkpoint)?;
+    let tokenizer = tokenizer_metadata(checkpoint)?;
+    for (key, value) in tokenizer.entries {
+        model.metadata.set(&key, value);
+    }
+    model.hyperparameters = Hyperparameters::from_metadata(&model.metadata);
+    model.warnings = tokenizer.warnings;
+    Ok(model)
 }
 
 /// The model that a complete checkpoint becomes, without its tokenizer.
@@ -193,7 +253,7 @@ pub fn checked_model(checkpoint: &Checkpoint) -> Result<Model> {
         None => return Err(obstacle(format!("{} is not known", super::class_name(config)))),
         Some(mapping) => mapping.map_err(obstacle)?,
     };
-    if let Some(quantization) = &config.quantization {
+    if let Some(quantization) = config.quantization.as_ref().filter(|found| found.method != QuantizationMethod::Fp8) {
         return Err(obstacle(format!("its weights are quantized already ({})", quantization.name)));
     }
     let disagreement = disagreement(checkpoint, &mapping);
@@ -232,7 +292,12 @@ fn check_sources(model: &Model) -> std::result::Result<(), String> {
         }
         let readable =
             |dtype| matches!(dtype, CheckpointDType::F64 | CheckpointDType::F32 | CheckpointDType::F16 | CheckpointDType::BF16);
-        if let Some(part) = parts.iter().find(|part| !readable(part.dtype)) {
+        if let Some(part) = parts.iter().find(|part| is_f8(part.dtype) && part.scale.is_none()) {
+            return Err(format!("tensor {} is made of {} without scales that fit it", tensor.name, part.dtype.name()));
+        }
+        let is_float = |dtype| readable(dtype) || is_f8(dtype);
+        let bad = |part: &&Part| !is_float(part.dtype) || part.scale.as_ref().is_some_and(|scale| !readable(scale.dtype));
+        if let Some(part) = parts.iter().find(bad) {
             return Err(format!("tensor {} is made of weights of type {}", tensor.name, part.dtype.name()));
         }
     }

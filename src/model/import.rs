@@ -42,6 +42,28 @@ pub struct Part {
     pub n_rows: u64,
     /// In which order.
     pub order: RowOrder,
+    /// What the weights of 8-bit floats are multiplied by.
+    pub scale: Option<BlockScale>,
+}
+
+/// One factor for each block of a tensor: `w[r][c] * scale[r / block_rows][c / block_columns]`.
+///
+/// Source: `weight_block_size` and `weight_scale_inv` in `transformers/integrations/finegrained_fp8.py`, where the factor is called the
+/// inverse of the scale that made the floats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockScale {
+    /// Which of `Model::files` holds the factors.
+    pub file_idx: usize,
+    /// Position of the first one's first byte from the start of that file.
+    pub offset: u64,
+    /// Their type.
+    pub dtype: CheckpointDType,
+    /// Rows of a block.
+    pub block_rows: u64,
+    /// Columns of a block.
+    pub block_columns: u64,
+    /// Factors in a row of blocks.
+    pub n_columns: u64,
 }
 
 /// The order in which rows of a checkpoint's tensor become rows of the model's.
@@ -74,6 +96,15 @@ impl Part {
         if self.order == RowOrder::Transposed { self.n_rows } else { self.row_len }
     }
 
+    /// Row and column in the checkpoint of a weight of this part.
+    #[must_use]
+    pub fn source_of(&self, row: u64, column: u64) -> (u64, u64) {
+        match self.order {
+            RowOrder::Transposed => (self.first_row + column, row),
+            _ => (self.source_row(row), column),
+        }
+    }
+
     /// The checkpoint's row that becomes row `row` of this part; of a transposed part it is a column.
     #[must_use]
     pub fn source_row(&self, row: u64) -> u64 {
@@ -94,8 +125,16 @@ mod tests {
 
     #[test]
     fn rope_rows_take_turns_within_a_head() {
-        let part =
-            |order| Part { file_idx: 0, offset: 0, dtype: CheckpointDType::BF16, row_len: 5, first_row: 10, n_rows: 12, order };
+        let part = |order| Part {
+            file_idx: 0,
+            offset: 0,
+            dtype: CheckpointDType::BF16,
+            row_len: 5,
+            first_row: 10,
+            n_rows: 12,
+            order,
+            scale: None,
+        };
         let rows = |part: &Part| (0..part.n_rows_out()).map(|row| part.source_row(row)).collect::<Vec<_>>();
         assert_eq!(rows(&part(RowOrder::AsStored)), (10..22).collect::<Vec<_>>());
         let rope = part(RowOrder::Rope { head_rows: 6 });

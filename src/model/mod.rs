@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub use checkpoint::{Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, QuantizationMethod, SourceQuantization};
 pub use dtype::DType;
 pub use hyperparameters::Hyperparameters;
-pub use import::{Import, Origin, Part, RowOrder};
+pub use import::{BlockScale, Import, Origin, Part, RowOrder};
 pub use level::{Level, PrecisionClass};
 pub use metadata::{Array, Metadata, Text, Value, ValueType};
 pub use tensor::Tensor;
@@ -55,6 +55,12 @@ impl Model {
     #[must_use]
     pub fn n_parameters(&self) -> u64 {
         self.tensors.iter().map(Tensor::n_elements).sum()
+    }
+
+    /// The level that `general.file_type` names: of a checkpoint the one that keeps every weight.
+    #[must_use]
+    pub fn own_level(&self) -> Option<Level> {
+        self.metadata.u64("general.file_type").and_then(Level::from_file_type_id)
     }
 
     /// Size of all tensor data in bytes, without headers and padding.

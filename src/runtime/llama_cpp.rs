@@ -48,6 +48,7 @@ pub(super) fn carry_out(request: &Request, grants: &Receiver<u32>, emit: Emit) -
         Request::Bench(task) => bench(&backend, info, task, emit),
         Request::Generate(task) => super::answering::generate(&backend, info, task, emit),
         Request::Score(task) => super::scoring::score(&backend, info, task, grants, emit),
+        Request::Probe(task) => super::probing::probe(&backend, info, task, emit),
         Request::Info => emit(Event::Info { info }).map(|()| memory::peak_memory_bytes()),
     }
 }

@@ -8,6 +8,7 @@
 //! child     the child's side: read the request, run it, write events
 //! llama_cpp the child's work with llama.cpp: load and measure
 //! answering the same for an answer: chat template, sampling, one event for each token
+//! probing   the same for given tokens: how likely the model finds each next one
 //! scoring   the same for a comparison on a text, with its arithmetic in score, its chunks in text_plan, its answers in reference_file
 //! ```
 
@@ -20,6 +21,8 @@ mod llama_cpp;
 mod llama_sys;
 #[cfg(feature = "llama-cpp")]
 mod memory;
+#[cfg(feature = "llama-cpp")]
+mod probing;
 pub mod process;
 pub mod reference_file;
 pub mod score;
@@ -59,6 +62,8 @@ pub enum Request {
     Score(ScoreTask),
     /// Say what the runtime is.
     Info,
+    /// Say how likely the model finds given tokens.
+    Probe(ProbeTask),
 }
 
 impl Request {
@@ -69,6 +74,7 @@ impl Request {
             Self::Bench(task) => Some(&task.path),
             Self::Generate(task) => Some(&task.path),
             Self::Score(task) => Some(&task.path),
+            Self::Probe(task) => Some(&task.path),
             Self::Info => None,
         }
     }
@@ -105,6 +111,31 @@ pub struct GenerateTask {
     pub sampling: Sampling,
     /// Threads; at least 1.
     pub n_threads: u32,
+}
+
+/// Tokens or texts for one model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeTask {
+    /// The model file; the first shard of a split model.
+    pub path: PathBuf,
+    /// Each is answered by an `Event::Probed`, in order; one does not know of the others.
+    pub inputs: Vec<ProbeInput>,
+    /// Tokens of each input that the model is run over, at most 2048; 0 only splits the texts.
+    pub max_tokens: u32,
+    /// Whether the logits after the last of them are told.
+    pub with_logits: bool,
+    /// Threads; at least 1.
+    pub n_threads: u32,
+}
+
+/// What a model is asked about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeInput {
+    /// A text, split by the model; nothing is put before it, and marks in it are text.
+    Text(String),
+    /// Numbers of tokens.
+    Ids(Vec<u32>),
 }
 
 /// A comparison's part for one model.
@@ -303,6 +334,17 @@ pub enum Event {
         ended_by_itself: bool,
         /// A replacement for the character that the last token left incomplete; mostly empty.
         rest: String,
+    },
+    /// The answer to one input of a probe.
+    Probed {
+        /// Entries of the vocabulary.
+        n_vocab: u32,
+        /// All its tokens.
+        ids: Vec<u32>,
+        /// Log-probability of each token but the first that the model was run over, in nats.
+        logps: Vec<f64>,
+        /// Logits after the last of them; empty where not wanted.
+        last_logits: Vec<f32>,
     },
 }
 

@@ -137,7 +137,7 @@ pub struct Store {
     pub answers: Vec<AnswerOutcome>,
     /// The latest report, plot or table that was written; `None` while the next is.
     pub exported: Option<PathBuf>,
-    /// The open checkpoint: then no model is open.
+    /// The open checkpoint; `model` is the one that it becomes, if it can.
     pub checkpoint: Option<Arc<CheckedCheckpoint>>,
 }
 
@@ -252,21 +252,8 @@ impl Store {
             Output::Machine(machine) => {
                 self.machine.settle(id, Ok(machine));
             }
-            Output::Conversions(new) => {
-                let open_path = self.model.ready().map(|model| model.path.clone());
-                for conversion in new {
-                    // The user may have opened another model meanwhile: the file is on disk, but it is not about this one.
-                    if open_path.as_ref() != Some(&conversion.source) {
-                        continue;
-                    }
-                    self.outcomes.retain(|outcome| outcome.path != conversion.path);
-                    self.forget_tensor_errors(|errors| errors.converted == conversion.path);
-                    self.quality.retain(|outcome| outcome.path != conversion.path);
-                    self.answers.retain(|outcome| outcome.path != conversion.path);
-                    self.conversions.retain(|known| known.path != conversion.path);
-                    self.conversions.push(conversion);
-                }
-            }
+            Output::Conversions(new) => self.take_conversions(new),
+            Output::Imported { made, model } => self.adopt(made, model),
             Output::Outcomes(new) => {
                 for outcome in new {
                     self.outcomes.retain(|known| known.path != outcome.path);
@@ -278,7 +265,7 @@ impl Store {
             Output::Exported(path) => self.exported = Some(path),
             Output::Checkpoint(checked) => {
                 if self.model.waiting_for() == Some(id) {
-                    self.model = Slot::Empty;
+                    self.model = checked.model.clone().map_or(Slot::Empty, Slot::Ready);
                     self.checkpoint = Some(checked);
                     // What was made of the model before belongs to no open model now.
                     self.tensor_errors = Slot::Empty;
@@ -310,6 +297,44 @@ impl Store {
                 }
             }
         }
+    }
+
+    fn take_conversions(&mut self, new: Vec<Conversion>) {
+        let Some(open_path) = self.model.ready().map(|model| model.path.clone()) else { return };
+        for mut conversion in new {
+            // The user may have opened another model meanwhile: the file is on disk, but it is not about this one.
+            if !self.is_of_open_model(&conversion) {
+                continue;
+            }
+            conversion.source.clone_from(&open_path);
+            self.outcomes.retain(|outcome| outcome.path != conversion.path);
+            self.forget_tensor_errors(|errors| errors.converted == conversion.path);
+            self.quality.retain(|outcome| outcome.path != conversion.path);
+            self.answers.retain(|outcome| outcome.path != conversion.path);
+            self.conversions.retain(|known| known.path != conversion.path);
+            self.conversions.push(conversion);
+        }
+    }
+
+    /// Takes the file that keeps every weight of the open checkpoint for the model: it can be run and measured against. What was made from
+    /// the checkpoint is what would have been made from the file.
+    fn adopt(&mut self, mut made: Vec<Conversion>, model: Arc<Model>) {
+        if !made.iter().any(|conversion| self.is_of_open_model(conversion)) {
+            return;
+        }
+        made.retain(|conversion| conversion.path != model.path);
+        self.conversions.retain(|conversion| conversion.path != model.path);
+        for conversion in &mut self.conversions {
+            conversion.source.clone_from(&model.path);
+        }
+        self.model = Slot::Ready(model);
+        self.take_conversions(made);
+    }
+
+    /// True for a file that was made from the open model, or from the checkpoint that it stands for.
+    fn is_of_open_model(&self, conversion: &Conversion) -> bool {
+        let checkpoint = self.checkpoint.as_ref().map(|checked| &checked.checkpoint.path);
+        self.model.ready().is_some_and(|model| model.path == conversion.source || checkpoint == Some(&conversion.source))
     }
 
     /// Drops errors that are no longer of the files they were measured on.

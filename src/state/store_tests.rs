@@ -12,6 +12,7 @@ fn conversion(source: &str, path: &str) -> Conversion {
         bits_per_weight: 8.5,
         elapsed_secs: 1.0,
         warnings: Vec::new(),
+        check: None,
     }
 }
 
@@ -276,7 +277,11 @@ fn a_checkpoint_takes_the_place_of_the_model_until_another_is_opened() {
     use crate::advise::{CheckedCheckpoint, Checklist};
     let checked = || {
         let checklist = Checklist { items: Vec::new() };
-        Output::Checkpoint(Arc::new(CheckedCheckpoint { checkpoint: crate::model::Checkpoint::default(), checklist }))
+        Output::Checkpoint(Arc::new(CheckedCheckpoint {
+            model: None,
+            checkpoint: crate::model::Checkpoint::default(),
+            checklist,
+        }))
     };
     let mut store = Store::default();
     open(&mut store, 1, "a.gguf");
@@ -291,4 +296,39 @@ fn a_checkpoint_takes_the_place_of_the_model_until_another_is_opened() {
     assert!(store.checkpoint.is_none() && store.model.ready().is_some());
     store.apply(Event::Finished { id, result: Ok(checked()), elapsed_secs: 0.1 });
     assert!(store.checkpoint.is_none() && store.model.ready().is_some(), "an old answer is dropped");
+}
+
+#[test]
+fn the_file_that_keeps_every_weight_stands_for_the_checkpoint() {
+    use crate::advise::{CheckedCheckpoint, Checklist};
+    let mut store = Store::default();
+    let id = JobId(1);
+    store.submitted(id, &Job::Inspect { path: "folder".into() });
+    let checkpoint = crate::model::Checkpoint { path: "folder".into(), ..Default::default() };
+    let checked = CheckedCheckpoint { model: Some(model("folder")), checkpoint, checklist: Checklist { items: Vec::new() } };
+    store.apply(Event::Finished { id, result: Ok(Output::Checkpoint(Arc::new(checked))), elapsed_secs: 0.1 });
+    assert_eq!(store.model.ready().map(|model| model.path.clone()), Some("folder".into()));
+
+    let id = convert(&mut store, 2, "folder");
+    let made = vec![conversion("folder", "m-BF16.gguf"), conversion("folder", "m-Q8_0.gguf")];
+    let adopted = Output::Imported { made, model: model("m-BF16.gguf") };
+    store.apply(Event::Finished { id, result: Ok(adopted), elapsed_secs: 1.0 });
+    let made_of = |store: &Store| -> Vec<(PathBuf, PathBuf)> {
+        store.conversions.iter().map(|made| (made.path.clone(), made.source.clone())).collect()
+    };
+    assert_eq!(store.model.ready().map(|model| model.path.clone()), Some("m-BF16.gguf".into()));
+    assert_eq!(made_of(&store), [("m-Q8_0.gguf".into(), "m-BF16.gguf".into())]);
+    assert!(store.checkpoint.is_some(), "the Model page goes on showing the checkpoint");
+
+    // One that was asked for before, of the checkpoint itself.
+    let id = convert(&mut store, 3, "folder");
+    let late = Ok(Output::Conversions(vec![conversion("folder", "m-Q2_K.gguf")]));
+    store.apply(Event::Finished { id, result: late, elapsed_secs: 1.0 });
+    assert_eq!(made_of(&store)[1], ("m-Q2_K.gguf".into(), "m-BF16.gguf".into()));
+
+    open(&mut store, 4, "b.gguf");
+    let id = convert(&mut store, 5, "folder");
+    let foreign = Output::Imported { made: vec![conversion("folder", "m-BF16.gguf")], model: model("m-BF16.gguf") };
+    store.apply(Event::Finished { id, result: Ok(foreign), elapsed_secs: 1.0 });
+    assert_eq!(store.model.ready().map(|model| model.path.clone()), Some("b.gguf".into()), "of another model than the open one");
 }

@@ -67,7 +67,7 @@ fn files(store: &Store, model: &Model) -> Vec<File> {
         name: made.level.to_string(),
         size_bytes: made.size_bytes,
     });
-    std::iter::once(source).chain(made).collect()
+    std::iter::once(source).filter(|_| model.is_runnable()).chain(made).collect()
 }
 
 /// The user's choice while it is still in the list, else the fallback.

@@ -69,6 +69,7 @@ fn store() -> Store {
             bits_per_weight: 6.0,
             elapsed_secs: 1.0,
             warnings: Vec::new(),
+            check: None,
         });
     }
     store

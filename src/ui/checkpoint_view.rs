@@ -1,4 +1,4 @@
-//! The Model page for a Hugging Face checkpoint: its facts and the checklist. Nothing is offered: this version cannot convert it.
+//! The Model page for a Hugging Face checkpoint: its facts, and the checklist of what a conversion needs.
 
 use eframe::egui::{self, Label, RichText, Sense, Stroke, Ui, vec2};
 
@@ -7,17 +7,25 @@ use super::model_page::{opened_header_ui, or_unknown};
 use super::theme::{self, ValueKind};
 use super::widgets::{StatTile, Tone, card, card_gap, key_value_grid, notice, sentence, small_button, stat_tiles, two_columns};
 use crate::advise::{CheckItem, CheckState, CheckedCheckpoint};
-use crate::model::{Checkpoint, CheckpointConfig};
+use crate::model::{Checkpoint, CheckpointConfig, Level};
 use crate::state::{Command, Form};
 use crate::units::{bytes_text, count_text, exact_bytes_text, parameters_text};
 
 /// Draws facts and checklist.
 pub(super) fn checkpoint_ui(ui: &mut Ui, checked: &CheckedCheckpoint, form: &mut Form, commands: &mut Vec<Command>) {
-    let CheckedCheckpoint { checkpoint, checklist } = checked;
+    let CheckedCheckpoint { checkpoint, checklist, model } = checked;
     opened_header_ui(ui, &checkpoint.name, &checkpoint.path, form, commands);
-    let text = "A Hugging Face checkpoint. This version checks it and does not convert it yet: \
-        make a GGUF file of it with llama.cpp's convert_hf_to_gguf.py and open that.";
-    notice(ui, Tone::Neutral, text);
+    match model {
+        None => notice(ui, Tone::Bad, "This Hugging Face checkpoint cannot be converted: the checklist says what is in the way."),
+        Some(model) => {
+            let own = model.own_level().map_or("F32", Level::name);
+            let text = format!(
+                "A Hugging Face checkpoint. It is converted straight to the levels you choose; {own} keeps every weight, \
+                and what the others lose is measured against it."
+            );
+            notice(ui, Tone::Neutral, &text);
+        }
+    }
     card_gap(ui);
     stat_tiles(ui, &tiles(checkpoint));
     card_gap(ui);

@@ -1,4 +1,4 @@
-//! The window while a checkpoint is open: facts, checklist, and no way to convert it.
+//! The window while a checkpoint is open: facts, checklist, and the way to its levels.
 
 use std::sync::Arc;
 
@@ -10,6 +10,8 @@ use super::test_support::{page_harness, page_harness_sized, shoot, store_with_mo
 use crate::advise::{CheckedCheckpoint, Room, checklist};
 use crate::format::read_checkpoint;
 use crate::format::test_checkpoints::{llama_tensors, write_llama, write_safetensors};
+use crate::import::checked_model;
+use crate::model::Level;
 use crate::state::{Command, Form, Page, Slot, Store, Theme};
 
 /// The store after a checkpoint was opened that has so many of its three layers.
@@ -20,9 +22,13 @@ fn store(n_layers: usize) -> Store {
     let mut checkpoint = read_checkpoint(dir.path()).unwrap();
     checkpoint.name = "ada/tiny".into();
     checkpoint.path = "/home/ada/models/tiny".into();
-    let checklist = checklist(&checkpoint, Room { disk_bytes: Some(100 << 30), memory_bytes: Some(8 << 30) });
-    let checkpoint = Some(Arc::new(CheckedCheckpoint { checkpoint, checklist }));
-    Store { model: Slot::Empty, checkpoint, ..store_with_model_and_machine() }
+    let mut checklist = checklist(&checkpoint, Room { disk_bytes: Some(100 << 30), memory_bytes: Some(8 << 30) });
+    let imported = checked_model(&checkpoint);
+    checklist.finish(&imported);
+    let model = imported.ok().map(Arc::new);
+    let open = model.clone().map_or(Slot::Empty, Slot::Ready);
+    let checkpoint = Some(Arc::new(CheckedCheckpoint { model, checkpoint, checklist }));
+    Store { model: open, checkpoint, conversions: Vec::new(), outcomes: Vec::new(), ..store_with_model_and_machine() }
 }
 
 #[test]
@@ -36,7 +42,7 @@ fn facts_and_checklist_are_shown() {
         harness.get_by_label("ada/tiny");
         harness.get_by_label("LlamaForCausalLM, in GGUF llama");
         harness.get_by_label_contains("9 of 30 are missing");
-        harness.get_by_label_contains("does not convert it yet");
+        harness.get_by_label_contains("cannot be converted");
         harness.get_by_label("Show in folder").click();
         harness.run();
         assert_eq!(harness.state().commands, [Command::Reveal("/home/ada/models/tiny".into())]);
@@ -44,10 +50,10 @@ fn facts_and_checklist_are_shown() {
 }
 
 #[test]
-fn no_page_offers_to_convert_it() {
+fn no_page_offers_to_convert_one_that_is_incomplete() {
     for page in [Page::Plan, Page::Optimize, Page::Compare] {
-        let mut harness = page_harness(super::window_ui, store(3), Form { page, ..Form::default() });
-        harness.get_by_label_contains("converting Hugging Face checkpoints is not in this version yet");
+        let mut harness = page_harness(super::window_ui, store(2), Form { page, ..Form::default() });
+        harness.get_by_label("This checkpoint cannot be converted");
         let buttons: Vec<String> =
             harness.query_all_by_role(Role::Button).filter_map(|button| button.accesskit_node().label()).collect();
         let pages = Page::ALL.map(Page::label);
@@ -61,4 +67,24 @@ fn no_page_offers_to_convert_it() {
         harness.run();
         assert_eq!(harness.state().form.page, Page::Model);
     }
+}
+
+#[test]
+fn a_complete_one_is_planned_and_converted_like_a_model() {
+    let size = egui::vec2(1280.0, 1000.0);
+    let shown = |page| {
+        let form = Form { page, levels: [Level::BF16, Level::Q8_0].into(), ..Form::default() };
+        page_harness_sized(super::window_ui, store(3), form, size, 1.0, egui::Theme::Light)
+    };
+    let mut model = shown(Page::Model);
+    shoot(&mut model, "checkpoint-complete");
+    model.get_by_label_contains("BF16 keeps every weight, and what the others lose");
+    let mut optimize = shown(Page::Optimize);
+    shoot(&mut optimize, "checkpoint-optimize");
+    optimize.get_by_label_contains("Convert 2 levels").click();
+    optimize.run();
+    assert_eq!(optimize.state().commands, [Command::Convert(vec![Level::BF16, Level::Q8_0])]);
+    // It cannot be run itself.
+    let compare = shown(Page::Compare);
+    assert!(compare.get_by_label("Measure the source alone").accesskit_node().is_disabled());
 }

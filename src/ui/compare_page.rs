@@ -15,7 +15,7 @@ use crate::bench::{self, ComparisonRow, Outcome, merged_warnings};
 use crate::convert::Conversion;
 use crate::deploy::{ChartKind, rows_to_json as to_json, rows_to_tsv as to_tsv};
 use crate::hardware::Machine;
-use crate::model::Model;
+use crate::model::{Level, Model};
 use crate::state::{BenchForm, Command, CompareTab, Form, JobKind, Page, Store};
 
 const SUBTITLE: &str = "Speed, memory and loss of every file, measured on this machine";
@@ -30,8 +30,9 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
             if widgets::primary_button(ui, "Go to Optimize").clicked() {
                 form.page = Page::Optimize;
             }
-            if ui.button("Measure the source alone").on_hover_text("Gives the reference that levels are compared with").clicked()
-            {
+            let source_alone = ui.add_enabled(model.is_runnable(), egui::Button::new("Measure the source alone"));
+            let source_alone = source_alone.on_hover_text("Gives the reference that levels are compared with");
+            if source_alone.on_disabled_hover_text(not_runnable_text(&model)).clicked() {
                 commands.push(Command::Bench(vec![model.path.clone()]));
             }
         });
@@ -186,8 +187,9 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
                 0..=86_400,
                 "After the rounds each file decodes for so many seconds, to see what heat leaves of the speed. 0: not at all",
             );
-            ui.checkbox(&mut form.bench.with_source, "With the source")
-                .on_hover_text("Measure the file that the levels were made from too");
+            ui.add_enabled(model.is_runnable(), egui::Checkbox::new(&mut form.bench.with_source, "With the source"))
+                .on_hover_text("Measure the file that the levels were made from too")
+                .on_disabled_hover_text(not_runnable_text(model));
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let paths = paths_to_measure(store, model, &form.bench);
                 let text = match paths.len() {
@@ -212,9 +214,15 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
     });
 }
 
+/// Why a checkpoint itself cannot be measured, and what to do.
+pub(super) fn not_runnable_text(model: &Model) -> String {
+    let level = model.own_level().map_or("F32", Level::name);
+    format!("A checkpoint cannot be run as it is: convert it to {level} too, which keeps every weight")
+}
+
 /// The files made from the model, with the source in front if wanted.
 fn paths_to_measure(store: &Store, model: &Model, bench: &BenchForm) -> Vec<std::path::PathBuf> {
-    let source = bench.with_source.then(|| model.path.clone());
+    let source = (bench.with_source && model.is_runnable()).then(|| model.path.clone());
     source.into_iter().chain(store.conversions.iter().map(|made| made.path.clone())).collect()
 }
 

@@ -381,6 +381,7 @@ mod tests {
             bits_per_weight: 8.5,
             elapsed_secs: 1.0,
             warnings: Vec::new(),
+            check: None,
         });
         store
     }

@@ -113,6 +113,7 @@ mod tests {
             bits_per_weight: 8.5,
             elapsed_secs: 1.0,
             warnings: Vec::new(),
+            check: None,
         });
         let harness = page_harness_sized(
             compare_page_ui,

@@ -81,7 +81,10 @@ fn drop_zone_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
                 icons::paint(ui.painter(), rect, Icon::Drop, p.accent);
                 ui.add_space(6.0);
                 ui.label(RichText::new("Drop a model file here").text_style(theme::title_style()).size(18.0));
-                ui.label(RichText::new("GGUF files, also split ones: drop the first part. Hugging Face checkpoints can be checked: drop the folder").color(p.text_secondary));
+                ui.label(
+                    RichText::new("GGUF files, also split ones: drop the first part. Hugging Face checkpoints: drop the folder")
+                        .color(p.text_secondary),
+                );
                 ui.add_space(10.0);
                 if primary_button(ui, "Open…").clicked() {
                     commands.push(Command::PickModel);

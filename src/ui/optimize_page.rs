@@ -74,9 +74,13 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
 /// The folder that outputs go to: the chosen one, else that of the source.
 fn output_dir(model: &Model, form: &Form) -> PathBuf {
     match form.output_dir.trim() {
-        "" => model.path.parent().unwrap_or(Path::new(".")).to_path_buf(),
+        "" => convert::beside(model).map(Path::to_path_buf).or_else(home_dir).unwrap_or_else(|| PathBuf::from(".")),
         dir => PathBuf::from(dir),
     }
+}
+
+fn home_dir() -> Option<PathBuf> {
+    directories::UserDirs::new().map(|dirs| dirs.home_dir().to_path_buf())
 }
 
 fn output_path(model: &Model, level: Level, form: &Form) -> PathBuf {

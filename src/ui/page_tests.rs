@@ -70,6 +70,7 @@ fn busy_store() -> Store {
             bits_per_weight: candidate.bits_per_weight,
             elapsed_secs: 4.2,
             warnings: vec![],
+            check: None,
         });
         let result = if level == FAILED {
             Err(Error::ChildDied { reason: "signal 9".into(), path: path.clone() })

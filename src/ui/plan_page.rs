@@ -83,10 +83,9 @@ pub(super) fn model_or_hint_ui(ui: &mut Ui, store: &Store, form: &mut Form, titl
     }
     widgets::page_header(ui, title, subtitle, |_| {});
     let (heading, text) = match &store.model {
-        _ if store.checkpoint.is_some() => (
-            "A checkpoint is open, which can only be checked",
-            "Open a GGUF file: converting Hugging Face checkpoints is not in this version yet.",
-        ),
+        Slot::Empty if store.checkpoint.is_some() => {
+            ("This checkpoint cannot be converted", "The checklist on the Model page says what is in the way.")
+        }
         Slot::Waiting { .. } => ("Reading the model…", "This takes a moment."),
         Slot::Failed(_) => ("The model could not be read", "The Model page says why. Open another one there."),
         _ => ("No model yet", "Open a GGUF file on the Model page. What can be done with it is shown here at once."),

@@ -1,5 +1,6 @@
 //! What the files lose against their source, and the measurement of it.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use eframe::egui::{self, Align, DragValue, Grid, Layout, RichText, ScrollArea, TextEdit, Ui};
@@ -80,8 +81,11 @@ fn settings_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<C
 }
 
 /// Why nothing can be measured now; empty when it can.
-fn obstacle(store: &Store, quality: &QualityForm) -> &'static str {
-    if quality_job(store).is_some_and(JobRecord::is_open) {
+fn obstacle(store: &Store, quality: &QualityForm) -> Cow<'static, str> {
+    if let Some(model) = store.model.ready().filter(|model| !model.is_runnable()) {
+        return super::compare_page::not_runnable_text(model).into();
+    }
+    let text = if quality_job(store).is_some_and(JobRecord::is_open) {
         "A measurement is waiting or running"
     } else if store.conversions.is_empty() {
         "Convert a level first"
@@ -91,7 +95,8 @@ fn obstacle(store: &Store, quality: &QualityForm) -> &'static str {
         "Paste a text first"
     } else {
         ""
-    }
+    };
+    text.into()
 }
 
 fn button_ui(ui: &mut Ui, store: &Store, quality: &QualityForm, commands: &mut Vec<Command>) {
@@ -102,7 +107,7 @@ fn button_ui(ui: &mut Ui, store: &Store, quality: &QualityForm, commands: &mut V
     };
     let obstacle = obstacle(store, quality);
     let button = ui.add_enabled(obstacle.is_empty(), egui::Button::new(text));
-    let button = button.on_hover_text(ui.ctx().format_shortcut(&QUALITY_ACTION)).on_disabled_hover_text(obstacle);
+    let button = button.on_hover_text(ui.ctx().format_shortcut(&QUALITY_ACTION)).on_disabled_hover_text(obstacle.as_ref());
     let is_pressed = obstacle.is_empty() && ui.input_mut(|input| input.consume_shortcut(&QUALITY_ACTION));
     if button.clicked() || is_pressed {
         commands.push(Command::Quality(paths));
@@ -244,6 +249,7 @@ mod tests {
                 bits_per_weight: 6.0,
                 elapsed_secs: 1.0,
                 warnings: Vec::new(),
+                check: None,
             });
             let result = match klds.map(|klds| test_runs::quality(level.name(), &klds).measurement) {
                 Some(Measurement::Quality(run)) => Ok(Arc::new(QualityRun { path: path.clone(), ..(*run).clone() })),

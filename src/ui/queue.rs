@@ -176,6 +176,10 @@ pub fn result_ui(ui: &mut Ui, conversion: &Conversion, commands: &mut Vec<Comman
             });
         });
     });
+    if let Some(check) = &conversion.check {
+        let color = if check.is_plausible { theme::muted(ui) } else { theme::bad(ui) };
+        ui.label(RichText::new(widgets::sentence(&check.text)).color(color));
+    }
     for warning in &conversion.warnings {
         ui.label(RichText::new(warning).color(theme::warn(ui)));
     }

@@ -26,6 +26,7 @@ fn conversion(level: Level) -> Conversion {
         bits_per_weight: 5.5,
         elapsed_secs: 1.0,
         warnings: Vec::new(),
+        check: None,
     }
 }
 

@@ -19,7 +19,6 @@ pub use history::{HistoryAnswer, HistoryRequest};
 pub use picker::{NativePicker, Picker};
 pub use protocol::{Event, Job, JobId, Output, Picked};
 
-use crate::advise::{CheckedCheckpoint, Room, checklist};
 use crate::bench::history::{Measured, record_all};
 use crate::bench::tensor_error::tensor_errors;
 use crate::error::{Error, Result};
@@ -223,13 +222,23 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
     match job {
         Job::Inspect { path } => match format::read_any(&path)? {
             Opened::Model(model) => Ok(Output::Model(Arc::new(*model))),
-            Opened::Checkpoint(checkpoint) => {
-                let checklist = checklist(&checkpoint, Room::of(&hardware::detect(&checkpoint.path)));
-                Ok(Output::Checkpoint(Arc::new(CheckedCheckpoint { checkpoint: *checkpoint, checklist })))
-            }
+            Opened::Checkpoint(checkpoint) => Ok(Output::Checkpoint(Arc::new(convert::check_checkpoint(*checkpoint)))),
         },
         Job::Detect { output_dir } => hardware::survey(&output_dir, monitor).map(|machine| Output::Machine(Box::new(machine))),
-        Job::Convert { model, request } => convert::convert(&model, &request, monitor).map(Output::Conversions),
+        Job::Convert { model, request } => {
+            let mut made = convert::convert(&model, &request, monitor)?;
+            if !model.is_runnable() {
+                bench::self_check(&mut made, None, monitor)?;
+            }
+            // From here on the file that keeps every weight stands for the checkpoint: it can be run.
+            let own = model.own_level().filter(|_| !model.is_runnable());
+            let adopted = made.iter().find(|conversion| Some(conversion.level) == own);
+            let adopted = adopted.map(|conversion| format::inspect(&conversion.path)).transpose()?;
+            Ok(match adopted {
+                Some(model) => Output::Imported { made, model: Arc::new(model) },
+                None => Output::Conversions(made),
+            })
+        }
         Job::Bench { request } => {
             let outcomes = bench::bench(&request, monitor)?;
             keep(&outcomes, monitor, line);

@@ -90,6 +90,13 @@ pub enum Output {
     Exported(PathBuf),
     /// Of `Job::Inspect`, when it is a checkpoint.
     Checkpoint(Arc<CheckedCheckpoint>),
+    /// Files made from a checkpoint, with the one among them that keeps every weight: it stands for the checkpoint from now on.
+    Imported {
+        /// All of them.
+        made: Vec<Conversion>,
+        /// That one.
+        model: Arc<Model>,
+    },
 }
 
 impl Output {

@@ -6,6 +6,8 @@ mod ask;
 #[cfg(feature = "llama-cpp")]
 mod bench;
 mod checkpoints;
+#[cfg(feature = "llama-cpp")]
+mod checkpoints_run;
 mod cli;
 mod common;
 mod convert;

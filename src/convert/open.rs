@@ -1,0 +1,35 @@
+//! Opening what can be converted: a GGUF file, or a checkpoint as the model that it becomes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::advise::{CheckedCheckpoint, Room, checklist};
+use crate::error::Result;
+use crate::format::{Opened, read_any};
+use crate::hardware;
+use crate::import::import;
+use crate::model::{Checkpoint, Model};
+
+/// The model in a file or folder; of a checkpoint the one that it becomes.
+///
+/// # Errors
+/// Those of `format::read_any` and of `import::import`.
+pub fn open_model(path: &Path) -> Result<Model> {
+    match read_any(path)? {
+        Opened::Model(model) => Ok(*model),
+        Opened::Checkpoint(checkpoint) => import(&checkpoint),
+    }
+}
+
+/// Checks a checkpoint, and makes the model that it becomes where nothing is in the way.
+#[must_use]
+pub fn check_checkpoint(checkpoint: Checkpoint) -> CheckedCheckpoint {
+    let mut checklist = checklist(&checkpoint, Room::of(&hardware::detect(&checkpoint.path)));
+    let mut model = None;
+    if !checklist.is_blocked() {
+        let imported = import(&checkpoint);
+        checklist.finish(&imported);
+        model = imported.ok().map(Arc::new);
+    }
+    CheckedCheckpoint { model, checkpoint, checklist }
+}

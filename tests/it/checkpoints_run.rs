@@ -1,0 +1,89 @@
+//! Checkpoints, converted and run: llama.cpp says what transformers says.
+
+use std::path::Path;
+
+use planish::convert::{ConvertRequest, Overwrite, convert, open_model};
+use planish::model::Level;
+use planish::monitor::Monitor;
+use planish::runtime::{Event, ProbeInput, ProbeTask, Request, run_with};
+use serde_json::Value as Json;
+
+use crate::golden_checkpoints::{cases, write};
+
+/// Largest difference of a logit, as a part of the largest logit.
+///
+/// llama.cpp looks GELU up in a table of half floats and uses its tanh form throughout, so models with it are less exact.
+const TOLERANCE: f64 = 1e-3;
+
+/// Cases that cannot be compared, with the reason.
+const EXCEPTIONS: [(&str, &str); 4] = [
+    ("bert", "an encoder has no logits"),
+    ("bert-masked-lm", "an encoder has no logits"),
+    ("deepseek-v2-lite", "llama.cpp knows a model of this class without q_lora_rank by its 26 or 27 layers"),
+    ("phi3-longrope-long", "llama.cpp chooses the long factors by the size of the context, not of the prompt"),
+];
+
+fn logits_of(model: &Path, prompts: &Json) -> Vec<Vec<f32>> {
+    let ids = |prompt: &Json| prompt.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect();
+    let request = Request::Probe(ProbeTask {
+        path: model.to_path_buf(),
+        inputs: prompts.as_array().unwrap().iter().map(|prompt| ProbeInput::Ids(ids(prompt))).collect(),
+        max_tokens: 256,
+        with_logits: true,
+        n_threads: 1,
+    });
+    let mut all = Vec::new();
+    run_with(Path::new(env!("CARGO_BIN_EXE_planish")), &request, &Monitor::silent(), |event| {
+        if let Event::Probed { last_logits, .. } = event {
+            all.push(last_logits);
+        }
+        Ok(())
+    })
+    .unwrap_or_else(|error| panic!("{}: {error}", model.display()));
+    all
+}
+
+/// Tokens from the likeliest on.
+fn order(logits: &[f64]) -> Vec<usize> {
+    let mut ids: Vec<usize> = (0..logits.len()).collect();
+    ids.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+    ids
+}
+
+#[test]
+fn converted_checkpoints_have_the_logits_of_transformers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut n_compared = 0;
+    for (name, case) in cases() {
+        if EXCEPTIONS.iter().any(|row| row.0 == name) {
+            continue;
+        }
+        let checkpoint = write(&case, folder.path());
+        let model = open_model(&checkpoint.path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let request = ConvertRequest {
+            levels: vec![Level::F32],
+            out_dir: folder.path().join(format!("{name}-out")),
+            overwrite: Overwrite::Never,
+            n_threads: Some(1),
+            imatrix: None,
+        };
+        let made = convert(&model, &request, &Monitor::silent()).unwrap();
+        let found = logits_of(&made[0].path, &case["prompts"]);
+        let golden = case["logits"].as_array().unwrap();
+        assert_eq!(found.len(), golden.len(), "{name}");
+        for (found, golden) in found.iter().zip(golden) {
+            let found: Vec<f64> = found.iter().map(|&logit| f64::from(logit)).collect();
+            let golden: Vec<f64> = golden.as_array().unwrap().iter().map(|logit| logit.as_f64().unwrap()).collect();
+            assert_eq!(found.len(), golden.len(), "{name}");
+            let largest = golden.iter().fold(0.0, |max: f64, logit| max.max(logit.abs()));
+            let difference = found.iter().zip(&golden).fold(0.0, |max: f64, (a, b)| max.max((a - b).abs())) / largest;
+            assert!(difference < TOLERANCE, "{name}: {difference}");
+            // Tokens whose logits are closer than the tolerance may change places.
+            for (rank, (a, b)) in order(&found).into_iter().zip(order(&golden)).take(10).enumerate() {
+                assert!(a == b || (golden[a] - golden[b]).abs() < TOLERANCE * largest, "{name}: rank {rank}: {a} and {b}");
+            }
+        }
+        n_compared += 1;
+    }
+    assert!(n_compared > 10, "{n_compared}");
+}
