@@ -13,6 +13,7 @@ mod mapping;
 mod model;
 mod naming;
 mod rope;
+pub mod tokenizer;
 
 pub use architectures::{class_name, gguf_architecture, mapping_of};
 pub use mapping::{Content, Mapped, Mapping, Piece};
