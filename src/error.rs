@@ -390,6 +390,15 @@ pub enum Error {
         /// The checkpoint.
         path: PathBuf,
     },
+
+    /// A tokenizer that llama.cpp cannot be told about.
+    #[error("the tokenizer cannot be converted: {what}: {}", path.display())]
+    UnknownTokenizer {
+        /// What is missing, unknown or contradicts itself.
+        what: String,
+        /// The checkpoint's folder, or its file.
+        path: PathBuf,
+    },
 }
 
 /// How a pickle becomes a safetensors file.
@@ -468,6 +477,9 @@ impl Error {
                 "the checkpoint may be untrained or damaged; else please report it with the name of the model".into()
             }
             Self::CheckpointNotConvertible { .. } => "planish inspect shows all that was checked".into(),
+            Self::UnknownTokenizer { .. } => {
+                "fetch all tokenizer files of the checkpoint; a newer kind needs llama.cpp's convert_hf_to_gguf.py".into()
+            }
             Self::EmptyPrompt => "write a question or an instruction that the models shall answer".into(),
         }
     }

@@ -16,7 +16,7 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 const MAX_TEXT_CHARS: usize = 64;
 
 /// All of a small file; one larger than `max_bytes` is refused before it is read.
-pub(super) fn read_small(path: &Path, format: &'static str, max_bytes: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_small(path: &Path, format: &'static str, max_bytes: u64) -> Result<Vec<u8>> {
     let (file, size_bytes) = open_regular(path)?;
     if size_bytes > max_bytes {
         let what = format!("it has {size_bytes} bytes, at most {max_bytes} are read");

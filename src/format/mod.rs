@@ -46,6 +46,9 @@ pub use imatrix::{Imatrix, read_imatrix};
 pub use safetensors::read_safetensors;
 pub use tensor_reader::TensorReader;
 
+pub(crate) use hf_config::read_small;
+pub(crate) use safetensors::{check_texts, json_error};
+
 use crate::error::{Error, Result};
 use crate::model::{Checkpoint, Model};
 use recognise::Kind;

@@ -105,7 +105,7 @@ fn check_layout(tensors: &[CheckpointTensor], data_bytes: u64, path: &Path) -> R
 }
 
 /// Refuses JSON with a piece so long that it is no name and no value of a model: parsing would copy it.
-pub(super) fn check_texts(json: &[u8]) -> std::result::Result<(), String> {
+pub(crate) fn check_texts(json: &[u8]) -> std::result::Result<(), String> {
     let (mut n_bytes, mut is_escaped) = (0, false);
     for &byte in json {
         n_bytes = if byte == b'"' && !is_escaped { 0 } else { n_bytes + 1 };
@@ -118,7 +118,7 @@ pub(super) fn check_texts(json: &[u8]) -> std::result::Result<(), String> {
 }
 
 /// What is wrong with a JSON text. It may quote the text, which must not control a terminal.
-pub(super) fn json_error(error: &serde_json::Error) -> String {
+pub(crate) fn json_error(error: &serde_json::Error) -> String {
     const MAX_CHARS: usize = 300;
     error.to_string().chars().filter(|c| !c.is_control()).take(MAX_CHARS).collect()
 }

@@ -1,0 +1,108 @@
+//! The tokenizer's files in a checkpoint's folder, read with limits.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value as Json};
+
+use crate::error::{Error, Result};
+use crate::format::{check_texts, json_error, read_small};
+
+/// Largest file that is read: the largest tokenizers have 35 MB.
+pub(super) const MAX_FILE_BYTES: u64 = 96 << 20;
+/// Largest JSON file that is kept as it is: `tokenizer_config.json` may hold thousands of added tokens and some templates.
+const MAX_JSON_BYTES: u64 = 16 << 20;
+/// Most templates in `additional_chat_templates`.
+const MAX_TEMPLATES: usize = 64;
+
+/// A checkpoint's folder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Folder<'a> {
+    /// Where it is.
+    pub path: &'a Path,
+}
+
+impl Folder<'_> {
+    /// True when there is a file of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.path.join(name).is_file()
+    }
+
+    /// A file's path.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// What is wrong with the tokenizer as a whole.
+    pub fn unknown(&self, what: impl Into<String>) -> Error {
+        Error::UnknownTokenizer { what: what.into(), path: self.path.to_path_buf() }
+    }
+
+    /// What is wrong with a file.
+    pub fn damaged(&self, name: &'static str, what: impl Into<String>) -> Error {
+        Error::DamagedFile { format: name, what: what.into(), path: self.file(name) }
+    }
+
+    /// All of a file; `None` when it is not there.
+    pub fn bytes(&self, name: &'static str) -> Result<Option<Vec<u8>>> {
+        if self.has(name) { read_small(&self.file(name), name, MAX_FILE_BYTES).map(Some) } else { Ok(None) }
+    }
+
+    /// A text in UTF-8; `None` when it is not there.
+    pub fn text(&self, name: &'static str) -> Result<Option<String>> {
+        let Some(bytes) = self.bytes(name)? else { return Ok(None) };
+        String::from_utf8(bytes).map(Some).map_err(|error| self.damaged(name, format!("no UTF-8: {error}")))
+    }
+
+    /// A JSON object of moderate size; `None` when it is not there.
+    pub fn json(&self, name: &'static str) -> Result<Option<Map<String, Json>>> {
+        if !self.has(name) {
+            return Ok(None);
+        }
+        let bytes = read_small(&self.file(name), name, MAX_JSON_BYTES)?;
+        check_texts(&bytes).map_err(|what| self.damaged(name, what))?;
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| self.damaged(name, json_error(&error)))
+    }
+
+    /// `(name, text)` of the templates in `additional_chat_templates`, by name.
+    pub fn additional_templates(&self) -> Result<Vec<(String, String)>> {
+        const NAME: &str = "additional_chat_templates";
+        let folder = self.path.join(NAME);
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(&folder).map_err(Error::io("open", &folder))?.take(MAX_TEMPLATES) {
+            let path = entry.map_err(Error::io("read", &folder))?.path();
+            if path.extension().is_some_and(|extension| extension == "jinja") && path.is_file() {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        let read = |path: PathBuf| {
+            let bytes = read_small(&path, "chat template", MAX_JSON_BYTES)?;
+            let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            let text = String::from_utf8(bytes).map_err(|error| Error::DamagedFile {
+                format: "chat template",
+                what: format!("no UTF-8: {error}"),
+                path,
+            })?;
+            Ok((name, text))
+        };
+        paths.into_iter().map(read).collect()
+    }
+}
+
+/// A text of a JSON object; `None` for anything else.
+pub(super) fn text_of<'a>(object: &'a Map<String, Json>, key: &str) -> Option<&'a str> {
+    object.get(key)?.as_str()
+}
+
+/// The content of a special token, which is a text or an object that holds it; `None` for an empty one.
+pub(super) fn token_text(value: Option<&Json>) -> Option<&str> {
+    let text = match value? {
+        Json::String(text) => text,
+        Json::Object(entries) => text_of(entries, "content")?,
+        _ => return None,
+    };
+    (!text.is_empty()).then_some(text)
+}

@@ -1,0 +1,206 @@
+//! SentencePiece vocabularies: pieces with scores, from `tokenizer.model`.
+
+use serde_json::Value as Json;
+
+use super::bpe::looks_special;
+use super::entries::{Entries, TokenType, Tokens};
+use super::files::Folder;
+use super::json::{MAX_TOKENS, TokenizerJson};
+use super::protobuf::{Field, Message};
+use super::settings::added_by_number;
+use super::special::{Special, Wanted};
+use crate::error::Result;
+use crate::model::Text;
+
+const NAME: &str = "tokenizer.model";
+/// Score of tokens that were added to a vocabulary.
+const ADDED_SCORE: f32 = -1000.0;
+
+/// A trained model.
+///
+/// Source of the numbers of fields and their defaults: `sentencepiece_model.proto` in <https://github.com/google/sentencepiece>.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SentencePiece {
+    /// Its pieces in the order of their numbers.
+    pub pieces: Vec<Piece>,
+    /// How it splits: 1 by probability (Unigram), 2 by merges (BPE).
+    pub model_type: u64,
+    /// True when it puts a space before a text.
+    pub adds_space: bool,
+}
+
+/// A piece of text.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Piece {
+    /// The text, with ▁ for a space.
+    pub text: String,
+    /// The higher, the sooner it is merged or the likelier it is.
+    pub score: f32,
+    /// What it is for. Pieces that the user defined count as text.
+    pub kind: TokenType,
+}
+
+const UNIGRAM: u64 = 1;
+const BPE: u64 = 2;
+
+impl SentencePiece {
+    /// Reads a folder's `tokenizer.model`; `None` when it is not there.
+    ///
+    /// # Errors
+    /// `Error::DamagedFile` when it is none, else as `Folder::bytes`.
+    pub fn read(folder: &Folder) -> Result<Option<Self>> {
+        let Some(bytes) = folder.bytes(NAME)? else { return Ok(None) };
+        Self::parse(&bytes).map(Some).map_err(|what| folder.damaged(NAME, what))
+    }
+
+    /// Reads its bytes.
+    pub fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
+        let mut model = Self { pieces: Vec::new(), model_type: UNIGRAM, adds_space: true };
+        let mut message = Message::new(bytes);
+        while let Some((number, field)) = message.next_field()? {
+            match (number, field) {
+                (1, Field::Bytes(bytes)) => {
+                    if model.pieces.len() as u64 >= MAX_TOKENS {
+                        return Err(format!("more than {MAX_TOKENS} pieces"));
+                    }
+                    let piece = Piece::parse(bytes).map_err(|what| format!("in piece {}: {what}", model.pieces.len()))?;
+                    model.pieces.push(piece);
+                }
+                (2, Field::Bytes(bytes)) => model.read_number(bytes, 3, |model, number| model.model_type = number)?,
+                (3, Field::Bytes(bytes)) => model.read_number(bytes, 3, |model, number| model.adds_space = number != 0)?,
+                _ => {}
+            }
+        }
+        if model.pieces.is_empty() {
+            return Err("it has no pieces".into());
+        }
+        Ok(model)
+    }
+
+    fn read_number(&mut self, bytes: &[u8], wanted: u64, set: fn(&mut Self, u64)) -> std::result::Result<(), String> {
+        let mut message = Message::new(bytes);
+        while let Some((number, field)) = message.next_field()? {
+            if let (true, Field::Number(value)) = (number == wanted, field) {
+                set(self, value);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Piece {
+    fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
+        let mut piece = Self { text: String::new(), score: 0.0, kind: TokenType::Normal };
+        let mut message = Message::new(bytes);
+        while let Some((number, field)) = message.next_field()? {
+            match (number, field) {
+                (1, Field::Bytes(text)) => {
+                    piece.text = std::str::from_utf8(text).map_err(|error| format!("no UTF-8: {error}"))?.into();
+                }
+                (2, Field::Fixed32(score)) => piece.score = f32::from_le_bytes(score),
+                (3, Field::Number(kind)) => {
+                    piece.kind = match kind {
+                        2 => TokenType::Unknown,
+                        3 => TokenType::Control,
+                        5 => TokenType::Unused,
+                        6 => TokenType::Byte,
+                        _ => TokenType::Normal,
+                    };
+                }
+                _ => {}
+            }
+        }
+        Ok(piece)
+    }
+}
+
+/// Which rules of a class differ from those of most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overlay {
+    /// Added tokens as most classes take them.
+    Usual,
+    /// The same, and no space before a text.
+    Gemma,
+    /// Those of Phi-3: its `tokenizer.json` counts too, and nothing but a file makes a token special.
+    Phi3,
+}
+
+/// Writes a SentencePiece vocabulary; false when there is no `tokenizer.model`.
+///
+/// Source: `_set_vocab_sentencepiece` in `conversion/base.py` and `Phi3MiniModel.set_vocab` in `conversion/phi.py`, llama.cpp of
+/// 2026-08-21. As there, a Unigram model gets the same kind, with a warning: llama.cpp merges its pieces by score.
+///
+/// # Errors
+/// `Error::DamagedFile` and `Error::UnknownTokenizer` for files that are none or contradict themselves.
+pub(super) fn add_sentencepiece(
+    folder: &Folder,
+    n_vocab: u64,
+    overlay: Overlay,
+    entries: &mut Entries,
+    warnings: &mut Vec<String>,
+) -> Result<bool> {
+    let Some(model) = SentencePiece::read(folder)? else { return Ok(false) };
+    if model.model_type != BPE {
+        warnings.push("tokenizer.model is no BPE model: llama.cpp may split some texts differently".into());
+    }
+    let says_space = entries.0.find("tokenizer.ggml.add_space_prefix").is_some() || overlay == Overlay::Gemma;
+    if !model.adds_space && !says_space {
+        warnings.push("the tokenizer puts no space before a text, llama.cpp does".into());
+    }
+    let n_tokens = if n_vocab == 0 { model.pieces.len() as u64 } else { n_vocab };
+    if n_tokens > MAX_TOKENS {
+        return Err(folder.unknown(format!("the model has {n_tokens} tokens, at most {MAX_TOKENS} are read")));
+    }
+    let n_tokens = usize::try_from(n_tokens).unwrap_or(0);
+    if model.pieces.len() > n_tokens {
+        warnings.push(format!("tokenizer.model has {} pieces, the model only {n_tokens} tokens", model.pieces.len()));
+    }
+    let mut tokens = Tokens::unused(n_tokens);
+    for (id, piece) in model.pieces.into_iter().enumerate() {
+        tokens.put(id, Text::from(piece.text.as_str()), piece.score, piece.kind);
+    }
+    let json = TokenizerJson::read(folder)?;
+    let mut n_beyond = add_from_added_tokens(folder, &mut tokens)?;
+    let config = folder.json("tokenizer_config.json")?.unwrap_or_default();
+    let mut added = match config.get("added_tokens_decoder").and_then(Json::as_object) {
+        Some(added) => added_by_number(added).map_err(|what| folder.damaged("tokenizer_config.json", what))?,
+        None => Vec::new(),
+    };
+    if overlay == Overlay::Phi3 {
+        added.extend(json.as_ref().map(TokenizerJson::added_tokens).unwrap_or_default().iter().cloned());
+    }
+    for token in added {
+        let is_control = token.special || overlay != Overlay::Phi3 && looks_special(&token.content);
+        let (text, kind) = match overlay {
+            _ if is_control => (token.content, TokenType::Control),
+            Overlay::Phi3 => (token.content, TokenType::UserDefined),
+            Overlay::Usual | Overlay::Gemma => (token.content.replace('\u{2581}', " "), TokenType::UserDefined),
+        };
+        match usize::try_from(token.id).ok().filter(|&id| id < n_tokens) {
+            Some(id) => tokens.put(id, Text::from(text.as_str()), ADDED_SCORE, kind),
+            None => n_beyond += 1,
+        }
+    }
+    if n_beyond > 0 {
+        warnings.push(format!("{n_beyond} added tokens have numbers beyond the model's {n_tokens} tokens; they are left out"));
+    }
+    entries.vocabulary("llama", "default", tokens);
+    let mut special = Special::read(folder, json.as_ref(), Wanted { n_tokens: Some(n_tokens), ..Wanted::default() })?;
+    warnings.append(&mut special.warnings);
+    special.add_to(entries);
+    Ok(true)
+}
+
+/// Lays `added_tokens.json` over the vocabulary; returns how many tokens have no place.
+fn add_from_added_tokens(folder: &Folder, tokens: &mut Tokens) -> Result<usize> {
+    const NAME: &str = "added_tokens.json";
+    let mut n_beyond = 0;
+    for (text, id) in folder.json(NAME)?.unwrap_or_default() {
+        let id = id.as_u64().ok_or_else(|| folder.damaged(NAME, format!("{text:?} has no number")))?;
+        match usize::try_from(id).ok().filter(|&id| id < tokens.texts.len()) {
+            Some(id) => tokens.put(id, Text::from(text.as_str()), ADDED_SCORE, TokenType::UserDefined),
+            None => n_beyond += 1,
+        }
+    }
+    Ok(n_beyond)
+}
