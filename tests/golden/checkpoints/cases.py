@@ -25,6 +25,8 @@ class Case:
     outtypes: list = field(default_factory=lambda: ["f32"])
     folder: str = ""
     files: dict = field(default_factory=dict)
+    # `config` is config.json itself, not arguments of the config class.
+    raw_config: bool = False
     # What published config.json files of this kind do not hold, name differently or hold in addition.
     drop_config: list = field(default_factory=list)
     rename_config: dict = field(default_factory=dict)
@@ -37,6 +39,8 @@ class Case:
     extra_tensors: dict = field(default_factory=dict)
     missing_ok: list = field(default_factory=list)
     unexpected_ok: list = field(default_factory=list)
+    # Tensors of published checkpoints that the converter of this version of llama.cpp fails at, so it gets none of them.
+    hidden_from_converter: list = field(default_factory=list)
     # The model adds 1 to the weights of its norms, as Gemma does.
     norm_plus_one: bool = False
     prompts: list = field(default_factory=lambda: PROMPTS)
@@ -57,12 +61,14 @@ class Case:
             rule = (0, 0, -7)
         else:
             rule = (0, 0, -9 if shape[-1] <= 96 else -10)
+        if dtype == "I64":
+            rule = (0, 0, 0)
         offset, shift, exp = rule
         return {"name": name, "shape": shape, "dtype": dtype, "offset": offset, "shift": shift, "exp": exp}
 
 
 def is_norm_weight(name, shape):
-    return len(shape) == 1 and name.endswith(".weight")
+    return len(shape) == 1 and name.endswith((".weight", ".gamma"))
 
 
 def sizes(**changes):
@@ -82,6 +88,35 @@ def sizes(**changes):
 
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+
+GPT2 = {
+    "vocab_size": N_VOCAB, "n_embd": 64, "n_head": 4, "n_layer": 2, "n_positions": 256, "bos_token_id": 0, "eos_token_id": 0,
+}
+FALCON = {
+    "vocab_size": N_VOCAB, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "alibi": False, "bias": False,
+    "parallel_attn": True, "bos_token_id": 0, "eos_token_id": 0,
+}
+BERT = {
+    "vocab_size": N_VOCAB, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "max_position_embeddings": 256, "type_vocab_size": 2,
+}
+BERT_HEADS = {
+    "cls.predictions.bias": [N_VOCAB], "cls.predictions.transform.dense.weight": [64, 64],
+    "cls.predictions.transform.dense.bias": [64], "cls.predictions.transform.LayerNorm.gamma": [64],
+    "cls.predictions.transform.LayerNorm.beta": [64], "cls.seq_relationship.weight": [2, 64], "cls.seq_relationship.bias": [2],
+}
+DEEPSEEK = sizes(
+    num_key_value_heads=4, kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, moe_intermediate_size=32,
+    n_routed_experts=4, n_shared_experts=2, num_experts_per_tok=2, first_k_dense_replace=1, norm_topk_prob=False,
+    routed_scaling_factor=1.0, topk_method="greedy", n_group=1, topk_group=1, aux_loss_alpha=0.001,
+)
+
+
+def old_bert_name(name):
+    """The name that bert-base-uncased has for a tensor of BertModel."""
+    name = "bert." + name
+    return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+
 
 CASES = [
     Case(
@@ -148,5 +183,158 @@ CASES = [
     Case(
         "qwen3", "Norms of Q and K, head_dim is not hidden_size / heads.", "Qwen3Config", "Qwen3ForCausalLM",
         sizes(head_dim=24, rope_theta=1000000.0, tie_word_embeddings=True),
+    ),
+    Case(
+        "gemma3", "Norms get the 1 added; window of 8 in five of six layers; local and global rope base.", "Gemma3TextConfig",
+        "Gemma3ForCausalLM",
+        sizes(num_hidden_layers=6, head_dim=16, query_pre_attn_scalar=16, sliding_window=8, rope_theta=1000000.0, rope_local_base_freq=10000.0),
+        norm_plus_one=True, outtypes=["f32", "auto"],
+    ),
+    Case(
+        "gemma3-linear", "rope_scaling linear for the global layers, one KV head, head_dim is not hidden_size / heads.",
+        "Gemma3TextConfig", "Gemma3ForCausalLM",
+        sizes(
+            num_hidden_layers=6, head_dim=24, num_key_value_heads=1, query_pre_attn_scalar=24, sliding_window=8,
+            rope_scaling={"rope_type": "linear", "factor": 8.0},
+        ),
+        norm_plus_one=True,
+    ),
+    Case(
+        "gemma3-vision", "Language model inside a vision model: names have a prefix, text_config lacks what is default.", "Gemma3Config",
+        "Gemma3ForConditionalGeneration",
+        {
+            "text_config": {
+                "hidden_size": 32, "intermediate_size": 64, "model_type": "gemma3_text", "num_hidden_layers": 2, "sliding_window": 8,
+                "vocab_size": N_VOCAB, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+            },
+            "vision_config": {
+                "hidden_size": 32, "image_size": 28, "intermediate_size": 64, "model_type": "siglip_vision_model", "num_attention_heads": 2,
+                "num_hidden_layers": 1, "patch_size": 14, "vision_use_head": False,
+            },
+            "mm_tokens_per_image": 4, "image_token_index": 319, "boi_token_index": 317, "eoi_token_index": 318, "tie_word_embeddings": True,
+        },
+        raw_config=True, norm_plus_one=True,
+        rename_tensor=lambda name: name.replace("model.language_model.", "language_model.model.").replace("model.vision_tower", "vision_tower")
+        .replace("model.multi_modal_projector", "multi_modal_projector"),
+    ),
+    Case(
+        "gemma2", "Norms get the 1 added, soft caps that bite, window of 8 in every other layer.", "Gemma2Config", "Gemma2ForCausalLM",
+        sizes(head_dim=16, query_pre_attn_scalar=16, sliding_window=8, attn_logit_softcapping=2.0, final_logit_softcapping=4.0),
+        norm_plus_one=True, outtypes=["f32", "bf16"],
+    ),
+    Case(
+        "phi3", "Q, K and V in one tensor, gate and up in one tensor.", "Phi3Config", "Phi3ForCausalLM",
+        sizes(pad_token_id=0, sliding_window=128, original_max_position_embeddings=256), outtypes=["f32", "auto"],
+    ),
+    Case(
+        "phi3-longrope", "rope_scaling longrope: two tensors of factors. The prompts are short enough for the short factors.", "Phi3Config",
+        "Phi3ForCausalLM",
+        sizes(
+            pad_token_id=0, num_hidden_layers=1, original_max_position_embeddings=64,
+            rope_scaling={
+                "type": "longrope", "short_factor": [1.0, 1.0, 1.05, 1.1, 1.25, 1.5, 1.75, 2.0],
+                "long_factor": [1.0, 1.1, 1.5, 2.0, 3.5, 5.0, 8.25, 11.5],
+            },
+        ),
+    ),
+    Case(
+        "phi3-longrope-long", "The prompts are long enough for the long factors.", "Phi3Config", "Phi3ForCausalLM",
+        sizes(
+            pad_token_id=0, num_hidden_layers=1, original_max_position_embeddings=4,
+            rope_scaling={
+                "type": "longrope", "short_factor": [1.0, 1.0, 1.05, 1.1, 1.25, 1.5, 1.75, 2.0],
+                "long_factor": [1.0, 1.1, 1.5, 2.0, 3.5, 5.0, 8.25, 11.5],
+            },
+        ),
+    ),
+    Case(
+        "phi4-mini", "A part of each head is rotated, longrope, tied embeddings, no sliding window.", "Phi3Config", "Phi3ForCausalLM",
+        sizes(
+            pad_token_id=0, original_max_position_embeddings=64, partial_rotary_factor=0.75, tie_word_embeddings=True, sliding_window=None,
+            rope_scaling={"type": "longrope", "short_factor": [1.0, 1.0, 1.1, 1.25, 1.5, 2.0], "long_factor": [1.0, 1.5, 2.0, 3.5, 5.0, 8.25]},
+        ),
+    ),
+    Case(
+        "gpt2", "As published: no prefix, attention masks among the tensors, transposed matrices, F32.", "GPT2Config", "GPT2LMHeadModel",
+        GPT2, dtype="F32", outtypes=["f32", "auto"], extra_config={"n_ctx": 256}, rename_tensor=lambda name: name.removeprefix("transformer."),
+        extra_tensors={f"h.{layer_idx}.attn.bias": [1, 1, 256, 256] for layer_idx in range(2)},
+        unexpected_ok=[f"h.{layer_idx}.attn.bias" for layer_idx in range(2)],
+        hidden_from_converter=[f"h.{layer_idx}.attn.bias" for layer_idx in range(2)],
+    ),
+    Case(
+        "gpt2-prefixed", "As transformers saves it: names with a prefix, BF16.", "GPT2Config", "GPT2LMHeadModel", GPT2,
+        outtypes=["f32", "bf16"], extra_config={"n_ctx": 256},
+    ),
+    Case(
+        "starcoder2", "Biases everywhere, LayerNorm, tied embeddings.", "Starcoder2Config", "Starcoder2ForCausalLM",
+        sizes(sliding_window=128, use_bias=True, rope_theta=100000.0, norm_epsilon=1e-5), outtypes=["f32", "auto"],
+    ),
+    Case(
+        "falcon", "The 40b kind: groups of Q, K and V are sorted, two norms per layer.", "FalconConfig", "FalconForCausalLM",
+        FALCON | {"new_decoder_architecture": True, "num_kv_heads": 2}, outtypes=["f32", "auto"],
+    ),
+    Case(
+        "falcon-multi-query", "The 7b kind: one KV head, one norm per layer.", "FalconConfig", "FalconForCausalLM",
+        FALCON | {"new_decoder_architecture": False, "multi_query": True, "num_kv_heads": 1}, extra_tensors={"lm_head.weight": [N_VOCAB, 64]},
+    ),
+    Case(
+        "olmo2", "Norms of Q and K over all heads, norms after attention and MLP only.", "Olmo2Config", "Olmo2ForCausalLM",
+        sizes(rms_norm_eps=1e-6, rope_theta=500000.0, pad_token_id=0), outtypes=["f32", "auto"],
+    ),
+    Case(
+        "granite", "Q and K are permuted; four multipliers.", "GraniteConfig", "GraniteForCausalLM",
+        sizes(
+            attention_multiplier=0.125, embedding_multiplier=3.0, residual_multiplier=0.5, logits_scaling=2.0, tie_word_embeddings=True,
+            rope_theta=5000000.0,
+        ),
+        outtypes=["f32", "auto"],
+    ),
+    Case(
+        "mixtral", "The experts of a layer become one tensor; Q and K are permuted.", "MixtralConfig", "MixtralForCausalLM",
+        sizes(num_local_experts=4, num_experts_per_tok=2, sliding_window=None, rope_theta=1000000.0), outtypes=["f32", "auto"],
+    ),
+    Case(
+        "qwen2-moe", "Experts and a shared expert with its gate.", "Qwen2MoeConfig", "Qwen2MoeForCausalLM",
+        sizes(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, shared_expert_intermediate_size=64, decoder_sparse_step=1),
+        outtypes=["f32", "auto"],
+    ),
+    Case(
+        "qwen3-moe", "Experts, norms of Q and K; the weights of the experts are normalized.", "Qwen3MoeConfig", "Qwen3MoeForCausalLM",
+        sizes(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, head_dim=24, norm_topk_prob=True, decoder_sparse_step=1),
+        outtypes=["f32", "auto"],
+    ),
+    Case(
+        "bert", "As sentence-transformers publishes it: pooler and position_ids are left out, the kind of pooling is written, F32.",
+        "BertConfig", "BertModel", BERT, dtype="F32", dtypes={"position_ids": "I64"}, outtypes=["f32", "f16"],
+        extra_tensors={"embeddings.position_ids": [1, 256]}, unexpected_ok=["embeddings.position_ids"], output="mean_hidden_state",
+        files={
+            "modules.json": [
+                {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+                {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            ],
+            "1_Pooling/config.json": {
+                "word_embedding_dimension": 64, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True,
+                "pooling_mode_max_tokens": False, "pooling_mode_mean_sqrt_len_tokens": False,
+            },
+        },
+    ),
+    Case(
+        "bert-masked-lm", "As BERT was first published: prefix, gamma and beta, the heads of the pre-training.", "BertConfig", "BertForMaskedLM",
+        BERT, model_class="BertModel", output="mean_hidden_state", rename_tensor=old_bert_name, model_arguments={"add_pooling_layer": False},
+        extra_tensors=BERT_HEADS, unexpected_ok=[*BERT_HEADS, "pooler.dense.weight", "pooler.dense.bias"],
+    ),
+    Case(
+        "deepseek-v2-lite", "MLA without a low rank for Q: kv_b is split, its K part transposed; a dense layer, experts, shared experts.",
+        "DeepseekV2Config", "DeepseekV2ForCausalLM", DEEPSEEK | {"q_lora_rank": None}, outtypes=["f32", "auto"],
+    ),
+    Case(
+        "deepseek-v2", "MLA with a low rank for Q, rope_scaling yarn with mscale.", "DeepseekV2Config", "DeepseekV2ForCausalLM",
+        DEEPSEEK | {
+            "q_lora_rank": 24,
+            "rope_scaling": {
+                "type": "yarn", "factor": 4, "original_max_position_embeddings": 64, "beta_fast": 32, "beta_slow": 1, "mscale": 0.707,
+                "mscale_all_dim": 0.707,
+            },
+        },
     ),
 ]

@@ -25,8 +25,7 @@ from safetensors.torch import save_file
 from cases import CASES, N_VOCAB, Case
 
 HERE = Path(__file__).parent
-TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-SAFETENSORS_DTYPES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
+TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 
 
 # --- Weights: computed from the tensor's name, so that nobody has to store them ---------------------------------------
@@ -70,6 +69,9 @@ def exact(values, dtype):
 
 def config_of(case: Case):
     """config.json as transformers writes it for the case, less the keys that published checkpoints of the kind lack."""
+    if case.raw_config:
+        model_type = getattr(transformers, case.config_class).model_type
+        return {"architectures": [case.architecture], "model_type": model_type} | case.config
     config = getattr(transformers, case.config_class)(**case.config)
     config.architectures = [case.architecture]
     config.dtype = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[case.dtype]
@@ -99,6 +101,7 @@ def write_checkpoint(folder: Path, config, tensors, case: Case):
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     for name, content in case.files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content if isinstance(content, str) else json.dumps(content, indent=2))
     for name in ["tokenizer.json", "tokenizer_config.json"]:
         shutil.copy(HERE / "tokenizer" / name, folder)
@@ -260,6 +263,10 @@ def main():
         write_checkpoint(folder, config, tensors, case)
         outputs = outputs_of(case, folder)
         files = {}
+        if case.hidden_from_converter:
+            shown = [t for t in tensors if t["name"] not in case.hidden_from_converter]
+            shutil.rmtree(folder)
+            write_checkpoint(folder, config, shown, case)
         for outtype in case.outtypes:
             gguf_path = place / f"{outtype}.gguf"
             converter.convert(folder, outtype, gguf_path)
@@ -272,6 +279,7 @@ def main():
             "files": case.files,
             "config": config,
             "tensors": tensors,
+            "hidden_from_converter": case.hidden_from_converter,
             "prompts": case.prompts,
             case.output: outputs,
             "gguf": files,
