@@ -1,5 +1,6 @@
 """The cases of make_goldens.py: one tiny checkpoint for each architecture and each branch of the converter."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Callable
 
@@ -37,6 +38,8 @@ class Case:
     # From the name in transformers to the name in the checkpoint; an empty name leaves the tensor out.
     rename_tensor: Callable = lambda name: name
     extra_tensors: dict = field(default_factory=dict)
+    # Corrects what transformers computes differently from the model's own code.
+    prepare_model: Callable = lambda model: None
     missing_ok: list = field(default_factory=list)
     unexpected_ok: list = field(default_factory=list)
     # Tensors of published checkpoints that the converter of this version of llama.cpp fails at, so it gets none of them.
@@ -112,6 +115,14 @@ DEEPSEEK = sizes(
 )
 
 
+def scale_attention_as_deepseek_does(model):
+    """The factor mscale squared on the attention scores: in DeepSeek's own code and in DeepseekV3, lacking in DeepseekV2."""
+    scaling = model.config.rope_scaling
+    mscale = 0.1 * scaling["mscale_all_dim"] * math.log(scaling["factor"]) + 1.0
+    for layer in model.model.layers:
+        layer.self_attn.scaling *= mscale * mscale
+
+
 def old_bert_name(name):
     """The name that bert-base-uncased has for a tensor of BertModel."""
     name = "bert." + name
@@ -148,7 +159,7 @@ CASES = [
     ),
     Case(
         "llama-yarn", "rope_scaling yarn.", "LlamaConfig", "LlamaForCausalLM",
-        sizes(num_hidden_layers=1, rope_scaling={**YARN, "beta_fast": 16.0, "beta_slow": 2.0}),
+        sizes(num_hidden_layers=1, rope_scaling={**YARN, "beta_fast": 32.0, "beta_slow": 1.0}),
     ),
     Case(
         "llama-old-config", "config.json as the first Llama had it: no KV heads, no head_dim, no rope_theta.", "LlamaConfig",
@@ -222,20 +233,22 @@ CASES = [
         sizes(head_dim=16, query_pre_attn_scalar=16, sliding_window=8, attn_logit_softcapping=2.0, final_logit_softcapping=4.0),
         norm_plus_one=True, outtypes=["f32", "bf16"],
     ),
+    # The folders of Phi-3 have other names, as llama.cpp expects certain tokens in a model that calls itself so.
     Case(
         "phi3", "Q, K and V in one tensor, gate and up in one tensor.", "Phi3Config", "Phi3ForCausalLM",
-        sizes(pad_token_id=0, sliding_window=128, original_max_position_embeddings=256), outtypes=["f32", "auto"],
+        sizes(pad_token_id=0, sliding_window=128, original_max_position_embeddings=256), outtypes=["f32", "auto"], folder="golden-fused",
     ),
     Case(
         "phi3-longrope", "rope_scaling longrope: two tensors of factors. The prompts are short enough for the short factors.", "Phi3Config",
         "Phi3ForCausalLM",
         sizes(
-            pad_token_id=0, num_hidden_layers=1, original_max_position_embeddings=64,
+            pad_token_id=0, num_hidden_layers=1, max_position_embeddings=1024, original_max_position_embeddings=256,
             rope_scaling={
                 "type": "longrope", "short_factor": [1.0, 1.0, 1.05, 1.1, 1.25, 1.5, 1.75, 2.0],
                 "long_factor": [1.0, 1.1, 1.5, 2.0, 3.5, 5.0, 8.25, 11.5],
             },
         ),
+        folder="golden-longrope",
     ),
     Case(
         "phi3-longrope-long", "The prompts are long enough for the long factors.", "Phi3Config", "Phi3ForCausalLM",
@@ -246,11 +259,13 @@ CASES = [
                 "long_factor": [1.0, 1.1, 1.5, 2.0, 3.5, 5.0, 8.25, 11.5],
             },
         ),
+        folder="golden-longrope",
     ),
     Case(
         "phi4-mini", "A part of each head is rotated, longrope, tied embeddings, no sliding window.", "Phi3Config", "Phi3ForCausalLM",
         sizes(
-            pad_token_id=0, original_max_position_embeddings=64, partial_rotary_factor=0.75, tie_word_embeddings=True, sliding_window=None,
+            pad_token_id=0, max_position_embeddings=1024, original_max_position_embeddings=256, partial_rotary_factor=0.75,
+            tie_word_embeddings=True, sliding_window=None,
             rope_scaling={"type": "longrope", "short_factor": [1.0, 1.0, 1.1, 1.25, 1.5, 2.0], "long_factor": [1.0, 1.5, 2.0, 3.5, 5.0, 8.25]},
         ),
     ),
@@ -275,7 +290,7 @@ CASES = [
     ),
     Case(
         "falcon-multi-query", "The 7b kind: one KV head, one norm per layer.", "FalconConfig", "FalconForCausalLM",
-        FALCON | {"new_decoder_architecture": False, "multi_query": True, "num_kv_heads": 1}, extra_tensors={"lm_head.weight": [N_VOCAB, 64]},
+        FALCON | {"new_decoder_architecture": False, "multi_query": True, "num_kv_heads": 1, "tie_word_embeddings": False},
     ),
     Case(
         "olmo2", "Norms of Q and K over all heads, norms after attention and MLP only.", "Olmo2Config", "Olmo2ForCausalLM",
@@ -336,5 +351,6 @@ CASES = [
                 "mscale_all_dim": 0.707,
             },
         },
+        prepare_model=scale_attention_as_deepseek_does,
     ),
 ]

@@ -125,6 +125,7 @@ def outputs_of(case: Case, folder: Path):
     unexpected = set(info["unexpected_keys"]) - set(case.unexpected_ok)
     assert not missing and not unexpected and not info["mismatched_keys"], (missing, unexpected, info)
     model.eval()
+    case.prepare_model(model)
     outputs = []
     for prompt in case.prompts:
         with torch.inference_mode():
