@@ -32,6 +32,10 @@ class Case:
     drop_config: list = field(default_factory=list)
     rename_config: dict = field(default_factory=dict)
     extra_config: dict = field(default_factory=dict)
+    # What config.json has in addition while the outputs are computed, as transformers 4 does not know what transformers 5 writes.
+    output_config: dict = field(default_factory=dict)
+    # From a tensor's name to the number of its file, where there is more than one.
+    shard_of: Callable = lambda name: 1
     # The class of transformers that computes the outputs, if it is not `architecture`.
     model_class: str = ""
     model_arguments: dict = field(default_factory=dict)
@@ -91,7 +95,14 @@ def sizes(**changes):
 
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
-
+LLAMA3 = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+}
+LONGROPE = {
+    "type": "longrope",
+    "short_factor": [1.0, 1.0, 1.05, 1.1, 1.25, 1.5, 1.75, 2.0],
+    "long_factor": [1.0, 1.1, 1.5, 2.0, 3.5, 5.0, 8.25, 11.5],
+}
 GPT2 = {
     "vocab_size": N_VOCAB, "n_embd": 64, "n_head": 4, "n_layer": 2, "n_positions": 256, "bos_token_id": 0, "eos_token_id": 0,
 }
@@ -132,16 +143,26 @@ def old_bert_name(name):
 CASES = [
     Case(
         "llama", "Q and K are permuted.", "LlamaConfig", "LlamaForCausalLM",
-        sizes(rms_norm_eps=1e-5), outtypes=["f32", "bf16", "f16", "auto"],
+        sizes(rms_norm_eps=1e-5), outtypes=["f32", "bf16", "f16", "q8_0", "auto"],
+    ),
+    Case(
+        "llama-eleven-layers", "Tensors come in the order of their names: layer 10 before layer 2.", "LlamaConfig", "LlamaForCausalLM",
+        sizes(hidden_size=32, intermediate_size=32, num_hidden_layers=11, num_attention_heads=2, num_key_value_heads=1),
+    ),
+    Case(
+        "llama-sharded", "Two files and an index: the tensors of the first file come first.", "LlamaConfig", "LlamaForCausalLM",
+        sizes(num_hidden_layers=1), shard_of=lambda name: 2 if name.startswith(("lm_head", "model.layers.0.mlp", "model.norm")) else 1,
+    ),
+    Case(
+        "llama-v5-config", "config.json as transformers 5 writes it: rope_parameters holds rope_theta and the scaling.", "LlamaConfig",
+        "LlamaForCausalLM", sizes(num_hidden_layers=1), drop_config=["rope_theta", "rope_scaling"],
+        extra_config={"rope_parameters": LLAMA3 | {"rope_theta": 500000.0}, "transformers_version": "5.24.0"},
+        output_config={"rope_scaling": LLAMA3, "rope_theta": 500000.0},
     ),
     Case(
         "llama-rope-llama3", "rope_scaling llama3 becomes the tensor rope_freqs; stored in F16.", "LlamaConfig", "LlamaForCausalLM",
         sizes(
-            num_hidden_layers=1, num_key_value_heads=1, rope_theta=500000.0,
-            rope_scaling={
-                "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-                "original_max_position_embeddings": 64,
-            },
+            num_hidden_layers=1, num_key_value_heads=1, rope_theta=500000.0, rope_scaling=LLAMA3,
         ),
         dtype="F16", outtypes=["f32", "auto"],
     ),
@@ -180,7 +201,11 @@ CASES = [
     ),
     Case(
         "mistral", "Sliding window off; converted as a Llama.", "MistralConfig", "MistralForCausalLM",
-        sizes(sliding_window=None, rope_theta=1000000.0, head_dim=16),
+        sizes(sliding_window=None, rope_theta=1000000.0),
+    ),
+    Case(
+        "mistral-head-dim", "The kind of Nemo: head_dim is not hidden_size / heads.", "MistralConfig", "MistralForCausalLM",
+        sizes(sliding_window=None, num_hidden_layers=1, rope_theta=1000000.0, head_dim=24),
     ),
     Case(
         "qwen2", "Biases of Q, K and V.", "Qwen2Config", "Qwen2ForCausalLM",
@@ -196,6 +221,12 @@ CASES = [
         sizes(head_dim=24, rope_theta=1000000.0, tie_word_embeddings=True),
     ),
     Case(
+        "qwen3-v5-config", "config.json as transformers 5 writes it: rope_parameters of type default.", "Qwen3Config", "Qwen3ForCausalLM",
+        sizes(head_dim=16, num_hidden_layers=1), drop_config=["rope_theta", "rope_scaling"],
+        extra_config={"rope_parameters": {"rope_theta": 5000000.0, "rope_type": "default"}, "transformers_version": "5.24.0"},
+        output_config={"rope_theta": 5000000.0},
+    ),
+    Case(
         "gemma3", "Norms get the 1 added; window of 8 in five of six layers; local and global rope base.", "Gemma3TextConfig",
         "Gemma3ForCausalLM",
         sizes(num_hidden_layers=6, head_dim=16, query_pre_attn_scalar=16, sliding_window=8, rope_theta=1000000.0, rope_local_base_freq=10000.0),
@@ -208,6 +239,20 @@ CASES = [
             num_hidden_layers=6, head_dim=24, num_key_value_heads=1, query_pre_attn_scalar=24, sliding_window=8,
             rope_scaling={"rope_type": "linear", "factor": 8.0},
         ),
+        norm_plus_one=True,
+    ),
+    Case(
+        "gemma3-v5-config", "config.json as transformers 5 writes it: rope_parameters for each type of layer.", "Gemma3TextConfig",
+        "Gemma3ForCausalLM", sizes(num_hidden_layers=2, head_dim=16, query_pre_attn_scalar=16, sliding_window=8),
+        drop_config=["rope_theta", "rope_scaling", "rope_local_base_freq"],
+        extra_config={
+            "rope_parameters": {
+                "full_attention": {"factor": 8.0, "rope_theta": 500000.0, "rope_type": "linear"},
+                "sliding_attention": {"rope_theta": 20000.0, "rope_type": "default"},
+            },
+            "transformers_version": "5.24.0",
+        },
+        output_config={"rope_theta": 500000.0, "rope_local_base_freq": 20000.0, "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
         norm_plus_one=True,
     ),
     Case(
@@ -241,24 +286,13 @@ CASES = [
     Case(
         "phi3-longrope", "rope_scaling longrope: two tensors of factors. The prompts are short enough for the short factors.", "Phi3Config",
         "Phi3ForCausalLM",
-        sizes(
-            pad_token_id=0, num_hidden_layers=1, max_position_embeddings=1024, original_max_position_embeddings=256,
-            rope_scaling={
-                "type": "longrope", "short_factor": [1.0, 1.0, 1.05, 1.1, 1.25, 1.5, 1.75, 2.0],
-                "long_factor": [1.0, 1.1, 1.5, 2.0, 3.5, 5.0, 8.25, 11.5],
-            },
-        ),
+        sizes(pad_token_id=0, num_hidden_layers=1, max_position_embeddings=1024, original_max_position_embeddings=256, rope_scaling=LONGROPE),
         folder="golden-longrope",
     ),
     Case(
-        "phi3-longrope-long", "The prompts are long enough for the long factors.", "Phi3Config", "Phi3ForCausalLM",
-        sizes(
-            pad_token_id=0, num_hidden_layers=1, original_max_position_embeddings=4,
-            rope_scaling={
-                "type": "longrope", "short_factor": [1.0, 1.0, 1.05, 1.1, 1.25, 1.5, 1.75, 2.0],
-                "long_factor": [1.0, 1.1, 1.5, 2.0, 3.5, 5.0, 8.25, 11.5],
-            },
-        ),
+        "phi3-longrope-long", "The prompts are long enough for the long factors; longrope under its old name su.", "Phi3Config", "Phi3ForCausalLM",
+        sizes(pad_token_id=0, num_hidden_layers=1, original_max_position_embeddings=4, rope_scaling=LONGROPE),
+        extra_config={"rope_scaling": LONGROPE | {"type": "su"}},
         folder="golden-longrope",
     ),
     Case(
@@ -345,7 +379,7 @@ CASES = [
     Case(
         "deepseek-v2", "MLA with a low rank for Q, rope_scaling yarn with mscale.", "DeepseekV2Config", "DeepseekV2ForCausalLM",
         DEEPSEEK | {
-            "q_lora_rank": 24,
+            "q_lora_rank": 24, "n_group": 2, "topk_group": 1, "topk_method": "group_limited_greedy", "routed_scaling_factor": 2.0,
             "rope_scaling": {
                 "type": "yarn", "factor": 4, "original_max_position_embeddings": 64, "beta_fast": 32, "beta_slow": 1, "mscale": 0.707,
                 "mscale_all_dim": 0.707,

@@ -98,6 +98,8 @@ def tensors_of(case: Case, folder: Path):
 
 
 def write_checkpoint(folder: Path, config, tensors, case: Case):
+    """Writes a new folder; the tensors go to the files that `file_names` tells."""
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     for name, content in case.files.items():
@@ -105,12 +107,22 @@ def write_checkpoint(folder: Path, config, tensors, case: Case):
         (folder / name).write_text(content if isinstance(content, str) else json.dumps(content, indent=2))
     for name in ["tokenizer.json", "tokenizer_config.json"]:
         shutil.copy(HERE / "tokenizer" / name, folder)
-    if tensors:
-        save_file(
-            {t["name"]: exact(weights(t), t["dtype"]) for t in tensors},
-            folder / "model.safetensors",
-            metadata={"format": "pt"},
-        )
+    names = file_names(tensors, case)
+    for file in set(names.values()):
+        stored = {t["name"]: exact(weights(t), t["dtype"]) for t in tensors if names[t["name"]] == file}
+        save_file(stored, folder / file, metadata={"format": "pt"})
+    if len(set(names.values())) > 1:
+        index = {"metadata": {}, "weight_map": names}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+
+
+def file_names(tensors, case: Case):
+    """The file of each tensor: model.safetensors, or one of several."""
+    shards = {t["name"]: case.shard_of(t["name"]) for t in tensors}
+    n_shards = len(set(shards.values()))
+    if n_shards < 2:
+        return {name: "model.safetensors" for name in shards}
+    return {name: f"model-{shard:05}-of-{n_shards:05}.safetensors" for name, shard in shards.items()}
 
 
 # --- What transformers computes ---------------------------------------------------------------------------------------
@@ -258,20 +270,20 @@ def main():
         place.mkdir()
         folder = place / case.folder
         config = config_of(case)
-        write_checkpoint(folder, config, [], case)
+        write_checkpoint(folder, config | case.output_config, [], case)
         tensors = tensors_of(case, folder)
-        shutil.rmtree(folder)
-        write_checkpoint(folder, config, tensors, case)
+        write_checkpoint(folder, config | case.output_config, tensors, case)
         outputs = outputs_of(case, folder)
+        shown = [t for t in tensors if t["name"] not in case.hidden_from_converter]
+        write_checkpoint(folder, config, shown, case)
         files = {}
-        if case.hidden_from_converter:
-            shown = [t for t in tensors if t["name"] not in case.hidden_from_converter]
-            shutil.rmtree(folder)
-            write_checkpoint(folder, config, shown, case)
         for outtype in case.outtypes:
             gguf_path = place / f"{outtype}.gguf"
             converter.convert(folder, outtype, gguf_path)
             files[outtype] = converter.read(gguf_path)
+        names = file_names(tensors, case)
+        if len(set(names.values())) > 1:
+            tensors = [tensor | {"file": names[tensor["name"]]} for tensor in tensors]
         golden = {
             "case": case.name,
             "about": case.about,
