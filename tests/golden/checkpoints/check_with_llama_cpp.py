@@ -38,8 +38,14 @@ def log_probabilities(server, prompt, n_vocab):
     for seed in range(1, 100):
         answer = server.handle_completions(
             {
-                "prompt": prompt, "n_predict": 8, "n_probs": n_vocab, "temperature": 1.0, "samplers": [], "seed": seed,
-                "cache_prompt": False, "ignore_eos": True,
+                "prompt": prompt,
+                "n_predict": 8,
+                "n_probs": n_vocab,
+                "temperature": 1.0,
+                "samplers": [],
+                "seed": seed,
+                "cache_prompt": False,
+                "ignore_eos": True,
             }
         )
         if answer["choices"][0]["logprobs"]:

@@ -227,7 +227,7 @@ def write_golden(path: Path, golden):
                 for outtype, file in value.items()
             )
             parts.append(f'"gguf": {{\n{text}\n}}')
-        elif key in ("tensors", "prompts", case_output_keys(golden)):
+        elif key in ("tensors", "prompts", "logits", "mean_hidden_state"):
             parts.append(f'"{key}": {lines(value)}')
         elif key == "config":
             parts.append(f'"config": {json.dumps(value, indent=2, ensure_ascii=False)}')
@@ -235,10 +235,6 @@ def write_golden(path: Path, golden):
             parts.append(f'"{key}": {json.dumps(value, ensure_ascii=False)}')
     path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
     assert json.loads(path.read_text()) == json.loads(json.dumps(golden))
-
-
-def case_output_keys(golden):
-    return "logits" if "logits" in golden else "mean_hidden_state"
 
 
 def main():
@@ -275,7 +271,7 @@ def main():
         write_checkpoint(folder, config | case.output_config, tensors, case)
         outputs = outputs_of(case, folder)
         shown = [t for t in tensors if t["name"] not in case.hidden_from_converter]
-        write_checkpoint(folder, config, shown, case)
+        write_checkpoint(folder, config | case.converter_config, shown, case)
         files = {}
         for outtype in case.outtypes:
             gguf_path = place / f"{outtype}.gguf"
@@ -292,7 +288,8 @@ def main():
             "files": case.files,
             "config": config,
             "tensors": tensors,
-            "hidden_from_converter": case.hidden_from_converter,
+            **({"converter_config": case.converter_config} if case.converter_config else {}),
+            **({"hidden_from_converter": case.hidden_from_converter} if case.hidden_from_converter else {}),
             "prompts": case.prompts,
             case.output: outputs,
             "gguf": files,
