@@ -22,7 +22,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from cases import CASES, N_VOCAB, Case
+from cases import CASES, FOLDER_NAMES, N_VOCAB, PARAMETER_COUNTS, Case
 
 HERE = Path(__file__).parent
 TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
@@ -195,6 +195,21 @@ class Converter:
         ]
         return {"metadata": metadata, "tensors": tensors}
 
+    def names(self):
+        """What `general.*` holds for a checkpoint without a model card, by the name of its folder; and labels of sizes."""
+        metadata = self.gguf.Metadata
+        folders = []
+        for folder, n_parameters in FOLDER_NAMES:
+            name, _, basename, finetune, version, size_label = metadata.get_model_id_components(folder, n_parameters)
+            if size_label is None:
+                size_label = self.gguf.size_label(n_parameters, n_parameters, 0, 0)
+            known = {"version": version, "finetune": finetune, "basename": basename, "size_label": size_label}
+            known = {key: value for key, value in known.items() if value is not None}
+            general = {"name": metadata.id_to_title(name), **known}
+            folders.append({"folder": folder, "n_parameters": n_parameters, "general": general})
+        sizes = [[*counts, self.gguf.size_label(*counts)] for counts in PARAMETER_COUNTS]
+        return {"folders": folders, "size_labels": sizes}
+
     def type_of(self, field):
         names = [value_type.name for value_type in field.types]
         return names[0] if len(names) == 1 else f"{names[0]}[{names[1]}]"
@@ -227,7 +242,7 @@ def write_golden(path: Path, golden):
                 for outtype, file in value.items()
             )
             parts.append(f'"gguf": {{\n{text}\n}}')
-        elif key in ("tensors", "prompts", "logits", "mean_hidden_state"):
+        elif key in ("tensors", "prompts", "logits", "mean_hidden_state", "folders", "size_labels"):
             parts.append(f'"{key}": {lines(value)}')
         elif key == "config":
             parts.append(f'"config": {json.dumps(value, indent=2, ensure_ascii=False)}')
@@ -256,6 +271,8 @@ def main():
         "llama.cpp": "llama-cpp-python 0.3.36, vendor/llama.cpp",
         **{name: version(name) for name in ["transformers", "torch", "safetensors", "tokenizers", "numpy"]},
     }
+    (arguments.output / "names").mkdir(exist_ok=True)
+    write_golden(arguments.output / "names" / "names.json", {"made_with": made_with, **converter.names()})
     work = arguments.keep or Path(tempfile.mkdtemp())
     work.mkdir(exist_ok=True)
     for case in CASES:
