@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::Level;
 use crate::state::{Command, Form, JobStatus, Page, Slot, Store, TextChoice, Theme};
 use crate::ui;
-use crate::worker::{Event, HistoryAnswer, HistoryRequest, Job, NativePicker, Output, Picked, Worker};
+use crate::worker::{Event, HistoryAnswer, HistoryRequest, Job, JobId, NativePicker, Output, Picked, Worker};
 
 /// The name of the window and of the settings folder.
 const APP_NAME: &str = "Planish";
@@ -25,6 +25,20 @@ pub struct App {
     store: Store,
     form: Form,
     commands: Vec<Command>,
+    /// How far the sample has come. Neither fact nor choice: the next wish, once a job is done.
+    tour: Tour,
+}
+
+/// The way of the sample through all pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Tour {
+    /// Nobody asked for it, it is over, or a job failed.
+    #[default]
+    Off,
+    /// The checkpoint is being opened.
+    Opening,
+    /// This job converts it.
+    Converting(JobId),
 }
 
 /// Opens the window, with `model` in it, and returns when it is closed.
@@ -81,7 +95,7 @@ impl App {
     /// A window's state at the start: the machine is looked at first, then the model from the command line.
     #[must_use]
     pub fn new(worker: Worker, form: Form, model: Option<PathBuf>) -> Self {
-        let mut app = Self { worker, store: Store::default(), form, commands: vec![Command::Detect] };
+        let mut app = Self { worker, store: Store::default(), form, commands: vec![Command::Detect], tour: Tour::Off };
         if let Some(path) = model {
             app.form.page = Page::Model;
             app.commands.push(Command::OpenModel(path));
@@ -156,7 +170,14 @@ impl App {
                     } => Some(path.clone()),
                     _ => None,
                 };
+                let ended = match &event {
+                    Event::Finished { id, result, .. } => Some((*id, result.is_ok())),
+                    _ => None,
+                };
                 self.store.apply(event);
+                if let Some((id, is_done)) = ended {
+                    self.go_on_with_sample(id, is_done);
+                }
                 if is_measured && self.knows_history() {
                     self.commands.push(Command::LoadHistory);
                 }
@@ -251,7 +272,53 @@ impl App {
                 self.submit(&Job::Answer { request })
             }
             Command::Export(what) => self.export(what),
+            Command::TrySample => {
+                let parent = sample_parent()?;
+                self.submit(&Job::Inspect { path: convert::sample_path(&parent) })?;
+                self.tour = Tour::Opening;
+                Ok(())
+            }
         }
+    }
+
+    /// Takes the sample's next step once a job of its tour has ended; a failure, which the pages show, ends the tour.
+    fn go_on_with_sample(&mut self, ended: JobId, is_done: bool) {
+        match self.tour {
+            Tour::Opening if self.store.model.waiting_for().is_none() => {
+                self.tour = Tour::Off;
+                if let Err(error) = self.convert_sample() {
+                    self.store.refusal = Some(error);
+                }
+            }
+            Tour::Converting(id) if id == ended => {
+                self.tour = Tour::Off;
+                if let (true, Some(model)) = (is_done, self.store.model.ready()) {
+                    let made: Vec<PathBuf> = self.store.conversions.iter().map(|made| made.path.clone()).collect();
+                    let source = model.path.clone();
+                    self.commands.push(Command::Bench(std::iter::once(source).chain(made.clone()).collect()));
+                    self.commands.push(Command::Quality(made));
+                    self.form.page = Page::Compare;
+                }
+            }
+            Tour::Off | Tour::Opening | Tour::Converting(_) => {}
+        }
+    }
+
+    fn convert_sample(&mut self) -> Result<()> {
+        let parent = sample_parent()?;
+        let sample = convert::sample_path(&parent);
+        // Another model may have been opened meanwhile.
+        let Some(model) = self.store.model.ready().filter(|model| model.path == sample).cloned() else { return Ok(()) };
+        let request = ConvertRequest {
+            levels: model.own_level().into_iter().chain(convert::SAMPLE_LEVELS).collect(),
+            out_dir: parent.join("levels"),
+            overwrite: Overwrite::Allowed,
+            n_threads: None,
+            imatrix: None,
+        };
+        self.tour = Tour::Converting(self.submit_for_id(&Job::Convert { model, request })?);
+        self.form.page = Page::Optimize;
+        Ok(())
     }
 
     /// True once the history has been asked for: then it is kept up to date.
@@ -320,9 +387,13 @@ impl App {
     }
 
     fn submit(&mut self, job: &Job) -> Result<()> {
+        self.submit_for_id(job).map(drop)
+    }
+
+    fn submit_for_id(&mut self, job: &Job) -> Result<JobId> {
         let id = self.worker.submit(job.clone())?;
         self.store.submitted(id, job);
-        Ok(())
+        Ok(id)
     }
 
     /// The folder from the form; else the model's; else the user's.
@@ -335,6 +406,10 @@ impl App {
             .or_else(|| directories::UserDirs::new().map(|dirs| dirs.home_dir().to_path_buf()))
             .unwrap_or_else(|| PathBuf::from("."))
     }
+}
+
+fn sample_parent() -> Result<PathBuf> {
+    convert::sample_parent().ok_or_else(|| Error::Internal { message: "the system names no data folder for the sample".into() })
 }
 
 /// Absolute without touching the disk, so that remembered paths work from any folder.
@@ -376,7 +451,6 @@ fn title_text(store: &Store) -> String {
 mod tests {
     use super::*;
     use crate::state::JobKind;
-    use crate::worker::JobId;
 
     struct NoPicker;
 

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::advise::{Gates, Goal, Priority, Target};
-use crate::convert::Overwrite;
+use crate::convert::{self, Overwrite};
 use crate::deploy::ChartKind;
 use crate::error::{Error, Result};
 use crate::model::Level;
@@ -177,6 +177,23 @@ enum Command {
     History(history::HistoryArgs),
     /// Ask models the same, one after the other, and show where their answers part
     Ask(ask::AskArgs),
+    /// Convert the small model that comes with Planish to a ladder of levels and compare them: everything once, without a download
+    Sample {
+        /// Folder for the sample and the files made from it; created if missing
+        #[arg(long, short, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+        out: PathBuf,
+        /// Only write the sample's checkpoint, and say where it is
+        #[arg(long)]
+        only_unpack: bool,
+        #[command(flatten)]
+        bench: BenchArgs,
+        #[command(flatten)]
+        quality: QualityArgs,
+        #[command(flatten)]
+        gates: GateArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// Write all that was measured of a model and of the files made from it into one HTML file, from the history
     Report {
         /// GGUF file that the others were made from
@@ -450,6 +467,24 @@ fn carry_out(command: Command) -> Result<Status> {
             let parts = quality::CompareParts { reuse, no_source, no_quality, until_pass };
             let files = report::Files { report: files.report, exports: files.export, plot: files.plot };
             return quality::compare(&model, quality::CompareArgs { convert, bench, quality, gates, files }, parts, output.json);
+        }
+        Command::Sample { out, only_unpack, bench, quality, gates, output } => {
+            let sample = convert::unpack_sample(&out)?;
+            if only_unpack {
+                let text = output::print_text(&sample.display().to_string());
+                return text.map(|()| Status::Done);
+            }
+            let convert = ConvertArgs {
+                level: convert::SAMPLE_LEVELS.into(),
+                out,
+                threads: None,
+                force: true,
+                imatrix: None,
+                no_check: false,
+            };
+            let parts = quality::CompareParts { reuse: false, no_source: false, no_quality: false, until_pass: false };
+            let files = report::Files::default();
+            return quality::compare(&sample, quality::CompareArgs { convert, bench, quality, gates, files }, parts, output.json);
         }
         Command::Doctor { output } => run::doctor(output.json),
         Command::Completions { shell } => {

@@ -66,6 +66,7 @@ fn probe(path: &Path, text: &str, monitor: &Monitor) -> Result<Probe> {
         inputs: vec![ProbeInput::Text(text.into())],
         max_tokens: N_TOKENS,
         with_logits: false,
+        exact_attention: false,
         n_threads: runtime::default_n_threads(),
     };
     let mut found = None;

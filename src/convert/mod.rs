@@ -9,6 +9,7 @@ mod part_file;
 mod paths;
 mod pipeline;
 mod preflight;
+mod sample;
 #[cfg(test)]
 mod tests;
 mod whole_file;
@@ -28,6 +29,7 @@ use crate::monitor::{Monitor, Progress, ProgressUnit};
 pub use self::open::{check_checkpoint, open_model};
 pub use self::paths::{beside, output_path};
 pub use self::preflight::{PlannedOutput, WorkPlan, fitting_imatrix, preflight};
+pub use self::sample::{SAMPLE_LEVELS, sample_parent, sample_path, unpack_sample};
 pub use self::whole_file::{write_new, write_whole};
 
 /// Converts a model to all requested levels in one pass over it.

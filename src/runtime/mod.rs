@@ -124,6 +124,8 @@ pub struct ProbeTask {
     pub max_tokens: u32,
     /// Whether the logits after the last of them are told.
     pub with_logits: bool,
+    /// Attention in F32 throughout, slower: for comparisons with other programs.
+    pub exact_attention: bool,
     /// Threads; at least 1.
     pub n_threads: u32,
 }

@@ -6,7 +6,8 @@ use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 
-use super::llama_cpp::{Emit, load_model, new_context};
+use super::llama_cpp::{Emit, load_model, settings};
+use super::llama_sys::{Context, ContextSettings};
 use super::score::log_normalizer;
 use super::{Event, ProbeInput, ProbeTask, RuntimeInfo, memory};
 
@@ -23,7 +24,9 @@ pub(super) fn probe(backend: &LlamaBackend, info: RuntimeInfo, task: &ProbeTask,
     let mut context = None;
     if task.max_tokens > 0 && longest > 0 {
         let n_tokens = longest.min(task.max_tokens as usize).min(MAX_TOKENS);
-        context = Some(new_context(&model, u32::try_from(n_tokens).unwrap_or(u32::MAX), task.n_threads)?);
+        let n_tokens = u32::try_from(n_tokens).unwrap_or(u32::MAX);
+        let settings = ContextSettings { exact_attention: task.exact_attention, ..settings(n_tokens, task.n_threads)? };
+        context = Some(Context::new(&model, settings)?);
     }
     emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info })?;
     for tokens in &inputs {

@@ -48,4 +48,6 @@ pub enum Command {
     Ask(Vec<PathBuf>),
     /// Write the report, a plot or the table into a new file in the form's folder.
     Export(Export),
+    /// Open the bundled sample, convert it, measure the files and show them side by side.
+    TrySample,
 }

@@ -89,6 +89,12 @@ fn drop_zone_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
                 if primary_button(ui, "Open…").clicked() {
                     commands.push(Command::PickModel);
                 }
+                ui.add_space(6.0);
+                let explanation = "A small model that comes with Planish: it is converted to several levels, measured, and shown side by \
+                    side. Takes less than a minute and no network";
+                if ui.button("Try the sample").on_hover_text(explanation).clicked() {
+                    commands.push(Command::TrySample);
+                }
             });
         });
     let rect = frame.response.rect.shrink(0.5);

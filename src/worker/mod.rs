@@ -220,10 +220,16 @@ fn work(waiting: &Receiver<Ticket>, line: &EventLine) {
 /// Does the work; `on_part` gets what is finished before the end.
 fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) -> Result<Output> {
     match job {
-        Job::Inspect { path } => match format::read_any(&path)? {
-            Opened::Model(model) => Ok(Output::Model(Arc::new(*model))),
-            Opened::Checkpoint(checkpoint) => Ok(Output::Checkpoint(Arc::new(convert::check_checkpoint(*checkpoint)))),
-        },
+        Job::Inspect { path } => {
+            // The sample comes with the program.
+            if let Some(parent) = convert::sample_parent().filter(|parent| convert::sample_path(parent) == path) {
+                convert::unpack_sample(&parent)?;
+            }
+            Ok(match format::read_any(&path)? {
+                Opened::Model(model) => Output::Model(Arc::new(*model)),
+                Opened::Checkpoint(checkpoint) => Output::Checkpoint(Arc::new(convert::check_checkpoint(*checkpoint))),
+            })
+        }
         Job::Detect { output_dir } => hardware::survey(&output_dir, monitor).map(|machine| Output::Machine(Box::new(machine))),
         Job::Convert { model, request } => {
             let mut made = convert::convert(&model, &request, monitor)?;

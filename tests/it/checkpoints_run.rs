@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use planish::convert::{ConvertRequest, Overwrite, convert, open_model};
-use planish::model::Level;
+use planish::format::{TensorReader, inspect};
+use planish::model::{Level, Metadata, Value};
 use planish::monitor::Monitor;
 use planish::runtime::{Event, ProbeInput, ProbeTask, Request, run_with};
 use serde_json::Value as Json;
 
+use crate::common::smollm2;
 use crate::golden_checkpoints::{cases, write};
+use crate::hf_layout;
 
 /// Largest difference of a logit, as a part of the largest logit.
 ///
@@ -30,6 +33,7 @@ fn logits_of(model: &Path, prompts: &Json) -> Vec<Vec<f32>> {
         inputs: prompts.as_array().unwrap().iter().map(|prompt| ProbeInput::Ids(ids(prompt))).collect(),
         max_tokens: 256,
         with_logits: true,
+        exact_attention: true,
         n_threads: 1,
     });
     let mut all = Vec::new();
@@ -86,4 +90,93 @@ fn converted_checkpoints_have_the_logits_of_transformers() {
         n_compared += 1;
     }
     assert!(n_compared > 10, "{n_compared}");
+}
+
+/// Keys of the published GGUF file that a checkpoint cannot tell, or that llama.cpp writes since.
+const SMOLLM2_EXCEPTIONS: [&str; 12] = [
+    // From the name of the folder in which its makers had it.
+    "general.name",
+    "general.organization",
+    "general.finetune",
+    "general.basename",
+    // From a model card that is not there.
+    "general.license",
+    "general.languages",
+    // The level's.
+    "general.file_type",
+    // Since 2025, from `head_dim`.
+    "llama.attention.key_length",
+    "llama.attention.value_length",
+    // Their order among the others.
+    "general.quantization_version",
+    "general.size_label",
+    "tokenizer.ggml.add_space_prefix",
+];
+
+fn tokens_of(model: &Path, texts: &[&str]) -> Vec<(Vec<u32>, Vec<f32>)> {
+    let request = Request::Probe(ProbeTask {
+        path: model.to_path_buf(),
+        inputs: texts.iter().map(|text| ProbeInput::Text((*text).into())).collect(),
+        max_tokens: 32,
+        with_logits: true,
+        exact_attention: false,
+        n_threads: 1,
+    });
+    let mut all = Vec::new();
+    run_with(Path::new(env!("CARGO_BIN_EXE_planish")), &request, &Monitor::silent(), |event| {
+        if let Event::Probed { ids, last_logits, .. } = event {
+            all.push((ids, last_logits));
+        }
+        Ok(())
+    })
+    .unwrap();
+    all
+}
+
+#[test]
+fn smollm2_comes_back_from_its_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let original_path = smollm2();
+    let original = inspect(&original_path).unwrap();
+    let checkpoint = folder.path().join("SmolLM2-135M-Instruct");
+    hf_layout::write(&original_path, &checkpoint);
+    let model = open_model(&checkpoint).unwrap();
+    assert_eq!(model.own_level(), Some(Level::F32));
+
+    // Every weight, bit by bit.
+    let (readers, mut n_compared) = ([TensorReader::open(&original).unwrap(), TensorReader::open(&model).unwrap()], 0);
+    for tensor in &original.tensors {
+        let same = model.tensors.iter().find(|same| same.name == tensor.name).unwrap();
+        assert_eq!(same.shape, tensor.shape, "{}", tensor.name);
+        let bits = |weights: Vec<f32>| weights.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        let (a, b) = (hf_layout::weights(&readers[0], tensor), hf_layout::weights(&readers[1], same));
+        assert!(bits(a) == bits(b), "{}", tensor.name);
+        n_compared += 1;
+    }
+    assert_eq!((n_compared, model.tensors.len()), (272, 272));
+
+    let is_compared = |(key, _): &&(String, Value)| !SMOLLM2_EXCEPTIONS.contains(&key.as_str());
+    let sorted = |metadata: &Metadata| {
+        let mut entries: Vec<(String, Value)> = metadata.0.iter().filter(is_compared).cloned().collect();
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        entries
+    };
+    for (found, expected) in sorted(&model.metadata).iter().zip(&sorted(&original.metadata)) {
+        assert!(found == expected, "{}: {}, not {}: {}", found.0, found.1.preview(80), expected.0, expected.1.preview(80));
+    }
+    assert_eq!(sorted(&model.metadata).len(), sorted(&original.metadata).len());
+
+    // Tokens and logits of files of both.
+    let made = |source: &planish::model::Model, name: &str| {
+        let request = ConvertRequest {
+            levels: vec![Level::F16],
+            out_dir: folder.path().join(name),
+            overwrite: Overwrite::Never,
+            n_threads: None,
+            imatrix: None,
+        };
+        convert(source, &request, &Monitor::silent()).unwrap().remove(0).path
+    };
+    let texts = ["Hello, world! 12345 §", "def f(x):\n\treturn x  # 漢字 🙂", "<|im_start|>user\n"];
+    assert!(tokens_of(&made(&model, "a"), &texts) == tokens_of(&made(&original, "b"), &texts));
 }

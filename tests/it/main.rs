@@ -15,6 +15,8 @@ mod convert;
 mod faults;
 mod gguf;
 mod golden_checkpoints;
+#[cfg(feature = "llama-cpp")]
+mod hf_layout;
 mod history;
 mod layering;
 #[cfg(feature = "llama-cpp")]
