@@ -95,7 +95,8 @@ impl App {
     /// A window's state at the start: the machine is looked at first, then the model from the command line.
     #[must_use]
     pub fn new(worker: Worker, form: Form, model: Option<PathBuf>) -> Self {
-        let mut app = Self { worker, store: Store::default(), form, commands: vec![Command::Detect], tour: Tour::Off };
+        let mut app =
+            Self { worker, store: Store::default(), form, commands: vec![Command::Detect, Command::FindModels], tour: Tour::Off };
         if let Some(path) = model {
             app.form.page = Page::Model;
             app.commands.push(Command::OpenModel(path));
@@ -156,7 +157,9 @@ impl App {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Picked { wanted: Picked::Model, path: Some(path) } => self.commands.push(Command::OpenModel(path)),
+            Event::Picked { wanted: Picked::Model | Picked::ModelFolder, path: Some(path) } => {
+                self.commands.push(Command::OpenModel(path))
+            }
             Event::Picked { wanted: Picked::OutputDir, path: Some(path) } => {
                 self.form.output_dir = path.to_string_lossy().into_owned();
             }
@@ -210,6 +213,10 @@ impl App {
             Command::OpenModel(path) => self.submit(&Job::Inspect { path: absolute(&path) }),
             Command::PickModel => {
                 self.worker.pick(Picked::Model);
+                Ok(())
+            }
+            Command::PickModelFolder => {
+                self.worker.pick(Picked::ModelFolder);
                 Ok(())
             }
             Command::PickOutputDir => {
@@ -272,6 +279,7 @@ impl App {
                 self.submit(&Job::Answer { request })
             }
             Command::Export(what) => self.export(what),
+            Command::FindModels => self.submit(&Job::FindModels),
             Command::TrySample => {
                 let parent = sample_parent()?;
                 self.submit(&Job::Inspect { path: convert::sample_path(&parent) })?;
@@ -436,6 +444,7 @@ fn title_text(store: &Store) -> String {
             crate::state::JobKind::History(_) => "reading the history",
             crate::state::JobKind::Answer(_) => "asking",
             crate::state::JobKind::Export(_) => "exporting",
+            crate::state::JobKind::FindModels => "looking for models",
         };
         title.push_str(&format!(" · {verb}"));
         if let JobStatus::Running { progress: Some(progress), .. } = &job.status
@@ -487,5 +496,30 @@ mod tests {
         drop(app);
         // That of this test's process.
         let _ = std::fs::remove_dir_all(crate::bench::history::default_path().unwrap().parent().unwrap());
+    }
+
+    #[test]
+    fn the_sample_goes_from_the_model_page_to_the_comparison() {
+        let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
+        let mut app = App::new(worker, Form::default(), None);
+        app.commands.push(Command::TrySample);
+        app.carry_out();
+        let deadline = Instant::now() + std::time::Duration::from_secs(100);
+        let is_measuring = |app: &App| app.store.jobs.iter().any(|job| matches!(job.kind, JobKind::Quality(_)));
+        while !is_measuring(&app) {
+            assert!(Instant::now() < deadline, "{:?}", app.store.jobs);
+            match app.worker.poll() {
+                Some(event) => app.take(event),
+                None => std::thread::sleep(std::time::Duration::from_millis(5)),
+            }
+        }
+        assert_eq!((app.form.page, app.tour), (Page::Compare, Tour::Off));
+        let levels: Vec<Level> = app.store.conversions.iter().map(|made| made.level).collect();
+        assert_eq!(levels, convert::SAMPLE_LEVELS);
+        assert_eq!(app.store.model.ready().and_then(|model| model.own_level()), Some(Level::BF16));
+        let bench = app.store.jobs.iter().find(|job| matches!(job.kind, JobKind::Bench(_))).map(|job| job.kind.clone());
+        assert_eq!(bench, Some(JobKind::Bench(6)));
+        drop(app);
+        let _ = std::fs::remove_dir_all(convert::sample_parent().unwrap().parent().unwrap());
     }
 }

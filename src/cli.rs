@@ -75,7 +75,7 @@ enum Command {
     },
     /// Recommend a framework and a level, with the reasons
     Recommend {
-        /// GGUF file
+        /// GGUF file, or the folder of a Hugging Face checkpoint
         model: PathBuf,
         #[command(flatten)]
         goal: GoalArgs,
@@ -87,7 +87,7 @@ enum Command {
     },
     /// Write a model at one or more levels, in one pass over the source
     Convert {
-        /// GGUF file
+        /// GGUF file, or the folder of a Hugging Face checkpoint
         model: PathBuf,
         #[command(flatten)]
         convert: ConvertArgs,
@@ -474,6 +474,9 @@ fn carry_out(command: Command) -> Result<Status> {
                 let text = output::print_text(&sample.display().to_string());
                 return text.map(|()| Status::Done);
             }
+            // Its memory is the program's and its speed that of the threads' start: gates on them would tell nothing.
+            let off = Some(Limit(None));
+            let gates = GateArgs { max_memory: gates.max_memory.or(off), min_speed: gates.min_speed.or(off), ..gates };
             let convert = ConvertArgs {
                 level: convert::SAMPLE_LEVELS.into(),
                 out,

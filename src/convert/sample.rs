@@ -31,6 +31,10 @@ pub fn sample_path(parent: &Path) -> PathBuf {
 /// Where the window keeps the sample and what is made from it: below the user's data folder; `None` where the system names none.
 #[must_use]
 pub fn sample_parent() -> Option<PathBuf> {
+    // Unit tests must not write into the data folder of the person who runs them.
+    if cfg!(test) {
+        return Some(std::env::temp_dir().join(format!("planish-unit-tests-{}", std::process::id())).join("sample"));
+    }
     directories::ProjectDirs::from("", "", "planish").map(|dirs| dirs.data_dir().join("sample"))
 }
 

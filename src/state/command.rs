@@ -14,6 +14,8 @@ pub enum Command {
     OpenModel(PathBuf),
     /// Ask for a model in a native dialog.
     PickModel,
+    /// Ask for the folder of a checkpoint in a native dialog.
+    PickModelFolder,
     /// Ask for the output folder in a native dialog.
     PickOutputDir,
     /// Take this path off the list of recent models.
@@ -50,4 +52,6 @@ pub enum Command {
     Export(Export),
     /// Open the bundled sample, convert it, measure the files and show them side by side.
     TrySample,
+    /// Look again for models in the local Hugging Face cache.
+    FindModels,
 }

@@ -12,6 +12,7 @@ use crate::bench::{AnswerOutcome, Outcome};
 use crate::convert::Conversion;
 use crate::deploy::Export;
 use crate::error::Error;
+use crate::format::CachedModel;
 use crate::hardware::Machine;
 use crate::model::{Level, Model};
 use crate::monitor::Progress;
@@ -38,6 +39,8 @@ pub enum JobKind {
     Answer(usize),
     /// Writing the report, a plot or the table.
     Export(Export),
+    /// Looking for models in the local Hugging Face cache.
+    FindModels,
 }
 
 /// Where a job stands.
@@ -139,6 +142,8 @@ pub struct Store {
     pub exported: Option<PathBuf>,
     /// The open checkpoint; `model` is the one that it becomes, if it can.
     pub checkpoint: Option<Arc<CheckedCheckpoint>>,
+    /// Models in the local Hugging Face cache.
+    pub cached: Vec<CachedModel>,
 }
 
 impl Store {
@@ -180,6 +185,7 @@ impl Store {
                 self.exported = None;
                 JobKind::Export(request.what)
             }
+            Job::FindModels => JobKind::FindModels,
         };
         // The list is read again by itself: that must not take away what the user has not read yet.
         if !matches!(job, Job::History(HistoryRequest::List)) {
@@ -263,6 +269,7 @@ impl Store {
             // Of `finish_history`.
             Output::History(_) => {}
             Output::Exported(path) => self.exported = Some(path),
+            Output::FoundModels(found) => self.cached = found,
             Output::Checkpoint(checked) => {
                 if self.model.waiting_for() == Some(id) {
                     self.model = checked.model.clone().map_or(Slot::Empty, Slot::Ready);

@@ -1,6 +1,6 @@
 //! What the model is: opening it, its facts, what can be done with it, and its insides.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use eframe::egui::containers::menu::{MenuButton, MenuConfig};
@@ -19,6 +19,7 @@ use super::widgets::{
     StatTile, Tone, badge, card, card_gap, card_with_actions, copy_button, error_banner, key_value_grid, notice, page_header,
     primary_button, segmented, small_button, stat_tiles, two_columns,
 };
+use crate::format::CachedModel;
 use crate::model::{DType, Level, Model, PrecisionClass, Value};
 use crate::state::{Command, Form, Slot, Store};
 use crate::units::{bytes_text, count_text, exact_bytes_text, parameters_text, significant_text};
@@ -45,25 +46,36 @@ pub fn model_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut
         }
         Slot::Empty => {
             page_header(ui, "Model", "Open a model to see what it is and what can be done with it", |_| {});
-            open_ui(ui, form, commands);
+            open_ui(ui, store, form, commands);
         }
         Slot::Failed(error) => {
             page_header(ui, "Model", "This file could not be opened", |_| {});
             error_banner(ui, error, commands);
             card_gap(ui);
-            open_ui(ui, form, commands);
+            open_ui(ui, store, form, commands);
         }
     }
 }
 
 /// Drop zone, path field and recent models.
-fn open_ui(ui: &mut Ui, form: &mut Form, commands: &mut Vec<Command>) {
+fn open_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     drop_zone_ui(ui, commands);
     card_gap(ui);
     card(ui, "Open by path", |ui| path_ui(ui, form, commands));
     if !form.recent.is_empty() {
         card_gap(ui);
         card(ui, "Recent models", |ui| recent_ui(ui, form, commands));
+    }
+    if !store.cached.is_empty() {
+        card_gap(ui);
+        let find_again = |ui: &mut Ui| {
+            if small_button(ui, "Look again", "Look again for models in the cache").clicked() {
+                commands.push(Command::FindModels);
+            }
+        };
+        let mut opened = None;
+        card_with_actions(ui, "In the Hugging Face cache", find_again, |ui| opened = cached_ui(ui, &store.cached));
+        commands.extend(opened.map(Command::OpenModel));
     }
 }
 
@@ -86,21 +98,36 @@ fn drop_zone_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
                         .color(p.text_secondary),
                 );
                 ui.add_space(10.0);
-                if primary_button(ui, "Open…").clicked() {
-                    commands.push(Command::PickModel);
-                }
-                ui.add_space(6.0);
-                let explanation = "A small model that comes with Planish: it is converted to several levels, measured, and shown side by \
-                    side. Takes less than a minute and no network";
-                if ui.button("Try the sample").on_hover_text(explanation).clicked() {
-                    commands.push(Command::TrySample);
-                }
+                // Centred by the widths of the last frame.
+                let id = ui.id().with("buttons");
+                let width = ui.data(|data| data.get_temp::<f32>(id)).unwrap_or(0.0);
+                let row = ui.horizontal(|ui| {
+                    ui.add_space((ui.available_width() - width).max(0.0) / 2.0);
+                    let start = ui.cursor().left();
+                    open_buttons_ui(ui, commands);
+                    ui.min_rect().right() - start
+                });
+                ui.data_mut(|data| data.insert_temp(id, row.inner));
             });
         });
     let rect = frame.response.rect.shrink(0.5);
     let (color, width) = if is_hovered { (p.accent, 2.0) } else { (p.control_line, 1.0) };
     let corners = [rect.left_top(), rect.right_top(), rect.right_bottom(), rect.left_bottom(), rect.left_top()];
     ui.painter().extend(egui::Shape::dashed_line(&corners, Stroke::new(width, color), 6.0, 4.0));
+}
+
+fn open_buttons_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
+    if primary_button(ui, "Open…").clicked() {
+        commands.push(Command::PickModel);
+    }
+    if ui.button("Open folder…").on_hover_text("The folder of a Hugging Face checkpoint").clicked() {
+        commands.push(Command::PickModelFolder);
+    }
+    let explanation = "A small model that comes with Planish: it is converted to several levels, measured, and shown side by side. \
+        Takes less than a minute and no network";
+    if ui.button("Try the sample").on_hover_text(explanation).clicked() {
+        commands.push(Command::TrySample);
+    }
 }
 
 fn path_ui(ui: &mut Ui, form: &mut Form, commands: &mut Vec<Command>) {
@@ -124,6 +151,27 @@ fn path_ui(ui: &mut Ui, form: &mut Form, commands: &mut Vec<Command>) {
             }
         });
     });
+}
+
+/// Models that other programs have fetched; returns the one to open.
+fn cached_ui(ui: &mut Ui, cached: &[CachedModel]) -> Option<PathBuf> {
+    let p = theme::palette(ui);
+    let mut opened = None;
+    for model in cached {
+        ui.horizontal(|ui| {
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                if small_button(ui, "Open", &format!("Open {}", model.name)).clicked() {
+                    opened = Some(model.path.clone());
+                }
+                ui.label(RichText::new(bytes_text(model.size_bytes)).color(p.muted));
+                ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                    ui.add(Label::new(RichText::new(&model.name).font(theme::strong_font())).truncate())
+                        .on_hover_text(model.path.display().to_string());
+                });
+            });
+        });
+    }
+    opened
 }
 
 fn recent_ui(ui: &mut Ui, form: &Form, commands: &mut Vec<Command>) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::test_support::{PageState, page_harness, sample_model, shoot, store_with_model_and_machine};
 use crate::error::Error;
+use crate::format::CachedModel;
 use crate::state::{Command, Form, Slot, Store};
 use eframe::egui;
 use egui_kittest::Harness;
@@ -22,7 +23,24 @@ fn an_empty_page_asks_for_a_model() {
     let mut harness = harness(Store::default(), Form::default());
     harness.get_by_label("Open…").click();
     harness.run();
-    assert_eq!(harness.state().commands, [Command::PickModel]);
+    harness.get_by_label("Open folder…").click();
+    harness.run();
+    harness.get_by_label("Try the sample").click();
+    harness.run();
+    assert_eq!(harness.state().commands, [Command::PickModel, Command::PickModelFolder, Command::TrySample]);
+}
+
+#[test]
+fn models_of_the_cache_are_listed() {
+    let model = |name: &str, path: &str| CachedModel { name: name.into(), path: path.into(), size_bytes: 270_000_000 };
+    let cached = vec![model("ada/tiny", "/cache/tiny"), model("bob/big-GGUF/big-Q8_0.gguf", "/cache/big-Q8_0.gguf")];
+    let mut harness = harness(Store { cached, ..Store::default() }, Form::default());
+    shoot(&mut harness, "model-cached");
+    harness.get_by_label("Open ada/tiny").click();
+    harness.run();
+    harness.get_by_label("Look again for models in the cache").click();
+    harness.run();
+    assert_eq!(harness.state().commands, [Command::OpenModel("/cache/tiny".into()), Command::FindModels]);
 }
 
 #[test]

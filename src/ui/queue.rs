@@ -47,7 +47,7 @@ fn is_worth_showing(job: &JobRecord) -> bool {
         JobKind::Convert(_) | JobKind::Bench(_) | JobKind::Quality(_) => true,
         JobKind::Inspect(_) | JobKind::Detect | JobKind::TensorErrors(_) => !matches!(job.status, JobStatus::Done { .. }),
         JobKind::Answer(_) => !matches!(job.status, JobStatus::Done { .. }),
-        JobKind::History(_) | JobKind::Export(_) => matches!(job.status, JobStatus::Failed(_)),
+        JobKind::History(_) | JobKind::Export(_) | JobKind::FindModels => matches!(job.status, JobStatus::Failed(_)),
     }
 }
 
@@ -121,7 +121,7 @@ fn job_title(kind: &JobKind) -> String {
         }
         JobKind::Quality(1) => "Measure quality of 1 file".into(),
         JobKind::Quality(n) => format!("Measure quality of {n} files"),
-        JobKind::History(_) => super::shell::job_title(kind),
+        JobKind::History(_) | JobKind::FindModels => super::shell::job_title(kind),
         JobKind::Answer(1) => "Ask 1 file".into(),
         JobKind::Answer(n) => format!("Ask {n} files"),
         JobKind::Export(what) => format!("Export the {}", super::export_view::what_text(*what)),

@@ -234,6 +234,7 @@ pub fn job_title(kind: &JobKind) -> String {
         JobKind::Quality(1) => "Measuring quality of 1 file".into(),
         JobKind::Quality(n) => format!("Measuring quality of {n} files"),
         JobKind::History(request) => history_title(request),
+        JobKind::FindModels => "Looking for models in the Hugging Face cache".into(),
         JobKind::Answer(1) => "Asking 1 file".into(),
         JobKind::Answer(n) => format!("Asking {n} files"),
         JobKind::Export(what) => format!("Exporting the {}", super::export_view::what_text(*what)),

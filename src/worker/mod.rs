@@ -84,7 +84,7 @@ impl Worker {
     pub fn submit(&mut self, job: Job) -> Result<JobId> {
         let id = JobId(self.next_id);
         let cancelled = Arc::new(AtomicBool::new(false));
-        let jobs = if matches!(job, Job::History(_) | Job::Export(_)) { &self.questions } else { &self.jobs };
+        let jobs = if matches!(job, Job::History(_) | Job::Export(_) | Job::FindModels) { &self.questions } else { &self.jobs };
         let Some(jobs) = jobs else { return Err(Error::Internal { message: "the worker has stopped".into() }) };
         match jobs.try_send(Ticket { id, job, cancelled: Arc::clone(&cancelled) }) {
             Ok(()) => {
@@ -266,6 +266,10 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             bench::answer(&request, monitor, on_part).map(Output::Answers)
         }
         Job::Export(request) => deploy::export(&request).map(Output::Exported),
+        Job::FindModels => {
+            let hub = format::hub_folder();
+            Ok(Output::FoundModels(hub.map(|hub| format::cached_models(&hub)).unwrap_or_default()))
+        }
     }
 }
 

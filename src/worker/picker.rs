@@ -22,6 +22,7 @@ impl Picker for NativePicker {
                 .add_filter("Models", &["gguf", "safetensors", "json"])
                 .add_filter("All files", &["*"])
                 .pick_file(),
+            Picked::ModelFolder => rfd::FileDialog::new().set_title("Open the folder of a checkpoint").pick_folder(),
             Picked::OutputDir => rfd::FileDialog::new().set_title("Folder for converted models").pick_folder(),
         }
     }

@@ -11,6 +11,7 @@ use crate::bench::{AnswerOutcome, AnswerRequest, BenchRequest, Outcome};
 use crate::convert::{Conversion, ConvertRequest};
 use crate::deploy::ExportRequest;
 use crate::error::Error;
+use crate::format::CachedModel;
 use crate::hardware::Machine;
 use crate::model::Model;
 use crate::monitor::Progress;
@@ -65,6 +66,8 @@ pub enum Job {
     },
     /// Write what is shown into a new file, beside all other jobs.
     Export(Box<ExportRequest>),
+    /// Look for models in the local Hugging Face cache, beside all other jobs.
+    FindModels,
 }
 
 /// What a finished job delivers.
@@ -97,6 +100,8 @@ pub enum Output {
         /// That one.
         model: Arc<Model>,
     },
+    /// Of `Job::FindModels`.
+    FoundModels(Vec<CachedModel>),
 }
 
 impl Output {
@@ -158,6 +163,8 @@ pub enum Event {
 /// What a native dialog was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Picked {
+    /// The folder of a checkpoint to open.
+    ModelFolder,
     /// A model file.
     Model,
     /// The folder for outputs.

@@ -370,7 +370,7 @@ fn a_hostile_checkpoint_costs_little_memory() {
 }
 
 #[test]
-fn a_checkpoint_is_inspected_and_not_converted() {
+fn an_incomplete_checkpoint_is_inspected_and_not_converted() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
     write("config.json", br#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","num_hidden_layers":2}"#);
@@ -383,12 +383,20 @@ fn a_checkpoint_is_inspected_and_not_converted() {
         (&false.into(), &4.into(), &2.into())
     );
     assert_eq!(json["tensors"][0]["name"], "model.norm.weight");
-    let last = json["checklist"].as_array().unwrap().last().unwrap().clone();
-    assert_eq!((&last["name"], &last["state"]), (&"Conversion".into(), &"blocked".into()));
+    let blocked = |item: &serde_json::Value| (item["state"] == "blocked").then(|| item["name"].as_str().unwrap().to_string());
+    let blocked: Vec<String> = json["checklist"].as_array().unwrap().iter().filter_map(blocked).collect();
+    assert_eq!(blocked, ["Tokenizer", "Tensors"]);
     let output = planish().arg("inspect").arg(folder.path().join("config.json")).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && text.contains("Checklist") && text.contains("does not convert it yet"), "{text}");
-    for command in ["convert", "recommend", "bench"] {
+    assert!(
+        output.status.success() && text.contains("Checklist") && text.contains("config.json does not say hidden_size"),
+        "{text}"
+    );
+    for (command, expected) in [
+        ("convert", "cannot convert this checkpoint: config.json does not say hidden_size"),
+        ("recommend", "cannot convert this checkpoint"),
+        ("bench", "cannot be run or measured as it is"),
+    ] {
         let out = folder.path().join("out");
         let mut args: Vec<&std::ffi::OsStr> = vec![command.as_ref(), folder.path().as_ref()];
         if command == "convert" {
@@ -396,7 +404,7 @@ fn a_checkpoint_is_inspected_and_not_converted() {
         }
         let output = planish().args(args).output().unwrap();
         let stderr = stderr_of(&output);
-        assert!(output.status.code() == Some(1) && stderr.contains("does not convert or run it yet"), "{command}: {stderr}");
+        assert!(output.status.code() == Some(1) && stderr.contains(expected), "{command}: {stderr}");
         assert!(!out.exists());
     }
 }

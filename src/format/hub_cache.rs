@@ -1,0 +1,112 @@
+//! Models that other programs have fetched into the local Hugging Face cache.
+//!
+//! Source of the layout: `huggingface_hub`'s guide "Understand caching", and `constants.py` there for the variables.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Most models that are listed, and most files of one that are looked at: a cache is written by others.
+const MAX_MODELS: usize = 500;
+const MAX_FILES: usize = 2000;
+
+/// A model of the cache that Planish can open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachedModel {
+    /// `ORG/NAME`, of a GGUF file with the file's name behind it.
+    pub name: String,
+    /// The checkpoint's folder, or the GGUF file.
+    pub path: PathBuf,
+    /// Size of its weights in bytes.
+    pub size_bytes: u64,
+}
+
+/// The folder of the cache, there or not; `None` where the system names no home.
+#[must_use]
+pub fn hub_folder() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from);
+    let home = || directories::BaseDirs::new().map(|dirs| dirs.home_dir().join(".cache"));
+    variable("HF_HUB_CACHE")
+        .or_else(|| variable("HF_HOME").map(|home| home.join("hub")))
+        .or_else(|| variable("XDG_CACHE_HOME").or_else(home).map(|cache| cache.join("huggingface").join("hub")))
+}
+
+/// All models below the cache's folder, by name; of several snapshots the latest. What cannot be read is left out.
+#[must_use]
+pub fn cached_models(hub: &Path) -> Vec<CachedModel> {
+    let mut found = Vec::new();
+    for folder in entries(hub).into_iter().take(MAX_MODELS) {
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let Some(name) = name.strip_prefix("models--").map(|name| name.replacen("--", "/", 1)) else { continue };
+        let snapshots = entries(&folder.join("snapshots"));
+        let latest =
+            snapshots.into_iter().max_by_key(|path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok());
+        if let Some(snapshot) = latest {
+            found.extend(models_of(&name, &snapshot));
+        }
+    }
+    found.sort_by_key(|model| model.name.to_lowercase());
+    found
+}
+
+/// The checkpoint in a snapshot, else its GGUF files; of a split one the first part.
+fn models_of(name: &str, snapshot: &Path) -> Vec<CachedModel> {
+    let files: Vec<(PathBuf, u64)> = entries(snapshot)
+        .into_iter()
+        .take(MAX_FILES)
+        .filter_map(|path| {
+            std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file).map(|metadata| (path, metadata.len()))
+        })
+        .collect();
+    let ends_in = |path: &Path, extension: &str| path.extension().is_some_and(|found| found == extension);
+    let weights = || files.iter().filter(|file| ends_in(&file.0, "safetensors"));
+    if weights().next().is_some() && files.iter().any(|file| file.0.ends_with("config.json")) {
+        let size_bytes = weights().map(|file| file.1).sum();
+        return vec![CachedModel { name: name.into(), path: snapshot.to_path_buf(), size_bytes }];
+    }
+    let is_later_part = |path: &Path| {
+        let text = path.to_string_lossy();
+        text.contains("-of-") && !text.contains("-00001-of-")
+    };
+    let gguf = files.iter().filter(|file| ends_in(&file.0, "gguf") && !is_later_part(&file.0));
+    gguf.map(|(path, size_bytes)| {
+        let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        CachedModel { name: format!("{name}/{file}"), path: path.clone(), size_bytes: *size_bytes }
+    })
+    .collect()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries.take(10 * MAX_FILES).flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_and_gguf_files_are_listed_and_nothing_else() {
+        let hub = tempfile::tempdir().unwrap();
+        let put = |path: &str, n_bytes: usize| {
+            let path = hub.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, vec![0; n_bytes]).unwrap();
+        };
+        put("models--ada--tiny/snapshots/abc/config.json", 1);
+        put("models--ada--tiny/snapshots/abc/model-00001-of-00002.safetensors", 10);
+        put("models--ada--tiny/snapshots/abc/model-00002-of-00002.safetensors", 20);
+        put("models--ada--pickled/snapshots/abc/pytorch_model.bin", 9);
+        put("models--bob--big-GGUF/snapshots/d/big-Q4_K_M-00001-of-00002.gguf", 5);
+        put("models--bob--big-GGUF/snapshots/d/big-Q4_K_M-00002-of-00002.gguf", 5);
+        put("models--bob--big-GGUF/snapshots/d/big-Q8_0.gguf", 7);
+        put("datasets--ada--text/snapshots/abc/config.json", 1);
+        put("models--ada--empty/refs/main", 3);
+        let found: Vec<(String, u64)> =
+            cached_models(hub.path()).into_iter().map(|model| (model.name, model.size_bytes)).collect();
+        let expected = [("ada/tiny", 30), ("bob/big-GGUF/big-Q4_K_M-00001-of-00002.gguf", 5), ("bob/big-GGUF/big-Q8_0.gguf", 7)];
+        assert_eq!(found, expected.map(|(name, size)| (name.to_string(), size)));
+        assert_eq!(cached_models(&hub.path().join("nothing")), []);
+    }
+}
