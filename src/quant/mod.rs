@@ -13,15 +13,18 @@ mod blocks;
 mod dequant;
 mod dequant_iq;
 mod dispatch;
+mod iq4;
 mod iq_tables;
 mod kquant;
 mod lanes;
 mod legacy;
+mod mxfp4;
 mod plain;
 mod rows;
 mod search_affine;
 mod search_block;
 mod search_symmetric;
+mod ternary;
 
 use crate::model::DType;
 use dispatch::run_fastest;
@@ -98,7 +101,9 @@ pub fn can_dequantize(dtype: DType) -> bool {
 #[must_use]
 pub fn can_quantize(dtype: DType) -> bool {
     use DType::{BF16, F16, F32, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+    use DType::{IQ4_NL, IQ4_XS, MXFP4, TQ1_0, TQ2_0};
     matches!(dtype, F32 | F16 | BF16 | Q8_0 | Q6_K | Q5_K | Q5_1 | Q5_0 | Q4_K | Q4_1 | Q4_0 | Q3_K | Q2_K)
+        || matches!(dtype, IQ4_NL | IQ4_XS | MXFP4 | TQ1_0 | TQ2_0)
 }
 
 /// True for types whose encoders heed importances of columns.
@@ -165,6 +170,8 @@ fn check_lengths(dtype: DType, n_weights: usize, n_bytes: usize) -> Result<(), Q
     }
 }
 
+#[cfg(test)]
+mod iq_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
