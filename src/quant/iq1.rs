@@ -83,6 +83,7 @@ const IQ1_S: GridType<ShiftedTogether> = GridType {
     ratio: 0.9,
     factors: &[1.0],
     flat_factors: &[],
+    flat_fraction: 1.0,
     n_rounds: 2,
 };
 
@@ -94,6 +95,7 @@ const IQ1_M: GridType<ShiftedAlone> = GridType {
     ratio: 0.9,
     factors: &[1.0],
     flat_factors: &[],
+    flat_fraction: 1.0,
     n_rounds: 2,
 };
 

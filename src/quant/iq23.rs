@@ -139,6 +139,7 @@ const IQ2_XXS: GridType<OnEights> = GridType {
     ratio: 0.88,
     factors: &[0.95, 1.1],
     flat_factors: &[0.32, 0.2],
+    flat_fraction: 0.125,
     n_rounds: 2,
 };
 
@@ -160,6 +161,7 @@ const IQ3_XXS: GridType<OnFours> = GridType {
     ratio: 0.95,
     factors: &[0.98, 1.02],
     flat_factors: &[0.9],
+    flat_fraction: 0.0,
     n_rounds: 3,
 };
 
@@ -167,6 +169,7 @@ const IQ3_S: GridType<OnFours> = GridType {
     group: OnFours { book: &codebook::IQ3S, coordinates: IQ3S_GRID_COORDINATES, has_even_signs: false },
     unit: 1.0,
     first: 0.18,
+    flat_fraction: 1.0,
     n_rounds: 2,
     ..IQ3_XXS
 };

@@ -52,6 +52,9 @@ pub(super) struct GridType<Q> {
     pub(super) factors: &'static [f32],
     /// The same, for sub-blocks of almost one magnitude: where a sign is wrong, small levels beside large ones are better than one.
     pub(super) flat_factors: &'static [f32],
+    /// A candidate for them too, as a fraction of the root mean square: the one that needs the smallest levels, which all grids have.
+    /// 0: none, where it leads astray.
+    pub(super) flat_fraction: f32,
     /// Rounds of moving integer scales and refitting `d`.
     pub(super) n_rounds: usize,
 }
@@ -168,8 +171,9 @@ fn search<S: Simd, Q: Group, const G: usize>(simd: S, x: &[[f32; 8]; G], w: &[[f
     let free = free_scale(simd, x, w, rms, grid);
     let (mut best_scale, mut best_gain) = (0.0, 0.0);
     let is_flat = peak < 2.0 * rms * rms;
-    for factor in grid.factors.iter().chain(grid.flat_factors.iter().filter(|_| is_flat)) {
-        let found = represent(simd, x, w, free * factor, grid.group);
+    let of_flat = grid.flat_factors.iter().map(|factor| free * factor).chain([rms * grid.flat_fraction]);
+    for scale in grid.factors.iter().map(|factor| free * factor).chain(of_flat.filter(|&scale| is_flat && scale > 0.0)) {
+        let found = represent(simd, x, w, scale, grid.group);
         // With these points the best scale is `Σwxu / Σwu²`.
         let refitted = max(found.xu, 0.0) * inverse(found.uu);
         let gain = refitted * found.xu;
