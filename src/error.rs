@@ -399,6 +399,15 @@ pub enum Error {
         /// The checkpoint's folder, or its file.
         path: PathBuf,
     },
+
+    /// A level of few bits is worth nothing without importances of the columns.
+    #[error("{level} takes an importance matrix that knows {tensor}")]
+    NeedsImatrix {
+        /// The level.
+        level: &'static str,
+        /// The first tensor that needs importances and has none.
+        tensor: String,
+    },
 }
 
 /// How a pickle becomes a safetensors file.
@@ -437,29 +446,44 @@ impl Error {
             Self::Io { .. } => "check the disk and the path".into(),
             Self::NotAFile { .. } => "choose a .gguf file, or the folder of a Hugging Face checkpoint to check it".into(),
             Self::UnknownFormat { .. } => "choose a .gguf file; a download that failed often is an HTML page".into(),
-            Self::UnsupportedFormat { .. } => "convert it to GGUF first, for example with llama.cpp's convert_hf_to_gguf.py".into(),
+            Self::UnsupportedFormat { .. } => {
+                "convert it to GGUF first, for example with llama.cpp's convert_hf_to_gguf.py".into()
+            }
             Self::Truncated { .. } => "the download is probably incomplete: fetch the file again".into(),
             Self::Malformed { .. } => "fetch the file again, or open it with the tool that wrote it".into(),
             Self::UnknownTensorType { .. } => "the file is damaged or newer than this version of Planish".into(),
             Self::UnsupportedVersion { .. } => "get a conversion of the model in GGUF version 2 or 3, little-endian".into(),
             Self::MissingShard { .. } => "put all shards into one folder under their original names".into(),
-            Self::UnknownLevel { .. } => "known levels: F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, Q3_K_L, Q3_K_M, Q3_K_S, Q2_K".into(),
+            Self::UnknownLevel { .. } => {
+                format!(
+                    "known levels: {}",
+                    crate::model::Level::all().map(crate::model::Level::name).collect::<Vec<_>>().join(", ")
+                )
+            }
             Self::BadSize { .. } => "write bytes, or a number with a unit: 800M, 6G, 5.5GiB".into(),
             Self::BadRequest { .. } => "see --help".into(),
-            Self::UnsupportedDType { action, .. } => format!("this version cannot {action} that type: choose another level or source"),
+            Self::UnsupportedDType { action, .. } => {
+                format!("this version cannot {action} that type: choose another level or source")
+            }
             Self::NonFinite { .. } => "the source is damaged: fetch or export it again".into(),
             Self::OutOfRange { .. } => "choose a level with a larger range: BF16 or F32".into(),
-            Self::OutputExists { .. } => "choose another folder, or allow replacing files that exist (on the command line: --force)".into(),
+            Self::OutputExists { .. } => {
+                "choose another folder, or allow replacing files that exist (on the command line: --force)".into()
+            }
             Self::OutputIsSource { .. } => "choose another output folder".into(),
             Self::OutputLocked { .. } => "wait for the other run, or choose another folder".into(),
             Self::NotEnoughSpace { .. } => "free some space, choose another folder, or choose fewer or smaller levels".into(),
             Self::SourceChanged { .. } => "wait until the download is complete, then start again".into(),
             Self::RuntimeMissing { .. } => "planish doctor says what is missing and how to get it".into(),
             Self::NoWindow { .. } => "start it in a desktop session with OpenGL, or use the command line: planish --help".into(),
-            Self::Runtime { .. } => "check that the model is complete and that its architecture is supported by this llama.cpp".into(),
+            Self::Runtime { .. } => {
+                "check that the model is complete and that its architecture is supported by this llama.cpp".into()
+            }
             Self::BadText { .. } => "choose a longer text in UTF-8, or leave it out to use the bundled one".into(),
             Self::OtherVocabulary { .. } => "compare a model with the file it was made from".into(),
-            Self::NotAHistory { .. } => "move that file away, or set PLANISH_HISTORY to another one; Planish does not touch it".into(),
+            Self::NotAHistory { .. } => {
+                "move that file away, or set PLANISH_HISTORY to another one; Planish does not touch it".into()
+            }
             Self::HistoryTooNew { .. } => "update Planish, or set PLANISH_HISTORY to another file".into(),
             Self::History { .. } => "check space and permissions of its folder, or set PLANISH_HISTORY to another file".into(),
             Self::UnknownRun { .. } => "planish history lists the runs with their numbers".into(),
@@ -467,7 +491,9 @@ impl Error {
             Self::ChildDied { .. } => "the model may need more memory than is free: try a smaller level or context".into(),
             Self::BadImatrix { .. } => "choose a file that llama.cpp's llama-imatrix wrote for this model, .gguf or .dat".into(),
             Self::ImatrixMismatch { .. } => "choose the importance matrix that was made from this very model".into(),
-            Self::DamagedFile { .. } => "fetch the file again; a download that broke off often leaves a file that looks whole".into(),
+            Self::DamagedFile { .. } => {
+                "fetch the file again; a download that broke off often leaves a file that looks whole".into()
+            }
             Self::UnclearFolder { .. } => "fetch model.safetensors.index.json as well, or open one of the files".into(),
             Self::Pickle { .. } => PICKLE_HINT.into(),
             Self::CheckpointNotRunnable { path } => {
@@ -481,6 +507,9 @@ impl Error {
                 "fetch all tokenizer files of the checkpoint; a newer kind needs llama.cpp's convert_hf_to_gguf.py".into()
             }
             Self::EmptyPrompt => "write a question or an instruction that the models shall answer".into(),
+            Self::NeedsImatrix { .. } => {
+                "make one from this model with llama.cpp's llama-imatrix and give it (on the command line: --imatrix FILE)".into()
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Every framework at every level, with size, memory, speed and loss.
 
 use super::estimate::{Load, Repacking, Usage, decode_band, kv_cache_bytes, prefill_band};
-use super::loss::{full_loss_percent, loss_class, loss_percent, scaled};
+use super::loss::{full_loss_percent, is_published, loss_class, loss_percent, scaled};
 use super::recipe::{Planner, n_elements, n_rows};
 use super::{Band, Budget, Candidate, ExpectedLoss, Fit, Goal, MemoryEstimate};
 use crate::hardware::{Framework, Machine};
@@ -21,6 +21,8 @@ pub(super) struct Scored {
     pub(super) read_bytes: f64,
     /// True when it is clearly smaller than the source: anything else only costs.
     pub(super) gains: bool,
+    /// True when it may be recommended: its loss is known, and the model is all that it takes.
+    pub(super) is_eligible: bool,
 }
 
 impl Scored {
@@ -185,7 +187,14 @@ impl Context<'_> {
             let n_tensors = count_text(recipe.dtypes.len() as u64);
             notes.push(format!("{} of {n_tensors} tensors get a larger type because of their row length", recipe.n_fallbacks));
         }
-        let scored = self.scored(Framework::LlamaCpp, Some(level), level.name(), size_bytes, true, &load, percent, notes);
+        if !is_published(level) {
+            notes.push("its loss is assumed from the error of its weights".into());
+        }
+        let mut scored = self.scored(Framework::LlamaCpp, Some(level), level.name(), size_bytes, true, &load, percent, notes);
+        if let Some(prerequisite) = level.prerequisite() {
+            scored.candidate.missing.get_or_insert(format!("{level} takes {prerequisite}"));
+        }
+        scored.is_eligible = is_published(level) && level.prerequisite().is_none();
         Scored { full_loss_percent: full_loss_percent(&self.planner, &recipe), ..scored }
     }
 
@@ -261,7 +270,14 @@ impl Context<'_> {
             missing: self.missing(framework),
             note: (!notes.is_empty()).then(|| notes.join("; ")),
         };
-        Scored { candidate, loss_percent: percent, full_loss_percent: percent, read_bytes: load.read_bytes, gains }
+        Scored {
+            candidate,
+            loss_percent: percent,
+            full_loss_percent: percent,
+            read_bytes: load.read_bytes,
+            gains,
+            is_eligible: true,
+        }
     }
 
     /// GGUF files are written here, if the source can be decoded; for the others, what is missing.

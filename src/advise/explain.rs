@@ -59,7 +59,10 @@ fn reasons_for(first: &Scored, model: &Model, goal: &Goal, budget: &Budget) -> V
 
 /// Why no GGUF file can be written from this source; `None` when it can.
 fn undecodable(scored: &[Scored]) -> Option<String> {
-    scored.iter().filter(|scored| scored.candidate.level.is_some()).find_map(|scored| scored.candidate.missing.clone())
+    scored
+        .iter()
+        .filter(|scored| scored.is_eligible && scored.candidate.level.is_some())
+        .find_map(|scored| scored.candidate.missing.clone())
 }
 
 fn reasons_for_source(model: &Model, first: Option<&Scored>, undecodable: Option<String>) -> Vec<String> {
@@ -106,7 +109,9 @@ fn part_text(size_bytes: u64, model: &Model) -> String {
 /// better level, or less for the next one.
 pub(super) fn counterfactual(goal: &Goal, scored: &[Scored], choice: Choice) -> Option<String> {
     if choice == Choice::Source {
-        let quantized = |scored: &&Scored| scored.candidate.level.is_some_and(|level| level.base_dtype().is_quantized());
+        let quantized = |scored: &&Scored| {
+            scored.is_eligible && scored.candidate.level.is_some_and(|level| level.base_dtype().is_quantized())
+        };
         let fitting = scored.iter().filter(quantized).filter(|scored| !matches!(scored.candidate.fit, Fit::TooLarge { .. }));
         let best = fitting.map(Scored::with_full_source).min_by(|a, b| compare(a, b, goal));
         return best.map(|best| format!("from an F16 source: {}", best.candidate.level_name));
@@ -114,7 +119,7 @@ pub(super) fn counterfactual(goal: &Goal, scored: &[Scored], choice: Choice) -> 
     let best = scored.first().filter(|_| choice == Choice::First);
     let better = scored
         .iter()
-        .filter(|scored| scored.gains && scored.candidate.missing.is_none())
+        .filter(|scored| scored.gains && scored.is_eligible && scored.candidate.missing.is_none())
         .filter(|scored| best.is_none_or(|best| compare(scored, best, goal) == Ordering::Less))
         .filter_map(|scored| match scored.candidate.fit {
             Fit::TooLarge { missing_bytes } => Some((missing_bytes, &scored.candidate.level_name)),

@@ -16,9 +16,11 @@ const MAX_FALLBACK_SHARE: f64 = 0.1;
 
 /// `(level, perplexity increase in per cent)`.
 ///
-/// Source: the increases for Llama-3-8B in `QUANT_OPTIONS`, tools/quantize/quantize.cpp, llama.cpp of 2026-08-21, divided by the base
-/// perplexity 6.2316 of tools/perplexity/README.md. BF16 and F16: the latter's 0.0015.
-const PUBLISHED: [(Level, f64); 17] = [
+/// Source, where `is_published`: the increases for Llama-3-8B in `QUANT_OPTIONS`, tools/quantize/quantize.cpp, llama.cpp of 2026-08-21, divided by the base
+/// perplexity 6.2316 of tools/perplexity/README.md. BF16 and F16: the latter's 0.0015. The others are assumed: between the published
+/// k-quants (Q5_K_S, Q4_K_S, Q3_K_S, Q2_K) by the relative error of Gaussian weights in their types, a power of it between each two;
+/// mixed levels between their types.
+const PUBLISHED: [(Level, f64); 33] = [
     (Level::F32, 0.0),
     (Level::BF16, 0.024),
     (Level::F16, 0.024),
@@ -32,11 +34,37 @@ const PUBLISHED: [(Level, f64); 17] = [
     (Level::Q4_K_S, 4.315),
     (Level::Q4_1, 7.239),
     (Level::Q4_0, 7.518),
+    (Level::IQ4_NL, 4.8),
+    (Level::IQ4_XS, 4.9),
+    (Level::MXFP4_MOE, 13.4),
     (Level::Q3_K_L, 8.925),
     (Level::Q3_K_M, 10.54),
+    (Level::IQ3_M, 18.0),
+    (Level::IQ3_S, 20.3),
     (Level::Q3_K_S, 26.19),
+    (Level::IQ3_XS, 26.0),
+    (Level::IQ3_XXS, 34.0),
     (Level::Q2_K, 56.48),
+    (Level::Q2_K_S, 51.09),
+    (Level::IQ2_M, 45.0),
+    (Level::IQ2_S, 55.0),
+    (Level::IQ2_XS, 61.6),
+    (Level::IQ2_XXS, 72.9),
+    (Level::TQ2_0, 100.0),
+    (Level::IQ1_M, 96.0),
+    (Level::TQ1_0, 100.0),
+    (Level::IQ1_S, 105.0),
 ];
+
+/// True where the loss of a level is published, not assumed.
+#[must_use]
+pub fn is_published(level: Level) -> bool {
+    use Level::{
+        IQ1_M, IQ1_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_M, IQ3_S, IQ3_XS, IQ3_XXS, IQ4_NL, IQ4_XS, MXFP4_MOE, TQ1_0, TQ2_0,
+    };
+    !matches!(level, IQ4_NL | IQ4_XS | IQ3_M | IQ3_S | IQ3_XS | IQ3_XXS | IQ2_M | IQ2_S | IQ2_XS | IQ2_XXS | IQ1_M | IQ1_S)
+        && !matches!(level, MXFP4_MOE | TQ2_0 | TQ1_0)
+}
 
 /// Expected increase of perplexity in per cent at this recipe, over the source; 0 when nothing changes.
 ///
@@ -54,7 +82,8 @@ pub fn loss_percent(planner: &Planner, recipe: &Recipe) -> f64 {
 /// `Q2_K` tensor), the mean of the types' numbers over the weights of the blocks. Three times that for models below 1 B weights.
 #[must_use]
 pub fn full_loss_percent(planner: &Planner, recipe: &Recipe) -> f64 {
-    let is_mixture = fallback_share(planner, recipe.level) > MAX_FALLBACK_SHARE;
+    // What is no expert gets Q8_0 at MXFP4_MOE.
+    let is_mixture = fallback_share(planner, recipe.level) > MAX_FALLBACK_SHARE || recipe.level == Level::MXFP4_MOE;
     let large = if is_mixture { mixture(planner, recipe) } else { published(recipe.level) };
     scaled(large, planner.model().n_parameters())
 }
@@ -95,6 +124,17 @@ fn of_dtype(dtype: DType) -> f64 {
         DType::Q4_0 => published(Level::Q4_0),
         DType::Q3_K => published(Level::Q3_K_S),
         DType::Q2_K => published(Level::Q2_K),
+        DType::IQ4_NL => published(Level::IQ4_NL),
+        DType::IQ4_XS => published(Level::IQ4_XS),
+        DType::MXFP4 => published(Level::MXFP4_MOE),
+        DType::IQ3_S => published(Level::IQ3_S),
+        DType::IQ3_XXS => published(Level::IQ3_XXS),
+        DType::IQ2_S => 48.8,
+        DType::IQ2_XS => published(Level::IQ2_XS),
+        DType::IQ2_XXS => published(Level::IQ2_XXS),
+        DType::IQ1_M => published(Level::IQ1_M),
+        DType::IQ1_S => published(Level::IQ1_S),
+        DType::TQ1_0 | DType::TQ2_0 => published(Level::TQ1_0),
         DType::F16 | DType::BF16 => published(Level::F16),
         _ => 0.0,
     }

@@ -16,6 +16,7 @@ mod plan_tests;
 mod preflight;
 pub mod recipe;
 mod roles;
+mod rules;
 #[cfg(test)]
 mod test_models;
 mod tree;

@@ -273,7 +273,8 @@ fn walk(
 }
 
 fn memory_answer(goal: &Goal, budget: &Budget, scored: &[Scored]) -> (usize, String) {
-    let of = |level| scored.iter().find(|scored| scored.candidate.level == Some(level)).map(|scored| &scored.candidate);
+    let eligible = || scored.iter().filter(|scored| scored.is_eligible);
+    let of = |level| eligible().find(|scored| scored.candidate.level == Some(level)).map(|scored| &scored.candidate);
     let fits = |level| of(level).is_some_and(|candidate| !matches!(candidate.fit, Fit::TooLarge { .. }));
     let (answer, level) = if fits(Level::Q8_0) {
         (0, Level::Q8_0)
@@ -286,8 +287,9 @@ fn memory_answer(goal: &Goal, budget: &Budget, scored: &[Scored]) -> (usize, Str
             None => (
                 3,
                 Level::all()
-                    .min_by_key(|&level| of(level).map(|candidate| candidate.memory.total_bytes()))
-                    .unwrap_or(Level::Q2_K),
+                    .filter_map(|level| Some((of(level)?.memory.total_bytes(), level)))
+                    .min_by_key(|&(needed_bytes, _)| needed_bytes)
+                    .map_or(Level::Q2_K, |(_, level)| level),
             ),
         }
     };
@@ -296,13 +298,13 @@ fn memory_answer(goal: &Goal, budget: &Budget, scored: &[Scored]) -> (usize, Str
     (answer, format!("{}: {level} needs {} at {context} tokens", budget.origin, bytes_text(needed)))
 }
 
-/// 0: can be done here and helps; 1: would help but something is missing; 2: too large; 3: not smaller than the source.
+/// 0: can be done here and helps; 1: would help but something is missing, if only a number for its loss; 2: too large; 3: not smaller than the source.
 pub(super) fn group(scored: &Scored) -> u8 {
     let candidate = &scored.candidate;
     match candidate.fit {
         _ if !scored.gains => 3,
         Fit::TooLarge { .. } => 2,
-        _ => u8::from(candidate.missing.is_some()),
+        _ => u8::from(candidate.missing.is_some() || !scored.is_eligible),
     }
 }
 

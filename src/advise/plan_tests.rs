@@ -223,7 +223,7 @@ fn other_frameworks_say_what_is_missing() {
     assert_eq!(missing(Framework::OpenVino), Some(openvino));
     assert!(plan.reasons.contains(&format!("first choice here is OpenVINO, but {openvino}")), "{:?}", plan.reasons);
     assert_eq!(plan.candidates[plan.recommended.unwrap()].framework, Framework::LlamaCpp);
-    assert_eq!(plan.candidates.iter().filter(|candidate| candidate.level.is_some() && candidate.size_is_exact).count(), 17);
+    assert_eq!(plan.candidates.iter().filter(|candidate| candidate.level.is_some() && candidate.size_is_exact).count(), 33);
 }
 
 #[test]
@@ -369,7 +369,7 @@ fn hostile_models_never_panic() {
                 for memory_budget_bytes in [None, Some(0), Some(u64::MAX)] {
                     let goal = Goal { n_ctx, memory_budget_bytes, ..Goal::default() };
                     let plan = advise(&model, &with_gpu(machine("x", 16), gpu(Vendor::Nvidia, 8, false)), &goal);
-                    assert_eq!(plan.candidates.len(), 17 + 11);
+                    assert_eq!(plan.candidates.len(), 33 + 11);
                 }
             }
         }

@@ -43,7 +43,7 @@ fn llama_cpp_row(model: &Model) -> PreflightRow {
         return row(false, format!("{} of type {} cannot be decoded by this version", tensor.name, tensor.dtype));
     }
     let n_fallbacks = super::recipe::recipe(model, Level::Q4_K_M).n_fallbacks;
-    let mut parts = vec![format!("{} levels from Q2_K to F32", Level::all().count())];
+    let mut parts = vec![format!("{} levels from IQ1_S to F32", Level::all().count())];
     if n_fallbacks > 0 {
         parts.push(format!(
             "{n_fallbacks} tensors have rows that are no multiple of 256, so k-quants fall back to larger types there"

@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 
 use super::roles::{Category, Role};
+use super::rules::{Counters, Facts, fallback, needs_importances};
 use crate::error::Result;
 use crate::format::Imatrix;
 use crate::format::gguf_writer::{TensorSpec, file_size_bytes_from, metadata_size_bytes};
@@ -115,14 +116,8 @@ pub struct Planner<'a> {
     /// Bytes of the output's key-values.
     metadata_bytes: u64,
     imatrix: Option<&'a Imatrix>,
-    n_attention_v: i64,
-    n_layers: i64,
-    n_experts: u64,
-    gqa_ratio: u64,
-    is_falcon: bool,
-    is_glm5_next: bool,
-    is_70b: bool,
-    has_tied_embeddings: bool,
+    /// What the rules look at.
+    facts: Facts,
 }
 
 impl<'a> Planner<'a> {
@@ -146,16 +141,20 @@ impl<'a> Planner<'a> {
             unequal => unequal,
         });
         Self {
-            n_attention_v: count(roles.iter().filter(|role| role.category.is_attention_v()).count()),
-            has_tied_embeddings: roles.iter().all(|role| role.category != Category::Output),
+            facts: Facts {
+                n_attention_v: count(roles.iter().filter(|role| role.category.is_attention_v()).count()),
+                has_tied_embeddings: roles.iter().all(|role| role.category != Category::Output),
+                has_imatrix: imatrix.is_some(),
+                n_layers: n_quantize_layers(model),
+                n_experts: shape.n_experts,
+                gqa_ratio: shape.gqa_ratio(),
+                is_falcon: architecture == "falcon",
+                is_bailing_moe3: architecture == "bailingmoe3",
+                is_glm5_next,
+                is_70b: is_70b(model),
+            },
             metadata_bytes: output_metadata_bytes(&model.metadata, imatrix),
             imatrix,
-            n_layers: n_quantize_layers(model),
-            n_experts: shape.n_experts,
-            gqa_ratio: shape.gqa_ratio(),
-            is_falcon: architecture == "falcon",
-            is_glm5_next,
-            is_70b: is_70b(model),
             model,
             roles,
             order,
@@ -194,7 +193,7 @@ impl<'a> Planner<'a> {
             }
             // Plain levels have no exceptions and no counters.
             dtypes[idx] = if level.base_dtype().is_quantized() {
-                let wanted = self.wanted(&mut counters, tensor, role, level);
+                let wanted = self.facts.wanted(&mut counters, tensor, role, level);
                 let found = fallback(wanted, tensor.row_len());
                 n_fallbacks += usize::from(!tensor.row_len().is_multiple_of(wanted.block_len()));
                 found
@@ -215,122 +214,28 @@ impl<'a> Planner<'a> {
         file_size_bytes_from(self.metadata_bytes, infos, self.model.alignment)
     }
 
+    /// The first tensor whose type needs importances that the matrix does not have, or that there is no matrix for.
+    ///
+    /// Source: `tensor_requires_imatrix` in src/llama-quant.cpp, which refuses such files: they would be garbage.
+    #[must_use]
+    pub fn without_importances(&self, recipe: &Recipe) -> Option<&'a Tensor> {
+        let is_needy = |idx: usize, dtype: DType| {
+            self.is_quantizable(idx)
+                && !matches!(self.roles[idx].category, Category::Output | Category::TokenEmbedding)
+                && needs_importances(dtype, recipe.level)
+        };
+        let is_known = |tensor| self.imatrix.is_some_and(|imatrix| matches!(imatrix.importances_of(tensor), Ok(Some(_))));
+        let tensors = self.model.tensors.iter().zip(&recipe.dtypes).enumerate();
+        let mut unknown =
+            tensors.filter(|(idx, (tensor, dtype))| tensor.dtype != **dtype && is_needy(*idx, **dtype) && !is_known(tensor));
+        unknown.next().map(|(_, (tensor, _))| tensor)
+    }
+
     /// True for tensors that levels change: matrices without those that llama-quantize leaves alone.
     #[must_use]
     pub fn is_quantizable(&self, tensor_idx: usize) -> bool {
         self.roles.get(tensor_idx).is_some_and(|role| role.is_quantizable)
     }
-
-    /// `llama_tensor_get_type_impl`: the type by category, layer and architecture, before the shape is looked at.
-    fn wanted(&self, counters: &mut Counters, tensor: &Tensor, role: Role, level: Level) -> DType {
-        let base = level.base_dtype();
-        if self.is_glm5_next && ["attn_q_a", "attn_q_b", "nextn.eh_proj"].iter().any(|part| tensor.name.contains(part)) {
-            return DType::Q8_0;
-        }
-        match role.category {
-            Category::Output => self.head(tensor, base),
-            Category::TokenEmbedding if self.has_tied_embeddings => self.head(tensor, base),
-            category if category.is_attention_v() => {
-                let layer_idx = counters.attention_v;
-                counters.attention_v += 1;
-                self.attention_v(layer_idx, level)
-            }
-            Category::AttentionK if self.n_experts == 8 => DType::Q8_0,
-            Category::FfnDown => {
-                let layer_idx = if self.n_experts > 1 { i64::from(role.layer_idx) } else { counters.ffn_down };
-                counters.ffn_down += 1;
-                self.ffn_down(layer_idx, level)
-            }
-            Category::AttentionOutput => self.attention_output(level),
-            _ => base,
-        }
-    }
-
-    /// The head, or the embeddings where they are the head.
-    fn head(&self, tensor: &Tensor, base: DType) -> DType {
-        if self.is_falcon || !tensor.row_len().is_multiple_of(base.block_len()) || base == DType::Q8_0 {
-            DType::Q8_0
-        } else {
-            DType::Q6_K
-        }
-    }
-
-    fn attention_v(&self, layer_idx: i64, level: Level) -> DType {
-        if self.n_experts == 8 {
-            return DType::Q8_0;
-        }
-        let dtype = match level {
-            Level::Q2_K if self.gqa_ratio >= 4 => DType::Q4_K,
-            Level::Q2_K => DType::Q3_K,
-            Level::Q3_K_M if layer_idx < 2 => DType::Q5_K,
-            Level::Q3_K_M => DType::Q4_K,
-            Level::Q3_K_L => DType::Q5_K,
-            Level::Q4_K_M | Level::Q5_K_M if gets_more_bits(layer_idx, self.n_attention_v) => DType::Q6_K,
-            Level::Q4_K_S if layer_idx < 4 => DType::Q5_K,
-            _ => level.base_dtype(),
-        };
-        // Eight heads share one attn_v there: more bits cost little.
-        if self.is_70b && matches!(dtype, DType::Q3_K | DType::Q4_K) { DType::Q5_K } else { dtype }
-    }
-
-    fn ffn_down(&self, layer_idx: i64, level: Level) -> DType {
-        let (n, is_falcon) = (self.n_layers, self.is_falcon);
-        let more_bits = gets_more_bits(layer_idx, n);
-        match level {
-            Level::Q2_K => DType::Q3_K,
-            Level::Q3_K_M if layer_idx < n / 16 => DType::Q5_K,
-            Level::Q3_K_M if !is_falcon || more_bits => DType::Q4_K,
-            Level::Q3_K_L if is_falcon => DType::Q4_K,
-            Level::Q3_K_L => DType::Q5_K,
-            Level::Q4_K_M if is_falcon && layer_idx < n / 16 => DType::Q6_K,
-            Level::Q4_K_M if is_falcon && more_bits => DType::Q5_K,
-            Level::Q4_K_M | Level::Q5_K_M if more_bits && !(is_falcon && level == Level::Q4_K_M) => DType::Q6_K,
-            Level::Q4_K_S if !is_falcon && layer_idx < n / 8 => DType::Q5_K,
-            Level::Q4_0 if self.imatrix.is_some() && layer_idx < n / 8 => DType::Q4_1,
-            Level::Q5_0 if self.imatrix.is_some() && layer_idx < n / 8 => DType::Q5_1,
-            _ => level.base_dtype(),
-        }
-    }
-
-    fn attention_output(&self, level: Level) -> DType {
-        match level {
-            Level::Q3_K_L if self.is_falcon => DType::Q4_K,
-            _ if self.is_falcon => level.base_dtype(),
-            Level::Q2_K | Level::Q3_K_S | Level::Q3_K_M | Level::Q4_K_S | Level::Q4_K_M if self.n_experts == 8 => DType::Q5_K,
-            _ if self.n_experts == 8 => level.base_dtype(),
-            Level::Q2_K => DType::Q3_K,
-            Level::Q3_K_M => DType::Q4_K,
-            Level::Q3_K_L => DType::Q5_K,
-            _ => level.base_dtype(),
-        }
-    }
-}
-
-/// How many tensors of a kind have been seen.
-#[derive(Debug, Default)]
-struct Counters {
-    attention_v: i64,
-    ffn_down: i64,
-}
-
-/// `use_more_bits`: the first and last eighth of the layers, and every third between. Integer division as in C++.
-fn gets_more_bits(layer_idx: i64, n_layers: i64) -> bool {
-    layer_idx < n_layers / 8 || layer_idx >= 7 * n_layers / 8 || (layer_idx - n_layers / 8) % 3 == 2
-}
-
-/// `tensor_type_fallback`: the type of 32-blocks that takes the place of 256-blocks; F16 where those do not fit either.
-fn fallback(wanted: DType, row_len: u64) -> DType {
-    if row_len.is_multiple_of(wanted.block_len()) {
-        return wanted;
-    }
-    let replacement = match wanted {
-        DType::Q2_K | DType::Q3_K => DType::Q4_0,
-        DType::Q4_K => DType::Q5_0,
-        DType::Q5_K => DType::Q5_1,
-        DType::Q6_K => DType::Q8_0,
-        other => other,
-    };
-    if row_len.is_multiple_of(replacement.block_len()) { replacement } else { DType::F16 }
 }
 
 /// Blocks that the rules for `ffn_down` divide by.

@@ -194,3 +194,25 @@ fn the_first_eighth_of_ffn_down_gets_a_minimum_at_q4_0_and_q5_0() {
     check(Level::Q4_0, None, DType::Q4_0, DType::Q4_0);
     check(Level::Q4_1, Some(&imatrix), DType::Q4_1, DType::Q4_1);
 }
+
+#[test]
+fn levels_of_few_bits_are_refused_without_importances_of_each_tensor() {
+    let fixture = Fixture::new();
+    let refused = |level: &'static str, tensor: &str| Err(Error::NeedsImatrix { level, tensor: tensor.into() });
+    let check = |level: Level, entries: Option<BTreeMap<String, Vec<f32>>>, expected: Result<()>| {
+        let imatrix = entries.map(|entries| write_dat(&fixture, &entries));
+        let found = preflight(&fixture.model, &ConvertRequest { imatrix, ..fixture.request(&[level]) });
+        assert_eq!(found.map(|_| ()), expected, "{level}");
+    };
+    check(Level::IQ2_XS, None, refused("IQ2_XS", "blk.0.attn_q.weight"));
+    check(Level::IQ1_S, None, refused("IQ1_S", "blk.0.attn_q.weight"));
+    check(Level::Q2_K_S, None, refused("Q2_K_S", "blk.0.attn_q.weight"));
+    check(Level::IQ2_XS, Some(entries()), Ok(()));
+    let mut few = entries();
+    few.remove("blk.0.attn_output.weight");
+    check(Level::IQ2_XS, Some(few.clone()), refused("IQ2_XS", "blk.0.attn_output.weight"));
+    // The same types without a level that builds on importances.
+    check(Level::IQ4_XS, None, Ok(()));
+    check(Level::IQ3_S, None, Ok(()));
+    check(Level::Q2_K, Some(few), Ok(()));
+}

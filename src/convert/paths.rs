@@ -8,23 +8,8 @@ use crate::model::{DType, Level, Model};
 /// Names at the end of published files that are neither a level nor a data type of ours.
 ///
 /// Source: `LLAMA_FTYPE` names in llama-quantize's `QUANT_OPTIONS` (llama.cpp of 2026-08-21), and spellings seen on Hugging Face.
-const OTHER_TYPE_NAMES: [&str; 15] = [
-    "FP32",
-    "FP16",
-    "IQ2_M",
-    "IQ3_M",
-    "IQ3_XS",
-    "Q2_K_S",
-    "Q2_K_L",
-    "Q2_K_XL",
-    "Q3_K_XL",
-    "Q4_K_L",
-    "Q4_K_XL",
-    "Q5_K_L",
-    "Q5_K_XL",
-    "Q6_K_L",
-    "MXFP4_MOE",
-];
+const OTHER_TYPE_NAMES: [&str; 10] =
+    ["FP32", "FP16", "Q2_K_L", "Q2_K_XL", "Q3_K_XL", "Q4_K_L", "Q4_K_XL", "Q5_K_L", "Q5_K_XL", "Q6_K_L"];
 
 /// Where the output of `level` goes: `a.Q4_1.gguf` at `Q8_0` becomes `a-Q8_0.gguf`.
 ///

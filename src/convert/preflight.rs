@@ -96,6 +96,9 @@ fn n_threads(request: &ConvertRequest) -> Result<usize> {
 fn plan_output(planner: &Planner, level: Level, out_dir: &Path, imatrix: Option<&Imatrix>) -> Result<PlannedOutput> {
     let (model, recipe) = (planner.model(), planner.recipe(level));
     check_types(model, &recipe)?;
+    if let Some(tensor) = planner.without_importances(&recipe) {
+        return Err(Error::NeedsImatrix { level: level.name(), tensor: tensor.name.clone() });
+    }
     let mut warnings = warnings(model, &recipe);
     warnings.extend(imatrix.iter().flat_map(|imatrix| imatrix_warnings(model, &recipe, imatrix)));
     Ok(PlannedOutput {

@@ -162,9 +162,9 @@ pub(super) fn tensor_bytes(model: &Model, idx: usize) -> Vec<u8> {
 #[test]
 fn all_levels_at_once_have_the_predicted_sizes_and_the_bytes_of_the_quantizer() {
     let fixture = Fixture::new();
-    let levels: Vec<_> = Level::all().collect();
+    let levels: Vec<_> = Level::all().filter(|level| !level.needs_imatrix()).collect();
     let conversions = fixture.convert(&levels).unwrap();
-    assert_eq!(fixture.outputs().len(), 17);
+    assert_eq!(fixture.outputs().len(), levels.len());
     for (conversion, level) in conversions.iter().zip(levels) {
         assert_eq!(conversion.level, level);
         assert_eq!(conversion.path, fixture.out_dir().join(format!("tiny-{level}.gguf")));
@@ -227,7 +227,7 @@ fn progress_counts_every_byte_of_the_source_once() {
 #[test]
 fn cancelling_anywhere_leaves_nothing() {
     let fixture = Fixture::new();
-    let levels: Vec<_> = Level::all().collect();
+    let levels: Vec<_> = Level::all().filter(|level| !level.needs_imatrix()).collect();
     let check = |percent: u64| {
         let cancelled = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&cancelled);

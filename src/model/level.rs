@@ -21,10 +21,26 @@ pub enum Level {
     Q4_K_S,
     Q4_1,
     Q4_0,
+    IQ4_NL,
+    IQ4_XS,
+    MXFP4_MOE,
     Q3_K_L,
     Q3_K_M,
+    IQ3_M,
+    IQ3_S,
     Q3_K_S,
+    IQ3_XS,
+    IQ3_XXS,
     Q2_K,
+    Q2_K_S,
+    IQ2_M,
+    IQ2_S,
+    IQ2_XS,
+    IQ2_XXS,
+    TQ2_0,
+    IQ1_M,
+    TQ1_0,
+    IQ1_S,
 }
 
 /// How levels are grouped on the screen.
@@ -59,7 +75,7 @@ impl PrecisionClass {
 /// `(level, name, llama_ftype id, base type, class, what it is)`.
 ///
 /// Source of the ids: `enum llama_ftype` in llama.h, llama.cpp of 2026-08-21.
-const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 17] = [
+const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 33] = [
     (Level::F32, "F32", 0, DType::F32, PrecisionClass::Full, "32-bit floats; only useful as an exact intermediate"),
     (
         Level::BF16,
@@ -95,6 +111,30 @@ const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 17] = [
     (Level::Q4_1, "Q4_1", 3, DType::Q4_1, PrecisionClass::Low, "4 bits with a minimum per 32 weights; legacy"),
     (Level::Q4_0, "Q4_0", 2, DType::Q4_0, PrecisionClass::Low, "4 bits, one scale per 32 weights; legacy, fast on many CPUs"),
     (
+        Level::IQ4_NL,
+        "IQ4_NL",
+        25,
+        DType::IQ4_NL,
+        PrecisionClass::Low,
+        "4 bits on uneven levels, one scale per 32 weights; a little closer than Q4_0 and as large",
+    ),
+    (
+        Level::IQ4_XS,
+        "IQ4_XS",
+        30,
+        DType::IQ4_XS,
+        PrecisionClass::Low,
+        "4 bits on uneven levels, shared scales; smaller than Q4_K_S and nearly as close",
+    ),
+    (
+        Level::MXFP4_MOE,
+        "MXFP4_MOE",
+        38,
+        DType::MXFP4,
+        PrecisionClass::Low,
+        "4-bit floats for the experts of a mixture, 8 bits for the rest; for models trained in MXFP4",
+    ),
+    (
         Level::Q3_K_L,
         "Q3_K_L",
         13,
@@ -110,7 +150,32 @@ const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 17] = [
         PrecisionClass::Low,
         "3-bit k-quant, attention output, values and ffn_down in 4 bits; visible loss",
     ),
+    (
+        Level::IQ3_M,
+        "IQ3_M",
+        27,
+        DType::IQ3_S,
+        PrecisionClass::Low,
+        "3-bit grid, attention values and output in 4 bits; visible loss",
+    ),
+    (Level::IQ3_S, "IQ3_S", 26, DType::IQ3_S, PrecisionClass::Low, "3-bit grid throughout; closer than Q3_K_S and as large"),
     (Level::Q3_K_S, "Q3_K_S", 11, DType::Q3_K, PrecisionClass::Low, "3-bit k-quant throughout; high loss"),
+    (
+        Level::IQ3_XS,
+        "IQ3_XS",
+        22,
+        DType::IQ3_S,
+        PrecisionClass::Low,
+        "3-bit grids, the coarser one for most layers; needs an importance matrix",
+    ),
+    (
+        Level::IQ3_XXS,
+        "IQ3_XXS",
+        23,
+        DType::IQ3_XXS,
+        PrecisionClass::Low,
+        "3-bit coarse grid, parts in 2 bits; needs an importance matrix",
+    ),
     (
         Level::Q2_K,
         "Q2_K",
@@ -118,6 +183,71 @@ const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 17] = [
         DType::Q2_K,
         PrecisionClass::UltraLow,
         "2-bit k-quant with 3-bit attention output and ffn_down; severe loss on small models",
+    ),
+    (Level::Q2_K_S, "Q2_K_S", 21, DType::Q2_K, PrecisionClass::UltraLow, "2-bit k-quant throughout; needs an importance matrix"),
+    (
+        Level::IQ2_M,
+        "IQ2_M",
+        29,
+        DType::IQ2_S,
+        PrecisionClass::UltraLow,
+        "2-bit grid, parts in 3 bits; needs an importance matrix, severe loss",
+    ),
+    (
+        Level::IQ2_S,
+        "IQ2_S",
+        28,
+        DType::IQ2_XS,
+        PrecisionClass::UltraLow,
+        "2-bit coarser grid, parts in 3 bits; needs an importance matrix, severe loss",
+    ),
+    (
+        Level::IQ2_XS,
+        "IQ2_XS",
+        20,
+        DType::IQ2_XS,
+        PrecisionClass::UltraLow,
+        "2-bit coarser grid; needs an importance matrix, severe loss",
+    ),
+    (
+        Level::IQ2_XXS,
+        "IQ2_XXS",
+        19,
+        DType::IQ2_XXS,
+        PrecisionClass::UltraLow,
+        "2-bit coarsest grid; needs an importance matrix, for very large models",
+    ),
+    (
+        Level::TQ2_0,
+        "TQ2_0",
+        37,
+        DType::TQ2_0,
+        PrecisionClass::UltraLow,
+        "three values in 2 bits; only for models trained with ternary weights",
+    ),
+    (
+        Level::IQ1_M,
+        "IQ1_M",
+        31,
+        DType::IQ1_M,
+        PrecisionClass::UltraLow,
+        "three values on a grid; needs an importance matrix, for the largest models",
+    ),
+    (
+        Level::TQ1_0,
+        "TQ1_0",
+        36,
+        DType::TQ1_0,
+        PrecisionClass::UltraLow,
+        "three values in 1.7 bits; only for models trained with ternary weights",
+    ),
+    (
+        Level::IQ1_S,
+        "IQ1_S",
+        24,
+        DType::IQ1_S,
+        PrecisionClass::UltraLow,
+        "three values on a grid with fewer scales; needs an importance matrix, for the largest models",
     ),
 ];
 
@@ -162,6 +292,24 @@ impl Level {
     #[must_use]
     pub fn class(self) -> PrecisionClass {
         self.row().4
+    }
+
+    /// True for levels whose types are worth nothing without importances of the columns.
+    #[must_use]
+    pub fn needs_imatrix(self) -> bool {
+        use Level::{IQ1_M, IQ1_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_XS, IQ3_XXS, Q2_K_S};
+        matches!(self, IQ3_XS | IQ3_XXS | Q2_K_S | IQ2_M | IQ2_S | IQ2_XS | IQ2_XXS | IQ1_M | IQ1_S)
+    }
+
+    /// What a useful file of this level takes besides the model: `an importance matrix`.
+    #[must_use]
+    pub fn prerequisite(self) -> Option<&'static str> {
+        match self {
+            _ if self.needs_imatrix() => Some("an importance matrix"),
+            Self::TQ2_0 | Self::TQ1_0 => Some("a model that was trained with ternary weights"),
+            Self::MXFP4_MOE => Some("a mixture of experts that was trained in MXFP4"),
+            _ => None,
+        }
     }
 
     /// One line for a tooltip.

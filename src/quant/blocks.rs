@@ -24,6 +24,13 @@ impl Half {
         Self(f16::from_f32(value).to_le_bytes())
     }
 
+    /// Its bits.
+    #[must_use]
+    #[inline]
+    pub fn to_bits(self) -> u16 {
+        u16::from_le_bytes(self.0)
+    }
+
     /// The exact value.
     #[must_use]
     #[inline]

@@ -15,7 +15,7 @@ use super::iq_tables::{
 use half::f16;
 
 /// Shift of the ternary grid of IQ1_S and IQ1_M (`IQ1S_DELTA`).
-const IQ1_SHIFT: f32 = 0.125;
+pub(super) const IQ1_SHIFT: f32 = 0.125;
 
 /// Decodes one block of Q1_0.
 #[inline(always)]

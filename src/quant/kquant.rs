@@ -10,7 +10,7 @@ use super::blocks::{BlockQ2_K, BlockQ3_K, BlockQ4_K, BlockQ5_K, BlockQ6_K, QK_K,
 use super::lanes::{N_LANES, Simd};
 use super::search_affine::{AffineGrid, Candidates, fit_affine, inverse};
 use super::search_block::column_importance;
-use super::search_symmetric::{SymmetricGrid, fit_symmetric};
+use super::search_symmetric::{Linear, SymmetricGrid, fit_symmetric};
 
 /// Four bits for a scale are few, so `d` is tried smaller and larger too.
 const Q2_K: AffineGrid = AffineGrid {
@@ -43,25 +43,27 @@ const Q4_K: AffineGrid = AffineGrid {
 const Q5_K: AffineGrid = AffineGrid { q_max: 31.0, ..Q4_K };
 
 /// With eight levels the lowest, which has no opposite, matters: both signs are tried throughout.
-const Q3_K: SymmetricGrid = SymmetricGrid {
-    q_max: 4.0,
+const Q3_K: SymmetricGrid<Linear> = SymmetricGrid {
+    levels: Linear { q_max: 4.0 },
     scale_max: 32.0,
     n_step_groups: 2,
     first_step: 2.4,
     step_distance: 0.15,
     flips: true,
+    peak_levels: &[],
     d_factors: &[0.92],
     n_rounds: 3,
 };
 
 /// Candidates from 30 to 32.7 steps: fine enough that only the integer scales decide.
-const Q6_K: SymmetricGrid = SymmetricGrid {
-    q_max: 32.0,
+const Q6_K: SymmetricGrid<Linear> = SymmetricGrid {
+    levels: Linear { q_max: 32.0 },
     scale_max: 128.0,
     n_step_groups: 2,
     first_step: 30.0,
     step_distance: 0.18,
     flips: false,
+    peak_levels: &[],
     d_factors: &[],
     n_rounds: 3,
 };
@@ -82,7 +84,7 @@ pub(super) fn encode_q2_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f3
 #[inline(always)]
 pub(super) fn encode_q3_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ3_K {
     let w = importance(simd, x, columns, Some(2.0), |magnitude, rms| 0.4 + 0.9 * rms * rms + magnitude * magnitude);
-    let fit = fit_symmetric(simd, &split(x), &w, Q3_K);
+    let fit = fit_symmetric::<_, _, 16, 16>(simd, &split(x), &w, Q3_K);
     let mut hmask = [0; 32];
     for (row, q) in fit.q.as_chunks::<32>().0.iter().enumerate() {
         for (mask, q) in hmask.iter_mut().zip(q) {
@@ -119,7 +121,7 @@ pub(super) fn encode_q5_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f3
 #[inline(always)]
 pub(super) fn encode_q6_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ6_K {
     let w = importance(simd, x, columns, None, |magnitude, rms| 0.5 * rms * rms + magnitude * magnitude);
-    let fit = fit_symmetric(simd, &split(x), &w, Q6_K);
+    let fit = fit_symmetric::<_, _, 16, 16>(simd, &split(x), &w, Q6_K);
     let (mut ql, mut qh) = ([0; 128], [0; 64]);
     for half in 0..2 {
         let q = |row: usize, i: usize| fit.q[128 * half + 32 * row + i];
@@ -136,10 +138,10 @@ pub(super) fn encode_q6_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f3
 ///
 /// The mean squares that magnitudes are added to are ggml's (`quantize_row_*_K_impl`); for Q6_K magnitudes do not matter.
 #[inline(always)]
-fn importance<S: Simd, const N: usize, const J: usize>(
+pub(super) fn importance<S: Simd, const T: usize, const N: usize, const J: usize>(
     simd: S,
-    x: &[f32; QK_K],
-    columns: Option<&[f32; QK_K]>,
+    x: &[f32; T],
+    columns: Option<&[f32; T]>,
     mean_squares: Option<f32>,
     of_magnitude_and_rms: impl Fn(f32, f32) -> f32,
 ) -> [[f32; N]; J] {
@@ -186,8 +188,8 @@ fn local_importance<S: Simd, const N: usize, const J: usize>(
 
 /// The super-block as `J` sub-blocks of `N`.
 #[inline(always)]
-fn split<const N: usize, const J: usize>(x: &[f32; QK_K]) -> [[f32; N]; J] {
-    const { assert!(N * J == QK_K) };
+pub(super) fn split<const T: usize, const N: usize, const J: usize>(x: &[f32; T]) -> [[f32; N]; J] {
+    const { assert!(N * J == T) };
     let mut split = [[0.0; N]; J];
     split.as_flattened_mut().copy_from_slice(x);
     split
@@ -195,7 +197,7 @@ fn split<const N: usize, const J: usize>(x: &[f32; QK_K]) -> [[f32; N]; J] {
 
 /// Two low bits of 256 quants: of each half of 128, byte `l` holds weights `l`, `l + 32`, `l + 64`, `l + 96`.
 #[inline(always)]
-fn pack_two_bits(q: &[u8; QK_K]) -> [u8; 64] {
+pub(super) fn pack_two_bits(q: &[u8; QK_K]) -> [u8; 64] {
     let mut packed = [0; 64];
     for half in 0..2 {
         for i in 0..32 {

@@ -136,7 +136,7 @@ fn floor(value: f32) -> f32 {
 
 /// Low four bits: weight `i` in the low, weight `i + 16` in the high half of byte `i`.
 #[inline(always)]
-fn pack_nibbles(q: &[u8; 32]) -> [u8; 16] {
+pub(super) fn pack_nibbles(q: &[u8; 32]) -> [u8; 16] {
     let mut packed = [0; 16];
     for i in 0..16 {
         packed[i] = (q[i] & 15) | (q[i + 16] << 4);

@@ -10,18 +10,25 @@
 #![allow(clippy::needless_range_loop, reason = "kernels walk several arrays with one index, as their formulas do")]
 
 mod blocks;
+mod codebook;
 mod dequant;
 mod dequant_iq;
 mod dispatch;
+mod iq1;
+mod iq23;
+mod iq4;
 mod iq_tables;
 mod kquant;
 mod lanes;
 mod legacy;
+mod mxfp4;
 mod plain;
 mod rows;
 mod search_affine;
 mod search_block;
+mod search_grid;
 mod search_symmetric;
+mod ternary;
 
 use crate::model::DType;
 use dispatch::run_fastest;
@@ -98,7 +105,9 @@ pub fn can_dequantize(dtype: DType) -> bool {
 #[must_use]
 pub fn can_quantize(dtype: DType) -> bool {
     use DType::{BF16, F16, F32, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+    use DType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS, MXFP4, TQ1_0, TQ2_0};
     matches!(dtype, F32 | F16 | BF16 | Q8_0 | Q6_K | Q5_K | Q5_1 | Q5_0 | Q4_K | Q4_1 | Q4_0 | Q3_K | Q2_K)
+        || matches!(dtype, IQ4_NL | IQ4_XS | MXFP4 | TQ1_0 | TQ2_0 | IQ3_S | IQ3_XXS | IQ2_S | IQ2_XS | IQ2_XXS | IQ1_M | IQ1_S)
 }
 
 /// True for types whose encoders heed importances of columns.
@@ -165,6 +174,8 @@ fn check_lengths(dtype: DType, n_weights: usize, n_bytes: usize) -> Result<(), Q
     }
 }
 
+#[cfg(test)]
+mod iq_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::blocks::{
 };
 use super::dispatch::Kernel;
 use super::lanes::{Simd, max_magnitude_bits};
-use super::{dequant, dequant_iq, kquant, legacy, plain};
+use super::{dequant, dequant_iq, iq1, iq4, iq23, kquant, legacy, mxfp4, plain, ternary};
 use crate::model::DType;
 
 /// A block of `N` weights that can be decoded.
@@ -60,18 +60,18 @@ codecs! {
     BlockQ4_K, 256, dequant::decode_q4_k, kquant::encode_q4_k;
     BlockQ5_K, 256, dequant::decode_q5_k, kquant::encode_q5_k;
     BlockQ6_K, 256, dequant::decode_q6_k, kquant::encode_q6_k;
-    BlockIQ1_S, 256, dequant_iq::decode_iq1_s;
-    BlockIQ1_M, 256, dequant_iq::decode_iq1_m;
-    BlockIQ2_XXS, 256, dequant_iq::decode_iq2_xxs;
-    BlockIQ2_XS, 256, dequant_iq::decode_iq2_xs;
-    BlockIQ2_S, 256, dequant_iq::decode_iq2_s;
-    BlockIQ3_XXS, 256, dequant_iq::decode_iq3_xxs;
-    BlockIQ3_S, 256, dequant_iq::decode_iq3_s;
-    BlockIQ4_NL, 32, dequant_iq::decode_iq4_nl;
-    BlockIQ4_XS, 256, dequant_iq::decode_iq4_xs;
-    BlockTQ1_0, 256, dequant_iq::decode_tq1_0;
-    BlockTQ2_0, 256, dequant_iq::decode_tq2_0;
-    BlockMXFP4, 32, dequant_iq::decode_mxfp4;
+    BlockIQ1_S, 256, dequant_iq::decode_iq1_s, iq1::encode_iq1_s;
+    BlockIQ1_M, 256, dequant_iq::decode_iq1_m, iq1::encode_iq1_m;
+    BlockIQ2_XXS, 256, dequant_iq::decode_iq2_xxs, iq23::encode_iq2_xxs;
+    BlockIQ2_XS, 256, dequant_iq::decode_iq2_xs, iq23::encode_iq2_xs;
+    BlockIQ2_S, 256, dequant_iq::decode_iq2_s, iq23::encode_iq2_s;
+    BlockIQ3_XXS, 256, dequant_iq::decode_iq3_xxs, iq23::encode_iq3_xxs;
+    BlockIQ3_S, 256, dequant_iq::decode_iq3_s, iq23::encode_iq3_s;
+    BlockIQ4_NL, 32, dequant_iq::decode_iq4_nl, iq4::encode_iq4_nl;
+    BlockIQ4_XS, 256, dequant_iq::decode_iq4_xs, iq4::encode_iq4_xs;
+    BlockTQ1_0, 256, dequant_iq::decode_tq1_0, ternary::encode_tq1_0;
+    BlockTQ2_0, 256, dequant_iq::decode_tq2_0, ternary::encode_tq2_0;
+    BlockMXFP4, 32, dequant_iq::decode_mxfp4, mxfp4::encode_mxfp4;
     BlockNVFP4, 64, dequant_iq::decode_nvfp4;
     BlockQ1_0, 128, dequant_iq::decode_q1_0;
     BlockQ2_0, 64, dequant_iq::decode_q2_0;
@@ -163,6 +163,18 @@ impl Kernel for Encode<'_> {
             DType::Q4_0 => self.blocks::<BlockQ4_0, 32>(simd),
             DType::Q3_K => self.blocks::<BlockQ3_K, 256>(simd),
             DType::Q2_K => self.blocks::<BlockQ2_K, 256>(simd),
+            DType::IQ4_NL => self.blocks::<BlockIQ4_NL, 32>(simd),
+            DType::IQ4_XS => self.blocks::<BlockIQ4_XS, 256>(simd),
+            DType::MXFP4 => self.blocks::<BlockMXFP4, 32>(simd),
+            DType::TQ1_0 => self.blocks::<BlockTQ1_0, 256>(simd),
+            DType::TQ2_0 => self.blocks::<BlockTQ2_0, 256>(simd),
+            DType::IQ3_S => self.blocks::<BlockIQ3_S, 256>(simd),
+            DType::IQ3_XXS => self.blocks::<BlockIQ3_XXS, 256>(simd),
+            DType::IQ2_S => self.blocks::<BlockIQ2_S, 256>(simd),
+            DType::IQ2_XS => self.blocks::<BlockIQ2_XS, 256>(simd),
+            DType::IQ2_XXS => self.blocks::<BlockIQ2_XXS, 256>(simd),
+            DType::IQ1_M => self.blocks::<BlockIQ1_M, 256>(simd),
+            DType::IQ1_S => self.blocks::<BlockIQ1_S, 256>(simd),
             dtype => Err(QuantError::Unsupported { action: "encode", dtype }),
         }
     }
@@ -232,6 +244,16 @@ fn largest_magnitude(dtype: DType) -> f32 {
         DType::Q4_K | DType::Q5_K => F16_MAX * 63.0,
         // d * scale * q.
         DType::Q3_K => F16_MAX * 31.0 * 3.0,
+        // The smaller of both ends.
+        DType::IQ4_NL => F16_MAX * 113.0,
+        DType::IQ4_XS => F16_MAX * 31.0 * 113.0,
+        DType::TQ1_0 | DType::TQ2_0 => F16_MAX,
+        // All weights at the smallest coordinate.
+        DType::IQ2_XXS | DType::IQ2_XS | DType::IQ2_S | DType::IQ3_XXS | DType::IQ3_S => F16_MAX * 31.0,
+        // All weights at 7/8.
+        DType::IQ1_S | DType::IQ1_M => F16_MAX * 15.0 * 0.875,
+        // 12 * 2^124: with the next exponent the largest value is no f32.
+        DType::MXFP4 => f32::from_bits(0x7f40_0000),
         _ => F16_MAX * 127.0 * 31.0,
     }
 }

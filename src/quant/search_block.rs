@@ -6,11 +6,14 @@
 
 use super::blocks::Half;
 use super::lanes::{N_LANES, Simd, clamp, extremes, low_byte, round};
-use super::search_affine::{self, AffineGrid, Candidates, inverse, nonzero_half};
-use super::search_symmetric::{self, SymmetricGrid, moments};
+use super::search_affine::{self, AffineGrid, Candidates, energy, inverse, nonzero_half};
+use super::search_symmetric::{self, Levels, Linear, SymmetricGrid, moments};
 
 /// Rounds of least squares.
 const N_ROUNDS: usize = 8;
+
+/// Relative weighted error of a block below which [`least_rounded`] looks for another scale.
+const ROUNDED_SHARE: f32 = 4e-6;
 
 /// Added to importances of mean 1, so that no part of a block is left to chance where the matrix says zero.
 const FLOOR: f32 = 1e-6;
@@ -21,14 +24,15 @@ const FLOOR: f32 = 1e-6;
 const BLOCK_MEAN_SQUARES: f32 = 2.0;
 
 /// Candidates for the quant of the largest magnitude: from 1.3 below the largest quant to 1.5 above, with both signs.
-const fn symmetric_grid(q_max: f32) -> SymmetricGrid {
+const fn symmetric_grid(q_max: f32) -> SymmetricGrid<Linear> {
     SymmetricGrid {
-        q_max,
+        levels: Linear { q_max },
         scale_max: 1.0,
         n_step_groups: 3,
         first_step: q_max - 1.3,
         step_distance: 0.12,
         flips: false,
+        peak_levels: &[],
         d_factors: &[],
         n_rounds: 1,
     }
@@ -104,12 +108,17 @@ pub(super) fn weighted_symmetric(
     q_max: f32,
 ) -> Option<(f32, [u8; 32])> {
     let w = column_importance(simd, x, columns?, Some(BLOCK_MEAN_SQUARES))?;
-    let grid = symmetric_grid(q_max);
+    Some(fit_block(simd, x, &w, symmetric_grid(q_max)))
+}
+
+/// Scale and quants with `x = d * level[q]` of least error weighted by `w`.
+#[inline(always)]
+pub(super) fn fit_block<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], grid: SymmetricGrid<L>) -> (f32, [u8; 32]) {
     let (mut best_d, mut best_gain) = (0.0, 0.0);
-    let mut wanted = search_symmetric::search(simd, x, &w, grid);
+    let mut wanted = search_symmetric::search(simd, x, w, grid);
     for _ in 0..N_ROUNDS {
         let d = nonzero_half(wanted);
-        let (uu, xu) = moments(simd, x, &w, d, 1.0, grid);
+        let (uu, xu) = moments(simd, x, w, d, 1.0, grid);
         // By how much the weighted error is below that of all zeros.
         let gain = d * (2.0 * xu - d * uu);
         if gain <= best_gain {
@@ -118,12 +127,46 @@ pub(super) fn weighted_symmetric(
         (best_d, best_gain) = (d, gain);
         wanted = xu * inverse(uu);
     }
+    best_d = least_rounded(simd, x, w, best_d, grid);
     let inverse = inverse(best_d);
     let mut q = [0; 32];
     for (q, &weight) in q.iter_mut().zip(x) {
-        *q = low_byte(clamp(round(weight * inverse), -q_max, q_max - 1.0) + q_max);
+        *q = grid.levels.quant(weight * inverse);
     }
-    Some((best_d, q))
+    (best_d, q)
+}
+
+/// Of the scales that put the largest weight on a level, the best one if it beats `d`: where one weight or one magnitude decides, the
+/// rounding of the scale to f16 is most of the error.
+#[inline(always)]
+fn least_rounded<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], d: f32, grid: SymmetricGrid<L>) -> f32 {
+    let (low, high) = extremes(x);
+    let peak = if high > -low { high } else { low };
+    let (mut best_d, mut least) = (d, error(simd, x, w, d, grid));
+    if least > ROUNDED_SHARE * energy(simd, x, w) {
+        return d;
+    }
+    for &level in grid.peak_levels {
+        let d = nonzero_half(peak / level);
+        let error = error(simd, x, w, d, grid);
+        if error < least {
+            (best_d, least) = (d, error);
+        }
+    }
+    best_d
+}
+
+/// The weighted error of `x = d * level`.
+#[inline(always)]
+fn error<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], d: f32, grid: SymmetricGrid<L>) -> f32 {
+    let (step, inverse) = (simd.splat(d), simd.splat(inverse(d)));
+    let mut error = simd.zero();
+    for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {
+        let x = simd.load(x);
+        let difference = grid.levels.nearest(simd, x * inverse) * step - x;
+        error = error + difference * difference * simd.load(w);
+    }
+    simd.sum(error)
 }
 
 /// Scale, offset and quants with `x = d * q + m` and `q` in `0..=q_max` of least weighted error; `None` without importances.

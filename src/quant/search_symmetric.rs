@@ -1,28 +1,50 @@
-//! Finds scales and quants of a super-block `x = d * scale[j] * q` (Q3_K, Q6_K).
+//! Finds scales and quants of a super-block `x = d * scale[j] * level[q]` (Q3_K, Q6_K, IQ4_XS) or a block `x = d * level[q]`.
 //!
-//! As in `search_affine.rs`, without minima; scales are signed, because quants reach one further down than up.
+//! As in `search_affine.rs`, without minima; scales are signed, because levels reach further down than up.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{Half, QK_K};
 use super::lanes::{N_LANES, Simd, argmax, argmin, clamp, extremes, low_byte, max, round};
 use super::search_affine::{HALF_ROUNDING, ROUNDING_TRIES, energy, inverse, nonzero_half};
 
-/// Weights in a sub-block of both types.
-const N: usize = 16;
-/// Sub-blocks of a super-block.
-const J: usize = QK_K / N;
-
 /// Relative gain that decides between candidates of equal error.
 const TIE: f32 = 1e-6;
 
+/// The numbers that quants stand for.
+pub(super) trait Levels: Copy {
+    /// The level nearest to each number.
+    fn nearest<S: Simd>(self, simd: S, numbers: S::Lanes) -> S::Lanes;
+
+    /// The quant, counted from the lowest, of the level nearest to the number.
+    fn quant(self, number: f32) -> u8;
+}
+
+/// The integers in `-q_max..q_max`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Linear {
+    pub(super) q_max: f32,
+}
+
+impl Levels for Linear {
+    #[inline(always)]
+    fn nearest<S: Simd>(self, simd: S, numbers: S::Lanes) -> S::Lanes {
+        simd.round_clamp(numbers, -self.q_max, self.q_max - 1.0)
+    }
+
+    #[inline(always)]
+    fn quant(self, number: f32) -> u8 {
+        low_byte(clamp(round(number), -self.q_max, self.q_max - 1.0) + self.q_max)
+    }
+}
+
 /// What a type can represent, and how hard to search.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SymmetricGrid {
-    /// Quants are in `-q_max..q_max`.
-    pub(super) q_max: f32,
+pub(super) struct SymmetricGrid<L> {
+    /// What quants stand for.
+    pub(super) levels: L,
     /// Integer scales are in `-scale_max..scale_max`.
     pub(super) scale_max: f32,
-    /// Groups of eight candidates for the quant of the largest magnitude, each tried with both signs.
+    /// Groups of eight candidates for the level of the largest magnitude, each tried with both signs.
     pub(super) n_step_groups: usize,
     /// Smallest candidate.
     pub(super) first_step: f32,
@@ -30,6 +52,8 @@ pub(super) struct SymmetricGrid {
     pub(super) step_distance: f32,
     /// Whether scales of the other sign are tried again when `d` is known.
     pub(super) flips: bool,
+    /// Levels of the largest weight that a block alone tries where rounding decides.
+    pub(super) peak_levels: &'static [f32],
     /// Factors on the first `d` that are tried too.
     pub(super) d_factors: &'static [f32],
     /// Rounds of moving integer scales and refitting `d`.
@@ -38,18 +62,23 @@ pub(super) struct SymmetricGrid {
 
 /// A super-block as it will be decoded.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SymmetricFit {
+pub(super) struct SymmetricFit<const J: usize> {
     /// Scale of the scales.
     pub(super) d: Half,
     /// Integer scales.
     pub(super) scales: [i8; J],
-    /// Quants plus `q_max`: in `0..2 * q_max`.
+    /// Quants, counted from the lowest.
     pub(super) q: [u8; QK_K],
 }
 
-/// Fits 16 sub-blocks of 16 weights. `w` are the weights' importances, positive and around 1.
+/// Fits `J` sub-blocks of `N` weights each; `J * N` is 256. `w` are the weights' importances, positive and around 1.
 #[inline(always)]
-pub(super) fn fit_symmetric(simd: impl Simd, x: &[[f32; N]; J], w: &[[f32; N]; J], grid: SymmetricGrid) -> SymmetricFit {
+pub(super) fn fit_symmetric<S: Simd, L: Levels, const N: usize, const J: usize>(
+    simd: S,
+    x: &[[f32; N]; J],
+    w: &[[f32; N]; J],
+    grid: SymmetricGrid<L>,
+) -> SymmetricFit<J> {
     let mut wanted = [0.0; J];
     for j in 0..J {
         wanted[j] = search(simd, &x[j], &w[j], grid);
@@ -88,7 +117,7 @@ pub(super) fn fit_symmetric(simd: impl Simd, x: &[[f32; N]; J], w: &[[f32; N]; J
     for j in 0..J {
         let inverse = inverse(best.d * best.scales[j]);
         for (q, &weight) in fit.q[N * j..N * (j + 1)].iter_mut().zip(&x[j]) {
-            *q = low_byte(clamp(round(weight * inverse), -grid.q_max, grid.q_max - 1.0) + grid.q_max);
+            *q = grid.levels.quant(weight * inverse);
         }
     }
     fit
@@ -96,7 +125,7 @@ pub(super) fn fit_symmetric(simd: impl Simd, x: &[[f32; N]; J], w: &[[f32; N]; J
 
 /// A choice of everything but the quants, with its error.
 #[derive(Debug, Clone, Copy)]
-struct State {
+struct State<const J: usize> {
     d: f32,
     scales: [f32; J],
     error: f32,
@@ -104,14 +133,14 @@ struct State {
 
 /// Integer scales for this `d`, improved once.
 #[inline(always)]
-fn start(
-    simd: impl Simd,
+fn start<S: Simd, L: Levels, const N: usize, const J: usize>(
+    simd: S,
     x: &[[f32; N]; J],
     w: &[[f32; N]; J],
     wanted: &[f32; J],
     d: f32,
-    grid: SymmetricGrid,
-) -> (State, Option<f32>) {
+    grid: SymmetricGrid<L>,
+) -> (State<J>, Option<f32>) {
     let mut state = State { d: nonzero_half(d), scales: [0.0; J], error: 0.0 };
     for j in 0..J {
         state.scales[j] = clamp(round(wanted[j] * inverse(state.d)), -grid.scale_max, grid.scale_max - 1.0);
@@ -122,7 +151,13 @@ fn start(
 
 /// Moves integer scales to their best neighbours, and returns the `d` that fits them better, if any does.
 #[inline(always)]
-fn improve(simd: impl Simd, x: &[[f32; N]; J], w: &[[f32; N]; J], state: &mut State, grid: SymmetricGrid) -> Option<f32> {
+fn improve<S: Simd, L: Levels, const N: usize, const J: usize>(
+    simd: S,
+    x: &[[f32; N]; J],
+    w: &[[f32; N]; J],
+    state: &mut State<J>,
+    grid: SymmetricGrid<L>,
+) -> Option<f32> {
     state.error = 0.0;
     let (mut sum_uu, mut sum_xu) = (0.0, 0.0);
     for j in 0..J {
@@ -140,13 +175,13 @@ fn improve(simd: impl Simd, x: &[[f32; N]; J], w: &[[f32; N]; J], state: &mut St
 ///
 /// For given quants `l` the best scale is `Σwxl / Σwl²`, and it lowers the error by `(Σwxl)² / Σwl²`.
 #[inline(always)]
-pub(super) fn search<const M: usize>(simd: impl Simd, x: &[f32; M], w: &[f32; M], grid: SymmetricGrid) -> f32 {
+pub(super) fn search<S: Simd, L: Levels, const N: usize>(simd: S, x: &[f32; N], w: &[f32; N], grid: SymmetricGrid<L>) -> f32 {
     let (low, high) = extremes(x);
     let peak = max(-low, high);
     if peak == 0.0 {
         return 0.0;
     }
-    // Quants reach one further down than up: with this sign the largest weight may take the lowest.
+    // Levels reach further down than up: with this sign the largest weight may take the lowest.
     let to_lowest = if high > -low { -1.0 } else { 1.0 };
     let mut best_scale = simd.zero();
     let mut best_gain = simd.zero();
@@ -160,8 +195,8 @@ pub(super) fn search<const M: usize>(simd: impl Simd, x: &[f32; M], w: &[f32; M]
         for (sign, finer_first) in [(to_lowest, finer_first), (-to_lowest, finer_first - simd.splat(2.0 * TIE))] {
             let inverse = simd.ramp(first, grid.step_distance) * simd.splat(sign / peak);
             let (mut xl, mut l2) = (simd.zero(), simd.zero());
-            for i in 0..M {
-                let l = simd.round_clamp(simd.splat(x[i]) * inverse, -grid.q_max, grid.q_max - 1.0);
+            for i in 0..N {
+                let l = grid.levels.nearest(simd, simd.splat(x[i]) * inverse);
                 let wl = simd.splat(w[i]) * l;
                 xl = xl + wl * simd.splat(x[i]);
                 l2 = l2 + wl * l;
@@ -184,7 +219,14 @@ struct Neighbour {
 
 /// The best of eight scales around the present one, and of eight around its opposite, on the exact error.
 #[inline(always)]
-fn best_neighbour(simd: impl Simd, x: &[f32; N], w: &[f32; N], d: f32, scale: f32, grid: SymmetricGrid) -> Neighbour {
+fn best_neighbour<S: Simd, L: Levels, const N: usize>(
+    simd: S,
+    x: &[f32; N],
+    w: &[f32; N],
+    d: f32,
+    scale: f32,
+    grid: SymmetricGrid<L>,
+) -> Neighbour {
     let mut best = Neighbour { scale, error: f32::INFINITY };
     for sign in if grid.flips { &[1.0, -1.0][..] } else { &[1.0][..] } {
         let scales = simd.round_clamp(simd.ramp(scale * sign - 3.0, 1.0), -grid.scale_max, grid.scale_max - 1.0);
@@ -193,7 +235,7 @@ fn best_neighbour(simd: impl Simd, x: &[f32; N], w: &[f32; N], d: f32, scale: f3
         let mut error = simd.zero();
         for i in 0..N {
             let weight = simd.splat(x[i]);
-            let l = simd.round_clamp(weight * inverses, -grid.q_max, grid.q_max - 1.0);
+            let l = grid.levels.nearest(simd, weight * inverses);
             let difference = l * steps - weight;
             error = error + difference * difference * simd.splat(w[i]);
         }
@@ -206,21 +248,21 @@ fn best_neighbour(simd: impl Simd, x: &[f32; N], w: &[f32; N], d: f32, scale: f3
     best
 }
 
-/// `Σwu²` and `Σwxu` with `u = scale * q`.
+/// `Σwu²` and `Σwxu` with `u = scale * level`.
 #[inline(always)]
-pub(super) fn moments<const M: usize>(
-    simd: impl Simd,
-    x: &[f32; M],
-    w: &[f32; M],
+pub(super) fn moments<S: Simd, L: Levels, const N: usize>(
+    simd: S,
+    x: &[f32; N],
+    w: &[f32; N],
     d: f32,
     scale: f32,
-    grid: SymmetricGrid,
+    grid: SymmetricGrid<L>,
 ) -> (f32, f32) {
     let inverse = simd.splat(inverse(d * scale));
     let (mut uu, mut xu) = (simd.zero(), simd.zero());
     for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {
         let x = simd.load(x);
-        let u = simd.round_clamp(x * inverse, -grid.q_max, grid.q_max - 1.0) * simd.splat(scale);
+        let u = grid.levels.nearest(simd, x * inverse) * simd.splat(scale);
         let wu = simd.load(w) * u;
         uu = uu + wu * u;
         xu = xu + wu * x;

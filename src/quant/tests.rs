@@ -275,7 +275,9 @@ fn weights_beyond_the_types_range_are_refused() {
             let weights = pattern.repeat(128);
             let decoded = decode(dtype, &encode(dtype, &weights), 256);
             for (weight, decoded) in weights.iter().zip(decoded) {
-                assert!((weight - decoded).abs() <= 0.2 * largest, "{dtype}: {weight} became {decoded}");
+                // Zeros beside large weights are far from the points of the ultra-low types.
+                let tolerance = if dtype.bits_per_weight() < 3.1 { 0.75 } else { 0.2 };
+                assert!((weight - decoded).abs() <= tolerance * largest, "{dtype}: {weight} became {decoded}");
             }
         }
     }
@@ -294,7 +296,7 @@ fn lengths_that_do_not_fit_are_refused() {
     check(DType::Q8_0, 32, 0, 34, row_error(DType::Q8_0, 32, 0));
     check(DType::Q8_0, 32, 32, 33, Err(QuantError::Length { dtype: DType::Q8_0, n_weights: 32, n_bytes: 33 }));
     check(DType::Q8_0, 0, 0, 0, Ok(()));
-    check(DType::IQ2_S, 256, 256, 82, Err(QuantError::Unsupported { action: "encode", dtype: DType::IQ2_S }));
+    check(DType::NVFP4, 256, 256, 144, Err(QuantError::Unsupported { action: "encode", dtype: DType::NVFP4 }));
 
     let check = |dtype: DType, n_bytes: usize, n_weights: usize, expected: Result<(), QuantError>| {
         assert_eq!(dequantize_rows(dtype, &vec![0; n_bytes], &mut vec![0.0; n_weights]), expected);

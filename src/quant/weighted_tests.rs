@@ -4,14 +4,15 @@ use serde_json::Value;
 
 use super::dispatch::run_portable;
 use super::tests::{decode, encode, input, inputs};
-use super::{QuantError, can_quantize, quantize_rows_by, rows};
+use super::{QuantError, can_quantize, heeds_importances, quantize_rows_by, rows};
 use crate::model::DType;
 
 const GOLDEN: &str = include_str!("../../tests/golden/quant/weighted.json");
 
 /// Types whose search looks at importances.
-const WEIGHTED: [DType; 9] =
-    [DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Q2_K, DType::Q3_K, DType::Q4_K, DType::Q5_K, DType::Q6_K];
+fn weighted() -> impl Iterator<Item = DType> {
+    DType::all().filter(|&dtype| heeds_importances(dtype))
+}
 
 fn golden() -> Value {
     serde_json::from_str(GOLDEN).unwrap()
@@ -19,18 +20,18 @@ fn golden() -> Value {
 
 /// Lognormal importances of 256 columns.
 #[allow(clippy::cast_possible_truncation, reason = "written from f32")]
-fn columns() -> Vec<f32> {
+pub(super) fn columns() -> Vec<f32> {
     golden()["columns"].as_array().unwrap().iter().map(|column| column.as_f64().unwrap() as f32).collect()
 }
 
-fn encode_by(dtype: DType, x: &[f32], row_len: usize, importances: &[f32]) -> Vec<u8> {
+pub(super) fn encode_by(dtype: DType, x: &[f32], row_len: usize, importances: &[f32]) -> Vec<u8> {
     let mut blocks = vec![0xa5; usize::try_from(dtype.row_bytes(x.len() as u64).unwrap()).unwrap()];
     quantize_rows_by(dtype, x, row_len, Some(importances), &mut blocks).unwrap();
     blocks
 }
 
 /// Squared error weighted by the columns' importances.
-fn weighted_error(dtype: DType, x: &[f32], blocks: &[u8], columns: &[f32]) -> f64 {
+pub(super) fn weighted_error(dtype: DType, x: &[f32], blocks: &[u8], columns: &[f32]) -> f64 {
     let decoded = decode(dtype, blocks, x.len());
     let squares = x.iter().zip(decoded).map(|(x, decoded)| (f64::from(*x) - f64::from(decoded)).powi(2));
     squares.zip(columns.iter().cycle()).map(|(square, &column)| square * f64::from(column)).sum()
@@ -71,7 +72,7 @@ fn all_paths_give_the_same_bits_with_importances() {
 fn blocks_depend_on_their_weights_and_importances_alone() {
     let (weights, columns) = (input("heavy_tail"), columns());
     let as_one_row = columns.repeat(weights.len() / 256);
-    for dtype in WEIGHTED {
+    for dtype in weighted() {
         let together = encode_by(dtype, &weights, 256, &columns);
         let apart: Vec<u8> = weights.chunks(256).flat_map(|row| encode_by(dtype, row, 256, &columns)).collect();
         assert!(together == apart, "{dtype}");
@@ -83,7 +84,7 @@ fn blocks_depend_on_their_weights_and_importances_alone() {
 fn only_ratios_of_importances_matter() {
     let (weights, columns) = (input("gauss"), columns());
     let scaled: Vec<f32> = columns.iter().map(|column| column * 1024.0).collect();
-    for dtype in WEIGHTED {
+    for dtype in weighted() {
         assert!(encode_by(dtype, &weights, 256, &columns) == encode_by(dtype, &weights, 256, &scaled), "{dtype}");
     }
 }
@@ -98,7 +99,7 @@ fn types_without_a_search_ignore_importances() {
 
 #[test]
 fn blocks_without_any_importance_are_encoded_as_without_a_matrix() {
-    for dtype in WEIGHTED {
+    for dtype in weighted() {
         let weights = input("laplace");
         assert!(encode_by(dtype, &weights, 256, &[0.0; 256]) == encode(dtype, &weights), "{dtype}");
     }
@@ -110,7 +111,7 @@ fn extreme_importances_and_weights_come_out_finite() {
     one[77] = 1.0;
     let mut huge = vec![f32::MIN_POSITIVE; 256];
     huge[3] = f32::MAX;
-    for dtype in WEIGHTED {
+    for dtype in weighted() {
         for columns in [&one, &huge] {
             for (name, weights) in inputs() {
                 let largest = weights.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs()));

@@ -67,7 +67,7 @@ fn predicted_sizes(source: &Path) -> Vec<(String, u64)> {
 fn smollm2_at_all_levels_has_the_predicted_sizes_and_types() {
     let dir = tempfile::tempdir().unwrap();
     let source = common::smollm2();
-    let levels: Vec<_> = Level::all().collect();
+    let levels: Vec<_> = Level::all().filter(|level| !level.needs_imatrix()).collect();
     let list = levels.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let output = convert(&source, &list, dir.path()).arg("--json").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -30,7 +30,8 @@ fn types_and_sizes_are_llama_quantizes_on_smollm2() {
     let model = inspect(&source).unwrap();
     let planner = Planner::new(&model);
     let folder = tempfile::tempdir().unwrap();
-    for level in Level::all() {
+    // The others ask for an importance matrix: `tests/golden/recipes` holds what they get with one.
+    for level in Level::all().filter(|level| !level.needs_imatrix()) {
         let output = folder.path().join(format!("{level}.gguf"));
         llama_quantize(&source, &output, level);
         let theirs = inspect(&output).unwrap();

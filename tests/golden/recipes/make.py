@@ -23,9 +23,15 @@ import numpy
 LEVELS = {
     "F32": 0, "BF16": 32, "F16": 1, "Q8_0": 7, "Q6_K": 18, "Q5_K_M": 17, "Q5_K_S": 16, "Q5_1": 9, "Q5_0": 8, "Q4_K_M": 15,
     "Q4_K_S": 14, "Q4_1": 3, "Q4_0": 2, "Q3_K_L": 13, "Q3_K_M": 12, "Q3_K_S": 11, "Q2_K": 10,
+    "IQ4_NL": 25, "IQ4_XS": 30, "MXFP4_MOE": 38, "IQ3_M": 27, "IQ3_S": 26, "IQ3_XS": 22, "IQ3_XXS": 23, "Q2_K_S": 21, "IQ2_M": 29, "IQ2_S": 28,
+    "IQ2_XS": 20, "IQ2_XXS": 19, "TQ2_0": 37, "IQ1_M": 31, "TQ1_0": 36, "IQ1_S": 24,
 }
+# Levels that llama-quantize makes with an importance matrix only: it gets one of ones.
+NEEDS_MATRIX = ["IQ3_XS", "IQ3_XXS", "Q2_K_S", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"]
 LETTERS = {"F32": "f", "F16": "h", "BF16": "b", "Q8_0": "8", "Q6_K": "6", "Q5_K": "5", "Q5_1": "t", "Q5_0": "s", "Q4_K": "4",
-           "Q4_1": "r", "Q4_0": "q", "Q3_K": "3", "Q2_K": "2", "I32": "i"}
+           "Q4_1": "r", "Q4_0": "q", "Q3_K": "3", "Q2_K": "2", "I32": "i",
+           "IQ4_NL": "N", "IQ4_XS": "X", "MXFP4": "M", "IQ3_S": "S", "IQ3_XXS": "T", "IQ2_S": "U", "IQ2_XS": "V", "IQ2_XXS": "W",
+           "TQ2_0": "P", "TQ1_0": "O", "IQ1_M": "J", "IQ1_S": "I"}
 
 
 class QuantizeParams(ctypes.Structure):
@@ -37,6 +43,18 @@ class QuantizeParams(ctypes.Structure):
         ("imatrix", ctypes.c_void_p), ("kv_overrides", ctypes.c_void_p), ("tt_overrides", ctypes.c_void_p),
         ("prune_layers", ctypes.c_void_p), ("max_buf_size", ctypes.c_size_t),
     ]
+
+
+class ImatrixData(ctypes.Structure):
+    """`llama_model_imatrix_data` in llama.h."""
+    _fields_ = [("name", ctypes.c_char_p), ("data", ctypes.POINTER(ctypes.c_float)), ("size", ctypes.c_size_t)]
+
+
+def matrix_of_ones(tensors):
+    """Importances for every tensor, ended by an entry without a name; and what must stay alive as long."""
+    rows = [numpy.ones(shape[0] * (shape[2] if len(shape) > 2 else 1), dtype=numpy.float32) for _, shape in tensors]
+    entries = [ImatrixData(name.encode(), row.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), row.size) for (name, _), row in zip(tensors, rows)]
+    return (ImatrixData * (len(entries) + 1))(*entries, ImatrixData()), rows
 
 
 def open_library(path):
@@ -225,6 +243,9 @@ def record(library, log, name, metadata, tensors, wanted):
     for level, ftype in LEVELS.items():
         params = library.llama_model_quantize_default_params()
         params.nthread, params.ftype, params.allow_requantize = 2, ftype, True
+        matrix, _rows = matrix_of_ones(tensors)
+        if level in NEEDS_MATRIX:
+            params.imatrix = ctypes.addressof(matrix)
         log.clear()
         if library.llama_model_quantize(source.encode(), output.encode(), ctypes.byref(params)) != 0:
             sys.exit(f"{name} {level}:\n" + "".join(log)[-2000:])

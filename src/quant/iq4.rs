@@ -1,0 +1,103 @@
+//! Encoders of IQ4_NL and IQ4_XS: 16 levels that are denser around zero.
+//!
+//! The search is that of Q3_K and Q6_K (`search_symmetric.rs`) with another rounding.
+#![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
+
+use super::blocks::{BlockIQ4_NL, BlockIQ4_XS, Half, QK_K};
+use super::iq_tables::KVALUES_IQ4NL;
+use super::kquant::{importance, split};
+use super::lanes::{Simd, extremes, max};
+use super::legacy::pack_nibbles;
+use super::search_affine::inverse;
+use super::search_block::fit_block;
+use super::search_symmetric::{Levels, SymmetricGrid, fit_symmetric};
+
+/// Half way between neighbours of [`KVALUES_IQ4NL`].
+const MIDDLES: [f32; 15] = {
+    let mut middles = [0.0; 15];
+    let mut i = 0;
+    while i < 15 {
+        middles[i] = (KVALUES_IQ4NL[i] as f32 + KVALUES_IQ4NL[i + 1] as f32) / 2.0;
+        i += 1;
+    }
+    middles
+};
+
+/// Levels that a block's largest weight may take without a loss to most others.
+const PEAK_LEVELS: [f32; 12] = [-127.0, 113.0, -104.0, 89.0, -83.0, 69.0, -65.0, 53.0, -49.0, 38.0, -35.0, 25.0];
+
+/// The numbers of [`KVALUES_IQ4NL`].
+#[derive(Debug, Clone, Copy)]
+struct Uneven;
+
+impl Levels for Uneven {
+    #[inline(always)]
+    fn nearest<S: Simd>(self, simd: S, numbers: S::Lanes) -> S::Lanes {
+        let mut nearest = simd.splat(f32::from(KVALUES_IQ4NL[0]));
+        for i in 0..MIDDLES.len() {
+            nearest = simd.where_above(numbers, simd.splat(MIDDLES[i]), simd.splat(f32::from(KVALUES_IQ4NL[i + 1])), nearest);
+        }
+        nearest
+    }
+
+    #[inline(always)]
+    fn quant(self, number: f32) -> u8 {
+        MIDDLES.iter().map(|&middle| u8::from(number > middle)).sum()
+    }
+}
+
+/// Candidates for the level of the largest magnitude, of both signs: the ends are at -127 and 113.
+const IQ4_NL: SymmetricGrid<Uneven> = SymmetricGrid {
+    levels: Uneven,
+    scale_max: 1.0,
+    n_step_groups: 3,
+    first_step: 100.0,
+    step_distance: 1.7,
+    flips: false,
+    peak_levels: &PEAK_LEVELS,
+    d_factors: &[],
+    n_rounds: 1,
+};
+
+/// As for [`IQ4_NL`].
+const IQ4_XS: SymmetricGrid<Uneven> = SymmetricGrid {
+    levels: Uneven,
+    scale_max: 32.0,
+    n_step_groups: 2,
+    first_step: 104.0,
+    step_distance: 2.2,
+    flips: false,
+    peak_levels: &PEAK_LEVELS,
+    d_factors: &[],
+    n_rounds: 3,
+};
+
+/// Encodes one block of IQ4_NL.
+#[inline(always)]
+pub(super) fn encode_iq4_nl(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>) -> BlockIQ4_NL {
+    // The more a single weight decides, the less others count: then its fit is what the rounding of `d` leaves of the error.
+    let (low, high) = extremes(x);
+    let peak_share = max(low * low, high * high) * inverse(x.iter().fold(0.0, |sum, weight| sum + weight * weight));
+    let base = 2.5 * (1.0 - peak_share) + 0.05;
+    let [w] = importance::<_, 32, 32, 1>(simd, x, columns, Some(2.0), |magnitude, _| base + magnitude * magnitude);
+    let (d, q) = fit_block(simd, x, &w, IQ4_NL);
+    BlockIQ4_NL { d: Half::from_f32(d), qs: pack_nibbles(&q) }
+}
+
+/// Encodes one super-block of IQ4_XS.
+#[inline(always)]
+pub(super) fn encode_iq4_xs(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockIQ4_XS {
+    let w = importance(simd, x, columns, Some(2.0), |magnitude, rms| 1.2 + 1.5 * rms * rms + magnitude * magnitude);
+    let fit = fit_symmetric::<_, _, 32, 8>(simd, &split(x), &w, IQ4_XS);
+    let mut qs = [0; 128];
+    for (qs, q) in qs.as_chunks_mut::<16>().0.iter_mut().zip(fit.q.as_chunks::<32>().0) {
+        *qs = pack_nibbles(q);
+    }
+    let (mut scales_l, mut scales_h) = ([0; 4], 0_u16);
+    for (j, scale) in fit.scales.into_iter().enumerate() {
+        let scale = scale.wrapping_add(32).cast_unsigned();
+        scales_l[j / 2] |= (scale & 15) << (4 * (j % 2));
+        scales_h |= u16::from(scale >> 4 & 3) << (2 * j);
+    }
+    BlockIQ4_XS { d: fit.d, scales_h: scales_h.to_le_bytes(), scales_l, qs }
+}
