@@ -22,11 +22,10 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from cases import CASES, N_VOCAB, Case
+from cases import CASES, FOLDER_NAMES, N_VOCAB, PARAMETER_COUNTS, Case
 
 HERE = Path(__file__).parent
-TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-SAFETENSORS_DTYPES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
+TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 
 
 # --- Weights: computed from the tensor's name, so that nobody has to store them ---------------------------------------
@@ -70,6 +69,9 @@ def exact(values, dtype):
 
 def config_of(case: Case):
     """config.json as transformers writes it for the case, less the keys that published checkpoints of the kind lack."""
+    if case.raw_config:
+        model_type = getattr(transformers, case.config_class).model_type
+        return {"architectures": [case.architecture], "model_type": model_type} | case.config
     config = getattr(transformers, case.config_class)(**case.config)
     config.architectures = [case.architecture]
     config.dtype = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[case.dtype]
@@ -96,18 +98,31 @@ def tensors_of(case: Case, folder: Path):
 
 
 def write_checkpoint(folder: Path, config, tensors, case: Case):
+    """Writes a new folder; the tensors go to the files that `file_names` tells."""
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     for name, content in case.files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content if isinstance(content, str) else json.dumps(content, indent=2))
     for name in ["tokenizer.json", "tokenizer_config.json"]:
         shutil.copy(HERE / "tokenizer" / name, folder)
-    if tensors:
-        save_file(
-            {t["name"]: exact(weights(t), t["dtype"]) for t in tensors},
-            folder / "model.safetensors",
-            metadata={"format": "pt"},
-        )
+    names = file_names(tensors, case)
+    for file in set(names.values()):
+        stored = {t["name"]: exact(weights(t), t["dtype"]) for t in tensors if names[t["name"]] == file}
+        save_file(stored, folder / file, metadata={"format": "pt"})
+    if len(set(names.values())) > 1:
+        index = {"metadata": {}, "weight_map": names}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+
+
+def file_names(tensors, case: Case):
+    """The file of each tensor: model.safetensors, or one of several."""
+    shards = {t["name"]: case.shard_of(t["name"]) for t in tensors}
+    n_shards = len(set(shards.values()))
+    if n_shards < 2:
+        return {name: "model.safetensors" for name in shards}
+    return {name: f"model-{shard:05}-of-{n_shards:05}.safetensors" for name, shard in shards.items()}
 
 
 # --- What transformers computes ---------------------------------------------------------------------------------------
@@ -122,6 +137,7 @@ def outputs_of(case: Case, folder: Path):
     unexpected = set(info["unexpected_keys"]) - set(case.unexpected_ok)
     assert not missing and not unexpected and not info["mismatched_keys"], (missing, unexpected, info)
     model.eval()
+    case.prepare_model(model)
     outputs = []
     for prompt in case.prompts:
         with torch.inference_mode():
@@ -179,6 +195,21 @@ class Converter:
         ]
         return {"metadata": metadata, "tensors": tensors}
 
+    def names(self):
+        """What `general.*` holds for a checkpoint without a model card, by the name of its folder; and labels of sizes."""
+        metadata = self.gguf.Metadata
+        folders = []
+        for folder, n_parameters in FOLDER_NAMES:
+            name, _, basename, finetune, version, size_label = metadata.get_model_id_components(folder, n_parameters)
+            if size_label is None:
+                size_label = self.gguf.size_label(n_parameters, n_parameters, 0, 0)
+            known = {"version": version, "finetune": finetune, "basename": basename, "size_label": size_label}
+            known = {key: value for key, value in known.items() if value is not None}
+            general = {"name": metadata.id_to_title(name), **known}
+            folders.append({"folder": folder, "n_parameters": n_parameters, "general": general})
+        sizes = [[*counts, self.gguf.size_label(*counts)] for counts in PARAMETER_COUNTS]
+        return {"folders": folders, "size_labels": sizes}
+
     def type_of(self, field):
         names = [value_type.name for value_type in field.types]
         return names[0] if len(names) == 1 else f"{names[0]}[{names[1]}]"
@@ -211,7 +242,7 @@ def write_golden(path: Path, golden):
                 for outtype, file in value.items()
             )
             parts.append(f'"gguf": {{\n{text}\n}}')
-        elif key in ("tensors", "prompts", case_output_keys(golden)):
+        elif key in ("tensors", "prompts", "logits", "mean_hidden_state", "folders", "size_labels"):
             parts.append(f'"{key}": {lines(value)}')
         elif key == "config":
             parts.append(f'"config": {json.dumps(value, indent=2, ensure_ascii=False)}')
@@ -219,10 +250,6 @@ def write_golden(path: Path, golden):
             parts.append(f'"{key}": {json.dumps(value, ensure_ascii=False)}')
     path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
     assert json.loads(path.read_text()) == json.loads(json.dumps(golden))
-
-
-def case_output_keys(golden):
-    return "logits" if "logits" in golden else "mean_hidden_state"
 
 
 def main():
@@ -244,6 +271,8 @@ def main():
         "llama.cpp": "llama-cpp-python 0.3.36, vendor/llama.cpp",
         **{name: version(name) for name in ["transformers", "torch", "safetensors", "tokenizers", "numpy"]},
     }
+    (arguments.output / "names").mkdir(exist_ok=True)
+    write_golden(arguments.output / "names" / "names.json", {"made_with": made_with, **converter.names()})
     work = arguments.keep or Path(tempfile.mkdtemp())
     work.mkdir(exist_ok=True)
     for case in CASES:
@@ -254,16 +283,20 @@ def main():
         place.mkdir()
         folder = place / case.folder
         config = config_of(case)
-        write_checkpoint(folder, config, [], case)
+        write_checkpoint(folder, config | case.output_config, [], case)
         tensors = tensors_of(case, folder)
-        shutil.rmtree(folder)
-        write_checkpoint(folder, config, tensors, case)
+        write_checkpoint(folder, config | case.output_config, tensors, case)
         outputs = outputs_of(case, folder)
+        shown = [t for t in tensors if t["name"] not in case.hidden_from_converter]
+        write_checkpoint(folder, config | case.converter_config, shown, case)
         files = {}
         for outtype in case.outtypes:
             gguf_path = place / f"{outtype}.gguf"
             converter.convert(folder, outtype, gguf_path)
             files[outtype] = converter.read(gguf_path)
+        names = file_names(tensors, case)
+        if len(set(names.values())) > 1:
+            tensors = [tensor | {"file": names[tensor["name"]]} for tensor in tensors]
         golden = {
             "case": case.name,
             "about": case.about,
@@ -272,6 +305,8 @@ def main():
             "files": case.files,
             "config": config,
             "tensors": tensors,
+            **({"converter_config": case.converter_config} if case.converter_config else {}),
+            **({"hidden_from_converter": case.hidden_from_converter} if case.hidden_from_converter else {}),
             "prompts": case.prompts,
             case.output: outputs,
             "gguf": files,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the tokenizer that all golden checkpoints share: byte-level BPE with 320 tokens, from a text of a few lines.
 
-    python make_tokenizer.py
+python make_tokenizer.py
 """
 
 import json
