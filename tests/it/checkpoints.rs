@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use half::{bf16, f16};
-use planish::format::TensorReader;
+use planish::format::{Opened, TensorReader, read_any};
 use planish::import::checked_model;
 use planish::model::{Array, DType, Metadata, Model, Value};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
+use crate::common;
 use crate::golden_checkpoints::{cases, write};
 
 /// Keys whose values differ on purpose, with the reason.
@@ -128,6 +129,41 @@ fn types_without_loss_are_the_checkpoints_own() {
         n_checked += 1;
     }
     assert!(n_checked > 0);
+}
+
+/// The list is that of Ollama's own converter, which keeps `position_embd` at F16.
+#[test]
+fn minilm_becomes_what_ollama_makes_of_it() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/ollama/all-MiniLM-L6-v2.json");
+    let mut golden: BTreeMap<String, String> = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+    let Opened::Checkpoint(checkpoint) = read_any(&common::minilm()).unwrap() else { panic!("no checkpoint") };
+    assert!(checkpoint.warnings.is_empty(), "{:?}", checkpoint.warnings);
+    let model = checked_model(&checkpoint).unwrap();
+    let reader = TensorReader::open(&model).unwrap();
+    for (idx, tensor) in model.tensors.iter().enumerate() {
+        let mut data = as_f32(&model, &reader, idx);
+        if tensor.shape.len() > 1 && tensor.name != "token_types.weight" {
+            let weights = data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            data = weights.flat_map(|weight| f16::from_f32(weight).to_le_bytes()).collect();
+        }
+        assert_eq!(golden.remove(&tensor.name), Some(sha256(&data)), "{}", tensor.name);
+    }
+    assert_eq!(model.tensors.len(), 101);
+    for (key, value) in &model.metadata.0 {
+        if let Some(expected) = golden.remove(key).filter(|_| key != "general.file_type") {
+            let found = match value {
+                Value::Bool(value) => value.to_string(),
+                Value::F32(value) => format!("{value:e}"),
+                Value::Str(text) => text.lossy().into_owned(),
+                other => other.as_u64().unwrap().to_string(),
+            };
+            assert_eq!(found, expected, "{key}");
+        }
+    }
+    // What is left is the tokenizer's.
+    let left: Vec<&String> = golden.keys().filter(|key| !key.starts_with("tokenizer.")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(model.metadata.str("general.license").as_deref(), Some("apache-2.0"));
 }
 
 /// A golden case with other entries in its `config.json`.
