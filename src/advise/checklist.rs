@@ -136,6 +136,7 @@ pub fn checklist(checkpoint: &Checkpoint, room: Room) -> Checklist {
         }
     }
     items.push(tokenizer_item(checkpoint));
+    items.extend(checkpoint.warnings.iter().map(|text| warning("Description", text.clone())));
     items.push(files_item(checkpoint));
     let quantization = config.and_then(|config| config.quantization.as_ref());
     if !checkpoint.tensors.is_empty() {
@@ -185,16 +186,12 @@ fn config_text(config: &CheckpointConfig) -> String {
 
 fn architecture_item(config: &CheckpointConfig, architecture: Option<&str>) -> CheckItem {
     let class_name = class_name(config);
-    match (architecture, mapping_of(config)) {
-        (Some(architecture), Some(_)) => ok("Architecture", format!("{class_name}, in GGUF {architecture}")),
-        (Some(architecture), None) => {
-            let text = format!("{class_name}, in GGUF {architecture}: this version does not know its tensors");
-            blocked("Architecture", text)
-        }
-        (None, _) if class_name.is_empty() => {
+    match architecture {
+        Some(architecture) => ok("Architecture", format!("{class_name}, in GGUF {architecture}")),
+        None if class_name.is_empty() => {
             blocked("Architecture", "config.json names neither a class nor a known model_type".into())
         }
-        (None, _) => blocked("Architecture", format!("{class_name} is not known")),
+        None => blocked("Architecture", format!("{class_name} is not known")),
     }
 }
 
@@ -384,7 +381,7 @@ fn size_items(
     ]
 }
 
-/// The numbers that decide memory, of an architecture without a table.
+/// The numbers that decide memory, of a checkpoint whose tensors cannot be told one by one.
 fn rough_hyperparameters(config: &CheckpointConfig, architecture: &str) -> Hyperparameters {
     let n_layers = config.n_layers.min(MAX_LAYERS);
     let per_layer = |number: u64| (0..n_layers).map(|_| number).collect();

@@ -105,8 +105,10 @@ fn the_relatives_have_biases_and_norms() {
 fn architectures_are_known_or_not() {
     let of = |class: &str| with(&CONFIG.replace("LlamaForCausalLM", class), &llama_tensors(1));
     check(&of("GPTNeoForCausalLM"), "Architecture", CheckState::Blocked, "GPTNeoForCausalLM is not known");
-    check(&of("GPT2LMHeadModel"), "Architecture", CheckState::Blocked, "in GGUF gpt2: this version does not know its tensors");
-    check(&of("GPT2LMHeadModel"), "Disk", CheckState::Ok, "predicted roughly");
+    check(&of("Olmo2ForCausalLM"), "Architecture", CheckState::Ok, "Olmo2ForCausalLM, in GGUF olmo2");
+    check(&of("Olmo2ForCausalLM"), "Tensors", CheckState::Blocked, "are missing: ");
+    check(&of("BertForSequenceClassification"), "Tensors", CheckState::Blocked, "sorts texts into classes");
+    check(&of("BertForSequenceClassification"), "Disk", CheckState::Ok, "predicted roughly");
     check(&of("GPTNeoForCausalLM"), "Tensors", CheckState::Ok, "not compared with config.json");
     check(&with("{}", &llama_tensors(1)), "Architecture", CheckState::Blocked, "neither a class nor a known model_type");
     let by_type = CONFIG.replace(r#""architectures":["LlamaForCausalLM"],"#, "");

@@ -30,11 +30,14 @@ const AVX2_FLOPS_PER_CORE: f64 = 32e9;
 ///
 /// `cells` is `n_ctx`, padded to 256; in sliding-window layers the window and one compute step, padded to 256. With multi-head latent
 /// attention a cell holds `kv_lora_rank + n_rot` values for all heads; older files of such models, with more than one key head, are
-/// run with a full cache. Layers without key heads hold their recurrent state, whatever the context.
+/// run with a full cache. Layers without key heads hold their recurrent state, whatever the context. Encoders have no cache.
 ///
 /// Source: `llama_kv_cache`, `llama_kv_cache_iswa` and `llama_hparams::n_embd_k_gqa`, llama.cpp of 2026-08-21.
 #[must_use]
 pub fn kv_cache_bytes(shape: &Hyperparameters, n_ctx: u64) -> u64 {
+    if shape.is_encoder {
+        return 0;
+    }
     (0_u64..).zip(&shape.n_kv_heads).fold(0, |sum, (layer_idx, &n_kv_heads)| {
         let cells = if shape.is_windowed(layer_idx) {
             let window = shape.sliding_window.unwrap_or(0);
@@ -326,8 +329,9 @@ mod tests {
         check(&mla, 1024, 27 * 1024 * 576 * 2);
         let full = Hyperparameters { n_kv_heads: vec![16; 27], ..mla };
         check(&full, 1024, 27 * 1024 * 16 * 128 * 2);
-        let hybrid = Hyperparameters { n_kv_heads: vec![0, 2], recurrent_state_bytes_per_layer: 1000, ..smollm2 };
+        let hybrid = Hyperparameters { n_kv_heads: vec![0, 2], recurrent_state_bytes_per_layer: 1000, ..smollm2.clone() };
         check(&hybrid, 256, 1000 + 256 * 2 * 128 * 2);
+        check(&Hyperparameters { is_encoder: true, ..smollm2 }, 512, 0);
     }
 
     #[test]

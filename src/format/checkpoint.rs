@@ -11,6 +11,7 @@ use serde::de::IgnoredAny;
 use super::hf_config::{read_config, read_small};
 use super::safetensors::{check_texts, json_error, read_safetensors};
 use super::shard_index::index_from_json;
+use super::side_files::read_side_files;
 use crate::error::{Error, Result};
 use crate::model::{Checkpoint, CheckpointTensor, QuantizationMethod, SourceQuantization};
 
@@ -82,6 +83,7 @@ pub fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
     }
     checkpoint.pickle_files = listed.pickles();
     checkpoint.has_generation_config = listed.has("generation_config.json");
+    read_side_files(&mut checkpoint, &folder, &|name| listed.has(name));
     read_tokenizer(&mut checkpoint, &folder, &listed)?;
     Ok(checkpoint)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::class_defaults::fill_in;
 use super::open::open_regular;
 use super::safetensors::{check_texts, json_error};
 use crate::error::{Error, Result};
@@ -39,22 +40,30 @@ pub(super) fn read_config(path: &Path) -> Result<CheckpointConfig> {
 
 /// Reads the text of a `config.json`. Numbers that are missing or no whole numbers are 0.
 ///
-/// Source of the names and defaults: the `configuration_*.py` of transformers 4.57, and `attribute_map` there for the other spellings.
-fn config_from_json(json: &[u8]) -> std::result::Result<CheckpointConfig, String> {
-    check_texts(json)?;
-    let root: Map<String, Value> = serde_json::from_slice(json).map_err(|error| json_error(&error))?;
+/// Source of the names: `attribute_map` in the `configuration_*.py` of transformers 4.57.6.
+fn config_from_json(bytes: &[u8]) -> std::result::Result<CheckpointConfig, String> {
+    check_texts(bytes)?;
+    let root: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| json_error(&error))?;
     // Models with an image encoder keep the language model's part under a name of its own.
     let part = ["text_config", "llm_config"].iter().find_map(|key| root.get(*key).and_then(Value::as_object));
-    let value = |key: &str| part.and_then(|part| part.get(key)).or_else(|| root.get(key)).filter(|value| !value.is_null());
+    let model_type = root.get("model_type").and_then(Value::as_str).map(short).unwrap_or_default();
+    let mut json = merged(&root, part);
+    let part_type = part.and_then(|part| part.get("model_type")?.as_str());
+    fill_in(&mut json, part_type.unwrap_or(&model_type));
+    let value = |key: &str| json.get(key).filter(|value| !value.is_null());
     let number = |keys: &[&str]| keys.iter().find_map(|key| value(key)?.as_u64()).unwrap_or(0);
     let text = |key: &str| value(key).and_then(Value::as_str).map(short);
     let is_true = |key: &str| value(key).and_then(Value::as_bool);
-    let model_type = root.get("model_type").and_then(Value::as_str).map(short).unwrap_or_default();
     let class_names = root.get("architectures").and_then(Value::as_array);
     let class_name = class_names.and_then(|names| names.first()?.as_str()).map(short).unwrap_or_default();
     let n_embd = number(&["hidden_size", "n_embd", "d_model"]);
     let n_heads = number(&["num_attention_heads", "n_head", "num_heads"]);
+    // Falcon's first decoder has one for all, whatever the number says.
+    let is_multi_query = model_type == "falcon"
+        && is_true("multi_query").unwrap_or(false)
+        && !is_true("new_decoder_architecture").unwrap_or(false);
     let n_kv_heads = match number(&["num_key_value_heads", "num_kv_heads", "n_head_kv"]) {
+        _ if is_multi_query => 1,
         0 => n_heads,
         n => n,
     };
@@ -70,10 +79,10 @@ fn config_from_json(json: &[u8]) -> std::result::Result<CheckpointConfig, String
     // Since transformers 5 both stand in `rope_parameters`.
     let rope = value("rope_parameters").or_else(|| value("rope_scaling")).and_then(Value::as_object);
     let rope_scaling = rope.and_then(|rope| rope.get("rope_type").or_else(|| rope.get("type"))?.as_str()).map(short);
-    let rope_theta = value("rope_theta").or_else(|| rope?.get("rope_theta")).and_then(Value::as_f64);
+    let rope_theta = rope.and_then(|rope| rope.get("rope_theta")).or_else(|| value("rope_theta")).and_then(Value::as_f64);
     let uses_window = is_true("use_sliding_window").unwrap_or(true);
     let is_tied_by_default =
-        matches!(model_type.as_str(), "gpt2" | "gemma2" | "gemma3" | "gemma3_text" | "falcon" | "starcoder2");
+        matches!(model_type.as_str(), "gpt2" | "gemma2" | "gemma3" | "gemma3_text" | "falcon" | "starcoder2" | "bert");
     Ok(CheckpointConfig {
         n_layers: number(&["num_hidden_layers", "n_layer", "num_layers"]),
         n_embd,
@@ -95,9 +104,10 @@ fn config_from_json(json: &[u8]) -> std::result::Result<CheckpointConfig, String
         has_vision: ["vision_config", "vision_tower", "mm_vision_tower", "visual"]
             .iter()
             .any(|key| root.get(*key).is_some_and(|v| !v.is_null())),
+        pooling: None,
         class_name,
         model_type,
-        json: merged(&root, part),
+        json,
     })
 }
 

@@ -269,6 +269,8 @@ mod tests {
         let rope = part(1, 4, RowOrder::Rope { head_rows: 4 });
         check(&[rope], &[4., 5., 6., 7., 12., 13., 14., 15., 8., 9., 10., 11., 16., 17., 18., 19.]);
         check(&[part(1, 3, RowOrder::Transposed)], &[4., 8., 12., 5., 9., 13., 6., 10., 14., 7., 11., 15.]);
+        let heads = [part(0, 2, RowOrder::Transposed), part(3, 2, RowOrder::Transposed)];
+        check(&heads, &[0., 4., 1., 5., 2., 6., 3., 7., 12., 16., 13., 17., 14., 18., 15., 19.]);
     }
 
     #[test]

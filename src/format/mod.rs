@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! read_any ─ recognise ─ checkpoint (folder, index) ─ safetensors, hf_config (bytes → header) ─ Checkpoint
+//!                                              └ side_files (model card, settings beside it) ─┘
 //! inspect ─ recognise ─ gguf_reader (files, shards) ─ gguf_header (bytes → header) ─ Model
 //! imatrix (GGUF or .dat) ─ Imatrix
 //! Model ─ TensorReader ─ bytes of tensors ─ … ─ gguf_writer (Layout, Writer) ─ file
@@ -12,6 +13,7 @@
 mod checkpoint;
 #[cfg(test)]
 mod checkpoint_tests;
+mod class_defaults;
 mod cursor;
 pub mod gguf;
 mod gguf_header;
@@ -21,10 +23,12 @@ mod hf_config;
 mod hub_cache;
 mod imatrix;
 mod import_reader;
+mod model_card;
 mod open;
 mod recognise;
 mod safetensors;
 mod shard_index;
+mod side_files;
 mod tensor_reader;
 #[cfg(test)]
 pub(crate) mod test_checkpoints;

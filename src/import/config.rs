@@ -8,6 +8,14 @@ use crate::model::CheckpointConfig;
 const MAX_LAYERS: u64 = 512;
 /// No dimension is larger: the product of two fits easily into 64 bits.
 const MAX_DIM: u64 = 1 << 28;
+/// No model is wider.
+const MAX_WIDTH: u64 = 1 << 24;
+/// No part of a head, no rank and no expert is wider: with the width and the number of heads or experts the product fits into 64 bits.
+const MAX_PART: u64 = 1 << 20;
+/// Most experts of a layer: llama.cpp's own limit (`LLAMA_MAX_EXPERTS`).
+const MAX_EXPERTS: u64 = 1024;
+/// Most experts, and most heads, of all layers together: a table lists them one by one. The largest models have 24,000 experts.
+const MAX_IN_ALL_LAYERS: u64 = 1 << 16;
 
 /// A configuration whose numbers have been found possible.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +50,8 @@ impl<'a> Config<'a> {
             return Err(format!("{n_heads} attention heads cannot share {n_kv_heads} key and value heads"));
         }
         let widest = [n_embd, n_ff, n_vocab, n_experts, n_heads.saturating_mul(head_dim)].into_iter().max().unwrap_or(0);
-        if widest > MAX_DIM {
+        let n_listed = n_layers.saturating_mul(n_heads.max(n_experts));
+        if widest > MAX_DIM || n_embd.max(n_ff) > MAX_WIDTH || n_experts > MAX_EXPERTS || n_listed > MAX_IN_ALL_LAYERS {
             return Err("the numbers of config.json are impossibly large".into());
         }
         Ok(Self { facts })
@@ -72,6 +81,20 @@ impl<'a> Config<'a> {
         self.value(keys)?.as_u64().filter(|&number| number <= MAX_DIM)
     }
 
+    /// A dimension that the architecture needs, at least 1 and at most 2^20.
+    ///
+    /// # Errors
+    /// That it is missing or impossible.
+    pub fn dim(&self, key: &str) -> Result<u64, String> {
+        let number = self.number(&[key]).filter(|&number| number > 0 && number <= MAX_PART);
+        number.ok_or_else(|| format!("config.json does not say a possible {key}"))
+    }
+
+    /// True where the configuration has the key at all, be it null.
+    pub fn has(&self, key: &str) -> bool {
+        self.json().contains_key(key)
+    }
+
     /// The first of these keys that is there, as a finite number.
     pub fn float(&self, keys: &[&str]) -> Option<f64> {
         self.value(keys)?.as_f64().filter(|number| number.is_finite())
@@ -80,6 +103,17 @@ impl<'a> Config<'a> {
     /// A yes or no; `None` where it says nothing.
     pub fn flag(&self, key: &str) -> Option<bool> {
         self.value(&[key])?.as_bool()
+    }
+
+    /// Refuses a yes or no that the architecture knows in one way only.
+    ///
+    /// # Errors
+    /// The key.
+    pub fn expect(&self, key: &str, expected: bool) -> Result<(), String> {
+        match self.flag(key) {
+            Some(found) if found != expected => Err(format!("{key} is {found} in config.json, which llama.cpp cannot follow")),
+            _ => Ok(()),
+        }
     }
 
     /// A text.

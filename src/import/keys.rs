@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::config::Config;
-use crate::model::{Text, Value};
+use crate::model::{Array, Text, Value};
 
 /// Key-values under an architecture's name, in order.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// What a configuration says; `default_theta` is the base of the class where it says none.
-    pub fn of(config: &Config, default_theta: Option<f64>) -> Self {
+    /// What a configuration says.
+    pub fn of(config: &Config) -> Self {
         let both = config.object(&["rope_parameters", "rope_scaling"]).cloned().unwrap_or_default();
         let inner = |key: &str| both.get(key).and_then(Json::as_object);
         if inner("full_attention").is_some() || inner("sliding_attention").is_some() {
@@ -34,9 +34,8 @@ impl Rope {
             return Self { full: inner("full_attention").cloned().unwrap_or_default(), sliding_theta };
         }
         let mut full = both;
-        let theta = config
-            .float(&["global_rope_theta", "rope_global_theta", "rope_theta_global", "rope_theta", "rotary_emb_base"])
-            .or(default_theta);
+        let theta =
+            config.float(&["global_rope_theta", "rope_global_theta", "rope_theta_global", "rope_theta", "rotary_emb_base"]);
         let outside = [
             ("rope_theta", theta.map(Json::from)),
             ("rope_type", full.get("type").cloned()),
@@ -83,9 +82,31 @@ impl Keys {
         self.push(key, Value::U32(u32::try_from(number).unwrap_or(u32::MAX)));
     }
 
+    /// Another whole number in the place of an earlier one.
+    pub fn set_number(&mut self, key: &str, number: u64) {
+        let key = format!("{}.{key}", self.architecture);
+        if let Some(entry) = self.all.iter_mut().find(|entry| entry.0 == key) {
+            entry.1 = Value::U32(u32::try_from(number).unwrap_or(u32::MAX));
+        }
+    }
+
     /// A number, as f32.
     pub fn float(&mut self, key: &str, number: f64) {
         self.push(key, f32_of(number));
+    }
+
+    /// A whole number, where there is one.
+    pub fn some_number(&mut self, key: &str, number: Option<u64>) {
+        if let Some(number) = number {
+            self.number(key, number);
+        }
+    }
+
+    /// A number, where there is one.
+    pub fn some_float(&mut self, key: &str, number: Option<f64>) {
+        if let Some(number) = number {
+            self.float(key, number);
+        }
     }
 
     /// A yes or no.
@@ -98,69 +119,66 @@ impl Keys {
         self.push(key, Value::Str(Text::from(text)));
     }
 
-    /// Any other value.
-    pub fn value(&mut self, key: &str, value: Value) {
-        self.push(key, value);
+    /// Place of the file type; the level decides the value.
+    pub fn file_type(&mut self) {
+        self.all.push(("general.file_type".into(), Value::U32(0)));
     }
 
-    /// What all language models have: shape, RoPE, norms, experts.
+    /// Several texts.
+    pub fn texts(&mut self, key: &str, texts: &[&str]) {
+        self.push(key, Value::Array(Array::Str(texts.iter().map(|&text| text.into()).collect())));
+    }
+
+    /// What all language models have: shape, RoPE, norms, experts. What `config.json` does not say is left out.
     ///
-    /// Source: `TextModel.set_gguf_parameters` in `conversion/base.py`, llama.cpp of 2026-08-21. What `config.json` leaves out has the
-    /// default of its class in transformers, which `facts` and `defaults` hold.
-    pub fn common(&mut self, config: &Config, rope: &Rope, defaults: Defaults) {
+    /// Source: `TextModel.set_gguf_parameters` in `conversion/base.py`, llama.cpp of 2026-08-21.
+    pub fn common(&mut self, config: &Config, rope: &Rope) {
         let facts = config.facts;
         self.number("block_count", facts.n_layers);
-        if let Some(n_ctx) = config
-            .number(&["max_position_embeddings", "n_ctx", "n_positions", "max_length", "max_sequence_length", "model_max_length"])
-            .or(defaults.n_ctx)
-        {
-            self.number("context_length", n_ctx);
-        }
+        self.some_number(
+            "context_length",
+            config.number(&[
+                "max_position_embeddings",
+                "n_ctx",
+                "n_positions",
+                "max_length",
+                "max_sequence_length",
+                "model_max_length",
+            ]),
+        );
         self.number("embedding_length", facts.n_embd);
-        if defaults.has_n_ff {
-            self.number("feed_forward_length", facts.n_ff);
-        }
+        self.number("feed_forward_length", facts.n_ff);
         self.number("attention.head_count", facts.n_heads);
-        if defaults.has_kv_heads {
+        if config.has("num_key_value_heads") {
             self.number("attention.head_count_kv", facts.n_kv_heads);
         }
         self.rope_scaling(rope);
-        if let Some(theta) = rope.float("rope_theta") {
-            self.float("rope.freq_base", theta);
-        }
-        if let Some(theta) = rope.sliding_theta {
-            self.float("rope.freq_base_swa", theta);
-        }
-        if let Some(epsilon) = config.float(&["rms_norm_eps", "norm_eps"]).or(defaults.rms_norm_epsilon) {
-            self.float("attention.layer_norm_rms_epsilon", epsilon);
-        }
-        if let Some(epsilon) = config.float(&["layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"]).or(defaults.norm_epsilon) {
-            self.float("attention.layer_norm_epsilon", epsilon);
-        }
+        self.some_float("rope.freq_base", rope.float("rope_theta"));
+        self.some_float("rope.freq_base_swa", rope.sliding_theta);
+        self.some_float("attention.layer_norm_rms_epsilon", config.float(&["rms_norm_eps", "norm_eps"]));
+        self.some_float("attention.layer_norm_epsilon", config.float(&["layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"]));
         if facts.n_experts > 0 {
             self.number("expert_count", facts.n_experts);
             let used = ["num_experts_per_tok", "num_experts_per_token", "top_k_experts"];
-            if let Some(n) = config.number(&used).or(defaults.n_experts_used) {
-                self.number("expert_used_count", n);
-            }
+            self.some_number("expert_used_count", config.number(&used));
         }
-        if let Some(n) = config.number(&["n_group"]) {
-            self.number("expert_group_count", n);
-        }
-        if let Some(n) = config.number(&["topk_group"]) {
-            self.number("expert_group_used_count", n);
-        }
+        self.some_number("expert_group_count", config.number(&["n_group"]));
+        self.some_number("expert_group_used_count", config.number(&["topk_group"]));
         match config.text("scoring_func") {
             Some("softmax") => self.number("expert_gating_func", 1),
             Some("sigmoid") => self.number("expert_gating_func", 2),
             _ => {}
         }
-        if defaults.has_head_dim {
+        if config.number(&["head_dim"]).is_some() {
             self.number("attention.key_length", facts.head_dim);
             self.number("attention.value_length", facts.head_dim);
         }
-        // Its place; the level decides the value.
-        self.all.push(("general.file_type".into(), Value::U32(0)));
+        self.file_type();
+    }
+
+    /// The kind of pooling of an embedding model.
+    pub fn pooling(&mut self, config: &Config) {
+        self.some_number("pooling_type", config.facts.pooling.map(|pooling| pooling as u64));
     }
 
     fn rope_scaling(&mut self, rope: &Rope) {
@@ -191,23 +209,4 @@ impl Keys {
             _ => {}
         }
     }
-}
-
-/// What a class of transformers has where `config.json` says nothing, and which keys its configuration has at all.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Defaults {
-    /// Context length.
-    pub n_ctx: Option<u64>,
-    /// Epsilon of RMS norms.
-    pub rms_norm_epsilon: Option<f64>,
-    /// Epsilon of layer norms.
-    pub norm_epsilon: Option<f64>,
-    /// Experts that one token passes through.
-    pub n_experts_used: Option<u64>,
-    /// True where the configuration has a feed-forward width under a name that the converter looks for.
-    pub has_n_ff: bool,
-    /// True where it has a number of key and value heads.
-    pub has_kv_heads: bool,
-    /// True where it has a `head_dim`.
-    pub has_head_dim: bool,
 }

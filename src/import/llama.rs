@@ -4,12 +4,9 @@
 //! and `gguf-py/gguf/tensor_mapping.py` in llama.cpp of 2026-08-21.
 
 use super::config::Config;
-use super::keys::{Defaults, Keys, Rope};
+use super::keys::{Keys, Rope};
 use super::mapping::{Mapping, Tensors};
 use super::rope::{check_kind, llama3_factors};
-
-/// Base of RoPE where `config.json` says none.
-const THETA: f64 = 10_000.0;
 
 /// Names of the embedding, of the last norm and of the head, with their names in GGUF.
 pub const EMBEDDING: (&str, &str) = ("model.embed_tokens.weight", "token_embd.weight");
@@ -20,60 +17,52 @@ pub const HEAD: (&str, &str) = ("lm_head.weight", "output.weight");
 
 /// Llama, Mistral and what else has their class.
 pub fn llama(config: &Config) -> Result<Mapping, String> {
-    let rope = Rope::of(config, Some(THETA));
+    let (keys, mut tensors) = llama_like(config, "llama")?;
+    decoder(&mut tensors, config, Attention { is_rotated: true, ..Attention::of(config) });
+    Ok(Mapping::of("llama", keys, tensors))
+}
+
+/// Keys of an architecture of Llama's kind, and the tensors before its embedding.
+pub fn llama_like(config: &Config, architecture: &'static str) -> Result<(Keys, Tensors), String> {
+    let rope = Rope::of(config);
     check_kind(&rope, &["linear", "yarn", "llama3"])?;
-    let mut keys = Keys::new("llama");
-    let n_ctx = if config.facts.model_type == "mistral" { 131_072 } else { 2048 };
-    keys.common(config, &rope, Defaults { n_ctx: Some(n_ctx), has_head_dim: true, ..LLAMA_LIKE });
+    let mut keys = Keys::new(architecture);
+    keys.common(config, &rope);
     keys.number("vocab_size", config.facts.n_vocab);
     keys.number("rope.dimension_count", config.facts.head_dim);
     let mut tensors = Tensors::default();
     if let Some(factors) = llama3_factors(&rope, config.facts.head_dim) {
         tensors.computed("rope_freqs.weight", factors);
     }
-    let biases = Biases { qkv: config.facts.has_attention_bias, output: config.facts.has_attention_bias };
-    decoder(&mut tensors, config, Attention { biases, is_rotated: true, has_head_norms: false });
-    Ok(Mapping { architecture: "llama", entries: keys.all, tensors: tensors.all })
+    Ok((keys, tensors))
 }
 
 /// Qwen 2 and 2.5.
 pub fn qwen2(config: &Config) -> Result<Mapping, String> {
-    let rope = Rope::of(config, Some(THETA));
-    check_kind(&rope, &["linear", "yarn"])?;
-    let mut keys = Keys::new("qwen2");
-    let has_head_dim = config.json().contains_key("head_dim");
-    keys.common(config, &rope, Defaults { n_ctx: Some(32_768), has_head_dim, ..LLAMA_LIKE });
+    let mut keys = neox_keys(config, "qwen2")?;
+    keys.pooling(config);
     let mut tensors = Tensors::default();
-    decoder(
-        &mut tensors,
-        config,
-        Attention { biases: Biases { qkv: true, output: false }, is_rotated: false, has_head_norms: false },
-    );
-    Ok(Mapping { architecture: "qwen2", entries: keys.all, tensors: tensors.all })
+    decoder(&mut tensors, config, Attention { biases: Biases { qkv: true, output: false }, ..Attention::default() });
+    Ok(Mapping::of("qwen2", keys, tensors))
 }
 
 /// Qwen 3.
 pub fn qwen3(config: &Config) -> Result<Mapping, String> {
-    let rope = Rope::of(config, Some(THETA));
-    check_kind(&rope, &["linear", "yarn"])?;
-    let mut keys = Keys::new("qwen3");
-    keys.common(config, &rope, Defaults { n_ctx: Some(32_768), has_head_dim: true, ..LLAMA_LIKE });
+    let mut keys = neox_keys(config, "qwen3")?;
+    keys.pooling(config);
     let mut tensors = Tensors::default();
-    let biases = Biases { qkv: config.facts.has_attention_bias, output: config.facts.has_attention_bias };
-    decoder(&mut tensors, config, Attention { biases, is_rotated: false, has_head_norms: true });
-    Ok(Mapping { architecture: "qwen3", entries: keys.all, tensors: tensors.all })
+    decoder(&mut tensors, config, Attention { has_head_norms: true, ..Attention::of(config) });
+    Ok(Mapping::of("qwen3", keys, tensors))
 }
 
-/// What most decoders have in common.
-pub const LLAMA_LIKE: Defaults = Defaults {
-    n_ctx: None,
-    rms_norm_epsilon: Some(1e-6),
-    norm_epsilon: None,
-    n_experts_used: None,
-    has_n_ff: true,
-    has_kv_heads: true,
-    has_head_dim: false,
-};
+/// Keys of an architecture with nothing of its own, in which llama.cpp rotates halves.
+pub fn neox_keys(config: &Config, architecture: &'static str) -> Result<Keys, String> {
+    let rope = Rope::of(config);
+    check_kind(&rope, &["linear", "yarn"])?;
+    let mut keys = Keys::new(architecture);
+    keys.common(config, &rope);
+    Ok(keys)
+}
 
 /// Which projections of the attention have biases.
 #[derive(Debug, Clone, Copy, Default)]
@@ -95,7 +84,16 @@ pub struct Attention {
     pub has_head_norms: bool,
 }
 
-fn decoder(tensors: &mut Tensors, config: &Config, attention: Attention) {
+impl Attention {
+    /// One with the biases that the configuration names.
+    pub fn of(config: &Config) -> Self {
+        let has_biases = config.facts.has_attention_bias;
+        Self { biases: Biases { qkv: has_biases, output: has_biases }, ..Self::default() }
+    }
+}
+
+/// Embedding, layers of attention and feed-forward with a norm before each, and the rest.
+pub fn decoder(tensors: &mut Tensors, config: &Config, attention: Attention) {
     outer(tensors, config, |tensors, layer_idx| {
         attention_block(tensors, config, layer_idx, attention);
         norm(tensors, config, layer_idx, "post_attention_layernorm", "ffn_norm");

@@ -1,5 +1,8 @@
 //! The tensors of an architecture: from which of the checkpoint's each of the GGUF file's is made.
 
+use std::borrow::Cow;
+
+use super::keys::Keys;
 use crate::model::RowOrder;
 
 /// All that a checkpoint of one architecture becomes, apart from its tokenizer.
@@ -7,10 +10,55 @@ use crate::model::RowOrder;
 pub struct Mapping {
     /// `general.architecture`.
     pub architecture: &'static str,
+    /// Key-values right behind the architecture.
+    pub first: Vec<(String, crate::model::Value)>,
     /// Key-values after those of `general.*`, in order.
     pub entries: Vec<(String, crate::model::Value)>,
     /// Tensors in the order of the file.
     pub tensors: Vec<Mapped>,
+    /// How the names of published checkpoints differ from those of the pieces.
+    pub spelling: Spelling,
+}
+
+impl Mapping {
+    /// One whose checkpoints have the names of the pieces.
+    pub fn of(architecture: &'static str, keys: Keys, tensors: Tensors) -> Self {
+        Self { architecture, first: Vec::new(), entries: keys.all, tensors: tensors.all, spelling: Spelling::default() }
+    }
+
+    /// The same, for checkpoints with names of another kind.
+    pub fn spelled(mut self, spelling: Spelling) -> Self {
+        self.spelling = spelling;
+        self
+    }
+}
+
+/// How names of a checkpoint become names of pieces.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Spelling {
+    /// Taken out of a name, once, where it is in it: `bert.`.
+    pub cut: &'static str,
+    /// Other endings: `(.gamma, .weight)`.
+    pub endings: &'static [(&'static str, &'static str)],
+    /// How names of tensors begin that are left out, after the cut.
+    pub left_out: Vec<String>,
+}
+
+impl Spelling {
+    /// A tensor's name as the pieces have it; `None` for one that is left out.
+    pub fn name<'a>(&self, name: &'a str) -> Option<Cow<'a, str>> {
+        let mut name = Cow::Borrowed(name);
+        if !self.cut.is_empty() && name.contains(self.cut) {
+            name = name.replacen(self.cut, "", 1).into();
+        }
+        for (ending, other) in self.endings {
+            if let Some(start) = name.strip_suffix(ending) {
+                name = format!("{start}{other}").into();
+                break;
+            }
+        }
+        (!self.left_out.iter().any(|start| name.starts_with(start.as_str()))).then_some(name)
+    }
 }
 
 /// A tensor of the GGUF file.
@@ -56,7 +104,7 @@ pub struct Piece {
 impl Piece {
     /// A whole tensor.
     pub fn whole(name: impl Into<String>, shape: &[u64]) -> Self {
-        let n_weights = shape.iter().product::<u64>();
+        let n_weights = shape.iter().fold(1, |n: u64, &dim| n.saturating_mul(dim));
         let piece = Self { name: name.into(), shape: shape.to_vec(), rows: (0, 0), order: RowOrder::AsStored };
         let n_rows = n_weights.checked_div(piece.row_len()).unwrap_or(0);
         piece.rows(0, n_rows)
@@ -142,4 +190,21 @@ fn is_kept_in_f32(name: &str, shape: &[u64]) -> bool {
     let is_router = name.ends_with("ffn_gate_inp.weight") || name.ends_with("ffn_gate_inp_shexp.weight");
     let is_position = matches!(name, "position_embd.weight" | "token_types.weight");
     shape.len() <= 1 || name.ends_with("_norm.weight") || !name.ends_with(".weight") || is_router || is_position
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_spelled_as_the_table_has_them() {
+        let spelling =
+            Spelling { cut: "bert.", endings: &[(".gamma", ".weight"), (".beta", ".bias")], left_out: vec!["pooler.".into()] };
+        let check = |name: &str, expected: Option<&str>| assert_eq!(spelling.name(name).as_deref(), expected, "{name}");
+        check("encoder.weight", Some("encoder.weight"));
+        check("bert.encoder.gamma", Some("encoder.weight"));
+        check("encoder.beta", Some("encoder.bias"));
+        check("bert.pooler.dense.weight", None);
+        assert_eq!(Spelling::default().name("bert.x").as_deref(), Some("bert.x"));
+    }
 }

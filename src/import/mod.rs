@@ -6,15 +6,26 @@
 //! ```
 
 mod architectures;
+mod bert;
 mod config;
+mod deepseek2;
+mod falcon;
+mod gemma;
+mod general;
+mod gpt2;
+mod granite;
 mod keys;
 mod llama;
 mod mapping;
 mod model;
+mod moe;
 mod naming;
+mod olmo2;
+mod phi3;
 mod rope;
+mod starcoder2;
 pub mod tokenizer;
 
 pub use architectures::{class_name, gguf_architecture, mapping_of};
-pub use mapping::{Content, Mapped, Mapping, Piece};
+pub use mapping::{Content, Mapped, Mapping, Piece, Spelling};
 pub use model::{Disagreement, checked_model, disagreement, import, planned_model};

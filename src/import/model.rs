@@ -1,11 +1,13 @@
 //! The model that a checkpoint becomes: the GGUF file that a conversion without loss would give.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::architectures::mapping_of;
+use super::general::general_entries;
 use super::mapping::{Content, Mapped, Mapping, Piece};
-use super::naming::general_entries;
+use super::naming::Weights;
 use super::tokenizer::tokenizer_metadata;
 use crate::error::{Error, Result};
 use crate::model::{
@@ -36,8 +38,7 @@ pub struct Disagreement {
 /// Compares a checkpoint's tensors with those that its configuration leads to expect.
 #[must_use]
 pub fn disagreement(checkpoint: &Checkpoint, mapping: &Mapping) -> Disagreement {
-    let found: HashMap<&str, &[u64]> =
-        checkpoint.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect();
+    let found = found(checkpoint, mapping);
     let mut known = HashSet::new();
     let mut all = Disagreement::default();
     for piece in pieces(mapping) {
@@ -45,9 +46,9 @@ pub fn disagreement(checkpoint: &Checkpoint, mapping: &Mapping) -> Disagreement 
             continue;
         }
         all.n_needed += 1;
-        match found.get(piece.name.as_str()) {
+        match found.get(piece.name.as_str()).map(|tensor| tensor.shape.as_slice()) {
             None => all.missing.push(piece.name.clone()),
-            Some(&shape) if shape != piece.shape => all.wrong_shapes.push(format!(
+            Some(shape) if shape != piece.shape => all.wrong_shapes.push(format!(
                 "{} is {}, config.json leads to {}",
                 piece.name,
                 shape_text(shape),
@@ -56,9 +57,18 @@ pub fn disagreement(checkpoint: &Checkpoint, mapping: &Mapping) -> Disagreement 
             Some(_) => {}
         }
     }
-    let is_extra = |name: &str| !known.contains(name) && !is_harmless(name, checkpoint.config.as_ref());
+    let is_extra = |name: &str| {
+        let spelled = mapping.spelling.name(name);
+        spelled.is_some_and(|name| !known.contains(name.as_ref()) && !is_harmless(&name, checkpoint.config.as_ref()))
+    };
     all.extra = checkpoint.tensors.iter().map(|tensor| &tensor.name).filter(|name| is_extra(name)).cloned().collect();
     all
+}
+
+/// The checkpoint's tensors by the names that the table has for them.
+fn found<'a>(checkpoint: &'a Checkpoint, mapping: &Mapping) -> HashMap<Cow<'a, str>, &'a CheckpointTensor> {
+    let named = |tensor: &'a CheckpointTensor| Some((mapping.spelling.name(&tensor.name)?, tensor));
+    checkpoint.tensors.iter().filter_map(named).collect()
 }
 
 fn pieces(mapping: &Mapping) -> impl Iterator<Item = &Piece> {
@@ -89,7 +99,7 @@ fn is_harmless(name: &str, config: Option<&CheckpointConfig>) -> bool {
 }
 
 /// The type in which a tensor is kept without loss: F32 for what is always F32 and for types that mix.
-fn lossless_dtype(tensor: &Mapped, found: &HashMap<&str, &CheckpointTensor>) -> DType {
+fn lossless_dtype(tensor: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>) -> DType {
     let Content::Stored { pieces, .. } = &tensor.content else { return DType::F32 };
     if tensor.is_f32 {
         return DType::F32;
@@ -109,8 +119,7 @@ fn lossless_dtype(tensor: &Mapped, found: &HashMap<&str, &CheckpointTensor>) -> 
 /// The model without its tokenizer, from what is there and what is missing alike: for predictions.
 #[must_use]
 pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
-    let found: HashMap<&str, &CheckpointTensor> =
-        checkpoint.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    let found = found(checkpoint, mapping);
     let mut tensors = Vec::with_capacity(mapping.tensors.len());
     let mut origins = Vec::with_capacity(mapping.tensors.len());
     let mut has_wide_matrix = false;
@@ -130,11 +139,7 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
         origins.push(origin);
     }
     let own_dtype = if has_wide_matrix { DType::F32 } else { common_dtype(&tensors) };
-    let mut metadata = Metadata::default();
-    let n_weights = tensors.iter().fold(0, |n: u64, tensor| n.saturating_add(tensor.n_elements()));
-    for (key, value) in general_entries(checkpoint, mapping.architecture, n_weights) {
-        metadata.set(&key, value);
-    }
+    let mut metadata = Metadata(general_entries(checkpoint, mapping.architecture, &mapping.first, Weights::of(&tensors)));
     let own = Level::from_float(own_dtype).map_or(0, Level::file_type_id);
     for (key, value) in &mapping.entries {
         metadata.set(key, value.clone());
@@ -154,7 +159,7 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
         metadata,
         tensors,
         hyperparameters,
-        warnings: Vec::new(),
+        warnings: checkpoint.warnings.clone(),
         import: Some(Arc::new(Import { name: checkpoint.name.clone(), origins })),
     }
 }
@@ -168,7 +173,7 @@ fn common_dtype(tensors: &[Tensor]) -> DType {
     }
 }
 
-fn origin_of(mapped: &Mapped, found: &HashMap<&str, &CheckpointTensor>, block_size: Option<(u64, u64)>) -> Origin {
+fn origin_of(mapped: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>, block_size: Option<(u64, u64)>) -> Origin {
     match &mapped.content {
         Content::Computed(weights) => Origin::Computed(weights.clone()),
         Content::Stored { pieces, plus } => {
@@ -201,7 +206,7 @@ fn block_size(config: &CheckpointConfig) -> Option<(u64, u64)> {
 /// The factors of a tensor of 8-bit floats: of its blocks, of its rows, or one for all.
 fn scale_of(
     tensor: &CheckpointTensor,
-    found: &HashMap<&str, &CheckpointTensor>,
+    found: &HashMap<Cow<str>, &CheckpointTensor>,
     block_size: Option<(u64, u64)>,
 ) -> Option<BlockScale> {
     if !is_f8(tensor.dtype) {

@@ -1,18 +1,24 @@
-//! `general.*`: what a model is called, from the name of its repository or folder.
+//! What the name of a repository or folder says about a model, and what its size is called.
 
-use crate::model::{Checkpoint, Value};
+use crate::model::Tensor;
 
 /// What the words of a repository's name say.
 ///
 /// Source of the rules: `Metadata.get_model_id_components` in `gguf-py/gguf/metadata.py`, llama.cpp of 2026-08-21.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct NameParts {
-    title: Option<String>,
-    organization: Option<String>,
-    basename: Option<String>,
-    finetune: Option<String>,
-    version: Option<String>,
-    size_label: Option<String>,
+pub(super) struct NameParts {
+    /// The name for a person.
+    pub title: Option<String>,
+    /// Who made it.
+    pub organization: Option<String>,
+    /// `Qwen2.5`.
+    pub basename: Option<String>,
+    /// `Instruct`.
+    pub finetune: Option<String>,
+    /// `v0.2`.
+    pub version: Option<String>,
+    /// `7B`.
+    pub size_label: Option<String>,
 }
 
 /// What a word of a name is; several at once are possible.
@@ -31,28 +37,51 @@ impl Kinds {
     }
 }
 
-/// Key-values `general.*` up to the size label, in the order of `convert_hf_to_gguf.py`.
-pub(super) fn general_entries(checkpoint: &Checkpoint, architecture: &str, n_weights: u64) -> Vec<(String, Value)> {
-    let config_name = checkpoint.config.as_ref().and_then(|config| config.json.get("_name_or_path")?.as_str());
-    let config_name = config_name.filter(|name| !name.is_empty() && name.matches('/').count() <= 1);
-    let of_config = config_name.map(|name| parts_of(name, n_weights)).unwrap_or_default();
-    let of_folder = parts_of(&checkpoint.name, n_weights);
-    let size_label = of_config.size_label.or(of_folder.size_label).unwrap_or_else(|| size_text(n_weights));
-    let text =
-        |key: &str, value: Option<String>| value.map(|value| (format!("general.{key}"), Value::Str(value.as_str().into())));
-    [
-        text("architecture", Some(architecture.into())),
-        text("type", Some("model".into())),
-        text("name", of_config.title.or(of_folder.title).or_else(|| Some(checkpoint.name.clone()))),
-        text("version", of_config.version.or(of_folder.version)),
-        text("organization", of_config.organization.or(of_folder.organization)),
-        text("finetune", of_config.finetune.or(of_folder.finetune)),
-        text("basename", of_config.basename.or(of_folder.basename)),
-        text("size_label", Some(size_label)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+/// Numbers of weights that make a size label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Weights {
+    /// All of them.
+    pub n_total: u64,
+    /// Those that every token passes through.
+    pub n_shared: u64,
+    /// Those of one expert in all layers.
+    pub n_of_expert: u64,
+    /// Experts of a layer; 0 for a dense model.
+    pub n_experts: u64,
+}
+
+impl Weights {
+    /// Counts tensors: those of experts have `_exps.` in their names and the experts as their last dimension.
+    ///
+    /// Source: `get_total_parameter_count` in `gguf-py/gguf/gguf_writer.py`, llama.cpp of 2026-08-21.
+    pub(super) fn of(tensors: &[Tensor]) -> Self {
+        let mut all = Self::default();
+        let (mut n_experts, mut n_expert_tensors) = (0_u64, 0_u64);
+        for tensor in tensors {
+            let n_weights = tensor.shape.iter().fold(1, |n: u64, &dim| n.saturating_mul(dim));
+            all.n_total = all.n_total.saturating_add(n_weights);
+            match tensor.shape.as_slice() {
+                [_, _, experts] if tensor.name.contains("_exps.") && *experts > 0 => {
+                    all.n_of_expert = all.n_of_expert.saturating_add(n_weights / experts);
+                    n_experts = n_experts.saturating_add(*experts);
+                    n_expert_tensors += 1;
+                }
+                _ => all.n_shared = all.n_shared.saturating_add(n_weights),
+            }
+        }
+        all.n_experts = n_experts.checked_div(n_expert_tensors).unwrap_or(0);
+        all
+    }
+}
+
+/// `7.2B`; `8x7.3B` for a mixture of experts, with the weights that one expert and what is shared have together.
+///
+/// Source: `size_label` in `gguf-py/gguf/utility.py`, llama.cpp of 2026-08-21.
+pub(super) fn size_label(weights: Weights) -> String {
+    match weights.n_experts {
+        0 => size_text(weights.n_total),
+        n => format!("{n}x{}", size_text(weights.n_shared.saturating_add(weights.n_of_expert))),
+    }
 }
 
 /// `135M`, `7.2B`: two digits at least.
@@ -71,14 +100,20 @@ fn size_text(n_weights: u64) -> String {
     format!("{scaled:.*}{suffix}", 2usize.saturating_sub(n_digits))
 }
 
-fn parts_of(id: &str, n_weights: u64) -> NameParts {
+/// Organization and name of `ORG/NAME`.
+pub(super) fn split_id(id: &str) -> (Option<&str>, &str) {
+    match id.split_once('/') {
+        Some((organization, name)) => (Some(organization).filter(|name| !name.starts_with('.')), name),
+        None => (None, id),
+    }
+}
+
+/// Takes a repository's or folder's name apart; `n_weights` tells a size from a length of context.
+pub(super) fn parts_of(id: &str, n_weights: u64) -> NameParts {
     if id.contains(' ') {
         return NameParts { title: Some(title_of(id)), ..NameParts::default() };
     }
-    let (organization, name) = match id.split_once('/') {
-        Some((organization, name)) => (Some(organization).filter(|name| !name.starts_with('.')), name),
-        None => (None, id),
-    };
+    let (organization, name) = split_id(id);
     let mut words: Vec<(String, Kinds)> =
         name.split('-').filter(|word| !word.is_empty()).map(|word| (word.to_string(), Kinds::default())).collect();
     for (idx, (word, kinds)) in words.iter_mut().enumerate() {
@@ -211,7 +246,7 @@ fn size_word(word: &str) -> Option<(String, Option<f64>)> {
 }
 
 /// `smollm2-135M` → `Smollm2 135M`: words in small letters get a capital, except versions and those that begin with a digit.
-fn title_of(id: &str) -> String {
+pub(super) fn title_of(id: &str) -> String {
     let is_small = |word: &str| word.chars().any(char::is_lowercase) && !word.chars().any(char::is_uppercase);
     let title = |word: &str| {
         let is_numbered = word.starts_with(|c: char| c.is_ascii_digit()) || word.starts_with('v') && is_version(word);
@@ -274,5 +309,27 @@ mod tests {
         check(22_713_216, "23M");
         check(500, "0.50K");
         check(0, "0.00K");
+    }
+
+    #[test]
+    fn names_and_sizes_are_those_of_llama_cpps_converter() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/checkpoints/names/names.json");
+        let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        for case in golden["folders"].as_array().unwrap() {
+            let n_weights = case["n_parameters"].as_u64().unwrap();
+            let parts = parts_of(case["folder"].as_str().unwrap(), n_weights);
+            let size = parts.size_label.unwrap_or_else(|| size_text(n_weights));
+            let expected = |key: &str| case["general"].get(key).map(|text| text.as_str().unwrap().to_string());
+            assert_eq!(parts.title, expected("name"), "{case}");
+            assert_eq!(parts.version, expected("version"), "{case}");
+            assert_eq!(parts.finetune, expected("finetune"), "{case}");
+            assert_eq!(parts.basename, expected("basename"), "{case}");
+            assert_eq!(Some(size), expected("size_label"), "{case}");
+        }
+        for case in golden["size_labels"].as_array().unwrap() {
+            let n = |idx: usize| case[idx].as_u64().unwrap();
+            let label = size_label(Weights { n_total: n(0), n_shared: n(1), n_of_expert: n(2), n_experts: n(3) });
+            assert_eq!(label, case[4].as_str().unwrap(), "{case}");
+        }
     }
 }

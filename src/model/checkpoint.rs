@@ -33,6 +33,12 @@ pub struct Checkpoint {
     pub has_generation_config: bool,
     /// Pickle files beside the others; never opened.
     pub pickle_files: Vec<String>,
+    /// Front matter of the model card, `README.md`; empty without. Scalars are texts as they are written.
+    pub card: serde_json::Map<String, serde_json::Value>,
+    /// All of `generation_config.json`; empty without.
+    pub generation: serde_json::Map<String, serde_json::Value>,
+    /// What is odd but no reason to refuse: `README.md is left out: …`.
+    pub warnings: Vec<String>,
 }
 
 /// A tensor of a safetensors file.
@@ -103,8 +109,23 @@ pub struct CheckpointConfig {
     pub quantization: Option<SourceQuantization>,
     /// True when an image encoder belongs to it.
     pub has_vision: bool,
+    /// How a sentence-transformers model makes one vector of those of all tokens; from `modules.json`.
+    pub pooling: Option<Pooling>,
     /// All of it. Of a model with an image encoder, the language model's part is laid over the rest.
     pub json: serde_json::Map<String, serde_json::Value>,
+}
+
+/// How an embedding model makes one vector of those of all tokens. The numbers are those of GGUF.
+///
+/// Source: `PoolingType` in `gguf-py/gguf/constants.py`, llama.cpp of 2026-08-21.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// Their mean.
+    Mean = 1,
+    /// That of the first token.
+    Cls = 2,
+    /// That of the last token.
+    Last = 3,
 }
 
 /// A quantization that the checkpoint already has.

@@ -39,6 +39,8 @@ pub struct Hyperparameters {
     pub n_rot: u64,
     /// Bytes of recurrent state per layer (Mamba, RWKV), independent of the context; 0 without.
     pub recurrent_state_bytes_per_layer: u64,
+    /// True for networks whose tokens see those behind them, as encoders of texts do: nothing is kept for later tokens.
+    pub is_encoder: bool,
 }
 
 impl Hyperparameters {
@@ -108,6 +110,7 @@ impl Hyperparameters {
                 number("ssm.state_size").unwrap_or(0),
                 number("ssm.group_count").unwrap_or(0),
             ),
+            is_encoder: matches!(metadata.find(&key("attention.causal")), Some(Value::Bool(false))),
             architecture,
         }
     }
@@ -192,6 +195,17 @@ mod tests {
         ));
         let full: Vec<u64> = (0..12).filter(|&layer_idx| !of.is_windowed(layer_idx)).collect();
         assert_eq!(full, [5, 11]);
+    }
+
+    #[test]
+    fn encoders_say_so() {
+        let check = |value: Option<Value>, expected: bool| {
+            let entries: Vec<(&str, Value)> = value.into_iter().map(|value| ("attention.causal", value)).collect();
+            assert_eq!(Hyperparameters::from_metadata(&metadata("bert", &entries)).is_encoder, expected, "{entries:?}");
+        };
+        check(Some(Value::Bool(false)), true);
+        check(Some(Value::Bool(true)), false);
+        check(None, false);
     }
 
     #[test]

@@ -11,7 +11,9 @@ mod tensor;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use checkpoint::{Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, QuantizationMethod, SourceQuantization};
+pub use checkpoint::{
+    Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, Pooling, QuantizationMethod, SourceQuantization,
+};
 pub use dtype::DType;
 pub use hyperparameters::Hyperparameters;
 pub use import::{BlockScale, Import, Origin, Part, RowOrder};

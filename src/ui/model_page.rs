@@ -99,7 +99,7 @@ fn drop_zone_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
                 );
                 ui.add_space(10.0);
                 // Centred by the widths of the last frame.
-                let id = ui.id().with("buttons");
+                let id = ui.scope_id().with("buttons");
                 let width = ui.data(|data| data.get_temp::<f32>(id)).unwrap_or(0.0);
                 let row = ui.horizontal(|ui| {
                     ui.add_space((ui.available_width() - width).max(0.0) / 2.0);

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use half::{bf16, f16};
-use planish::format::TensorReader;
+use planish::format::{Opened, TensorReader, read_any};
 use planish::import::checked_model;
 use planish::model::{Array, DType, Metadata, Model, Value};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
+use crate::common;
 use crate::golden_checkpoints::{cases, write};
 
 /// Keys whose values differ on purpose, with the reason.
@@ -75,6 +76,10 @@ fn as_f32(model: &Model, reader: &TensorReader, idx: usize) -> Vec<u8> {
     }
 }
 
+fn sha256(data: &[u8]) -> String {
+    Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn check_tensors(case: &str, model: &Model, golden: &Json) {
     let reader = TensorReader::open(model).unwrap();
     let mut expected: BTreeMap<&str, (Json, String)> = BTreeMap::new();
@@ -86,8 +91,7 @@ fn check_tensors(case: &str, model: &Model, golden: &Json) {
     for (idx, tensor) in model.tensors.iter().enumerate() {
         let (shape, sha256) = expected.remove(tensor.name.as_str()).unwrap_or_else(|| panic!("{case}: {}", tensor.name));
         assert_eq!(Json::from(tensor.shape.clone()), shape, "{case}: {}", tensor.name);
-        let found: String = Sha256::digest(as_f32(model, &reader, idx)).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(found, sha256, "{case}: {}", tensor.name);
+        assert_eq!(self::sha256(&as_f32(model, &reader, idx)), sha256, "{case}: {}", tensor.name);
     }
     assert!(expected.is_empty(), "{case}: not made: {:?}", expected.keys());
 }
@@ -96,7 +100,7 @@ fn check_tensors(case: &str, model: &Model, golden: &Json) {
 fn tensors_and_metadata_are_those_of_llama_cpps_converter() {
     let folder = tempfile::tempdir().unwrap();
     for (name, case) in cases() {
-        let checkpoint = write(&case, folder.path());
+        let checkpoint = write(&case, &folder.path().join(&name));
         let model = checked_model(&checkpoint).unwrap_or_else(|error| panic!("{name}: {error}"));
         let golden = &case["gguf"]["f32"];
         check_tensors(&name, &model, &golden["tensors"]);
@@ -117,7 +121,7 @@ fn types_without_loss_are_the_checkpoints_own() {
         }) else {
             continue;
         };
-        let model = checked_model(&write(&case, folder.path())).unwrap();
+        let model = checked_model(&write(&case, &folder.path().join(&name))).unwrap();
         for tensor in golden["tensors"].as_array().unwrap() {
             let found = model.tensors.iter().find(|found| found.name == tensor["name"].as_str().unwrap()).unwrap();
             assert_eq!(found.dtype.name(), tensor["type"].as_str().unwrap(), "{name}: {}", found.name);
@@ -125,4 +129,134 @@ fn types_without_loss_are_the_checkpoints_own() {
         n_checked += 1;
     }
     assert!(n_checked > 0);
+}
+
+/// The list is that of Ollama's own converter, which keeps `position_embd` at F16.
+#[test]
+fn minilm_becomes_what_ollama_makes_of_it() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/ollama/all-MiniLM-L6-v2.json");
+    let mut golden: BTreeMap<String, String> = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+    let Opened::Checkpoint(checkpoint) = read_any(&common::minilm()).unwrap() else { panic!("no checkpoint") };
+    assert!(checkpoint.warnings.is_empty(), "{:?}", checkpoint.warnings);
+    let model = checked_model(&checkpoint).unwrap();
+    let reader = TensorReader::open(&model).unwrap();
+    for (idx, tensor) in model.tensors.iter().enumerate() {
+        let mut data = as_f32(&model, &reader, idx);
+        if tensor.shape.len() > 1 && tensor.name != "token_types.weight" {
+            let weights = data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            data = weights.flat_map(|weight| f16::from_f32(weight).to_le_bytes()).collect();
+        }
+        assert_eq!(golden.remove(&tensor.name), Some(sha256(&data)), "{}", tensor.name);
+    }
+    assert_eq!(model.tensors.len(), 101);
+    for (key, value) in &model.metadata.0 {
+        if let Some(expected) = golden.remove(key).filter(|_| key != "general.file_type") {
+            let found = match value {
+                Value::Bool(value) => value.to_string(),
+                Value::F32(value) => format!("{value:e}"),
+                Value::Str(text) => text.lossy().into_owned(),
+                other => other.as_u64().unwrap().to_string(),
+            };
+            assert_eq!(found, expected, "{key}");
+        }
+    }
+    // What is left is the tokenizer's.
+    let left: Vec<&String> = golden.keys().filter(|key| !key.starts_with("tokenizer.")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(model.metadata.str("general.license").as_deref(), Some("apache-2.0"));
+}
+
+/// A golden case with other entries in its `config.json`.
+fn changed(name: &str, changes: &Json) -> Json {
+    let (_, mut case) = cases().into_iter().find(|case| case.0 == name).unwrap();
+    for (key, value) in changes.as_object().unwrap() {
+        case["config"][key] = value.clone();
+    }
+    case
+}
+
+#[test]
+fn what_llama_cpp_would_compute_differently_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |name: &str, changes: Json, expected: &str| {
+        let checkpoint = write(&changed(name, &changes), folder.path());
+        let error = checked_model(&checkpoint).unwrap_err().to_string();
+        assert!(error.contains(expected), "{name}: {error}");
+    };
+    let dynamic = || json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}});
+    for name in ["llama", "qwen2", "qwen3-moe", "gemma2", "gemma3", "starcoder2", "olmo2", "granite", "deepseek-v2", "falcon"] {
+        check(name, dynamic(), "RoPE scaling of the kind dynamic");
+    }
+    check("phi3", dynamic(), "RoPE scaling of the kind dynamic");
+    check("gemma2", json!({"layer_types": ["full_attention", "full_attention"]}), "pattern of 2");
+    check("gemma2", json!({"tie_word_embeddings": false}), "tie_word_embeddings is false");
+    check("gemma3", json!({"_sliding_window_pattern": 4}), "pattern of 6");
+    check("gemma3", json!({"query_pre_attn_scalar": 100}), "query_pre_attn_scalar is 100");
+    check("gemma3", json!({"attn_logit_softcapping": 50.0}), "Gemma 3 does not have");
+    check("gemma3", json!({"use_bidirectional_attention": true}), "use_bidirectional_attention is true");
+    check("falcon", json!({"alibi": true}), "alibi is true");
+    check("falcon", json!({"parallel_attn": false}), "parallel_attn is false");
+    check("gpt2", json!({"scale_attn_by_inverse_layer_idx": true}), "scale_attn_by_inverse_layer_idx is true");
+    check("qwen2-moe", json!({"norm_topk_prob": true}), "norm_topk_prob is true");
+    check("qwen2-moe", json!({"mlp_only_layers": [0]}), "no experts");
+    check("qwen3-moe", json!({"norm_topk_prob": false}), "norm_topk_prob is false");
+    check("qwen3-moe", json!({"decoder_sparse_step": 2}), "no experts");
+    check("bert", json!({"position_embedding_type": "relative_key"}), "positions of the kind relative_key");
+    check("deepseek-v2", json!({"rope_interleave": false}), "rope_interleave is false");
+    check("deepseek-v2", json!({"moe_layer_freq": 2}), "no experts");
+    let short = json!({"rope_scaling": {"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}});
+    check("phi3-longrope", short, "no lists of 8 numbers");
+}
+
+#[test]
+fn impossible_numbers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |name: &str, changes: Json, expected: &str| {
+        let checkpoint = write(&changed(name, &changes), folder.path());
+        let error = checked_model(&checkpoint).unwrap_err().to_string();
+        assert!(error.contains(expected), "{name}: {error}");
+    };
+    check("mixtral", json!({"num_local_experts": 100_000}), "impossibly large");
+    check("mixtral", json!({"num_local_experts": 0}), "how many experts");
+    check("mixtral", json!({"num_local_experts": 5}), "tensors are missing");
+    check("qwen3-moe", json!({"moe_intermediate_size": 1_u64 << 60}), "possible moe_intermediate_size");
+    check("deepseek-v2", json!({"num_attention_heads": 1_u64 << 20, "num_key_value_heads": 1}), "impossibly large");
+    check("deepseek-v2", json!({"v_head_dim": 0}), "possible v_head_dim");
+    check("deepseek-v2", json!({"q_lora_rank": 0}), "possible q_lora_rank");
+    check("phi3", json!({"original_max_position_embeddings": 0}), "original_max_position_embeddings");
+    check("falcon", json!({"num_kv_heads": 3}), "cannot share");
+    check("gpt2", json!({"n_positions": null}), "possible n_positions");
+    check("bert", json!({"type_vocab_size": 3}), "another shape");
+}
+
+#[test]
+fn classes_of_an_encoder_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |labels: Json, expected: Option<&str>| {
+        let model = checked_model(&write(&changed("bert", &json!({"id2label": labels})), folder.path())).unwrap();
+        let found = model.metadata.find("bert.classifier.output_labels").map(|value| format!("{value:?}"));
+        assert_eq!(found.as_deref(), expected, "{labels}");
+    };
+    check(json!(null), None);
+    check(json!({"0": "LABEL_0", "1": "LABEL_1"}), None);
+    check(json!({"0": "LABEL_0"}), Some(r#"Array(Str(["LABEL_0"]))"#));
+    check(json!({"10": "c", "2": "b", "0": "a"}), Some(r#"Array(Str(["a", "b", "c"]))"#));
+}
+
+#[test]
+fn deepseek_v3_corrects_its_scores_and_leaves_out_what_guesses_ahead() {
+    let changes = json!({
+        "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "num_nextn_predict_layers": 1, "n_group": 2,
+    });
+    let mut case = changed("deepseek-v2", &changes);
+    for (name, n) in [("model.layers.1.mlp.gate.e_score_correction_bias", 4), ("model.layers.2.embed_tokens.weight", 7)] {
+        let tensor = json!({"name": name, "shape": [n], "dtype": "F32", "offset": 0, "shift": 0, "exp": -9});
+        case["tensors"].as_array_mut().unwrap().push(tensor);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let model = checked_model(&write(&case, folder.path())).unwrap();
+    let bias = model.tensors.iter().find(|tensor| tensor.name == "blk.1.exp_probs_b.bias").unwrap();
+    assert_eq!((bias.shape.as_slice(), bias.dtype), ([4].as_slice(), DType::F32));
+    assert_eq!(model.metadata.u64("deepseek2.expert_gating_func"), Some(2));
+    assert_eq!(model.tensors.iter().filter(|tensor| tensor.name.contains("embd")).count(), 1);
 }

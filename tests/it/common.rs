@@ -13,10 +13,20 @@ pub fn planish() -> Command {
 }
 
 /// SmolLM2-135M-Instruct at `Q4_1`, fetched by `tests/fetch_fixtures.sh`.
+pub fn smollm2() -> PathBuf {
+    fixture("SmolLM2-135M-Instruct.Q4_1.gguf")
+}
+
+/// The checkpoint of all-MiniLM-L6-v2, fetched by `tests/fetch_fixtures.sh`.
+pub fn minilm() -> PathBuf {
+    fixture("all-MiniLM-L6-v2")
+}
+
+/// A file or folder that `tests/fetch_fixtures.sh` fetches.
 ///
 /// # Panics
 /// When it has not been fetched: a real model must not be skipped silently.
-pub fn smollm2() -> PathBuf {
+fn fixture(name: &str) -> PathBuf {
     let cache = std::env::var_os("PLANISH_FIXTURES").map_or_else(
         || {
             let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
@@ -24,8 +34,8 @@ pub fn smollm2() -> PathBuf {
         },
         PathBuf::from,
     );
-    let path = cache.join("SmolLM2-135M-Instruct.Q4_1.gguf");
-    assert!(path.is_file(), "{} is missing: run tests/fetch_fixtures.sh", path.display());
+    let path = cache.join(name);
+    assert!(path.exists(), "{} is missing: run tests/fetch_fixtures.sh", path.display());
     path
 }
 

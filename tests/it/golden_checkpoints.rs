@@ -1,5 +1,6 @@
 //! Tiny checkpoints whose weights follow from the tensors' names; see `tests/golden/checkpoints/README.md`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -27,47 +28,45 @@ pub fn cases() -> Vec<(String, Json)> {
     cases
 }
 
-/// The weights of a tensor, in row-major order.
-fn weights(tensor: &Json) -> Vec<f32> {
+/// The elements of a tensor, in row-major order: `(offset, the whole number, its scale)` make a weight.
+fn elements(tensor: &Json) -> impl Iterator<Item = (i8, i8, f32)> {
     let name = tensor["name"].as_str().unwrap();
     let n: u64 = tensor["shape"].as_array().unwrap().iter().map(|dim| dim.as_u64().unwrap()).product();
     let number = |key: &str| tensor[key].as_i64().unwrap();
     let (offset, shift, exp) = (number("offset"), number("shift"), i32::try_from(number("exp")).unwrap());
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-    let weight = |idx: u64| {
+    (0..n).map(move |idx| {
         let mut z = hash.wrapping_add(idx).wrapping_add(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
         let k = (z >> 56) as u8 as i8;
-        f32::from(i8::try_from(offset).unwrap()) + f32::from(k >> shift) * 2f32.powi(exp)
-    };
-    (0..n).map(weight).collect()
+        (i8::try_from(offset).unwrap(), k >> shift, 2f32.powi(exp))
+    })
 }
 
-/// Writes the case as a folder of Hugging Face's layout into `parent` and reads its headers.
-pub fn write(case: &Json, parent: &Path) -> Checkpoint {
-    let folder = parent.join(case["folder"].as_str().unwrap());
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("config.json"), case["config"].to_string()).unwrap();
-    for (name, content) in case["files"].as_object().unwrap() {
-        let text = content.as_str().map_or_else(|| content.to_string(), String::from);
-        std::fs::write(folder.join(name), text).unwrap();
+/// The weights of a tensor, in row-major order.
+fn weights(tensor: &Json) -> Vec<f32> {
+    elements(tensor).map(|(offset, k, scale)| f32::from(offset) + f32::from(k) * scale).collect()
+}
+
+/// The tensor's bytes in its file.
+fn bytes(tensor: &Json) -> Vec<u8> {
+    match tensor["dtype"].as_str().unwrap() {
+        "F32" => weights(tensor).into_iter().flat_map(f32::to_le_bytes).collect(),
+        "F16" => weights(tensor).into_iter().flat_map(|weight| f16::from_f32(weight).to_le_bytes()).collect(),
+        "BF16" => weights(tensor).into_iter().flat_map(|weight| bf16::from_f32(weight).to_le_bytes()).collect(),
+        "I64" => elements(tensor).flat_map(|(_, k, _)| i64::from(k).to_le_bytes()).collect(),
+        other => panic!("{other}"),
     }
-    for name in ["tokenizer.json", "tokenizer_config.json"] {
-        std::fs::copy(self::folder().join("tokenizer").join(name), folder.join(name)).unwrap();
-    }
+}
+
+/// A safetensors file with these tensors.
+fn safetensors(tensors: &[&Json]) -> Vec<u8> {
     let (mut entries, mut data) = (serde_json::Map::new(), Vec::new());
-    for tensor in case["tensors"].as_array().unwrap() {
+    for tensor in tensors {
         let begin = data.len();
-        for weight in weights(tensor) {
-            match tensor["dtype"].as_str().unwrap() {
-                "F32" => data.extend(weight.to_le_bytes()),
-                "F16" => data.extend(f16::from_f32(weight).to_le_bytes()),
-                "BF16" => data.extend(bf16::from_f32(weight).to_le_bytes()),
-                other => panic!("{other}"),
-            }
-        }
+        data.extend(bytes(tensor));
         let entry = serde_json::json!({
             "dtype": tensor["dtype"], "shape": tensor["shape"], "data_offsets": [begin, data.len()],
         });
@@ -77,7 +76,37 @@ pub fn write(case: &Json, parent: &Path) -> Checkpoint {
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.as_bytes());
     file.extend(data);
-    std::fs::write(folder.join("model.safetensors"), file).unwrap();
+    file
+}
+
+/// Writes the case as a folder of Hugging Face's layout into `parent` and reads its headers.
+pub fn write(case: &Json, parent: &Path) -> Checkpoint {
+    let folder = parent.join(case["folder"].as_str().unwrap());
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("config.json"), case["config"].to_string()).unwrap();
+    for (name, content) in case["files"].as_object().unwrap() {
+        let text = content.as_str().map_or_else(|| content.to_string(), String::from);
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(self::folder().join("tokenizer").join(name), folder.join(name)).unwrap();
+    }
+    let mut files: BTreeMap<&str, Vec<&Json>> = BTreeMap::new();
+    let mut weight_map = serde_json::Map::new();
+    for tensor in case["tensors"].as_array().unwrap() {
+        let file = tensor.get("file").map_or("model.safetensors", |file| file.as_str().unwrap());
+        files.entry(file).or_default().push(tensor);
+        weight_map.insert(tensor["name"].as_str().unwrap().into(), file.into());
+    }
+    if files.len() > 1 {
+        let index = serde_json::json!({"metadata": {}, "weight_map": weight_map});
+        std::fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
+    }
+    for (name, tensors) in files {
+        std::fs::write(folder.join(name), safetensors(&tensors)).unwrap();
+    }
     match read_any(&folder).unwrap() {
         Opened::Checkpoint(checkpoint) => *checkpoint,
         Opened::Model(model) => panic!("{}", model.format_name),
