@@ -24,3 +24,5 @@ mod quality;
 #[cfg(feature = "llama-cpp")]
 mod recipes;
 mod report;
+#[cfg(feature = "llama-cpp")]
+mod tokenizers;

@@ -1,13 +1,13 @@
 //! Vocabularies whose tokens are bytes written as printable characters, merged pair by pair: those of GPT-2, Llama 3, Qwen.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
 use super::encoder::Encoder;
 use super::entries::{Entries, TokenType, Tokens, pad_text};
 use super::files::Folder;
-use super::json::{AddedEntry, MAX_TOKENS, Merges, ModelJson, Part, TokenizerJson, Vocab};
+use super::json::{AddedEntry, AddedTokens, MAX_TOKENS, Merges, ModelJson, Part, TokenizerJson, Vocab};
 use super::pre::{Pre, ignores_merges, pre_tokenizer_of};
 use super::settings::Settings;
 use super::special::{Special, Wanted, read_merges};
@@ -161,16 +161,18 @@ fn model(kind: &str, vocab: HashMap<String, u32>, merges: Merges, unk_token: Opt
 
 fn with_model(model: ModelJson, settings: &Settings) -> TokenizerJson {
     // Tokens of the vocabulary that have a role are added tokens too.
-    let known = settings.specials.iter().filter_map(|(_, text)| Some((text, *model.vocab.0.get(text)?)));
-    let mut added: Vec<AddedEntry> = settings.added.clone();
-    for (text, id) in known {
-        if !added.iter().any(|token| token.content == *text) {
+    let mut added = settings.added.clone();
+    let mut known: HashSet<String> = added.iter().map(|token| token.content.clone()).collect();
+    for (_, text) in &settings.specials {
+        if let Some(&id) = model.vocab.0.get(text)
+            && known.insert(text.clone())
+        {
             added.push(AddedEntry { id: id.into(), content: text.clone(), special: true, ..AddedEntry::default() });
         }
     }
     added.sort_by_key(|token| token.id);
     TokenizerJson {
-        added_tokens: Some(added),
+        added_tokens: AddedTokens(added),
         normalizer: Part::default(),
         pre_tokenizer: Part::default(),
         post_processor: Part::default(),

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::entries::Entries;
-use super::files::{Folder, text_of};
+use super::files::{Folder, MAX_TEMPLATES, text_of};
 use crate::error::Result;
 use crate::model::Text;
 
@@ -46,7 +46,7 @@ impl ChatTemplate {
                     let fields = choice.as_object()?;
                     Some((text_of(fields, "name")?.to_string(), text_of(fields, "template")?.to_string()))
                 };
-                Some(Self::Several(choices.iter().filter_map(choice).collect()))
+                Some(Self::Several(choices.iter().take(MAX_TEMPLATES).filter_map(choice).collect()))
             }
             _ => None,
         }

@@ -130,6 +130,8 @@ fn model_of(kind: &str, model: &mut ModelJson) -> tokenizers::Result<ModelWrappe
         "BPE" => {
             let mut builder = BPE::builder()
                 .vocab_and_merges(vocab.into_iter().collect::<tokenizers::models::bpe::Vocab>(), model.merges.0.clone())
+                // The library's cache would outlive the tokenizer.
+                .cache_capacity(0)
                 .fuse_unk(model.fuse_unk.unwrap_or(false))
                 .byte_fallback(model.byte_fallback.unwrap_or(false))
                 .ignore_merges(model.ignore_merges.unwrap_or(false));

@@ -11,8 +11,8 @@ use crate::format::{check_texts, json_error, read_small};
 pub(super) const MAX_FILE_BYTES: u64 = 96 << 20;
 /// Largest JSON file that is kept as it is: `tokenizer_config.json` may hold thousands of added tokens and some templates.
 const MAX_JSON_BYTES: u64 = 16 << 20;
-/// Most templates in `additional_chat_templates`.
-const MAX_TEMPLATES: usize = 64;
+/// Most templates under names.
+pub(super) const MAX_TEMPLATES: usize = 64;
 
 /// A checkpoint's folder.
 #[derive(Debug, Clone, Copy)]

@@ -24,7 +24,7 @@ const MAX_VALUES: usize = 1 << 14;
 pub(super) struct TokenizerJson {
     /// Tokens that are recognised before the text is split; many are in the vocabulary too.
     #[serde(default)]
-    pub added_tokens: Option<Vec<AddedEntry>>,
+    pub added_tokens: AddedTokens,
     /// What changes the text first.
     #[serde(default)]
     pub normalizer: Part,
@@ -60,6 +60,10 @@ pub(super) struct AddedEntry {
     /// Steers the model instead of being text.
     pub special: bool,
 }
+
+/// Tokens outside of the vocabulary proper, in the order of the file.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct AddedTokens(pub Vec<AddedEntry>);
 
 /// The vocabulary and its rules.
 #[derive(Debug, Deserialize)]
@@ -122,10 +126,6 @@ impl TokenizerJson {
     pub fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
         check_texts(bytes)?;
         let json: Self = serde_json::from_slice(bytes).map_err(|error| json_error(&error))?;
-        let n_added = json.added_tokens().len();
-        if n_added > MAX_ADDED_TOKENS {
-            return Err(format!("{n_added} added tokens, at most {MAX_ADDED_TOKENS} are read"));
-        }
         let ids = json.model.vocab.0.values().map(|&id| u64::from(id)).chain(json.added_tokens().iter().map(|token| token.id));
         match ids.max() {
             Some(id) if id >= MAX_TOKENS => Err(format!("a token has the number {id}, at most {MAX_TOKENS} tokens are read")),
@@ -147,7 +147,7 @@ impl TokenizerJson {
 
     /// Tokens outside of the vocabulary proper.
     pub fn added_tokens(&self) -> &[AddedEntry] {
-        self.added_tokens.as_deref().unwrap_or_default()
+        &self.added_tokens.0
     }
 
     /// `BPE`, `WordPiece`, `Unigram`; old files do not say it.
@@ -208,6 +208,35 @@ impl<'de> Deserialize<'de> for Vocab {
             }
         }
         deserializer.deserialize_any(Tokens)
+    }
+}
+
+impl<'de> Deserialize<'de> for AddedTokens {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = AddedTokens;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of added tokens")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> std::result::Result<AddedTokens, E> {
+                Ok(AddedTokens::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<AddedTokens, A::Error> {
+                let mut tokens = Vec::new();
+                while let Some(token) = seq.next_element()? {
+                    tokens.push(token);
+                    if tokens.len() > MAX_ADDED_TOKENS {
+                        return Err(de::Error::custom(format!("more than {MAX_ADDED_TOKENS} added tokens")));
+                    }
+                }
+                Ok(AddedTokens(tokens))
+            }
+        }
+        deserializer.deserialize_any(Entries)
     }
 }
 

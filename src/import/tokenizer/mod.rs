@@ -26,6 +26,8 @@ mod protobuf;
 mod sentencepiece;
 mod settings;
 mod special;
+#[cfg(test)]
+mod tests;
 mod wordpiece;
 
 use serde_json::Value as Json;

@@ -1,5 +1,7 @@
 //! What `tokenizer_config.json` and its predecessors say about special and added tokens.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value as Json};
 
 use super::files::{Folder, text_of, token_text};
@@ -44,6 +46,7 @@ pub(super) struct Settings {
     pub class: String,
     /// `(role, text)` of the special tokens.
     pub specials: Vec<(String, String)>,
+    special_texts: HashSet<String>,
     /// Tokens that these files add to those of `tokenizer.json`, or whose description they replace; by number.
     pub added: Vec<AddedEntry>,
 }
@@ -92,12 +95,13 @@ impl Settings {
         for token in more.and_then(Json::as_array).into_iter().flatten() {
             specials.extend(token_text(Some(token)).map(|text| ("additional".to_string(), text.to_string())));
         }
+        self.special_texts = specials.iter().map(|(_, text)| text.clone()).collect();
         self.specials = specials;
     }
 
     /// True for the text of a special token.
     pub fn is_special(&self, text: &str) -> bool {
-        self.specials.iter().any(|(_, special)| special == text)
+        self.special_texts.contains(text)
     }
 
     /// The token in a role.
@@ -114,16 +118,19 @@ impl Settings {
     ///
     /// Source: `PreTrainedTokenizerFast.__init__` in transformers 4.57.
     pub fn tokens_to_add(&self, json: &TokenizerJson) -> Vec<AddedEntry> {
-        let stated = if self.added.is_empty() { json.added_tokens() } else { &self.added };
-        let mut tokens = stated.to_vec();
+        // What older files say counts less than tokenizer.json.
+        let is_newer = self.config.contains_key("added_tokens_decoder");
+        let mut tokens = if is_newer { Vec::new() } else { json.added_tokens().to_vec() };
+        let numbers: HashSet<u64> = tokens.iter().map(|token| token.id).collect();
+        tokens.extend(self.added.iter().filter(|token| !numbers.contains(&token.id)).cloned());
         tokens.sort_by_key(|token| token.id);
         for token in &mut tokens {
             token.normalized.get_or_insert(!token.special);
             token.special |= self.is_special(&token.content);
         }
+        let mut known: HashSet<String> = tokens.iter().chain(json.added_tokens()).map(|token| token.content.clone()).collect();
         for (_, text) in &self.specials {
-            let is_known = |known: &[AddedEntry]| known.iter().any(|token| token.content == *text);
-            if !is_known(&tokens) && !is_known(json.added_tokens()) {
+            if known.insert(text.clone()) {
                 let content = text.clone();
                 tokens.push(AddedEntry { content, special: true, normalized: Some(false), ..AddedEntry::default() });
             }
