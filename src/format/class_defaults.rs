@@ -1,6 +1,6 @@
 //! What a class of transformers has where `config.json` says nothing.
 //!
-//! A published `config.json` holds what differs from the class; convert_hf_to_gguf.py reads it through the class too.
+//! A published `config.json` holds what differs from the class; `convert_hf_to_gguf.py` reads it through the class too.
 //!
 //! Source: the `configuration_*.py` of transformers 4.57.6.
 

@@ -13,10 +13,13 @@ use crate::model::{Checkpoint, Pooling};
 /// Largest of these files; real ones have a few hundred bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
+/// Reads the entries of a file, or tells why it cannot.
+type Read = fn(&Path) -> Result<Map<String, Json>, String>;
+
 /// Reads model card, generation settings and the kind of pooling of a folder, in which `has` tells what is there.
 pub(super) fn read_side_files(checkpoint: &mut Checkpoint, folder: &Path, has: &dyn Fn(&str) -> bool) {
     let mut warnings = Vec::new();
-    let mut keep = |name: &str, read: &dyn Fn(&Path) -> Result<Map<String, Json>, String>| {
+    let mut keep = |name: &str, read: Read| {
         if !has(name) {
             return Map::new();
         }
@@ -25,8 +28,8 @@ pub(super) fn read_side_files(checkpoint: &mut Checkpoint, folder: &Path, has: &
             Map::new()
         })
     };
-    checkpoint.card = keep("README.md", &read_card);
-    checkpoint.generation = keep("generation_config.json", &read_object);
+    checkpoint.card = keep("README.md", read_card);
+    checkpoint.generation = keep("generation_config.json", read_object);
     if let (Some(config), true) = (checkpoint.config.as_mut(), has("modules.json")) {
         match read_pooling(folder) {
             Ok(pooling) => config.pooling = pooling,

@@ -18,7 +18,7 @@ const MAX_EXPERTS: u64 = 1024;
 const MAX_IN_ALL_LAYERS: u64 = 1 << 16;
 
 /// A configuration whose numbers have been found possible.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Config<'a> {
     /// What `config.json` says.
     pub facts: &'a CheckpointConfig,

@@ -102,7 +102,9 @@ fn check_scale(config: &Config) -> Result<(), String> {
     let facts = config.facts;
     match config.float(&["query_pre_attn_scalar"]) {
         #[allow(clippy::cast_precision_loss, reason = "small numbers")]
-        Some(scalar) if ![facts.head_dim, facts.n_embd / facts.n_heads].iter().any(|&known| known as f64 == scalar) => {
+        Some(scalar)
+            if ![facts.head_dim, facts.n_embd / facts.n_heads].iter().any(|&known| (known as f64 - scalar).abs() < 1e-6) =>
+        {
             Err(format!("query_pre_attn_scalar is {scalar} in config.json, which llama.cpp cannot follow"))
         }
         _ => Ok(()),

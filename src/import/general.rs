@@ -53,7 +53,7 @@ pub(super) fn general_entries(checkpoint: &Checkpoint, architecture: &str, first
         ("source.uuid", of_card(&["uuid", "model_uuid"])),
         ("source.repo_url", of_card(&["repo_url", "model_repo_url"])),
     ] {
-        all.extend(value.map(|value| entry(key, text(value))));
+        all.extend(value.map(|value| entry(key, text(&value))));
     }
     origin_entries("base_model", card, &["base_model", "base_models", "base_model_sources"], n_weights, &mut all);
     origin_entries("dataset", card, &["datasets", "dataset", "dataset_sources"], n_weights, &mut all);
@@ -72,8 +72,8 @@ fn entry(key: &str, value: Value) -> Entry {
     (format!("general.{key}"), value)
 }
 
-fn text(text: impl AsRef<str>) -> Value {
-    Value::Str(text.as_ref().into())
+fn text(text: &str) -> Value {
+    Value::Str(text.into())
 }
 
 fn text_of(value: &Json) -> Option<String> {
@@ -129,7 +129,7 @@ fn origin_entries(kind: &str, card: &Map<String, Json>, sources: &[&str], n_weig
     all.push(entry(&format!("{kind}.count"), Value::U32(u32::try_from(origins.len()).unwrap_or(u32::MAX))));
     for (idx, origin) in origins.iter().enumerate() {
         for (name, value) in facts_of(origin, n_weights) {
-            all.push(entry(&format!("{kind}.{idx}.{name}"), text(value)));
+            all.push(entry(&format!("{kind}.{idx}.{name}"), text(&value)));
         }
     }
 }

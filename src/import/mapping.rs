@@ -22,12 +22,12 @@ pub struct Mapping {
 
 impl Mapping {
     /// One whose checkpoints have the names of the pieces.
-    pub fn of(architecture: &'static str, keys: Keys, tensors: Tensors) -> Self {
+    pub(super) fn of(architecture: &'static str, keys: Keys, tensors: Tensors) -> Self {
         Self { architecture, first: Vec::new(), entries: keys.all, tensors: tensors.all, spelling: Spelling::default() }
     }
 
     /// The same, for checkpoints with names of another kind.
-    pub fn spelled(mut self, spelling: Spelling) -> Self {
+    pub(super) fn spelled(mut self, spelling: Spelling) -> Self {
         self.spelling = spelling;
         self
     }
@@ -46,6 +46,7 @@ pub struct Spelling {
 
 impl Spelling {
     /// A tensor's name as the pieces have it; `None` for one that is left out.
+    #[must_use]
     pub fn name<'a>(&self, name: &'a str) -> Option<Cow<'a, str>> {
         let mut name = Cow::Borrowed(name);
         if !self.cut.is_empty() && name.contains(self.cut) {
@@ -70,7 +71,7 @@ pub struct Mapped {
     pub shape: Vec<u64>,
     /// What it is made of.
     pub content: Content,
-    /// True for what convert_hf_to_gguf.py keeps in F32 at every output type: vectors, norms, routers, positions.
+    /// True for what `convert_hf_to_gguf.py` keeps in F32 at every output type: vectors, norms, routers, positions.
     pub is_f32: bool,
 }
 
@@ -103,6 +104,7 @@ pub struct Piece {
 
 impl Piece {
     /// A whole tensor.
+    #[must_use]
     pub fn whole(name: impl Into<String>, shape: &[u64]) -> Self {
         let n_weights = shape.iter().fold(1, |n: u64, &dim| n.saturating_mul(dim));
         let piece = Self { name: name.into(), shape: shape.to_vec(), rows: (0, 0), order: RowOrder::AsStored };
@@ -111,6 +113,7 @@ impl Piece {
     }
 
     /// Weights of a row.
+    #[must_use]
     pub fn row_len(&self) -> u64 {
         match self.shape.as_slice() {
             [.., row_len] if self.shape.len() > 1 => *row_len,
@@ -119,12 +122,14 @@ impl Piece {
     }
 
     /// So many rows of it from one on.
+    #[must_use]
     pub fn rows(mut self, first: u64, n: u64) -> Self {
         self.rows = (first, n);
         self
     }
 
     /// In another order.
+    #[must_use]
     pub fn ordered(mut self, order: RowOrder) -> Self {
         self.order = order;
         self

@@ -38,6 +38,7 @@ impl Kinds {
 }
 
 /// Numbers of weights that make a size label.
+#[allow(clippy::struct_field_names, reason = "all are counts")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Weights {
     /// All of them.
@@ -241,7 +242,10 @@ fn size_word(word: &str) -> Option<(String, Option<f64>)> {
         text = format!("{text}.{digit}{unit}");
     }
     let unit = text.pop()?.to_ascii_uppercase();
-    let claimed = text.parse::<f64>().ok().map(|number| number * 1000f64.powi(" KMBT".find(unit).map_or(0, |at| at as i32)));
+    let claimed = text
+        .parse::<f64>()
+        .ok()
+        .map(|number| number * 1000f64.powi(" KMBT".find(unit).map_or(0, |at| i32::try_from(at).unwrap_or(0))));
     Some((format!("{text}{unit}"), claimed))
 }
 

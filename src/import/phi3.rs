@@ -74,8 +74,11 @@ fn attention_factor(n_ctx: u64, n_ctx_before: u64) -> f64 {
     if scale > 1.0 { (1.0 + scale.ln() / n_ctx_before.ln()).sqrt() } else { 1.0 }
 }
 
-/// What each frequency is divided by in long and in short contexts; `None` without.
-fn factors(rope: &Rope, n_rot: u64) -> Result<Option<(Vec<f32>, Vec<f32>)>, String> {
+/// What each frequency is divided by in long and in short contexts.
+type Factors = (Vec<f32>, Vec<f32>);
+
+/// The factors; `None` without.
+fn factors(rope: &Rope, n_rot: u64) -> Result<Option<Factors>, String> {
     #[allow(clippy::cast_possible_truncation, reason = "as the source rounds")]
     let list = |key: &str| -> Option<Vec<f32>> {
         let numbers = rope.full.get(key)?.as_array()?.iter().map(|number| Some(number.as_f64()? as f32));

@@ -77,7 +77,7 @@ fn as_f32(model: &Model, reader: &TensorReader, idx: usize) -> Vec<u8> {
 }
 
 fn sha256(data: &[u8]) -> String {
-    Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(data).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 fn check_tensors(case: &str, model: &Model, golden: &Json) {

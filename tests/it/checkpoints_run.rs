@@ -4,7 +4,9 @@ use std::path::Path;
 
 use planish::convert::{ConvertRequest, Overwrite, convert, open_model};
 use planish::format::{TensorReader, inspect};
-use planish::model::{Level, Metadata, Value};
+use planish::error::Error;
+use planish::import::checked_model;
+use planish::model::{Checkpoint, Level, Metadata, Model, Value};
 use planish::monitor::Monitor;
 use planish::runtime::{Event, ProbeInput, ProbeTask, Request, run_with};
 use serde_json::Value as Json;
@@ -47,6 +49,15 @@ fn logits_of(model: &Path, prompts: &Json) -> Vec<Vec<f32>> {
     all
 }
 
+/// The model with a vocabulary of numbers alone.
+fn without_tokenizer(checkpoint: &Checkpoint) -> Model {
+    let mut model = checked_model(checkpoint).unwrap();
+    model.metadata.set("tokenizer.ggml.model", Value::Str("none".into()));
+    let n_vocab = u32::try_from(checkpoint.config.as_ref().unwrap().n_vocab).unwrap();
+    model.metadata.set(&format!("{}.vocab_size", model.hyperparameters.architecture), Value::U32(n_vocab));
+    model
+}
+
 /// Tokens from the likeliest on.
 fn order(logits: &[f64]) -> Vec<usize> {
     let mut ids: Vec<usize> = (0..logits.len()).collect();
@@ -63,7 +74,11 @@ fn converted_checkpoints_have_the_logits_of_transformers() {
             continue;
         }
         let checkpoint = write(&case, folder.path());
-        let model = open_model(&checkpoint.path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let model = match open_model(&checkpoint.path) {
+            // Classes whose tokenizer is SentencePiece: the golden one is not. Numbers of tokens need none.
+            Err(Error::UnknownTokenizer { .. }) => without_tokenizer(&checkpoint),
+            model => model.unwrap_or_else(|error| panic!("{name}: {error}")),
+        };
         let request = ConvertRequest {
             levels: vec![Level::F32],
             out_dir: folder.path().join(format!("{name}-out")),
@@ -167,7 +182,7 @@ fn smollm2_comes_back_from_its_checkpoint() {
     assert_eq!(sorted(&model.metadata).len(), sorted(&original.metadata).len());
 
     // Tokens and logits of files of both.
-    let made = |source: &planish::model::Model, name: &str| {
+    let made = |source: &Model, name: &str| {
         let request = ConvertRequest {
             levels: vec![Level::F16],
             out_dir: folder.path().join(name),

@@ -40,7 +40,7 @@ fn elements(tensor: &Json) -> impl Iterator<Item = (i8, i8, f32)> {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
-        let k = (z >> 56) as u8 as i8;
+        let k = ((z >> 56) as u8).cast_signed();
         (i8::try_from(offset).unwrap(), k >> shift, 2f32.powi(exp))
     })
 }
