@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use planish::convert::{ConvertRequest, Overwrite, convert, open_model};
-use planish::format::{TensorReader, inspect};
 use planish::error::Error;
+use planish::format::{TensorReader, inspect};
 use planish::import::checked_model;
 use planish::model::{Checkpoint, Level, Metadata, Model, Value};
 use planish::monitor::Monitor;
