@@ -44,7 +44,7 @@ pub use divergence::{Divergence, agreement_text, first_divergence};
 pub use energy::Energy;
 pub use identity::model_sha256;
 pub use run::{bench, bench_with};
-pub use self_check::{self_check, self_check_text};
+pub use self_check::self_check;
 pub use sustained::Sustained;
 pub use warnings::merged_warnings;
 

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::quality::{TextSource, corpus};
-use crate::convert::{Conversion, SelfCheck};
+use crate::convert::{Conversion, SelfCheck, own_tokens};
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::{self, Event, ProbeInput, ProbeTask, Request};
 use crate::units::{count_text, significant_text};
@@ -27,15 +28,16 @@ struct Probe {
 
 /// Runs each file over a short text and keeps what it showed in `Conversion::check`. A build without llama.cpp checks nothing.
 ///
-/// `expected` are the numbers of the text's tokens by the checkpoint's own tokenizer, where they are known; see [`self_check_text`].
+/// `model` is the checkpoint's: its own tokenizer says into which tokens the text must be split.
 ///
 /// # Errors
 /// `Error::Cancelled`; what goes wrong with a file is told in its check.
-pub fn self_check(made: &mut [Conversion], expected: Option<&[u32]>, monitor: &Monitor) -> Result<()> {
+pub fn self_check(model: &Model, made: &mut [Conversion], monitor: &Monitor) -> Result<()> {
     if runtime::check_available().is_err() {
         return Ok(());
     }
-    let text = self_check_text();
+    let text = text();
+    let expected = own_tokens(model, &text);
     let total = made.len() as u64;
     let mut probes = Vec::with_capacity(made.len());
     for (idx, conversion) in made.iter().enumerate() {
@@ -48,14 +50,13 @@ pub fn self_check(made: &mut [Conversion], expected: Option<&[u32]>, monitor: &M
     }
     let best = probes.iter().flatten().map(|probe| probe.perplexity).min_by(f64::total_cmp);
     for (conversion, probe) in made.iter_mut().zip(&probes) {
-        conversion.check = Some(judged(probe, best, expected));
+        conversion.check = Some(judged(probe, best, expected.as_deref()));
     }
     Ok(())
 }
 
 /// The text that files are tried on.
-#[must_use]
-pub fn self_check_text() -> String {
+fn text() -> String {
     let prose = corpus(&TextSource::Bundled).ok().and_then(|corpus| corpus.parts.parts.into_iter().next());
     prose.map_or_else(String::new, |part| part.text)
 }

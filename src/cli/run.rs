@@ -81,7 +81,7 @@ pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<
     let model = convert::open_model(path)?;
     let mut conversions = convert::convert(&model, &convert_request(args), &progress::monitor())?;
     if !model.is_runnable() && !args.no_check {
-        bench::self_check(&mut conversions, None, &progress::monitor())?;
+        bench::self_check(&model, &mut conversions, &progress::monitor())?;
     }
     if as_json {
         print_json(&json!({ "conversions": conversions }))?;

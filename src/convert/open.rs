@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::format::{Opened, read_any};
 use crate::hardware;
 use crate::import::import;
+use crate::import::tokenizer::encode;
 use crate::model::{Checkpoint, Model};
 
 /// The model in a file or folder; of a checkpoint the one that it becomes.
@@ -18,6 +19,17 @@ pub fn open_model(path: &Path) -> Result<Model> {
     match read_any(path)? {
         Opened::Model(model) => Ok(*model),
         Opened::Checkpoint(checkpoint) => import(&checkpoint),
+    }
+}
+
+/// The numbers of a text's tokens by the tokenizer of the checkpoint that a model comes from; `None` for GGUF files and for tokenizers
+/// that cannot be asked.
+#[must_use]
+pub fn own_tokens(model: &Model, text: &str) -> Option<Vec<u32>> {
+    model.import.as_ref()?;
+    match read_any(&model.path) {
+        Ok(Opened::Checkpoint(checkpoint)) => encode(&checkpoint, text).ok().flatten(),
+        _ => None,
     }
 }
 

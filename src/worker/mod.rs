@@ -234,7 +234,7 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
         Job::Convert { model, request } => {
             let mut made = convert::convert(&model, &request, monitor)?;
             if !model.is_runnable() {
-                bench::self_check(&mut made, None, monitor)?;
+                bench::self_check(&model, &mut made, monitor)?;
             }
             // From here on the file that keeps every weight stands for the checkpoint: it can be run.
             let own = model.own_level().filter(|_| !model.is_runnable());

@@ -53,6 +53,18 @@ pub(super) fn read_base(folder: &Folder, n_vocab: u64) -> Result<Base> {
     Ok(Base { tokens, pre, json })
 }
 
+/// The numbers of a text's tokens; `None` for other tokenizers than byte-level BPE.
+pub fn encode(folder: &Folder, text: &str) -> Result<Option<Vec<u32>>> {
+    let settings = Settings::read(folder)?;
+    let Some(mut json) = TokenizerJson::read(folder)? else { return Ok(None) };
+    let is_byte_level = json.kind() == "BPE" && json.pre_tokenizer.0.to_string().contains("ByteLevel");
+    if !is_byte_level {
+        return Ok(None);
+    }
+    let encoder = Encoder::new(&mut json, &settings).map_err(|what| folder.unknown(what))?;
+    encoder.encode(text).map(Some).map_err(|what| folder.unknown(what))
+}
+
 fn base_tokens(encoder: &Encoder, n_vocab: u64) -> std::result::Result<Tokens, String> {
     let (texts, added) = (encoder.tokens(), encoder.added());
     let largest = texts.last_key_value().map(|(&id, _)| u64::from(id)).ok_or("the vocabulary is empty")?;

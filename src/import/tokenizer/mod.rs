@@ -132,6 +132,16 @@ pub fn tokenizer_metadata(checkpoint: &Checkpoint) -> Result<TokenizerMetadata> 
     Ok(TokenizerMetadata { entries: entries.0.0, warnings })
 }
 
+/// The numbers of a text's tokens by the checkpoint's own tokenizer, without any that are put around it; `None` where it is no byte-level
+/// BPE, whose tokens alone do not depend on what stands before the text.
+///
+/// # Errors
+/// As `tokenizer_metadata`.
+pub fn encode(checkpoint: &Checkpoint, text: &str) -> Result<Option<Vec<u32>>> {
+    let is_sentencepiece = checkpoint.tokenizer_files.iter().any(|name| name.ends_with(".model"));
+    if is_sentencepiece || !checkpoint.path.is_dir() { Ok(None) } else { bpe::encode(&Folder { path: &checkpoint.path }, text) }
+}
+
 /// Source: `LlamaModel.set_vocab` in `conversion/llama.py`, llama.cpp of 2026-08-21.
 fn add_llama(folder: &Folder, n_vocab: u64, entries: &mut Entries, warnings: &mut Vec<String>) -> Result<()> {
     let settings = folder.json("tokenizer_config.json")?.unwrap_or_default();
