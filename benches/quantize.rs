@@ -8,11 +8,13 @@
 use std::time::Instant;
 
 use planish::model::DType;
-use planish::quant::{can_dequantize, can_quantize, dequantize_rows, quantize_rows};
+use planish::quant::{can_dequantize, can_quantize, dequantize_rows, quantize_rows_by};
 
 const ROW_LEN: usize = 4096;
 const N_ROWS: usize = 256;
 const N_REPEATS: usize = 9;
+/// Types that ggml encodes with an importance matrix only: both get one of ones.
+const NEED_IMPORTANCES: [DType; 3] = [DType::IQ2_XXS, DType::IQ2_XS, DType::IQ1_S];
 
 fn main() {
     let weights = gaussian(ROW_LEN * N_ROWS);
@@ -27,10 +29,12 @@ fn main() {
         let mut cells = vec![String::from("-"); 5];
         if can_quantize(dtype) {
             let mut theirs = blocks.clone();
+            let ones = [1.0; ROW_LEN];
+            let importances = NEED_IMPORTANCES.contains(&dtype).then_some(&ones[..]);
             let mut times = Times::default();
             for _ in 0..=N_REPEATS {
-                times.ours.push(seconds(|| quantize_rows(dtype, &weights, ROW_LEN, &mut blocks).unwrap()));
-                times.theirs.push(seconds(|| peer::quantize(dtype, &weights, &mut theirs)));
+                times.ours.push(seconds(|| quantize_rows_by(dtype, &weights, ROW_LEN, importances, &mut blocks).unwrap()));
+                times.theirs.push(seconds(|| peer::quantize(dtype, &weights, importances, &mut theirs)));
             }
             let (ours, ggml) = (median_ns(&times.ours), median_ns(&times.theirs));
             cells[0] = format!("{ours:.2}");
@@ -93,11 +97,12 @@ mod peer {
 
     pub(super) const IS_HERE: bool = true;
 
-    /// What llama-quantize calls for each chunk of rows without an imatrix.
-    pub(super) fn quantize(dtype: DType, weights: &[f32], blocks: &mut [u8]) {
+    /// What llama-quantize calls for each chunk of rows.
+    pub(super) fn quantize(dtype: DType, weights: &[f32], importances: Option<&[f32]>, blocks: &mut [u8]) {
         let (n_rows, row_len) = (i64::try_from(super::N_ROWS).unwrap(), i64::try_from(super::ROW_LEN).unwrap());
         assert_eq!(dtype.row_bytes(weights.len() as u64), Some(blocks.len() as u64));
-        // SAFETY: both buffers hold exactly `n_rows * row_len` weights, checked above; no imatrix is read.
+        let importances = importances.inspect(|columns| assert_eq!(columns.len(), super::ROW_LEN));
+        // SAFETY: both buffers hold exactly `n_rows * row_len` weights and the importances one per column, checked above.
         unsafe {
             llama_cpp_sys_2::ggml_quantize_chunk(
                 dtype.ggml_id(),
@@ -106,7 +111,7 @@ mod peer {
                 0,
                 n_rows,
                 row_len,
-                std::ptr::null(),
+                importances.map_or(std::ptr::null(), <[f32]>::as_ptr),
             );
         }
     }
@@ -118,7 +123,7 @@ mod peer {
 
     pub(super) const IS_HERE: bool = false;
 
-    pub(super) fn quantize(_: DType, _: &[f32], _: &mut [u8]) {}
+    pub(super) fn quantize(_: DType, _: &[f32], _: Option<&[f32]>, _: &mut [u8]) {}
 }
 
 /// Seeded numbers of mean 0 and deviation about 0.02: sums of twelve uniform ones (Irwin-Hall).

@@ -256,7 +256,8 @@ impl GoalArgs {
 #[derive(Debug, Clone, Args)]
 struct ConvertArgs {
     /// Levels, separated by commas: F32, BF16, F16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0,
-    /// Q3_K_L, Q3_K_M, Q3_K_S, Q2_K
+    /// IQ4_NL, IQ4_XS, MXFP4_MOE, Q3_K_L, Q3_K_M, IQ3_M, IQ3_S, Q3_K_S, Q2_K, TQ2_0, TQ1_0; with an importance matrix also IQ3_XS,
+    /// IQ3_XXS, Q2_K_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S
     #[arg(long, short, value_name = "L[,L…]", required = true, value_delimiter = ',')]
     level: Vec<Level>,
     /// Folder for the outputs; created if missing

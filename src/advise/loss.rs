@@ -16,10 +16,10 @@ const MAX_FALLBACK_SHARE: f64 = 0.1;
 
 /// `(level, perplexity increase in per cent)`.
 ///
-/// Source, where `is_published`: the increases for Llama-3-8B in `QUANT_OPTIONS`, tools/quantize/quantize.cpp, llama.cpp of 2026-08-21, divided by the base
-/// perplexity 6.2316 of tools/perplexity/README.md. BF16 and F16: the latter's 0.0015. The others are assumed: between the published
-/// k-quants (Q5_K_S, Q4_K_S, Q3_K_S, Q2_K) by the relative error of Gaussian weights in their types, a power of it between each two;
-/// mixed levels between their types.
+/// Source, where `is_published`: the increases for Llama-3-8B in `QUANT_OPTIONS`, tools/quantize/quantize.cpp, llama.cpp of 2026-08-21,
+/// divided by the base perplexity 6.2316 of tools/perplexity/README.md. BF16 and F16: the latter's 0.0015. The others are assumed:
+/// between the published k-quants (`Q5_K_S`, `Q4_K_S`, `Q3_K_S`, `Q2_K`) by the relative error of Gaussian weights in their types, a
+/// power of it between each two; mixed levels between their types.
 const PUBLISHED: [(Level, f64); 33] = [
     (Level::F32, 0.0),
     (Level::BF16, 0.024),

@@ -188,8 +188,11 @@ impl Facts {
         match level {
             Q3_K_L if self.is_falcon => DType::Q4_K,
             _ if self.is_falcon => level.base_dtype(),
-            Q2_K | Q3_K_S | Q3_K_M | Q4_K_S | Q4_K_M if self.n_experts == 8 => DType::Q5_K,
-            IQ3_XXS | IQ3_XS | IQ3_S | IQ3_M | IQ4_NL | IQ4_XS if self.n_experts == 8 => DType::Q5_K,
+            Q2_K | Q3_K_S | Q3_K_M | Q4_K_S | Q4_K_M | IQ3_XXS | IQ3_XS | IQ3_S | IQ3_M | IQ4_NL | IQ4_XS
+                if self.n_experts == 8 =>
+            {
+                DType::Q5_K
+            }
             _ if self.n_experts == 8 => level.base_dtype(),
             Q2_K => DType::Q3_K,
             IQ3_XXS => DType::IQ3_S,

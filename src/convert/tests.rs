@@ -194,7 +194,7 @@ fn all_levels_at_once_have_the_predicted_sizes_and_the_bytes_of_the_quantizer() 
 #[test]
 fn the_bytes_depend_neither_on_threads_nor_on_other_levels() {
     let fixture = Fixture::new();
-    let together = [Level::Q4_K_M, Level::Q8_0, Level::Q2_K];
+    let together = [Level::Q4_K_M, Level::Q8_0, Level::IQ4_XS, Level::IQ3_S];
     let run = |name: &str, levels: &[Level], n_threads| {
         let out_dir = fixture.dir.path().join(name);
         let request = ConvertRequest { out_dir, n_threads: Some(n_threads), ..fixture.request(levels) };

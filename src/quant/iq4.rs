@@ -17,7 +17,7 @@ const MIDDLES: [f32; 15] = {
     let mut middles = [0.0; 15];
     let mut i = 0;
     while i < 15 {
-        middles[i] = (KVALUES_IQ4NL[i] as f32 + KVALUES_IQ4NL[i + 1] as f32) / 2.0;
+        middles[i] = f32::midpoint(KVALUES_IQ4NL[i] as f32, KVALUES_IQ4NL[i + 1] as f32);
         i += 1;
     }
     middles

@@ -156,21 +156,21 @@ fn improve<S: Simd, Q: Group, const G: usize, const J: usize>(
 /// First, without the grid, eight candidates at a time: cheap, and close. Then with grid points around the best of them.
 #[inline(always)]
 fn search<S: Simd, Q: Group, const G: usize>(simd: S, x: &[[f32; 8]; G], w: &[[f32; 8]; G], grid: GridType<Q>) -> f32 {
-    let (mut sum_w, mut sum_wxx, mut peak) = (simd.zero(), simd.zero(), simd.zero());
+    let (mut sum_w, mut sum_wxx, mut squares) = (simd.zero(), simd.zero(), simd.zero());
     for (x, w) in x.iter().zip(w) {
         let (x, w) = (simd.load(x), simd.load(w));
         sum_w = sum_w + w;
         sum_wxx = sum_wxx + w * x * x;
-        peak = simd.max(peak, x * x);
+        squares = simd.max(squares, x * x);
     }
-    let peak = simd.store(peak).into_iter().fold(0.0, max);
+    let largest_square = simd.store(squares).into_iter().fold(0.0, max);
     let rms = (simd.sum(sum_wxx) / simd.sum(sum_w)).sqrt();
     if rms == 0.0 {
         return 0.0;
     }
     let free = free_scale(simd, x, w, rms, grid);
     let (mut best_scale, mut best_gain) = (0.0, 0.0);
-    let is_flat = peak < 2.0 * rms * rms;
+    let is_flat = largest_square < 2.0 * rms * rms;
     let of_flat = grid.flat_factors.iter().map(|factor| free * factor).chain([rms * grid.flat_fraction]);
     for scale in grid.factors.iter().map(|factor| free * factor).chain(of_flat.filter(|&scale| is_flat && scale > 0.0)) {
         let found = represent(simd, x, w, scale, grid.group);
