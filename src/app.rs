@@ -158,7 +158,7 @@ impl App {
     fn take(&mut self, event: Event) {
         match event {
             Event::Picked { wanted: Picked::Model | Picked::ModelFolder, path: Some(path) } => {
-                self.commands.push(Command::OpenModel(path))
+                self.commands.push(Command::OpenModel(path));
             }
             Event::Picked { wanted: Picked::OutputDir, path: Some(path) } => {
                 self.form.output_dir = path.to_string_lossy().into_owned();

@@ -138,7 +138,8 @@ pub fn tokenizer_metadata(checkpoint: &Checkpoint) -> Result<TokenizerMetadata> 
 /// # Errors
 /// As `tokenizer_metadata`.
 pub fn encode(checkpoint: &Checkpoint, text: &str) -> Result<Option<Vec<u32>>> {
-    let is_sentencepiece = checkpoint.tokenizer_files.iter().any(|name| name.ends_with(".model"));
+    let is_sentencepiece =
+        checkpoint.tokenizer_files.iter().any(|name| matches!(name.as_str(), "tokenizer.model" | "spiece.model"));
     if is_sentencepiece || !checkpoint.path.is_dir() { Ok(None) } else { bpe::encode(&Folder { path: &checkpoint.path }, text) }
 }
 
