@@ -186,6 +186,7 @@ fn level_grid_ui(
                     (true, true) => Some(("recommended, exists", Tone::Accent)),
                     (true, false) => Some(("recommended", Tone::Accent)),
                     (false, true) => Some(("exists already", Tone::Good)),
+                    (false, false) if level.needs_imatrix() => Some(("needs a matrix", Tone::Neutral)),
                     (false, false) => None,
                 };
                 level_card_ui(ui, candidate_of(plan, level), level, mark, levels, card_width);
