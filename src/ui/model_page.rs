@@ -92,7 +92,7 @@ fn drop_zone_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
                 let (rect, _) = ui.allocate_exact_size(vec2(48.0, 48.0), Sense::hover());
                 icons::paint(ui.painter(), rect, Icon::Drop, p.accent);
                 ui.add_space(6.0);
-                ui.label(RichText::new("Drop a model file here").text_style(theme::title_style()).size(18.0));
+                ui.label(RichText::new("Drop a model here").text_style(theme::title_style()).size(18.0));
                 ui.label(
                     RichText::new("GGUF files, also split ones: drop the first part. Hugging Face checkpoints: drop the folder")
                         .color(p.text_secondary),
