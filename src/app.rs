@@ -173,6 +173,12 @@ impl App {
                     } => Some(path.clone()),
                     _ => None,
                 };
+                if let Event::Finished { result: Ok(Output::Imported { model, .. }), .. } = &event
+                    && let Some(own) = model.own_level()
+                {
+                    // It is there now, and what stands for the checkpoint.
+                    self.form.levels.remove(&own);
+                }
                 let ended = match &event {
                     Event::Finished { id, result, .. } => Some((*id, result.is_ok())),
                     _ => None,
@@ -517,6 +523,7 @@ mod tests {
         let levels: Vec<Level> = app.store.conversions.iter().map(|made| made.level).collect();
         assert_eq!(levels, convert::SAMPLE_LEVELS);
         assert_eq!(app.store.model.ready().and_then(|model| model.own_level()), Some(Level::BF16));
+        assert!(!app.form.levels.contains(&Level::BF16), "its file is the source now");
         let bench = app.store.jobs.iter().find(|job| matches!(job.kind, JobKind::Bench(_))).map(|job| job.kind.clone());
         assert_eq!(bench, Some(JobKind::Bench(6)));
         drop(app);

@@ -43,7 +43,9 @@ impl Checklist {
     pub fn finish(&mut self, imported: &Result<Model, Error>) {
         match imported {
             Ok(model) => {
-                self.items.extend(model.warnings.iter().map(|text| warning("Tokenizer", text.clone())));
+                let place = self.items.iter().position(|item| item.name == "Tokenizer").map_or(self.items.len(), |idx| idx + 1);
+                let warnings = model.warnings.iter().map(|text| warning("Tokenizer", text.clone()));
+                self.items.splice(place..place, warnings);
                 let own = model.own_level().map_or_else(String::new, |level| format!("; {level} keeps every weight as it is"));
                 self.items.push(ok("Conversion", format!("possible, straight to any level{own}")));
             }

@@ -22,7 +22,8 @@ const FAR_WORSE: f64 = 30.0;
 struct Probe {
     n_vocab: u32,
     ids: Vec<u32>,
-    perplexity: f64,
+    /// `None` for an encoder.
+    perplexity: Option<f64>,
     n_tokens: usize,
 }
 
@@ -43,12 +44,14 @@ pub fn self_check(model: &Model, made: &mut [Conversion], monitor: &Monitor) -> 
     for (idx, conversion) in made.iter().enumerate() {
         let stage = format!("trying {}", conversion.level);
         monitor.report(Progress { stage, done: idx as u64, total, unit: ProgressUnit::Steps })?;
-        probes.push(match probe(&conversion.path, &text, monitor) {
+        // An encoder predicts no next token: it is loaded, and splits the text.
+        let n_tokens = if model.hyperparameters.is_encoder { 0 } else { N_TOKENS };
+        probes.push(match probe(&conversion.path, &text, n_tokens, monitor) {
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             probe => probe,
         });
     }
-    let best = probes.iter().flatten().map(|probe| probe.perplexity).min_by(f64::total_cmp);
+    let best = probes.iter().flatten().filter_map(|probe| probe.perplexity).min_by(f64::total_cmp);
     for (conversion, probe) in made.iter_mut().zip(&probes) {
         conversion.check = Some(judged(probe, best, expected.as_deref()));
     }
@@ -61,11 +64,11 @@ fn text() -> String {
     prose.map_or_else(String::new, |part| part.text)
 }
 
-fn probe(path: &Path, text: &str, monitor: &Monitor) -> Result<Probe> {
+fn probe(path: &Path, text: &str, n_tokens: u32, monitor: &Monitor) -> Result<Probe> {
     let task = ProbeTask {
         path: path.to_path_buf(),
         inputs: vec![ProbeInput::Text(text.into())],
-        max_tokens: N_TOKENS,
+        max_tokens: n_tokens,
         with_logits: false,
         exact_attention: false,
         n_threads: runtime::default_n_threads(),
@@ -74,8 +77,8 @@ fn probe(path: &Path, text: &str, monitor: &Monitor) -> Result<Probe> {
     runtime::run(&Request::Probe(task), &monitor.without_progress(), |event| {
         if let Event::Probed { n_vocab, ids, logps, .. } = event {
             #[allow(clippy::cast_precision_loss, reason = "a mean of 255 numbers")]
-            let mean = logps.iter().sum::<f64>() / logps.len().max(1) as f64;
-            found = Some(Probe { n_vocab, ids, perplexity: (-mean).exp(), n_tokens: logps.len() + 1 });
+            let perplexity = (!logps.is_empty()).then(|| (-logps.iter().sum::<f64>() / logps.len() as f64).exp());
+            found = Some(Probe { n_vocab, ids, perplexity, n_tokens: logps.len() + 1 });
         }
         Ok(())
     })?;
@@ -90,19 +93,23 @@ fn judged(probe: &Result<Probe>, best: Option<f64>, expected: Option<&[u32]>) ->
             return SelfCheck { is_plausible: false, perplexity: None, text };
         }
     };
-    let measured = format!("perplexity {} on {} tokens", significant_text(probe.perplexity), probe.n_tokens);
     let is_split_otherwise = expected.is_some_and(|expected| expected != probe.ids);
-    let (is_plausible, text) = if !probe.perplexity.is_finite() || probe.perplexity > f64::from(probe.n_vocab) * GUESSING {
+    let measured = match probe.perplexity {
+        Some(perplexity) => format!("perplexity {} on {} tokens", significant_text(perplexity), probe.n_tokens),
+        None => format!("it is an encoder, its {} tokens of a text were looked at", count_text(probe.ids.len() as u64)),
+    };
+    let is_above = |limit: f64| probe.perplexity.is_some_and(|perplexity| !perplexity.is_finite() || perplexity > limit);
+    let (is_plausible, text) = if is_above(f64::from(probe.n_vocab) * GUESSING) {
         let n_vocab = count_text(probe.n_vocab.into());
         (false, format!("wrong: {measured} is hardly better than guessing among {n_vocab}"))
-    } else if best.is_some_and(|best| probe.perplexity > best * FAR_WORSE) {
+    } else if best.is_some_and(|best| is_above(best * FAR_WORSE)) {
         (false, format!("wrong: {measured} is far above that of the other levels"))
     } else if is_split_otherwise {
         (false, format!("wrong: it splits text into other tokens than the checkpoint's tokenizer; {measured}"))
     } else {
-        (true, format!("runs: {measured}"))
+        (true, format!("{}: {measured}", if probe.perplexity.is_some() { "runs" } else { "loads" }))
     };
-    SelfCheck { is_plausible, perplexity: Some(probe.perplexity), text }
+    SelfCheck { is_plausible, perplexity: probe.perplexity, text }
 }
 
 #[cfg(test)]
@@ -112,7 +119,7 @@ mod tests {
     #[test]
     fn files_that_know_nothing_are_called_wrong() {
         let check = |perplexity: f64, expected: Option<&[u32]>, is_plausible: bool, text: &str| {
-            let probe = Ok(Probe { n_vocab: 1000, ids: vec![1, 2], perplexity, n_tokens: 256 });
+            let probe = Ok(Probe { n_vocab: 1000, ids: vec![1, 2], perplexity: Some(perplexity), n_tokens: 256 });
             let found = judged(&probe, Some(5.0), expected);
             assert!(found.is_plausible == is_plausible && found.text.contains(text), "{found:?}");
         };
@@ -122,6 +129,9 @@ mod tests {
         check(200.0, None, false, "far above that of the other levels");
         check(900.0, None, false, "guessing among 1,000");
         check(f64::NAN, None, false, "guessing");
+        let encoder = Ok(Probe { n_vocab: 1000, ids: vec![1, 2], perplexity: None, n_tokens: 1 });
+        assert_eq!(judged(&encoder, None, Some(&[1, 2])).text, "loads: it is an encoder, its 2 tokens of a text were looked at");
+        assert!(!judged(&encoder, None, Some(&[1])).is_plausible);
         let failed = judged(&Err(Error::Internal { message: "no".into() }), None, None);
         assert!(!failed.is_plausible && failed.text.contains("cannot run it"), "{failed:?}");
     }

@@ -40,7 +40,7 @@ fn checkpoint_text(checked: &CheckedCheckpoint, with_tensors: bool) -> String {
         facts.extend(config_facts(config));
     }
     let mut text = facts_text(&facts);
-    text.push_str("\n\nChecklist (from headers alone)\n");
+    text.push_str("\n\nChecklist (from headers and tokenizer, without the weights)\n");
     let rows: Vec<Vec<String>> = checked
         .checklist
         .items

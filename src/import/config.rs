@@ -51,7 +51,8 @@ impl<'a> Config<'a> {
         }
         let widest = [n_embd, n_ff, n_vocab, n_experts, n_heads.saturating_mul(head_dim)].into_iter().max().unwrap_or(0);
         let n_listed = n_layers.saturating_mul(n_heads.max(n_experts));
-        if widest > MAX_DIM || n_embd.max(n_ff) > MAX_WIDTH || n_experts > MAX_EXPERTS || n_listed > MAX_IN_ALL_LAYERS {
+        let is_too_wide = widest > MAX_DIM || n_embd.max(n_ff) > MAX_WIDTH || head_dim > MAX_PART;
+        if is_too_wide || n_experts > MAX_EXPERTS || n_listed > MAX_IN_ALL_LAYERS {
             return Err("the numbers of config.json are impossibly large".into());
         }
         Ok(Self { facts })

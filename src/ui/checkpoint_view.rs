@@ -30,7 +30,7 @@ pub(super) fn checkpoint_ui(ui: &mut Ui, checked: &CheckedCheckpoint, form: &mut
     stat_tiles(ui, &tiles(checkpoint));
     card_gap(ui);
     card(ui, "Checklist", |ui| {
-        ui.label(RichText::new("From the headers alone").small().color(theme::muted(ui)));
+        ui.label(RichText::new("From the headers and the tokenizer, without the weights").small().color(theme::muted(ui)));
         for item in &checklist.items {
             item_ui(ui, item);
         }

@@ -11,7 +11,7 @@ use planish::monitor::Monitor;
 use planish::runtime::{Event, ProbeInput, ProbeTask, Request, run_with};
 use serde_json::Value as Json;
 
-use crate::common::smollm2;
+use crate::common::{minilm, run, run_json, smollm2};
 use crate::golden_checkpoints::{cases, write};
 use crate::hf_layout;
 
@@ -80,7 +80,7 @@ fn converted_checkpoints_have_the_logits_of_transformers() {
             model => model.unwrap_or_else(|error| panic!("{name}: {error}")),
         };
         let request = ConvertRequest {
-            levels: vec![Level::F32],
+            levels: vec![Level::F32, Level::Q8_0, Level::Q4_K_M],
             out_dir: folder.path().join(format!("{name}-out")),
             overwrite: Overwrite::Never,
             n_threads: Some(1),
@@ -101,6 +101,11 @@ fn converted_checkpoints_have_the_logits_of_transformers() {
             for (rank, (a, b)) in order(&found).into_iter().zip(order(&golden)).take(10).enumerate() {
                 assert!(a == b || (golden[a] - golden[b]).abs() < TOLERANCE * largest, "{name}: rank {rank}: {a} and {b}");
             }
+        }
+        // Quantized ones run, whatever they say: the weights are random.
+        for quantized in &made[1..] {
+            let found = logits_of(&quantized.path, &case["prompts"]);
+            assert!(found.iter().all(|logits| logits.len() == 320), "{}", quantized.path.display());
         }
         n_compared += 1;
     }
@@ -194,4 +199,35 @@ fn smollm2_comes_back_from_its_checkpoint() {
     };
     let texts = ["Hello, world! 12345 §", "def f(x):\n\treturn x  # 漢字 🙂", "<|im_start|>user\n"];
     assert!(tokens_of(&made(&model, "a"), &texts) == tokens_of(&made(&original, "b"), &texts));
+}
+
+#[test]
+fn an_encoder_and_the_sample_are_converted_and_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    let checks = |source: &Path, levels: &str| -> Vec<Json> {
+        let json = run_json(&[&"convert", &source, &"--level", &levels, &"--out", &folder.path(), &"--json"]);
+        json["conversions"].as_array().unwrap().iter().map(|made| made["check"].clone()).collect()
+    };
+    let encoder = checks(&minilm(), "F16,Q8_0");
+    assert_eq!(encoder.len(), 2);
+    assert!(encoder.iter().all(|check| check["is_plausible"] == true && check["perplexity"].is_null()), "{encoder:?}");
+
+    let output = run(&[&"sample", &"--out", &folder.path(), &"--only-unpack"]);
+    let sample = String::from_utf8(output.stdout).unwrap();
+    let sample = checks(Path::new(sample.trim()), "BF16,Q8_0,Q4_K_M,Q2_K");
+    let perplexities: Vec<f64> = sample.iter().map(|check| check["perplexity"].as_f64().unwrap()).collect();
+    assert!(sample.iter().all(|check| check["is_plausible"] == true), "{sample:?}");
+    // 75 on this text; guessing gives 2048.
+    assert!(perplexities.iter().all(|&perplexity| perplexity < 150.0), "{perplexities:?}");
+}
+
+#[test]
+fn a_file_that_makes_no_sense_is_called_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, case) = cases().into_iter().find(|(name, _)| name == "llama").unwrap();
+    let checkpoint = write(&case, folder.path());
+    let output = run(&[&"convert", &checkpoint.path, &"--level", &"BF16", &"--out", &folder.path()]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && stderr.contains("error: wrong: perplexity"), "{stderr}");
+    assert!(stderr.contains("hardly better than guessing among 320"), "{stderr}");
 }
