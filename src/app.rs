@@ -415,10 +415,7 @@ impl App {
         if !self.form.output_dir.trim().is_empty() {
             return absolute(Path::new(self.form.output_dir.trim()));
         }
-        let beside_model = self.store.model.ready().and_then(|model| convert::beside(model).map(Path::to_path_buf));
-        beside_model
-            .or_else(|| directories::UserDirs::new().map(|dirs| dirs.home_dir().to_path_buf()))
-            .unwrap_or_else(|| PathBuf::from("."))
+        convert::default_output_dir(self.store.model.ready().map(|model| &**model))
     }
 }
 

@@ -70,20 +70,20 @@ fn compare_checkpoint(model: &Model, mut args: CompareArgs, parts: CompareParts,
     let made = converted(model, &first, parts.reuse)?;
     let source = made.iter().find(|conversion| conversion.level == own).map(|conversion| conversion.path.clone());
     let source = source.ok_or_else(|| Error::Internal { message: format!("no file of level {own} was made") })?;
-    // The levels are there and complete: they are taken as they are.
-    let parts = CompareParts { reuse: true, ..parts };
+    // The levels that were made are complete: they are taken as they are. A search makes its own.
+    let parts = CompareParts { reuse: parts.reuse || !parts.until_pass, ..parts };
     compare(&source, args, parts, as_json)
 }
 
 pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_json: bool) -> Result<Status> {
     let model = convert::open_model(path)?;
+    let overwrite = if args.convert.force { Overwrite::Allowed } else { Overwrite::Never };
+    args.files.check(overwrite, &model)?;
     if !model.is_runnable() {
         return compare_checkpoint(&model, args, parts, as_json);
     }
     let args = &args;
     let gates = args.gates.to_gates();
-    let overwrite = if args.convert.force { Overwrite::Allowed } else { Overwrite::Never };
-    args.files.check(overwrite, &model)?;
     if let Some(imatrix) = &args.convert.imatrix {
         fitting_imatrix(&model, imatrix)?;
     }

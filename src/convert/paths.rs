@@ -24,12 +24,17 @@ pub fn output_path(model: &Model, level: Level, out_dir: &Path) -> PathBuf {
     out_dir.join(format!("{base}-{level}.gguf"))
 }
 
-/// The folder beside a model; `None` for a checkpoint inside the Hugging Face cache, where nothing else should be put.
+/// Where outputs go when nobody says: beside the model; without one, and for a checkpoint inside the Hugging Face cache, where nothing
+/// else should be put, into the user's home folder.
 #[must_use]
-pub fn beside(model: &Model) -> Option<&Path> {
-    let is_in_cache =
-        !model.is_runnable() && model.path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("models--"));
-    model.path.parent().filter(|_| !is_in_cache)
+pub fn default_output_dir(model: Option<&Model>) -> PathBuf {
+    let is_in_cache = |model: &&Model| {
+        !model.is_runnable() && model.path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("models--"))
+    };
+    let beside = model.filter(|model| !is_in_cache(model)).and_then(|model| model.path.parent().map(Path::to_path_buf));
+    beside
+        .or_else(|| directories::UserDirs::new().map(|dirs| dirs.home_dir().to_path_buf()))
+        .unwrap_or_else(|| PathBuf::from("."))
 }
 
 /// The file that is written until it is complete: the output's name with `.part` behind it.

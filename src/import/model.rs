@@ -187,7 +187,7 @@ fn origin_of(mapped: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>, bloc
                     first_row: piece.rows.0,
                     n_rows: piece.rows.1,
                     order: piece.order,
-                    scale: scale_of(tensor, found, block_size),
+                    scale: scale_of(&piece.name, tensor, found, block_size),
                 })
             });
             Origin::Stored { parts: parts.collect(), plus: *plus }
@@ -205,6 +205,7 @@ fn block_size(config: &CheckpointConfig) -> Option<(u64, u64)> {
 
 /// The factors of a tensor of 8-bit floats: of its blocks, of its rows, or one for all.
 fn scale_of(
+    name: &str,
     tensor: &CheckpointTensor,
     found: &HashMap<Cow<str>, &CheckpointTensor>,
     block_size: Option<(u64, u64)>,
@@ -212,7 +213,7 @@ fn scale_of(
     if !is_f8(tensor.dtype) {
         return None;
     }
-    let names = [format!("{}_scale_inv", tensor.name), format!("{}_scale", tensor.name)];
+    let names = [format!("{name}_scale_inv"), format!("{name}_scale")];
     let factors = names.iter().find_map(|name| found.get(name.as_str()))?;
     let [n_rows, row_len] = *tensor.shape.as_slice() else { return None };
     let (block_rows, block_columns, n_columns) = match (block_size, factors.shape.as_slice()) {

@@ -75,29 +75,23 @@ fn on_ternary(simd: impl Simd, x: &[f32; 8], w: &[f32; 8], scale: f32, way: u8) 
     (Choice { levels, index: [nearest.index, 0], signs: way }, simd.sum(least) + nearest.cost)
 }
 
-const IQ1_S: GridType<ShiftedTogether> = GridType {
-    group: ShiftedTogether,
-    unit: 1.0,
-    n_scales: 8,
-    first: 1.8,
-    ratio: 0.9,
-    factors: &[1.0],
-    flat_factors: &[],
-    flat_fraction: 1.0,
-    n_rounds: 2,
-};
+const IQ1_S: GridType<ShiftedTogether> = grid(ShiftedTogether);
+const IQ1_M: GridType<ShiftedAlone> = grid(ShiftedAlone);
 
-const IQ1_M: GridType<ShiftedAlone> = GridType {
-    group: ShiftedAlone,
-    unit: 1.0,
-    n_scales: 8,
-    first: 1.8,
-    ratio: 0.9,
-    factors: &[1.0],
-    flat_factors: &[],
-    flat_fraction: 1.0,
-    n_rounds: 2,
-};
+/// Both types search the same scales.
+const fn grid<G>(group: G) -> GridType<G> {
+    GridType {
+        group,
+        unit: 1.0,
+        n_scales: 8,
+        first: 1.8,
+        ratio: 0.9,
+        factors: &[1.0],
+        flat_factors: &[],
+        flat_fraction: 1.0,
+        n_rounds: 2,
+    }
+}
 
 /// Encodes one super-block of IQ1_S.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Doing it: levels, where to, and the queue.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use eframe::egui::{self, Align, Label, Layout, Margin, RichText, Sense, Stroke, TextEdit, Ui, vec2};
 
@@ -74,13 +74,9 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
 /// The folder that outputs go to: the chosen one, else that of the source.
 fn output_dir(model: &Model, form: &Form) -> PathBuf {
     match form.output_dir.trim() {
-        "" => convert::beside(model).map(Path::to_path_buf).or_else(home_dir).unwrap_or_else(|| PathBuf::from(".")),
+        "" => convert::default_output_dir(Some(model)),
         dir => PathBuf::from(dir),
     }
-}
-
-fn home_dir() -> Option<PathBuf> {
-    directories::UserDirs::new().map(|dirs| dirs.home_dir().to_path_buf())
 }
 
 fn output_path(model: &Model, level: Level, form: &Form) -> PathBuf {
