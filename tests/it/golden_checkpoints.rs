@@ -10,7 +10,9 @@ use serde_json::Value as Json;
 
 /// The folder of the golden files.
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints")
+    // The crate's folder, or the one of its fuzz targets inside it.
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("tests/golden/checkpoints"));
+    folders.find(|folder| folder.is_dir()).unwrap()
 }
 
 /// All cases, by name.

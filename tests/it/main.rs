@@ -13,6 +13,7 @@ mod common;
 mod convert;
 #[cfg(unix)]
 mod faults;
+mod fuzz_seeds;
 mod gguf;
 mod golden_checkpoints;
 #[cfg(feature = "llama-cpp")]

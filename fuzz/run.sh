@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Fuzzes every reader: fuzz/run.sh [SECONDS_EACH (600)] [TARGET…]. Needs `rustup toolchain install nightly` and `cargo install cargo-fuzz`.
+# What it finds lies in fuzz/artifacts; mend it and put the input into fuzz/regressions/TARGET, which the ordinary tests run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+seconds=${1:-600}
+shift || true
+targets=("$@")
+[ ${#targets[@]} -gt 0 ] || targets=(gguf safetensors checkpoint tokenizer imatrix)
+
+# The dependencies that the program is built with.
+cp Cargo.lock fuzz/Cargo.lock
+cargo +nightly fuzz build --quiet
+triple=$(rustc -vV | sed -n 's/^host: //p')
+"fuzz/target/$triple/release/seeds" fuzz/corpus
+for target in "${targets[@]}"; do
+    mkdir -p "fuzz/regressions/$target"
+    # The dictionary of a JSON reader: what a mutation of bytes seldom finds.
+    cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/regressions/$target" -- \
+        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 -dict=fuzz/words.dict -print_final_stats=1
+done
