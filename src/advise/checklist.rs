@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::estimate::{compute_bytes, kv_cache_bytes};
-use super::recipe::output_size_bytes;
+use super::recipe::{Planner, output_size_bytes};
 use crate::error::{Error, PICKLE_HINT};
-use crate::hardware::Machine;
+use crate::hardware::{EncodingSpeed, Machine};
 use crate::import::{Disagreement, class_name, disagreement, gguf_architecture, mapping_of, planned_model};
 use crate::model::{Checkpoint, CheckpointConfig, CheckpointDType, Hyperparameters, Level, Model, QuantizationMethod};
-use crate::units::{bytes_text, count_text};
+use crate::units::{bytes_text, count_text, duration_text};
 
 /// Levels whose size is predicted, with the bits of a weight that are assumed where the tensors are not known one by one.
 ///
@@ -44,7 +44,9 @@ impl Checklist {
         match imported {
             Ok(model) => {
                 let place = self.items.iter().position(|item| item.name == "Tokenizer").map_or(self.items.len(), |idx| idx + 1);
-                let warnings = model.warnings.iter().map(|text| warning("Tokenizer", text.clone()));
+                let is_new = |text: &&String| !self.items.iter().any(|item| item.text == **text);
+                let warnings = model.warnings.iter().filter(is_new).map(|text| warning("Tokenizer", text.clone()));
+                let warnings: Vec<_> = warnings.collect();
                 self.items.splice(place..place, warnings);
                 let own = model.own_level().map_or_else(String::new, |level| format!("; {level} keeps every weight as it is"));
                 self.items.push(ok("Conversion", format!("possible, straight to any level{own}")));
@@ -89,22 +91,25 @@ impl CheckState {
     }
 }
 
-/// What this machine has free; `None` where that is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What this machine has free and how fast it is; `None` and empty where that is not known.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Room {
     /// Bytes free on the checkpoint's disk.
     pub disk_bytes: Option<u64>,
     /// Bytes of memory available.
     pub memory_bytes: Option<u64>,
+    /// How fast weights are encoded.
+    pub encoding: EncodingSpeed,
 }
 
 impl Room {
-    /// What this machine has free.
+    /// What this machine has free; its speed is not known from that.
     #[must_use]
     pub fn of(machine: &Machine) -> Self {
         Self {
             disk_bytes: machine.disk.as_ref().map(|disk| disk.free_bytes),
             memory_bytes: Some(machine.memory.available_bytes).filter(|&free_bytes| free_bytes > 0),
+            encoding: EncodingSpeed::default(),
         }
     }
 }
@@ -122,7 +127,7 @@ pub struct CheckedCheckpoint {
 
 /// Checks a checkpoint.
 #[must_use]
-pub fn checklist(checkpoint: &Checkpoint, room: Room) -> Checklist {
+pub fn checklist(checkpoint: &Checkpoint, room: &Room) -> Checklist {
     let mut items = Vec::new();
     let config = checkpoint.config.as_ref();
     let architecture = config.and_then(gguf_architecture);
@@ -159,6 +164,9 @@ pub fn checklist(checkpoint: &Checkpoint, room: Room) -> Checklist {
     }
     let model = mapping.and_then(Result::ok).filter(|_| !is_packed).map(|mapping| planned_model(checkpoint, &mapping));
     items.extend(size_items(checkpoint, config.zip(architecture), model.as_ref(), is_packed, room));
+    if let Some(model) = &model {
+        items.extend(time_item(model, &room.encoding));
+    }
     Checklist { items }
 }
 
@@ -343,7 +351,7 @@ fn size_items(
     known: Option<(&CheckpointConfig, &str)>,
     model: Option<&Model>,
     is_packed: bool,
-    room: Room,
+    room: &Room,
 ) -> Vec<CheckItem> {
     let (false, false, Some((config, architecture))) = (is_packed, checkpoint.tensors.is_empty(), known) else {
         return Vec::new();
@@ -381,6 +389,21 @@ fn size_items(
             room.memory_bytes,
         ),
     ]
+}
+
+/// How long a conversion to each level takes when the disk keeps up.
+fn time_item(model: &Model, encoding: &EncodingSpeed) -> Option<CheckItem> {
+    let planner = Planner::new(model);
+    let secs = |level: Level| encoding.predicted_secs(&model.tensors, &planner.recipe(level).dtypes);
+    let times: Vec<String> =
+        LEVELS.iter().filter_map(|&(level, _)| Some(format!("{level} about {}", duration_text(secs(level)?)))).collect();
+    let text = format!(
+        "predicted from how fast this machine encodes on {} {}, if the disk keeps up: {}",
+        encoding.n_threads,
+        plural(encoding.n_threads, "thread"),
+        times.join(", ")
+    );
+    (!times.is_empty()).then(|| ok("Time", text))
 }
 
 /// The numbers that decide memory, of a checkpoint whose tensors cannot be told one by one.

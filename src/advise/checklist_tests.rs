@@ -7,13 +7,15 @@ use crate::format::read_checkpoint;
 use crate::format::test_checkpoints::{
     CONFIG, Spec, llama_tensors, write_described, write_llama, write_safetensors, write_shards,
 };
+use crate::hardware::EncodingSpeed;
+use crate::model::DType;
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
 fn list(path: &Path) -> Checklist {
-    checklist(&read_checkpoint(path).unwrap(), Room::default())
+    checklist(&read_checkpoint(path).unwrap(), &Room::default())
 }
 
 fn with(config: &str, tensors: &[Spec]) -> Checklist {
@@ -184,9 +186,15 @@ fn predictions_are_held_against_what_is_free() {
     let dir = folder();
     write_llama(dir.path());
     let checkpoint = read_checkpoint(dir.path()).unwrap();
-    let with_room = |disk_bytes, memory_bytes| checklist(&checkpoint, Room { disk_bytes, memory_bytes });
+    let with_room = |disk_bytes, memory_bytes| checklist(&checkpoint, &Room { disk_bytes, memory_bytes, ..Room::default() });
     check(&with_room(Some(1 << 40), Some(1 << 40)), "Disk", CheckState::Ok, "1.00 TiB free");
     let list = with_room(Some(300_000), Some(1000));
     check(&list, "Disk", CheckState::Warning, "too little for F16");
     check(&list, "Memory", CheckState::Warning, "too little for F16, Q8_0, Q4_K_M");
+    assert!(list.items.iter().all(|item| item.name != "Time"), "nothing was measured");
+    let secs_per_weight = [DType::F32, DType::F16, DType::Q8_0].map(|dtype| (dtype, 1e-3)).to_vec();
+    let encoding = EncodingSpeed { secs_per_weight, n_threads: 2 };
+    let list = checklist(&checkpoint, &Room { encoding, ..Room::default() });
+    check(&list, "Time", CheckState::Ok, "on 2 threads, if the disk keeps up: F16 about ");
+    check(&list, "Time", CheckState::Ok, ", Q8_0 about ");
 }

@@ -290,11 +290,8 @@ pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
     for (conversion, check) in conversions.iter().filter_map(|made| Some((made, made.check.as_ref()?))) {
         text.push_str(&format!("\n{}: {}", conversion.level, check.text));
     }
-    let warnings: Vec<String> = conversions
-        .iter()
-        .flat_map(|conversion| conversion.warnings.iter().map(move |warning| format!("{}: {warning}", conversion.level)))
-        .collect();
-    with_warnings(text, &warnings)
+    let warnings: Vec<_> = conversions.iter().map(|made| (made.level.name(), made.warnings.as_slice())).collect();
+    with_warnings(text, &merged_warnings(&warnings))
 }
 
 pub(super) fn outcomes_text(outcomes: &[Outcome]) -> String {

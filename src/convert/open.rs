@@ -36,7 +36,8 @@ pub fn own_tokens(model: &Model, text: &str) -> Option<Vec<u32>> {
 /// Checks a checkpoint, and makes the model that it becomes where nothing is in the way.
 #[must_use]
 pub fn check_checkpoint(checkpoint: Checkpoint) -> CheckedCheckpoint {
-    let mut checklist = checklist(&checkpoint, Room::of(&hardware::detect(&checkpoint.path)));
+    let room = Room { encoding: hardware::measure_encoding(), ..Room::of(&hardware::detect(&checkpoint.path)) };
+    let mut checklist = checklist(&checkpoint, &room);
     let mut model = None;
     if !checklist.is_blocked() {
         let imported = import(&checkpoint);

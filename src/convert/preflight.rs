@@ -99,7 +99,9 @@ fn plan_output(planner: &Planner, level: Level, out_dir: &Path, imatrix: Option<
     if let Some(tensor) = planner.without_importances(&recipe) {
         return Err(Error::NeedsImatrix { level: level.name(), tensor: tensor.name.clone() });
     }
-    let mut warnings = warnings(model, &recipe);
+    // What was assumed of a checkpoint goes into the file; of a GGUF file nothing is.
+    let mut warnings = if model.import.is_some() { model.warnings.clone() } else { Vec::new() };
+    warnings.extend(loss_warnings(model, &recipe));
     warnings.extend(imatrix.iter().flat_map(|imatrix| imatrix_warnings(model, &recipe, imatrix)));
     Ok(PlannedOutput {
         level,
@@ -192,7 +194,7 @@ fn check_names(path: &Path, sources: &[(&PathBuf, FileId)], overwrite: Overwrite
     }
 }
 
-fn warnings(model: &Model, recipe: &Recipe) -> Vec<String> {
+fn loss_warnings(model: &Model, recipe: &Recipe) -> Vec<String> {
     let base = recipe.level.base_dtype();
     let mut grids: Vec<&str> = Vec::new();
     for tensor in changed(model, recipe).filter(|tensor| tensor.dtype.is_quantized()) {

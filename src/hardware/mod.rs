@@ -12,6 +12,7 @@ mod cpu;
 mod detect;
 mod disk;
 mod disk_speed;
+mod encoding;
 mod energy;
 mod gpu;
 mod load;
@@ -37,6 +38,7 @@ pub use conditions::sample_conditions;
 pub use detect::{detect, detect_runtimes};
 pub use disk::disk_of;
 pub use disk_speed::measure_disk_write;
+pub use encoding::{EncodingSpeed, measure_encoding};
 pub use energy::{EnergyMeter, EnergyReading, NotMeasurable};
 pub use survey::survey;
 

@@ -243,7 +243,7 @@ pub fn import(checkpoint: &Checkpoint) -> Result<Model> {
         model.metadata.set(&key, value);
     }
     model.hyperparameters = Hyperparameters::from_metadata(&model.metadata);
-    model.warnings = tokenizer.warnings;
+    model.warnings.extend(tokenizer.warnings);
     Ok(model)
 }
 

@@ -43,6 +43,14 @@ pub enum JobKind {
     FindModels,
 }
 
+impl JobKind {
+    /// True for what takes a moment and stands beside the job at work: the history, exports, the look for models.
+    #[must_use]
+    pub fn is_quick(&self) -> bool {
+        matches!(self, Self::History(_) | Self::Export(_) | Self::FindModels)
+    }
+}
+
 /// Where a job stands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JobStatus {
@@ -226,7 +234,11 @@ impl Store {
         if let Some(JobKind::History(request)) = self.job_mut(id).map(|job| job.kind.clone()) {
             return self.finish_history(id, &request, result, elapsed_secs);
         }
-        if let Some(job) = self.job_mut(id) {
+        let is_unasked = self.job_mut(id).is_some_and(|job| job.kind == JobKind::FindModels);
+        if is_unasked {
+            // The program looks by itself when it starts: that is no news.
+            self.jobs.retain(|job| job.id != id);
+        } else if let Some(job) = self.job_mut(id) {
             job.status = match &result {
                 Err(error) => JobStatus::Failed(error.clone()),
                 Ok(_) => JobStatus::Done { elapsed_secs },
@@ -234,6 +246,7 @@ impl Store {
         }
         match result {
             Ok(output) => self.take(id, output),
+            Err(error) if is_unasked => self.refusal = Some(error),
             Err(error) => {
                 self.model.settle(id, Err(error.clone()));
                 self.tensor_errors.settle(id, Err(error.clone()));
@@ -383,11 +396,10 @@ impl Store {
         }
     }
 
-    /// The job at work; not one on the history or an export, which take a moment and stand beside the others.
+    /// The job at work; not a quick one.
     #[must_use]
     pub fn running_job(&self) -> Option<&JobRecord> {
-        let is_quick = |job: &JobRecord| matches!(job.kind, JobKind::History(_) | JobKind::Export(_));
-        self.jobs.iter().find(|job| matches!(job.status, JobStatus::Running { .. }) && !is_quick(job))
+        self.jobs.iter().find(|job| matches!(job.status, JobStatus::Running { .. }) && !job.kind.is_quick())
     }
 
     /// The latest job of which `is_wanted` is true.

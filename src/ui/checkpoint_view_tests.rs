@@ -22,7 +22,8 @@ fn store(n_layers: usize) -> Store {
     let mut checkpoint = read_checkpoint(dir.path()).unwrap();
     checkpoint.name = "ada/tiny".into();
     checkpoint.path = "/home/ada/models/tiny".into();
-    let mut checklist = checklist(&checkpoint, Room { disk_bytes: Some(100 << 30), memory_bytes: Some(8 << 30) });
+    let mut checklist =
+        checklist(&checkpoint, &Room { disk_bytes: Some(100 << 30), memory_bytes: Some(8 << 30), ..Room::default() });
     let imported = checked_model(&checkpoint);
     checklist.finish(&imported);
     let model = imported.ok().map(Arc::new);

@@ -47,7 +47,8 @@ fn is_worth_showing(job: &JobRecord) -> bool {
         JobKind::Convert(_) | JobKind::Bench(_) | JobKind::Quality(_) => true,
         JobKind::Inspect(_) | JobKind::Detect | JobKind::TensorErrors(_) => !matches!(job.status, JobStatus::Done { .. }),
         JobKind::Answer(_) => !matches!(job.status, JobStatus::Done { .. }),
-        JobKind::History(_) | JobKind::Export(_) | JobKind::FindModels => matches!(job.status, JobStatus::Failed(_)),
+        JobKind::History(_) | JobKind::Export(_) => matches!(job.status, JobStatus::Failed(_)),
+        JobKind::FindModels => false,
     }
 }
 

@@ -199,7 +199,7 @@ fn running_job_ui(ui: &mut Ui, store: &Store, job: &JobRecord, commands: &mut Ve
 
 fn idle_ui(ui: &mut Ui, store: &Store) {
     let p = theme::palette(ui);
-    let is_quick = |job: &&JobRecord| matches!(job.kind, JobKind::History(_) | JobKind::Export(_)) && job.is_open();
+    let is_quick = |job: &&JobRecord| job.kind.is_quick() && job.is_open();
     let (color, text) = match store.jobs.iter().rev().find(|job| !is_quick(job)) {
         None => (p.muted, "Ready".to_string()),
         Some(job) => match &job.status {
