@@ -7,6 +7,7 @@ mod divergence;
 mod energy;
 pub mod history;
 mod identity;
+pub mod imatrix;
 pub mod pair;
 pub mod quality;
 mod round;

@@ -270,6 +270,17 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             let hub = format::hub_folder();
             Ok(Output::FoundModels(hub.map(|hub| format::cached_models(&hub)).unwrap_or_default()))
         }
+        Job::CollectImatrix { request, before } => {
+            if let Some(before) = before {
+                let (model, convert) = &*before;
+                // Levels that take a matrix cannot be looked at before there is one.
+                let levels: Vec<_> = convert.levels.iter().copied().filter(|level| !level.needs_imatrix()).collect();
+                if !levels.is_empty() {
+                    convert::preflight(model, &convert::ConvertRequest { levels, imatrix: None, ..convert.clone() })?;
+                }
+            }
+            bench::imatrix::collect_imatrix(&request, monitor).map(|collected| Output::Imatrix(Arc::new(collected)))
+        }
     }
 }
 
