@@ -18,6 +18,8 @@ mod golden_checkpoints;
 #[cfg(feature = "llama-cpp")]
 mod hf_layout;
 mod history;
+#[cfg(feature = "llama-cpp")]
+mod imatrix;
 mod layering;
 #[cfg(feature = "llama-cpp")]
 mod quality;
