@@ -1,12 +1,12 @@
 //! The joint: takes the worker's events into the store, draws, and carries out what the user wished.
 
+mod imatrix;
 mod settings;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::bench::imatrix::{CollectRequest, DEFAULT_CHUNK_TOKENS, Existing, imatrix_path};
 use crate::bench::quality::{QualityRequest, Stopping, TextSource};
 use crate::bench::{AnswerRequest, BenchRequest, Measured, comparison_rows};
 use crate::convert::{self, ConvertRequest, Overwrite};
@@ -390,48 +390,6 @@ impl App {
             imatrix,
         };
         Ok((model, request))
-    }
-
-    /// The conversion follows in [`Self::go_on_with_imatrix`], with the choices of now.
-    fn collect_imatrix(&mut self, levels: Vec<Level>) -> Result<()> {
-        let (model, mut request) = self.conversion(levels, None)?;
-        let out = imatrix_path(&model, &request.out_dir);
-        request.imatrix = Some(out.clone());
-        let form = &self.form.imatrix;
-        let collecting = CollectRequest {
-            model: model.path.clone(),
-            text: match form.text {
-                TextChoice::File => TextSource::File(absolute(Path::new(form.text_path.trim()))),
-                TextChoice::Bundled | TextChoice::Pasted => TextSource::Bundled,
-            },
-            n_ctx: DEFAULT_CHUNK_TOKENS,
-            max_chunks: None,
-            out,
-            existing: match (form.reuse, self.form.overwrite) {
-                (true, _) => Existing::Reuse,
-                (false, true) => Existing::Replace,
-                (false, false) => Existing::Refuse,
-            },
-            n_threads: (self.form.bench.n_threads > 0).then_some(self.form.bench.n_threads),
-        };
-        settings::save(&self.form);
-        let before = Some(Box::new((Arc::clone(&model), request.clone())));
-        let id = self.submit_for_id(&Job::CollectImatrix { request: Box::new(collecting), before })?;
-        self.after_imatrix = Some((id, Job::Convert { model, request }));
-        Ok(())
-    }
-
-    /// Converts with the importance matrix that this job has collected, and keeps it as the chosen one; a failure, which the queue shows,
-    /// ends the wish.
-    fn go_on_with_imatrix(&mut self, ended: JobId, collected: Option<PathBuf>) {
-        let Some((_, next)) = self.after_imatrix.take_if(|(id, _)| *id == ended) else { return };
-        let Some(path) = collected else { return };
-        self.form.imatrix_path = path.to_string_lossy().into_owned();
-        self.form.imatrix.collect = false;
-        settings::save(&self.form);
-        if let Err(error) = self.submit(&next) {
-            self.store.refusal = Some(error);
-        }
     }
 
     fn tensor_errors(&mut self, converted: PathBuf) -> Result<()> {

@@ -1,14 +1,15 @@
 //! Collecting importances: a model runs over a text in a child process, and what its weights were multiplied by becomes a file.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
 use super::quality::{Corpus, TextSource, calibration_corpus};
 use super::run::check_threads;
+use super::work_folder::WorkFolder;
 use crate::advise::Planner;
-use crate::convert::{Overwrite, fitting_imatrix, write_whole};
+use crate::convert::{Overwrite, fitting_imatrix, is_same_file, write_whole};
 use crate::error::{Error, Result};
 use crate::format::{self, ImatrixSums, UnusedExperts, merged_imatrix, read_imatrix_sums};
 use crate::model::{Model, Text};
@@ -22,8 +23,6 @@ pub const DEFAULT_CHUNK_TOKENS: u32 = 512;
 pub const MIN_CHUNK_TOKENS: u32 = 16;
 /// The longest chunk.
 pub const MAX_CHUNK_TOKENS: u32 = 16_384;
-/// Folders of runs that were killed are removed after so long.
-const STALE: Duration = Duration::from_hours(24);
 
 /// What to collect, and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,18 +163,17 @@ pub fn collect_imatrix_with(exe: &Path, request: &CollectRequest, monitor: &Moni
         let sums = read_imatrix_sums(&request.out)?;
         return Ok(Collected { is_reused: true, ..summary(&sums, request, &model, Vec::new(), started) });
     }
-    if request.existing != Existing::Replace && request.out.exists() {
-        return Err(Error::OutputExists { path: request.out.clone() });
-    }
+    let text = if let TextSource::File(path) = &request.text { Some(path) } else { None };
+    check_out(&request.out, request.existing.overwrite(), model.files.iter().chain(text))?;
     if !model.has_weights() {
         return Err(Error::BadRequest { message: format!("there are no weights in {}", model.path.display()) });
     }
     let corpus = calibration_corpus(&request.text)?;
-    let folder = WorkFolder::new()?;
+    let folder = WorkFolder::new("imatrix")?;
     let task = CollectTask {
         path: model.files.first().unwrap_or(&model.path).clone(),
-        corpus_path: folder.0.join("text.json"),
-        sums_path: folder.0.join("sums.gguf"),
+        corpus_path: folder.path().join("text.json"),
+        sums_path: folder.path().join("sums.gguf"),
         tensors: tensors(&model),
         n_ctx: request.n_ctx,
         max_chunks: request.max_chunks,
@@ -199,9 +197,7 @@ pub fn collect_imatrix_with(exe: &Path, request: &CollectRequest, monitor: &Moni
 /// Those of `format::merged_imatrix`, `Error::OutputExists` and `Error::Io`.
 pub fn merge_imatrices(paths: &[PathBuf], out: &Path, overwrite: Overwrite) -> Result<Collected> {
     let started = Instant::now();
-    if overwrite == Overwrite::Never && out.exists() {
-        return Err(Error::OutputExists { path: out.to_path_buf() });
-    }
+    check_out(out, overwrite, paths)?;
     let sums = merged_imatrix(paths)?;
     write(&sums, out, overwrite)?;
     let (unused_tensors, unused_experts) = sums.unused();
@@ -217,6 +213,15 @@ fn check_request(request: &CollectRequest) -> Result<()> {
         return Err(Error::BadRequest { message: "at least one chunk is needed".into() });
     }
     check_threads(request.n_threads)
+}
+
+/// Refuses an output that exists, and in any case one that is a source.
+fn check_out<'a>(out: &Path, overwrite: Overwrite, sources: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
+    match sources.into_iter().find(|source| is_same_file(source, out)) {
+        Some(source) => Err(Error::OutputIsSource { path: source.clone() }),
+        None if overwrite == Overwrite::Never && out.exists() => Err(Error::OutputExists { path: out.to_path_buf() }),
+        None => Ok(()),
+    }
 }
 
 /// Waits for the child; what it said of changes.
@@ -255,13 +260,11 @@ fn run(
     Ok(changes)
 }
 
-/// `chunk 12 of 40, importances changed by 4.1 % with the last doubling`.
+/// `chunk 12 of 40, the last doubling changed importances by 4.10 %`.
 fn stage_text(n_done: u32, n_chunks: u32, changes: &[ImportanceChange]) -> String {
     let at = format!("chunk {} of {n_chunks}", (n_done + 1).min(n_chunks));
     match changes.last() {
-        Some(last) => {
-            format!("{at}, importances changed by {} with the last doubling of the text", small_percent_text(last.change))
-        }
+        Some(last) => format!("{at}, the last doubling changed importances by {}", small_percent_text(last.change)),
         None => at,
     }
 }
@@ -330,39 +333,6 @@ fn write(sums: &ImatrixSums, out: &Path, overwrite: Overwrite) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
     write_whole(out, &sums.to_gguf(out)?, overwrite)
-}
-
-/// A folder that parent and child share for one run, gone with the value.
-struct WorkFolder(PathBuf);
-
-impl WorkFolder {
-    fn new() -> Result<Self> {
-        let dirs = directories::ProjectDirs::from("", "", "planish");
-        let base =
-            dirs.map_or_else(|| std::env::temp_dir().join("planish"), |dirs| dirs.cache_dir().to_path_buf()).join("imatrix");
-        remove_stale(&base);
-        let folder = Self(base.join(format!("{}-{:016x}", std::process::id(), fastrand::u64(..))));
-        std::fs::create_dir_all(&folder.0).map_err(Error::io("create", &folder.0))?;
-        Ok(folder)
-    }
-}
-
-impl Drop for WorkFolder {
-    fn drop(&mut self) {
-        // What cannot be removed is by the next run, a day later.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Removes what killed runs have left.
-fn remove_stale(base: &Path) {
-    let Ok(entries) = std::fs::read_dir(base) else { return };
-    for entry in entries.flatten() {
-        let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > STALE)) {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
 }
 
 #[cfg(test)]

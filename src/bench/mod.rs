@@ -23,6 +23,7 @@ mod tensor_pieces;
 pub(crate) mod test_answers;
 mod warnings;
 mod weight_sums;
+mod work_folder;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -64,10 +64,11 @@ pub(super) fn imatrix(args: ImatrixArgs) -> Result<()> {
 
 fn collected_text(collected: &Collected) -> String {
     let text = format!(
-        "{}, {} tokens in {} chunks",
+        "{}, {} tokens in {} {}",
         collected.texts.join(", "),
         count_text(collected.n_tokens()),
-        count_text(collected.n_chunks.into())
+        count_text(collected.n_chunks.into()),
+        if collected.n_chunks == 1 { "chunk" } else { "chunks" }
     );
     let mut facts = vec![
         ("file", collected.path.display().to_string()),

@@ -65,6 +65,16 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn a_file_of_llama_imatrix_is_written_with_the_same_bytes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/imatrix/qwen3-moe.gguf");
+    let sums = read_imatrix_sums(&path).unwrap();
+    assert_eq!((sums.entries.len(), sums.n_chunks, sums.chunk_tokens), (17, 3, Some(32)));
+    let counts = &sums.entries["blk.1.ffn_down_exps.weight"].counts;
+    assert!(counts.len() == 4 && (counts.iter().sum::<f32>() - 192.0).abs() < 0.5, "{counts:?}");
+    assert!(sums.to_gguf(&path).unwrap() == std::fs::read(&path).unwrap());
+}
+
+#[test]
 fn tensors_reached_by_zeros_alone_are_uniform() {
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "a.gguf", &sums(1, &[("a", &[0.0, 0.0], &[512.0]), ("b", &[0.0, 512.0], &[512.0])]));

@@ -38,10 +38,8 @@ pub(super) fn collect(backend: &LlamaBackend, info: RuntimeInfo, task: &CollectT
     let bos = vocab.should_add_bos().then(|| vocab.bos());
 
     let n_vocab = u32::try_from(model.n_vocab()).map_err(|error| error.to_string())?;
-    let n_rows = match task.is_encoder {
-        true => n_ctx,
-        false => (MAX_LOGITS_BYTES / (4 * n_vocab.max(1) as usize)).max(MIN_ROWS).min(n_ctx).min(N_BATCH as usize),
-    };
+    let n_fitting = (MAX_LOGITS_BYTES / (4 * n_vocab.max(1) as usize)).max(MIN_ROWS);
+    let n_rows = if task.is_encoder { n_ctx } else { n_fitting.min(n_ctx).min(N_BATCH as usize) };
     let watch = RefCell::new(Watch::new(Collector::new(task.tensors.clone())));
     let settings = settings(task.n_ctx, task.n_threads)?;
     let n_batch = u32::try_from(n_rows).map_err(|error| error.to_string())?;

@@ -184,6 +184,8 @@ pub struct ImatrixForm {
     pub text: TextChoice,
     /// Path of the user's file.
     pub text_path: String,
+    /// The most chunks of it; 0: all.
+    pub max_chunks: u32,
     /// Take a matrix that exists under the name of the new one, instead of collecting.
     pub reuse: bool,
 }

@@ -5,10 +5,13 @@ use std::path::Path;
 use eframe::egui::{self, Align, Label, Layout, Margin, Response, RichText, TextEdit, Ui};
 
 use super::{theme, widgets};
-use crate::bench::imatrix::{Collected, imatrix_path};
+use crate::bench::imatrix::{Collected, DEFAULT_CHUNK_TOKENS, imatrix_path};
 use crate::model::Model;
 use crate::state::{Command, Form, ImatrixForm, Store, TextChoice};
 use crate::units::count_text;
+
+/// Most chunks that can be asked for: 50 million tokens.
+const MAX_CHUNKS: u32 = 100_000;
 
 /// Draws the file's field, the switch that collects one first with its settings, and what was collected.
 pub fn imatrix_view_ui(ui: &mut Ui, model: &Model, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
@@ -57,6 +60,15 @@ fn collecting_ui(ui: &mut Ui, model: &Model, form: &mut ImatrixForm, commands: &
             commands.push(Command::PickCalibrationText);
         }
     }
+    ui.horizontal(|ui| {
+        let label = ui.label(RichText::new("Most chunks").color(theme::muted(ui)));
+        let field = egui::DragValue::new(&mut form.max_chunks).range(0..=MAX_CHUNKS).speed(0.2);
+        let field = field.custom_formatter(|value, _| if value == 0.0 { "all".into() } else { format!("{value:.0}") });
+        let field = field.custom_parser(|text| if text.trim() == "all" { Some(0.0) } else { text.trim().parse().ok() });
+        let advice =
+            format!("Pieces of {DEFAULT_CHUNK_TOKENS} tokens; 0 means all that the text has. The bundled text has about 50");
+        ui.add(field).labelled_by(label.id).on_hover_text(advice);
+    });
     let name = imatrix_path(model, Path::new("")).display().to_string();
     ui.checkbox(&mut form.reuse, "Use the file if it is there already").on_hover_text(format!(
         "Takes {name} in the output folder as it is, when it is of this model. Else one that exists is replaced only if you allow that"

@@ -94,7 +94,7 @@ fn what_was_collected_is_told_beside_its_file() {
 /// A page while a matrix is collected.
 fn busy() -> (Store, Form) {
     let mut store = store_with_model_and_machine();
-    let stage = "chunk 26 of 50, importances changed by 3.00 % with the last doubling of the text".into();
+    let stage = "chunk 26 of 50, the last doubling changed importances by 3.00 %".into();
     let progress = Progress { stage, done: 25, total: 50, unit: ProgressUnit::Steps };
     let status = JobStatus::Running { progress: Some(progress), elapsed_secs: 31.0, is_cancelling: false };
     let kind = JobKind::CollectImatrix("/home/ada/models/SmolLM2-135M-Instruct.Q4_1.gguf".into());
@@ -107,7 +107,7 @@ fn busy() -> (Store, Form) {
 fn collecting_shows_how_far_it_is_and_can_be_cancelled() {
     let (store, form) = busy();
     let mut harness = harness(store, form);
-    assert!(has(&harness, "importances changed by 3.00 %") && has(&harness, "31 s left"));
+    assert!(has(&harness, "changed importances by 3.00 %") && has(&harness, "31 s left"));
     click(&mut harness, "Cancel Collect importances of SmolLM2-135M-Instruct.Q4_1.gguf");
     assert_eq!(harness.state().commands, [Command::Cancel(JobId(1))]);
     check_width(&harness, 1140.0);

@@ -436,6 +436,39 @@ mod tests {
     }
 
     #[test]
+    fn a_conversion_that_cannot_end_well_is_refused_before_its_matrix_is_collected() {
+        let dir = tempfile::tempdir().unwrap();
+        let model = Arc::new(crate::ui::test_support::sample_model());
+        let taken = convert::output_path(&model, crate::model::Level::Q8_0, dir.path());
+        std::fs::write(&taken, "mine").unwrap();
+        let collecting = bench::imatrix::CollectRequest {
+            model: "/no/such/file.gguf".into(),
+            text: bench::quality::TextSource::Bundled,
+            n_ctx: 512,
+            max_chunks: None,
+            out: dir.path().join("a.imatrix.gguf"),
+            existing: bench::imatrix::Existing::Refuse,
+            n_threads: None,
+        };
+        let mut worker = worker();
+        let mut refusal = |levels: &[crate::model::Level]| {
+            let convert = convert::ConvertRequest {
+                levels: levels.into(),
+                out_dir: dir.path().into(),
+                overwrite: convert::Overwrite::Never,
+                n_threads: None,
+                imatrix: Some(collecting.out.clone()),
+            };
+            let before = Some(Box::new((Arc::clone(&model), convert)));
+            let id = worker.submit(Job::CollectImatrix { request: Box::new(collecting.clone()), before }).unwrap();
+            wait_for_end(&mut worker, id).1.map(|_| ()).unwrap_err()
+        };
+        assert_eq!(refusal(&[crate::model::Level::Q8_0]), Error::OutputExists { path: taken.clone() });
+        // A level that waits for the matrix is looked at afterwards; here the model is missing.
+        assert!(!matches!(refusal(&[crate::model::Level::IQ2_XS]), Error::OutputExists { .. }));
+    }
+
+    #[test]
     fn a_picked_path_arrives_as_an_event() {
         let worker = worker();
         worker.pick(Picked::Model);

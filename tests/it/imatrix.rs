@@ -201,4 +201,10 @@ fn a_matrix_that_is_there_is_refused_reused_or_replaced_and_several_are_merged()
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && stderr.contains("error: not a usable importance matrix"), "{stderr}");
     assert!(!at("d.gguf").exists());
+    // A source is not replaced, whatever is allowed.
+    let merge = run(&[&"imatrix", &"--merge", &at("a.gguf"), &at("b.gguf"), &"--out", &at("b.gguf"), &"--force"]);
+    assert!(String::from_utf8(merge.stderr).unwrap().starts_with("error: output would overwrite its source"));
+    let own = CollectRequest { model: at("model.gguf"), out: at("model.gguf"), ..replaced };
+    std::fs::copy(smollm2(), at("model.gguf")).unwrap();
+    assert_eq!(collect(&own), Err(Error::OutputIsSource { path: at("model.gguf") }));
 }
