@@ -277,8 +277,8 @@ fn moved(counts: &[u64], before: &[f32], now: &[f32]) -> f64 {
     changes.sum()
 }
 
-/// Numbers of chunks at which importances are compared, each with the one before: all of them, and halves down to one. So that the last
-/// says what the last doubling of the text has changed.
+/// Numbers of chunks at which importances are compared, each with the one before: all of them, and halves, rounded down, to one. So that
+/// the last says what the last doubling of the text has changed; of an odd number, what a little more than that has.
 #[must_use]
 pub fn points(n_chunks: u32) -> Vec<u32> {
     let mut points: Vec<u32> = std::iter::successors(Some(n_chunks), |n| Some(n / 2)).take_while(|&n| n > 0).collect();
