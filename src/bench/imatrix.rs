@@ -9,7 +9,7 @@ use super::quality::{Corpus, TextSource, calibration_corpus};
 use super::run::check_threads;
 use super::work_folder::WorkFolder;
 use crate::advise::Planner;
-use crate::convert::{Overwrite, fitting_imatrix, is_same_file, write_whole};
+use crate::convert::{Overwrite, check_target, fitting_imatrix, is_same_file, write_whole};
 use crate::error::{Error, Result};
 use crate::format::{self, ImatrixSums, UnusedExperts, merged_imatrix, read_imatrix_sums};
 use crate::model::{Model, Text};
@@ -215,12 +215,11 @@ fn check_request(request: &CollectRequest) -> Result<()> {
     check_threads(request.n_threads)
 }
 
-/// Refuses an output that exists, and in any case one that is a source.
+/// Refuses an output that exists or cannot be written, and in any case one that is a source.
 fn check_out<'a>(out: &Path, overwrite: Overwrite, sources: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
     match sources.into_iter().find(|source| is_same_file(source, out)) {
         Some(source) => Err(Error::OutputIsSource { path: source.clone() }),
-        None if overwrite == Overwrite::Never && out.exists() => Err(Error::OutputExists { path: out.to_path_buf() }),
-        None => Ok(()),
+        None => check_target(out, overwrite),
     }
 }
 

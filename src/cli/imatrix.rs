@@ -30,7 +30,7 @@ pub(super) struct ImatrixArgs {
     /// Tokens of a chunk
     #[arg(long, value_name = "N", default_value_t = DEFAULT_CHUNK_TOKENS, value_parser = clap::value_parser!(u32).range(i64::from(MIN_CHUNK_TOKENS)..=i64::from(MAX_CHUNK_TOKENS)))]
     context: u32,
-    /// Importance matrix to write, as llama-imatrix does: a GGUF file
+    /// Importance matrix to write, as llama-imatrix does: a GGUF file; its folder is created if missing
     #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     out: PathBuf,
     /// Threads; default: one per physical core
