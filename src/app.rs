@@ -1,5 +1,6 @@
 //! The joint: takes the worker's events into the store, draws, and carries out what the user wished.
 
+mod imatrix;
 mod settings;
 
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use crate::bench::{AnswerRequest, BenchRequest, Measured, comparison_rows};
 use crate::convert::{self, ConvertRequest, Overwrite};
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
-use crate::model::Level;
+use crate::model::{Level, Model};
 use crate::state::{Command, Form, JobStatus, Page, Slot, Store, TextChoice, Theme};
 use crate::ui;
 use crate::worker::{Event, HistoryAnswer, HistoryRequest, Job, JobId, NativePicker, Output, Picked, Worker};
@@ -27,6 +28,8 @@ pub struct App {
     commands: Vec<Command>,
     /// How far the sample has come. Neither fact nor choice: the next wish, once a job is done.
     tour: Tour,
+    /// What follows once this job has collected its importance matrix: a wish as well.
+    after_imatrix: Option<(JobId, Job)>,
 }
 
 /// The way of the sample through all pages.
@@ -95,8 +98,8 @@ impl App {
     /// A window's state at the start: the machine is looked at first, then the model from the command line.
     #[must_use]
     pub fn new(worker: Worker, form: Form, model: Option<PathBuf>) -> Self {
-        let mut app =
-            Self { worker, store: Store::default(), form, commands: vec![Command::Detect, Command::FindModels], tour: Tour::Off };
+        let commands = vec![Command::Detect, Command::FindModels];
+        let mut app = Self { worker, store: Store::default(), form, commands, tour: Tour::Off, after_imatrix: None };
         if let Some(path) = model {
             app.form.page = Page::Model;
             app.commands.push(Command::OpenModel(path));
@@ -163,7 +166,14 @@ impl App {
             Event::Picked { wanted: Picked::OutputDir, path: Some(path) } => {
                 self.form.output_dir = path.to_string_lossy().into_owned();
             }
+            Event::Picked { wanted: Picked::Imatrix, path: Some(path) } => {
+                self.form.imatrix_path = path.to_string_lossy().into_owned();
+            }
+            Event::Picked { wanted: Picked::CalibrationText, path: Some(path) } => {
+                self.form.imatrix.text_path = path.to_string_lossy().into_owned();
+            }
             event => {
+                let filled = self.store.imatrix.as_ref().map(|collected| collected.path.clone());
                 let was_ready = self.store.model.ready().is_some() || self.store.checkpoint.is_some();
                 let is_measured = matches!(&event, Event::Finished { result: Ok(output), .. } if output.is_measurement());
                 let exported = match &event {
@@ -183,7 +193,18 @@ impl App {
                     Event::Finished { id, result, .. } => Some((*id, result.is_ok())),
                     _ => None,
                 };
+                let collected = match &event {
+                    Event::Finished { result: Ok(Output::Imatrix(collected)), .. } => Some(collected.path.clone()),
+                    _ => None,
+                };
                 self.store.apply(event);
+                if self.store.imatrix.is_none() && filled.is_some_and(|path| path == Path::new(&self.form.imatrix_path)) {
+                    // It was of the model before.
+                    self.form.imatrix_path.clear();
+                }
+                if let Some((id, _)) = ended {
+                    self.go_on_with_imatrix(id, collected);
+                }
                 if let Some((id, is_done)) = ended {
                     self.go_on_with_sample(id, is_done);
                 }
@@ -286,6 +307,15 @@ impl App {
             }
             Command::Export(what) => self.export(what),
             Command::FindModels => self.submit(&Job::FindModels),
+            Command::PickImatrix => {
+                self.worker.pick(Picked::Imatrix);
+                Ok(())
+            }
+            Command::PickCalibrationText => {
+                self.worker.pick(Picked::CalibrationText);
+                Ok(())
+            }
+            Command::CollectImatrix(levels) => self.collect_imatrix(levels),
             Command::TrySample => {
                 let parent = sample_parent()?;
                 self.submit(&Job::Inspect { path: convert::sample_path(&parent) })?;
@@ -341,6 +371,14 @@ impl App {
     }
 
     fn convert(&mut self, levels: Vec<Level>) -> Result<()> {
+        let imatrix = Some(self.form.imatrix_path.trim()).filter(|path| !path.is_empty()).map(|path| absolute(Path::new(path)));
+        let (model, request) = self.conversion(levels, imatrix)?;
+        settings::save(&self.form);
+        self.submit(&Job::Convert { model, request })
+    }
+
+    /// What the form asks for, with this importance matrix.
+    fn conversion(&self, levels: Vec<Level>, imatrix: Option<PathBuf>) -> Result<(Arc<Model>, ConvertRequest)> {
         let Some(model) = self.store.model.ready().cloned() else {
             return Err(Error::BadRequest { message: "no model is open".into() });
         };
@@ -349,10 +387,9 @@ impl App {
             out_dir: self.output_dir(),
             overwrite: if self.form.overwrite { Overwrite::Allowed } else { Overwrite::Never },
             n_threads: usize::try_from(self.form.convert_threads).ok().filter(|&n| n > 0),
-            imatrix: Some(self.form.imatrix_path.trim()).filter(|path| !path.is_empty()).map(|path| absolute(Path::new(path))),
+            imatrix,
         };
-        settings::save(&self.form);
-        self.submit(&Job::Convert { model, request })
+        Ok((model, request))
     }
 
     fn tensor_errors(&mut self, converted: PathBuf) -> Result<()> {
@@ -448,6 +485,7 @@ fn title_text(store: &Store) -> String {
             crate::state::JobKind::Answer(_) => "asking",
             crate::state::JobKind::Export(_) => "exporting",
             crate::state::JobKind::FindModels => "looking for models",
+            crate::state::JobKind::CollectImatrix(_) => "collecting importances",
         };
         title.push_str(&format!(" · {verb}"));
         if let JobStatus::Running { progress: Some(progress), .. } = &job.status

@@ -6,6 +6,7 @@ mod checkpoint;
 mod errors;
 mod extras;
 mod history;
+mod imatrix;
 mod output;
 mod progress;
 mod quality;
@@ -209,6 +210,8 @@ enum Command {
         #[command(flatten)]
         gates: GateArgs,
     },
+    /// Collect an importance matrix: run a model over a text and note which columns of its weights matter; or merge several
+    Imatrix(imatrix::ImatrixArgs),
 }
 
 #[derive(Debug, Args)]
@@ -269,7 +272,7 @@ struct ConvertArgs {
     /// Replace outputs that exist
     #[arg(long)]
     force: bool,
-    /// Importance matrix that llama-imatrix made from this model, .gguf or .dat: with it, low levels lose less
+    /// Importance matrix of this model, .gguf or .dat, from planish imatrix or llama-imatrix: with it, low levels lose less
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     imatrix: Option<PathBuf>,
     /// Do not try files made from a checkpoint in llama.cpp
@@ -509,6 +512,7 @@ fn carry_out(command: Command) -> Result<Status> {
         Command::Report { model, out, force, goal, gates } => {
             report::report(&model, &out, overwrite(force), &goal.to_goal(), &gates.to_gates())
         }
+        Command::Imatrix(args) => imatrix::imatrix(args),
     };
     done.map(|()| Status::Done)
 }
@@ -565,6 +569,13 @@ mod tests {
         check(&["ask", "a.gguf", "--prompt", "why?", "--temperature", "hot"]);
         check(&["ask", "a.gguf", "--prompt", "why?", "--loudly"]);
         check(&["report", "a.gguf"]);
+        check(&["imatrix", "a.gguf"]);
+        check(&["imatrix", "--out", "x.gguf"]);
+        check(&["imatrix", "a.gguf", "--out", "x.gguf", "--chunks", "0"]);
+        check(&["imatrix", "a.gguf", "--out", "x.gguf", "--context", "8"]);
+        check(&["imatrix", "a.gguf", "--merge", "b.gguf", "c.gguf", "--out", "x.gguf"]);
+        check(&["imatrix", "--merge", "b.gguf", "--out", "x.gguf"]);
+        check(&["imatrix", "--merge", "b.gguf", "c.gguf", "--text", "t.txt", "--out", "x.gguf"]);
         check(&["compare", "a.gguf", "--level", "Q8_0", "--out", "x", "--export", "a.png", "--plot", "pie"]);
     }
 

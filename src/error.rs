@@ -408,6 +408,19 @@ pub enum Error {
         /// The first tensor that needs importances and has none.
         tensor: String,
     },
+
+    /// Importance matrices of different models, which cannot be added up.
+    #[error("these importance matrices cannot be merged, {tensor} has {found}, before it had {expected}: {}", path.display())]
+    ImatrixesDiffer {
+        /// The tensor's name.
+        tensor: String,
+        /// What this file has: `576 columns of each of 8 experts`.
+        found: String,
+        /// What those before have.
+        expected: String,
+        /// This file.
+        path: PathBuf,
+    },
 }
 
 /// How a pickle becomes a safetensors file.
@@ -489,7 +502,9 @@ impl Error {
             Self::UnknownRun { .. } => "planish history lists the runs with their numbers".into(),
             Self::NothingStored { .. } => "measure it first: planish compare MODEL --level Q8_0,Q4_K_M --out DIR".into(),
             Self::ChildDied { .. } => "the model may need more memory than is free: try a smaller level or context".into(),
-            Self::BadImatrix { .. } => "choose a file that llama.cpp's llama-imatrix wrote for this model, .gguf or .dat".into(),
+            Self::BadImatrix { .. } => {
+                "choose a file that planish imatrix or llama-imatrix wrote for this model, .gguf or .dat".into()
+            }
             Self::ImatrixMismatch { .. } => "choose the importance matrix that was made from this very model".into(),
             Self::DamagedFile { .. } => {
                 "fetch the file again; a download that broke off often leaves a file that looks whole".into()
@@ -508,8 +523,10 @@ impl Error {
             }
             Self::EmptyPrompt => "write a question or an instruction that the models shall answer".into(),
             Self::NeedsImatrix { .. } => {
-                "make one from this model with llama.cpp's llama-imatrix and give it (on the command line: --imatrix FILE)".into()
+                "collect one from this model first (on the command line: planish imatrix MODEL --out FILE, then --imatrix FILE)"
+                    .into()
             }
+            Self::ImatrixesDiffer { .. } => "merge only files that were made from the same model".into(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod divergence;
 mod energy;
 pub mod history;
 mod identity;
+pub mod imatrix;
 pub mod pair;
 pub mod quality;
 mod round;
@@ -22,6 +23,7 @@ mod tensor_pieces;
 pub(crate) mod test_answers;
 mod warnings;
 mod weight_sums;
+mod work_folder;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -203,10 +203,15 @@ fn until_pass(
 
 /// The text that the arguments name; `-` is standard input, read to its end.
 fn text_source(args: &QualityArgs) -> Result<TextSource> {
-    match &args.text {
+    named_text(args.text.as_deref())
+}
+
+/// The same for a path; the bundled text without one.
+pub(super) fn named_text(path: Option<&Path>) -> Result<TextSource> {
+    match path {
         None => Ok(TextSource::Bundled),
         Some(path) if path == Path::new("-") => TextSource::from_reader(std::io::stdin(), "standard input"),
-        Some(path) => Ok(TextSource::File(path.clone())),
+        Some(path) => Ok(TextSource::File(path.to_path_buf())),
     }
 }
 

@@ -27,10 +27,10 @@ use crate::model::{DType, Level, Model};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 
 pub use self::open::{check_checkpoint, open_model, own_tokens};
-pub use self::paths::{default_output_dir, output_path};
+pub use self::paths::{default_output_dir, is_same_file, output_path};
 pub use self::preflight::{PlannedOutput, WorkPlan, fitting_imatrix, preflight};
 pub use self::sample::{SAMPLE_LEVELS, sample_parent, sample_path, unpack_sample};
-pub use self::whole_file::{write_new, write_whole};
+pub use self::whole_file::{check_target, write_new, write_whole};
 
 /// Converts a model to all requested levels in one pass over it.
 ///

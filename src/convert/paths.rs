@@ -58,6 +58,12 @@ fn without_type_name(stem: &str) -> &str {
         .unwrap_or(stem)
 }
 
+/// True when both names lead to one file that exists, through whatever links.
+#[must_use]
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    FileId::of(one).is_some_and(|id| Some(id) == FileId::of(other))
+}
+
 /// What tells a file from every other file on the machine, whatever it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileId(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] PathBuf);

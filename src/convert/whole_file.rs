@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Overwrite;
 use super::part_file::{PartFile, sync_dir};
+use super::{Overwrite, disk};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 
@@ -25,6 +25,22 @@ pub fn write_whole(path: &Path, bytes: &[u8], overwrite: Overwrite) -> Result<()
     part.publish(overwrite)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     sync_dir(folder.unwrap_or(Path::new(".")))
+}
+
+/// Refuses a name that `write_whole` could not write to, for work that takes long before it writes: a folder, or one below a folder that
+/// may not be written to. Of folders that do not exist the closest one above them is looked at.
+///
+/// # Errors
+/// `Error::OutputExists` when the name is taken and may not be replaced, `Error::NotAFile` for a folder, `Error::Io`.
+pub fn check_target(path: &Path, overwrite: Overwrite) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::NotAFile { kind: "a folder", path: path.to_path_buf() });
+    }
+    if overwrite == Overwrite::Never && path.exists() {
+        return Err(Error::OutputExists { path: path.to_path_buf() });
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    disk::check_writable(&disk::existing_ancestor(folder.unwrap_or(Path::new(".")))?)
 }
 
 /// Writes `bytes` into `dir`, which is made if need be, as `STEM.EXTENSION`, or with the next free number behind the stem; returns the file.
@@ -62,5 +78,18 @@ mod tests {
         assert_eq!(text(), "three");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no part is left");
         assert!(matches!(write_whole(&dir.path().join("no/a.csv"), b"", Overwrite::Never), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_written_is_known_before_the_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        assert_eq!(check_target(&path, Overwrite::Never), Ok(()));
+        assert_eq!(check_target(&dir.path().join("new/folder/a.csv"), Overwrite::Never), Ok(()));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(check_target(&path, Overwrite::Never), Err(Error::OutputExists { path: path.clone() }));
+        assert_eq!(check_target(&path, Overwrite::Allowed), Ok(()));
+        assert!(matches!(check_target(&path.join("b.csv"), Overwrite::Allowed), Err(Error::Io { .. })));
+        assert!(matches!(check_target(dir.path(), Overwrite::Allowed), Err(Error::NotAFile { .. })));
     }
 }

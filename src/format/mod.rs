@@ -4,7 +4,7 @@
 //! read_any ─ recognise ─ checkpoint (folder, index) ─ safetensors, hf_config (bytes → header) ─ Checkpoint
 //!                                              └ side_files (model card, settings beside it) ─┘
 //! inspect ─ recognise ─ gguf_reader (files, shards) ─ gguf_header (bytes → header) ─ Model
-//! imatrix (GGUF or .dat) ─ Imatrix
+//! imatrix_reader (GGUF or .dat) ─ imatrix_sums (added up, → GGUF) ─ imatrix ─ Imatrix
 //! Model ─ TensorReader ─ bytes of tensors ─ … ─ gguf_writer (Layout, Writer) ─ file
 //! ```
 //!
@@ -22,6 +22,8 @@ pub mod gguf_writer;
 mod hf_config;
 mod hub_cache;
 mod imatrix;
+mod imatrix_reader;
+mod imatrix_sums;
 mod import_reader;
 mod model_card;
 mod open;
@@ -37,6 +39,8 @@ mod tests_header;
 #[cfg(test)]
 mod tests_imatrix;
 #[cfg(test)]
+mod tests_imatrix_sums;
+#[cfg(test)]
 mod tests_round_trip;
 #[cfg(test)]
 mod tests_safetensors;
@@ -49,6 +53,8 @@ pub use gguf_reader::read_gguf;
 pub use gguf_writer::{Layout, Placed, TensorSpec, Writer, file_size_bytes, file_size_bytes_from, metadata_size_bytes};
 pub use hub_cache::{CachedModel, cached_models, hub_folder};
 pub use imatrix::{Imatrix, read_imatrix};
+pub use imatrix_reader::read_imatrix_sums;
+pub use imatrix_sums::{ColumnSums, ImatrixSums, UnusedExperts, merged_imatrix};
 pub use safetensors::read_safetensors;
 pub use tensor_reader::TensorReader;
 

@@ -16,7 +16,7 @@ use super::{BenchTask, Event, Request, RuntimeInfo, memory};
 /// Tokens that llama.cpp accepts in one call. Source: `n_batch` in `common_params`, common.h, llama.cpp.
 pub(super) const N_BATCH: u32 = 2048;
 /// Tokens that it computes at once. Source: `n_ubatch`, likewise.
-const N_UBATCH: u32 = 512;
+pub(super) const N_UBATCH: u32 = 512;
 /// The context is a multiple of this. Source: `GGML_PAD(n_ctx, 256)` in llama-context.cpp.
 const CTX_GRANULE: u32 = 256;
 /// Prompt tokens of the warm-up: enough to touch every weight and to start every thread, few enough to cost little on a large model.
@@ -49,6 +49,7 @@ pub(super) fn carry_out(request: &Request, grants: &Receiver<u32>, emit: Emit) -
         Request::Generate(task) => super::answering::generate(&backend, info, task, emit),
         Request::Score(task) => super::scoring::score(&backend, info, task, grants, emit),
         Request::Probe(task) => super::probing::probe(&backend, info, task, emit),
+        Request::Collect(task) => super::collecting::collect(&backend, info, task, emit),
         Request::Info => emit(Event::Info { info }).map(|()| memory::peak_memory_bytes()),
     }
 }

@@ -3,15 +3,19 @@
 
 #![allow(unsafe_code, reason = "calls into llama.cpp's C interface")]
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::io::Write;
 use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::ptr::NonNull;
 
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_sys_2 as sys;
+
+use super::importance::{ActivationType, Activations, Collector, Strided};
 
 /// How a context computes.
 #[derive(Debug, Clone, Copy)]
@@ -47,10 +51,23 @@ pub(super) struct Context<'model> {
 impl<'model> Context<'model> {
     /// A ready context; why there is none is in llama.cpp's log.
     pub(super) fn new(model: &'model LlamaModel, settings: ContextSettings) -> Result<Self, String> {
+        Self::make(model, settings, None)
+    }
+
+    /// The same, with somebody who looks at each product of a weight while it is computed: that is slower.
+    pub(super) fn watched(
+        model: &'model LlamaModel,
+        settings: ContextSettings,
+        watch: &'model RefCell<Watch>,
+    ) -> Result<Self, String> {
+        Self::make(model, settings, Some(watch))
+    }
+
+    fn make(model: &'model LlamaModel, settings: ContextSettings, watch: Option<&'model RefCell<Watch>>) -> Result<Self, String> {
         let n_threads = i32::try_from(settings.n_threads).map_err(|error| error.to_string())?;
         let threads = ThreadPool::new(n_threads)?;
-        // SAFETY: the parameters are llama.cpp's defaults with plain numbers changed. The model outlives the context by the lifetime. The
-        // pool is freed after the context.
+        // SAFETY: the parameters are llama.cpp's defaults with plain numbers changed. Model and watch outlive the context by the lifetime.
+        // The pool is freed after the context.
         let raw = unsafe {
             let mut params = sys::llama_context_default_params();
             params.n_ctx = settings.n_ctx;
@@ -63,6 +80,10 @@ impl<'model> Context<'model> {
                 params.type_k = sys::GGML_TYPE_F32;
                 params.type_v = sys::GGML_TYPE_F32;
                 params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
+            }
+            if let Some(watch) = watch {
+                params.cb_eval = Some(on_node);
+                params.cb_eval_user_data = std::ptr::from_ref(watch).cast_mut().cast();
             }
             let raw = NonNull::new(sys::llama_init_from_model(raw_model(model), params))
                 .ok_or_else(|| format!("no context of {} tokens can be made", settings.n_ctx))?;
@@ -92,6 +113,24 @@ impl<'model> Context<'model> {
     /// Computes tokens of which the first stands at `position`, and waits for the result: logits of `tokens[first_wanted..]`, one row of
     /// the vocabulary each. At most as many tokens as a batch holds.
     pub(super) fn decode_rows(&mut self, tokens: &[LlamaToken], position: usize, first_wanted: usize) -> Result<&[f32], String> {
+        self.compute(tokens, position, first_wanted)?;
+        let n_rows = tokens.len().saturating_sub(first_wanted);
+        if n_rows == 0 {
+            return Ok(&[]);
+        }
+        // SAFETY: llama.cpp returns null or a row of n_vocab floats for each token with logits, in their order, which stay until the next
+        // call that changes the context; the borrow of self forbids one.
+        unsafe {
+            let logits = sys::llama_get_logits(self.raw.as_ptr());
+            if logits.is_null() {
+                return Err("the model gave no logits".into());
+            }
+            Ok(std::slice::from_raw_parts(logits, self.n_vocab * n_rows))
+        }
+    }
+
+    /// Computes tokens of which the first stands at `position`, with the logits or embeddings of `tokens[first_wanted..]`, and waits.
+    pub(super) fn compute(&mut self, tokens: &[LlamaToken], position: usize, first_wanted: usize) -> Result<(), String> {
         if tokens.is_empty() || tokens.len() > self.n_batch {
             return Err(format!("a batch of {} tokens", tokens.len()));
         }
@@ -118,19 +157,7 @@ impl<'model> Context<'model> {
             status => return Err(format!("llama_decode returned {status}")),
         }
         self.synchronize();
-        let n_rows = tokens.len().saturating_sub(first_wanted);
-        if n_rows == 0 {
-            return Ok(&[]);
-        }
-        // SAFETY: llama.cpp returns null or a row of n_vocab floats for each token with logits, in their order, which stay until the next
-        // call that changes the context; the borrow of self forbids one.
-        unsafe {
-            let logits = sys::llama_get_logits(self.raw.as_ptr());
-            if logits.is_null() {
-                return Err("the model gave no logits".into());
-            }
-            Ok(std::slice::from_raw_parts(logits, self.n_vocab * n_rows))
-        }
+        Ok(())
     }
 
     /// Waits until everything is computed.
@@ -169,6 +196,104 @@ impl Drop for Context<'_> {
         // SAFETY: made by llama_init_from_model and freed once.
         unsafe { sys::llama_free(self.raw.as_ptr()) }
     }
+}
+
+/// Who counts while a context computes, with room for what is copied out of it.
+pub(super) struct Watch {
+    /// Counts.
+    pub collector: Collector,
+    activations: Vec<u8>,
+    experts: Vec<u8>,
+}
+
+impl Watch {
+    pub(super) fn new(collector: Collector) -> Self {
+        Self { collector, activations: Vec::new(), experts: Vec::new() }
+    }
+}
+
+/// Called by llama.cpp for each node of a graph: before it is computed with `ask`, to learn whether its result is wanted, and after it.
+/// Always goes on: nodes that are left out would make those behind them work on garbage.
+unsafe extern "C" fn on_node(node: *mut sys::ggml_tensor, ask: bool, watch: *mut c_void) -> bool {
+    // SAFETY: the pointer is the watch that `Context::watched` borrowed for as long as the context lives. llama.cpp calls on the thread
+    // that computes, so nobody borrows the cell meanwhile; where somebody did, nothing would be counted.
+    let watch = unsafe { &*watch.cast::<RefCell<Watch>>() };
+    // A panic must not reach C++.
+    let visited = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let Ok(mut watch) = watch.try_borrow_mut() else { return false };
+        // SAFETY: llama.cpp passes a node that lives during the call, and so do its sources.
+        unsafe { visit(node, ask, &mut watch) }
+    }));
+    visited.unwrap_or_else(|_| {
+        if let Ok(mut watch) = watch.try_borrow_mut() {
+            watch.collector.fail("a defect while counting".into());
+        }
+        true
+    })
+}
+
+/// True for a product of a weight that is counted; counts it when it is computed.
+///
+/// Weights that the CPU backend has packed anew keep names and nodes, so nothing has to be switched off for them.
+///
+/// # Safety
+/// `node` is null or a tensor that lives during the call together with its sources.
+unsafe fn visit(node: *const sys::ggml_tensor, ask: bool, watch: &mut Watch) -> bool {
+    // SAFETY: null or alive by the caller's promise.
+    let Some(node) = (unsafe { node.as_ref() }) else { return false };
+    if node.op != sys::GGML_OP_MUL_MAT && node.op != sys::GGML_OP_MUL_MAT_ID {
+        return false;
+    }
+    // SAFETY: as for the node.
+    let (weights, numbers, experts) = unsafe { (node.src[0].as_ref(), node.src[1].as_ref(), node.src[2].as_ref()) };
+    let (Some(weights), Some(numbers)) = (weights, numbers) else { return false };
+    let name = CStr::from_bytes_until_nul(bytemuck::cast_slice(&weights.name)).ok().and_then(|name| name.to_str().ok());
+    let Some(name) = name.map(plain_name).filter(|name| watch.collector.wants(name)) else { return false };
+    if ask {
+        return true;
+    }
+    let kind = match numbers.type_ {
+        sys::GGML_TYPE_F32 => ActivationType::F32,
+        sys::GGML_TYPE_F16 => ActivationType::F16,
+        sys::GGML_TYPE_BF16 => ActivationType::BF16,
+        other => {
+            watch.collector.fail(format!("{name}: it is multiplied by numbers of the type {other}"));
+            return true;
+        }
+    };
+    // SAFETY: both were computed before this node and live in buffers until the graph ends.
+    let numbers = unsafe { copied(numbers, &mut watch.activations) };
+    let experts = experts.filter(|_| node.op == sys::GGML_OP_MUL_MAT_ID);
+    // SAFETY: as above.
+    let experts = experts.map(|experts| unsafe { copied(experts, &mut watch.experts) });
+    watch.collector.take(name, &Activations { numbers, kind }, experts.as_ref());
+    true
+}
+
+/// `blk.0.attn_k.weight` of `CUDA0#blk.0.attn_k.weight#0`, the name of a copy on another device.
+///
+/// Source: `filter_tensor_name` in tools/imatrix/imatrix.cpp, llama.cpp of 2026-08-21.
+fn plain_name(name: &str) -> &str {
+    name.split('#').nth(1).unwrap_or(name)
+}
+
+/// A tensor's bytes, copied from the device that has them.
+///
+/// # Safety
+/// The tensor has been computed and has a buffer.
+unsafe fn copied<'a>(tensor: &sys::ggml_tensor, bytes: &'a mut Vec<u8>) -> Strided<'a> {
+    // SAFETY: exactly as many bytes as the tensor has from its first to its last number are copied into room for them.
+    unsafe {
+        bytes.resize(sys::ggml_nbytes(tensor), 0);
+        sys::ggml_backend_tensor_get(tensor, bytes.as_mut_ptr().cast(), 0, bytes.len());
+    }
+    Strided { bytes, shape: tensor.ne.map(|dim| usize::try_from(dim).unwrap_or(0)), strides: tensor.nb }
+}
+
+/// True for a model that reads with one half and writes with the other, such as T5.
+pub(super) fn is_encoder_decoder(model: &LlamaModel) -> bool {
+    // SAFETY: the model is valid.
+    unsafe { sys::llama_model_has_encoder(raw_model(model)) && sys::llama_model_has_decoder(raw_model(model)) }
 }
 
 /// The pointer in llama-cpp-2's model.

@@ -10,11 +10,15 @@
 //! answering the same for an answer: chat template, sampling, one event for each token
 //! probing   the same for given tokens: how likely the model finds each next one
 //! scoring   the same for a comparison on a text, with its arithmetic in score, its chunks in text_plan, its answers in reference_file
+//! collecting the same for an importance matrix, with its arithmetic in importance
 //! ```
 
 #[cfg(feature = "llama-cpp")]
 mod answering;
 pub mod child;
+#[cfg(feature = "llama-cpp")]
+mod collecting;
+pub mod importance;
 #[cfg(feature = "llama-cpp")]
 mod llama_cpp;
 #[cfg(feature = "llama-cpp")]
@@ -64,6 +68,8 @@ pub enum Request {
     Info,
     /// Say how likely the model finds given tokens.
     Probe(ProbeTask),
+    /// Run a model over a text and sum what each column of its weights is multiplied by.
+    Collect(CollectTask),
 }
 
 impl Request {
@@ -75,6 +81,7 @@ impl Request {
             Self::Generate(task) => Some(&task.path),
             Self::Score(task) => Some(&task.path),
             Self::Probe(task) => Some(&task.path),
+            Self::Collect(task) => Some(&task.path),
             Self::Info => None,
         }
     }
@@ -138,6 +145,40 @@ pub enum ProbeInput {
     Text(String),
     /// Numbers of tokens.
     Ids(Vec<u32>),
+}
+
+/// A text for one model, and whose columns are looked at meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectTask {
+    /// The model file; the first shard of a split model.
+    pub path: PathBuf,
+    /// The text: a [`Corpus`] as JSON.
+    pub corpus_path: PathBuf,
+    /// The file for the sums: an importance matrix in GGUF, whose text has no name yet.
+    pub sums_path: PathBuf,
+    /// The tensors to look at.
+    pub tensors: Vec<ImatrixTensor>,
+    /// Tokens of a chunk.
+    pub n_ctx: u32,
+    /// The most chunks; `None`: all that the text has.
+    pub max_chunks: Option<u32>,
+    /// Whether a chunk must be computed at once, because each token sees those behind it.
+    pub is_encoder: bool,
+    /// Threads; at least 1.
+    pub n_threads: u32,
+}
+
+/// A tensor whose columns are looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImatrixTensor {
+    /// Its name in the model.
+    pub name: String,
+    /// Its columns: the length of a row.
+    pub n_columns: usize,
+    /// Its matrices: experts, or heads; 1 for most.
+    pub n_matrices: usize,
+    /// Matrices along its third dimension; all of them but for tensors of four dimensions.
+    pub n_matrices_of_batch: usize,
 }
 
 /// A comparison's part for one model.
@@ -347,6 +388,15 @@ pub enum Event {
         logps: Vec<f64>,
         /// Logits after the last of them; empty where not wanted.
         last_logits: Vec<f32>,
+    },
+    /// Another chunk is in the sums of an importance matrix.
+    CollectedChunk {
+        /// Chunks so far.
+        n_done: u32,
+        /// Chunks that there will be.
+        n_chunks: u32,
+        /// Part of the importance that moved to other columns since the last comparison; `None` at chunks between comparisons.
+        change: Option<f64>,
     },
 }
 

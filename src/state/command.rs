@@ -54,4 +54,10 @@ pub enum Command {
     TrySample,
     /// Look again for models in the local Hugging Face cache.
     FindModels,
+    /// Ask for an importance matrix in a native dialog.
+    PickImatrix,
+    /// Ask for a text to collect an importance matrix on in a native dialog.
+    PickCalibrationText,
+    /// Collect an importance matrix of the open model with the form's text, then convert to these levels with it.
+    CollectImatrix(Vec<Level>),
 }

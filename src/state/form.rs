@@ -174,6 +174,22 @@ impl Default for AskForm {
     }
 }
 
+/// How an importance matrix is collected before a conversion.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImatrixForm {
+    /// Collect one first.
+    pub collect: bool,
+    /// On which text; never `TextChoice::Pasted`.
+    pub text: TextChoice,
+    /// Path of the user's file.
+    pub text_path: String,
+    /// The most chunks of it; 0: all.
+    pub max_chunks: u32,
+    /// Take a matrix that exists under the name of the new one, instead of collecting.
+    pub reuse: bool,
+}
+
 /// All choices of the user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -234,6 +250,8 @@ pub struct Form {
     pub ask: AskForm,
     /// Importance matrix of a conversion; empty: none.
     pub imatrix_path: String,
+    /// How one is collected.
+    pub imatrix: ImatrixForm,
 }
 
 impl Default for Form {
@@ -263,6 +281,7 @@ impl Default for Form {
             history: HistoryForm::default(),
             ask: AskForm::default(),
             imatrix_path: String::new(),
+            imatrix: ImatrixForm::default(),
         }
     }
 }

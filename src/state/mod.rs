@@ -6,6 +6,6 @@ mod slot;
 mod store;
 
 pub use command::Command;
-pub use form::{AskForm, BenchForm, CompareTab, Form, HistoryForm, Page, QualityForm, TextChoice, Theme};
+pub use form::{AskForm, BenchForm, CompareTab, Form, HistoryForm, ImatrixForm, Page, QualityForm, TextChoice, Theme};
 pub use slot::Slot;
 pub use store::{JobKind, JobRecord, JobStatus, Store};

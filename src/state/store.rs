@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Slot;
 use crate::advise::CheckedCheckpoint;
 use crate::bench::history::{Comparison, Row};
+use crate::bench::imatrix::Collected;
 use crate::bench::quality::QualityOutcome;
 use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{AnswerOutcome, Outcome};
@@ -41,6 +42,8 @@ pub enum JobKind {
     Export(Export),
     /// Looking for models in the local Hugging Face cache.
     FindModels,
+    /// Collecting the importance matrix of this model.
+    CollectImatrix(PathBuf),
 }
 
 impl JobKind {
@@ -152,6 +155,8 @@ pub struct Store {
     pub checkpoint: Option<Arc<CheckedCheckpoint>>,
     /// Models in the local Hugging Face cache.
     pub cached: Vec<CachedModel>,
+    /// The importance matrix that was collected for the open model.
+    pub imatrix: Option<Arc<Collected>>,
 }
 
 impl Store {
@@ -194,6 +199,7 @@ impl Store {
                 JobKind::Export(request.what)
             }
             Job::FindModels => JobKind::FindModels,
+            Job::CollectImatrix { request, .. } => JobKind::CollectImatrix(request.model.clone()),
         };
         // The list is read again by itself: that must not take away what the user has not read yet.
         if !matches!(job, Job::History(HistoryRequest::List)) {
@@ -260,6 +266,7 @@ impl Store {
         match output {
             Output::Model(model) => {
                 self.forget_tensor_errors(|errors| errors.source != model.path);
+                self.imatrix = self.imatrix.take().filter(|collected| collected.sources.contains(&model.path));
                 let is_other = self.conversions.iter().any(|conversion| conversion.source != model.path);
                 if self.model.settle(id, Ok(model)) && is_other {
                     self.conversions.clear();
@@ -283,8 +290,15 @@ impl Store {
             Output::History(_) => {}
             Output::Exported(path) => self.exported = Some(path),
             Output::FoundModels(found) => self.cached = found,
+            Output::Imatrix(collected) => {
+                // The user may have opened another model meanwhile.
+                if self.model.ready().is_some_and(|model| collected.sources.contains(&model.path)) {
+                    self.imatrix = Some(collected);
+                }
+            }
             Output::Checkpoint(checked) => {
                 if self.model.waiting_for() == Some(id) {
+                    self.imatrix = None;
                     self.model = checked.model.clone().map_or(Slot::Empty, Slot::Ready);
                     self.checkpoint = Some(checked);
                     // What was made of the model before belongs to no open model now.

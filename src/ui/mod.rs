@@ -23,6 +23,9 @@ mod history_page;
 mod history_page_tests;
 mod history_table;
 pub mod icons;
+mod imatrix_view;
+#[cfg(test)]
+mod imatrix_view_tests;
 pub mod machine_page;
 pub mod model_page;
 mod optimize_page;

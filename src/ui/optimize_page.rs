@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use eframe::egui::{self, Align, Label, Layout, Margin, RichText, Sense, Stroke, TextEdit, Ui, vec2};
 
 use super::candidate_table::loss_color;
+use super::imatrix_view::{imatrix_refusal, imatrix_view_ui};
 use super::plan_page::{model_or_hint_ui, plan_of, requantizing_warning};
 use super::queue::{queue_ui, result_ui};
 use super::theme;
@@ -60,7 +61,7 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
         ui,
         0.66,
         |ui| levels_ui(ui, &plan, &mut levels, recommended, &existing, note),
-        |ui| output_ui(ui, &model, machine.disk.as_ref(), sum, &existing, form, commands),
+        |ui| output_ui(ui, &model, store, sum, &existing, form, commands),
     );
     form.levels = levels;
     widgets::card_gap(ui);
@@ -89,7 +90,7 @@ fn candidate_of(plan: &Plan, level: Level) -> Option<&Candidate> {
 
 /// What the sizes on the cards leave out: the file with the importances is not read before the conversion.
 fn size_note(form: &Form) -> &'static str {
-    if form.imatrix_path.trim().is_empty() {
+    if form.imatrix_path.trim().is_empty() && !form.imatrix.collect {
         "Sizes are exact. Expected loss is published, not measured."
     } else {
         "Sizes and published losses are those without an importance matrix. One adds some bytes, to Q4_0 and Q5_0 up to 1 %."
@@ -290,12 +291,13 @@ fn refusal(
 fn output_ui(
     ui: &mut Ui,
     model: &Model,
-    disk: Option<&Disk>,
+    store: &Store,
     sum: Sum,
     existing: &BTreeSet<Level>,
     form: &mut Form,
     commands: &mut Vec<Command>,
 ) {
+    let disk = store.machine.ready().and_then(|machine| machine.disk.as_ref());
     widgets::card(ui, "Output", |ui| {
         let label = ui.label(RichText::new("Folder").color(theme::muted(ui)));
         let hint = output_dir(model, &Form::default()).display().to_string();
@@ -311,13 +313,7 @@ fn output_ui(
                 ui.add(field).labelled_by(label.id).on_hover_text("Empty: beside the source");
             });
         });
-        let label = widgets::term_rich(ui, "imatrix", RichText::new("Importance matrix").color(theme::muted(ui)));
-        let field = TextEdit::singleline(&mut form.imatrix_path)
-            .hint_text("none")
-            .desired_width(f32::INFINITY)
-            .margin(Margin::symmetric(10, 6));
-        let advice = "A file that llama-imatrix made from this model. Empty: all columns count the same";
-        ui.add(field).labelled_by(label.id).on_hover_text(advice);
+        imatrix_view_ui(ui, model, store, form, commands);
         ui.checkbox(&mut form.overwrite, "Replace files that exist")
             .on_hover_text("A file is replaced only when the new one is complete");
         ui.horizontal(|ui| {
@@ -330,15 +326,18 @@ fn output_ui(
         ui.separator();
         sum_ui(ui, sum, disk);
         ui.add_space(theme::UNIT);
-        let reason = refusal(sum, disk, &form.levels, existing, form.overwrite);
+        let reason = refusal(sum, disk, &form.levels, existing, form.overwrite).or_else(|| imatrix_refusal(model, &form.imatrix));
+        let is_collecting = form.imatrix.collect;
+        let verb = if is_collecting { "Collect, then convert" } else { "Convert" };
         let text = match sum.n_levels {
             0 => "Convert".to_string(),
-            1 => format!("Convert 1 level ({})", bytes_text(sum.size_bytes)),
-            n => format!("Convert {n} levels ({})", bytes_text(sum.size_bytes)),
+            1 => format!("{verb} 1 level ({})", bytes_text(sum.size_bytes)),
+            n => format!("{verb} {n} levels ({})", bytes_text(sum.size_bytes)),
         };
         let button = ui.add_enabled_ui(reason.is_none(), |ui| widgets::primary_button(ui, &text)).inner;
         if button.clicked() {
-            commands.push(Command::Convert(form.levels.iter().copied().collect()));
+            let levels = form.levels.iter().copied().collect();
+            commands.push(if is_collecting { Command::CollectImatrix(levels) } else { Command::Convert(levels) });
         }
         if let Some(reason) = reason {
             ui.add(Label::new(RichText::new(reason).color(theme::warn(ui))).wrap());

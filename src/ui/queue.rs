@@ -44,7 +44,7 @@ fn jobs_ui(ui: &mut Ui, jobs: &[&JobRecord], commands: &mut Vec<Command>) {
 /// Reading headers and detecting take a moment and show their result elsewhere: they are listed only while they run or when they failed.
 fn is_worth_showing(job: &JobRecord) -> bool {
     match job.kind {
-        JobKind::Convert(_) | JobKind::Bench(_) | JobKind::Quality(_) => true,
+        JobKind::Convert(_) | JobKind::Bench(_) | JobKind::Quality(_) | JobKind::CollectImatrix(_) => true,
         JobKind::Inspect(_) | JobKind::Detect | JobKind::TensorErrors(_) => !matches!(job.status, JobStatus::Done { .. }),
         JobKind::Answer(_) => !matches!(job.status, JobStatus::Done { .. }),
         JobKind::History(_) | JobKind::Export(_) => matches!(job.status, JobStatus::Failed(_)),
@@ -126,6 +126,9 @@ fn job_title(kind: &JobKind) -> String {
         JobKind::Answer(1) => "Ask 1 file".into(),
         JobKind::Answer(n) => format!("Ask {n} files"),
         JobKind::Export(what) => format!("Export the {}", super::export_view::what_text(*what)),
+        JobKind::CollectImatrix(path) => {
+            format!("Collect importances of {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+        }
     }
 }
 

@@ -270,6 +270,17 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             let hub = format::hub_folder();
             Ok(Output::FoundModels(hub.map(|hub| format::cached_models(&hub)).unwrap_or_default()))
         }
+        Job::CollectImatrix { request, before } => {
+            if let Some(before) = before {
+                let (model, convert) = &*before;
+                // Levels that take a matrix cannot be looked at before there is one.
+                let levels: Vec<_> = convert.levels.iter().copied().filter(|level| !level.needs_imatrix()).collect();
+                if !levels.is_empty() {
+                    convert::preflight(model, &convert::ConvertRequest { levels, imatrix: None, ..convert.clone() })?;
+                }
+            }
+            bench::imatrix::collect_imatrix(&request, monitor).map(|collected| Output::Imatrix(Arc::new(collected)))
+        }
     }
 }
 
@@ -422,6 +433,39 @@ mod tests {
         };
         let id = worker.submit(Job::Quality { request }).unwrap();
         assert!(wait_for_end(&mut worker, id).1.is_err());
+    }
+
+    #[test]
+    fn a_conversion_that_cannot_end_well_is_refused_before_its_matrix_is_collected() {
+        let dir = tempfile::tempdir().unwrap();
+        let model = Arc::new(crate::ui::test_support::sample_model());
+        let taken = convert::output_path(&model, crate::model::Level::Q8_0, dir.path());
+        std::fs::write(&taken, "mine").unwrap();
+        let collecting = bench::imatrix::CollectRequest {
+            model: "/no/such/file.gguf".into(),
+            text: bench::quality::TextSource::Bundled,
+            n_ctx: 512,
+            max_chunks: None,
+            out: dir.path().join("a.imatrix.gguf"),
+            existing: bench::imatrix::Existing::Refuse,
+            n_threads: None,
+        };
+        let mut worker = worker();
+        let mut refusal = |levels: &[crate::model::Level]| {
+            let convert = convert::ConvertRequest {
+                levels: levels.into(),
+                out_dir: dir.path().into(),
+                overwrite: convert::Overwrite::Never,
+                n_threads: None,
+                imatrix: Some(collecting.out.clone()),
+            };
+            let before = Some(Box::new((Arc::clone(&model), convert)));
+            let id = worker.submit(Job::CollectImatrix { request: Box::new(collecting.clone()), before }).unwrap();
+            wait_for_end(&mut worker, id).1.map(|_| ()).unwrap_err()
+        };
+        assert_eq!(refusal(&[crate::model::Level::Q8_0]), Error::OutputExists { path: taken.clone() });
+        // A level that waits for the matrix is looked at afterwards; here the model is missing.
+        assert!(!matches!(refusal(&[crate::model::Level::IQ2_XS]), Error::OutputExists { .. }));
     }
 
     #[test]

@@ -24,6 +24,12 @@ impl Picker for NativePicker {
                 .pick_file(),
             Picked::ModelFolder => rfd::FileDialog::new().set_title("Open the folder of a checkpoint").pick_folder(),
             Picked::OutputDir => rfd::FileDialog::new().set_title("Folder for converted models").pick_folder(),
+            Picked::Imatrix => rfd::FileDialog::new()
+                .set_title("Choose an importance matrix")
+                .add_filter("Importance matrices", &["gguf", "dat", "imatrix"])
+                .add_filter("All files", &["*"])
+                .pick_file(),
+            Picked::CalibrationText => rfd::FileDialog::new().set_title("Choose a text").pick_file(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::history::{HistoryAnswer, HistoryRequest};
 use crate::advise::CheckedCheckpoint;
+use crate::bench::imatrix::{CollectRequest, Collected};
 use crate::bench::quality::{QualityOutcome, QualityRequest};
 use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{AnswerOutcome, AnswerRequest, BenchRequest, Outcome};
@@ -68,6 +69,13 @@ pub enum Job {
     Export(Box<ExportRequest>),
     /// Look for models in the local Hugging Face cache, beside all other jobs.
     FindModels,
+    /// Collect an importance matrix.
+    CollectImatrix {
+        /// Of what and on which text.
+        request: Box<CollectRequest>,
+        /// The conversion that will follow, with the matrix: what would keep it from ending well is told before the collecting.
+        before: Option<Box<(Arc<Model>, ConvertRequest)>>,
+    },
 }
 
 /// What a finished job delivers.
@@ -102,6 +110,8 @@ pub enum Output {
     },
     /// Of `Job::FindModels`.
     FoundModels(Vec<CachedModel>),
+    /// Of `Job::CollectImatrix`.
+    Imatrix(Arc<Collected>),
 }
 
 impl Output {
@@ -169,4 +179,8 @@ pub enum Picked {
     Model,
     /// The folder for outputs.
     OutputDir,
+    /// An importance matrix.
+    Imatrix,
+    /// A text to collect an importance matrix on.
+    CalibrationText,
 }

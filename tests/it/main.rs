@@ -19,6 +19,8 @@ mod golden_checkpoints;
 #[cfg(feature = "llama-cpp")]
 mod hf_layout;
 mod history;
+#[cfg(feature = "llama-cpp")]
+mod imatrix;
 mod layering;
 #[cfg(feature = "llama-cpp")]
 mod quality;

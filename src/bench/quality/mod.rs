@@ -29,7 +29,7 @@ use crate::units::{count_text, nan_from_null, nats_text, percent_text, ratio_tex
 pub use flips::{Flip, FlipClass, TokenChoice, flips};
 pub use measure::{quality, quality_with};
 pub use stats::{ChunkSums, paired_difference};
-pub use text::{Corpus, TextSource, corpus};
+pub use text::{Corpus, TextSource, calibration_corpus, corpus};
 
 /// What to measure, and until when.
 #[derive(Debug, Clone, PartialEq)]

@@ -23,11 +23,22 @@ const EVALUATION: [(&str, &str); 7] = [
     ("facts", include_str!("../../../assets/text/evaluation/facts.txt")),
 ];
 
+/// Kind and text of the bundled calibration text, from which importances are collected: nothing of it is in the evaluation text.
+const CALIBRATION: [(&str, &str); 7] = [
+    ("prose", include_str!("../../../assets/text/calibration/prose.txt")),
+    ("code", include_str!("../../../assets/text/calibration/code.txt")),
+    ("german", include_str!("../../../assets/text/calibration/german.txt")),
+    ("spanish", include_str!("../../../assets/text/calibration/spanish.txt")),
+    ("chat", include_str!("../../../assets/text/calibration/chat.txt")),
+    ("tools", include_str!("../../../assets/text/calibration/tools.txt")),
+    ("facts", include_str!("../../../assets/text/calibration/facts.txt")),
+];
+
 /// Where the text comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextSource {
-    /// The bundled evaluation text, in parts of seven kinds.
+    /// The bundled text, in parts of seven kinds.
     #[default]
     Bundled,
     /// The user's file, in UTF-8.
@@ -50,7 +61,7 @@ impl TextSource {
 /// A text with its name and hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Corpus {
-    /// `bundled evaluation text`, the file's name, or `pasted text`.
+    /// `bundled evaluation text`, `bundled calibration text`, the file's name, or `pasted text`.
     pub name: String,
     /// Its parts, as the runtime takes them.
     pub parts: runtime::Corpus,
@@ -58,16 +69,28 @@ pub struct Corpus {
     pub sha256: String,
 }
 
-/// Reads the text.
+/// Reads the text; the bundled one is that for evaluation.
 ///
 /// # Errors
 /// `Error::Io`, `Error::NotAFile` for a folder; `Error::BadText` when it is empty, longer than 64 MiB or not UTF-8.
 pub fn corpus(source: &TextSource) -> Result<Corpus> {
+    read(source, "bundled evaluation text", &EVALUATION)
+}
+
+/// Reads the text; the bundled one is that for calibration.
+///
+/// # Errors
+/// As [`corpus`].
+pub fn calibration_corpus(source: &TextSource) -> Result<Corpus> {
+    read(source, "bundled calibration text", &CALIBRATION)
+}
+
+fn read(source: &TextSource, bundled_name: &str, bundled: &[(&str, &str)]) -> Result<Corpus> {
     let part = |kind: &str, text: String| runtime::Part { kind: kind.into(), text };
     let (name, parts) = match source {
         TextSource::Bundled => {
-            let parts = EVALUATION.iter().map(|(kind, text)| part(kind, (*text).to_string())).collect();
-            ("bundled evaluation text".to_string(), parts)
+            let parts = bundled.iter().map(|(kind, text)| part(kind, (*text).to_string())).collect();
+            (bundled_name.to_string(), parts)
         }
         TextSource::File(path) => {
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
@@ -123,16 +146,6 @@ fn text_from_bytes(bytes: Vec<u8>, name: &str) -> Result<String> {
 mod tests {
     use super::*;
 
-    const CALIBRATION: [&str; 7] = [
-        include_str!("../../../assets/text/calibration/prose.txt"),
-        include_str!("../../../assets/text/calibration/code.txt"),
-        include_str!("../../../assets/text/calibration/german.txt"),
-        include_str!("../../../assets/text/calibration/spanish.txt"),
-        include_str!("../../../assets/text/calibration/chat.txt"),
-        include_str!("../../../assets/text/calibration/tools.txt"),
-        include_str!("../../../assets/text/calibration/facts.txt"),
-    ];
-
     /// Characters of a run that both texts may not have.
     const SHARED_RUN: usize = 50;
 
@@ -145,7 +158,7 @@ mod tests {
         let evaluation: Vec<Vec<char>> = EVALUATION.iter().map(|(_, text)| collapsed(text)).collect();
         let runs: std::collections::HashSet<&[char]> = evaluation.iter().flat_map(|text| text.windows(SHARED_RUN)).collect();
         assert!(runs.len() > 100_000, "the evaluation text is long enough to say something: {}", runs.len());
-        for text in CALIBRATION {
+        for (_, text) in CALIBRATION {
             let text = collapsed(text);
             if let Some(run) = text.windows(SHARED_RUN).find(|run| runs.contains(run)) {
                 panic!("both have {:?}", run.iter().collect::<String>());

@@ -1,0 +1,117 @@
+//! An importance matrix is collected before a conversion that wants one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{App, absolute, settings};
+use crate::bench::imatrix::{CollectRequest, DEFAULT_CHUNK_TOKENS, Existing, imatrix_path};
+use crate::bench::quality::TextSource;
+use crate::error::Result;
+use crate::model::Level;
+use crate::state::TextChoice;
+use crate::worker::{Job, JobId};
+
+impl App {
+    /// The conversion follows in [`Self::go_on_with_imatrix`], with the choices of now.
+    pub(super) fn collect_imatrix(&mut self, levels: Vec<Level>) -> Result<()> {
+        let (model, mut request) = self.conversion(levels, None)?;
+        let out = imatrix_path(&model, &request.out_dir);
+        request.imatrix = Some(out.clone());
+        let form = &self.form.imatrix;
+        let collecting = CollectRequest {
+            model: model.path.clone(),
+            text: match form.text {
+                TextChoice::File => TextSource::File(absolute(Path::new(form.text_path.trim()))),
+                TextChoice::Bundled | TextChoice::Pasted => TextSource::Bundled,
+            },
+            n_ctx: DEFAULT_CHUNK_TOKENS,
+            max_chunks: (form.max_chunks > 0).then_some(form.max_chunks),
+            out,
+            existing: match (form.reuse, self.form.overwrite) {
+                (true, _) => Existing::Reuse,
+                (false, true) => Existing::Replace,
+                (false, false) => Existing::Refuse,
+            },
+            n_threads: (self.form.bench.n_threads > 0).then_some(self.form.bench.n_threads),
+        };
+        settings::save(&self.form);
+        let before = Some(Box::new((Arc::clone(&model), request.clone())));
+        let id = self.submit_for_id(&Job::CollectImatrix { request: Box::new(collecting), before })?;
+        self.after_imatrix = Some((id, Job::Convert { model, request }));
+        Ok(())
+    }
+
+    /// Converts with the importance matrix that this job has collected, and keeps it as the chosen one; a failure, which the queue shows,
+    /// ends the wish.
+    pub(super) fn go_on_with_imatrix(&mut self, ended: JobId, collected: Option<PathBuf>) {
+        let Some((_, next)) = self.after_imatrix.take_if(|(id, _)| *id == ended) else { return };
+        let Some(path) = collected else { return };
+        self.form.imatrix_path = path.to_string_lossy().into_owned();
+        self.form.imatrix.collect = false;
+        settings::save(&self.form);
+        if let Err(error) = self.submit(&next) {
+            self.store.refusal = Some(error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::imatrix::Collected;
+    use crate::error::Error;
+    use crate::state::{Command, Form, JobKind, Slot};
+    use crate::ui::test_support::{sample_model, store_with_model_and_machine};
+    use crate::worker::{Event, Output, Picked, Picker, Worker};
+
+    struct NoPicker;
+
+    impl Picker for NoPicker {
+        fn pick(&self, _: Picked) -> Option<PathBuf> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_conversion_follows_its_importance_matrix_and_only_that() {
+        let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
+        let mut app = App::new(worker, Form::default(), None);
+        app.store = store_with_model_and_machine();
+        app.form.output_dir = "/no/such/folder".into();
+        let path = PathBuf::from("/no/such/folder/SmolLM2-135M-Instruct.Q4_1.imatrix.gguf");
+        // What the worker itself says, which is that there is no such model, is never asked for.
+        let finished = |app: &mut App, is_collected: bool| {
+            app.form.imatrix.collect = true;
+            app.commands.push(Command::CollectImatrix(vec![Level::Q3_K_M]));
+            app.carry_out();
+            let id = app.store.jobs.last().map(|job| job.id).unwrap();
+            let collected = Collected {
+                path: path.clone(),
+                sources: app.store.model_path.iter().cloned().collect(),
+                texts: Vec::new(),
+                n_tensors: 1,
+                n_chunks: 1,
+                chunk_tokens: 512,
+                changes: Vec::new(),
+                unused_tensors: Vec::new(),
+                unused_experts: Vec::new(),
+                is_reused: false,
+                elapsed_secs: 1.0,
+            };
+            let result = if is_collected { Ok(Output::Imatrix(Arc::new(collected))) } else { Err(Error::Cancelled) };
+            app.take(Event::Finished { id, result, elapsed_secs: 1.0 });
+            app.store.jobs.last().map(|job| job.kind.clone())
+        };
+        assert!(matches!(finished(&mut app, false), Some(JobKind::CollectImatrix(_))), "nothing follows");
+        assert!(app.form.imatrix.collect && app.form.imatrix_path.is_empty());
+        assert_eq!(finished(&mut app, true), Some(JobKind::Convert(vec![Level::Q3_K_M])));
+        assert_eq!((app.form.imatrix.collect, Path::new(&app.form.imatrix_path)), (false, path.as_path()));
+        assert!(app.store.imatrix.is_some());
+        // It is of no use for another model.
+        let mut other = sample_model();
+        other.path = "/other.gguf".into();
+        app.store.model = Slot::Waiting { id: JobId(77) };
+        app.take(Event::Finished { id: JobId(77), result: Ok(Output::Model(Arc::new(other))), elapsed_secs: 0.1 });
+        assert!(app.store.imatrix.is_none() && app.form.imatrix_path.is_empty());
+    }
+}

@@ -1,0 +1,84 @@
+//! The child's work for an importance matrix: runs a model over a text and sums what its weights are multiplied by.
+//!
+//! Chunks are those of llama-imatrix: `n_ctx` tokens each, nothing remembered between them, the first token replaced by the one that starts
+//! a text where the model wants that, logits for all tokens, so that the last layer and the head see all of them.
+
+use std::cell::RefCell;
+use std::time::Instant;
+
+use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_2::token::LlamaToken;
+
+use super::importance::{Collector, points};
+use super::llama_cpp::{Emit, N_BATCH, N_UBATCH, load_model, settings};
+use super::llama_sys::{Context, ContextSettings, Watch, is_encoder_decoder};
+use super::text_plan::chunks;
+use super::{CollectTask, Corpus, Event, RuntimeInfo, memory};
+use crate::format::ImatrixSums;
+
+/// Logits that are kept at a time: nobody reads them, but llama.cpp computes the head only for tokens that have some.
+const MAX_LOGITS_BYTES: usize = 256 << 20;
+/// Fewer rows at a time make the products slow.
+const MIN_ROWS: usize = 64;
+
+/// Loads the model, tells how it splits the text, sums over the chunks and writes the sums. Nothing for a text shorter than a chunk.
+pub(super) fn collect(backend: &LlamaBackend, info: RuntimeInfo, task: &CollectTask, emit: Emit) -> Result<u64, String> {
+    let started = Instant::now();
+    let text = std::fs::read(&task.corpus_path).map_err(|error| format!("the text cannot be read: {error}"))?;
+    let corpus: Corpus = serde_json::from_slice(&text).map_err(|error| format!("the text cannot be read: {error}"))?;
+    let model = load_model(backend, &task.path)?;
+    if is_encoder_decoder(&model) {
+        return Err("a model with encoder and decoder does not run over a text as others do".into());
+    }
+    let n_ctx = task.n_ctx as usize;
+    let vocab = model.vocab();
+    let parts: Vec<Vec<LlamaToken>> = corpus.parts.iter().map(|part| vocab.tokenize(part.text.as_bytes(), true, false)).collect();
+    let lens: Vec<usize> = parts.iter().map(Vec::len).collect();
+    let mut chunks = chunks(&lens, n_ctx);
+    let bos = vocab.should_add_bos().then(|| vocab.bos());
+
+    let n_vocab = u32::try_from(model.n_vocab()).map_err(|error| error.to_string())?;
+    let n_fitting = (MAX_LOGITS_BYTES / (4 * n_vocab.max(1) as usize)).max(MIN_ROWS);
+    let n_rows = if task.is_encoder { n_ctx } else { n_fitting.min(n_ctx).min(N_BATCH as usize) };
+    let watch = RefCell::new(Watch::new(Collector::new(task.tensors.clone())));
+    let settings = settings(task.n_ctx, task.n_threads)?;
+    let n_batch = u32::try_from(n_rows).map_err(|error| error.to_string())?;
+    let n_ubatch = if task.is_encoder { n_batch } else { n_batch.min(N_UBATCH) };
+    let mut context = Context::watched(&model, ContextSettings { n_batch, n_ubatch, ..settings }, &watch)?;
+    emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info })?;
+    emit(Event::TextPlan {
+        n_vocab,
+        n_tokens: lens.iter().map(|&len| len as u64).sum(),
+        chunk_parts: chunks.iter().map(|chunk| chunk.part_idx).collect(),
+        tokens_sha256: String::new(),
+    })?;
+
+    chunks.truncate(task.max_chunks.map_or(usize::MAX, |max| max as usize));
+    let n_chunks = u32::try_from(chunks.len()).map_err(|error| error.to_string())?;
+    let points = points(n_chunks);
+    for (n_done, chunk) in (1..).zip(&chunks) {
+        let part = parts.get(chunk.part_idx as usize).ok_or("no such part")?;
+        let mut tokens = part.get(chunk.start..chunk.start + n_ctx).ok_or("no such tokens")?.to_vec();
+        if let (Some(first), Some(bos)) = (tokens.first_mut(), bos) {
+            *first = bos;
+        }
+        context.clear();
+        for (idx, piece) in tokens.chunks(n_rows).enumerate() {
+            context.compute(piece, idx * n_rows, 0)?;
+        }
+        let mut watch = watch.borrow_mut();
+        if let Some(problem) = watch.collector.problem() {
+            return Err(format!("{problem}, in chunk {n_done}"));
+        }
+        let change = if points.contains(&n_done) { watch.collector.change() } else { None };
+        emit(Event::CollectedChunk { n_done, n_chunks, change })?;
+    }
+    if n_chunks > 0 {
+        let entries = watch.borrow().collector.entries()?;
+        let sums = ImatrixSums { datasets: Vec::new(), n_chunks, chunk_tokens: Some(task.n_ctx), is_dat: false, entries };
+        let bytes = sums.to_gguf(&task.sums_path).map_err(|error| error.to_string())?;
+        std::fs::write(&task.sums_path, bytes)
+            .map_err(|error| format!("the sums cannot be written to {}: {error}", task.sums_path.display()))?;
+    }
+    Ok(memory::peak_memory_bytes())
+}
