@@ -1,70 +1,187 @@
-//! Nanoseconds per weight of every encoder and decoder on one thread, beside ggml's own encoder in the same run, and the error of
-//! both: `cargo bench --bench quantize`. (In the dev profile the legacy types are four times slower, the k-quants half as fast again.)
+//! Every encoder beside ggml's own in the same run: nanoseconds per weight on one thread and on all, and the weighted error of both.
 //!
-//! Medians of interleaved passes over a million Gaussian weights, which lie in the second-level cache only in part, as in a
-//! conversion. Run it on a quiet machine.
+//! ```text
+//! cargo bench --bench quantize -- [--model FILE.gguf --tensor NAME] [--json FILE] [TYPE…]
+//! ```
+//!
+//! Without a model the weights are a bell curve. Each type is encoded with the importances of an importance matrix (seeded, spread over
+//! three decades as real ones are) and without, where ggml can do without. Medians of interleaved passes over a million weights, which
+//! lie in the second-level cache only in part, as in a conversion. Run it on a quiet machine; the dev profile compiles our own code
+//! lightly and is several times slower.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops at the first failure")]
 
+use std::path::PathBuf;
 use std::time::Instant;
 
+use planish::format::{TensorReader, read_gguf};
 use planish::model::DType;
-use planish::quant::{can_dequantize, can_quantize, dequantize_rows, quantize_rows_by};
+use planish::quant::{can_dequantize, can_quantize, dequantize_rows, heeds_importances, quantize_rows_by};
+use serde_json::{Value as Json, json};
 
+const N_WEIGHTS: usize = 1 << 20;
 const ROW_LEN: usize = 4096;
-const N_ROWS: usize = 256;
-const N_REPEATS: usize = 9;
-/// Types that ggml encodes with an importance matrix only: both get one of ones.
+const N_REPEATS: usize = 7;
+/// Types that ggml encodes with an importance matrix only.
 const NEED_IMPORTANCES: [DType; 3] = [DType::IQ2_XXS, DType::IQ2_XS, DType::IQ1_S];
 
-fn main() {
-    let weights = gaussian(ROW_LEN * N_ROWS);
-    let header = ["encode ns", "ggml ns", "speed-up", "error", "ggml error", "decode ns"];
-    println!("{:8}{}", "type", row_text(&header.map(String::from)));
-    for dtype in DType::all().filter(|&dtype| can_dequantize(dtype)) {
-        let n_bytes = usize::try_from(dtype.row_bytes(weights.len() as u64).unwrap()).unwrap();
-        // Blocks of types without an encoder are random bytes.
-        let mut blocks: Vec<u8> =
-            weights.iter().flat_map(|weight| weight.to_bits().to_le_bytes()).cycle().take(n_bytes).collect();
-        let mut decoded = vec![0.0; weights.len()];
-        let mut cells = vec![String::from("-"); 5];
-        if can_quantize(dtype) {
-            let mut theirs = blocks.clone();
-            let ones = [1.0; ROW_LEN];
-            let importances = NEED_IMPORTANCES.contains(&dtype).then_some(&ones[..]);
-            let mut times = Times::default();
-            for _ in 0..=N_REPEATS {
-                times.ours.push(seconds(|| quantize_rows_by(dtype, &weights, ROW_LEN, importances, &mut blocks).unwrap()));
-                times.theirs.push(seconds(|| peer::quantize(dtype, &weights, importances, &mut theirs)));
-            }
-            let (ours, ggml) = (median_ns(&times.ours), median_ns(&times.theirs));
-            cells[0] = format!("{ours:.2}");
-            dequantize_rows(dtype, &blocks, &mut decoded).unwrap();
-            cells[3] = format!("{:.5}", relative_rmse(&weights, &decoded));
-            if peer::IS_HERE && dtype != DType::F32 {
-                cells[1] = format!("{ggml:.2}");
-                cells[2] = format!("{:.2}x", ggml / ours);
-                dequantize_rows(dtype, &theirs, &mut decoded).unwrap();
-                cells[4] = format!("{:.5}", relative_rmse(&weights, &decoded));
-            }
+#[derive(Default)]
+struct Options {
+    model: Option<PathBuf>,
+    tensor: Option<String>,
+    json: Option<PathBuf>,
+    dtypes: Vec<DType>,
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--bench" => {} // from cargo
+            "--model" => options.model = args.next().map(PathBuf::from),
+            "--tensor" => options.tensor = args.next(),
+            "--json" => options.json = args.next().map(PathBuf::from),
+            name => options.dtypes.push(DType::all().find(|dtype| dtype.name() == name).expect("the name of a type")),
         }
-        let decode: Vec<f64> =
-            (0..=N_REPEATS).map(|_| seconds(|| dequantize_rows(dtype, &blocks, &mut decoded).unwrap())).collect();
-        cells.push(format!("{:.2}", median_ns(&decode)));
-        println!("{:8}{}", dtype.name(), row_text(&cells));
-        std::hint::black_box(&decoded);
+    }
+    options
+}
+
+/// Weights in rows, and an importance for each column.
+struct Input {
+    name: String,
+    weights: Vec<f32>,
+    row_len: usize,
+    importances: Vec<f32>,
+}
+
+impl Input {
+    fn read(options: &Options) -> Self {
+        let (name, weights, row_len) = match (&options.model, &options.tensor) {
+            (Some(model), Some(name)) => {
+                let model = read_gguf(model).unwrap();
+                let tensor = model.tensors.iter().find(|tensor| tensor.name == *name).expect("a tensor of the model");
+                let row_len = usize::try_from(tensor.row_len()).unwrap();
+                let n_rows = usize::try_from(tensor.n_elements()).unwrap().min(N_WEIGHTS) / row_len;
+                let mut bytes = vec![0; usize::try_from(tensor.dtype.row_bytes((n_rows * row_len) as u64).unwrap()).unwrap()];
+                TensorReader::open(&model).unwrap().read(tensor, 0, &mut bytes).unwrap();
+                let mut weights = vec![0.0; n_rows * row_len];
+                dequantize_rows(tensor.dtype, &bytes, &mut weights).unwrap();
+                (name.clone(), weights, row_len)
+            }
+            _ => ("a bell curve".into(), bell_curve(N_WEIGHTS, 1).iter().map(|weight| weight * 0.02).collect(), ROW_LEN),
+        };
+        let importances = bell_curve(row_len, 2).iter().map(|exponent| exponent.exp()).collect();
+        Self { name, weights, row_len, importances }
     }
 }
 
-/// Cells flush right in columns of twelve.
-fn row_text(cells: &[String]) -> String {
-    cells.iter().map(|cell| format!("{cell:>12}")).collect::<Vec<_>>().concat()
+fn main() {
+    let options = options();
+    let input = Input::read(&options);
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("{} weights of {}, rows of {}\n", input.weights.len(), input.name, input.row_len);
+    let heads = ["imatrix", "ns", "ggml ns", "speed-up", "all thr.", "ggml", "speed-up", "error", "ggml error", "decode ns"];
+    println!("{:8}{}", "type", row_text(&heads.map(String::from)));
+    let mut rows = Vec::new();
+    let is_wanted = |dtype: DType| options.dtypes.is_empty() || options.dtypes.contains(&dtype);
+    for dtype in DType::all().filter(|&dtype| can_dequantize(dtype) && can_quantize(dtype) && is_wanted(dtype)) {
+        if dtype.row_bytes(input.row_len as u64).is_none() {
+            continue;
+        }
+        for with in [false, true] {
+            let is_possible = if with { heeds_importances(dtype) } else { !NEED_IMPORTANCES.contains(&dtype) };
+            if is_possible {
+                let row = measure(dtype, &input, with.then_some(&input.importances), n_threads);
+                println!("{:8}{}", dtype.name(), row_text(&row.cells()));
+                rows.push(row.json(dtype));
+            }
+        }
+    }
+    if let Some(path) = &options.json {
+        let all = json!({ "input": input.name, "n_weights": input.weights.len(), "n_threads": n_threads, "types": rows });
+        std::fs::write(path, serde_json::to_string_pretty(&all).unwrap()).unwrap();
+    }
 }
 
-/// Seconds of each pass; the first one warms up.
-#[derive(Default)]
-struct Times {
-    ours: Vec<f64>,
-    theirs: Vec<f64>,
+/// What a type costs. Times are nanoseconds per weight, errors the root of the weighted squared error over the weighted squares.
+struct Row {
+    is_weighted: bool,
+    one: [f64; 2],  // ours, ggml's
+    all: [f64; 2],  // on all threads
+    error: [f64; 2],
+    decode: f64,
+}
+
+impl Row {
+    fn cells(&self) -> [String; 10] {
+        let speed_up = |[ours, theirs]: [f64; 2]| format!("{:.2}x", theirs / ours);
+        [
+            if self.is_weighted { "yes" } else { "no" }.into(),
+            format!("{:.2}", self.one[0]),
+            format!("{:.2}", self.one[1]),
+            speed_up(self.one),
+            format!("{:.2}", self.all[0]),
+            format!("{:.2}", self.all[1]),
+            speed_up(self.all),
+            format!("{:.5}", self.error[0]),
+            format!("{:.5}", self.error[1]),
+            format!("{:.2}", self.decode),
+        ]
+    }
+
+    fn json(&self, dtype: DType) -> Json {
+        json!({
+            "type": dtype.name(), "imatrix": self.is_weighted, "decode_ns": self.decode,
+            "one_thread_ns": self.one[0], "ggml_one_thread_ns": self.one[1],
+            "all_threads_ns": self.all[0], "ggml_all_threads_ns": self.all[1],
+            "error": self.error[0], "ggml_error": self.error[1],
+        })
+    }
+}
+
+fn measure(dtype: DType, input: &Input, importances: Option<&Vec<f32>>, n_threads: usize) -> Row {
+    let n_bytes = usize::try_from(dtype.row_bytes(input.weights.len() as u64).unwrap()).unwrap();
+    let mut blocks = [vec![0; n_bytes], vec![0; n_bytes]];
+    let columns = importances.map(Vec::as_slice);
+    let ours = |weights: &[f32], bytes: &mut [u8]| quantize_rows_by(dtype, weights, input.row_len, columns, bytes).unwrap();
+    let theirs = |weights: &[f32], bytes: &mut [u8]| peer::quantize(dtype, weights, input.row_len, columns, bytes);
+    let [mut one, mut all] = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
+    for _ in 0..=N_REPEATS {
+        one[0].push(seconds(|| ours(&input.weights, &mut blocks[0])));
+        one[1].push(seconds(|| theirs(&input.weights, &mut blocks[1])));
+        all[0].push(seconds(|| by_threads(input, n_threads, &mut blocks[0], &ours)));
+        all[1].push(seconds(|| by_threads(input, n_threads, &mut blocks[1], &theirs)));
+    }
+    let mut decoded = vec![0.0; input.weights.len()];
+    let mut error = [0.0; 2];
+    for (error, blocks) in error.iter_mut().zip(&blocks) {
+        dequantize_rows(dtype, blocks, &mut decoded).unwrap();
+        *error = relative_error(input, columns, &decoded);
+    }
+    let decode: Vec<f64> =
+        (0..=N_REPEATS).map(|_| seconds(|| dequantize_rows(dtype, &blocks[0], &mut decoded).unwrap())).collect();
+    std::hint::black_box(&decoded);
+    let ns = |secs: &[f64]| median_ns(secs, input.weights.len());
+    let is_weighted = importances.is_some();
+    Row { is_weighted, one: one.each_ref().map(|secs| ns(secs)), all: all.each_ref().map(|secs| ns(secs)), error, decode: ns(&decode) }
+}
+
+/// Encodes on so many threads, each its own rows.
+fn by_threads(input: &Input, n_threads: usize, blocks: &mut [u8], encode: &(impl Fn(&[f32], &mut [u8]) + Sync)) {
+    let n_rows = input.weights.len() / input.row_len;
+    let rows_each = n_rows.div_ceil(n_threads);
+    let row_bytes = blocks.len() / n_rows;
+    std::thread::scope(|scope| {
+        for (weights, bytes) in input.weights.chunks(rows_each * input.row_len).zip(blocks.chunks_mut(rows_each * row_bytes)) {
+            scope.spawn(move || encode(weights, bytes));
+        }
+    });
+}
+
+/// Cells flush right in columns of eleven.
+fn row_text(cells: &[String]) -> String {
+    cells.iter().map(|cell| format!("{cell:>11}")).collect::<Vec<_>>().concat()
 }
 
 fn seconds(pass: impl FnOnce()) -> f64 {
@@ -75,33 +192,37 @@ fn seconds(pass: impl FnOnce()) -> f64 {
 
 /// Median nanoseconds per weight, without the pass that warms up.
 #[allow(clippy::cast_precision_loss, reason = "below 2^52")]
-fn median_ns(secs: &[f64]) -> f64 {
+fn median_ns(secs: &[f64], n_weights: usize) -> f64 {
     let mut sorted = secs[1..].to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2] * 1e9 / (ROW_LEN * N_ROWS) as f64
+    sorted[sorted.len() / 2] * 1e9 / n_weights as f64
 }
 
-/// Root of the squared error over the squared weights.
-fn relative_rmse(weights: &[f32], decoded: &[f32]) -> f64 {
-    let square = |value: f32| f64::from(value) * f64::from(value);
-    let error: f64 = weights.iter().zip(decoded).map(|(a, b)| square(a - b)).sum();
-    (error / weights.iter().map(|&weight| square(weight)).sum::<f64>()).sqrt()
+/// Root of the squared error over the squared weights, both weighted by the columns' importances.
+fn relative_error(input: &Input, importances: Option<&[f32]>, decoded: &[f32]) -> f64 {
+    let (mut error, mut total) = (0.0, 0.0);
+    for (weights, decoded) in input.weights.chunks(input.row_len).zip(decoded.chunks(input.row_len)) {
+        for (column, (&weight, &decoded)) in weights.iter().zip(decoded).enumerate() {
+            let importance = importances.map_or(1.0, |columns| f64::from(columns[column]));
+            error += importance * f64::from(weight - decoded).powi(2);
+            total += importance * f64::from(weight).powi(2);
+        }
+    }
+    (error / total).sqrt()
 }
 
-/// ggml's encoders, from the same llama.cpp that measures speed.
-#[cfg(feature = "llama-cpp")]
+/// ggml's encoders, from the same llama.cpp that measures speed: the code that llama-quantize runs.
 mod peer {
     #![allow(unsafe_code, reason = "ggml's encoders have no safe wrapper")]
 
     use planish::model::DType;
 
-    pub(super) const IS_HERE: bool = true;
-
     /// What llama-quantize calls for each chunk of rows.
-    pub(super) fn quantize(dtype: DType, weights: &[f32], importances: Option<&[f32]>, blocks: &mut [u8]) {
-        let (n_rows, row_len) = (i64::try_from(super::N_ROWS).unwrap(), i64::try_from(super::ROW_LEN).unwrap());
-        assert_eq!(dtype.row_bytes(weights.len() as u64), Some(blocks.len() as u64));
-        let importances = importances.inspect(|columns| assert_eq!(columns.len(), super::ROW_LEN));
+    pub(super) fn quantize(dtype: DType, weights: &[f32], row_len: usize, importances: Option<&[f32]>, blocks: &mut [u8]) {
+        let n_rows = weights.len() / row_len;
+        assert_eq!(dtype.row_bytes((n_rows * row_len) as u64), Some(blocks.len() as u64));
+        assert_eq!(weights.len(), n_rows * row_len);
+        let importances = importances.inspect(|columns| assert_eq!(columns.len(), row_len));
         // SAFETY: both buffers hold exactly `n_rows * row_len` weights and the importances one per column, checked above.
         unsafe {
             llama_cpp_sys_2::ggml_quantize_chunk(
@@ -109,27 +230,18 @@ mod peer {
                 weights.as_ptr(),
                 blocks.as_mut_ptr().cast(),
                 0,
-                n_rows,
-                row_len,
+                i64::try_from(n_rows).unwrap(),
+                i64::try_from(row_len).unwrap(),
                 importances.map_or(std::ptr::null(), <[f32]>::as_ptr),
             );
         }
     }
 }
 
-#[cfg(not(feature = "llama-cpp"))]
-mod peer {
-    use planish::model::DType;
-
-    pub(super) const IS_HERE: bool = false;
-
-    pub(super) fn quantize(_: DType, _: &[f32], _: Option<&[f32]>, _: &mut [u8]) {}
-}
-
-/// Seeded numbers of mean 0 and deviation about 0.02: sums of twelve uniform ones (Irwin-Hall).
+/// Seeded numbers of mean 0 and deviation 1: sums of twelve uniform ones (Irwin-Hall).
 #[allow(clippy::cast_precision_loss, reason = "24 bits")]
-fn gaussian(n_weights: usize) -> Vec<f32> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+fn bell_curve(n: usize, seed: u64) -> Vec<f32> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed);
     let mut uniform = || {
         // Xorshift, Marsaglia 2003.
         state ^= state << 13;
@@ -137,5 +249,5 @@ fn gaussian(n_weights: usize) -> Vec<f32> {
         state ^= state << 17;
         (state >> 40) as f32 / 16_777_216.0
     };
-    (0..n_weights).map(|_| ((0..12).map(|_| uniform()).sum::<f32>() - 6.0) * 0.02).collect()
+    (0..n).map(|_| (0..12).map(|_| uniform()).sum::<f32>() - 6.0).collect()
 }
