@@ -7,6 +7,7 @@ mod errors;
 mod extras;
 mod history;
 mod output;
+mod overrides;
 mod progress;
 mod quality;
 mod report;
@@ -275,6 +276,8 @@ struct ConvertArgs {
     /// Do not try files made from a checkpoint in llama.cpp
     #[arg(long)]
     no_check: bool,
+    #[command(flatten)]
+    overrides: overrides::OverrideArgs,
 }
 
 impl ConvertArgs {
@@ -485,6 +488,7 @@ fn carry_out(command: Command) -> Result<Status> {
                 force: true,
                 imatrix: None,
                 no_check: false,
+                overrides: overrides::OverrideArgs::default(),
             };
             let parts = quality::CompareParts { reuse: false, no_source: false, no_quality: false, until_pass: false };
             let files = report::Files::default();

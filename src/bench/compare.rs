@@ -56,12 +56,14 @@ fn rows(plan: &Plan, model: &Model, conversions: &[Conversion], measured: Measur
     let converted = conversions.iter().map(|conversion| {
         let facts = FileFacts {
             level: Some(conversion.level),
-            name: conversion.level.name().to_string(),
+            name: conversion.name(),
             path: &conversion.path,
             size_bytes: conversion.size_bytes,
             bits_per_weight: conversion.bits_per_weight,
         };
-        let mut row = row(facts, candidate(plan, conversion.level), outcomes);
+        // What is predicted is the level's own recipe.
+        let predicted = candidate(plan, conversion.level).filter(|_| conversion.changes.is_empty());
+        let mut row = row(facts, predicted, outcomes);
         add_quality(&mut row, source_run.as_ref(), measured);
         row
     });
@@ -230,6 +232,7 @@ mod tests {
             elapsed_secs: 1.0,
             warnings: Vec::new(),
             check: None,
+            changes: String::new(),
         }
     }
 

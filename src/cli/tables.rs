@@ -272,7 +272,7 @@ pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
         .iter()
         .map(|conversion| {
             vec![
-                conversion.level.to_string(),
+                conversion.name(),
                 units::exact_bytes_text(conversion.size_bytes),
                 units::significant_text(conversion.bits_per_weight),
                 conversion.path.display().to_string(),
@@ -288,11 +288,11 @@ pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
         ));
     }
     for (conversion, check) in conversions.iter().filter_map(|made| Some((made, made.check.as_ref()?))) {
-        text.push_str(&format!("\n{}: {}", conversion.level, check.text));
+        text.push_str(&format!("\n{}: {}", conversion.name(), check.text));
     }
     let warnings: Vec<String> = conversions
         .iter()
-        .flat_map(|conversion| conversion.warnings.iter().map(move |warning| format!("{}: {warning}", conversion.level)))
+        .flat_map(|conversion| conversion.warnings.iter().map(move |warning| format!("{}: {warning}", conversion.name())))
         .collect();
     with_warnings(text, &warnings)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::RecipeForm;
 use crate::advise::{Gates, Goal};
 use crate::bench::history::Kind;
 use crate::deploy::ChartKind;
@@ -234,6 +235,8 @@ pub struct Form {
     pub ask: AskForm,
     /// Importance matrix of a conversion; empty: none.
     pub imatrix_path: String,
+    /// What is changed in the recipes of the levels.
+    pub recipe: RecipeForm,
 }
 
 impl Default for Form {
@@ -263,6 +266,7 @@ impl Default for Form {
             history: HistoryForm::default(),
             ask: AskForm::default(),
             imatrix_path: String::new(),
+            recipe: RecipeForm::default(),
         }
     }
 }
