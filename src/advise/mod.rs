@@ -4,6 +4,7 @@ mod candidates;
 mod checklist;
 #[cfg(test)]
 mod checklist_tests;
+pub mod choices;
 pub mod estimate;
 mod explain;
 pub mod fallback;

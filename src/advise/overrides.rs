@@ -116,27 +116,6 @@ pub struct TensorType {
     pub dtype: DType,
 }
 
-impl TensorType {
-    /// The type of one tensor: a pattern that matches its whole name and no other.
-    ///
-    /// Capital letters become dots, because [`TensorType::from_str`], like llama-quantize, reads all patterns in small letters.
-    #[must_use]
-    pub fn of_tensor(name: &str, dtype: DType) -> Self {
-        let escaped = name.chars().fold(String::new(), |mut pattern, letter| {
-            match letter {
-                'A'..='Z' => pattern.push('.'),
-                '\\' | '.' | '+' | '*' | '?' | '(' | ')' | '|' | '[' | ']' | '{' | '}' | '^' | '$' => {
-                    pattern.push('\\');
-                    pattern.push(letter);
-                }
-                _ => pattern.push(letter),
-            }
-            pattern
-        });
-        Self { pattern: format!("^{escaped}$"), dtype }
-    }
-}
-
 impl FromStr for TensorType {
     type Err = Error;
 
@@ -174,6 +153,21 @@ impl TryFrom<String> for TensorType {
     fn try_from(text: String) -> Result<Self> {
         text.parse()
     }
+}
+
+/// A pattern that matches this text and no other.
+///
+/// Capital letters become dots, because [`TensorType::from_str`], like llama-quantize, reads all patterns in small letters.
+pub(super) fn escaped(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 4);
+    for letter in text.chars() {
+        match letter {
+            'A'..='Z' => pattern.push('.'),
+            '\\' | '.' | '+' | '*' | '?' | '(' | ')' | '|' | '[' | ']' | '{' | '}' | '^' | '$' => pattern.extend(['\\', letter]),
+            _ => pattern.push(letter),
+        }
+    }
+    pattern
 }
 
 /// The type with this name in any case, if it can be written.
@@ -312,7 +306,7 @@ mod tests {
         check(Overrides::default(), "");
         assert!(!Overrides::default().is_custom());
         let all = Overrides {
-            tensor_types: vec!["attn_v=q6_k".parse().unwrap(), TensorType::of_tensor("blk.0.ffn_up.weight", DType::F16)],
+            tensor_types: vec!["attn_v=q6_k".parse().unwrap(), r"^blk\.0\.ffn_up\.weight$=F16".parse().unwrap()],
             output: Some(DType::Q8_0),
             token_embedding: Some(DType::Q4_K),
             pure: true,
@@ -330,7 +324,7 @@ mod tests {
     #[test]
     fn a_tensor_is_matched_by_its_own_pattern_alone() {
         let check = |name: &str, other: &str| {
-            let pattern = TensorType::of_tensor(name, DType::F16).to_string().parse::<TensorType>().unwrap().pattern;
+            let pattern = format!("^{}$=F16", escaped(name)).parse::<TensorType>().unwrap().pattern;
             let regex = regex(&pattern).unwrap();
             assert!(regex.is_match(name.as_bytes()) && !regex.is_match(other.as_bytes()), "{pattern}");
         };
