@@ -28,7 +28,7 @@ fn main() {
             "{:8}{:>12}{}",
             dtype.name(),
             dtype.bits_per_weight(),
-            cells.iter().map(|cell| format!("{cell:>12}")).collect::<String>()
+            cells.iter().map(|cell| format!("{cell:>12}")).collect::<Vec<_>>().concat()
         );
     }
 }

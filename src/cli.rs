@@ -277,7 +277,7 @@ struct ConvertArgs {
     #[arg(long)]
     no_check: bool,
     #[command(flatten)]
-    overrides: overrides::OverrideArgs,
+    overrides: Box<overrides::OverrideArgs>,
 }
 
 impl ConvertArgs {
@@ -488,7 +488,7 @@ fn carry_out(command: Command) -> Result<Status> {
                 force: true,
                 imatrix: None,
                 no_check: false,
-                overrides: overrides::OverrideArgs::default(),
+                overrides: Box::default(),
             };
             let parts = quality::CompareParts { reuse: false, no_source: false, no_quality: false, until_pass: false };
             let files = report::Files::default();

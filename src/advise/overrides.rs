@@ -45,6 +45,13 @@ impl Overrides {
         *self != Self::default()
     }
 
+    /// True when a file of this level is another one than without them: levels of floats take no notice of patterns.
+    #[must_use]
+    pub fn change(&self, level: Level) -> bool {
+        let is_special = !self.pruned_layers.is_empty() || self.output.is_some() || self.token_embedding.is_some();
+        is_special || (level.base_dtype().is_quantized() && self.is_custom())
+    }
+
     /// For each tensor the type of the first pattern that matches its name.
     ///
     /// # Errors
@@ -79,7 +86,7 @@ impl Overrides {
     /// What these changes leave undone at a level: `F16 keeps floats: types of single tensors are not used`.
     #[must_use]
     pub fn warning(&self, level: Level) -> Option<String> {
-        let is_idle = !level.base_dtype().is_quantized() && (self.pure || !self.tensor_types.is_empty());
+        let is_idle = !level.base_dtype().is_quantized() && !self.tensor_types.is_empty();
         is_idle.then(|| {
             format!("{level} keeps floats: types of tensors that are named by a pattern are not used, as in llama-quantize")
         })
@@ -339,6 +346,8 @@ mod tests {
         let named = Overrides { tensor_types: vec!["attn_v=q6_k".parse().unwrap()], ..Overrides::default() };
         assert!(named.warning(Level::F16).is_some());
         assert!(named.warning(Level::Q8_0).is_none());
-        assert!(Overrides { output: Some(DType::F16), ..Overrides::default() }.warning(Level::F16).is_none());
+        assert!((!named.change(Level::F16), named.change(Level::Q8_0)) == (true, true));
+        let head = Overrides { output: Some(DType::F16), ..Overrides::default() };
+        assert!(head.warning(Level::F16).is_none() && head.change(Level::F16));
     }
 }

@@ -68,7 +68,7 @@ fn compare_checkpoint(model: &Model, mut args: CompareArgs, parts: CompareParts,
     let is_custom = args.convert.overrides.to_overrides().is_custom();
     if parts.until_pass || is_custom {
         first.level.clear();
-        first.overrides = OverrideArgs::default();
+        *first.overrides = OverrideArgs::default();
     }
     first.level.insert(0, own);
     let made = converted(model, &first, parts.reuse)?;

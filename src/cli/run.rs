@@ -168,7 +168,7 @@ fn existing(planner: &Planner, level: Level, out_dir: &Path) -> Result<Option<Co
         elapsed_secs: 0.0,
         warnings: vec!["taken from an earlier run".into()],
         check: None,
-        changes: overrides.to_string(),
+        changes: if overrides.change(level) { overrides.to_string() } else { String::new() },
     }))
 }
 

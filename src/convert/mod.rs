@@ -85,7 +85,7 @@ pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Re
         elapsed_secs,
         warnings: output.warnings,
         check: None,
-        changes: request.overrides.to_string(),
+        changes: if request.overrides.change(output.level) { request.overrides.to_string() } else { String::new() },
     };
     Ok(plan.outputs.into_iter().map(conversion).collect())
 }

@@ -32,7 +32,7 @@ pub fn output_path(model: &Model, level: Level, out_dir: &Path) -> PathBuf {
 #[must_use]
 pub fn output_path_by(model: &Model, level: Level, overrides: &Overrides, out_dir: &Path) -> PathBuf {
     let plain = output_path(model, level, out_dir);
-    if !overrides.is_custom() {
+    if !overrides.change(level) {
         return plain;
     }
     let stem = plain.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -146,6 +146,8 @@ mod tests {
         let model = super::super::tests::model_named(Path::new("in/gemma-v1.5.F16.gguf"));
         let path = |overrides: &Overrides| output_path_by(&model, Level::Q4_K_M, overrides, Path::new("out"));
         assert_eq!(path(&Overrides::default()), Path::new("out/gemma-v1.5-Q4_K_M.gguf"));
+        let floats = output_path_by(&model, Level::F16, &Overrides { pure: true, ..Overrides::default() }, Path::new("out"));
+        assert_eq!(floats, Path::new("out/gemma-v1.5-F16.gguf"));
         assert_eq!(path(&Overrides { pure: true, ..Overrides::default() }), Path::new("out/gemma-v1.5-Q4_K_M-custom.gguf"));
     }
 

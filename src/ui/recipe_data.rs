@@ -159,8 +159,8 @@ fn kinds(model: &Model, rows: &[Row], overrides: &Overrides) -> Vec<Kind> {
 
 /// Types whose blocks fit rows of all these lengths, the widest first.
 #[must_use]
-pub fn fitting_dtypes<'a>(row_lens: impl Iterator<Item = &'a u64> + Clone) -> Vec<DType> {
-    let fits = |dtype: &DType| row_lens.clone().all(|row_len| row_len.is_multiple_of(dtype.block_len()));
+pub fn fitting_dtypes(row_lens: &BTreeSet<u64>) -> Vec<DType> {
+    let fits = |dtype: &DType| row_lens.iter().all(|row_len| row_len.is_multiple_of(dtype.block_len()));
     writable_dtypes().into_iter().filter(fits).collect()
 }
 
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn only_types_that_fit_are_offered() {
         let check = |row_lens: &[u64], dtype: DType, expected: bool| {
-            assert_eq!(fitting_dtypes(row_lens.iter()).contains(&dtype), expected, "{dtype} in {row_lens:?}");
+            assert_eq!(fitting_dtypes(&row_lens.iter().copied().collect()).contains(&dtype), expected, "{dtype} in {row_lens:?}");
         };
         check(&[576], DType::Q4_K, false);
         check(&[576], DType::IQ4_NL, true);

@@ -142,8 +142,8 @@ fn table(ui: &mut Ui, data: &RecipeData, indices: &[usize], overrides: &mut Over
                             is_chosen: row.chosen.is_some(),
                             otherwise: if is_of_kind { "As in all layers" } else { "As the level" },
                         };
-                        if let Some(dtype) = field.ui(ui, || fitting_dtypes(std::iter::once(&tensor.row_len()))) {
-                            overrides.choose_for_tensor(&tensor.name, dtype);
+                        if let Some(choice) = field.ui(ui, || fitting_dtypes(&[tensor.row_len()].into())) {
+                            overrides.choose_for_tensor(&tensor.name, choice.dtype());
                         }
                     });
                     table_row.col(|ui| {

@@ -100,6 +100,10 @@ fn editor_ui(ui: &mut Ui, model: &Arc<Model>, overrides: &mut Overrides, form: &
         }
     };
     sizes_ui(ui, level, data);
+    if !form.imatrix_path.trim().is_empty() {
+        let text = "Without the importance matrix, which adds some bytes and changes a few types of Q4_0, Q5_0, IQ3_XXS, IQ4_NL and IQ4_XS.";
+        ui.label(RichText::new(text).small().color(theme::muted(ui)));
+    }
     for warning in notes(level, data, form) {
         widgets::notice(ui, Tone::Warn, &widgets::sentence(&warning));
     }
@@ -235,8 +239,8 @@ fn kinds_ui(ui: &mut Ui, kinds: &[Kind], overrides: &mut Overrides) {
                     let shown = kind.chosen.map_or_else(|| now.clone(), |dtype| dtype.to_string());
                     let field =
                         TypeField { name: &kind.name, shown, is_chosen: kind.chosen.is_some(), otherwise: "As the level" };
-                    if let Some(dtype) = field.ui(ui, || fitting_dtypes(kind.row_lens.iter())) {
-                        overrides.choose_for_kind(&kind.name, dtype);
+                    if let Some(choice) = field.ui(ui, || fitting_dtypes(&kind.row_lens)) {
+                        overrides.choose_for_kind(&kind.name, choice.dtype());
                     }
                     ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                         let name = kind.name.strip_suffix(".weight").unwrap_or(&kind.name);
@@ -262,6 +266,25 @@ fn dtypes_text(dtypes: &[DType]) -> String {
     dtypes.iter().map(|dtype| dtype.name()).collect::<Vec<_>>().join(", ")
 }
 
+/// What was taken from a list of types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// No type of its own.
+    Otherwise,
+    /// This one.
+    DType(DType),
+}
+
+impl Choice {
+    /// The type; `None` for none of its own.
+    pub(super) fn dtype(self) -> Option<DType> {
+        match self {
+            Self::Otherwise => None,
+            Self::DType(dtype) => Some(dtype),
+        }
+    }
+}
+
 /// A choice of a type, or of none.
 pub(super) struct TypeField<'a> {
     /// Whose type.
@@ -275,8 +298,8 @@ pub(super) struct TypeField<'a> {
 }
 
 impl TypeField<'_> {
-    /// Draws the field; gives a new choice, `Some(None)` for that of no type. `dtypes` is asked for only while the list is open.
-    pub(super) fn ui(self, ui: &mut Ui, dtypes: impl FnOnce() -> Vec<DType>) -> Option<Option<DType>> {
+    /// Draws the field; gives a new choice. `dtypes` is asked for only while the list is open.
+    pub(super) fn ui(self, ui: &mut Ui, dtypes: impl FnOnce() -> Vec<DType>) -> Option<Choice> {
         let mut choice = None;
         let p = theme::palette(ui);
         let color = if self.is_chosen { p.accent } else { p.text_secondary };
@@ -287,13 +310,13 @@ impl TypeField<'_> {
             .selected_text(RichText::new(&self.shown).color(color))
             .show_ui(ui, |ui| {
                 if ui.selectable_label(!self.is_chosen, self.otherwise).clicked() {
-                    choice = Some(None);
+                    choice = Some(Choice::Otherwise);
                 }
                 for dtype in dtypes() {
                     let is_shown = self.is_chosen && self.shown == dtype.name();
                     let bits = format!("{}  {} bits", dtype.name(), significant_text(dtype.bits_per_weight()));
                     if ui.selectable_label(is_shown, bits).clicked() {
-                        choice = Some(Some(dtype));
+                        choice = Some(Choice::DType(dtype));
                     }
                 }
             })

@@ -166,6 +166,7 @@ fn a_type_that_needs_a_matrix_is_told() {
 
 #[test]
 fn ten_thousand_rows_scroll_fluidly() {
+    const N_FRAMES: u32 = 20;
     let mut store = store_with_model_and_machine();
     let mut long = model_with_tensors(10_000);
     for tensor in &mut long.tensors {
@@ -177,7 +178,6 @@ fn ten_thousand_rows_scroll_fluidly() {
         page_harness_sized(optimize_page_ui, store, form(&[Level::Q4_K_M]), vec2(1140.0, 2400.0), 1.0, egui::Theme::Dark);
     assert!(has(&harness, "10,000 of 10,000 tensors"));
     let started = Instant::now();
-    const N_FRAMES: u32 = 20;
     for _ in 0..N_FRAMES {
         harness.step();
     }

@@ -20,8 +20,9 @@ mod hf_layout;
 mod history;
 mod layering;
 #[cfg(feature = "llama-cpp")]
-mod quality;
+mod overrides;
 #[cfg(feature = "llama-cpp")]
+mod quality;
 mod recipes;
 mod report;
 #[cfg(feature = "llama-cpp")]
