@@ -200,7 +200,9 @@ fn of_layers(array: &Array, kept: &[u64]) -> Array {
 
 fn warnings(model: &Model, layers: &BTreeSet<u64>, kept: &[u64]) -> Vec<String> {
     let shape = &model.hyperparameters;
-    let mut warnings = vec![format!("{} of {} layers are left out: the model loses what they did", layers.len(), shape.n_layers)];
+    let (is, they) = if layers.len() == 1 { ("is", "it") } else { ("are", "they") };
+    let mut warnings =
+        vec![format!("{} of {} layers {is} left out: the model loses what {they} did", layers.len(), shape.n_layers)];
     let pattern = model.metadata.u64(&format!("{}.attention.sliding_window_pattern", shape.architecture));
     let of_architecture = PERIODS_OF_ARCHITECTURES.iter().find(|row| row.0 == shape.architecture).map(|row| row.1);
     let period = pattern.or(shape.full_attention_every).or(of_architecture).unwrap_or(0);

@@ -309,6 +309,14 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_recipe_has_a_name_of_its_own_and_no_prediction() {
+        let changed = Conversion { changes: "--pure".into(), ..conversion(Level::Q4_K_M, "q4-custom.gguf") };
+        let rows = rows(&plan(), &model(Level::F16, 4000), &[changed], speed_only(&[measured("q4-custom.gguf", 512, 30.0)]));
+        assert_eq!((rows[0].name.as_str(), rows[0].level), ("Q4_K_M custom", Some(Level::Q4_K_M)));
+        assert!(rows[0].run.is_some() && rows[0].predicted_memory_bytes.is_none());
+    }
+
+    #[test]
     fn a_measured_source_comes_first_with_its_levels_prediction_if_it_is_that_level() {
         let predicted = |file_type, size| {
             let rows = rows(&plan(), &model(file_type, size), &[], speed_only(&[measured("dir/source.gguf", 512, 9.0)]));

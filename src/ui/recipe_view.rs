@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use eframe::egui::{Align, ComboBox, Label, Layout, Margin, RichText, Role, TextEdit, Ui, WidgetInfo, vec2};
+use eframe::egui::{Align, Align2, ComboBox, Label, Layout, Margin, RichText, Role, TextEdit, Ui, WidgetInfo, vec2};
 
 use super::recipe_data::{Kind, RecipeData, fitting_dtypes, recipe_data};
 use super::recipe_table::recipe_table_ui;
@@ -17,7 +17,7 @@ use crate::state::{Command, Form};
 use crate::units::{bytes_text, count_text, exact_bytes_change_text, exact_bytes_text, significant_text};
 
 /// Width of a kind of tensors with its type.
-const KIND_WIDTH: f32 = 268.0;
+const KIND_WIDTH: f32 = 246.0;
 /// Width of a field for a type.
 pub(super) const TYPE_WIDTH: f32 = 108.0;
 /// Most of a list of types that is in view.
@@ -168,6 +168,7 @@ fn layers_ui(ui: &mut Ui, layers: &mut BTreeSet<u64>, written: &mut Option<Strin
     let label = ui.label(RichText::new("Leave out layers").color(theme::muted(ui)));
     let mut text = written.clone().unwrap_or_else(|| layers_text(layers));
     let field = TextEdit::singleline(&mut text).hint_text("none").desired_width(110.0).margin(Margin::symmetric(8, 5));
+    let field = field.align(Align2::LEFT_CENTER);
     let response = ui.add(field).labelled_by(label.id);
     let response =
         response.on_hover_text("Numbers from 0, as in 3,5-7. The model loses what these layers did; the rest moves up");
@@ -229,7 +230,7 @@ fn kinds_ui(ui: &mut Ui, kinds: &[Kind], overrides: &mut Overrides) {
     let n_shown = if shows_all { kinds.len() } else { kinds.len().min(MAX_KINDS) };
     ui.label(RichText::new("In all layers").font(theme::strong_font()));
     ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().item_spacing = vec2(16.0, 4.0);
+        ui.spacing_mut().item_spacing = vec2(32.0, 4.0);
         for kind in kinds.iter().take(n_shown) {
             ui.allocate_ui_with_layout(vec2(KIND_WIDTH, 30.0), Layout::left_to_right(Align::Center), |ui| {
                 ui.set_min_width(KIND_WIDTH);
@@ -309,6 +310,8 @@ impl TypeField<'_> {
             .truncate()
             .selected_text(RichText::new(&self.shown).color(color))
             .show_ui(ui, |ui| {
+                ui.spacing_mut().interact_size.y = 26.0;
+                ui.spacing_mut().item_spacing.y = 0.0;
                 if ui.selectable_label(!self.is_chosen, self.otherwise).clicked() {
                     choice = Some(Choice::Otherwise);
                 }

@@ -224,6 +224,9 @@ fn pictures() {
             form.recipe.set(store.model.ready().unwrap(), overrides);
             let mut harness = page_harness_sized(super::window_ui, store, form, size, scale, variant);
             shoot(&mut harness, &format!("recipe-{size_name}-{variant_name}"));
+            harness.get_by_label_contains("Type of attn_v.weight").click();
+            harness.run();
+            shoot(&mut harness, &format!("recipe-{size_name}-{variant_name}-list"));
         }
     }
 }
