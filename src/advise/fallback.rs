@@ -31,7 +31,8 @@ pub enum Fallback {
     LowestError,
     /// What llama-quantize takes: the same tensor types.
     LlamaCpp,
-    /// The one of lowest measured error that is not larger than the wanted type, so that a file gets the size that its level stands for.
+    /// The one of lowest measured error that is not larger than the wanted type, but never below 4.5 bits: so a file gets about the size that
+    /// its level stands for.
     SameSize,
 }
 

@@ -7,27 +7,29 @@ use crate::advise::overrides::{dtype_from_text, layers_from_text};
 use crate::advise::{Overrides, TensorType};
 use crate::model::DType;
 
+/// Not of the whole struct: clap would put what comes after it under this heading too.
+const HEADING: &str = "Changes of all levels' recipes; their files are called NAME-LEVEL-custom.gguf";
+
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Changes of all levels' recipes; their files are called NAME-LEVEL-custom.gguf")]
 pub(super) struct OverrideArgs {
     /// Type of the tensors whose names contain a match; the first one that matches wins. Example: --tensor-type 'blk\.[0-3]\.attn_v=Q8_0'
-    #[arg(long, value_name = "REGEX=TYPE")]
+    #[arg(long, help_heading = HEADING, value_name = "REGEX=TYPE")]
     tensor_type: Vec<TensorType>,
     /// Type of the head
-    #[arg(long, value_name = "TYPE", value_parser = dtype_from_text)]
+    #[arg(long, help_heading = HEADING, value_name = "TYPE", value_parser = dtype_from_text)]
     output_tensor_type: Option<DType>,
     /// Type of the token embeddings
-    #[arg(long, value_name = "TYPE", value_parser = dtype_from_text)]
+    #[arg(long, help_heading = HEADING, value_name = "TYPE", value_parser = dtype_from_text)]
     token_embedding_type: Option<DType>,
     /// Give all matrices the level's own type, without its exceptions
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     pure: bool,
     /// Leave out layers, counted from 0: the rest moves up
-    #[arg(long, value_name = "N[,N-N…]", value_parser = Layers::from_text)]
+    #[arg(long, help_heading = HEADING, value_name = "N[,N-N…]", value_parser = Layers::from_text)]
     prune_layers: Option<Layers>,
     /// What takes the place of a type whose blocks do not fit a tensor's rows: lowest-error (of what is not larger than llama.cpp's
-    /// choice), llama.cpp, same-size (not larger than the type that does not fit)
-    #[arg(long, value_name = "MENU", default_value_t)]
+    /// choice), llama.cpp, same-size (about as large as the type that does not fit)
+    #[arg(long, help_heading = HEADING, value_name = "MENU", default_value_t)]
     fallback: Fallback,
 }
 

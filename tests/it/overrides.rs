@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use planish::format::inspect;
+use planish::format::{TensorReader, inspect};
 use planish::model::{DType, Model};
 
 use crate::common;
@@ -66,6 +66,27 @@ fn a_changed_recipe_is_carried_out_and_runs() {
     let text = errors.to_string();
     assert!(text.contains("layers were left out") && !text.contains("shape 576"), "{text}");
     runs_in_llama_cpp(&path);
+}
+
+#[test]
+fn layers_behind_a_pruned_one_keep_their_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, path) = convert_by(&common::smollm2(), "Q4_1", dir.path(), &["--pure", "--prune-layers", "0,10"]);
+    let bytes_of = |path: &Path, name: &str| {
+        let model = inspect(path).unwrap();
+        let tensor = model.tensors.iter().find(|tensor| tensor.name == name).unwrap();
+        let mut bytes = vec![0; usize::try_from(tensor.size_bytes).unwrap()];
+        TensorReader::open(&model).unwrap().read(tensor, 0, &mut bytes).unwrap();
+        bytes
+    };
+    let check = |layer_idx: u64, was: u64| {
+        let name = |layer_idx: u64| format!("blk.{layer_idx}.attn_q.weight");
+        assert!(bytes_of(&path, &name(layer_idx)) == bytes_of(&common::smollm2(), &name(was)), "{layer_idx}");
+    };
+    check(0, 1);
+    check(8, 9);
+    check(9, 11);
+    check(27, 29);
 }
 
 #[test]
