@@ -19,10 +19,10 @@ mod golden_checkpoints;
 mod hf_layout;
 mod history;
 mod layering;
-#[cfg(feature = "llama-cpp")]
 mod overrides;
 #[cfg(feature = "llama-cpp")]
 mod quality;
+#[cfg(feature = "llama-cpp")]
 mod recipes;
 mod report;
 #[cfg(feature = "llama-cpp")]
