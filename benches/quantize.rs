@@ -107,8 +107,8 @@ fn main() {
 /// What a type costs. Times are nanoseconds per weight, errors the root of the weighted squared error over the weighted squares.
 struct Row {
     is_weighted: bool,
-    one: [f64; 2],  // ours, ggml's
-    all: [f64; 2],  // on all threads
+    one: [f64; 2], // ours, ggml's
+    all: [f64; 2], // on all threads
     error: [f64; 2],
     decode: f64,
 }
@@ -164,7 +164,13 @@ fn measure(dtype: DType, input: &Input, importances: Option<&Vec<f32>>, n_thread
     std::hint::black_box(&decoded);
     let ns = |secs: &[f64]| median_ns(secs, input.weights.len());
     let is_weighted = importances.is_some();
-    Row { is_weighted, one: one.each_ref().map(|secs| ns(secs)), all: all.each_ref().map(|secs| ns(secs)), error, decode: ns(&decode) }
+    Row {
+        is_weighted,
+        one: one.each_ref().map(|secs| ns(secs)),
+        all: all.each_ref().map(|secs| ns(secs)),
+        error,
+        decode: ns(&decode),
+    }
 }
 
 /// Encodes on so many threads, each its own rows.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::advise::Overrides;
 use crate::bench::quality::{QualityRequest, Stopping, TextSource};
 use crate::bench::{AnswerRequest, BenchRequest, Measured, comparison_rows};
 use crate::convert::{self, ConvertRequest, Overwrite};
@@ -359,6 +360,7 @@ impl App {
             overwrite: Overwrite::Allowed,
             n_threads: None,
             imatrix: None,
+            overrides: Overrides::default(),
         };
         self.tour = Tour::Converting(self.submit_for_id(&Job::Convert { model, request })?);
         self.form.page = Page::Optimize;
@@ -388,6 +390,7 @@ impl App {
             overwrite: if self.form.overwrite { Overwrite::Allowed } else { Overwrite::Never },
             n_threads: usize::try_from(self.form.convert_threads).ok().filter(|&n| n > 0),
             imatrix,
+            overrides: self.form.recipe.of(&model),
         };
         Ok((model, request))
     }

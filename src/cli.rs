@@ -8,6 +8,7 @@ mod extras;
 mod history;
 mod imatrix;
 mod output;
+mod overrides;
 mod progress;
 mod quality;
 mod report;
@@ -278,6 +279,8 @@ struct ConvertArgs {
     /// Do not try files made from a checkpoint in llama.cpp
     #[arg(long)]
     no_check: bool,
+    #[command(flatten)]
+    overrides: Box<overrides::OverrideArgs>,
 }
 
 impl ConvertArgs {
@@ -488,6 +491,7 @@ fn carry_out(command: Command) -> Result<Status> {
                 force: true,
                 imatrix: None,
                 no_check: false,
+                overrides: Box::default(),
             };
             let parts = quality::CompareParts { reuse: false, no_source: false, no_quality: false, until_pass: false };
             let files = report::Files::default();

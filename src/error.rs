@@ -421,6 +421,38 @@ pub enum Error {
         /// This file.
         path: PathBuf,
     },
+
+    /// A change of a recipe that cannot be read: a pattern, a type, a list of layers.
+    #[error("cannot use {text}: {reason}")]
+    BadChange {
+        /// What the user wrote.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A pattern of tensor names that would change nothing.
+    #[error("{}", unmatched_text(pattern, fixed.as_deref()))]
+    UnmatchedPattern {
+        /// The pattern.
+        pattern: String,
+        /// The first tensor that it matches, of those that every level leaves as they are.
+        fixed: Option<String>,
+    },
+
+    /// Layers that cannot be left out.
+    #[error("cannot prune these layers: {reason}")]
+    CannotPrune {
+        /// What is in the way.
+        reason: String,
+    },
+}
+
+fn unmatched_text(pattern: &str, fixed: Option<&str>) -> String {
+    match fixed {
+        Some(tensor) => format!("{pattern} matches only tensors that every level leaves as they are, such as {tensor}"),
+        None => format!("no tensor of the model matches {pattern}"),
+    }
 }
 
 /// How a pickle becomes a safetensors file.
@@ -527,6 +559,14 @@ impl Error {
                     .into()
             }
             Self::ImatrixesDiffer { .. } => "merge only files that were made from the same model".into(),
+            Self::BadChange { .. } => {
+                "write a pattern and a type, as in attn_v=Q6_K, a type alone, or layers counted from 0, as in 3,5-7".into()
+            }
+            Self::UnmatchedPattern { fixed: Some(_), .. } => {
+                "norms, routers, biases and other small tensors keep their type: name a matrix".into()
+            }
+            Self::UnmatchedPattern { fixed: None, .. } => "planish inspect MODEL --tensors lists all names".into(),
+            Self::CannotPrune { .. } => "choose other layers, or leave them in".into(),
         }
     }
 }

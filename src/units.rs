@@ -33,6 +33,26 @@ pub fn exact_bytes_text(size_bytes: u64) -> String {
     format!("{} B", count_text(size_bytes))
 }
 
+/// How much larger or smaller a size became: `+1.87 MiB`, `−512 B`, `±0 B`.
+#[must_use]
+pub fn bytes_change_text(from_bytes: u64, to_bytes: u64) -> String {
+    format!("{}{}", change_sign(from_bytes, to_bytes), bytes_text(from_bytes.abs_diff(to_bytes)))
+}
+
+/// The same with every byte: `+1,960,000 B`.
+#[must_use]
+pub fn exact_bytes_change_text(from_bytes: u64, to_bytes: u64) -> String {
+    format!("{}{}", change_sign(from_bytes, to_bytes), exact_bytes_text(from_bytes.abs_diff(to_bytes)))
+}
+
+fn change_sign(from: u64, to: u64) -> &'static str {
+    match to.cmp(&from) {
+        std::cmp::Ordering::Greater => "+",
+        std::cmp::Ordering::Less => "−",
+        std::cmp::Ordering::Equal => "±",
+    }
+}
+
 /// A count in groups of three: `49,152`.
 #[must_use]
 pub fn count_text(count: u64) -> String {
@@ -270,6 +290,16 @@ mod tests {
         check(98_362_432, "93.8 MiB");
         check(2_147_483_648, "2.00 GiB");
         check(u64::MAX, "16,777,216 TiB");
+    }
+
+    #[test]
+    fn changes_of_a_size_have_a_sign() {
+        let check = |from, to, expected: [&str; 2]| {
+            assert_eq!([bytes_change_text(from, to), exact_bytes_change_text(from, to)], expected);
+        };
+        check(1000, 1000 + (3 << 20), ["+3.00 MiB", "+3,145,728 B"]);
+        check(2000, 500, ["−1.46 KiB", "−1,500 B"]);
+        check(7, 7, ["±0 B", "±0 B"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::test_models::model_of;
-use super::{Planner, bits_per_weight, output_metadata, output_specs};
+use super::{Fallback, Overrides, Planner, bits_per_weight, output_metadata, output_specs};
 use crate::format::Imatrix;
 use crate::format::gguf_writer::file_size_bytes;
 use crate::model::{Array, DType, Level, Metadata, Model, Value};
@@ -30,7 +30,7 @@ fn value_of(kind: &str, value: &serde_json::Value) -> Value {
     }
 }
 
-fn golden_model(golden: &serde_json::Value) -> Model {
+pub fn golden_model(golden: &serde_json::Value) -> Model {
     let mut metadata = Metadata::default();
     for row in golden["metadata"].as_array().unwrap() {
         metadata.set(row[0].as_str().unwrap(), value_of(row[1].as_str().unwrap(), &row[2]));
@@ -56,7 +56,9 @@ fn recipes_and_sizes_are_llama_quantizes() {
         let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let model = golden_model(&golden);
         let imatrix = Imatrix { path: "none".into(), entries: BTreeMap::new(), dataset: None, n_chunks: 0, warnings: Vec::new() };
-        let (without, with) = (Planner::new(&model), Planner::by(&model, Some(&imatrix)));
+        let same = Overrides { fallback: Fallback::LlamaCpp, ..Overrides::default() };
+        let without = Planner::changed(&model, None, &model, &same).unwrap();
+        let with = Planner::changed(&model, Some(&imatrix), &model, &same).unwrap();
         for level in Level::all() {
             // make.py gives a matrix where llama-quantize asks for one. What the output says of it is not in the golden size.
             let planner = if level.needs_imatrix() { &with } else { &without };

@@ -4,16 +4,22 @@ mod candidates;
 mod checklist;
 #[cfg(test)]
 mod checklist_tests;
+pub mod choices;
 pub mod estimate;
 mod explain;
+pub mod fallback;
 pub mod gates;
 #[cfg(test)]
 mod golden_tests;
 mod loss;
+pub mod overrides;
+#[cfg(test)]
+mod overrides_tests;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
 mod preflight;
+mod prune;
 pub mod recipe;
 mod roles;
 mod rules;
@@ -25,10 +31,13 @@ use serde::{Deserialize, Serialize};
 
 pub use checklist::{CheckItem, CheckState, CheckedCheckpoint, Checklist, Room, checklist};
 pub use estimate::{compute_bytes, decode_band, kv_cache_bytes, memory_estimate, prefill_band};
+pub use fallback::Fallback;
 pub use gates::{Decision, GateKind, GateResult, Gates, Interval, Verdict, cheapest_passing, judge};
 pub use loss::{loss_class, loss_percent};
+pub use overrides::{Overrides, TensorType};
 pub use plan::advise;
 pub use preflight::{PreflightRow, preflight};
+pub use prune::{Pruned, pruned, pruned_imatrix};
 pub use recipe::{Planner, Recipe, bits_per_weight, output_metadata, output_size_bytes, output_specs, recipe};
 pub use tree::tree;
 

@@ -1,13 +1,15 @@
 //! The recipe: which type each tensor gets at a level, exactly as llama-quantize chooses.
 //!
 //! Source of all rules: `tensor_allows_quantization`, `llama_tensor_get_type`, `llama_tensor_get_type_impl`,
-//! `tensor_type_fallback` and `init_quantize_state_counters` in src/llama-quant.cpp, llama.cpp of 2026-08-21. Without overrides.
-//! `tests/golden/recipes` holds what llama.cpp itself answered for models of many shapes, without an importance matrix.
+//! `tensor_type_fallback` and `init_quantize_state_counters` in src/llama-quant.cpp, llama.cpp of 2026-08-21. Two
+//! things may differ: what takes the place of a type that does not fit a tensor's rows (`Fallback`), and what the user wants otherwise
+//! (`Overrides`). `tests/golden/recipes` holds what llama.cpp itself answered for models of many shapes.
 
 use std::cmp::Ordering;
 
+use super::overrides::Overrides;
 use super::roles::{Category, Role};
-use super::rules::{Counters, Facts, fallback, needs_importances};
+use super::rules::{Counters, Facts, needs_importances};
 use crate::error::Result;
 use crate::format::Imatrix;
 use crate::format::gguf_writer::{TensorSpec, file_size_bytes_from, metadata_size_bytes};
@@ -105,6 +107,9 @@ fn output_shape(tensor: &Tensor) -> &[u64] {
     tensor.shape.get(..tensor.n_dims()).unwrap_or(&tensor.shape)
 }
 
+/// The table that follows `--token-embedding-type`, unless a pattern names it.
+const PER_LAYER_EMBEDDINGS: &str = "per_layer_token_embd.weight";
+
 /// What does not depend on the level, computed once per model.
 #[derive(Debug)]
 pub struct Planner<'a> {
@@ -118,6 +123,9 @@ pub struct Planner<'a> {
     imatrix: Option<&'a Imatrix>,
     /// What the rules look at.
     facts: Facts,
+    overrides: Overrides,
+    /// One per tensor: the type of the first pattern that matches its name.
+    named: Vec<Option<DType>>,
 }
 
 impl<'a> Planner<'a> {
@@ -130,7 +138,26 @@ impl<'a> Planner<'a> {
     /// Looks at every tensor's name and shape once, for outputs that are made with this importance matrix.
     #[must_use]
     pub fn by(model: &'a Model, imatrix: Option<&'a Imatrix>) -> Self {
-        let shape = &model.hyperparameters;
+        Self::unchanged(model, imatrix, model)
+    }
+
+    /// Looks at every tensor's name and shape once, for outputs with these changes of the levels' recipes.
+    ///
+    /// `model` and `imatrix` are without the layers that are left out; the rules still count those of the `whole` model, as in
+    /// llama-quantize.
+    ///
+    /// # Errors
+    /// `Error::BadChange` and `Error::UnmatchedPattern` for patterns that are none or change nothing.
+    pub fn changed(model: &'a Model, imatrix: Option<&'a Imatrix>, whole: &Model, overrides: &Overrides) -> Result<Self> {
+        let mut planner = Self::unchanged(model, imatrix, whole);
+        planner.named = overrides.matched(&model.tensors, |idx| planner.is_quantizable(idx))?;
+        planner.facts.output = overrides.output;
+        planner.overrides = overrides.clone();
+        Ok(planner)
+    }
+
+    fn unchanged(model: &'a Model, imatrix: Option<&'a Imatrix>, whole: &Model) -> Self {
+        let shape = &whole.hyperparameters;
         let architecture = shape.architecture.as_str();
         let is_glm5_next = architecture == "glm5-next";
         let roles: Vec<Role> = model.tensors.iter().map(|tensor| Role::of(tensor, is_glm5_next)).collect();
@@ -145,14 +172,17 @@ impl<'a> Planner<'a> {
                 n_attention_v: count(roles.iter().filter(|role| role.category.is_attention_v()).count()),
                 has_tied_embeddings: roles.iter().all(|role| role.category != Category::Output),
                 has_imatrix: imatrix.is_some(),
-                n_layers: n_quantize_layers(model),
+                n_layers: n_quantize_layers(whole),
                 n_experts: shape.n_experts,
                 gqa_ratio: shape.gqa_ratio(),
                 is_falcon: architecture == "falcon",
                 is_bailing_moe3: architecture == "bailingmoe3",
                 is_glm5_next,
-                is_70b: is_70b(model),
+                is_70b: is_70b(whole),
+                output: None,
             },
+            overrides: Overrides::default(),
+            named: vec![None; roles.len()],
             metadata_bytes: output_metadata_bytes(&model.metadata, imatrix),
             imatrix,
             model,
@@ -187,21 +217,68 @@ impl<'a> Planner<'a> {
         let mut counters = Counters::default();
         let mut n_fallbacks = 0;
         for &idx in &self.order {
-            let (tensor, role) = (&self.model.tensors[idx], self.roles[idx]);
-            if !role.is_quantizable {
-                continue;
+            if self.roles[idx].is_quantizable {
+                let wanted = self.wanted(idx, &mut counters, level);
+                let row_len = self.model.tensors[idx].row_len();
+                dtypes[idx] = self.overrides.fallback.dtype(wanted, row_len);
+                n_fallbacks += usize::from(!row_len.is_multiple_of(wanted.block_len()));
             }
-            // Plain levels have no exceptions and no counters.
-            dtypes[idx] = if level.base_dtype().is_quantized() {
-                let wanted = self.facts.wanted(&mut counters, tensor, role, level);
-                let found = fallback(wanted, tensor.row_len());
-                n_fallbacks += usize::from(!tensor.row_len().is_multiple_of(wanted.block_len()));
-                found
-            } else {
-                level.base_dtype()
-            };
         }
         Recipe { level, dtypes, n_fallbacks }
+    }
+
+    /// The type of a tensor that levels change, before its rows are looked at. Only the rules count tensors.
+    ///
+    /// Source: `llama_tensor_get_type`. There the types of the head and of the embeddings are taken even where they do not fit, and the
+    /// program aborts.
+    fn wanted(&self, idx: usize, counters: &mut Counters, level: Level) -> DType {
+        let (tensor, role, named) = (&self.model.tensors[idx], self.roles[idx], self.named[idx]);
+        let overrides = &self.overrides;
+        let is_named_table = tensor.name == PER_LAYER_EMBEDDINGS && named.is_some();
+        let special = match role.category {
+            Category::TokenEmbedding if !is_named_table => overrides.token_embedding,
+            Category::Output => overrides.output,
+            _ => None,
+        };
+        let base = level.base_dtype();
+        match (special, named) {
+            (Some(dtype), _) => dtype,
+            // Levels of floats have no exceptions.
+            _ if !base.is_quantized() => base,
+            (None, Some(dtype)) => dtype,
+            _ if overrides.pure => base,
+            _ => self.facts.wanted(counters, tensor, role, level),
+        }
+    }
+
+    /// What the user should know of the changes at a level: types that do not fit, patterns that change nothing there.
+    #[must_use]
+    pub fn change_warnings(&self, recipe: &Recipe) -> Vec<String> {
+        let mut warnings: Vec<String> = self.overrides.warning(recipe.level).into_iter().collect();
+        let mut unfit: Vec<(usize, DType)> = Vec::new();
+        for idx in 0..self.roles.len() {
+            let is_special = matches!(self.roles[idx].category, Category::TokenEmbedding | Category::Output);
+            if self.is_quantizable(idx) && (self.named[idx].is_some() || is_special) {
+                let chosen = self.wanted(idx, &mut Counters::default(), recipe.level);
+                let is_chosen = [self.named[idx], self.overrides.token_embedding, self.overrides.output].contains(&Some(chosen));
+                if is_chosen && !self.model.tensors[idx].row_len().is_multiple_of(chosen.block_len()) {
+                    unfit.push((idx, chosen));
+                }
+            }
+        }
+        if let Some(&(idx, chosen)) = unfit.first() {
+            let (tensor, found) = (&self.model.tensors[idx], recipe.dtypes[idx]);
+            let more = if unfit.len() == 1 { String::new() } else { format!(" and {} more", unfit.len() - 1) };
+            let (name, row_len) = (&tensor.name, tensor.row_len());
+            warnings.push(format!("rows of {row_len} are no whole blocks of {chosen}: {found} instead for {name}{more}"));
+        }
+        warnings
+    }
+
+    /// The changes.
+    #[must_use]
+    pub fn overrides(&self) -> &Overrides {
+        &self.overrides
     }
 
     /// Exact size of the output file in bytes.
@@ -214,11 +291,11 @@ impl<'a> Planner<'a> {
         file_size_bytes_from(self.metadata_bytes, infos, self.model.alignment)
     }
 
-    /// The first tensor whose type needs importances that the matrix does not have, or that there is no matrix for.
+    /// The first tensor whose type needs importances that the matrix does not have, or that there is no matrix for; and that type.
     ///
     /// Source: `tensor_requires_imatrix` in src/llama-quant.cpp, which refuses such files: they would be garbage.
     #[must_use]
-    pub fn without_importances(&self, recipe: &Recipe) -> Option<&'a Tensor> {
+    pub fn without_importances(&self, recipe: &Recipe) -> Option<(&'a Tensor, DType)> {
         let is_needy = |idx: usize, dtype: DType| {
             self.is_quantizable(idx)
                 && !matches!(self.roles[idx].category, Category::Output | Category::TokenEmbedding)
@@ -228,7 +305,7 @@ impl<'a> Planner<'a> {
         let tensors = self.model.tensors.iter().zip(&recipe.dtypes).enumerate();
         let mut unknown =
             tensors.filter(|(idx, (tensor, dtype))| tensor.dtype != **dtype && is_needy(*idx, **dtype) && !is_known(tensor));
-        unknown.next().map(|(_, (tensor, _))| tensor)
+        unknown.next().map(|(_, (tensor, &dtype))| (tensor, dtype))
     }
 
     /// True for tensors that levels change: matrices without those that llama-quantize leaves alone.

@@ -20,6 +20,8 @@ pub(super) struct Facts {
     pub(super) is_bailing_moe3: bool,
     pub(super) is_falcon: bool,
     pub(super) is_glm5_next: bool,
+    /// What the user wants for the head, also where the embeddings are the head.
+    pub(super) output: Option<DType>,
 }
 
 /// How many tensors of a kind have been seen.
@@ -46,7 +48,7 @@ impl Facts {
         }
         let category = role.category;
         if category == Category::Output || (category == Category::TokenEmbedding && self.has_tied_embeddings) {
-            return self.head(tensor, level);
+            return self.output.unwrap_or_else(|| self.head(tensor, level));
         }
         if level == Level::MXFP4_MOE {
             return self.mxfp4_moe(tensor, category);

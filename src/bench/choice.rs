@@ -24,38 +24,43 @@ pub struct MeasuredChoice {
 /// The smallest measured file that passes every gate, held against the plan's; `None` while no file has a verdict.
 #[must_use]
 pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>) -> Option<MeasuredChoice> {
-    let mut judged: Vec<(u64, Level, Decision)> =
-        rows.iter().filter_map(|row| Some((row.size_bytes, row.level?, row.verdict.as_ref()?.decision))).collect();
+    let mut judged: Vec<(u64, Level, Decision, &str)> = rows
+        .iter()
+        .filter_map(|row| Some((row.size_bytes, row.level?, row.verdict.as_ref()?.decision, row.name.as_str())))
+        .collect();
     judged.sort();
-    let n_open = judged.iter().filter(|(_, _, decision)| *decision == Decision::Inconclusive).count();
-    let best = judged.iter().find(|(_, _, decision)| *decision == Decision::Pass).copied();
+    let n_open = judged.iter().filter(|(_, _, decision, _)| *decision == Decision::Inconclusive).count();
+    let best = judged.iter().find(|(_, _, decision, _)| *decision == Decision::Pass).copied();
     let text = match best {
         _ if judged.is_empty() => return None,
-        Some((_, level, _)) => {
+        // By name: a changed recipe of a level is not what was planned.
+        Some((_, _, _, name)) => {
             let beside = match planned {
-                Some(planned) if planned == level => ", as the plan recommended before measuring".to_string(),
-                Some(planned) => match judged.iter().find(|(_, other, _)| *other == planned) {
-                    Some((_, _, Decision::Fail)) => format!("; {planned}, which the plan recommended before measuring, fails"),
-                    Some((_, _, Decision::Inconclusive)) => {
+                Some(planned) if planned.name() == name => ", as the plan recommended before measuring".to_string(),
+                Some(planned) => match judged.iter().find(|(_, _, _, other)| *other == planned.name()) {
+                    Some((_, _, Decision::Fail, _)) => format!("; {planned}, which the plan recommended before measuring, fails"),
+                    Some((_, _, Decision::Inconclusive, _)) => {
                         format!("; {planned}, which the plan recommended before measuring, is undecided")
                     }
-                    Some((_, _, Decision::Pass)) => {
+                    Some((_, _, Decision::Pass, _)) => {
                         format!("; {planned}, which the plan recommended before measuring, passes too and is larger")
                     }
                     None => format!("; {planned}, which the plan recommends, is not measured yet"),
                 },
                 None => String::new(),
             };
-            format!("Measured: {level} is the smallest level here that passes every gate{beside}")
+            format!("Measured: {name} is the smallest level here that passes every gate{beside}")
         }
         None if n_open > 0 => {
             format!("Measured: no level here passes every gate yet; {n_open} of {} undecided", judged.len())
         }
         None => format!("Measured: no level here passes every gate{}", closest_text(rows)),
     };
-    let is_smaller_open =
-        judged.iter().take_while(|(_, _, decision)| *decision != Decision::Pass).any(|(_, _, d)| *d == Decision::Inconclusive);
-    Some(MeasuredChoice { level: best.map(|(_, level, _)| level), planned, is_open: is_smaller_open, text })
+    let is_smaller_open = judged
+        .iter()
+        .take_while(|(_, _, decision, _)| *decision != Decision::Pass)
+        .any(|(_, _, d, _)| *d == Decision::Inconclusive);
+    Some(MeasuredChoice { level: best.map(|(_, level, ..)| level), planned, is_open: is_smaller_open, text })
 }
 
 /// The judged file that comes closest to passing: of the best decision, then the fewest gates that do not pass, then the smallest.
@@ -153,6 +158,14 @@ mod tests {
             quality_failure: None,
             verdict: decision.map(|decision| Verdict { decision, gates: Vec::new() }),
         }
+    }
+
+    #[test]
+    fn a_changed_recipe_is_not_what_was_planned() {
+        let custom = ComparisonRow { name: "Q4_K_M custom".into(), ..row(Level::Q4_K_M, 100, Some(Decision::Pass)) };
+        let found = measured_choice(&[custom], Some(Level::Q4_K_M)).unwrap();
+        let text = "Measured: Q4_K_M custom is the smallest level here that passes every gate; Q4_K_M, which the plan recommends, is not measured yet";
+        assert_eq!((found.level, found.text.as_str()), (Some(Level::Q4_K_M), text));
     }
 
     #[test]

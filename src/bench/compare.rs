@@ -56,12 +56,14 @@ fn rows(plan: &Plan, model: &Model, conversions: &[Conversion], measured: Measur
     let converted = conversions.iter().map(|conversion| {
         let facts = FileFacts {
             level: Some(conversion.level),
-            name: conversion.level.name().to_string(),
+            name: conversion.name(),
             path: &conversion.path,
             size_bytes: conversion.size_bytes,
             bits_per_weight: conversion.bits_per_weight,
         };
-        let mut row = row(facts, candidate(plan, conversion.level), outcomes);
+        // What is predicted is the level's own recipe.
+        let predicted = candidate(plan, conversion.level).filter(|_| conversion.changes.is_empty());
+        let mut row = row(facts, predicted, outcomes);
         add_quality(&mut row, source_run.as_ref(), measured);
         row
     });
@@ -230,6 +232,7 @@ mod tests {
             elapsed_secs: 1.0,
             warnings: Vec::new(),
             check: None,
+            changes: String::new(),
         }
     }
 
@@ -303,6 +306,14 @@ mod tests {
         assert_eq!(decode, Some(vec![33.0]), "the later measurement");
         assert_eq!((rows[1].predicted_memory_bytes, rows[1].run.is_some()), (None, false), "no candidate, no invention");
         assert_eq!(rows[1].failure, Some(died.to_string()));
+    }
+
+    #[test]
+    fn a_changed_recipe_has_a_name_of_its_own_and_no_prediction() {
+        let changed = Conversion { changes: "--pure".into(), ..conversion(Level::Q4_K_M, "q4-custom.gguf") };
+        let rows = rows(&plan(), &model(Level::F16, 4000), &[changed], speed_only(&[measured("q4-custom.gguf", 512, 30.0)]));
+        assert_eq!((rows[0].name.as_str(), rows[0].level), ("Q4_K_M custom", Some(Level::Q4_K_M)));
+        assert!(rows[0].run.is_some() && rows[0].predicted_memory_bytes.is_none());
     }
 
     #[test]

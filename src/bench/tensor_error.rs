@@ -103,6 +103,9 @@ pub enum Mismatch {
     /// There is nothing that the error could be a part of.
     #[error("all weights of the source are 0, those of the converted file are not")]
     ZeroSource,
+    /// The files have other numbers of layers: what has the same number need not be the same layer.
+    #[error("layers were left out, so that this may be another layer of the source")]
+    OtherLayers,
 }
 
 fn not_finite_text(n_in_source: u64, n_in_converted: u64) -> String {
@@ -126,9 +129,11 @@ pub fn tensor_errors(source: &Path, converted: &Path, monitor: &Monitor) -> Resu
     let total = pairs.iter().map(|(a, b)| a.size_bytes + b.map_or(0, |b| b.size_bytes)).sum();
     let mut meter = Meter::new(monitor, total);
     let mut tensors = Vec::with_capacity(pairs.len());
+    let is_pruned = source.model.hyperparameters.n_layers != converted.model.hyperparameters.n_layers;
     for (a, b) in pairs {
         let result = match b {
             None => Err(Mismatch::OnlyInSource),
+            Some(_) if is_pruned && a.layer_idx().is_some() => Err(Mismatch::OtherLayers),
             Some(b) => compare(
                 Piecewise { reader: &source.reader, tensor: a },
                 Piecewise { reader: &converted.reader, tensor: b },

@@ -6,11 +6,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::output::{columns_text, print_json, print_text};
+use super::overrides::OverrideArgs;
 use super::report::Files;
 use super::run::{bench_request, converted, first_failure, folder_of, outcomes_json};
 use super::{BenchArgs, ConvertArgs, GateArgs, QualityArgs, Status};
 use super::{progress, tables};
-use crate::advise::{self, Decision, Gates, Goal, Interval};
+use crate::advise::{self, Decision, Gates, Goal, Interval, Planner};
 use crate::bench::quality::{
     QualityOutcome, QualityRequest, QualityRun, Stopping, TextSource, paired_difference, quality as measure_quality,
 };
@@ -63,15 +64,18 @@ fn compare_checkpoint(model: &Model, mut args: CompareArgs, parts: CompareParts,
     let own = model.own_level().unwrap_or(Level::F32);
     args.convert.level.retain(|&level| level != own);
     let mut first = args.convert.clone();
-    if parts.until_pass {
+    // The reference keeps every weight: what is changed is compared with it.
+    let is_custom = args.convert.overrides.to_overrides().is_custom();
+    if parts.until_pass || is_custom {
         first.level.clear();
+        *first.overrides = OverrideArgs::default();
     }
     first.level.insert(0, own);
     let made = converted(model, &first, parts.reuse)?;
     let source = made.iter().find(|conversion| conversion.level == own).map(|conversion| conversion.path.clone());
     let source = source.ok_or_else(|| Error::Internal { message: format!("no file of level {own} was made") })?;
     // The levels that were made are complete: they are taken as they are. A search makes its own.
-    let parts = CompareParts { reuse: parts.reuse || !parts.until_pass, ..parts };
+    let parts = CompareParts { reuse: parts.reuse || !(parts.until_pass || is_custom), ..parts };
     compare(&source, args, parts, as_json)
 }
 
@@ -170,6 +174,14 @@ struct ComparisonJson<'a> {
     rows: &'a [ComparisonRow],
 }
 
+/// Size of the file of a level with the changes of its recipe, without what an importance matrix adds.
+fn level_size_bytes(model: &Model, args: &CompareArgs, level: Level) -> Result<u64> {
+    let overrides = args.convert.overrides.to_overrides();
+    let rest = convert::without_layers(model, &overrides)?;
+    let planner = Planner::changed(rest.as_ref().map_or(model, |rest| &rest.model), None, model, &overrides)?;
+    planner.output_size_bytes(&planner.recipe(level))
+}
+
 /// Converts and measures only the levels that bisection asks for, from small to large; what it measured, and the level found.
 fn until_pass(
     model: &Model,
@@ -180,7 +192,7 @@ fn until_pass(
 ) -> Result<(Vec<Conversion>, Option<Level>)> {
     let mut ladder = Vec::new();
     for level in args.convert.levels() {
-        ladder.push((advise::output_size_bytes(model, level)?, level));
+        ladder.push((level_size_bytes(model, args, level)?, level));
     }
     ladder.sort();
     let mut conversions: Vec<Conversion> = Vec::new();

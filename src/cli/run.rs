@@ -114,8 +114,12 @@ pub(super) fn converted(model: &Model, args: &ConvertArgs, reuse: bool) -> Resul
     let mut missing = args.levels();
     if reuse {
         missing.clear();
+        let overrides = args.overrides.to_overrides();
         let imatrix = args.imatrix.as_deref().map(|path| convert::fitting_imatrix(model, path)).transpose()?;
-        let planner = Planner::by(model, imatrix.as_ref());
+        let imatrix = imatrix.map(|imatrix| advise::pruned_imatrix(imatrix, &overrides.pruned_layers));
+        let rest = convert::without_layers(model, &overrides)?;
+        let changed = rest.as_ref().map_or(model, |rest| &rest.model);
+        let planner = Planner::changed(changed, imatrix.as_ref(), model, &overrides)?;
         for level in args.levels() {
             match existing(&planner, level, &args.out)? {
                 Some(conversion) => known.push(conversion),
@@ -132,17 +136,26 @@ pub(super) fn converted(model: &Model, args: &ConvertArgs, reuse: bool) -> Resul
     Ok(known)
 }
 
-/// An output of an earlier run, when it has exactly the predicted size and was made with the same importance matrix, if any.
+/// An output of an earlier run, when it has exactly the predicted size and types and was made with the same importance matrix, if any.
 fn existing(planner: &Planner, level: Level, out_dir: &Path) -> Result<Option<Conversion>> {
-    let (model, recipe) = (planner.model(), planner.recipe(level));
-    let path = convert::output_path(model, level, out_dir);
+    let (model, recipe, overrides) = (planner.model(), planner.recipe(level), planner.overrides());
+    // Which layers were left out cannot be seen in a file.
+    if !overrides.pruned_layers.is_empty() {
+        return Ok(None);
+    }
+    let path = convert::output_path_by(model, level, overrides, out_dir);
     let size_bytes = planner.output_size_bytes(&recipe)?;
     let is_complete = std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size_bytes);
     // Padding may hide what the keys of an importance matrix add to the size.
     let of_imatrix =
         |metadata: Metadata| metadata.0.into_iter().filter(|(key, _)| key.starts_with("quantize.imatrix.")).collect();
     let expected: Vec<(String, Value)> = of_imatrix(planner.output_metadata(level));
-    let is_alike = || format::inspect(&path).is_ok_and(|made| of_imatrix(made.metadata) == expected);
+    let is_alike = || {
+        format::inspect(&path).is_ok_and(|made| {
+            made.tensors.iter().map(|tensor| tensor.dtype).eq(recipe.dtypes.iter().copied())
+                && of_imatrix(made.metadata) == expected
+        })
+    };
     if !is_complete || !is_alike() {
         return Ok(None);
     }
@@ -155,6 +168,7 @@ fn existing(planner: &Planner, level: Level, out_dir: &Path) -> Result<Option<Co
         elapsed_secs: 0.0,
         warnings: vec!["taken from an earlier run".into()],
         check: None,
+        changes: if overrides.change(level) { overrides.to_string() } else { String::new() },
     }))
 }
 
@@ -165,6 +179,7 @@ pub(super) fn convert_request(args: &ConvertArgs) -> ConvertRequest {
         overwrite: if args.force { Overwrite::Allowed } else { Overwrite::Never },
         n_threads: args.threads.map(usize::from),
         imatrix: args.imatrix.clone(),
+        overrides: args.overrides.to_overrides(),
     }
 }
 

@@ -272,7 +272,7 @@ pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
         .iter()
         .map(|conversion| {
             vec![
-                conversion.level.to_string(),
+                conversion.name(),
                 units::exact_bytes_text(conversion.size_bytes),
                 units::significant_text(conversion.bits_per_weight),
                 conversion.path.display().to_string(),
@@ -288,9 +288,10 @@ pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
         ));
     }
     for (conversion, check) in conversions.iter().filter_map(|made| Some((made, made.check.as_ref()?))) {
-        text.push_str(&format!("\n{}: {}", conversion.level, check.text));
+        text.push_str(&format!("\n{}: {}", conversion.name(), check.text));
     }
-    let warnings: Vec<_> = conversions.iter().map(|made| (made.level.name(), made.warnings.as_slice())).collect();
+    let names: Vec<String> = conversions.iter().map(Conversion::name).collect();
+    let warnings: Vec<_> = names.iter().zip(conversions).map(|(name, made)| (name.as_str(), made.warnings.as_slice())).collect();
     with_warnings(text, &merged_warnings(&warnings))
 }
 

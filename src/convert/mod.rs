@@ -21,13 +21,14 @@ use serde::Serialize;
 
 use self::part_file::PartFile;
 use crate::advise::recipe::Planner;
+use crate::advise::{Overrides, Pruned, pruned};
 use crate::error::{Error, Result};
 use crate::format::TensorReader;
 use crate::model::{DType, Level, Model};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 
 pub use self::open::{check_checkpoint, open_model, own_tokens};
-pub use self::paths::{default_output_dir, is_same_file, output_path};
+pub use self::paths::{default_output_dir, has_custom_name, is_same_file, output_path, output_path_by};
 pub use self::preflight::{PlannedOutput, WorkPlan, fitting_imatrix, preflight};
 pub use self::sample::{SAMPLE_LEVELS, sample_parent, sample_path, unpack_sample};
 pub use self::whole_file::{check_target, write_new, write_whole};
@@ -46,10 +47,12 @@ pub use self::whole_file::{check_target, write_new, write_whole};
 pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Result<Vec<Conversion>> {
     let started = Instant::now();
     let plan = preflight(model, request)?;
+    let (whole, rest) = (model, without_layers(model, &request.overrides)?);
+    let model = rest.as_ref().map_or(whole, |rest| &rest.model);
     let source = TensorReader::open(model)?;
     std::fs::create_dir_all(&request.out_dir).map_err(Error::io("create", &request.out_dir))?;
 
-    let planner = Planner::by(model, plan.imatrix.as_ref());
+    let planner = Planner::changed(model, plan.imatrix.as_ref(), whole, &request.overrides)?;
     let mut parts = Vec::with_capacity(plan.outputs.len());
     let mut places = Vec::with_capacity(plan.outputs.len());
     for output in &plan.outputs {
@@ -82,6 +85,7 @@ pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Re
         elapsed_secs,
         warnings: output.warnings,
         check: None,
+        changes: if request.overrides.change(output.level) { request.overrides.to_string() } else { String::new() },
     };
     Ok(plan.outputs.into_iter().map(conversion).collect())
 }
@@ -105,6 +109,16 @@ fn start_output(planner: &Planner, output: &PlannedOutput, part: &PartFile) -> R
     part.write_at(&layout.header, 0)?;
     Ok(specs.iter().zip(&layout.tensors).map(|(spec, placed)| (spec.dtype, placed.offset)).collect())
 }
+
+/// The model without the layers that are left out; `None` where all are kept.
+///
+/// # Errors
+/// `Error::CannotPrune`, as `advise::pruned`.
+pub fn without_layers(model: &Model, overrides: &Overrides) -> Result<Option<Pruned>> {
+    let layers = &overrides.pruned_layers;
+    if layers.is_empty() { Ok(None) } else { pruned(model, layers).map(Some) }
+}
+
 /// What to convert, to what, and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvertRequest {
@@ -118,6 +132,8 @@ pub struct ConvertRequest {
     pub n_threads: Option<usize>,
     /// An importance matrix of this model, so that columns that matter more err less; `None`: all count the same.
     pub imatrix: Option<PathBuf>,
+    /// What all outputs get otherwise than their levels have it.
+    pub overrides: Overrides,
 }
 
 /// What to do with an output that exists.
@@ -149,6 +165,16 @@ pub struct Conversion {
     pub warnings: Vec<String>,
     /// What a first run showed, of files made from a checkpoint.
     pub check: Option<SelfCheck>,
+    /// How the recipe differs from the level's, as options of the command line; empty: not at all.
+    pub changes: String,
+}
+
+impl Conversion {
+    /// The level, and whether its recipe was changed: `Q4_K_M custom`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        if self.changes.is_empty() { self.level.to_string() } else { format!("{} custom", self.level) }
+    }
 }
 
 /// What a first run of a new file showed.

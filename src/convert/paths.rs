@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::advise::Overrides;
 use crate::model::{DType, Level, Model};
 
 /// Names at the end of published files that are neither a level nor a data type of ours.
@@ -10,6 +11,9 @@ use crate::model::{DType, Level, Model};
 /// Source: `LLAMA_FTYPE` names in llama-quantize's `QUANT_OPTIONS` (llama.cpp of 2026-08-21), and spellings seen on Hugging Face.
 const OTHER_TYPE_NAMES: [&str; 10] =
     ["FP32", "FP16", "Q2_K_L", "Q2_K_XL", "Q3_K_XL", "Q4_K_L", "Q4_K_XL", "Q5_K_L", "Q5_K_XL", "Q6_K_L"];
+
+/// What stands behind the level in the name of an output whose recipe was changed.
+const CUSTOM_SUFFIX: &str = "-custom";
 
 /// Where the output of `level` goes: `a.Q4_1.gguf` at `Q8_0` becomes `a-Q8_0.gguf`.
 ///
@@ -22,6 +26,23 @@ pub fn output_path(model: &Model, level: Level, out_dir: &Path) -> PathBuf {
         base => base,
     };
     out_dir.join(format!("{base}-{level}.gguf"))
+}
+
+/// Where the output of `level` with these changes goes: never to the name of the plain level. `a-Q4_K_M-custom.gguf`.
+#[must_use]
+pub fn output_path_by(model: &Model, level: Level, overrides: &Overrides, out_dir: &Path) -> PathBuf {
+    let plain = output_path(model, level, out_dir);
+    if !overrides.change(level) {
+        return plain;
+    }
+    let stem = plain.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    plain.with_file_name(format!("{stem}{CUSTOM_SUFFIX}.gguf"))
+}
+
+/// True for a file with the name of a changed recipe.
+#[must_use]
+pub fn has_custom_name(path: &Path) -> bool {
+    path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with(CUSTOM_SUFFIX))
 }
 
 /// Where outputs go when nobody says: beside the model; without one, and for a checkpoint inside the Hugging Face cache, where nothing
@@ -45,6 +66,15 @@ pub(super) fn part_path(output: &Path) -> PathBuf {
 }
 
 fn without_type_name(stem: &str) -> &str {
+    // "custom" alone may be part of a name: it goes only with the level before it.
+    let plain = stem.strip_suffix(CUSTOM_SUFFIX).map(|plain| (plain, without_level_name(plain)));
+    match plain {
+        Some((plain, front)) if front.len() < plain.len() => front,
+        _ => without_level_name(stem),
+    }
+}
+
+fn without_level_name(stem: &str) -> &str {
     let names = Level::all().map(Level::name).chain(DType::all().map(DType::name)).chain(OTHER_TYPE_NAMES);
     names
         .filter_map(|name| {
@@ -104,6 +134,8 @@ mod tests {
         check("gemma-IQ4_XS.gguf", "gemma-Q8_0.gguf");
         check("gemma-Q2_K_S.gguf", "gemma-Q8_0.gguf");
         check("gpt-oss-20b-MXFP4.gguf", "gpt-oss-20b-Q8_0.gguf");
+        check("gemma-Q4_K_M-custom.gguf", "gemma-Q8_0.gguf");
+        check("gemma-custom.gguf", "gemma-custom-Q8_0.gguf");
         check("big-F16-00001-of-00003.gguf", "big-Q8_0.gguf");
         // Only at the end, only whole words, only one, and never the whole name.
         check("Q4_0-model.gguf", "Q4_0-model-Q8_0.gguf");
@@ -113,6 +145,16 @@ mod tests {
         check("-Q4_0.gguf", "-Q4_0-Q8_0.gguf");
         check("Modell-Größe.gguf", "Modell-Größe-Q8_0.gguf");
         check("größe.gguf", "größe-Q8_0.gguf");
+    }
+
+    #[test]
+    fn a_changed_recipe_has_a_name_of_its_own() {
+        let model = super::super::tests::model_named(Path::new("in/gemma-v1.5.F16.gguf"));
+        let path = |overrides: &Overrides| output_path_by(&model, Level::Q4_K_M, overrides, Path::new("out"));
+        assert_eq!(path(&Overrides::default()), Path::new("out/gemma-v1.5-Q4_K_M.gguf"));
+        let floats = output_path_by(&model, Level::F16, &Overrides { pure: true, ..Overrides::default() }, Path::new("out"));
+        assert_eq!(floats, Path::new("out/gemma-v1.5-F16.gguf"));
+        assert_eq!(path(&Overrides { pure: true, ..Overrides::default() }), Path::new("out/gemma-v1.5-Q4_K_M-custom.gguf"));
     }
 
     #[cfg(unix)]

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::paths::{FileId, output_path, part_path};
-use super::{ConvertRequest, Overwrite, disk};
+use super::paths::{FileId, output_path_by, part_path};
+use super::{ConvertRequest, Overwrite, disk, without_layers};
 use crate::advise::recipe::{self, Planner, Recipe};
+use crate::advise::{Fallback, pruned_imatrix};
 use crate::error::{Error, Result};
 use crate::format::{Imatrix, Layout, TensorSpec, read_imatrix};
 use crate::model::{Level, Model, Tensor};
@@ -24,7 +25,7 @@ pub struct WorkPlan {
     pub free_bytes: Option<u64>,
     /// Threads that decode, encode and write.
     pub n_threads: usize,
-    /// The importance matrix that was asked for; it fits the model.
+    /// The importance matrix that was asked for; it fits the model without the layers that are left out.
     pub imatrix: Option<Imatrix>,
 }
 
@@ -65,10 +66,15 @@ pub fn preflight(model: &Model, request: &ConvertRequest) -> Result<WorkPlan> {
         return Err(Error::BadRequest { message: "no level to convert to".into() });
     }
     let imatrix = request.imatrix.as_deref().map(|path| fitting_imatrix(model, path)).transpose()?;
-    let planner = Planner::by(model, imatrix.as_ref());
+    let imatrix = imatrix.map(|imatrix| pruned_imatrix(imatrix, &request.overrides.pruned_layers));
+    let rest = without_layers(model, &request.overrides)?;
+    let changed_model = rest.as_ref().map_or(model, |rest| &rest.model);
+    let planner = Planner::changed(changed_model, imatrix.as_ref(), model, &request.overrides)?;
     let mut outputs = Vec::with_capacity(levels.len());
     for level in levels {
-        outputs.push(plan_output(&planner, level, &request.out_dir, imatrix.as_ref())?);
+        let mut output = plan_output(&planner, level, &request.out_dir, imatrix.as_ref())?;
+        output.warnings.extend(rest.iter().flat_map(|rest| rest.warnings.iter().cloned()));
+        outputs.push(output);
     }
     let sources: Vec<_> = model.files.iter().filter_map(|file| Some((file, FileId::of(file)?))).collect();
     for output in &outputs {
@@ -96,16 +102,18 @@ fn n_threads(request: &ConvertRequest) -> Result<usize> {
 fn plan_output(planner: &Planner, level: Level, out_dir: &Path, imatrix: Option<&Imatrix>) -> Result<PlannedOutput> {
     let (model, recipe) = (planner.model(), planner.recipe(level));
     check_types(model, &recipe)?;
-    if let Some(tensor) = planner.without_importances(&recipe) {
-        return Err(Error::NeedsImatrix { level: level.name(), tensor: tensor.name.clone() });
+    if let Some((tensor, dtype)) = planner.without_importances(&recipe) {
+        let level = if level.needs_imatrix() { level.name() } else { dtype.name() };
+        return Err(Error::NeedsImatrix { level, tensor: tensor.name.clone() });
     }
     // What was assumed of a checkpoint goes into the file; of a GGUF file nothing is.
     let mut warnings = if model.import.is_some() { model.warnings.clone() } else { Vec::new() };
-    warnings.extend(loss_warnings(model, &recipe));
+    warnings.extend(loss_warnings(model, &recipe, planner.overrides().fallback));
+    warnings.extend(planner.change_warnings(&recipe));
     warnings.extend(imatrix.iter().flat_map(|imatrix| imatrix_warnings(model, &recipe, imatrix)));
     Ok(PlannedOutput {
         level,
-        path: output_path(model, level, out_dir),
+        path: output_path_by(model, level, planner.overrides(), out_dir),
         size_bytes: planner.output_size_bytes(&recipe)?,
         bits_per_weight: recipe::bits_per_weight(model, &recipe),
         warnings,
@@ -194,7 +202,7 @@ fn check_names(path: &Path, sources: &[(&PathBuf, FileId)], overwrite: Overwrite
     }
 }
 
-fn loss_warnings(model: &Model, recipe: &Recipe) -> Vec<String> {
+fn loss_warnings(model: &Model, recipe: &Recipe, fallback: Fallback) -> Vec<String> {
     let base = recipe.level.base_dtype();
     let mut grids: Vec<&str> = Vec::new();
     for tensor in changed(model, recipe).filter(|tensor| tensor.dtype.is_quantized()) {
@@ -212,8 +220,9 @@ fn loss_warnings(model: &Model, recipe: &Recipe) -> Vec<String> {
         });
     }
     if recipe.n_fallbacks > 0 {
+        let other = if fallback == Fallback::SameSize { "another type" } else { "a larger type" };
         warnings.push(format!(
-            "{} of {} tensors got a larger type than {} foresees: their rows are not a whole number of its blocks",
+            "{} of {} tensors got {other} than {} foresees: their rows are not a whole number of its blocks",
             recipe.n_fallbacks,
             recipe.dtypes.len(),
             recipe.level,

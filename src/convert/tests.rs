@@ -132,6 +132,7 @@ impl Fixture {
             overwrite: Overwrite::Never,
             n_threads: Some(2),
             imatrix: None,
+            overrides: crate::advise::Overrides::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::advise::{self, Gates, Goal};
 use crate::bench::history::{Filter, History, Kind, Measurement, Row};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::{ComparisonRow, Measured, Outcome, comparison_rows};
-use crate::convert::{Conversion, output_path};
+use crate::convert::{Conversion, has_custom_name, output_path};
 use crate::error::{Error, Result};
 use crate::format::inspect;
 use crate::hardware::Machine;
@@ -168,6 +168,8 @@ fn conversion(file: &File, model: &Model) -> Option<Conversion> {
         elapsed_secs: 0.0,
         warnings: Vec::new(),
         check: None,
+        // The options of that day are not in the history.
+        changes: if has_custom_name(&file.path) { "unknown".into() } else { String::new() },
     })
 }
 

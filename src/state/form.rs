@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::RecipeForm;
 use crate::advise::{Gates, Goal};
 use crate::bench::history::Kind;
 use crate::deploy::ChartKind;
@@ -252,6 +253,8 @@ pub struct Form {
     pub imatrix_path: String,
     /// How one is collected.
     pub imatrix: ImatrixForm,
+    /// What is changed in the recipes of the levels.
+    pub recipe: RecipeForm,
 }
 
 impl Default for Form {
@@ -282,6 +285,7 @@ impl Default for Form {
             ask: AskForm::default(),
             imatrix_path: String::new(),
             imatrix: ImatrixForm::default(),
+            recipe: RecipeForm::default(),
         }
     }
 }

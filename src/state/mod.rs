@@ -2,10 +2,12 @@
 
 mod command;
 mod form;
+mod recipe_form;
 mod slot;
 mod store;
 
 pub use command::Command;
 pub use form::{AskForm, BenchForm, CompareTab, Form, HistoryForm, ImatrixForm, Page, QualityForm, TextChoice, Theme};
+pub use recipe_form::RecipeForm;
 pub use slot::Slot;
 pub use store::{JobKind, JobRecord, JobStatus, Store};

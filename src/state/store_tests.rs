@@ -13,6 +13,7 @@ fn conversion(source: &str, path: &str) -> Conversion {
         elapsed_secs: 1.0,
         warnings: Vec::new(),
         check: None,
+        changes: String::new(),
     }
 }
 
@@ -46,6 +47,7 @@ fn convert(store: &mut Store, id: u64, source: &str) -> JobId {
         overwrite: crate::convert::Overwrite::Never,
         n_threads: None,
         imatrix: None,
+        overrides: crate::advise::Overrides::default(),
     };
     store.submitted(id, &Job::Convert { model: model(source), request });
     store.apply(Event::Started { id });

@@ -62,11 +62,8 @@ impl File {
 /// The source and all files made from it.
 fn files(store: &Store, model: &Model) -> Vec<File> {
     let source = File { path: model.path.clone(), name: "Source".into(), size_bytes: model.size_bytes };
-    let made = store.conversions.iter().map(|made| File {
-        path: made.path.clone(),
-        name: made.level.to_string(),
-        size_bytes: made.size_bytes,
-    });
+    let made =
+        store.conversions.iter().map(|made| File { path: made.path.clone(), name: made.name(), size_bytes: made.size_bytes });
     std::iter::once(source).filter(|_| model.is_runnable()).chain(made).collect()
 }
 

@@ -70,6 +70,7 @@ fn store() -> Store {
             elapsed_secs: 1.0,
             warnings: Vec::new(),
             check: None,
+            changes: String::new(),
         });
     }
     store

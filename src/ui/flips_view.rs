@@ -77,7 +77,7 @@ pub fn flips_view_ui(ui: &mut Ui, store: &Store, form: &mut Form) {
 /// The level of a converted file, else the file's name.
 fn name_of(store: &Store, path: &std::path::Path) -> String {
     let made = store.conversions.iter().find(|made| made.path == path);
-    made.map_or_else(|| path.file_name().unwrap_or_default().to_string_lossy().into_owned(), |made| made.level.name().to_string())
+    made.map_or_else(|| path.file_name().unwrap_or_default().to_string_lossy().into_owned(), crate::convert::Conversion::name)
 }
 
 fn kinds_ui(ui: &mut Ui, run: &QualityRun) {
@@ -382,6 +382,7 @@ mod tests {
             elapsed_secs: 1.0,
             warnings: Vec::new(),
             check: None,
+            changes: String::new(),
         });
         store
     }

@@ -114,6 +114,7 @@ mod tests {
             elapsed_secs: 1.0,
             warnings: Vec::new(),
             check: None,
+            changes: String::new(),
         });
         let harness = page_harness_sized(
             compare_page_ui,

@@ -36,6 +36,11 @@ mod plots;
 pub mod preflight;
 mod quality_view;
 mod queue;
+mod recipe_data;
+mod recipe_table;
+mod recipe_view;
+#[cfg(test)]
+mod recipe_view_tests;
 pub mod shell;
 mod sorting;
 pub mod tensor_table;

@@ -9,9 +9,11 @@ use super::candidate_table::loss_color;
 use super::imatrix_view::{imatrix_refusal, imatrix_view_ui};
 use super::plan_page::{model_or_hint_ui, plan_of, requantizing_warning};
 use super::queue::{queue_ui, result_ui};
+use super::recipe_data::changed_sizes;
+use super::recipe_view::recipe_view_ui;
 use super::theme;
 use super::widgets::{self, Tone};
-use crate::advise::{Candidate, Plan};
+use crate::advise::{Candidate, Overrides, Plan};
 use crate::convert;
 use crate::hardware::{Disk, Framework, Machine};
 use crate::model::{Level, Model, PrecisionClass};
@@ -47,23 +49,34 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
         widgets::notice(ui, Tone::Warn, &warning);
         widgets::card_gap(ui);
     }
-    let sum = Sum::of(&plan, &form.levels);
+    let overrides = form.recipe.of(&model);
+    let (sum, refusal) = if overrides.is_custom() {
+        let sizes = changed_sizes(ui, &model, &form.levels, &overrides);
+        (
+            Sum::of_sizes(sizes.as_deref().unwrap_or_default(), &form.levels),
+            sizes.as_ref().as_ref().err().map(ToString::to_string),
+        )
+    } else {
+        (Sum::of(&plan, &form.levels), None)
+    };
     let existing: BTreeSet<Level> = store
         .conversions
         .iter()
-        .filter(|made| made.path == output_path(&model, made.level, form))
+        .filter(|made| made.path == output_path(&model, made.level, &overrides, form))
         .map(|made| made.level)
         .collect();
-    let note = size_note(form);
+    let note = size_note(form, &overrides);
     // A copy, because the right column edits the rest of the form.
     let mut levels = form.levels.clone();
     widgets::two_columns(
         ui,
         0.66,
         |ui| levels_ui(ui, &plan, &mut levels, recommended, &existing, note),
-        |ui| output_ui(ui, &model, store, sum, &existing, form, commands),
+        |ui| output_ui(ui, &model, store, (sum, refusal), &existing, form, commands),
     );
     form.levels = levels;
+    widgets::card_gap(ui);
+    recipe_view_ui(ui, &model, form, commands);
     widgets::card_gap(ui);
     queue_ui(ui, store, commands);
     if !store.conversions.is_empty() {
@@ -80,8 +93,8 @@ fn output_dir(model: &Model, form: &Form) -> PathBuf {
     }
 }
 
-fn output_path(model: &Model, level: Level, form: &Form) -> PathBuf {
-    convert::output_path(model, level, &output_dir(model, form))
+fn output_path(model: &Model, level: Level, overrides: &Overrides, form: &Form) -> PathBuf {
+    convert::output_path_by(model, level, overrides, &output_dir(model, form))
 }
 
 fn candidate_of(plan: &Plan, level: Level) -> Option<&Candidate> {
@@ -89,7 +102,10 @@ fn candidate_of(plan: &Plan, level: Level) -> Option<&Candidate> {
 }
 
 /// What the sizes on the cards leave out: the file with the importances is not read before the conversion.
-fn size_note(form: &Form) -> &'static str {
+fn size_note(form: &Form, overrides: &Overrides) -> &'static str {
+    if overrides.is_custom() {
+        return "Sizes on the cards are those of the plain levels; all outputs together are counted with the tensor types below.";
+    }
     if form.imatrix_path.trim().is_empty() && !form.imatrix.collect {
         "Sizes are exact. Expected loss is published, not measured."
     } else {
@@ -264,6 +280,10 @@ impl Sum {
         let sizes = levels.iter().filter_map(|&level| candidate_of(plan, level)).map(|candidate| candidate.size_bytes);
         Self { n_levels: levels.len(), size_bytes: sizes.fold(0, u64::saturating_add) }
     }
+
+    fn of_sizes(sizes: &[u64], levels: &BTreeSet<Level>) -> Self {
+        Self { n_levels: levels.len(), size_bytes: sizes.iter().copied().fold(0, u64::saturating_add) }
+    }
 }
 
 /// Why nothing can be converted now; `None`: it can.
@@ -292,7 +312,7 @@ fn output_ui(
     ui: &mut Ui,
     model: &Model,
     store: &Store,
-    sum: Sum,
+    (sum, refused): (Sum, Option<String>),
     existing: &BTreeSet<Level>,
     form: &mut Form,
     commands: &mut Vec<Command>,
@@ -326,7 +346,10 @@ fn output_ui(
         ui.separator();
         sum_ui(ui, sum, disk);
         ui.add_space(theme::UNIT);
-        let reason = refusal(sum, disk, &form.levels, existing, form.overwrite).or_else(|| imatrix_refusal(model, &form.imatrix));
+        let refused = refused.map(|reason| widgets::sentence(&reason));
+        let reason = refused
+            .or_else(|| refusal(sum, disk, &form.levels, existing, form.overwrite))
+            .or_else(|| imatrix_refusal(model, &form.imatrix));
         let is_collecting = form.imatrix.collect;
         let verb = if is_collecting { "Collect, then convert" } else { "Convert" };
         let text = match sum.n_levels {

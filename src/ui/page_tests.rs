@@ -71,6 +71,7 @@ fn busy_store() -> Store {
             elapsed_secs: 4.2,
             warnings: vec![],
             check: None,
+            changes: String::new(),
         });
         let result = if level == FAILED {
             Err(Error::ChildDied { reason: "signal 9".into(), path: path.clone() })

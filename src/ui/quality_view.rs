@@ -250,6 +250,7 @@ mod tests {
                 elapsed_secs: 1.0,
                 warnings: Vec::new(),
                 check: None,
+                changes: String::new(),
             });
             let result = match klds.map(|klds| test_runs::quality(level.name(), &klds).measurement) {
                 Some(Measurement::Quality(run)) => Ok(Arc::new(QualityRun { path: path.clone(), ..(*run).clone() })),

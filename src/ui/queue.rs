@@ -156,18 +156,18 @@ fn cell_ui(ui: &mut Ui, width: f32, align: Align, text: RichText) -> egui::Respo
 
 /// One file with its size, path and what can be done with it.
 pub fn result_ui(ui: &mut Ui, conversion: &Conversion, commands: &mut Vec<Command>) {
-    let level = conversion.level;
+    let name = conversion.name();
     ui.horizontal(|ui| {
         ui.spacing_mut().interact_size.y = 24.0;
-        cell_ui(ui, 72.0, Align::Min, RichText::new(level.name()).font(theme::strong_font()));
+        cell_ui(ui, 124.0, Align::Min, RichText::new(&name).font(theme::strong_font()));
         cell_ui(ui, 72.0, Align::Max, RichText::new(bytes_text(conversion.size_bytes)))
             .on_hover_text(exact_bytes_text(conversion.size_bytes));
         ui.add_space(theme::UNIT * 2.0);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if widgets::small_button(ui, "Copy path", &format!("Copy path of {level}")).clicked() {
+            if widgets::small_button(ui, "Copy path", &format!("Copy path of {name}")).clicked() {
                 commands.push(Command::Copy(conversion.path.display().to_string()));
             }
-            if widgets::small_button(ui, "Reveal", &format!("Reveal {level}"))
+            if widgets::small_button(ui, "Reveal", &format!("Reveal {name}"))
                 .on_hover_text("Show it in the file manager")
                 .clicked()
             {

@@ -55,7 +55,7 @@ fn settings_ui(ui: &mut Ui, store: &Store, chosen: &Conversion, is_measured: boo
     widgets::card(ui, "", |ui| {
         ui.horizontal(|ui| {
             let label = ui.label(RichText::new("Converted file").color(theme::muted(ui)));
-            let text_of = |made: &Conversion| format!("{} ({})", made.level, bytes_text(made.size_bytes));
+            let text_of = |made: &Conversion| format!("{} ({})", made.name(), bytes_text(made.size_bytes));
             ComboBox::from_id_salt("converted file")
                 .width(180.0)
                 .selected_text(text_of(chosen))

@@ -27,6 +27,7 @@ fn conversion(level: Level) -> Conversion {
         elapsed_secs: 1.0,
         warnings: Vec::new(),
         check: None,
+        changes: String::new(),
     }
 }
 

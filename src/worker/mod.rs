@@ -238,7 +238,7 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             }
             // From here on the file that keeps every weight stands for the checkpoint: it can be run.
             let own = model.own_level().filter(|_| !model.is_runnable());
-            let adopted = made.iter().find(|conversion| Some(conversion.level) == own);
+            let adopted = made.iter().find(|conversion| Some(conversion.level) == own && conversion.changes.is_empty());
             let adopted = adopted.map(|conversion| format::inspect(&conversion.path)).transpose()?;
             Ok(match adopted {
                 Some(model) => Output::Imported { made, model: Arc::new(model) },
@@ -458,6 +458,7 @@ mod tests {
                 overwrite: convert::Overwrite::Never,
                 n_threads: None,
                 imatrix: Some(collecting.out.clone()),
+                overrides: crate::advise::Overrides::default(),
             };
             let before = Some(Box::new((Arc::clone(&model), convert)));
             let id = worker.submit(Job::CollectImatrix { request: Box::new(collecting.clone()), before }).unwrap();

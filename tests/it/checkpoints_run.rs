@@ -85,6 +85,7 @@ fn converted_checkpoints_have_the_logits_of_transformers() {
             overwrite: Overwrite::Never,
             n_threads: Some(1),
             imatrix: None,
+            overrides: planish::advise::Overrides::default(),
         };
         let made = convert(&model, &request, &Monitor::silent()).unwrap();
         let found = logits_of(&made[0].path, &case["prompts"]);
@@ -194,6 +195,7 @@ fn smollm2_comes_back_from_its_checkpoint() {
             overwrite: Overwrite::Never,
             n_threads: None,
             imatrix: None,
+            overrides: planish::advise::Overrides::default(),
         };
         convert(source, &request, &Monitor::silent()).unwrap().remove(0).path
     };

@@ -5,7 +5,7 @@
 use std::ffi::CString;
 use std::path::Path;
 
-use planish::advise::Planner;
+use planish::advise::{Fallback, Overrides, Planner};
 use planish::format::inspect;
 use planish::model::Level;
 
@@ -28,7 +28,8 @@ fn llama_quantize(source: &Path, output: &Path, level: Level) {
 fn types_and_sizes_are_llama_quantizes_on_smollm2() {
     let source = crate::common::smollm2();
     let model = inspect(&source).unwrap();
-    let planner = Planner::new(&model);
+    let same = Overrides { fallback: Fallback::LlamaCpp, ..Overrides::default() };
+    let planner = Planner::changed(&model, None, &model, &same).unwrap();
     let folder = tempfile::tempdir().unwrap();
     // The others ask for an importance matrix: `tests/golden/recipes` holds what they get with one.
     for level in Level::all().filter(|level| !level.needs_imatrix()) {

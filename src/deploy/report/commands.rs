@@ -85,9 +85,14 @@ fn value_name<T: clap::ValueEnum>(value: &T) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
 }
 
+/// True for a file of a level's own recipe: what was changed in another one is not told here.
+fn is_plain(row: &ComparisonRow) -> bool {
+    row.level.is_some_and(|level| row.name == level.name())
+}
+
 /// The levels that lie in one folder, as one conversion; the others each with theirs.
 fn conversion(rows: &[ComparisonRow], model: &Path) -> Vec<Recipe> {
-    let made: Vec<&ComparisonRow> = rows.iter().filter(|row| row.path != model && row.level.is_some()).collect();
+    let made: Vec<&ComparisonRow> = rows.iter().filter(|row| row.path != model && is_plain(row)).collect();
     let mut folders: Vec<(&Path, Vec<&ComparisonRow>)> = Vec::new();
     for row in made {
         let folder = row.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -278,4 +278,5 @@ def main():
         print(path.name)
 
 
-main()
+if __name__ == "__main__":
+    main()

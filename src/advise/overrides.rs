@@ -1,0 +1,353 @@
+//! What the user wants otherwise than a level has it, in llama-quantize's words.
+//!
+//! Source: `parse_tensor_type`, `parse_ggml_type` and `parse_layer_prune` in tools/quantize/quantize.cpp, `llama_tensor_get_type` in
+//! src/llama-quant.cpp, llama.cpp of 2026-08-21.
+
+use std::collections::BTreeSet;
+use std::fmt::{Display, Formatter};
+use std::str::FromStr;
+
+use regex::bytes::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
+
+use super::fallback::Fallback;
+use crate::error::{Error, Result};
+use crate::model::{DType, Level, Tensor};
+use crate::quant::can_quantize;
+
+/// The largest number of a layer that is read: a hostile range must not become an allocation. llama.cpp's own limit is 512.
+const MAX_LAYER: u64 = 4095;
+
+/// Changes of a recipe. The default changes nothing.
+///
+/// Its text is that of the options that reproduce it, on one line: `--tensor-type 'attn_v=Q6_K' --pure`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Overrides {
+    /// Types of the tensors that a pattern matches; the first pattern that matches wins. Levels of plain floats take no notice.
+    pub tensor_types: Vec<TensorType>,
+    /// Type of the head, `output.weight`; of the embeddings where they are the head too.
+    pub output: Option<DType>,
+    /// Type of the token embeddings, also where they are the head too; goes before patterns and the type of the head.
+    pub token_embedding: Option<DType>,
+    /// All matrices get the level's own type, without its exceptions.
+    pub pure: bool,
+    /// Layers that are left out, counted from 0.
+    pub pruned_layers: BTreeSet<u64>,
+    /// What takes the place of a type whose blocks do not fit a tensor's rows.
+    pub fallback: Fallback,
+}
+
+impl Overrides {
+    /// True when there is something to change.
+    #[must_use]
+    pub fn is_custom(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// True when a file of this level is another one than without them: levels of floats take no notice of patterns.
+    #[must_use]
+    pub fn change(&self, level: Level) -> bool {
+        let is_special = !self.pruned_layers.is_empty() || self.output.is_some() || self.token_embedding.is_some();
+        is_special || (level.base_dtype().is_quantized() && self.is_custom())
+    }
+
+    /// For each tensor the type of the first pattern that matches its name.
+    ///
+    /// # Errors
+    /// `Error::BadChange` for a pattern that is none or a type that cannot be written; `Error::UnmatchedPattern` for one that matches
+    /// no tensor which levels change. llama-quantize says nothing then.
+    pub(super) fn matched(&self, tensors: &[Tensor], is_quantizable: impl Fn(usize) -> bool) -> Result<Vec<Option<DType>>> {
+        let mut found = vec![None; tensors.len()];
+        for TensorType { pattern, dtype } in &self.tensor_types {
+            check_dtype(pattern, *dtype)?;
+            let regex = regex(pattern)?;
+            let (mut is_matched, mut fixed) = (false, None);
+            let is_found = |tensor: &Tensor| regex.is_match(tensor.name.as_bytes());
+            for (idx, _) in tensors.iter().enumerate().filter(|(_, tensor)| is_found(tensor)) {
+                if is_quantizable(idx) {
+                    is_matched = true;
+                    found[idx].get_or_insert(*dtype);
+                } else {
+                    fixed.get_or_insert(idx);
+                }
+            }
+            if !is_matched {
+                let fixed = fixed.map(|idx| tensors[idx].name.clone());
+                return Err(Error::UnmatchedPattern { pattern: pattern.clone(), fixed });
+            }
+        }
+        for dtype in [self.output, self.token_embedding].into_iter().flatten() {
+            check_dtype(dtype.name(), dtype)?;
+        }
+        Ok(found)
+    }
+
+    /// What these changes leave undone at a level: `F16 keeps floats: types of single tensors are not used`.
+    #[must_use]
+    pub fn warning(&self, level: Level) -> Option<String> {
+        let is_idle = !level.base_dtype().is_quantized() && !self.tensor_types.is_empty();
+        is_idle.then(|| {
+            format!("{level} keeps floats: types of tensors that are named by a pattern are not used, as in llama-quantize")
+        })
+    }
+}
+
+impl Display for Overrides {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let mut options: Vec<String> = Vec::new();
+        for tensor_type in &self.tensor_types {
+            // Single quotes keep a pattern whole in a shell; one inside is written as '\''.
+            options.push(format!("--tensor-type '{}'", tensor_type.to_string().replace('\'', "'\\''")));
+        }
+        options.extend(self.output.map(|dtype| format!("--output-tensor-type {dtype}")));
+        options.extend(self.token_embedding.map(|dtype| format!("--token-embedding-type {dtype}")));
+        options.extend(self.pure.then(|| "--pure".to_string()));
+        if !self.pruned_layers.is_empty() {
+            options.push(format!("--prune-layers {}", layers_text(&self.pruned_layers)));
+        }
+        if self.fallback != Fallback::default() {
+            options.push(format!("--fallback {}", self.fallback));
+        }
+        f.write_str(&options.join(" "))
+    }
+}
+
+/// The type of all tensors whose name contains a match of a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TensorType {
+    /// A regular expression, looked for anywhere in the name.
+    pub pattern: String,
+    /// The type.
+    pub dtype: DType,
+}
+
+impl FromStr for TensorType {
+    type Err = Error;
+
+    /// Reads `REGEX=TYPE`, cut at the first `=`; the pattern in small letters, the type in any case, as llama-quantize does.
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = |reason: &str| Error::BadChange { text: text.to_string(), reason: reason.to_string() };
+        let (pattern, dtype) = text.split_once('=').ok_or_else(|| bad("there is no = between pattern and type"))?;
+        if pattern.is_empty() {
+            return Err(bad("there is no pattern before the ="));
+        }
+        if pattern.chars().any(char::is_control) {
+            return Err(bad("there are control characters in the pattern"));
+        }
+        let pattern = pattern.to_ascii_lowercase();
+        regex(&pattern)?;
+        Ok(Self { dtype: dtype_from_text(dtype)?, pattern })
+    }
+}
+
+impl Display for TensorType {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.pattern, self.dtype)
+    }
+}
+
+impl From<TensorType> for String {
+    fn from(tensor_type: TensorType) -> Self {
+        tensor_type.to_string()
+    }
+}
+
+impl TryFrom<String> for TensorType {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+/// A pattern that matches this text and no other.
+///
+/// Capital letters become dots, because [`TensorType::from_str`], like llama-quantize, reads all patterns in small letters.
+pub(super) fn escaped(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 4);
+    for letter in text.chars() {
+        match letter {
+            'A'..='Z' => pattern.push('.'),
+            '\\' | '.' | '+' | '*' | '?' | '(' | ')' | '|' | '[' | ']' | '{' | '}' | '^' | '$' => pattern.extend(['\\', letter]),
+            _ => pattern.push(letter),
+        }
+    }
+    pattern
+}
+
+/// The type with this name in any case, if it can be written.
+///
+/// # Errors
+/// `Error::BadChange` for an unknown type and for one that has no encoder.
+pub fn dtype_from_text(text: &str) -> Result<DType> {
+    let dtype = DType::from_name(text);
+    let unknown =
+        || Error::BadChange { text: text.to_string(), reason: format!("there is no such type; known: {}", types_text()) };
+    dtype.ok_or_else(unknown).and_then(|dtype| check_dtype(text, dtype).map(|()| dtype))
+}
+
+/// Reads numbers of layers and ranges of them, separated by commas: `3,5-7`.
+///
+/// # Errors
+/// `Error::BadChange` for anything else, and for numbers above 4095.
+pub fn layers_from_text(text: &str) -> Result<BTreeSet<u64>> {
+    let bad = |reason: String| Error::BadChange { text: text.to_string(), reason };
+    let number = |part: &str| {
+        let part = part.trim();
+        let n = part.parse::<u64>().map_err(|_| bad(format!("{part:?} is no number of a layer")))?;
+        if n > MAX_LAYER { Err(bad(format!("no model has a layer {n}"))) } else { Ok(n) }
+    };
+    let mut layers = BTreeSet::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(bad(format!("{first} comes after {last}")));
+        }
+        layers.extend(first..=last);
+    }
+    Ok(layers)
+}
+
+/// The numbers, separated by commas, as llama-quantize reads them too: it takes no ranges.
+#[must_use]
+pub fn layers_text(layers: &BTreeSet<u64>) -> String {
+    layers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Types that a tensor can be given, the widest first.
+#[must_use]
+pub fn writable_dtypes() -> Vec<DType> {
+    let mut dtypes: Vec<DType> = DType::all().filter(|&dtype| can_quantize(dtype)).collect();
+    dtypes.sort_by(|a, b| b.bits_per_weight().total_cmp(&a.bits_per_weight()));
+    dtypes
+}
+
+fn types_text() -> String {
+    writable_dtypes().into_iter().map(DType::name).collect::<Vec<_>>().join(", ")
+}
+
+fn check_dtype(text: &str, dtype: DType) -> Result<()> {
+    if can_quantize(dtype) {
+        return Ok(());
+    }
+    let reason = format!("{dtype} cannot be written by this version, only {}", types_text());
+    Err(Error::BadChange { text: text.to_string(), reason })
+}
+
+fn regex(pattern: &str) -> Result<Regex> {
+    let regex = RegexBuilder::new(pattern).unicode(false).build();
+    regex.map_err(|error| {
+        let reason = match error {
+            regex::Error::CompiledTooBig(_) => "the pattern is too large".to_string(),
+            // The last line says what is wrong, those above show where.
+            error => error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_string(),
+        };
+        Error::BadChange { text: pattern.to_string(), reason }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_lowered_and_ends_at_the_first_equals_sign() {
+        let check = |text: &str, expected: Option<(&str, DType)>| {
+            let found = text.parse::<TensorType>();
+            let found = found.as_ref().map(|found| (found.pattern.as_str(), found.dtype)).ok();
+            assert_eq!(found, expected, "{text}");
+        };
+        check("attn_v=Q6_K", Some(("attn_v", DType::Q6_K)));
+        check("ATTN_V=q6_k", Some(("attn_v", DType::Q6_K)));
+        check(r"blk\.(1|2)\.ffn_down=iq2_xs", Some((r"blk\.(1|2)\.ffn_down", DType::IQ2_XS)));
+        check("a=b=Q4_0", None);
+        check("attn_v", None);
+        check("=Q6_K", None);
+        check("attn_v=", None);
+        check("attn_v=Q9", None);
+        check("attn_v=Q8_K", None); // has no encoder
+        check("attn_v=I32", None);
+        check("attn(_v=Q6_K", None);
+        check("attn_(?!v)=Q6_K", None); // looks ahead
+        check("attn\n=Q6_K", None);
+    }
+
+    #[test]
+    fn a_bad_pattern_says_why() {
+        let check = |text: &str, expected: &str| assert_eq!(text.parse::<TensorType>().unwrap_err().to_string(), expected);
+        check("attn(_v=Q6_K", "cannot use attn(_v: unclosed group");
+        check("attn_v", "cannot use attn_v: there is no = between pattern and type");
+        check("(?!a)=Q6_K", "cannot use (?!a): look-around, including look-ahead and look-behind, is not supported");
+        assert!(
+            "a=Q9"
+                .parse::<TensorType>()
+                .unwrap_err()
+                .to_string()
+                .starts_with("cannot use Q9: there is no such type; known: F32,")
+        );
+    }
+
+    #[test]
+    fn layers_are_numbers_and_ranges() {
+        let check = |text: &str, expected: Option<&[u64]>| {
+            let found = layers_from_text(text).ok().map(|layers| layers.into_iter().collect::<Vec<_>>());
+            assert_eq!(found.as_deref(), expected, "{text}");
+        };
+        check("3", Some(&[3]));
+        check("7, 3,5-6,3", Some(&[3, 5, 6, 7]));
+        check("4-4", Some(&[4]));
+        check("7-5", None);
+        check("", None);
+        check("3,", None);
+        check("-1", None);
+        check("x", None);
+        check("0-99999999999", None);
+    }
+
+    #[test]
+    fn the_text_reproduces_the_options() {
+        let check = |overrides: Overrides, expected: &str| assert_eq!(overrides.to_string(), expected);
+        check(Overrides::default(), "");
+        assert!(!Overrides::default().is_custom());
+        let all = Overrides {
+            tensor_types: vec!["attn_v=q6_k".parse().unwrap(), r"^blk\.0\.ffn_up\.weight$=F16".parse().unwrap()],
+            output: Some(DType::Q8_0),
+            token_embedding: Some(DType::Q4_K),
+            pure: true,
+            pruned_layers: BTreeSet::from([3, 5, 6, 7]),
+            fallback: Fallback::SameSize,
+        };
+        let text = r"--tensor-type 'attn_v=Q6_K' --tensor-type '^blk\.0\.ffn_up\.weight$=F16' --output-tensor-type Q8_0 --token-embedding-type Q4_K --pure --prune-layers 3,5,6,7 --fallback same-size";
+        check(all.clone(), text);
+        assert!(all.is_custom());
+        let json = serde_json::to_string(&all).unwrap();
+        assert_eq!(serde_json::from_str::<Overrides>(&json).unwrap(), all);
+        assert_eq!(serde_json::from_str::<Overrides>("{}").unwrap(), Overrides::default());
+    }
+
+    #[test]
+    fn a_tensor_is_matched_by_its_own_pattern_alone() {
+        let check = |name: &str, other: &str| {
+            let pattern = format!("^{}$=F16", escaped(name)).parse::<TensorType>().unwrap().pattern;
+            let regex = regex(&pattern).unwrap();
+            assert!(regex.is_match(name.as_bytes()) && !regex.is_match(other.as_bytes()), "{pattern}");
+        };
+        check("blk.1.attn_q.weight", "blk.11.attn_q.weight");
+        check("blk.1.attn_q.weight", "xblk.1.attn_q.weight");
+        check("blk.1.attn_q.weight", "blk_1_attn_q_weight");
+        check("Odd (Name)+[x].weight", "Odd Name.weight");
+    }
+
+    #[test]
+    fn floats_take_no_notice_of_patterns() {
+        let named = Overrides { tensor_types: vec!["attn_v=q6_k".parse().unwrap()], ..Overrides::default() };
+        assert!(named.warning(Level::F16).is_some());
+        assert!(named.warning(Level::Q8_0).is_none());
+        assert!((!named.change(Level::F16), named.change(Level::Q8_0)) == (true, true));
+        let head = Overrides { output: Some(DType::F16), ..Overrides::default() };
+        assert!(head.warning(Level::F16).is_none() && head.change(Level::F16));
+    }
+}

@@ -1,0 +1,98 @@
+//! Options that change a level's recipe, with llama-quantize's names.
+
+use clap::Args;
+
+use crate::advise::fallback::Fallback;
+use crate::advise::overrides::{dtype_from_text, layers_from_text};
+use crate::advise::{Overrides, TensorType};
+use crate::model::DType;
+
+/// Not of the whole struct: clap would put what comes after it under this heading too.
+const HEADING: &str = "Changes of all levels' recipes; their files are called NAME-LEVEL-custom.gguf";
+
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct OverrideArgs {
+    /// Type of the tensors whose names contain a match; the first one that matches wins. Example: --tensor-type 'blk\.[0-3]\.attn_v=Q8_0'
+    #[arg(long, help_heading = HEADING, value_name = "REGEX=TYPE")]
+    tensor_type: Vec<TensorType>,
+    /// Type of the head
+    #[arg(long, help_heading = HEADING, value_name = "TYPE", value_parser = dtype_from_text)]
+    output_tensor_type: Option<DType>,
+    /// Type of the token embeddings
+    #[arg(long, help_heading = HEADING, value_name = "TYPE", value_parser = dtype_from_text)]
+    token_embedding_type: Option<DType>,
+    /// Give all matrices the level's own type, without its exceptions
+    #[arg(long, help_heading = HEADING)]
+    pure: bool,
+    /// Leave out layers, counted from 0: the rest moves up
+    #[arg(long, help_heading = HEADING, value_name = "N[,N-N…]", value_parser = Layers::from_text)]
+    prune_layers: Option<Layers>,
+    /// What takes the place of a type whose blocks do not fit a tensor's rows: lowest-error (of what is not larger than llama.cpp's
+    /// choice), llama.cpp, same-size (about as large as the type that does not fit)
+    #[arg(long, help_heading = HEADING, value_name = "MENU", default_value_t)]
+    fallback: Fallback,
+}
+
+/// Layers, as one value: clap would make a list of options of a set.
+#[derive(Debug, Clone)]
+struct Layers(std::collections::BTreeSet<u64>);
+
+impl Layers {
+    fn from_text(text: &str) -> crate::error::Result<Self> {
+        layers_from_text(text).map(Self)
+    }
+}
+
+impl OverrideArgs {
+    pub(super) fn to_overrides(&self) -> Overrides {
+        Overrides {
+            tensor_types: self.tensor_type.clone(),
+            output: self.output_tensor_type,
+            token_embedding: self.token_embedding_type,
+            pure: self.pure,
+            pruned_layers: self.prune_layers.as_ref().map(|layers| layers.0.clone()).unwrap_or_default(),
+            fallback: self.fallback,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        overrides: OverrideArgs,
+    }
+
+    fn parse(text: &str) -> Result<Overrides, i32> {
+        let args = std::iter::once("planish").chain(text.split_whitespace());
+        Cli::try_parse_from(args).map(|cli| cli.overrides.to_overrides()).map_err(|error| error.exit_code())
+    }
+
+    #[test]
+    fn options_are_read_in_their_order() {
+        let found = parse("--tensor-type attn_v=q6_k --pure --tensor-type attn=Q5_K --prune-layers 3,5-7 --fallback llama.cpp");
+        let found = found.unwrap();
+        let text = "--tensor-type 'attn_v=Q6_K' --tensor-type 'attn=Q5_K' --pure --prune-layers 3,5,6,7 --fallback llama.cpp";
+        assert_eq!(found.to_string(), text);
+        assert_eq!(parse("").unwrap(), Overrides::default());
+        let both = parse("--output-tensor-type q8_0 --token-embedding-type F16").unwrap();
+        assert_eq!((both.output, both.token_embedding), (Some(DType::Q8_0), Some(DType::F16)));
+    }
+
+    #[test]
+    fn wrong_usage_is_found_before_any_work() {
+        let check = |text: &str| assert_eq!(parse(text), Err(2), "{text}");
+        check("--tensor-type attn_v");
+        check("--tensor-type attn(_v=Q6_K");
+        check("--tensor-type attn_v=Q9");
+        check("--output-tensor-type I32");
+        check("--token-embedding-type q9");
+        check("--prune-layers 7-5");
+        check("--fallback best");
+    }
+}
