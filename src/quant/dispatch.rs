@@ -35,44 +35,59 @@ pub(super) fn run_portable<K: Kernel>(kernel: K) -> K::Output {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::{
-        __m256, _CMP_GT_OQ, _mm256_add_ps, _mm256_blendv_ps, _mm256_cmp_ps, _mm256_div_ps, _mm256_loadu_ps, _mm256_max_ps,
-        _mm256_min_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_storeu_ps, _mm256_sub_ps,
+        __m256, _CMP_EQ_OQ, _CMP_GT_OQ, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss, _mm_min_ps, _mm_min_ss,
+        _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_ps, _mm256_blendv_ps, _mm256_castps256_ps128, _mm256_cmp_ps, _mm256_div_ps,
+        _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps,
+        _mm256_set1_ps, _mm256_storeu_ps, _mm256_sub_ps,
     };
     use std::ops::{Add, Div, Mul, Sub};
 
     use super::{Kernel, Simd};
     use crate::quant::lanes::N_LANES;
 
-    /// Proof that this CPU has AVX2: only [`Avx2::detect`] makes one.
+    /// Proof that this CPU has AVX2 and FMA: only [`Avx2::detect`] makes one.
     #[derive(Debug, Clone, Copy)]
     pub(super) struct Avx2(());
 
     impl Avx2 {
         pub(super) fn detect() -> Option<Self> {
-            std::arch::is_x86_feature_detected!("avx2").then_some(Self(()))
+            let is_here = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+            is_here.then_some(Self(()))
         }
     }
 
-    /// Runs the kernel in a function that is compiled for AVX2.
+    /// Runs the kernel in a function that is compiled for AVX2 and FMA.
     pub(super) fn run<K: Kernel>(kernel: K, simd: Avx2) -> K::Output {
-        #[target_feature(enable = "avx2")]
+        #[target_feature(enable = "avx2,fma")]
         fn with_avx2<K: Kernel>(kernel: K, simd: Avx2) -> K::Output {
             kernel.run(simd)
         }
-        // SAFETY: `simd` proves that the CPU has AVX2.
+        // SAFETY: `simd` proves that the CPU has AVX2 and FMA.
         unsafe { with_avx2(kernel, simd) }
     }
 
-    /// One register. Made by methods of [`Avx2`] only, so its existence proves that the CPU has AVX2 too.
+    /// One register. Made by methods of [`Avx2`] only, so its existence proves that the CPU has AVX2 and FMA too.
     #[derive(Debug, Clone, Copy)]
     pub(super) struct Register(__m256);
+
+    /// Implements [`Simd::fold`] by one instruction for each halving.
+    macro_rules! fold {
+        ($lanes:expr, $four:ident, $one:ident) => {{
+            // SAFETY: a `Register` proves that the CPU has AVX2.
+            unsafe {
+                let four = $four(_mm256_castps256_ps128($lanes.0), _mm256_extractf128_ps::<1>($lanes.0));
+                let two = $four(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32($one(two, _mm_movehdup_ps(two)))
+            }
+        }};
+    }
 
     impl Simd for Avx2 {
         type Lanes = Register;
 
         #[inline(always)]
         fn splat(self, value: f32) -> Register {
-            // SAFETY: `self` proves that the CPU has AVX2; the same holds for all blocks below.
+            // SAFETY: `self` proves that the CPU has AVX2 and FMA; the same holds for all blocks below.
             Register(unsafe { _mm256_set1_ps(value) })
         }
 
@@ -91,6 +106,12 @@ mod avx2 {
         }
 
         #[inline(always)]
+        fn mul_add(self, a: Register, b: Register, c: Register) -> Register {
+            // SAFETY: see `splat`.
+            Register(unsafe { _mm256_fmadd_ps(a.0, b.0, c.0) })
+        }
+
+        #[inline(always)]
         fn min(self, a: Register, b: Register) -> Register {
             // SAFETY: see `splat`.
             Register(unsafe { _mm256_min_ps(a.0, b.0) })
@@ -100,6 +121,29 @@ mod avx2 {
         fn max(self, a: Register, b: Register) -> Register {
             // SAFETY: see `splat`.
             Register(unsafe { _mm256_max_ps(a.0, b.0) })
+        }
+
+        #[inline(always)]
+        fn sum(self, lanes: Register) -> f32 {
+            fold!(lanes, _mm_add_ps, _mm_add_ss)
+        }
+
+        #[inline(always)]
+        fn smallest(self, lanes: Register) -> f32 {
+            fold!(lanes, _mm_min_ps, _mm_min_ss)
+        }
+
+        #[inline(always)]
+        fn largest(self, lanes: Register) -> f32 {
+            fold!(lanes, _mm_max_ps, _mm_max_ss)
+        }
+
+        #[inline(always)]
+        fn lane_of(self, lanes: Register, number: f32) -> usize {
+            // SAFETY: see `splat`.
+            let found = unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(lanes.0, _mm256_set1_ps(number))) };
+            // Without any, 32 zeros.
+            found.trailing_zeros() as usize % N_LANES
         }
 
         #[inline(always)]

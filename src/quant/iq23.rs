@@ -10,7 +10,7 @@ use super::iq_tables::{
     IQ2S_GRID_COORDINATES, IQ2XS_GRID_COORDINATES, IQ2XXS_GRID_COORDINATES, IQ3S_GRID_COORDINATES, IQ3XXS_GRID_COORDINATES,
 };
 use super::kquant::importance;
-use super::lanes::{Simd, argmin, max, min};
+use super::lanes::{Simd, max, min};
 use super::search_grid::{Choice, GridFit, GridType, Group, fit_grid};
 
 /// Eight magnitudes on one point of eight coordinates.
@@ -114,7 +114,7 @@ fn excess_of_magnitudes<S: Simd, const V: usize>(
     }
     if has_even_signs && signs.count_ones() % 2 == 1 {
         let sum = magnitude + simd.splat(scale * values[0]);
-        let wrong = argmin(&simd.store(importance * sum * sum - least));
+        let wrong = simd.argmin(importance * sum * sum - least);
         signs ^= 1 << wrong;
         // The smallest value is the cheapest one then.
         let cost = |value: f32| w[wrong] * (magnitudes[wrong] + scale * value) * (magnitudes[wrong] + scale * value);

@@ -6,8 +6,9 @@
 use super::blocks::{BlockIQ4_NL, BlockIQ4_XS, Half, QK_K};
 use super::iq_tables::KVALUES_IQ4NL;
 use super::kquant::{importance, split};
-use super::lanes::{Simd, extremes, max};
+use super::lanes::{Simd, max};
 use super::legacy::pack_nibbles;
+use super::scale_of_scales::Largest;
 use super::search_affine::inverse;
 use super::search_block::fit_block;
 use super::search_symmetric::{Levels, SymmetricGrid, fit_symmetric};
@@ -53,9 +54,8 @@ const IQ4_NL: SymmetricGrid<Uneven> = SymmetricGrid {
     n_step_groups: 3,
     first_step: 100.0,
     step_distance: 1.7,
-    flips: false,
     peak_levels: &PEAK_LEVELS,
-    d_factors: &[],
+    d_candidates: Largest::only(1.0),
     n_rounds: 1,
 };
 
@@ -66,9 +66,8 @@ const IQ4_XS: SymmetricGrid<Uneven> = SymmetricGrid {
     n_step_groups: 2,
     first_step: 104.0,
     step_distance: 2.2,
-    flips: false,
     peak_levels: &PEAK_LEVELS,
-    d_factors: &[],
+    d_candidates: Largest { first: 33.0, distance: 0.5, n_groups: 2 },
     n_rounds: 3,
 };
 
@@ -76,7 +75,7 @@ const IQ4_XS: SymmetricGrid<Uneven> = SymmetricGrid {
 #[inline(always)]
 pub(super) fn encode_iq4_nl(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>) -> BlockIQ4_NL {
     // The more a single weight decides, the less others count: then its fit is what the rounding of `d` leaves of the error.
-    let (low, high) = extremes(x);
+    let (low, high) = simd.extremes(x);
     let peak_share = max(low * low, high * high) * inverse(x.iter().fold(0.0, |sum, weight| sum + weight * weight));
     let base = 2.5 * (1.0 - peak_share) + 0.05;
     let [w] = importance::<_, 32, 32, 1>(simd, x, columns, Some(2.0), |magnitude, _| base + magnitude * magnitude);

@@ -8,22 +8,24 @@
 
 use super::blocks::{BlockQ2_K, BlockQ3_K, BlockQ4_K, BlockQ5_K, BlockQ6_K, QK_K, pack_q3_scales, pack_scales_mins};
 use super::lanes::{N_LANES, Simd};
+use super::scale_of_scales::Largest;
 use super::search_affine::{AffineGrid, Candidates, fit_affine, inverse};
 use super::search_block::column_importance;
 use super::search_symmetric::{Linear, SymmetricGrid, fit_symmetric};
 
-/// Four bits for a scale are few, so `d` is tried smaller and larger too.
+/// With four levels, where quant 0 lies matters as much as how far the levels are apart.
 const Q2_K: AffineGrid = AffineGrid {
     q_max: 3.0,
     scale_max: 15.0,
     candidates: &[
-        Candidates { origin: 1.0, first: -0.9, distance: 0.15 },
         Candidates { origin: 1.0, first: 0.3, distance: 0.15 },
-        Candidates { origin: 0.7, first: -0.9, distance: 0.15 },
+        Candidates { origin: 1.0, first: -0.9, distance: 0.15 },
         Candidates { origin: 0.7, first: 0.3, distance: 0.15 },
+        Candidates { origin: 0.7, first: -0.9, distance: 0.15 },
     ],
-    d_factors: &[0.87, 1.1],
+    d_candidates: Largest { first: 16.0, distance: 0.4, n_groups: 2 },
     n_rounds: 4,
+    n_first: 1,
 };
 
 /// Two groups of candidates around the full range, one for sub-blocks of a few large weights.
@@ -31,41 +33,40 @@ const Q4_K: AffineGrid = AffineGrid {
     q_max: 15.0,
     scale_max: 63.0,
     candidates: &[
-        Candidates { origin: 1.0, first: -0.9, distance: 0.17 },
         Candidates { origin: 1.0, first: 0.46, distance: 0.17 },
+        Candidates { origin: 1.0, first: -0.9, distance: 0.17 },
         Candidates { origin: 0.0, first: -0.9, distance: 0.25 },
     ],
-    d_factors: &[],
-    n_rounds: 3,
+    d_candidates: Largest { first: 65.0, distance: 0.6, n_groups: 2 },
+    n_rounds: 4,
+    n_first: 2,
 };
 
 /// The candidates of [`Q4_K`] serve 32 levels as well.
-const Q5_K: AffineGrid = AffineGrid { q_max: 31.0, ..Q4_K };
+const Q5_K: AffineGrid = AffineGrid { q_max: 31.0, n_first: 2, n_rounds: 4, ..Q4_K };
 
 /// With eight levels the lowest, which has no opposite, matters: both signs are tried throughout.
 const Q3_K: SymmetricGrid<Linear> = SymmetricGrid {
     levels: Linear { q_max: 4.0 },
     scale_max: 32.0,
     n_step_groups: 2,
-    first_step: 2.4,
-    step_distance: 0.15,
-    flips: true,
+    first_step: 2.2,
+    step_distance: 0.17,
     peak_levels: &[],
-    d_factors: &[0.92],
-    n_rounds: 3,
+    d_candidates: Largest { first: 36.0, distance: 0.5, n_groups: 3 },
+    n_rounds: 2,
 };
 
 /// Candidates from 30 to 32.7 steps: fine enough that only the integer scales decide.
 const Q6_K: SymmetricGrid<Linear> = SymmetricGrid {
     levels: Linear { q_max: 32.0 },
     scale_max: 128.0,
-    n_step_groups: 2,
-    first_step: 30.0,
-    step_distance: 0.18,
-    flips: false,
+    n_step_groups: 1,
+    first_step: 30.3,
+    step_distance: 0.3,
     peak_levels: &[],
-    d_factors: &[],
-    n_rounds: 3,
+    d_candidates: Largest { first: 128.5, distance: 0.5, n_groups: 1 },
+    n_rounds: 2,
 };
 
 /// Encodes one super-block of Q2_K.

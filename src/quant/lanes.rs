@@ -1,7 +1,7 @@
 //! Eight f32 side by side, and the small functions on single ones.
 //!
 //! The searches are written once, over [`Simd`]: instruction sets differ in speed, not in a single bit of the result. All use
-//! eight lanes and sum them in the same order, and Rust never fuses a multiplication with an addition.
+//! eight lanes and sum them in the same order, and fuse a multiplication with an addition only where the code says so.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use std::ops::{Add, Div, Mul, Sub};
@@ -32,6 +32,9 @@ pub(super) trait Simd: Copy {
     /// One number per lane.
     fn store(self, lanes: Self::Lanes) -> [f32; N_LANES];
 
+    /// `a * b + c`, rounded once, in each lane.
+    fn mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
+
     /// `if a < b { a } else { b }` in each lane.
     fn min(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
 
@@ -53,6 +56,13 @@ pub(super) trait Simd: Copy {
         self.splat(first) + self.load(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]) * self.splat(distance)
     }
 
+    /// Rounds `a * b` as [`round`] and limits it to `low..=high`.
+    #[inline(always)]
+    fn round_product(self, a: Self::Lanes, b: Self::Lanes, low: f32, high: f32) -> Self::Lanes {
+        let rounded = self.mul_add(a, b, self.splat(MAGIC)) - self.splat(MAGIC);
+        self.min(self.max(rounded, self.splat(low)), self.splat(high))
+    }
+
     /// Rounds as [`round`] and limits to `low..=high`.
     #[inline(always)]
     fn round_clamp(self, lanes: Self::Lanes, low: f32, high: f32) -> Self::Lanes {
@@ -68,11 +78,60 @@ pub(super) trait Simd: Copy {
         self.where_above(self.zero(), lanes, reciprocal, positive)
     }
 
-    /// Sum in a fixed order.
+    /// All lanes made one by an operation that is done in each lane: lanes four apart, then two, then one.
+    #[inline(always)]
+    fn fold(self, lanes: Self::Lanes, operation: impl Fn(f32, f32) -> f32) -> f32 {
+        let v = self.store(lanes);
+        let four = [operation(v[0], v[4]), operation(v[1], v[5]), operation(v[2], v[6]), operation(v[3], v[7])];
+        operation(operation(four[0], four[2]), operation(four[1], four[3]))
+    }
+
+    /// Sum of the lanes, in the order of [`Simd::fold`].
     #[inline(always)]
     fn sum(self, lanes: Self::Lanes) -> f32 {
-        let v = self.store(lanes);
-        ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+        self.fold(lanes, Add::add)
+    }
+
+    /// The smallest number.
+    #[inline(always)]
+    fn smallest(self, lanes: Self::Lanes) -> f32 {
+        self.fold(lanes, min)
+    }
+
+    /// The largest number.
+    #[inline(always)]
+    fn largest(self, lanes: Self::Lanes) -> f32 {
+        self.fold(lanes, max)
+    }
+
+    /// The first lane that has this number; 0 for none.
+    #[inline(always)]
+    fn lane_of(self, lanes: Self::Lanes, number: f32) -> usize {
+        self.store(lanes).iter().position(|&lane| lane == number).unwrap_or(0)
+    }
+
+    /// The lane with the smallest number; the first of several.
+    #[inline(always)]
+    fn argmin(self, lanes: Self::Lanes) -> usize {
+        self.lane_of(lanes, self.smallest(lanes))
+    }
+
+    /// The lane with the largest number; the first of several.
+    #[inline(always)]
+    fn argmax(self, lanes: Self::Lanes) -> usize {
+        self.lane_of(lanes, self.largest(lanes))
+    }
+
+    /// Smallest and largest of the numbers; `(inf, -inf)` for none. Of two zeros either.
+    #[inline(always)]
+    fn extremes<const N: usize>(self, x: &[f32; N]) -> (f32, f32) {
+        let (mut low, mut high) = (self.splat(f32::INFINITY), self.splat(f32::NEG_INFINITY));
+        for chunk in x.as_chunks::<N_LANES>().0 {
+            let lanes = self.load(chunk);
+            low = self.min(lanes, low);
+            high = self.max(lanes, high);
+        }
+        (self.smallest(low), self.largest(high))
     }
 }
 
@@ -100,6 +159,15 @@ impl Simd for Portable {
     #[inline(always)]
     fn store(self, lanes: ArrayLanes) -> [f32; N_LANES] {
         lanes.0
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: ArrayLanes, b: ArrayLanes, c: ArrayLanes) -> ArrayLanes {
+        let mut out = [0.0; N_LANES];
+        for lane in 0..N_LANES {
+            out[lane] = mul_add(a.0[lane], b.0[lane], c.0[lane]);
+        }
+        ArrayLanes(out)
     }
 
     #[inline(always)]
@@ -170,16 +238,25 @@ fn lanewise(a: ArrayLanes, b: ArrayLanes, operation: impl Fn(f32, f32) -> f32) -
     ArrayLanes(out)
 }
 
-/// The index of the largest number; the first of several.
+/// `a * b + c`, rounded once.
 #[inline(always)]
-pub(super) fn argmax(values: &[f32; N_LANES]) -> usize {
-    (1..N_LANES).fold(0, |best, lane| if values[lane] > values[best] { lane } else { best })
-}
-
-/// The index of the smallest number; the first of several.
-#[inline(always)]
-pub(super) fn argmin(values: &[f32; N_LANES]) -> usize {
-    (1..N_LANES).fold(0, |best, lane| if values[lane] < values[best] { lane } else { best })
+fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
+        return a.mul_add(b, c);
+    }
+    // Elsewhere `f32::mul_add` is a slow library call. The product is exact in f64; if the sum is not, its last bit is made odd in
+    // the direction of what was lost, and then the second rounding is that of the exact sum (Boldo and Melquiond, "Emulation of FMA
+    // and correctly rounded sums", 2008).
+    let (product, addend) = (f64::from(a) * f64::from(b), f64::from(c));
+    let sum = product + addend;
+    let of_addend = sum - product;
+    let lost = (product - (sum - of_addend)) + (addend - of_addend);
+    let bits = sum.to_bits();
+    let is_settled = lost == 0.0 || bits & 1 == 1 || !lost.is_finite();
+    let towards_lost = if (lost > 0.0) == (sum > 0.0) { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
+    #[allow(clippy::cast_possible_truncation, reason = "the one rounding")]
+    let rounded = f64::from_bits(if is_settled { bits } else { towards_lost }) as f32;
+    rounded
 }
 
 /// Nearest integer, ties to even, for magnitudes below `2^22`; larger ones stay roughly what they are.
@@ -212,19 +289,6 @@ pub(super) fn max(a: f32, b: f32) -> f32 {
 pub(super) fn low_byte(integral: f32) -> u8 {
     // The sum has a fixed exponent, so its low bits are the integer.
     (integral + MAGIC).to_bits() as u8
-}
-
-/// Smallest and largest of the numbers; `(inf, -inf)` for none. Of two zeros either.
-#[inline(always)]
-pub(super) fn extremes<const N: usize>(x: &[f32; N]) -> (f32, f32) {
-    let (mut low, mut high) = ([f32::INFINITY; N_LANES], [f32::NEG_INFINITY; N_LANES]);
-    for chunk in x.as_chunks::<N_LANES>().0 {
-        for lane in 0..N_LANES {
-            low[lane] = min(chunk[lane], low[lane]);
-            high[lane] = max(chunk[lane], high[lane]);
-        }
-    }
-    (low.into_iter().fold(f32::INFINITY, min), high.into_iter().fold(f32::NEG_INFINITY, max))
 }
 
 /// Largest magnitude as the bits of its f32; 0 for none. NaN and infinities come out as `0x7f80_0000` or more.

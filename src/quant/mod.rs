@@ -24,6 +24,7 @@ mod legacy;
 mod mxfp4;
 mod plain;
 mod rows;
+mod scale_of_scales;
 mod search_affine;
 mod search_block;
 mod search_grid;

@@ -5,7 +5,7 @@
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::BlockMXFP4;
-use super::lanes::{N_LANES, Simd, argmin, extremes, max};
+use super::lanes::{N_LANES, Simd, max};
 use super::legacy::pack_nibbles;
 use super::search_block::column_importance;
 
@@ -22,7 +22,7 @@ const EXPONENTS: std::ops::RangeInclusive<i32> = 2..=252;
 #[inline(always)]
 pub(super) fn encode_mxfp4(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>) -> BlockMXFP4 {
     let w = columns.and_then(|columns| column_importance(simd, x, columns, None)).unwrap_or([1.0; 32]);
-    let (low, high) = extremes(x);
+    let (low, high) = simd.extremes(x);
     let peak = max(-low, high);
     if peak == 0.0 {
         return BlockMXFP4 { e: 0, qs: [0; 16] };
@@ -46,7 +46,7 @@ pub(super) fn encode_mxfp4(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32
         let difference = (level - number) * units;
         error = error + difference * difference * simd.splat(w);
     }
-    let exponent = exponents[argmin(&simd.store(error))];
+    let exponent = exponents[simd.argmin(error)];
     let inverse = power_of_two(128 - exponent);
     let mut q = [0; 32];
     for (q, &weight) in q.iter_mut().zip(x) {

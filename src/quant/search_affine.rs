@@ -7,7 +7,8 @@
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{Half, QK_K};
-use super::lanes::{N_LANES, Simd, argmax, argmin, clamp, extremes, low_byte, max, min, round};
+use super::lanes::{N_LANES, Simd, clamp, low_byte, max, min, round};
+use super::scale_of_scales::{Largest, scale_of_scales};
 
 /// What a type can represent, and how hard to search.
 #[derive(Debug, Clone, Copy)]
@@ -18,10 +19,12 @@ pub(super) struct AffineGrid {
     pub(super) scale_max: f32,
     /// Candidates for the real scale of a sub-block.
     pub(super) candidates: &'static [Candidates],
-    /// Factors on the first `d` that are tried too.
-    pub(super) d_factors: &'static [f32],
+    /// Integers that the largest scale and minimum may get, which decide `d` and `dmin`.
+    pub(super) d_candidates: Largest,
     /// Rounds of moving integer scales and refitting `d` and `dmin`.
     pub(super) n_rounds: usize,
+    /// Groups of [`NEIGHBOURS`] in the first round.
+    pub(super) n_first: usize,
 }
 
 /// Eight quantizations of a sub-block that are compared.
@@ -66,29 +69,38 @@ pub(super) fn fit_affine<S: Simd, const N: usize, const J: usize>(
     let largest = wanted.iter().fold(SubScale::ZERO, |largest, sub| SubScale {
         scale: max(sub.scale, largest.scale),
         offset: max(sub.offset, largest.offset),
+        ..largest
     });
 
-    let (d, dmin) = (largest.scale / grid.scale_max, largest.offset / grid.scale_max);
-    let (mut best, mut refitted) = start(simd, x, w, &wanted, d, dmin, grid);
-    for &factor in grid.d_factors {
-        let (state, refit) = start(simd, x, w, &wanted, d * factor, dmin, grid);
-        if state.error < best.error {
-            (best, refitted) = (state, refit);
-        }
+    let range = (0.0, grid.scale_max);
+    let (mut scales, mut offsets, mut of_scales, mut of_offsets) = ([0.0; J], [0.0; J], [0.0; J], [0.0; J]);
+    for j in 0..J {
+        (scales[j], offsets[j], of_scales[j], of_offsets[j]) = (wanted[j].scale, wanted[j].offset, wanted[j].l2, wanted[j].l0);
     }
+    let d = scale_of_scales(simd, &scales, &of_scales, largest.scale, range, grid.d_candidates);
+    let dmin = scale_of_scales(simd, &offsets, &of_offsets, largest.offset, range, grid.d_candidates);
+    let (mut best, mut refitted) = start(simd, x, w, &wanted, d, dmin, grid, grid.n_first);
     for _ in 1..grid.n_rounds {
         let Some((d, dmin)) = refitted else { break };
         let mut state = State { d, dmin, ..best };
-        refitted = improve(simd, x, w, &mut state, grid);
+        refitted = improve(simd, x, w, &mut state, grid, 1);
         if state.error >= best.error {
             break;
         }
         best = state;
     }
     if best.error > 0.0 && best.error < HALF_ROUNDING * energy(simd, x.as_flattened(), w.as_flattened()) {
+        // Thirds of them as well: with a smaller quant the scale may be larger.
+        for integer in ROUNDING_TRIES.iter().flat_map(|integer| [*integer, integer + 1.0 / 3.0, integer + 2.0 / 3.0]) {
+            let d = largest.scale / (grid.scale_max - integer);
+            let (state, _) = start(simd, x, w, &wanted, d, best.dmin, grid, NEIGHBOURS.len());
+            if state.error < best.error {
+                best = state;
+            }
+        }
         for integer in ROUNDING_TRIES {
-            let factor = grid.scale_max / (grid.scale_max - integer);
-            let (state, _) = start(simd, x, w, &wanted, d * factor, dmin * factor, grid);
+            let dmin = largest.offset / (grid.scale_max - integer);
+            let (state, _) = start(simd, x, w, &wanted, best.d, dmin, grid, NEIGHBOURS.len());
             if state.error < best.error {
                 best = state;
             }
@@ -119,10 +131,14 @@ pub(super) struct SubScale {
     pub(super) scale: f32,
     /// What quant 0 stands for, with the opposite sign.
     pub(super) offset: f32,
+    /// How fast the error grows beside the scale: `Σwq²`.
+    l2: f32,
+    /// How fast the error grows beside the offset: `Σw`.
+    l0: f32,
 }
 
 impl SubScale {
-    const ZERO: Self = Self { scale: 0.0, offset: 0.0 };
+    const ZERO: Self = Self { scale: 0.0, offset: 0.0, l2: 0.0, l0: 0.0 };
 }
 
 /// A choice of everything but the quants, with its error.
@@ -145,13 +161,14 @@ fn start<S: Simd, const N: usize, const J: usize>(
     d: f32,
     dmin: f32,
     grid: AffineGrid,
+    n_groups: usize,
 ) -> (State<J>, Option<(f32, f32)>) {
     let mut state = State { d: nonzero_half(d), dmin: nonzero_half(dmin), scales: [0.0; J], mins: [0.0; J], error: 0.0 };
     for j in 0..J {
         state.scales[j] = clamp(round(wanted[j].scale * inverse(state.d)), 0.0, grid.scale_max);
         state.mins[j] = clamp(round(wanted[j].offset * inverse(state.dmin)), 0.0, grid.scale_max);
     }
-    let refitted = improve(simd, x, w, &mut state, grid);
+    let refitted = improve(simd, x, w, &mut state, grid, n_groups);
     (state, refitted)
 }
 
@@ -163,16 +180,17 @@ fn improve<S: Simd, const N: usize, const J: usize>(
     w: &[[f32; N]; J],
     state: &mut State<J>,
     grid: AffineGrid,
+    n_groups: usize,
 ) -> Option<(f32, f32)> {
     state.error = 0.0;
-    let mut equations = Equations::default();
+    let mut equations = Equations::new(simd);
     for j in 0..J {
-        let moved = best_neighbour(simd, &x[j], &w[j], state, j, grid);
+        let moved = best_neighbour(simd, &x[j], &w[j], state, j, grid, n_groups);
         (state.scales[j], state.mins[j]) = (moved.scale, moved.min);
         state.error += moved.error;
-        equations.add(simd, &x[j], &w[j], state, j, grid);
+        equations.add(simd, &x[j], &w[j], moved, state.d, state.dmin, grid);
     }
-    equations.solve(state).filter(|&refitted| refitted != (state.d, state.dmin))
+    equations.solve(simd, state).filter(|&refitted| refitted != (state.d, state.dmin))
 }
 
 /// The real scale and offset of least weighted error among the candidates.
@@ -181,7 +199,7 @@ fn improve<S: Simd, const N: usize, const J: usize>(
 /// `Σwx² - (a Σwxl + b Σwx)` for `x = a l + b`. Only the subtrahend, the gain, is compared.
 #[inline(always)]
 pub(super) fn search<S: Simd, const N: usize>(simd: S, x: &[f32; N], w: &[f32; N], grid: AffineGrid) -> SubScale {
-    let (low, high) = extremes(x);
+    let (low, high) = simd.extremes(x);
     let low = min(low, 0.0);
     let (mut sum_w, mut sum_wx) = (simd.zero(), simd.zero());
     for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {
@@ -192,22 +210,33 @@ pub(super) fn search<S: Simd, const N: usize>(simd: S, x: &[f32; N], w: &[f32; N
     // Without any scale, the mean: right for constant negative weights.
     let mean = min(sum_wx / sum_w, 0.0);
     let (mut best_gain, mut best_scale, mut best_offset) = (simd.splat(mean * sum_wx), simd.zero(), simd.splat(mean));
+    let (l0, mut best_l2) = (sum_w, simd.zero());
     let (sum_w, sum_wx) = (simd.splat(sum_w), simd.splat(sum_wx));
-    for candidates in grid.candidates {
+    for (group, candidates) in grid.candidates.iter().enumerate() {
         let origin = low * candidates.origin;
         if high <= origin {
             continue;
         }
         let per_step = 1.0 / (high - origin);
-        let inverse = simd.ramp(grid.q_max + candidates.first, candidates.distance) * simd.splat(per_step);
-        let (mut l1, mut l2, mut xl) = (simd.zero(), simd.zero(), simd.zero());
-        for i in 0..N {
-            let l = simd.round_clamp(simd.splat(x[i] - origin) * inverse, 0.0, grid.q_max);
-            let wl = simd.splat(w[i]) * l;
-            l1 = l1 + wl;
-            l2 = l2 + wl * l;
-            xl = xl + wl * simd.splat(x[i]);
+        // Of equal ones, as all are for equal weights, the one with most steps: it leaves the integer scales most room. The margins are
+        // above the rounding of the sums.
+        #[allow(clippy::cast_precision_loss, reason = "a small index")]
+        let more_steps_first = simd.ramp(1.0 - TIE * (group * N_LANES) as f32, -TIE);
+        let last = grid.q_max + candidates.first + 7.0 * candidates.distance;
+        let inverse = simd.ramp(last, -candidates.distance) * simd.splat(per_step);
+        let origin = simd.splat(origin);
+        let (mut l1, mut l2, mut xl) = ([simd.zero(); 2], [simd.zero(); 2], [simd.zero(); 2]);
+        for (x, w) in x.as_chunks::<2>().0.iter().zip(w.as_chunks::<2>().0) {
+            for k in 0..2 {
+                let x = simd.splat(x[k]);
+                let l = simd.round_product(x - origin, inverse, 0.0, grid.q_max);
+                let wl = simd.splat(w[k]) * l;
+                l1[k] = l1[k] + wl;
+                l2[k] = simd.mul_add(wl, l, l2[k]);
+                xl[k] = simd.mul_add(wl, x, xl[k]);
+            }
         }
+        let (l1, l2, xl) = (l1[0] + l1[1], l2[0] + l2[1], xl[0] + xl[1]);
         let determinant = sum_w * l2 - l1 * l1;
         let scale = (sum_w * xl - sum_wx * l1) / determinant;
         let offset = (l2 * sum_wx - l1 * xl) / determinant;
@@ -218,13 +247,14 @@ pub(super) fn search<S: Simd, const N: usize>(simd: S, x: &[f32; N], w: &[f32; N
         let offset = simd.where_above(determinant, noise, offset, simd.splat(1.0));
         let scale = simd.where_above(offset, simd.zero(), scale_alone, scale);
         let offset = simd.where_above(offset, simd.zero(), simd.zero(), offset);
-        let gain = simd.where_above(scale, simd.zero(), scale * xl + offset * sum_wx, simd.zero());
+        let gain = simd.where_above(scale, simd.zero(), (scale * xl + offset * sum_wx) * more_steps_first, simd.zero());
         best_scale = simd.where_above(gain, best_gain, scale, best_scale);
         best_offset = simd.where_above(gain, best_gain, offset, best_offset);
+        best_l2 = simd.where_above(gain, best_gain, l2, best_l2);
         best_gain = simd.where_above(gain, best_gain, gain, best_gain);
     }
-    let lane = argmax(&simd.store(best_gain));
-    SubScale { scale: simd.store(best_scale)[lane], offset: -simd.store(best_offset)[lane] }
+    let lane = simd.argmax(best_gain);
+    SubScale { scale: simd.store(best_scale)[lane], offset: -simd.store(best_offset)[lane], l2: simd.store(best_l2)[lane], l0 }
 }
 
 /// A sub-block's integer scale and minimum with its weighted error.
@@ -235,7 +265,13 @@ struct Neighbour {
     error: f32,
 }
 
-/// The best of three minima and eight scales around the present ones, on the exact error.
+/// Steps to the neighbours that are tried: scale and minimum of each lane. A larger scale goes with a larger minimum.
+const NEIGHBOURS: [[[f32; N_LANES]; 2]; 2] = [
+    [[0.0, 1.0, -1.0, 0.0, 0.0, 1.0, -1.0, -2.0], [0.0, 0.0, 0.0, 1.0, -1.0, 1.0, -1.0, -1.0]],
+    [[2.0, 2.0, -2.0, 3.0, -3.0, 3.0, -3.0, 4.0], [1.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0, 0.0]],
+];
+
+/// The best of the neighbours around the present scale and minimum, on the exact error.
 #[inline(always)]
 fn best_neighbour<S: Simd, const N: usize, const J: usize>(
     simd: S,
@@ -244,83 +280,91 @@ fn best_neighbour<S: Simd, const N: usize, const J: usize>(
     state: &State<J>,
     j: usize,
     grid: AffineGrid,
+    n_groups: usize,
 ) -> Neighbour {
-    let scales = simd.round_clamp(simd.ramp(state.scales[j] - 3.0, 1.0), 0.0, grid.scale_max);
-    let steps = simd.splat(state.d) * scales;
-    let inverses = simd.inverse(steps);
-    let mut best_error = simd.splat(f32::INFINITY);
-    let mut best_min = simd.zero();
-    for distance in [0.0, -1.0, 1.0] {
-        let min = clamp(state.mins[j] + distance, 0.0, grid.scale_max);
-        let offset = state.dmin * min;
-        let mut error = simd.zero();
-        for i in 0..N {
-            let shifted = simd.splat(x[i] + offset);
-            let l = simd.round_clamp(shifted * inverses, 0.0, grid.q_max);
-            let difference = l * steps - shifted;
-            error = error + difference * difference * simd.splat(w[i]);
+    let mut best = Neighbour { scale: state.scales[j], min: state.mins[j], error: f32::INFINITY };
+    let around =
+        |steps: &[f32; N_LANES], middle: f32| simd.round_clamp(simd.load(steps) + simd.splat(middle), 0.0, grid.scale_max);
+    for [scale_steps, min_steps] in &NEIGHBOURS[..n_groups] {
+        let (scales, mins) = (around(scale_steps, state.scales[j]), around(min_steps, state.mins[j]));
+        let steps = simd.splat(state.d) * scales;
+        let offsets = simd.splat(state.dmin) * mins;
+        let (inverses, minus_steps) = (simd.inverse(steps), simd.zero() - steps);
+        let mut errors = [simd.zero(); 2];
+        for (x, w) in x.as_chunks::<2>().0.iter().zip(w.as_chunks::<2>().0) {
+            for k in 0..2 {
+                let shifted = simd.splat(x[k]) + offsets;
+                let l = simd.round_product(shifted, inverses, 0.0, grid.q_max);
+                let difference = simd.mul_add(l, minus_steps, shifted);
+                errors[k] = simd.mul_add(difference * simd.splat(w[k]), difference, errors[k]);
+            }
         }
-        best_min = simd.where_above(best_error, error, simd.splat(min), best_min);
-        best_error = simd.min(error, best_error);
+        let errors = errors[0] + errors[1];
+        let error = simd.smallest(errors);
+        if error < best.error {
+            let lane = simd.lane_of(errors, error);
+            best = Neighbour { scale: simd.store(scales)[lane], min: simd.store(mins)[lane], error };
+        }
     }
-    let errors = simd.store(best_error);
-    let lane = argmin(&errors);
-    Neighbour { scale: simd.store(scales)[lane], min: simd.store(best_min)[lane], error: errors[lane] }
+    best
 }
 
-/// Sums of the normal equations of `x = d * u - dmin * v` with `u = scale * q` and `v = min`.
-#[derive(Debug, Clone, Copy, Default)]
-struct Equations {
-    uu: f32,
-    uv: f32,
-    vv: f32,
-    xu: f32,
-    xv: f32,
+/// Sums of the normal equations of `x = d * u - dmin * v` with `u = scale * q` and `v = min`, spread over lanes: they are added up once,
+/// at the end.
+#[derive(Debug, Clone, Copy)]
+struct Equations<S: Simd> {
+    uu: S::Lanes,
+    uv: S::Lanes,
+    vv: S::Lanes,
+    xu: S::Lanes,
+    xv: S::Lanes,
 }
 
-impl Equations {
-    /// Adds sub-block `j` with the quants that its present scale and minimum give.
+impl<S: Simd> Equations<S> {
     #[inline(always)]
-    fn add<S: Simd, const N: usize, const J: usize>(
+    fn new(simd: S) -> Self {
+        let zero = simd.zero();
+        Self { uu: zero, uv: zero, vv: zero, xu: zero, xv: zero }
+    }
+
+    /// Adds a sub-block with the quants that its scale and minimum give.
+    #[inline(always)]
+    fn add<const N: usize>(
         &mut self,
         simd: S,
         x: &[f32; N],
         w: &[f32; N],
-        state: &State<J>,
-        j: usize,
+        found: Neighbour,
+        d: f32,
+        dmin: f32,
         grid: AffineGrid,
     ) {
-        let (scale, min) = (state.scales[j], state.mins[j]);
-        let offset = simd.splat(state.dmin * min);
-        let inverse = simd.splat(inverse(state.d * scale));
-        let (mut w1, mut wx, mut q1, mut q2, mut xq) = (simd.zero(), simd.zero(), simd.zero(), simd.zero(), simd.zero());
+        let (scale, min) = (simd.splat(found.scale), simd.splat(found.min));
+        let offset = simd.splat(dmin * found.min);
+        let inverse = simd.splat(inverse(d * found.scale));
         for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {
             let (x, w) = (simd.load(x), simd.load(w));
-            let q = simd.round_clamp((x + offset) * inverse, 0.0, grid.q_max);
-            let wq = w * q;
-            w1 = w1 + w;
-            wx = wx + w * x;
-            q1 = q1 + wq;
-            q2 = q2 + wq * q;
-            xq = xq + wq * x;
+            let u = simd.round_product(x + offset, inverse, 0.0, grid.q_max) * scale;
+            let (wu, wv) = (w * u, w * min);
+            self.uu = simd.mul_add(wu, u, self.uu);
+            self.uv = simd.mul_add(wu, min, self.uv);
+            self.vv = simd.mul_add(wv, min, self.vv);
+            self.xu = simd.mul_add(wu, x, self.xu);
+            self.xv = simd.mul_add(wv, x, self.xv);
         }
-        self.uu += scale * scale * simd.sum(q2);
-        self.uv += scale * min * simd.sum(q1);
-        self.vv += min * min * simd.sum(w1);
-        self.xu += scale * simd.sum(xq);
-        self.xv += min * simd.sum(wx);
     }
 
     /// `d` and `dmin` of least error, rounded to f16; `None` where nothing is determined.
     #[inline(always)]
-    fn solve<const J: usize>(&self, state: &State<J>) -> Option<(f32, f32)> {
-        let determinant = self.uu * self.vv - self.uv * self.uv;
-        let (d, dmin) = if determinant > 1e-6 * self.uu * self.vv {
-            ((self.xu * self.vv - self.xv * self.uv) / determinant, (self.xu * self.uv - self.xv * self.uu) / determinant)
-        } else if self.uu > 0.0 {
-            ((self.xu + state.dmin * self.uv) / self.uu, state.dmin)
-        } else if self.vv > 0.0 {
-            (state.d, -self.xv / self.vv)
+    fn solve<const J: usize>(&self, simd: S, state: &State<J>) -> Option<(f32, f32)> {
+        let [uu, uv, vv, xu, xv] = [self.uu, self.uv, self.vv, self.xu, self.xv].map(|lanes| simd.sum(lanes));
+        let determinant = uu * vv - uv * uv;
+        let (d, dmin) = if determinant > 1e-6 * uu * vv {
+            ((xu * vv - xv * uv) / determinant, (xu * uv - xv * uu) / determinant)
+        } else if uu > 0.0 {
+            ((xu + state.dmin * uv) / uu, state.dmin)
+        } else if vv > 0.0 {
+            (state.d, -xv / vv)
         } else {
             return None;
         };
@@ -328,13 +372,16 @@ impl Equations {
     }
 }
 
+/// Relative gain that decides between candidates of equal error.
+pub(super) const TIE: f32 = 1e-6;
+
 /// Relative squared error below which little more than the rounding of `d` to f16 is left, which is `2^-24 / 3` on average.
 ///
 /// Then a `d` that is larger by a factor close to 1, with smaller integers, may happen to be rounded less.
 pub(super) const HALF_ROUNDING: f32 = 2.5e-7;
 
 /// How much less than the largest integer scale is tried then.
-pub(super) const ROUNDING_TRIES: [f32; 8] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+pub(super) const ROUNDING_TRIES: [f32; 12] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0];
 
 /// `Σwx²`: the weighted error of all zeros.
 #[inline(always)]

@@ -1,16 +1,34 @@
-//! Finds scale and offset of one block of 32 under importances of its columns (Q4_0, Q4_1, Q5_0, Q5_1).
+//! Finds scale and offset of one block of 32 (Q4_0, Q4_1, Q5_0, Q5_1).
 //!
 //! Candidates as for the sub-blocks of the k-quants, then quants and least squares in turns, always with scale and offset as the
 //! file will hold them.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::Half;
-use super::lanes::{N_LANES, Simd, clamp, extremes, low_byte, round};
+use super::lanes::{N_LANES, Simd, clamp, low_byte, round};
+use super::scale_of_scales::Largest;
 use super::search_affine::{self, AffineGrid, Candidates, energy, inverse, nonzero_half};
 use super::search_symmetric::{self, Levels, Linear, SymmetricGrid, moments};
 
 /// Rounds of least squares.
 const N_ROUNDS: usize = 8;
+
+/// Rounds of least squares before scales and offsets are rounded.
+const N_REFINEMENTS: usize = 5;
+
+/// How many of the starts are tried with scale and offset rounded, the best ones.
+const N_ROUNDED: usize = 2;
+
+/// 1 in one lane.
+const ONE_LANE: [[f32; N_LANES]; N_LANES] = {
+    let mut one = [[0.0; N_LANES]; N_LANES];
+    let mut lane = 0;
+    while lane < N_LANES {
+        one[lane][lane] = 1.0;
+        lane += 1;
+    }
+    one
+};
 
 /// Relative weighted error of a block below which [`least_rounded`] looks for another scale.
 const ROUNDED_SHARE: f32 = 4e-6;
@@ -28,12 +46,11 @@ const fn symmetric_grid(q_max: f32) -> SymmetricGrid<Linear> {
     SymmetricGrid {
         levels: Linear { q_max },
         scale_max: 1.0,
-        n_step_groups: 3,
+        n_step_groups: 2,
         first_step: q_max - 1.3,
-        step_distance: 0.12,
-        flips: false,
+        step_distance: 0.18,
         peak_levels: &[],
-        d_factors: &[],
+        d_candidates: Largest::only(1.0),
         n_rounds: 1,
     }
 }
@@ -55,7 +72,14 @@ static STARTS: [Candidates; 8] = [
 /// What is searched from one of the [`STARTS`].
 #[inline(always)]
 fn affine_grid(q_max: f32, start: &'static Candidates) -> AffineGrid {
-    AffineGrid { q_max, scale_max: 1.0, candidates: std::slice::from_ref(start), d_factors: &[], n_rounds: 1 }
+    AffineGrid {
+        q_max,
+        scale_max: 1.0,
+        candidates: std::slice::from_ref(start),
+        d_candidates: Largest::only(1.0),
+        n_rounds: 1,
+        n_first: 1,
+    }
 }
 
 /// Importances of a block's weights from those of their columns, of mean 1; `None` when all columns have zero.
@@ -70,7 +94,7 @@ pub(super) fn column_importance<const N: usize>(
     columns: &[f32; N],
     mean_squares: Option<f32>,
 ) -> Option<[f32; N]> {
-    let (_, largest) = extremes(columns);
+    let (_, largest) = simd.extremes(columns);
     if largest < f32::MIN_POSITIVE {
         return None;
     }
@@ -99,23 +123,34 @@ pub(super) fn column_importance<const N: usize>(
     Some(w)
 }
 
-/// Scale and quants with `x = d * (q - q_max)` of least weighted error; `None` without importances.
+/// Importances of a block's weights: by those of the columns, else by magnitude alone.
 #[inline(always)]
-pub(super) fn weighted_symmetric(
-    simd: impl Simd,
-    x: &[f32; 32],
-    columns: Option<&[f32; 32]>,
-    q_max: f32,
-) -> Option<(f32, [u8; 32])> {
-    let w = column_importance(simd, x, columns?, Some(BLOCK_MEAN_SQUARES))?;
-    Some(fit_block(simd, x, &w, symmetric_grid(q_max)))
+fn block_importance(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>) -> [f32; 32] {
+    // No closures: they would not be compiled for the caller's instruction set.
+    let mut columns = match columns {
+        Some(columns) => *columns,
+        None => [1.0; 32],
+    };
+    if simd.extremes(&columns).1 < f32::MIN_POSITIVE {
+        columns = [1.0; 32];
+    }
+    match column_importance(simd, x, &columns, Some(BLOCK_MEAN_SQUARES)) {
+        Some(w) => w,
+        None => columns,
+    }
+}
+
+/// Scale and quants with `x = d * (q - q_max)` of least weighted error.
+#[inline(always)]
+pub(super) fn symmetric(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>, q_max: f32) -> (f32, [u8; 32]) {
+    fit_block(simd, x, &block_importance(simd, x, columns), symmetric_grid(q_max))
 }
 
 /// Scale and quants with `x = d * level[q]` of least error weighted by `w`.
 #[inline(always)]
 pub(super) fn fit_block<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], grid: SymmetricGrid<L>) -> (f32, [u8; 32]) {
     let (mut best_d, mut best_gain) = (0.0, 0.0);
-    let mut wanted = search_symmetric::search(simd, x, w, grid);
+    let (mut wanted, _) = search_symmetric::search(simd, x, w, grid);
     for _ in 0..N_ROUNDS {
         let d = nonzero_half(wanted);
         let (uu, xu) = moments(simd, x, w, d, 1.0, grid);
@@ -140,7 +175,10 @@ pub(super) fn fit_block<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32]
 /// rounding of the scale to f16 is most of the error.
 #[inline(always)]
 fn least_rounded<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], d: f32, grid: SymmetricGrid<L>) -> f32 {
-    let (low, high) = extremes(x);
+    if grid.peak_levels.is_empty() {
+        return d;
+    }
+    let (low, high) = simd.extremes(x);
     let peak = if high > -low { high } else { low };
     let (mut best_d, mut least) = (d, error(simd, x, w, d, grid));
     if least > ROUNDED_SHARE * energy(simd, x, w) {
@@ -169,25 +207,28 @@ fn error<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], d: f32, grid:
     simd.sum(error)
 }
 
-/// Scale, offset and quants with `x = d * q + m` and `q` in `0..=q_max` of least weighted error; `None` without importances.
+/// Scale, offset and quants with `x = d * q + m` and `q` in `0..=q_max` of least weighted error.
 #[inline(always)]
-pub(super) fn weighted_affine(
-    simd: impl Simd,
-    x: &[f32; 32],
-    columns: Option<&[f32; 32]>,
-    q_max: f32,
-) -> Option<(f32, f32, [u8; 32])> {
-    let w = column_importance(simd, x, columns?, Some(BLOCK_MEAN_SQUARES))?;
+pub(super) fn affine(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>, q_max: f32) -> (f32, f32, [u8; 32]) {
+    let w = block_importance(simd, x, columns);
     // The search knows offsets that are not positive. Moved below zero, all weights have such a one.
-    let (_, high) = extremes(x);
+    let (_, high) = simd.extremes(x);
     let mut moved = *x;
     for weight in &mut moved {
         *weight -= high;
     }
-    let mut best = BlockFit { d: 0.0, m: 0.0, error: f32::INFINITY };
-    for start in &STARTS {
+    let (mut scales, mut offsets) = ([0.0; N_LANES], [0.0; N_LANES]);
+    for (start, (scale, offset)) in STARTS.iter().zip(scales.iter_mut().zip(&mut offsets)) {
         let wanted = search_affine::search(simd, &moved, &w, affine_grid(q_max, start));
-        let (mut d, mut m) = (wanted.scale, high - wanted.offset);
+        (*scale, *offset) = (wanted.scale, -wanted.offset);
+    }
+    let (scales, offsets, gains) = refined(simd, &moved, &w, simd.load(&scales), simd.load(&offsets), q_max);
+    let (scales, offsets, mut gains) = (simd.store(scales), simd.store(offsets), gains);
+    let mut best = BlockFit { d: 0.0, m: 0.0, error: f32::INFINITY };
+    for _ in 0..N_ROUNDED {
+        let lane = simd.argmax(gains);
+        gains = simd.where_above(simd.load(&ONE_LANE[lane]), simd.zero(), simd.splat(f32::NEG_INFINITY), gains);
+        let (mut d, mut m) = (scales[lane], high + offsets[lane]);
         let mut best_of_start = f32::INFINITY;
         for _ in 0..N_ROUNDS {
             let (fit, next) = fitted(simd, x, &w, d, m, q_max);
@@ -207,7 +248,49 @@ pub(super) fn weighted_affine(
     for (q, &weight) in q.iter_mut().zip(x) {
         *q = low_byte(clamp(round((weight - best.m) * inverse), 0.0, q_max));
     }
-    Some((best.d, best.m, q))
+    (best.d, best.m, q)
+}
+
+/// Scales and offsets after some rounds of quants and least squares in turns, one start in each lane, and by how much the weighted error
+/// is then below that of all zeros.
+#[inline(always)]
+fn refined<S: Simd>(
+    simd: S,
+    x: &[f32; 32],
+    w: &[f32; 32],
+    mut scales: S::Lanes,
+    mut offsets: S::Lanes,
+    q_max: f32,
+) -> (S::Lanes, S::Lanes, S::Lanes) {
+    let (mut sum_w, mut sum_wx) = (simd.zero(), simd.zero());
+    for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {
+        sum_w = sum_w + simd.load(w);
+        sum_wx = simd.mul_add(simd.load(w), simd.load(x), sum_wx);
+    }
+    let (sum_w, sum_wx) = (simd.splat(simd.sum(sum_w)), simd.splat(simd.sum(sum_wx)));
+    let mut gains = simd.zero();
+    for _ in 0..N_REFINEMENTS {
+        let inverses = simd.inverse(scales);
+        let (mut l1, mut l2, mut xl) = ([simd.zero(); 2], [simd.zero(); 2], [simd.zero(); 2]);
+        for (x, w) in x.as_chunks::<2>().0.iter().zip(w.as_chunks::<2>().0) {
+            for k in 0..2 {
+                let x = simd.splat(x[k]);
+                let l = simd.round_product(x - offsets, inverses, 0.0, q_max);
+                let wl = simd.splat(w[k]) * l;
+                l1[k] = l1[k] + wl;
+                l2[k] = simd.mul_add(wl, l, l2[k]);
+                xl[k] = simd.mul_add(wl, x, xl[k]);
+            }
+        }
+        let (l1, l2, xl) = (l1[0] + l1[1], l2[0] + l2[1], xl[0] + xl[1]);
+        let determinant = sum_w * l2 - l1 * l1;
+        // Where all quants are equal it is rounding noise.
+        let noise = simd.splat(1e-5) * sum_w * l2;
+        scales = simd.where_above(determinant, noise, (sum_w * xl - sum_wx * l1) / determinant, scales);
+        offsets = simd.where_above(determinant, noise, (l2 * sum_wx - l1 * xl) / determinant, offsets);
+        gains = simd.where_above(determinant, noise, scales * xl + offsets * sum_wx, simd.zero());
+    }
+    (scales, offsets, gains)
 }
 
 /// Scale and offset as a file holds them, with the weighted error of the quants that they give.
@@ -225,19 +308,19 @@ fn fitted(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], d: f32, m: f32, q_max: 
     const LARGEST: f32 = 65504.0;
     let d = nonzero_half(d);
     let m = Half::from_f32(clamp(m, -LARGEST, LARGEST)).to_f32();
-    let (step, offset, inverse) = (simd.splat(d), simd.splat(m), simd.splat(inverse(d)));
+    let (minus_step, offset, inverse) = (simd.splat(-d), simd.splat(m), simd.splat(inverse(d)));
     let (mut error, mut w1, mut wx) = (simd.zero(), simd.zero(), simd.zero());
     let (mut q1, mut q2, mut xq) = (simd.zero(), simd.zero(), simd.zero());
     for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {
         let (w, shifted) = (simd.load(w), simd.load(x) - offset);
-        let q = simd.round_clamp(shifted * inverse, 0.0, q_max);
-        let (difference, wq) = (q * step - shifted, w * q);
-        error = error + difference * difference * w;
+        let q = simd.round_product(shifted, inverse, 0.0, q_max);
+        let (difference, wq) = (simd.mul_add(q, minus_step, shifted), w * q);
+        error = simd.mul_add(difference * w, difference, error);
         w1 = w1 + w;
-        wx = wx + w * shifted;
+        wx = simd.mul_add(w, shifted, wx);
         q1 = q1 + wq;
-        q2 = q2 + wq * q;
-        xq = xq + wq * shifted;
+        q2 = simd.mul_add(wq, q, q2);
+        xq = simd.mul_add(wq, shifted, xq);
     }
     let (w1, wx, q1, q2, xq) = (simd.sum(w1), simd.sum(wx), simd.sum(q1), simd.sum(q2), simd.sum(xq));
     let determinant = w1 * q2 - q1 * q1;

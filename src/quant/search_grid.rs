@@ -6,7 +6,7 @@
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::Half;
-use super::lanes::{N_LANES, Simd, argmax, clamp, low_byte, max, min, round};
+use super::lanes::{N_LANES, Simd, clamp, low_byte, max, min, round};
 use super::search_affine::{inverse, nonzero_half};
 
 /// Relative gain that decides between candidates of equal error, above the rounding of the sums.
@@ -221,7 +221,7 @@ fn free_scale<S: Simd, Q: Group, const G: usize>(
             best_gain = simd.where_above(gain, best_gain, gain, best_gain);
         }
     }
-    simd.store(best_scale)[argmax(&simd.store(best_gain))]
+    simd.store(best_scale)[simd.argmax(best_gain)]
 }
 
 /// A sub-block at some scale.

@@ -4,16 +4,20 @@
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{Half, QK_K};
-use super::lanes::{N_LANES, Simd, argmax, argmin, clamp, extremes, low_byte, max, round};
-use super::search_affine::{HALF_ROUNDING, ROUNDING_TRIES, energy, inverse, nonzero_half};
-
-/// Relative gain that decides between candidates of equal error.
-const TIE: f32 = 1e-6;
+use super::lanes::{N_LANES, Simd, clamp, low_byte, max, round};
+use super::scale_of_scales::{Largest, scale_of_scales};
+use super::search_affine::{HALF_ROUNDING, ROUNDING_TRIES, TIE, energy, inverse, nonzero_half};
 
 /// The numbers that quants stand for.
 pub(super) trait Levels: Copy {
     /// The level nearest to each number.
     fn nearest<S: Simd>(self, simd: S, numbers: S::Lanes) -> S::Lanes;
+
+    /// The level nearest to each `a * b`.
+    #[inline(always)]
+    fn nearest_to_product<S: Simd>(self, simd: S, a: S::Lanes, b: S::Lanes) -> S::Lanes {
+        self.nearest(simd, a * b)
+    }
 
     /// The quant, counted from the lowest, of the level nearest to the number.
     fn quant(self, number: f32) -> u8;
@@ -29,6 +33,11 @@ impl Levels for Linear {
     #[inline(always)]
     fn nearest<S: Simd>(self, simd: S, numbers: S::Lanes) -> S::Lanes {
         simd.round_clamp(numbers, -self.q_max, self.q_max - 1.0)
+    }
+
+    #[inline(always)]
+    fn nearest_to_product<S: Simd>(self, simd: S, a: S::Lanes, b: S::Lanes) -> S::Lanes {
+        simd.round_product(a, b, -self.q_max, self.q_max - 1.0)
     }
 
     #[inline(always)]
@@ -50,12 +59,10 @@ pub(super) struct SymmetricGrid<L> {
     pub(super) first_step: f32,
     /// Distance between candidates.
     pub(super) step_distance: f32,
-    /// Whether scales of the other sign are tried again when `d` is known.
-    pub(super) flips: bool,
     /// Levels of the largest weight that a block alone tries where rounding decides.
     pub(super) peak_levels: &'static [f32],
-    /// Factors on the first `d` that are tried too.
-    pub(super) d_factors: &'static [f32],
+    /// Integers that the largest scale may get, which decide `d`.
+    pub(super) d_candidates: Largest,
     /// Rounds of moving integer scales and refitting `d`.
     pub(super) n_rounds: usize,
 }
@@ -79,21 +86,16 @@ pub(super) fn fit_symmetric<S: Simd, L: Levels, const N: usize, const J: usize>(
     w: &[[f32; N]; J],
     grid: SymmetricGrid<L>,
 ) -> SymmetricFit<J> {
-    let mut wanted = [0.0; J];
+    let (mut wanted, mut curvatures) = ([0.0; J], [0.0; J]);
     for j in 0..J {
-        wanted[j] = search(simd, &x[j], &w[j], grid);
+        (wanted[j], curvatures[j]) = search(simd, &x[j], &w[j], grid);
     }
     let largest = wanted.iter().fold(0.0, |largest: f32, &scale| if scale.abs() > largest.abs() { scale } else { largest });
 
     // The largest scale gets the integer that has no opposite.
-    let d = -largest / grid.scale_max;
+    let range = (-grid.scale_max, grid.scale_max - 1.0);
+    let d = scale_of_scales(simd, &wanted, &curvatures, -largest, range, grid.d_candidates);
     let (mut best, mut refitted) = start(simd, x, w, &wanted, d, grid);
-    for &factor in grid.d_factors {
-        let (state, refit) = start(simd, x, w, &wanted, d * factor, grid);
-        if state.error < best.error {
-            (best, refitted) = (state, refit);
-        }
-    }
     for _ in 1..grid.n_rounds {
         let Some(d) = refitted else { break };
         let mut state = State { d, ..best };
@@ -105,7 +107,7 @@ pub(super) fn fit_symmetric<S: Simd, L: Levels, const N: usize, const J: usize>(
     }
     if best.error > 0.0 && best.error < HALF_ROUNDING * energy(simd, x.as_flattened(), w.as_flattened()) {
         for integer in ROUNDING_TRIES {
-            let (state, _) = start(simd, x, w, &wanted, d * grid.scale_max / (grid.scale_max - integer), grid);
+            let (state, _) = start(simd, x, w, &wanted, -largest / (grid.scale_max - integer), grid);
             if state.error < best.error {
                 best = state;
             }
@@ -159,32 +161,35 @@ fn improve<S: Simd, L: Levels, const N: usize, const J: usize>(
     grid: SymmetricGrid<L>,
 ) -> Option<f32> {
     state.error = 0.0;
-    let (mut sum_uu, mut sum_xu) = (0.0, 0.0);
+    let mut sums = (simd.zero(), simd.zero());
     for j in 0..J {
         let moved = best_neighbour(simd, &x[j], &w[j], state.d, state.scales[j], grid);
         state.scales[j] = moved.scale;
         state.error += moved.error;
-        let (uu, xu) = moments(simd, &x[j], &w[j], state.d, moved.scale, grid);
-        sum_uu += uu;
-        sum_xu += xu;
+        sums = add_moments(simd, &x[j], &w[j], state.d, moved.scale, grid, sums);
     }
+    let (sum_uu, sum_xu) = (simd.sum(sums.0), simd.sum(sums.1));
     (sum_uu > 0.0).then(|| nonzero_half(sum_xu / sum_uu)).filter(|&d| d != state.d)
 }
 
-/// The real scale of least weighted error among the candidates.
+/// The real scale of least weighted error among the candidates, and how fast the error grows beside it.
 ///
 /// For given quants `l` the best scale is `Σwxl / Σwl²`, and it lowers the error by `(Σwxl)² / Σwl²`.
 #[inline(always)]
-pub(super) fn search<S: Simd, L: Levels, const N: usize>(simd: S, x: &[f32; N], w: &[f32; N], grid: SymmetricGrid<L>) -> f32 {
-    let (low, high) = extremes(x);
+pub(super) fn search<S: Simd, L: Levels, const N: usize>(
+    simd: S,
+    x: &[f32; N],
+    w: &[f32; N],
+    grid: SymmetricGrid<L>,
+) -> (f32, f32) {
+    let (low, high) = simd.extremes(x);
     let peak = max(-low, high);
     if peak == 0.0 {
-        return 0.0;
+        return (0.0, 0.0);
     }
     // Levels reach further down than up: with this sign the largest weight may take the lowest.
     let to_lowest = if high > -low { -1.0 } else { 1.0 };
-    let mut best_scale = simd.zero();
-    let mut best_gain = simd.zero();
+    let (mut best_scale, mut best_l2, mut best_gain) = (simd.zero(), simd.zero(), simd.zero());
     for group in 0..grid.n_step_groups {
         #[allow(clippy::cast_precision_loss, reason = "a small index")]
         let first = grid.first_step + grid.step_distance * (group * N_LANES) as f32;
@@ -194,20 +199,26 @@ pub(super) fn search<S: Simd, L: Levels, const N: usize>(simd: S, x: &[f32; N], 
         let finer_first = simd.ramp(1.0 + TIE * (group * N_LANES) as f32, TIE);
         for (sign, finer_first) in [(to_lowest, finer_first), (-to_lowest, finer_first - simd.splat(2.0 * TIE))] {
             let inverse = simd.ramp(first, grid.step_distance) * simd.splat(sign / peak);
-            let (mut xl, mut l2) = (simd.zero(), simd.zero());
-            for i in 0..N {
-                let l = grid.levels.nearest(simd, simd.splat(x[i]) * inverse);
-                let wl = simd.splat(w[i]) * l;
-                xl = xl + wl * simd.splat(x[i]);
-                l2 = l2 + wl * l;
+            let (mut xl, mut l2) = ([simd.zero(); 2], [simd.zero(); 2]);
+            for (x, w) in x.as_chunks::<2>().0.iter().zip(w.as_chunks::<2>().0) {
+                for k in 0..2 {
+                    let x = simd.splat(x[k]);
+                    let l = grid.levels.nearest_to_product(simd, x, inverse);
+                    let wl = simd.splat(w[k]) * l;
+                    xl[k] = simd.mul_add(wl, x, xl[k]);
+                    l2[k] = simd.mul_add(wl, l, l2[k]);
+                }
             }
+            let (xl, l2) = (xl[0] + xl[1], l2[0] + l2[1]);
             let scale = xl / l2;
             let gain = scale * xl * finer_first;
             best_scale = simd.where_above(gain, best_gain, scale, best_scale);
+            best_l2 = simd.where_above(gain, best_gain, l2, best_l2);
             best_gain = simd.where_above(gain, best_gain, gain, best_gain);
         }
     }
-    simd.store(best_scale)[argmax(&simd.store(best_gain))]
+    let lane = simd.argmax(best_gain);
+    (simd.store(best_scale)[lane], simd.store(best_l2)[lane])
 }
 
 /// A sub-block's integer scale with its weighted error.
@@ -217,7 +228,10 @@ struct Neighbour {
     error: f32,
 }
 
-/// The best of eight scales around the present one, and of eight around its opposite, on the exact error.
+/// Steps to the neighbours that are tried. Of equal ones the first counts.
+const NEIGHBOURS: [f32; N_LANES] = [0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 4.0];
+
+/// The best of the neighbours of the present scale, on the exact error.
 #[inline(always)]
 fn best_neighbour<S: Simd, L: Levels, const N: usize>(
     simd: S,
@@ -227,25 +241,21 @@ fn best_neighbour<S: Simd, L: Levels, const N: usize>(
     scale: f32,
     grid: SymmetricGrid<L>,
 ) -> Neighbour {
-    let mut best = Neighbour { scale, error: f32::INFINITY };
-    for sign in if grid.flips { &[1.0, -1.0][..] } else { &[1.0][..] } {
-        let scales = simd.round_clamp(simd.ramp(scale * sign - 3.0, 1.0), -grid.scale_max, grid.scale_max - 1.0);
-        let steps = simd.splat(d) * scales;
-        let inverses = simd.inverse(steps);
-        let mut error = simd.zero();
-        for i in 0..N {
-            let weight = simd.splat(x[i]);
-            let l = grid.levels.nearest(simd, weight * inverses);
-            let difference = l * steps - weight;
-            error = error + difference * difference * simd.splat(w[i]);
-        }
-        let error = simd.store(error);
-        let lane = argmin(&error);
-        if error[lane] < best.error {
-            best = Neighbour { scale: simd.store(scales)[lane], error: error[lane] };
+    let scales = simd.round_clamp(simd.splat(scale) + simd.load(&NEIGHBOURS), -grid.scale_max, grid.scale_max - 1.0);
+    let steps = simd.splat(d) * scales;
+    let (inverses, minus_steps) = (simd.inverse(steps), simd.zero() - steps);
+    let mut errors = [simd.zero(); 2];
+    for (x, w) in x.as_chunks::<2>().0.iter().zip(w.as_chunks::<2>().0) {
+        for k in 0..2 {
+            let x = simd.splat(x[k]);
+            let l = grid.levels.nearest_to_product(simd, x, inverses);
+            let difference = simd.mul_add(l, minus_steps, x);
+            errors[k] = simd.mul_add(difference * simd.splat(w[k]), difference, errors[k]);
         }
     }
-    best
+    let errors = errors[0] + errors[1];
+    let error = simd.smallest(errors);
+    Neighbour { scale: simd.store(scales)[simd.lane_of(errors, error)], error }
 }
 
 /// `Σwu²` and `Σwxu` with `u = scale * level`.
@@ -258,14 +268,28 @@ pub(super) fn moments<S: Simd, L: Levels, const N: usize>(
     scale: f32,
     grid: SymmetricGrid<L>,
 ) -> (f32, f32) {
+    let (uu, xu) = add_moments(simd, x, w, d, scale, grid, (simd.zero(), simd.zero()));
+    (simd.sum(uu), simd.sum(xu))
+}
+
+/// The same, added to sums that are spread over lanes.
+#[inline(always)]
+fn add_moments<S: Simd, L: Levels, const N: usize>(
+    simd: S,
+    x: &[f32; N],
+    w: &[f32; N],
+    d: f32,
+    scale: f32,
+    grid: SymmetricGrid<L>,
+    (mut uu, mut xu): (S::Lanes, S::Lanes),
+) -> (S::Lanes, S::Lanes) {
     let inverse = simd.splat(inverse(d * scale));
-    let (mut uu, mut xu) = (simd.zero(), simd.zero());
     for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {
         let x = simd.load(x);
-        let u = grid.levels.nearest(simd, x * inverse) * simd.splat(scale);
+        let u = grid.levels.nearest_to_product(simd, x, inverse) * simd.splat(scale);
         let wu = simd.load(w) * u;
-        uu = uu + wu * u;
-        xu = xu + wu * x;
+        uu = simd.mul_add(wu, u, uu);
+        xu = simd.mul_add(wu, x, xu);
     }
-    (simd.sum(uu), simd.sum(xu))
+    (uu, xu)
 }

@@ -6,7 +6,7 @@
 
 use super::blocks::{BlockTQ1_0, BlockTQ2_0, Half, QK_K};
 use super::kquant::pack_two_bits;
-use super::lanes::{N_LANES, Simd, argmax, extremes, max};
+use super::lanes::{N_LANES, Simd, max};
 use super::search_affine::{inverse, nonzero_half};
 use super::search_block::column_importance;
 
@@ -48,7 +48,7 @@ fn pack_trits(trits: [u8; 5]) -> u8 {
 fn fit(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> (Half, [u8; QK_K]) {
     let w = columns.and_then(|columns| column_importance(simd, x, columns, None)).unwrap_or([1.0; QK_K]);
     let magnitudes = x.map(f32::abs);
-    let (_, peak) = extremes(&magnitudes);
+    let (_, peak) = simd.extremes(&magnitudes);
 
     // With the weights above a threshold at `d`, the best `d` is their mean, and the error falls by `Σwx² / Σw` of them. Of 32
     // thresholds the best is bracketed, and eight between its neighbours are compared.
@@ -110,9 +110,9 @@ fn split<S: Simd>(simd: S, magnitudes: &[f32; QK_K], w: &[f32; QK_K], first: f32
         sum_wx = sum_wx + counted * x;
     }
     let scales = sum_wx * simd.inverse(sum_w);
-    let gains = simd.store(scales * sum_wx);
-    let lane = argmax(&gains);
-    Split { gain: gains[lane], threshold: simd.store(thresholds)[lane], d: simd.store(scales)[lane] }
+    let gains = scales * sum_wx;
+    let lane = simd.argmax(gains);
+    Split { gain: simd.store(gains)[lane], threshold: simd.store(thresholds)[lane], d: simd.store(scales)[lane] }
 }
 
 #[cfg(test)]
