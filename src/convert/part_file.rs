@@ -106,9 +106,11 @@ impl PartFile {
     /// Gives the file its final name. Sync it before: a name that survives a power cut must have its data.
     ///
     /// # Errors
-    /// `Error::OutputExists` when the name was taken meanwhile and may not be replaced.
+    /// `Error::OutputExists` when the name was taken meanwhile and may not be replaced; `Error::Io` when the file was removed.
     pub(super) fn publish(mut self, overwrite: Overwrite) -> Result<()> {
         if !is_at(&self.file, &self.part) {
+            // Its folder was removed, or another run took its name on a file system without locks.
+            std::fs::symlink_metadata(&self.part).map_err(self.io("find"))?;
             return Err(Error::OutputLocked { path: self.part.clone() });
         }
         let renamed = match overwrite {
