@@ -36,14 +36,15 @@ pub(super) fn run_portable<K: Kernel>(kernel: K) -> K::Output {
 mod avx2 {
     use std::arch::x86_64::{
         __m256, _CMP_EQ_OQ, _CMP_GT_OQ, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss, _mm_min_ps, _mm_min_ss,
-        _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_ps, _mm256_blendv_ps, _mm256_castps256_ps128, _mm256_cmp_ps, _mm256_div_ps,
-        _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps,
-        _mm256_set1_ps, _mm256_storeu_ps, _mm256_sub_ps,
+        _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_epi32, _mm256_add_ps, _mm256_blendv_ps, _mm256_castps_si256,
+        _mm256_castps256_ps128, _mm256_cmp_ps, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_permutevar8x32_ps, _mm256_set1_ps,
+        _mm256_setzero_si256, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps,
     };
     use std::ops::{Add, Div, Mul, Sub};
 
     use super::{Kernel, Simd};
-    use crate::quant::lanes::N_LANES;
+    use crate::quant::lanes::{N_LANES, SixteenLevels};
 
     /// Proof that this CPU has AVX2 and FMA: only [`Avx2::detect`] makes one.
     #[derive(Debug, Clone, Copy)]
@@ -121,6 +122,35 @@ mod avx2 {
         fn max(self, a: Register, b: Register) -> Register {
             // SAFETY: see `splat`.
             Register(unsafe { _mm256_max_ps(a.0, b.0) })
+        }
+
+        /// A binary search: four comparisons instead of fifteen, with tables that fit a register.
+        #[inline(always)]
+        fn nearest_level(self, numbers: Register, levels: &SixteenLevels) -> Register {
+            let SixteenLevels { levels, middles: m } = levels;
+            let thirds = [m[3], m[11], 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+            let fifths = [m[1], m[5], m[9], m[13], 0.0, 0.0, 0.0, 0.0];
+            let ninths = [m[0], m[2], m[4], m[6], m[8], m[10], m[12], m[14]];
+            // SAFETY: see `splat`; eight f32 are read from arrays of eight and from both halves of an array of sixteen. A lookup takes
+            // the low three bits of an index.
+            unsafe {
+                let x = numbers.0;
+                let upper_half = _mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_set1_ps(m[7]));
+                // A comparison that holds gives -1.
+                let idx = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_castps_si256(upper_half));
+                let middle = _mm256_permutevar8x32_ps(_mm256_loadu_ps(thirds.as_ptr()), idx);
+                let above = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(x, middle));
+                let idx = _mm256_sub_epi32(_mm256_add_epi32(idx, idx), above);
+                let middle = _mm256_permutevar8x32_ps(_mm256_loadu_ps(fifths.as_ptr()), idx);
+                let above = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(x, middle));
+                let idx = _mm256_sub_epi32(_mm256_add_epi32(idx, idx), above);
+                let middle = _mm256_permutevar8x32_ps(_mm256_loadu_ps(ninths.as_ptr()), idx);
+                let above = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(x, middle));
+                let idx = _mm256_sub_epi32(_mm256_add_epi32(idx, idx), above);
+                let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(levels.as_ptr()), idx);
+                let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(levels.as_ptr().add(8)), idx);
+                Register(_mm256_blendv_ps(low, high, upper_half))
+            }
         }
 
         #[inline(always)]

@@ -6,22 +6,22 @@
 use super::blocks::{BlockIQ4_NL, BlockIQ4_XS, Half, QK_K};
 use super::iq_tables::KVALUES_IQ4NL;
 use super::kquant::{importance, split};
-use super::lanes::{Simd, max};
+use super::lanes::{Simd, SixteenLevels, max};
 use super::legacy::pack_nibbles;
 use super::scale_of_scales::Largest;
 use super::search_affine::inverse;
 use super::search_block::fit_block;
 use super::search_symmetric::{Levels, SymmetricGrid, fit_symmetric};
 
-/// Half way between neighbours of [`KVALUES_IQ4NL`].
-const MIDDLES: [f32; 15] = {
-    let mut middles = [0.0; 15];
+/// The numbers of [`KVALUES_IQ4NL`].
+static LEVELS: SixteenLevels = {
+    let mut levels = [0.0; 16];
     let mut i = 0;
-    while i < 15 {
-        middles[i] = f32::midpoint(KVALUES_IQ4NL[i] as f32, KVALUES_IQ4NL[i + 1] as f32);
+    while i < 16 {
+        levels[i] = KVALUES_IQ4NL[i] as f32;
         i += 1;
     }
-    middles
+    SixteenLevels::new(levels)
 };
 
 /// Levels that a block's largest weight may take without a loss to most others.
@@ -34,16 +34,12 @@ struct Uneven;
 impl Levels for Uneven {
     #[inline(always)]
     fn nearest<S: Simd>(self, simd: S, numbers: S::Lanes) -> S::Lanes {
-        let mut nearest = simd.splat(f32::from(KVALUES_IQ4NL[0]));
-        for i in 0..MIDDLES.len() {
-            nearest = simd.where_above(numbers, simd.splat(MIDDLES[i]), simd.splat(f32::from(KVALUES_IQ4NL[i + 1])), nearest);
-        }
-        nearest
+        simd.nearest_level(numbers, &LEVELS)
     }
 
     #[inline(always)]
     fn quant(self, number: f32) -> u8 {
-        MIDDLES.iter().map(|&middle| u8::from(number > middle)).sum()
+        LEVELS.middles.iter().map(|&middle| u8::from(number > middle)).sum()
     }
 }
 
@@ -51,9 +47,9 @@ impl Levels for Uneven {
 const IQ4_NL: SymmetricGrid<Uneven> = SymmetricGrid {
     levels: Uneven,
     scale_max: 1.0,
-    n_step_groups: 3,
+    n_step_groups: 2,
     first_step: 100.0,
-    step_distance: 1.7,
+    step_distance: 2.4,
     peak_levels: &PEAK_LEVELS,
     d_candidates: Largest::only(1.0),
     n_rounds: 1,

@@ -14,6 +14,25 @@ pub(super) const N_LANES: usize = 8;
 /// `f32::round_ties_even` is a library call on baseline x86-64, this is two instructions everywhere.
 const MAGIC: f32 = 12_582_912.0;
 
+/// Sixteen numbers in rising order, and half way between neighbours.
+#[derive(Debug)]
+pub(super) struct SixteenLevels {
+    pub(super) levels: [f32; 16],
+    pub(super) middles: [f32; 15],
+}
+
+impl SixteenLevels {
+    pub(super) const fn new(levels: [f32; 16]) -> Self {
+        let mut middles = [0.0; 15];
+        let mut i = 0;
+        while i < 15 {
+            middles[i] = f32::midpoint(levels[i], levels[i + 1]);
+            i += 1;
+        }
+        Self { levels, middles }
+    }
+}
+
 /// An instruction set: a value of it proves that this CPU has it.
 pub(super) trait Simd: Copy {
     /// Eight numbers that go through the same operations.
@@ -43,6 +62,16 @@ pub(super) trait Simd: Copy {
 
     /// `if a > b { yes } else { no }` in each lane.
     fn where_above(self, a: Self::Lanes, b: Self::Lanes, yes: Self::Lanes, no: Self::Lanes) -> Self::Lanes;
+
+    /// The level of [`SixteenLevels`] that is nearest to each number; the lower one half way between two.
+    #[inline(always)]
+    fn nearest_level(self, numbers: Self::Lanes, levels: &SixteenLevels) -> Self::Lanes {
+        let mut nearest = self.splat(levels.levels[0]);
+        for i in 0..15 {
+            nearest = self.where_above(numbers, self.splat(levels.middles[i]), self.splat(levels.levels[i + 1]), nearest);
+        }
+        nearest
+    }
 
     /// All zero.
     #[inline(always)]
