@@ -3,8 +3,7 @@
 //! Decodes every type that llama.cpp decodes to float, encodes those of the levels in [`crate::model::Level`]. A block's bytes
 //! depend on its weights alone: not on threads, chunks or the CPU.
 //!
-//! Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 get the same bytes as from ggml. The k-quants, the types without a linear grid, and everything
-//! that is weighted by an importance matrix, are searched by our own encoders.
+//! Q8_0 gets the same bytes as from ggml. The scales of all other types are searched, with and without importances of the columns.
 #![allow(clippy::doc_markdown, reason = "types are written as llama.cpp prints them, in text too")]
 #![allow(clippy::float_cmp, reason = "zeros, ties and unchanged scales are meant exactly")]
 #![allow(clippy::needless_range_loop, reason = "kernels walk several arrays with one index, as their formulas do")]

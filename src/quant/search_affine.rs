@@ -1,7 +1,7 @@
 //! Finds scales, minima and quants of a super-block `x = d * scale[j] * q - dmin * min[j]` (Q2_K, Q4_K, Q5_K).
 //!
 //! Three steps. Each sub-block gets the real scale and offset of least weighted error among candidates that stretch or clip
-//! its range, offsets and scales by least squares. The largest of them decide `d` and `dmin`. Then integer scales and minima
+//! its range, offsets and scales by least squares. They decide `d` and `dmin` (`scale_of_scales.rs`). Then integer scales and minima
 //! move to better neighbours under the exact error, `d` and `dmin` are refitted by least squares, and so on until it stops
 //! paying. All that the file can hold is decided on the exact error of what will be decoded.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
@@ -90,12 +90,15 @@ pub(super) fn fit_affine<S: Simd, const N: usize, const J: usize>(
         best = state;
     }
     if best.error > 0.0 && best.error < HALF_ROUNDING * energy(simd, x.as_flattened(), w.as_flattened()) {
-        // Thirds of them as well: with a smaller quant the scale may be larger.
-        for integer in ROUNDING_TRIES.iter().flat_map(|integer| [*integer, integer + 1.0 / 3.0, integer + 2.0 / 3.0]) {
-            let d = largest.scale / (grid.scale_max - integer);
-            let (state, _) = start(simd, x, w, &wanted, d, best.dmin, grid, NEIGHBOURS.len());
-            if state.error < best.error {
-                best = state;
+        // Of few quants thirds as well: with a smaller quant the scale may be larger.
+        let parts: u8 = if grid.q_max == 3.0 { 3 } else { 1 };
+        for integer in ROUNDING_TRIES {
+            for part in 0..parts {
+                let d = largest.scale / (grid.scale_max - integer - f32::from(part) / 3.0);
+                let (state, _) = start(simd, x, w, &wanted, d, best.dmin, grid, NEIGHBOURS.len());
+                if state.error < best.error {
+                    best = state;
+                }
             }
         }
         for integer in ROUNDING_TRIES {
