@@ -8,7 +8,12 @@
 //! three decades as real ones are) and without, where ggml can do without. Medians of interleaved passes over a million weights, which
 //! lie in the second-level cache only in part, as in a conversion. Run it on a quiet machine; the dev profile compiles our own code
 //! lightly and is several times slower.
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops at the first failure")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a benchmark prints, and stops at the first failure"
+)]
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -255,7 +255,9 @@ fn gguf_file(metadata: &Metadata, tensors: &[TensorSpec]) -> Vec<u8> {
     let sizes: Vec<_> = layout.tensors.iter().map(|placed| usize::try_from(placed.size_bytes).unwrap()).collect();
     let mut writer = Writer::start(Vec::new(), layout, Path::new("seed")).unwrap();
     // 1.0 as F32 and in the bytes of a block's half-precision scale a small number.
-    sizes.iter().for_each(|&n_bytes| writer.write_tensor(&[0, 0, 0x80, 0x3f].repeat(n_bytes.div_ceil(4))[..n_bytes]).unwrap());
+    for n_bytes in sizes {
+        writer.write_tensor(&[0, 0, 0x80, 0x3f].repeat(n_bytes.div_ceil(4))[..n_bytes]).unwrap();
+    }
     writer.finish().unwrap()
 }
 

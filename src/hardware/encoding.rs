@@ -100,7 +100,7 @@ mod tests {
         };
         let tensors = [tensor(&[1000, 1000]), tensor(&[1000])];
         let secs = speed.predicted_secs(&tensors, &[DType::Q4_K, DType::F32]).unwrap();
-        assert!((secs - (1e6 * 2e-8 + 1e3 * 1e-9) / 2.0).abs() < 1e-12, "{secs}");
+        assert!((secs - (1e-2 + 0.5e-6)).abs() < 1e-12, "{secs}");
         assert_eq!(speed.predicted_secs(&tensors, &[DType::Q4_K, DType::Q2_K]), None);
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn fit_affine<S: Simd, const N: usize, const J: usize>(
     }
     let d = scale_of_scales(simd, &scales, &of_scales, largest.scale, range, grid.d_candidates);
     let dmin = scale_of_scales(simd, &offsets, &of_offsets, largest.offset, range, grid.d_candidates);
-    let (mut best, mut refitted) = start(simd, x, w, &wanted, d, dmin, grid, grid.n_first);
+    let (mut best, mut refitted) = start(simd, x, w, &wanted, (d, dmin), grid, grid.n_first);
     for _ in 1..grid.n_rounds {
         let Some((d, dmin)) = refitted else { break };
         let mut state = State { d, dmin, ..best };
@@ -95,7 +95,7 @@ pub(super) fn fit_affine<S: Simd, const N: usize, const J: usize>(
         for integer in ROUNDING_TRIES {
             for part in 0..parts {
                 let d = largest.scale / (grid.scale_max - integer - f32::from(part) / 3.0);
-                let (state, _) = start(simd, x, w, &wanted, d, best.dmin, grid, NEIGHBOURS.len());
+                let (state, _) = start(simd, x, w, &wanted, (d, best.dmin), grid, NEIGHBOURS.len());
                 if state.error < best.error {
                     best = state;
                 }
@@ -103,7 +103,7 @@ pub(super) fn fit_affine<S: Simd, const N: usize, const J: usize>(
         }
         for integer in ROUNDING_TRIES {
             let dmin = largest.offset / (grid.scale_max - integer);
-            let (state, _) = start(simd, x, w, &wanted, best.d, dmin, grid, NEIGHBOURS.len());
+            let (state, _) = start(simd, x, w, &wanted, (best.d, dmin), grid, NEIGHBOURS.len());
             if state.error < best.error {
                 best = state;
             }
@@ -161,8 +161,7 @@ fn start<S: Simd, const N: usize, const J: usize>(
     x: &[[f32; N]; J],
     w: &[[f32; N]; J],
     wanted: &[SubScale; J],
-    d: f32,
-    dmin: f32,
+    (d, dmin): (f32, f32),
     grid: AffineGrid,
     n_groups: usize,
 ) -> (State<J>, Option<(f32, f32)>) {
@@ -191,7 +190,7 @@ fn improve<S: Simd, const N: usize, const J: usize>(
         let moved = best_neighbour(simd, &x[j], &w[j], state, j, grid, n_groups);
         (state.scales[j], state.mins[j]) = (moved.scale, moved.min);
         state.error += moved.error;
-        equations.add(simd, &x[j], &w[j], moved, state.d, state.dmin, grid);
+        equations.add(simd, &x[j], &w[j], moved, (state.d, state.dmin), grid);
     }
     equations.solve(simd, state).filter(|&refitted| refitted != (state.d, state.dmin))
 }
@@ -338,8 +337,7 @@ impl<S: Simd> Equations<S> {
         x: &[f32; N],
         w: &[f32; N],
         found: Neighbour,
-        d: f32,
-        dmin: f32,
+        (d, dmin): (f32, f32),
         grid: AffineGrid,
     ) {
         let (scale, min) = (simd.splat(found.scale), simd.splat(found.min));
