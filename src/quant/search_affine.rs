@@ -226,19 +226,7 @@ pub(super) fn search<S: Simd, const N: usize>(simd: S, x: &[f32; N], w: &[f32; N
         let more_steps_first = simd.ramp(1.0 - TIE * (group * N_LANES) as f32, -TIE);
         let last = grid.q_max + candidates.first + 7.0 * candidates.distance;
         let inverse = simd.ramp(last, -candidates.distance) * simd.splat(per_step);
-        let origin = simd.splat(origin);
-        let (mut l1, mut l2, mut xl) = ([simd.zero(); 2], [simd.zero(); 2], [simd.zero(); 2]);
-        for (x, w) in x.as_chunks::<2>().0.iter().zip(w.as_chunks::<2>().0) {
-            for k in 0..2 {
-                let x = simd.splat(x[k]);
-                let l = simd.round_product(x - origin, inverse, 0.0, grid.q_max);
-                let wl = simd.splat(w[k]) * l;
-                l1[k] = l1[k] + wl;
-                l2[k] = simd.mul_add(wl, l, l2[k]);
-                xl[k] = simd.mul_add(wl, x, xl[k]);
-            }
-        }
-        let (l1, l2, xl) = (l1[0] + l1[1], l2[0] + l2[1], xl[0] + xl[1]);
+        let [l1, l2, xl] = quant_sums(simd, x, w, simd.splat(origin), inverse, grid.q_max);
         let determinant = sum_w * l2 - l1 * l1;
         let scale = (sum_w * xl - sum_wx * l1) / determinant;
         let offset = (l2 * sum_wx - l1 * xl) / determinant;
@@ -257,6 +245,32 @@ pub(super) fn search<S: Simd, const N: usize>(simd: S, x: &[f32; N], w: &[f32; N
     }
     let lane = simd.argmax(best_gain);
     SubScale { scale: simd.store(best_scale)[lane], offset: -simd.store(best_offset)[lane], l2: simd.store(best_l2)[lane], l0 }
+}
+
+/// `Σwl`, `Σwl²` and `Σwxl` of the quants `l` that each lane's origin and inverse scale give.
+///
+/// Two sums of each, because an addition takes longer than all that is between two of them.
+#[inline(always)]
+pub(super) fn quant_sums<S: Simd, const N: usize>(
+    simd: S,
+    x: &[f32; N],
+    w: &[f32; N],
+    origins: S::Lanes,
+    inverses: S::Lanes,
+    q_max: f32,
+) -> [S::Lanes; 3] {
+    let (mut l1, mut l2, mut xl) = ([simd.zero(); 2], [simd.zero(); 2], [simd.zero(); 2]);
+    for (x, w) in x.as_chunks::<2>().0.iter().zip(w.as_chunks::<2>().0) {
+        for k in 0..2 {
+            let x = simd.splat(x[k]);
+            let l = simd.round_product(x - origins, inverses, 0.0, q_max);
+            let wl = simd.splat(w[k]) * l;
+            l1[k] = l1[k] + wl;
+            l2[k] = simd.mul_add(wl, l, l2[k]);
+            xl[k] = simd.mul_add(wl, x, xl[k]);
+        }
+    }
+    [l1[0] + l1[1], l2[0] + l2[1], xl[0] + xl[1]]
 }
 
 /// A sub-block's integer scale and minimum with its weighted error.

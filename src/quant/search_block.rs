@@ -7,7 +7,7 @@
 use super::blocks::Half;
 use super::lanes::{N_LANES, Simd, clamp, low_byte, round};
 use super::scale_of_scales::Largest;
-use super::search_affine::{self, AffineGrid, Candidates, energy, inverse, nonzero_half};
+use super::search_affine::{self, AffineGrid, Candidates, energy, inverse, nonzero_half, quant_sums};
 use super::search_symmetric::{self, Levels, Linear, SymmetricGrid, moments};
 
 /// Rounds of least squares.
@@ -271,18 +271,7 @@ fn refined<S: Simd>(
     let mut gains = simd.zero();
     for _ in 0..N_REFINEMENTS {
         let inverses = simd.inverse(scales);
-        let (mut l1, mut l2, mut xl) = ([simd.zero(); 2], [simd.zero(); 2], [simd.zero(); 2]);
-        for (x, w) in x.as_chunks::<2>().0.iter().zip(w.as_chunks::<2>().0) {
-            for k in 0..2 {
-                let x = simd.splat(x[k]);
-                let l = simd.round_product(x - offsets, inverses, 0.0, q_max);
-                let wl = simd.splat(w[k]) * l;
-                l1[k] = l1[k] + wl;
-                l2[k] = simd.mul_add(wl, l, l2[k]);
-                xl[k] = simd.mul_add(wl, x, xl[k]);
-            }
-        }
-        let (l1, l2, xl) = (l1[0] + l1[1], l2[0] + l2[1], xl[0] + xl[1]);
+        let [l1, l2, xl] = quant_sums(simd, x, w, offsets, inverses, q_max);
         let determinant = sum_w * l2 - l1 * l1;
         // Where all quants are equal it is rounding noise.
         let noise = simd.splat(1e-5) * sum_w * l2;
