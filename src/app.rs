@@ -361,6 +361,7 @@ impl App {
             n_threads: None,
             imatrix: None,
             overrides: Overrides::default(),
+            resume: false,
         };
         self.tour = Tour::Converting(self.submit_for_id(&Job::Convert { model, request })?);
         self.form.page = Page::Optimize;
@@ -391,6 +392,7 @@ impl App {
             n_threads: usize::try_from(self.form.convert_threads).ok().filter(|&n| n > 0),
             imatrix,
             overrides: self.form.recipe.of(&model),
+            resume: false,
         };
         Ok((model, request))
     }

@@ -14,6 +14,7 @@ mod quality;
 mod report;
 mod run;
 mod tables;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -213,6 +214,8 @@ enum Command {
     },
     /// Collect an importance matrix: run a model over a text and note which columns of its weights matter; or merge several
     Imatrix(imatrix::ImatrixArgs),
+    /// Compare every byte of files made by Planish with the checksums that they carry
+    Verify(verify::VerifyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -279,6 +282,9 @@ struct ConvertArgs {
     /// Do not try files made from a checkpoint in llama.cpp
     #[arg(long)]
     no_check: bool,
+    /// Go on with what a run that was killed left; if this one is interrupted, leave what it has for the next
+    #[arg(long)]
+    resume: bool,
     #[command(flatten)]
     overrides: Box<overrides::OverrideArgs>,
 }
@@ -491,6 +497,7 @@ fn carry_out(command: Command) -> Result<Status> {
                 force: true,
                 imatrix: None,
                 no_check: false,
+                resume: false,
                 overrides: Box::default(),
             };
             let parts = quality::CompareParts { reuse: false, no_source: false, no_quality: false, until_pass: false };
@@ -517,6 +524,7 @@ fn carry_out(command: Command) -> Result<Status> {
             report::report(&model, &out, overwrite(force), &goal.to_goal(), &gates.to_gates())
         }
         Command::Imatrix(args) => imatrix::imatrix(args),
+        Command::Verify(args) => verify::verify(args),
     };
     done.map(|()| Status::Done)
 }
@@ -573,6 +581,7 @@ mod tests {
         check(&["ask", "a.gguf", "--prompt", "why?", "--temperature", "hot"]);
         check(&["ask", "a.gguf", "--prompt", "why?", "--loudly"]);
         check(&["report", "a.gguf"]);
+        check(&["verify"]);
         check(&["imatrix", "a.gguf"]);
         check(&["imatrix", "--out", "x.gguf"]);
         check(&["imatrix", "a.gguf", "--out", "x.gguf", "--chunks", "0"]);

@@ -190,6 +190,31 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// What an earlier run left of an output cannot be continued.
+    #[error("cannot go on with {}: {why}", path.display())]
+    CannotResume {
+        /// `the source has changed`.
+        why: String,
+        /// The output.
+        path: PathBuf,
+    },
+
+    /// A file that carries no checksums of its own.
+    #[error("there are no checksums in {}", path.display())]
+    NoChecksums {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A file whose bytes are not those that were written, or that was not made from what is said.
+    #[error("{what}: {}", path.display())]
+    Damaged {
+        /// `2 of 272 tensors are damaged (blk.0.attn_k.weight, …)`.
+        what: String,
+        /// The file.
+        path: PathBuf,
+    },
+
     /// The disk is too small for what is asked, known before the first byte.
     #[error("needs {needed_bytes} bytes, only {free_bytes} are free in {}", path.display())]
     NotEnoughSpace {
@@ -517,6 +542,9 @@ impl Error {
             }
             Self::OutputIsSource { .. } => "choose another output folder".into(),
             Self::OutputLocked { .. } => "wait for the other run, or choose another folder".into(),
+            Self::CannotResume { .. } => "start over, without --resume".into(),
+            Self::NoChecksums { .. } => "only files made by planish convert carry them: convert it again".into(),
+            Self::Damaged { .. } => "do not use it; convert it again, or get it again".into(),
             Self::NotEnoughSpace { .. } => "free some space, choose another folder, or choose fewer or smaller levels".into(),
             Self::SourceChanged { .. } => "wait until the download is complete, then start again".into(),
             Self::RuntimeMissing { .. } => "planish doctor says what is missing and how to get it".into(),

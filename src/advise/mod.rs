@@ -34,7 +34,7 @@ pub use estimate::{compute_bytes, decode_band, kv_cache_bytes, memory_estimate, 
 pub use fallback::Fallback;
 pub use gates::{Decision, GateKind, GateResult, Gates, Interval, Verdict, cheapest_passing, judge};
 pub use loss::{loss_class, loss_percent};
-pub use overrides::{Overrides, TensorType};
+pub use overrides::{Overrides, TensorType, layers_from_text};
 pub use plan::advise;
 pub use preflight::{PreflightRow, preflight};
 pub use prune::{Pruned, pruned, pruned_imatrix};

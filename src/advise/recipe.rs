@@ -13,7 +13,7 @@ use super::rules::{Counters, Facts, needs_importances};
 use crate::error::Result;
 use crate::format::Imatrix;
 use crate::format::gguf_writer::{TensorSpec, file_size_bytes_from, metadata_size_bytes};
-use crate::model::{DType, Level, Metadata, Model, Tensor, Value};
+use crate::model::{DType, Level, Metadata, Model, PROVENANCE_PREFIX, Tensor, Value, provenance_metadata};
 
 const FILE_TYPE_KEY: &str = "general.file_type";
 const QUANTIZATION_VERSION_KEY: &str = "general.quantization_version";
@@ -42,7 +42,8 @@ pub fn recipe(model: &Model, level: Level) -> Recipe {
     Planner::new(model).recipe(level)
 }
 
-/// The source's metadata with the output's file type and quantization version, without the keys of a split file.
+/// The source's metadata with the output's file type and quantization version, without the keys of a split file and without what an
+/// earlier conversion by Planish said of itself: the metadata of llama-quantize's output.
 ///
 /// Keys keep their places; missing ones are appended. llama-quantize moves the two keys to the end, which nobody depends on.
 #[must_use]
@@ -53,6 +54,7 @@ pub fn output_metadata(model: &Model, level: Level) -> Metadata {
     for key in SPLIT_KEYS {
         metadata.remove(key);
     }
+    metadata.0.retain(|(key, _)| !key.starts_with(PROVENANCE_PREFIX));
     metadata
 }
 
@@ -118,7 +120,7 @@ pub struct Planner<'a> {
     roles: Vec<Role>,
     /// Indices of tensors in the order in which llama-quantize counts them.
     order: Vec<usize>,
-    /// Bytes of the output's key-values.
+    /// Bytes of the output's key-values without the text of the recipe.
     metadata_bytes: u64,
     imatrix: Option<&'a Imatrix>,
     /// What the rules look at.
@@ -197,7 +199,8 @@ impl<'a> Planner<'a> {
         self.model
     }
 
-    /// The key-values of one level's output: `output_metadata`, and what it says of its importance matrix.
+    /// The key-values of one level's output: `output_metadata`, what it says of its importance matrix, and where it comes from, with
+    /// zeros for the checksums that are known at the end.
     #[must_use]
     pub fn output_metadata(&self, level: Level) -> Metadata {
         let mut metadata = output_metadata(self.model, level);
@@ -207,7 +210,14 @@ impl<'a> Planner<'a> {
             }
             metadata.0.extend(imatrix.metadata().0);
         }
+        metadata.0.extend(provenance_metadata(&self.recipe_text(level), self.imatrix.is_some()).0);
         metadata
+    }
+
+    /// The level and the changes of its recipe: `Q4_K_M --pure`.
+    #[must_use]
+    pub fn recipe_text(&self, level: Level) -> String {
+        if self.overrides.change(level) { format!("{level} {}", self.overrides) } else { level.to_string() }
     }
 
     /// The recipe of one level.
@@ -288,7 +298,8 @@ impl<'a> Planner<'a> {
     pub fn output_size_bytes(&self, recipe: &Recipe) -> Result<u64> {
         let tensors = self.model.tensors.iter().zip(&recipe.dtypes);
         let infos = tensors.map(|(tensor, &dtype)| (tensor.name.as_str(), dtype, output_shape(tensor)));
-        file_size_bytes_from(self.metadata_bytes, infos, self.model.alignment)
+        let metadata_bytes = self.metadata_bytes + self.recipe_text(recipe.level).len() as u64;
+        file_size_bytes_from(metadata_bytes, infos, self.model.alignment)
     }
 
     /// The first tensor whose type needs importances that the matrix does not have, or that there is no matrix for; and that type.
@@ -347,7 +358,7 @@ fn is_70b(model: &Model) -> bool {
     }
 }
 
-/// Bytes of the output's key-values, without making them: a vocabulary has 100,000 strings.
+/// Bytes of the output's key-values without the text of the recipe, and without making them: a vocabulary has 100,000 strings.
 fn output_metadata_bytes(metadata: &Metadata, imatrix: Option<&Imatrix>) -> u64 {
     const U32_BYTES: u64 = 4;
     let entry = |key: &str, value_bytes: u64| 8 + key.len() as u64 + 4 + value_bytes;
@@ -357,6 +368,10 @@ fn output_metadata_bytes(metadata: &Metadata, imatrix: Option<&Imatrix>) -> u64 
     let replaced = IMATRIX_KEYS.into_iter().filter(|_| imatrix.is_some());
     let dropped: u64 = SPLIT_KEYS.into_iter().chain([FILE_TYPE_KEY, QUANTIZATION_VERSION_KEY]).chain(replaced).map(of).sum();
     let added = added + imatrix.map_or(0, |imatrix| metadata_size_bytes(&imatrix.metadata()));
+    let added = added + metadata_size_bytes(&provenance_metadata("", imatrix.is_some()));
+    let earlier = metadata.0.iter().filter(|(key, _)| key.starts_with(PROVENANCE_PREFIX));
+    let dropped =
+        dropped + earlier.map(|(key, value)| metadata_size_bytes(&Metadata(vec![(key.clone(), value.clone())]))).sum::<u64>();
     (metadata_size_bytes(metadata) + added).saturating_sub(dropped)
 }
 

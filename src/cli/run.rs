@@ -180,6 +180,7 @@ pub(super) fn convert_request(args: &ConvertArgs) -> ConvertRequest {
         n_threads: args.threads.map(usize::from),
         imatrix: args.imatrix.clone(),
         overrides: args.overrides.to_overrides(),
+        resume: args.resume,
     }
 }
 

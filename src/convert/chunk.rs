@@ -1,8 +1,9 @@
 //! A run of a tensor's weights on its way from the source's type to the types of all outputs.
 
 use super::part_file::PartFile;
+use super::sums::Sums;
 use crate::error::{Error, Result};
-use crate::format::Imatrix;
+use crate::format::{Checksum, Imatrix};
 use crate::model::{DType, Model, Tensor};
 use crate::monitor::Monitor;
 use crate::quant::{self, QuantError};
@@ -18,6 +19,8 @@ const ENCODED_AT_ONCE: u64 = 32 * 1024;
 /// A source tensor and what becomes of it.
 #[derive(Debug)]
 pub(super) struct Work<'a> {
+    /// The source's number in the model and in every output.
+    pub(super) tensor_idx: usize,
     /// The source.
     pub(super) tensor: &'a Tensor,
     /// One for each type that some level wants: levels that agree on a type share the encoding.
@@ -82,21 +85,29 @@ pub(super) fn chunks(tensor: &Tensor) -> impl Iterator<Item = Chunk> + use<> {
     })
 }
 
-/// Groups what all levels want of each source tensor. `places[level][tensor]` is its type and position in that level's output.
+/// Groups what all levels want of each source tensor. `places[level][tensor]` is its type and position in that level's output, `None`
+/// where the output has it already; what nobody wants is left out.
 ///
 /// The importance matrix is known to fit all tensors that can be quantized; what it says of others does not matter.
-pub(super) fn works<'a>(model: &'a Model, places: &[Vec<(DType, u64)>], imatrix: Option<&'a Imatrix>) -> Vec<Work<'a>> {
+pub(super) fn works<'a>(model: &'a Model, places: &[Vec<Option<(DType, u64)>>], imatrix: Option<&'a Imatrix>) -> Vec<Work<'a>> {
     let importances = |tensor: &Tensor| imatrix.and_then(|imatrix| imatrix.importances_of(tensor).ok().flatten());
-    let work = |tensor: &'a Tensor| Work { tensor, encodings: Vec::new(), importances: importances(tensor) };
-    let mut works: Vec<_> = model.tensors.iter().map(work).collect();
+    let work = |(tensor_idx, tensor): (usize, &'a Tensor)| Work {
+        tensor_idx,
+        tensor,
+        encodings: Vec::new(),
+        importances: importances(tensor),
+    };
+    let mut works: Vec<_> = model.tensors.iter().enumerate().map(work).collect();
     for (output_idx, places) in places.iter().enumerate() {
-        for (work, &(dtype, offset)) in works.iter_mut().zip(places) {
+        for (work, place) in works.iter_mut().zip(places) {
+            let &Some((dtype, offset)) = place else { continue };
             match work.encodings.iter_mut().find(|encoding| encoding.dtype == dtype) {
                 Some(encoding) => encoding.places.push((output_idx, offset)),
                 None => work.encodings.push(Encoding { dtype, places: vec![(output_idx, offset)] }),
             }
         }
     }
+    works.retain(|work| !work.encodings.is_empty());
     works
 }
 
@@ -115,7 +126,7 @@ pub(super) struct Scratch {
     encoded: Vec<u8>,
 }
 
-/// Decodes a chunk once, encodes it for each type that is wanted, and writes it to its places; returns its bytes in the source.
+/// Decodes a chunk once, encodes it for each type that is wanted, and writes it to its places; returns the checksums of its bytes.
 pub(super) fn carry_out(
     work: &Work,
     chunk: Chunk,
@@ -123,8 +134,9 @@ pub(super) fn carry_out(
     scratch: &mut Scratch,
     outputs: &[PartFile],
     monitor: &Monitor,
-) -> Result<u64> {
+) -> Result<Sums> {
     let tensor = work.tensor;
+    let mut sums = Sums { source: Checksum::of(raw), encodings: Vec::with_capacity(work.encodings.len()) };
     let Scratch { weights, encoded } = scratch;
     if work.needs_decoding() {
         weights.resize(in_memory(chunk.n_weights)?, 0.0);
@@ -135,10 +147,12 @@ pub(super) fn carry_out(
     for Encoding { dtype, places } in &work.encodings {
         let (start, n_bytes) = extent(*dtype, chunk)?;
         let bytes = if *dtype == tensor.dtype {
+            sums.encodings.push(sums.source);
             raw
         } else {
             encoded.resize(n_bytes, 0);
             encode(*dtype, weights, encoded, work, chunk, monitor)?;
+            sums.encodings.push(Checksum::of(encoded));
             encoded.as_slice()
         };
         for &(output_idx, offset) in places {
@@ -147,7 +161,7 @@ pub(super) fn carry_out(
             }
         }
     }
-    Ok(raw.len() as u64)
+    Ok(sums)
 }
 
 /// Encodes a chunk, looking for a cancellation every few milliseconds.

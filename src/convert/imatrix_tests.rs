@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::tests::{Fixture, data, decode, tensor_bytes};
+use super::tests::{Fixture, data, decode, tensor_bytes, unsealed};
 use super::*;
+use crate::advise::recipe::Planner;
+use crate::error::Error;
 use crate::format::{self, Imatrix};
-use crate::model::Value;
+use crate::model::{DType, Value};
+use crate::monitor::Monitor;
 use crate::quant;
 
 /// Importances from 1 down to tiny, different for each seed.
@@ -73,7 +76,7 @@ fn each_expert_and_each_piece_of_a_long_row_gets_its_own_importances() {
         assert_eq!(conversion.size_bytes, std::fs::metadata(&conversion.path).unwrap().len(), "{level}");
         assert_eq!(Ok(conversion.size_bytes), planner.output_size_bytes(&planner.recipe(level)), "{level}");
         let output = format::inspect(&conversion.path).unwrap();
-        assert_eq!(output.metadata, planner.output_metadata(level));
+        assert_eq!(unsealed(output.metadata.clone()), planner.output_metadata(level));
         for (idx, tensor) in output.tensors.iter().enumerate() {
             let source = &fixture.model.tensors[idx];
             assert_eq!(tensor.dtype, planner.recipe(level).dtypes[idx], "{level} {}", tensor.name);

@@ -1,114 +1,43 @@
 //! Doing it: stream, quantize, write. One file per target format.
 
+mod checkpoints;
 mod chunk;
+mod conversion;
 mod disk;
 #[cfg(test)]
 mod imatrix_tests;
+mod journal;
+mod manifest;
 mod open;
 mod part_file;
 mod paths;
 mod pipeline;
 mod preflight;
+#[cfg(test)]
+mod resume_tests;
 mod sample;
+mod sums;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod whole_file;
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use serde::Serialize;
 
-use self::part_file::PartFile;
-use crate::advise::recipe::Planner;
 use crate::advise::{Overrides, Pruned, pruned};
-use crate::error::{Error, Result};
-use crate::format::TensorReader;
-use crate::model::{DType, Level, Model};
-use crate::monitor::{Monitor, Progress, ProgressUnit};
+use crate::error::Result;
+use crate::model::{Level, Model};
 
+pub use self::conversion::convert;
+pub use self::manifest::{HeaderEntry, Ingredient, Manifest, TensorEntry};
 pub use self::open::{check_checkpoint, open_model, own_tokens};
-pub use self::paths::{default_output_dir, has_custom_name, is_same_file, output_path, output_path_by};
+pub use self::paths::{default_output_dir, has_custom_name, is_same_file, manifest_path, output_path, output_path_by};
 pub use self::preflight::{PlannedOutput, WorkPlan, fitting_imatrix, preflight};
 pub use self::sample::{SAMPLE_LEVELS, sample_parent, sample_path, unpack_sample};
+pub use self::verify::{Verification, VerifyRequest, verify};
 pub use self::whole_file::{check_target, write_new, write_whole};
-
-/// Converts a model to all requested levels in one pass over it.
-///
-/// Outputs get their names together, after all of them are complete and on the disk, and only if the source did not change
-/// meanwhile. Before that they are called `NAME.part`, and whatever ends the work early removes them; after a kill the next run
-/// replaces them. Same source, same bytes, whatever the number of threads.
-///
-/// Progress is counted in bytes of the source.
-///
-/// # Errors
-/// Those of `preflight` before any work; `Error::OutputLocked` when another run writes one of the outputs; `Error::NonFinite` for a
-/// damaged weight; `Error::SourceChanged`; `Error::Io`, with the kind `StorageFull` when others filled the disk meanwhile.
-pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Result<Vec<Conversion>> {
-    let started = Instant::now();
-    let plan = preflight(model, request)?;
-    let (whole, rest) = (model, without_layers(model, &request.overrides)?);
-    let model = rest.as_ref().map_or(whole, |rest| &rest.model);
-    let source = TensorReader::open(model)?;
-    std::fs::create_dir_all(&request.out_dir).map_err(Error::io("create", &request.out_dir))?;
-
-    let planner = Planner::changed(model, plan.imatrix.as_ref(), whole, &request.overrides)?;
-    let mut parts = Vec::with_capacity(plan.outputs.len());
-    let mut places = Vec::with_capacity(plan.outputs.len());
-    for output in &plan.outputs {
-        monitor.check()?;
-        let part = PartFile::create(&output.path)?;
-        places.push(start_output(&planner, output, &part)?);
-        parts.push(part);
-    }
-    pipeline::run(&chunk::works(model, &places, plan.imatrix.as_ref()), &source, &parts, plan.n_threads, monitor)?;
-    let total = model.tensor_bytes();
-    for (part, output) in parts.iter().zip(&plan.outputs) {
-        let stage = format!("syncing {}", output.path.display());
-        part.sync(&Progress { stage, done: total, total, unit: ProgressUnit::Bytes }, monitor)?;
-    }
-    source.check_unchanged()?;
-    // The last moment at which nothing has happened yet.
-    monitor.check()?;
-    for part in parts {
-        part.publish(request.overwrite)?;
-    }
-    part_file::sync_dir(&request.out_dir)?;
-
-    let elapsed_secs = started.elapsed().as_secs_f64();
-    let conversion = |output: PlannedOutput| Conversion {
-        level: output.level,
-        path: output.path,
-        source: model.path.clone(),
-        size_bytes: output.size_bytes,
-        bits_per_weight: output.bits_per_weight,
-        elapsed_secs,
-        warnings: output.warnings,
-        check: None,
-        changes: if request.overrides.change(output.level) { request.overrides.to_string() } else { String::new() },
-    };
-    Ok(plan.outputs.into_iter().map(conversion).collect())
-}
-
-/// Takes the space, writes the header and returns type and position of each source tensor in the output.
-///
-/// Only one level's header is in memory at a time: with a large vocabulary each has several megabytes.
-fn start_output(planner: &Planner, output: &PlannedOutput, part: &PartFile) -> Result<Vec<(DType, u64)>> {
-    let model = planner.model();
-    let (specs, layout) = preflight::layout(planner, output)?;
-    let is_planned = layout.file_size_bytes == output.size_bytes
-        && specs.len() == model.tensors.len()
-        && specs.iter().zip(&model.tensors).all(|(spec, tensor)| spec.name == tensor.name);
-    if !is_planned {
-        let (name, found, planned) = (output.path.display(), layout.file_size_bytes, output.size_bytes);
-        return Err(Error::Internal {
-            message: format!("{name} has {found} bytes or other tensors than planned ({planned} bytes)"),
-        });
-    }
-    part.reserve(layout.file_size_bytes)?;
-    part.write_at(&layout.header, 0)?;
-    Ok(specs.iter().zip(&layout.tensors).map(|(spec, placed)| (spec.dtype, placed.offset)).collect())
-}
 
 /// The model without the layers that are left out; `None` where all are kept.
 ///
@@ -134,6 +63,9 @@ pub struct ConvertRequest {
     pub imatrix: Option<PathBuf>,
     /// What all outputs get otherwise than their levels have it.
     pub overrides: Overrides,
+    /// True to go on with what a run that was killed left, and to leave what this one has when it ends early. Without anything left it
+    /// makes no difference.
+    pub resume: bool,
 }
 
 /// What to do with an output that exists.

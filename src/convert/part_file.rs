@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Overwrite;
-use super::paths::part_path;
+use super::paths::{journal_path, part_path};
 use crate::error::{Error, Result};
+use crate::format::read_exact_at;
 use crate::monitor::{Monitor, Progress};
 
-/// A file being written under `NAME.part`: locked against other runs, removed on drop unless published.
+/// A file being written under `NAME.part`: locked against other runs, removed on drop unless published or kept for a later run.
 #[derive(Debug)]
 pub(super) struct PartFile {
     file: File,
@@ -18,7 +19,7 @@ pub(super) struct PartFile {
     part: PathBuf,
     /// `NAME`.
     path: PathBuf,
-    is_published: bool,
+    stays: bool,
 }
 
 impl PartFile {
@@ -27,12 +28,22 @@ impl PartFile {
     /// # Errors
     /// `Error::OutputLocked` while another run writes it; `Error::NotAFile` when the name is taken by something else.
     pub(super) fn create(path: &Path) -> Result<Self> {
+        let this = Self::open(path)?;
+        this.empty()?;
+        Ok(this)
+    }
+
+    /// Opens `PATH.part` with what a killed run left there, and locks it; an empty one where there is none.
+    ///
+    /// # Errors
+    /// As `create`.
+    pub(super) fn open(path: &Path) -> Result<Self> {
         let part = part_path(path);
         // Another run may publish or remove its file between our opening and locking it: then the name leads to another file
         // or to none, and the next round opens that one. Each such round needs a run that ended just then.
         for _ in 0..16 {
             refuse_special_file(&part)?;
-            let file = open(&part).map_err(Error::io("create", &part))?;
+            let file = open_unemptied(&part).map_err(Error::io("create", &part))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(Error::OutputLocked { path: part }),
@@ -48,11 +59,29 @@ impl PartFile {
                 std::fs::remove_file(&part).map_err(Error::io("replace", &part))?;
                 continue;
             }
-            let this = Self { file, part, path: path.to_path_buf(), is_published: false };
-            this.file.set_len(0).map_err(this.io("replace"))?;
-            return Ok(this);
+            return Ok(Self { file, part, path: path.to_path_buf(), stays: false });
         }
         Err(Error::OutputLocked { path: part })
+    }
+
+    /// Its final name.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Throws away what it holds.
+    pub(super) fn empty(&self) -> Result<()> {
+        self.file.set_len(0).map_err(self.io("replace"))
+    }
+
+    /// Its size in bytes, which after a kill is that of the whole output.
+    pub(super) fn len(&self) -> Result<u64> {
+        self.file.metadata().map(|metadata| metadata.len()).map_err(self.io("read"))
+    }
+
+    /// Lets it stay, unfinished, for a run that goes on with it.
+    pub(super) fn keep(&mut self) {
+        self.stays = true;
     }
 
     /// Sets the size and, where the file system can, takes the space now, so that a full disk is known before the work.
@@ -73,6 +102,16 @@ impl PartFile {
     /// Writes at a position; callable from several threads at once.
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         write_all_at(&self.file, bytes, offset).map_err(self.io("write"))
+    }
+
+    /// Fills `bytes` from a position; callable from several threads at once.
+    pub(super) fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        read_exact_at(&self.file, bytes, offset).map_err(self.io("read"))
+    }
+
+    /// Waits until the disk has everything that was written.
+    pub(super) fn sync_data(&self) -> Result<()> {
+        self.file.sync_data().map_err(self.io("sync"))
     }
 
     /// Waits until the disk has everything, reporting `progress`, which stands still, once a second.
@@ -119,7 +158,7 @@ impl PartFile {
         };
         match renamed {
             Ok(()) => {
-                self.is_published = true;
+                self.stays = true;
                 Ok(())
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists && overwrite == Overwrite::Never => {
@@ -136,8 +175,9 @@ impl PartFile {
 
 impl Drop for PartFile {
     fn drop(&mut self) {
-        if !self.is_published && is_at(&self.file, &self.part) {
+        if !self.stays && is_at(&self.file, &self.part) {
             // There is no one left to tell; what stays is called `.part` and is replaced by the next run.
+            let _ = std::fs::remove_file(journal_path(&self.path));
             let _ = std::fs::remove_file(&self.part);
         }
     }
@@ -157,7 +197,7 @@ pub(super) fn sync_dir(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn refuse_special_file(part: &Path) -> Result<()> {
+pub(super) fn refuse_special_file(part: &Path) -> Result<()> {
     let Ok(metadata) = std::fs::symlink_metadata(part) else { return Ok(()) };
     let kind = metadata.file_type();
     let kind = match () {
@@ -169,8 +209,8 @@ fn refuse_special_file(part: &Path) -> Result<()> {
     Err(Error::NotAFile { kind, path: part.to_path_buf() })
 }
 
-/// Opens for writing without emptying: the file may be another run's.
-fn open(part: &Path) -> io::Result<File> {
+/// Opens for writing without emptying: the file may be another run's. Follows no symbolic link.
+pub(super) fn open_unemptied(part: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]

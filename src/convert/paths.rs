@@ -60,8 +60,23 @@ pub fn default_output_dir(model: Option<&Model>) -> PathBuf {
 
 /// The file that is written until it is complete: the output's name with `.part` behind it.
 pub(super) fn part_path(output: &Path) -> PathBuf {
-    let mut name = OsString::from(output);
-    name.push(".part");
+    with_suffix(output, ".part")
+}
+
+/// What is known of an unfinished output: `NAME.part.journal`.
+pub(super) fn journal_path(output: &Path) -> PathBuf {
+    with_suffix(output, ".part.journal")
+}
+
+/// What was done and what came out, beside the output: `NAME.manifest.json`.
+#[must_use]
+pub fn manifest_path(output: &Path) -> PathBuf {
+    with_suffix(output, ".manifest.json")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
     name.into()
 }
 

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::chunk::{Chunk, Scratch, Work, carry_out, chunks, extent};
 use super::part_file::PartFile;
+use super::sums::{Collector, Sums};
 use crate::error::{Error, Result};
 use crate::format::TensorReader;
 use crate::model::Tensor;
@@ -21,6 +22,8 @@ struct Piece {
     /// Number in reading order.
     ordinal: u64,
     work_idx: usize,
+    /// Number within the tensor.
+    chunk_idx: usize,
     chunk: Chunk,
     /// The chunk as it is in the source.
     raw: Vec<u8>,
@@ -30,8 +33,11 @@ struct Piece {
 struct Done {
     ordinal: u64,
     work_idx: usize,
-    /// Bytes of the source that are carried out.
-    outcome: Result<u64>,
+    chunk_idx: usize,
+    /// Bytes of the source.
+    n_bytes: u64,
+    /// Checksums; `None` for a piece that need not be carried out.
+    outcome: Result<Option<Sums>>,
 }
 
 /// The number of the first piece that failed; later ones need not be carried out.
@@ -64,6 +70,8 @@ impl Drop for StopOnPanic<'_> {
 ///
 /// Bytes of the outputs do not depend on the number of threads: every chunk has its own place.
 ///
+/// `completed` is told the checksums of each tensor when all of its places are written.
+///
 /// Memory: `2 * n_threads + 2` raw chunks of at most 2 MiB, and 2 MiB of scratch per thread.
 ///
 /// # Errors
@@ -73,6 +81,7 @@ pub(super) fn run(
     source: &TensorReader,
     outputs: &[PartFile],
     n_threads: usize,
+    completed: &mut dyn FnMut(&Work, Sums),
     monitor: &Monitor,
 ) -> Result<()> {
     let failure = Failure(AtomicU64::new(u64::MAX));
@@ -107,7 +116,7 @@ pub(super) fn run(
         }
         // From here on each channel closes when the threads that hold its other end are through.
         drop((filled, free_sender, done_sender));
-        let outcome = report_all(works, failure, &done, monitor);
+        let outcome = report_all(works, failure, &done, completed, monitor);
         join_all(threads).and(outcome)
     })
 }
@@ -122,7 +131,7 @@ fn read_all(
 ) {
     let mut ordinal = 0;
     for (work_idx, work) in works.iter().enumerate() {
-        for chunk in chunks(work.tensor) {
+        for (chunk_idx, chunk) in chunks(work.tensor).enumerate() {
             // No free buffer will come when all workers are gone.
             let Ok(mut raw) = free.recv() else { return };
             if failure.is_before(ordinal) {
@@ -130,10 +139,10 @@ fn read_all(
             }
             if let Err(error) = read(work.tensor, chunk, source, &mut raw) {
                 failure.at(ordinal);
-                let _ = done.send(Done { ordinal, work_idx, outcome: Err(error) });
+                let _ = done.send(Done { ordinal, work_idx, chunk_idx, n_bytes: 0, outcome: Err(error) });
                 return;
             }
-            if pieces.send(Piece { ordinal, work_idx, chunk, raw }).is_err() {
+            if pieces.send(Piece { ordinal, work_idx, chunk_idx, chunk, raw }).is_err() {
                 return;
             }
             ordinal += 1;
@@ -157,36 +166,46 @@ fn work_off(
     monitor: &Monitor,
 ) {
     let mut scratch = Scratch::default();
-    while let Ok(Piece { ordinal, work_idx, chunk, raw }) = filled.recv() {
+    while let Ok(Piece { ordinal, work_idx, chunk_idx, chunk, raw }) = filled.recv() {
         let outcome = match works.get(work_idx) {
-            _ if failure.is_before(ordinal) => Ok(0),
-            Some(work) => carry_out(work, chunk, &raw, &mut scratch, outputs, monitor),
-            None => Ok(0),
+            Some(work) if !failure.is_before(ordinal) => carry_out(work, chunk, &raw, &mut scratch, outputs, monitor).map(Some),
+            _ => Ok(None),
         };
         if outcome.is_err() {
             failure.at(ordinal);
         }
+        let n_bytes = raw.len() as u64;
         // Nobody waits for the buffer once the reader is through.
         let _ = free.send(raw);
-        if done.send(Done { ordinal, work_idx, outcome }).is_err() {
+        if done.send(Done { ordinal, work_idx, chunk_idx, n_bytes, outcome }).is_err() {
             return;
         }
     }
 }
 
 /// Adds up what is done and reports it, until all threads are through.
-fn report_all(works: &[Work], failure: &Failure, done: &Receiver<Done>, monitor: &Monitor) -> Result<()> {
+fn report_all(
+    works: &[Work],
+    failure: &Failure,
+    done: &Receiver<Done>,
+    completed: &mut dyn FnMut(&Work, Sums),
+    monitor: &Monitor,
+) -> Result<()> {
+    let mut collector = Collector::default();
     let total = works.iter().map(|work| work.tensor.size_bytes).sum();
     let mut progress = Progress { stage: "reading".into(), done: 0, total, unit: ProgressUnit::Bytes };
     let mut first: Option<(u64, Error)> = None;
     let mut last_report: Option<Instant> = None;
     loop {
         match done.recv_timeout(REPORT_EVERY) {
-            Ok(Done { outcome: Ok(n_bytes), work_idx, .. }) => {
-                progress.done += n_bytes;
-                if let Some(work) = works.get(work_idx) {
+            Ok(Done { outcome: Ok(sums), work_idx, chunk_idx, n_bytes, .. }) => {
+                if let (Some(sums), Some(work)) = (sums, works.get(work_idx)) {
+                    progress.done += n_bytes;
                     let verb = if work.needs_decoding() { "quantizing" } else { "copying" };
                     progress.stage = format!("{verb} {}", work.tensor.name);
+                    if let Some(sums) = collector.add(work_idx, work, chunk_idx, sums) {
+                        completed(work, sums);
+                    }
                 }
             }
             Ok(Done { outcome: Err(error), ordinal, .. }) => {

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::paths::{FileId, output_path_by, part_path};
+use super::manifest::may_be_written;
+use super::paths::{FileId, manifest_path, output_path_by, part_path};
 use super::{ConvertRequest, Overwrite, disk, without_layers};
 use crate::advise::recipe::{self, Planner, Recipe};
 use crate::advise::{Fallback, pruned_imatrix};
@@ -198,7 +199,11 @@ fn check_names(path: &Path, sources: &[(&PathBuf, FileId)], overwrite: Overwrite
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(Error::NotAFile { kind: "a folder", path: path.to_path_buf() }),
         Ok(_) if overwrite == Overwrite::Never => Err(Error::OutputExists { path: path.to_path_buf() }),
-        _ => Ok(()),
+        _ => {
+            let manifest = manifest_path(path);
+            let is_replaced = !manifest.is_dir() && (overwrite == Overwrite::Allowed || may_be_written(&manifest));
+            if is_replaced { Ok(()) } else { Err(Error::OutputExists { path: manifest }) }
+        }
     }
 }
 

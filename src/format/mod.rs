@@ -13,6 +13,7 @@
 mod checkpoint;
 #[cfg(test)]
 mod checkpoint_tests;
+mod checksum;
 mod class_defaults;
 mod cursor;
 pub mod gguf;
@@ -49,6 +50,7 @@ mod warnings;
 use std::path::Path;
 
 pub use checkpoint::read_checkpoint;
+pub use checksum::{Checksum, header_checksum, set_checksum};
 pub use gguf_reader::read_gguf;
 pub use gguf_writer::{Layout, Placed, TensorSpec, Writer, file_size_bytes, file_size_bytes_from, metadata_size_bytes};
 pub use hub_cache::{CachedModel, cached_models, hub_folder};
@@ -60,6 +62,7 @@ pub use tensor_reader::TensorReader;
 
 pub(crate) use hf_config::read_small;
 pub(crate) use safetensors::{check_texts, json_error};
+pub(crate) use tensor_reader::read_exact_at;
 
 use crate::error::{Error, Result};
 use crate::model::{Checkpoint, Model};

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::checksum::Checksum;
 use super::import_reader::read_import;
 use super::open::open_regular;
 use crate::error::{Error, Result};
@@ -86,6 +87,18 @@ impl TensorReader {
         self.read_at(tensor.file_idx, position, dst)
     }
 
+    /// Sizes and times of the files, whatever they are called: the same as long as nobody writes to them.
+    #[must_use]
+    pub fn stamps_checksum(&self) -> Checksum {
+        let nanos = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let stamps = self.files.iter().map(|Source { stamp, .. }| {
+            let mut bytes = stamp.size_bytes.to_le_bytes().to_vec();
+            bytes.extend_from_slice(&stamp.modified.map_or(0, nanos).to_le_bytes());
+            Checksum::of(&bytes)
+        });
+        Checksum::of_parts(&stamps.collect::<Vec<_>>())
+    }
+
     fn read_at(&self, file_idx: usize, position: u64, dst: &mut [u8]) -> Result<()> {
         let no_file = || Error::Internal { message: format!("file {file_idx} of {} was asked for", self.files.len()) };
         let source = self.files.get(file_idx).ok_or_else(no_file)?;
@@ -114,14 +127,15 @@ fn stamp(file: &File) -> std::io::Result<Stamp> {
     Ok(Stamp { size_bytes: metadata.len(), modified: metadata.modified().ok() })
 }
 
+/// Fills `dst` from a position, whatever other threads read.
 #[cfg(unix)]
-fn read_exact_at(file: &File, dst: &mut [u8], position: u64) -> std::io::Result<()> {
+pub(crate) fn read_exact_at(file: &File, dst: &mut [u8], position: u64) -> std::io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, dst, position)
 }
 
-/// `seek_read` moves the file's own position, which nobody here uses, so that threads do not disturb each other.
+/// Fills `dst` from a position. `seek_read` moves the file's own, which nobody here uses, so that threads do not disturb each other.
 #[cfg(windows)]
-fn read_exact_at(file: &File, mut dst: &mut [u8], mut position: u64) -> std::io::Result<()> {
+pub(crate) fn read_exact_at(file: &File, mut dst: &mut [u8], mut position: u64) -> std::io::Result<()> {
     use std::os::windows::fs::FileExt;
     while !dst.is_empty() {
         match file.seek_read(dst, position) {

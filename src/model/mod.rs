@@ -6,6 +6,7 @@ mod hyperparameters;
 mod import;
 mod level;
 mod metadata;
+mod provenance;
 mod tensor;
 
 use std::path::PathBuf;
@@ -19,6 +20,10 @@ pub use hyperparameters::Hyperparameters;
 pub use import::{BlockScale, Import, Origin, Part, RowOrder};
 pub use level::{Level, PrecisionClass};
 pub use metadata::{Array, Metadata, Text, Value, ValueType};
+pub use provenance::{
+    HEADER_CHECKSUM_KEY, IMATRIX_CHECKSUM_KEY, PROVENANCE_PREFIX, RECIPE_KEY, SOURCE_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY,
+    VERSION_KEY, provenance_metadata,
+};
 pub use tensor::Tensor;
 
 /// A model on disk, as far as its headers tell: a GGUF file, or a checkpoint as the GGUF file that it becomes without loss.

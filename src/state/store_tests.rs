@@ -48,6 +48,7 @@ fn convert(store: &mut Store, id: u64, source: &str) -> JobId {
         n_threads: None,
         imatrix: None,
         overrides: crate::advise::Overrides::default(),
+        resume: false,
     };
     store.submitted(id, &Job::Convert { model: model(source), request });
     store.apply(Event::Started { id });

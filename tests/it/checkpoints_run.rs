@@ -86,6 +86,7 @@ fn converted_checkpoints_have_the_logits_of_transformers() {
             n_threads: Some(1),
             imatrix: None,
             overrides: planish::advise::Overrides::default(),
+            resume: false,
         };
         let made = convert(&model, &request, &Monitor::silent()).unwrap();
         let found = logits_of(&made[0].path, &case["prompts"]);
@@ -196,6 +197,7 @@ fn smollm2_comes_back_from_its_checkpoint() {
             n_threads: None,
             imatrix: None,
             overrides: planish::advise::Overrides::default(),
+            resume: false,
         };
         convert(source, &request, &Monitor::silent()).unwrap().remove(0).path
     };

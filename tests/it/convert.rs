@@ -1,6 +1,7 @@
 //! `planish convert` on the real model: sizes, refusals, memory.
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -23,12 +24,15 @@ pub fn smollm2_output(out_dir: &Path, level: Level) -> PathBuf {
     out_dir.join(format!("SmolLM2-135M-Instruct-{level}.gguf"))
 }
 
-/// Names in a folder, sorted; none for a missing folder.
+/// Names in a folder, sorted, without manifests and journals of files that are there; none for a missing folder.
 pub fn names(dir: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
+    let names: BTreeSet<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let is_beside = |name: &&String| {
+        let of = name.strip_suffix(".manifest.json").or_else(|| name.strip_suffix(".journal"));
+        of.is_some_and(|of| names.contains(of))
+    };
+    names.iter().filter(|name| !is_beside(name)).cloned().collect()
 }
 
 /// Asserts exit status 1 with one `error:` and one `hint:` line, the first with `expected` in it.

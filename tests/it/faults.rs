@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use planish::convert::manifest_path;
 use planish::format::inspect;
 use planish::model::Level;
 
@@ -81,10 +82,10 @@ fn a_kill_at_any_time_leaves_no_file_that_looks_finished() {
             if path.exists() {
                 assert!(&std::fs::read(&path).unwrap() == expected, "{level} after kill {kill} is not complete");
                 std::fs::remove_file(&path).unwrap();
+                let _ = std::fs::remove_file(manifest_path(&path));
             }
         }
-        let left: Vec<_> = names(&out_dir).into_iter().filter(|name| !name.ends_with(".gguf.part")).collect();
-        assert_eq!(left, [""; 0]);
+        assert_only_parts(&out_dir);
     }
     println!("{n_killed} of {n_kills} runs were killed before they ended");
     assert!(n_killed >= n_kills / 2);
@@ -95,6 +96,60 @@ fn a_kill_at_any_time_leaves_no_file_that_looks_finished() {
         assert!(&std::fs::read(smollm2_output(&out_dir, level)).unwrap() == expected, "{level}");
     }
     assert_eq!(names(&out_dir).len(), LEVELS.len());
+}
+
+/// Nothing that looks finished.
+fn assert_only_parts(dir: &Path) {
+    let is_part = |name: &String| [".gguf.part", ".manifest.json.part", ".part.journal"].iter().any(|end| name.ends_with(end));
+    let left: Vec<_> = names(dir).into_iter().filter(|name| !is_part(name)).collect();
+    assert_eq!(left, [""; 0]);
+}
+
+#[test]
+fn after_any_kills_a_resumed_run_gives_the_same_bytes() {
+    let n_kills = n_tries(12, 200);
+    let dir = tempfile::tempdir().unwrap();
+    let source = common::smollm2();
+    let expected_dir = dir.path().join("expected");
+    let started = Instant::now();
+    assert!(wait(start(&mut convert(&source, LEVEL_LIST, &expected_dir))).status.success());
+    let whole_run = started.elapsed();
+    let expected = LEVELS.map(|level| std::fs::read(smollm2_output(&expected_dir, level)).unwrap());
+
+    let out_dir = dir.path().join("out");
+    let (mut n_killed, mut n_continued, mut n_finished) = (0, 0, 0);
+    let mut random = fastrand::Rng::with_seed(3);
+    while n_killed < n_kills || n_finished < n_kills / 4 {
+        n_continued += u32::from(std::fs::read_dir(&out_dir).is_ok_and(|mut entries| {
+            entries.any(|entry| entry.unwrap().file_name().to_string_lossy().ends_with(".part.journal"))
+        }));
+        let mut child = start(convert(&source, LEVEL_LIST, &out_dir).arg("--resume"));
+        std::thread::sleep(whole_run.mul_f64(random.f64()));
+        child.kill().unwrap();
+        let output = wait(child);
+        if output.status.code().is_none() {
+            n_killed += 1;
+            // Killed between the names of its outputs: those that have theirs are complete, and what is left is the others'.
+            let is_named: Vec<_> = LEVELS.into_iter().filter(|&level| smollm2_output(&out_dir, level).exists()).collect();
+            if is_named.is_empty() {
+                continue;
+            }
+            let rest: Vec<_> = LEVELS.into_iter().filter(|level| !is_named.contains(level)).map(Level::name).collect();
+            if !rest.is_empty() {
+                let output = wait(start(convert(&source, &rest.join(","), &out_dir).arg("--resume")));
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            }
+        } else {
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        n_finished += 1;
+        for (level, expected) in LEVELS.into_iter().zip(&expected) {
+            assert!(&std::fs::read(smollm2_output(&out_dir, level)).unwrap() == expected, "{level} after {n_killed} kills");
+        }
+        std::fs::remove_dir_all(&out_dir).unwrap();
+    }
+    println!("{n_killed} kills, {n_continued} runs went on with what was left, {n_finished} results compared");
+    assert!(n_continued > 0);
 }
 
 #[test]
@@ -212,11 +267,15 @@ fn a_disk_that_fills_meanwhile_ends_in_an_error_and_leaves_nothing() {
     let what = ["-t", "ext2", "-o", "loop", image.to_str().unwrap()];
     let Some(disk) = Disk::mount(&dir.path().join("disk"), &what, TEST) else { return };
     let (out_dir, other) = (disk.at.join("out"), disk.at.join("other"));
+    let expected_dir = dir.path().join("expected");
+    assert!(wait(start(&mut convert(&common::smollm2(), LEVEL_LIST, &expected_dir))).status.success());
     let n_disks = n_tries(2, 50);
     let mut n_starved = 0;
     let mut random = fastrand::Rng::with_seed(2);
-    for _ in 0..n_disks {
-        let child = start(&mut convert(&common::smollm2(), LEVEL_LIST, &out_dir));
+    for disk_idx in 0..n_disks {
+        // Every other run leaves what it has.
+        let resume: &[&str] = if disk_idx % 2 == 1 { &["--resume"] } else { &[] };
+        let child = start(convert(&common::smollm2(), LEVEL_LIST, &out_dir).args(resume));
         assert!(eventually(|| names(&out_dir).len() == LEVELS.len()), "the conversion never started");
         std::thread::sleep(Duration::from_millis(random.u64(0..200)));
         fill(&other);
@@ -229,7 +288,18 @@ fn a_disk_that_fills_meanwhile_ends_in_an_error_and_leaves_nothing() {
             n_starved += 1;
             assert_refused(&output, "cannot write");
             assert!(String::from_utf8_lossy(&output.stderr).contains("free some space"));
-            assert_eq!(names(&out_dir), [""; 0]);
+            if resume.is_empty() {
+                assert_eq!(names(&out_dir), [""; 0]);
+            } else {
+                assert_only_parts(&out_dir);
+                std::fs::write(&other, "").unwrap();
+                let output = wait(start(convert(&common::smollm2(), LEVEL_LIST, &out_dir).args(resume)));
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                for level in LEVELS {
+                    let bytes = |dir: &Path| std::fs::read(smollm2_output(dir, level)).unwrap();
+                    assert!(bytes(&out_dir) == bytes(&expected_dir), "{level}");
+                }
+            }
         }
         std::fs::remove_dir_all(&out_dir).unwrap();
         std::fs::remove_file(&other).unwrap();

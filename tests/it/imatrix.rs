@@ -49,6 +49,7 @@ fn converted(checkpoint: &Path, out_dir: &Path, levels: &[Level]) -> Vec<PathBuf
         n_threads: None,
         imatrix: None,
         overrides: planish::advise::Overrides::default(),
+        resume: false,
     };
     let made = convert(&open_model(checkpoint).unwrap(), &request, &Monitor::silent()).unwrap();
     made.into_iter().map(|conversion| conversion.path).collect()

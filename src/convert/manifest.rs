@@ -1,0 +1,139 @@
+//! What was done and what came out, as a small JSON file beside each output.
+
+use std::io::Read;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::format::{Checksum, Placed, TensorSpec};
+
+/// What the file starts with, by which it is known.
+const START: &str = "{\n  \"planish_manifest\": ";
+/// The largest manifest that is read: a tensor takes some 300 bytes.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Where a file comes from, and a checksum of each of its tensors.
+///
+/// The file itself has the checksums of all of them together; with these it can be told which tensor is damaged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// 1: the version of this format.
+    pub planish_manifest: u32,
+    /// The version of Planish that made the file.
+    pub planish: String,
+    /// The file's name.
+    pub file: String,
+    /// The file's size in bytes.
+    pub size_bytes: u64,
+    /// The level, and the changes of its recipe as options of the command line.
+    pub recipe: String,
+    /// The model that it was made from: the name of its file or folder, and the checksum of its tensors.
+    pub source: Ingredient,
+    /// The importance matrix: the name of its file, and its BLAKE3.
+    pub imatrix: Option<Ingredient>,
+    /// All bytes before the first tensor.
+    pub header: HeaderEntry,
+    /// Checksum of all tensors together.
+    pub tensors_blake3: Checksum,
+    /// All tensors in file order.
+    pub tensors: Vec<TensorEntry>,
+}
+
+/// Something that a file was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ingredient {
+    /// Its name without folders: where its maker keeps it is nobody's business.
+    pub name: String,
+    /// Its checksum.
+    pub blake3: Checksum,
+}
+
+/// All bytes before the first tensor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderEntry {
+    /// How many.
+    pub size_bytes: u64,
+    /// Their BLAKE3, its own value in them counted as zeros.
+    pub blake3: Checksum,
+}
+
+/// A tensor of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorEntry {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub dtype: String,
+    /// Its dimensions, the row length first.
+    pub shape: Vec<u64>,
+    /// Position of its first byte in the file.
+    pub offset: u64,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// Its checksum.
+    pub blake3: Checksum,
+}
+
+impl TensorEntry {
+    /// Without a checksum yet.
+    pub(super) fn new(spec: &TensorSpec, place: Placed) -> Self {
+        Self {
+            name: spec.name.clone(),
+            dtype: spec.dtype.to_string(),
+            shape: spec.shape.clone(),
+            offset: place.offset,
+            size_bytes: place.size_bytes,
+            blake3: Checksum::default(),
+        }
+    }
+}
+
+impl Ingredient {
+    /// A file that is hashed as a whole.
+    pub(super) fn of_file(path: &Path) -> Result<Self> {
+        Ok(Self { name: name_of(path), blake3: Checksum::of_file(path)? })
+    }
+}
+
+pub(super) fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+impl Manifest {
+    /// The text of the file.
+    ///
+    /// # Errors
+    /// `Error::Internal`, never seen.
+    pub(super) fn to_json(&self) -> Result<Vec<u8>> {
+        let mut text =
+            serde_json::to_vec_pretty(self).map_err(|error| Error::Internal { message: format!("manifest: {error}") })?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
+    /// Reads a manifest; `None` where there is none.
+    ///
+    /// # Errors
+    /// `Error::Damaged` for a file that is no manifest, `Error::Io`.
+    pub fn read(path: &Path) -> Result<Option<Self>> {
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let mut text = Vec::new();
+        let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+        file.take(MAX_BYTES).read_to_end(&mut text).map_err(Error::io("read", path))?;
+        let damaged =
+            |error: serde_json::Error| Error::Damaged { what: format!("no manifest ({error})"), path: path.to_path_buf() };
+        serde_json::from_slice(&text).map(Some).map_err(damaged)
+    }
+}
+
+/// True when the name is free or has an earlier manifest, which may be replaced with its output.
+pub(super) fn may_be_written(path: &Path) -> bool {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return true };
+    let mut start = [0; START.len()];
+    let is_read = metadata.is_file() && std::fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok());
+    is_read && start == *START.as_bytes()
+}

@@ -1,0 +1,35 @@
+//! What a file made by Planish says of where it comes from, so that it can be checked without anything else.
+
+use super::{Metadata, Text, Value};
+
+/// What the keys start with.
+pub const PROVENANCE_PREFIX: &str = "planish.";
+/// The version of Planish that made the file.
+pub const VERSION_KEY: &str = "planish.version";
+/// The level, and behind it the changes of its recipe as options of the command line: `Q4_K_M --pure`.
+pub const RECIPE_KEY: &str = "planish.recipe";
+/// Checksum of the source's tensors, those of left out layers not counted.
+pub const SOURCE_CHECKSUM_KEY: &str = "planish.source.blake3";
+/// BLAKE3 of the importance matrix's file; missing without one.
+pub const IMATRIX_CHECKSUM_KEY: &str = "planish.imatrix.blake3";
+/// Checksum of the file's own tensors.
+pub const TENSORS_CHECKSUM_KEY: &str = "planish.tensors.blake3";
+/// Checksum of all bytes before the first tensor, this value itself counted as zeros.
+pub const HEADER_CHECKSUM_KEY: &str = "planish.header.blake3";
+
+/// What stands in place of a checksum until it is known: as long as one, so that the file's size is known before.
+const UNKNOWN: [u8; 64] = [b'0'; 64];
+
+/// The keys of an output, all checksums still zeros.
+#[must_use]
+pub fn provenance_metadata(recipe: &str, has_imatrix: bool) -> Metadata {
+    let text = |text: &str| Value::Str(Text::from(text));
+    let mut metadata = Metadata::default();
+    metadata.set(VERSION_KEY, text(env!("CARGO_PKG_VERSION")));
+    metadata.set(RECIPE_KEY, text(recipe));
+    let checksums = [SOURCE_CHECKSUM_KEY, IMATRIX_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY, HEADER_CHECKSUM_KEY];
+    for key in checksums.into_iter().filter(|&key| has_imatrix || key != IMATRIX_CHECKSUM_KEY) {
+        metadata.set(key, Value::Str(Text(UNKNOWN.to_vec())));
+    }
+    metadata
+}
