@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::advise::Overrides;
 use crate::bench::quality::{QualityRequest, Stopping, TextSource};
 use crate::bench::{AnswerRequest, BenchRequest, Measured, comparison_rows};
-use crate::convert::{self, ConvertRequest, Overwrite};
+use crate::convert::{self, ConvertRequest, Overwrite, Resume};
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
 use crate::model::{Level, Model};
@@ -361,7 +361,8 @@ impl App {
             n_threads: None,
             imatrix: None,
             overrides: Overrides::default(),
-            resume: false,
+            resume: Resume::IfSame,
+            keep_unfinished: false,
         };
         self.tour = Tour::Converting(self.submit_for_id(&Job::Convert { model, request })?);
         self.form.page = Page::Optimize;
@@ -392,7 +393,8 @@ impl App {
             n_threads: usize::try_from(self.form.convert_threads).ok().filter(|&n| n > 0),
             imatrix,
             overrides: self.form.recipe.of(&model),
-            resume: false,
+            resume: Resume::IfSame,
+            keep_unfinished: self.form.keep_unfinished,
         };
         Ok((model, request))
     }

@@ -11,7 +11,7 @@ use super::tables;
 use super::{BenchArgs, ConvertArgs};
 use crate::advise::{self, Goal, Planner};
 use crate::bench::{self, BenchRequest};
-use crate::convert::{self, Conversion, ConvertRequest, Overwrite};
+use crate::convert::{self, Conversion, ConvertRequest, Overwrite, Resume};
 use crate::error::{Error, Result};
 use crate::format::{self, Opened};
 use crate::hardware;
@@ -180,7 +180,8 @@ pub(super) fn convert_request(args: &ConvertArgs) -> ConvertRequest {
         n_threads: args.threads.map(usize::from),
         imatrix: args.imatrix.clone(),
         overrides: args.overrides.to_overrides(),
-        resume: args.resume,
+        resume: if args.resume { Resume::Required } else { Resume::Never },
+        keep_unfinished: args.resume,
     }
 }
 

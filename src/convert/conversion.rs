@@ -11,7 +11,7 @@ use super::manifest::{HeaderEntry, Ingredient, Manifest, TensorEntry, name_of};
 use super::part_file::{PartFile, sync_dir};
 use super::preflight::{PlannedOutput, WorkPlan, layout, preflight};
 use super::sums::Sums;
-use super::{Conversion, ConvertRequest, Overwrite, journal, manifest_path, pipeline, without_layers};
+use super::{Conversion, ConvertRequest, Overwrite, Resume, journal, manifest_path, pipeline, without_layers};
 use crate::advise::recipe::Planner;
 use crate::error::{Error, Result};
 use crate::format::{Checksum, Placed, TensorReader, TensorSpec, header_checksum, set_checksum};
@@ -45,7 +45,7 @@ pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Re
     let mut manifests = Vec::with_capacity(plan.outputs.len());
     for output in &plan.outputs {
         monitor.check()?;
-        let (part, journal, output) = begin(&planner, output, &source, imatrix.as_ref(), request.resume, monitor)?;
+        let (part, journal, output) = begin(&planner, output, &source, imatrix.as_ref(), request, monitor)?;
         // It has its size and takes its space now: the checksums are all that changes.
         let manifest = PartFile::create(&manifest_path(part.path()))?;
         manifest.write_at(&output.manifest.to_json()?, 0)?;
@@ -54,7 +54,7 @@ pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Re
         journals.push(journal);
         begun.push(output);
     }
-    let checkpoints = carry_out(&plan, model, &source, &parts, &mut journals, &mut begun, request.resume, monitor)?;
+    let checkpoints = carry_out(&plan, model, &source, &parts, &mut journals, &mut begun, request.keep_unfinished, monitor)?;
     let total = model.tensor_bytes();
     for ((part, manifest), begun) in parts.iter().zip(&manifests).zip(&mut begun) {
         seal(part, begun)?;
@@ -111,7 +111,7 @@ fn begin(
     output: &PlannedOutput,
     source: &TensorReader,
     imatrix: Option<&Ingredient>,
-    resume: bool,
+    request: &ConvertRequest,
     monitor: &Monitor,
 ) -> Result<(PartFile, Journal, Begun)> {
     let model = planner.model();
@@ -132,11 +132,15 @@ fn begin(
         header: Checksum::of(&layout.header),
     };
     let mut part = PartFile::open(&output.path)?;
-    let mut found = None;
-    if resume {
+    if request.keep_unfinished || request.resume == Resume::Required {
         part.keep();
-        found = journal::find(&output.path, &ingredients, specs.len())?;
     }
+    let find = || journal::find(&output.path, &ingredients, specs.len());
+    let mut found = match request.resume {
+        Resume::Never => None,
+        Resume::IfSame => find().unwrap_or_default(),
+        Resume::Required => find()?,
+    };
     if found.is_none() || part.len()? != layout.file_size_bytes {
         found = None;
         journal::remove(&output.path)?;
@@ -198,7 +202,7 @@ fn carry_out(
     parts: &[PartFile],
     journals: &mut [Journal],
     begun: &mut [Begun],
-    resume: bool,
+    keep_unfinished: bool,
     monitor: &Monitor,
 ) -> Result<Option<String>> {
     let places: Vec<Vec<_>> = begun
@@ -209,7 +213,7 @@ fn carry_out(
         })
         .collect();
     let works = works(model, &places, plan.imatrix.as_ref());
-    let at_end = if resume { AtEnd::Keep } else { AtEnd::Forget };
+    let at_end = if keep_unfinished { AtEnd::Keep } else { AtEnd::Forget };
     // Room for all records: the one who waits for the pieces must not wait for the disk.
     let n_records = begun.iter().map(|output| output.specs.len()).sum();
     let (sender, receiver) = crossbeam_channel::bounded(n_records);

@@ -63,9 +63,22 @@ pub struct ConvertRequest {
     pub imatrix: Option<PathBuf>,
     /// What all outputs get otherwise than their levels have it.
     pub overrides: Overrides,
-    /// True to go on with what a run that was killed left, and to leave what this one has when it ends early. Without anything left it
-    /// makes no difference.
-    pub resume: bool,
+    /// What to do with an unfinished output of an earlier run.
+    pub resume: Resume,
+    /// Whether to leave what is complete to the next run when this one is cancelled or fails; else it is removed.
+    pub keep_unfinished: bool,
+}
+
+/// What to do with an unfinished output that a run which was killed, or kept it, has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Resume {
+    /// Start over.
+    #[default]
+    Never,
+    /// Go on with it if it was begun from the same, else start over.
+    IfSame,
+    /// Go on with it; refuse if it was begun from something else. Without one, start.
+    Required,
 }
 
 /// What to do with an output that exists.

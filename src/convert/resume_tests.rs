@@ -26,7 +26,7 @@ fn cancelling_at(n_bytes: u64) -> Monitor {
 }
 
 fn resuming(fixture: &Fixture, levels: &[Level]) -> ConvertRequest {
-    ConvertRequest { resume: true, ..fixture.request(levels) }
+    ConvertRequest { resume: Resume::Required, keep_unfinished: true, ..fixture.request(levels) }
 }
 
 fn path(request: &ConvertRequest, level: Level) -> PathBuf {
@@ -106,6 +106,37 @@ fn a_changed_source_or_recipe_is_refused_and_loses_nothing() {
     let made = convert(&fixture.model, &fixture.request(&LEVELS), &Monitor::silent()).unwrap();
     assert_eq!(made.len(), 2);
     assert_eq!(fixture.outputs(), ["tiny-Q4_K_M.gguf", "tiny-Q8_0.gguf"]);
+}
+
+#[test]
+fn where_it_is_the_same_it_goes_on_without_being_asked() {
+    let fixture = Fixture::new();
+    let expected = uninterrupted(&fixture);
+    let request = |dir: &str| ConvertRequest { out_dir: fixture.dir.path().join(dir), ..resuming(&fixture, &LEVELS) };
+    let if_same = |dir: &str| ConvertRequest { resume: Resume::IfSame, keep_unfinished: false, ..request(dir) };
+    let is_taken_over = |dir: &str| {
+        let stages = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = Arc::clone(&stages);
+        let monitor = Monitor::new(Arc::default(), move |progress| seen.lock().unwrap().push(progress.stage));
+        let made = convert(&fixture.model, &if_same(dir), &monitor).unwrap();
+        for (made, expected) in made.iter().zip(&expected) {
+            assert!(&std::fs::read(&made.path).unwrap() == expected, "{}", made.level);
+        }
+        let stages = stages.lock().unwrap();
+        stages.iter().any(|stage| stage.starts_with("checking what is there of"))
+    };
+    stopped(&fixture, &request("same"));
+    assert!(is_taken_over("same"));
+    // Of something else it starts over, and cancelled it leaves nothing.
+    stopped(&fixture, &request("other"));
+    let source = std::fs::File::options().write(true).open(&fixture.model.path).unwrap();
+    source.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(5)).unwrap();
+    let fresh = |request: &ConvertRequest| {
+        let model = inspect(&fixture.model.path).unwrap();
+        convert(&model, request, &cancelling_at(model.tensor_bytes() / 2))
+    };
+    assert_eq!(fresh(&if_same("other")), Err(Error::Cancelled));
+    assert_eq!(std::fs::read_dir(if_same("other").out_dir).unwrap().count(), 0);
 }
 
 #[test]

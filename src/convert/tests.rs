@@ -136,7 +136,8 @@ impl Fixture {
             n_threads: Some(2),
             imatrix: None,
             overrides: crate::advise::Overrides::default(),
-            resume: false,
+            resume: Resume::Never,
+            keep_unfinished: false,
         }
     }
 

@@ -220,6 +220,8 @@ pub struct Form {
     pub output_dir: String,
     /// Replace outputs that exist.
     pub overwrite: bool,
+    /// Leave what is complete to the next run when a conversion is cancelled.
+    pub keep_unfinished: bool,
     /// Threads of a conversion; 0: all.
     pub convert_threads: u32,
     /// Settings of a measurement.
@@ -271,6 +273,7 @@ impl Default for Form {
             levels: BTreeSet::new(),
             output_dir: String::new(),
             overwrite: false,
+            keep_unfinished: false,
             convert_threads: 0,
             bench: BenchForm::default(),
             compare_plot: ChartKind::default(),

@@ -48,7 +48,8 @@ fn convert(store: &mut Store, id: u64, source: &str) -> JobId {
         n_threads: None,
         imatrix: None,
         overrides: crate::advise::Overrides::default(),
-        resume: false,
+        resume: crate::convert::Resume::Never,
+        keep_unfinished: false,
     };
     store.submitted(id, &Job::Convert { model: model(source), request });
     store.apply(Event::Started { id });

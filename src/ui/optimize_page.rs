@@ -336,6 +336,8 @@ fn output_ui(
         imatrix_view_ui(ui, model, store, form, commands);
         ui.checkbox(&mut form.overwrite, "Replace files that exist")
             .on_hover_text("A file is replaced only when the new one is complete");
+        ui.checkbox(&mut form.keep_unfinished, "Keep unfinished files when cancelled")
+            .on_hover_text("Converting to the same files again goes on there, as it does after a power loss");
         ui.horizontal(|ui| {
             let label = ui.label(RichText::new("Threads").color(theme::muted(ui)));
             let field = egui::DragValue::new(&mut form.convert_threads).range(0..=MAX_THREADS).speed(0.1);

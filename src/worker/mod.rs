@@ -459,7 +459,8 @@ mod tests {
                 n_threads: None,
                 imatrix: Some(collecting.out.clone()),
                 overrides: crate::advise::Overrides::default(),
-                resume: false,
+                resume: convert::Resume::Never,
+                keep_unfinished: false,
             };
             let before = Some(Box::new((Arc::clone(&model), convert)));
             let id = worker.submit(Job::CollectImatrix { request: Box::new(collecting.clone()), before }).unwrap();

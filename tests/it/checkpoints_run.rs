@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use planish::convert::{ConvertRequest, Overwrite, convert, open_model};
+use planish::convert::{ConvertRequest, Overwrite, Resume, convert, open_model};
 use planish::error::Error;
 use planish::format::{TensorReader, inspect};
 use planish::import::checked_model;
@@ -86,7 +86,8 @@ fn converted_checkpoints_have_the_logits_of_transformers() {
             n_threads: Some(1),
             imatrix: None,
             overrides: planish::advise::Overrides::default(),
-            resume: false,
+            resume: Resume::Never,
+            keep_unfinished: false,
         };
         let made = convert(&model, &request, &Monitor::silent()).unwrap();
         let found = logits_of(&made[0].path, &case["prompts"]);
@@ -197,7 +198,8 @@ fn smollm2_comes_back_from_its_checkpoint() {
             n_threads: None,
             imatrix: None,
             overrides: planish::advise::Overrides::default(),
-            resume: false,
+            resume: Resume::Never,
+            keep_unfinished: false,
         };
         convert(source, &request, &Monitor::silent()).unwrap().remove(0).path
     };

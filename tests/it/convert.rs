@@ -106,6 +106,35 @@ fn an_existing_output_is_replaced_only_by_force() {
     assert_eq!(names(dir.path()), ["SmolLM2-135M-Instruct-Q4_0.gguf"]);
 }
 
+#[test]
+fn verify_tells_intact_files_from_damaged_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = common::smollm2();
+    let made = convert(&source, "Q4_0,Q8_0", dir.path()).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let paths = [Level::Q4_0, Level::Q8_0].map(|level| smollm2_output(dir.path(), level));
+    let verify = |paths: &[PathBuf], from: &Path| {
+        common::planish().arg("verify").args(paths).arg("--source").arg(from).arg("--json").output().unwrap()
+    };
+    let findings = |output: &Output| -> Vec<serde_json::Value> {
+        let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        printed["files"].as_array().unwrap().iter().map(|file| file["run"]["findings"].clone()).collect()
+    };
+    let intact = verify(&paths, &source);
+    assert!(intact.status.success(), "{}", String::from_utf8_lossy(&intact.stderr));
+    assert_eq!(findings(&intact), [serde_json::json!([]), serde_json::json!([])]);
+    // One bit in the middle of the first file: the second is looked at all the same.
+    let mut bytes = std::fs::read(&paths[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(&paths[0], bytes).unwrap();
+    let damaged = verify(&paths, &source);
+    assert_refused(&damaged, "1 of 272 tensors are not what was written");
+    assert_eq!(findings(&damaged)[1], serde_json::json!([]));
+    assert_refused(&verify(&paths[1..], &paths[1]), "it was not made from");
+    assert_refused(&verify(&[source.clone()], &source), "no checksums");
+}
+
 #[cfg(unix)]
 #[test]
 fn the_source_is_never_written_to() {
