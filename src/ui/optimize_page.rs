@@ -24,8 +24,8 @@ use crate::units::{bytes_text, exact_bytes_text, significant_text};
 const STEPS: [Level; 7] = [Level::F16, Level::Q8_0, Level::Q6_K, Level::Q5_K_M, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K];
 /// From nearly no loss to the smallest, for a first comparison.
 const LADDER: [Level; 4] = [Level::Q8_0, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K];
-/// Narrowest level card.
-const MIN_CARD_WIDTH: f32 = 196.0;
+/// Narrowest level card: "recommended, exists" fits beside the bits.
+const MIN_CARD_WIDTH: f32 = 212.0;
 const CARD_HEIGHT: f32 = 76.0;
 /// Most threads that can be asked for.
 const MAX_THREADS: u32 = 1024;
@@ -247,7 +247,7 @@ fn level_card_ui(
         };
         ui_inside.label(RichText::new(format!("loss {}", candidate.expected_loss.label())).small().color(color));
         ui_inside.horizontal(|ui| {
-            let bits = format!("{} bits per weight", significant_text(candidate.bits_per_weight));
+            let bits = format!("{} bits/weight", significant_text(candidate.bits_per_weight));
             ui.label(RichText::new(bits).small().color(p.muted));
             if let Some((text, tone)) = mark {
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
