@@ -1,7 +1,7 @@
 //! Importance matrices, collected by the real llama.cpp.
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,11 @@ use planish::bench::quality::TextSource;
 use planish::convert::{ConvertRequest, Overwrite, Resume, convert, open_model, unpack_sample};
 use planish::error::Error;
 use planish::format::{ColumnSums, inspect, read_imatrix_sums};
-use planish::model::{Level, Model};
+use planish::model::{DType, Level, Model};
 use planish::monitor::Monitor;
+use planish::quant::can_quantize;
 
-use crate::common::{run, run_json, smollm2};
+use crate::common::{planish, run, run_json, smollm2};
 use crate::golden_checkpoints::{cases, write};
 
 const TEXT: &str = include_str!("../../assets/text/calibration/prose.txt");
@@ -87,6 +88,47 @@ fn every_tensor_that_levels_change_gets_importances_and_levels_of_few_bits_becom
     assert!(stderr.contains("error: IQ2_XS takes an importance matrix") && stderr.contains("planish imatrix MODEL"), "{stderr}");
     let json = run_json(&[&"convert", &files[0], &"--level", &"IQ2_XS", &"--out", &out, &"--imatrix", &imatrix, &"--json"]);
     assert_eq!(json["conversions"][0]["warnings"].as_array().map(Vec::len), Some(0), "{json}");
+}
+
+#[test]
+fn every_level_and_type_loads_in_llama_cpp_and_generates() {
+    let folder = tempfile::tempdir().unwrap();
+    let sample = unpack_sample(folder.path()).unwrap();
+    let files = converted(&sample, folder.path(), &[Level::BF16]);
+    let imatrix = folder.path().join("sample.imatrix.gguf");
+    run_json(&[&"imatrix", &files[0], &"--chunks", &"3", &"--context", &"64", &"--out", &imatrix, &"--json"]);
+    let out = folder.path().join("out");
+    let levels = Level::all().map(Level::name).collect::<Vec<_>>().join(",");
+    let convert = |level: &str, options: &[&str]| {
+        let mut command = planish();
+        command.arg("convert").arg(&sample).args(["--level", level, "--json"]).args(options);
+        let output = command.arg("--out").arg(&out).arg("--imatrix").arg(&imatrix).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["conversions"].as_array().unwrap().clone()
+    };
+    // No level gives a model without experts MXFP4.
+    let made = [convert(&levels, &[]), convert("Q4_0", &["--tensor-type", "ffn=MXFP4"])].concat();
+    let mut paths = Vec::new();
+    let mut dtypes = BTreeSet::new();
+    for conversion in &made {
+        // A vocabulary of 2,048 tokens: a model that has learned nothing is there or above.
+        let perplexity = conversion["check"]["perplexity"].as_f64();
+        assert!(perplexity.is_some_and(|perplexity| perplexity < 250.0), "{conversion}");
+        let path = PathBuf::from(conversion["path"].as_str().unwrap());
+        dtypes.extend(inspect(&path).unwrap().tensors.iter().map(|tensor| tensor.dtype));
+        paths.push(path);
+    }
+    let missing: Vec<_> = DType::all().filter(|dtype| can_quantize(*dtype) && !dtypes.contains(dtype)).collect();
+    assert_eq!(missing, []);
+    let output = planish().arg("ask").args(&paths).args(["--prompt", "Once", "--max-tokens", "8", "--json"]).output().unwrap();
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let answers = printed["answers"].as_array().unwrap();
+    assert_eq!(answers.len(), paths.len());
+    for (answer, path) in answers.iter().zip(&paths) {
+        let n_tokens = answer["answer"]["tokens"].as_array().map_or(0, Vec::len);
+        let is_ended = answer["answer"]["end"] != "at_limit";
+        assert!(n_tokens == 8 || n_tokens > 0 && is_ended, "{}: {answer}", path.display());
+    }
 }
 
 #[test]
