@@ -292,7 +292,6 @@ fn quantization_item(method: QuantizationMethod, name: &str) -> CheckItem {
     const NAME: &str = "Quantization";
     let packed = "its integers lie on a grid of their own, and converting them would add a second loss: \
         take the unquantized original";
-    let scaled = "this version does not apply the scales of such floats; take the unquantized original";
     match method {
         QuantizationMethod::Gptq => blocked(NAME, format!("GPTQ ({name}): {packed}")),
         QuantizationMethod::Awq => blocked(NAME, format!("AWQ ({name}): {packed}")),
@@ -303,7 +302,10 @@ fn quantization_item(method: QuantizationMethod, name: &str) -> CheckItem {
                 the unquantized original loses less";
             warning(NAME, format!("FP8 ({name}): {text}"))
         }
-        QuantizationMethod::Mxfp4 => blocked(NAME, format!("MXFP4 ({name}): {scaled}")),
+        QuantizationMethod::Mxfp4 => {
+            let text = "its blocks are kept as they are, at every level that would not make them smaller";
+            ok(NAME, format!("MXFP4 ({name}): {text}"))
+        }
     }
 }
 

@@ -125,7 +125,8 @@ fn earlier_quantizations_are_refused_or_told() {
     check(&of(r#"{"load_in_8bit":true}"#), "Quantization", CheckState::Blocked, "bitsandbytes");
     check(&of(r#"{"quant_method":"hqq"}"#), "Quantization", CheckState::Blocked, "hqq is not known");
     check(&of(r#"{"quant_method":"fp8"}"#), "Quantization", CheckState::Warning, "FP8");
-    check(&of(r#"{"quant_method":"mxfp4"}"#), "Quantization", CheckState::Blocked, "MXFP4");
+    let mxfp4 = of(r#"{"quant_method":"mxfp4"}"#);
+    check(&mxfp4, "Quantization", CheckState::Ok, "MXFP4 (mxfp4): its blocks are kept");
     let gptq = of(r#"{"quant_method":"gptq"}"#);
     assert!(gptq.items.iter().all(|item| item.name != "Disk" && item.name != "Memory"), "{gptq:#?}");
 }

@@ -14,7 +14,7 @@ use crate::model::{DType, Level, Model};
 /// What the options of a golden case say, with llama.cpp's fallback.
 fn overrides_of(options: &str) -> Overrides {
     let mut overrides = Overrides { fallback: Fallback::LlamaCpp, ..Overrides::default() };
-    let mut words = options.split(' ');
+    let mut words = options.split_whitespace();
     while let Some(option) = words.next() {
         match option {
             "--pure" => overrides.pure = true,
@@ -118,4 +118,32 @@ fn types_that_need_importances_are_found_in_changes_too() {
     let planner = Planner::changed(&model, None, &model, &overrides).unwrap();
     let found = planner.without_importances(&planner.recipe(Level::Q4_K_M));
     assert_eq!(found.map(|(tensor, dtype)| (tensor.name.as_str(), dtype)), Some(("blk.0.ffn_down.weight", DType::IQ2_XS)));
+}
+
+#[test]
+fn blocks_of_a_checkpoint_are_kept_where_nothing_is_smaller() {
+    let mut model = SMOLLM2.build();
+    let set = |model: &mut Model, name: &str, row_len: u64| {
+        let tensor = model.tensors.iter_mut().find(|tensor| tensor.name == name).unwrap();
+        (tensor.dtype, tensor.shape[0]) = (DType::MXFP4, row_len);
+    };
+    // Rows of whole blocks of 256, and of 32 only.
+    set(&mut model, "blk.0.ffn_up.weight", 512);
+    set(&mut model, "blk.1.ffn_up.weight", 576);
+    let check = |model: &Model, options: &str, level: Level, expected: [DType; 2]| {
+        let planner = Planner::changed(model, None, model, &overrides_of(options)).unwrap();
+        let recipe = planner.recipe(level);
+        let dtype_of = |name| recipe.dtypes[model.tensors.iter().position(|tensor| tensor.name == name).unwrap()];
+        let found = ["blk.0.ffn_up.weight", "blk.1.ffn_up.weight"].map(dtype_of);
+        assert_eq!(found, expected, "{level} {options}");
+    };
+    // llama-quantize changes those of a GGUF file.
+    check(&model, "", Level::Q4_K_M, [DType::Q4_K, DType::Q5_0]);
+    let mxfp4 = DType::MXFP4;
+    model.import = Some(std::sync::Arc::new(crate::model::Import { name: "tiny".into(), origins: Vec::new() }));
+    check(&model, "", Level::BF16, [mxfp4, mxfp4]);
+    check(&model, "", Level::Q8_0, [mxfp4, mxfp4]);
+    check(&model, "", Level::Q4_K_M, [mxfp4, mxfp4]);
+    check(&model, "", Level::Q3_K_M, [DType::Q3_K, mxfp4]);
+    check(&model, "--tensor-type ffn_up=Q8_0", Level::Q4_K_M, [DType::Q8_0, DType::Q8_0]);
 }

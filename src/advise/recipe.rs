@@ -230,11 +230,23 @@ impl<'a> Planner<'a> {
             if self.roles[idx].is_quantizable {
                 let wanted = self.wanted(idx, &mut counters, level);
                 let row_len = self.model.tensors[idx].row_len();
-                dtypes[idx] = self.overrides.fallback.dtype(wanted, row_len);
-                n_fallbacks += usize::from(!row_len.is_multiple_of(wanted.block_len()));
+                let dtype = self.overrides.fallback.dtype(wanted, row_len);
+                if !self.is_kept(idx, dtype) {
+                    dtypes[idx] = dtype;
+                    n_fallbacks += usize::from(!row_len.is_multiple_of(wanted.block_len()));
+                }
             }
         }
         Recipe { level, dtypes, n_fallbacks }
+    }
+
+    /// True for blocks of a checkpoint (MXFP4) that another type would not make smaller: its makers trained with them.
+    ///
+    /// `convert_hf_to_gguf.py` keeps them in files of floats too, and llama-quantize refuses to quantize such files any further.
+    fn is_kept(&self, idx: usize, dtype: DType) -> bool {
+        let own = self.model.tensors[idx].dtype;
+        let is_blocks = self.model.import.is_some() && own.is_quantized();
+        is_blocks && self.named[idx].is_none() && dtype.bits_per_weight() >= own.bits_per_weight()
     }
 
     /// The type of a tensor that levels change, before its rows are looked at. Only the rules count tensors.

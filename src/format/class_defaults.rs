@@ -32,7 +32,7 @@ const EPS_5: Row = ("rms_norm_eps", F(1e-5));
 const NO_WINDOW: Row = ("use_sliding_window", Is(false));
 
 /// `model_type` → its rows.
-const CLASSES: [(&str, &[Row]); 18] = [
+const CLASSES: [(&str, &[Row]); 19] = [
     ("llama", &[KV_HEADS, ("head_dim", HeadDim), THETA, EPS_6, ("max_position_embeddings", N(2048))]),
     ("mistral", &[("num_key_value_heads", N(8)), THETA, EPS_6, ("max_position_embeddings", N(131_072))]),
     (
@@ -122,6 +122,19 @@ const CLASSES: [(&str, &[Row]); 18] = [
             ("max_position_embeddings", N(4096)),
             ("original_max_position_embeddings", N(4096)),
             ("partial_rotary_factor", F(1.0)),
+        ],
+    ),
+    (
+        "gpt_oss",
+        &[
+            ("num_key_value_heads", N(8)),
+            ("head_dim", N(64)),
+            ("rope_theta", F(150_000.0)),
+            EPS_5,
+            ("max_position_embeddings", N(131_072)),
+            ("num_local_experts", N(128)),
+            ("num_experts_per_tok", N(4)),
+            ("sliding_window", N(128)),
         ],
     ),
     ("gpt2", &[("n_positions", N(1024)), ("layer_norm_epsilon", F(1e-5))]),

@@ -23,23 +23,22 @@ impl Piece {
 /// Fills `dst` with the bytes of a tensor from byte `start` on, as they stand in a GGUF file of the tensor's type.
 ///
 /// # Errors
-/// `Error::Internal` when the range is not made of whole weights inside the tensor or the tensor's type is none of F32, F16 and BF16;
+/// `Error::Internal` when the range is not made of whole blocks inside the tensor or the tensor's type is none of F32, F16, BF16 and MXFP4;
 /// those of `read_at`.
 pub(super) fn read_import(tensor: &Tensor, origin: &Origin, start: u64, dst: &mut [u8], read_at: &ReadAt) -> Result<()> {
     let n_wanted = dst.len();
     let broken = || Error::Internal {
         message: format!("bytes {start}..{start}+{n_wanted} of tensor {} ({}) were asked for", tensor.name, tensor.dtype),
     };
-    let width: u64 = match tensor.dtype {
-        DType::F32 => 4,
-        DType::F16 | DType::BF16 => 2,
+    let (width, block_len) = match tensor.dtype {
+        DType::F32 | DType::F16 | DType::BF16 | DType::MXFP4 => (tensor.dtype.block_bytes(), tensor.dtype.block_len()),
         _ => return Err(broken()),
     };
     let end = start.checked_add(n_wanted as u64).filter(|&end| end <= tensor.size_bytes).ok_or_else(broken)?;
     if !start.is_multiple_of(width) || !end.is_multiple_of(width) {
         return Err(broken());
     }
-    let (first, last) = (start / width, end / width);
+    let (first, last) = (start / width * block_len, end / width * block_len);
     match origin {
         Origin::Computed(weights) => {
             let range = in_memory(first).zip(in_memory(last));
@@ -55,9 +54,13 @@ pub(super) fn read_import(tensor: &Tensor, origin: &Origin, start: u64, dst: &mu
                 let (mut from, until) = (first.clamp(part_start, part_start + n_weights), last.min(part_start + n_weights));
                 while from < until {
                     let piece = piece_of(part, from - part_start, until - part_start);
-                    let n_bytes = in_memory(piece.n_weights() * width).ok_or_else(broken)?;
+                    let n_bytes = in_memory(piece.n_weights() / block_len * width).ok_or_else(broken)?;
                     let (now, later) = std::mem::take(&mut dst).split_at_mut_checked(n_bytes).ok_or_else(broken)?;
-                    read_piece(part, &piece, *plus, tensor.dtype, now, read_at)?;
+                    if tensor.dtype == DType::MXFP4 {
+                        read_mxfp4(part, &piece, now, read_at)?;
+                    } else {
+                        read_piece(part, &piece, *plus, tensor.dtype, now, read_at)?;
+                    }
                     dst = later;
                     from += piece.n_weights();
                 }
@@ -100,6 +103,43 @@ fn read_piece(part: &Part, piece: &Piece, plus: f32, dtype: DType, dst: &mut [u8
     Ok(())
 }
 
+/// Weights of a block of MXFP4.
+const MXFP4_LEN: u64 = 32;
+
+/// Fills `dst` with blocks of MXFP4 as GGUF has them: the exponent, then 16 bytes whose lower halves are the first 16 weights and whose
+/// upper halves the others. The checkpoint has exponents and weights in two tensors, and two neighbours in a byte.
+///
+/// Source: `GptOssModel.repack_mxfp4` in `conversion/gpt_oss.py` and `block_mxfp4` in ggml-common.h, llama.cpp of 2026-08-21.
+fn read_mxfp4(part: &Part, piece: &Piece, dst: &mut [u8], read_at: &ReadAt) -> Result<()> {
+    let broken = || Error::Internal { message: "a piece of MXFP4 that is no rows of blocks".into() };
+    let exponents = part.scale.as_ref().ok_or_else(broken)?;
+    let step = match part.order {
+        RowOrder::AsStored => 1,
+        RowOrder::Strided { step } => step,
+        RowOrder::Rope { .. } | RowOrder::Transposed { .. } => return Err(broken()),
+    };
+    let (rows, columns) = (piece.rows.1 - piece.rows.0, piece.columns.1 - piece.columns.0);
+    // Either whole rows or a piece of one row: one run in each file, with rows between those that are wanted.
+    let (row_blocks, n_blocks) = (in_memory(part.row_len / MXFP4_LEN), in_memory(columns / MXFP4_LEN));
+    let (row_blocks, n_blocks) = row_blocks.zip(n_blocks).filter(|&(_, n)| n > 0).ok_or_else(broken)?;
+    let first = part.source_row(piece.rows.0) * row_blocks as u64 + piece.columns.0 / MXFP4_LEN;
+    let row_step = in_memory(step).ok_or_else(broken)? * row_blocks;
+    let n_run = in_memory(rows - 1).ok_or_else(broken)? * row_step + n_blocks;
+    let (mut packed, mut scales) = (vec![[0_u8; 16]; n_run], vec![0_u8; n_run]);
+    read_at(part.file_idx, part.offset + first * 16, packed.as_flattened_mut())?;
+    read_at(exponents.file_idx, exponents.offset + first, &mut scales)?;
+    let wanted = packed.chunks(row_step).zip(scales.chunks(row_step));
+    let wanted = wanted.flat_map(|(packed, scales)| packed.iter().zip(scales).take(n_blocks));
+    for (block, (pairs, exponent)) in dst.as_chunks_mut::<17>().0.iter_mut().zip(wanted) {
+        let weight = |idx: usize| pairs[idx / 2] >> (idx % 2 * 4) & 0xf;
+        block[0] = *exponent;
+        for (idx, byte) in block[1..].iter_mut().enumerate() {
+            *byte = weight(idx) | weight(idx + 16) << 4;
+        }
+    }
+    Ok(())
+}
+
 /// Multiplies each weight by the factor of its block.
 fn apply_scale(part: &Part, piece: &Piece, scale: &BlockScale, weights: &mut [f32], read_at: &ReadAt) -> Result<()> {
     let no_factor = || Error::Internal { message: "a weight lies outside the blocks that have factors".into() };
@@ -133,23 +173,24 @@ fn gather(part: &Part, piece: &Piece, dst: &mut [u8], read_at: &ReadAt) -> Resul
     match part.order {
         // Either whole rows or a piece of one row: one run in the file.
         RowOrder::AsStored => read_at(part.file_idx, position(part.source_row(rows.0), columns.0), dst),
-        RowOrder::Rope { .. } => {
+        RowOrder::Rope { .. } | RowOrder::Strided { .. } => {
             let n_bytes = in_memory((columns.1 - columns.0) * width).filter(|&n| n > 0).ok_or_else(short)?;
             for (row, dst) in (rows.0..rows.1).zip(dst.chunks_exact_mut(n_bytes)) {
                 read_at(part.file_idx, position(part.source_row(row), columns.0), dst)?;
             }
             Ok(())
         }
-        RowOrder::Transposed => {
-            // A run of the checkpoint's row holds one weight of each wanted row.
+        RowOrder::Transposed { first, step } => {
+            // A run of the checkpoint's row holds one weight of each wanted row, with others between them.
             let (n_rows, n_columns) = (in_memory(rows.1 - rows.0).ok_or_else(short)?, in_memory(columns.1 - columns.0));
             let (n_columns, width_bytes) = n_columns.zip(in_memory(width)).ok_or_else(short)?;
-            let mut strip = vec![0; n_rows * width_bytes];
+            let step_bytes = in_memory(step).filter(|&step| step > 0).ok_or_else(short)? * width_bytes;
+            let mut strip = vec![0; n_rows.saturating_sub(1) * step_bytes + width_bytes];
             for (idx, column) in (columns.0..columns.1).enumerate() {
-                read_at(part.file_idx, position(part.first_row + column, rows.0), &mut strip)?;
+                read_at(part.file_idx, position(part.first_row + column, first + rows.0 * step), &mut strip)?;
                 let places = dst.chunks_exact_mut(n_columns * width_bytes);
-                for (weight, row) in strip.chunks_exact(width_bytes).zip(places) {
-                    row[idx * width_bytes..][..width_bytes].copy_from_slice(weight);
+                for (weight, row) in strip.chunks(step_bytes).zip(places) {
+                    row[idx * width_bytes..][..width_bytes].copy_from_slice(&weight[..width_bytes]);
                 }
             }
             Ok(())
@@ -268,8 +309,10 @@ mod tests {
         check(&[part(5, 1, RowOrder::AsStored), part(1, 1, RowOrder::AsStored)], &[20., 21., 22., 23., 4., 5., 6., 7.]);
         let rope = part(1, 4, RowOrder::Rope { head_rows: 4 });
         check(&[rope], &[4., 5., 6., 7., 12., 13., 14., 15., 8., 9., 10., 11., 16., 17., 18., 19.]);
-        check(&[part(1, 3, RowOrder::Transposed)], &[4., 8., 12., 5., 9., 13., 6., 10., 14., 7., 11., 15.]);
-        let heads = [part(0, 2, RowOrder::Transposed), part(3, 2, RowOrder::Transposed)];
+        check(&[part(1, 3, RowOrder::TRANSPOSED)], &[4., 8., 12., 5., 9., 13., 6., 10., 14., 7., 11., 15.]);
+        check(&[part(1, 2, RowOrder::Strided { step: 3 })], &[4., 5., 6., 7., 16., 17., 18., 19.]);
+        check(&[part(1, 3, RowOrder::Transposed { first: 1, step: 2 })], &[5., 9., 13., 7., 11., 15.]);
+        let heads = [part(0, 2, RowOrder::TRANSPOSED), part(3, 2, RowOrder::TRANSPOSED)];
         check(&heads, &[0., 4., 1., 5., 2., 6., 3., 7., 12., 16., 13., 17., 14., 18., 15., 19.]);
     }
 
@@ -322,7 +365,43 @@ mod tests {
         };
         check(RowOrder::AsStored, [3, 4], [1., 1., 2., 1., 1., 2., 3., 3., 4., 3., 3., 4.]);
         check(RowOrder::Rope { head_rows: 4 }, [3, 4], [1., 1., 2., 3., 3., 4., 1., 1., 2., 3., 3., 4.]);
-        check(RowOrder::Transposed, [4, 3], [1., 1., 3., 3., 1., 1., 3., 3., 2., 2., 4., 4.]);
+        check(RowOrder::TRANSPOSED, [4, 3], [1., 1., 3., 3., 1., 1., 3., 3., 2., 2., 4., 4.]);
+    }
+
+    #[test]
+    fn blocks_of_mxfp4_are_packed_anew() {
+        // Three rows of two blocks, all bytes different, then their exponents.
+        let bytes: Vec<u8> = (0..96).chain(200..206).collect();
+        let read_at = |_: usize, position: u64, dst: &mut [u8]| {
+            let position = usize::try_from(position).unwrap();
+            dst.copy_from_slice(&bytes[position..position + dst.len()]);
+            Ok(())
+        };
+        // The weight `idx` of a block in the checkpoint, and in GGUF.
+        let stored = |block: usize, idx: usize| bytes[block * 16 + idx / 2] >> (4 * (idx % 2)) & 0xf;
+        let found = |block: &[u8; 17], idx: usize| block[1 + idx % 16] >> (4 * (idx / 16)) & 0xf;
+        let scale =
+            BlockScale { file_idx: 0, offset: 96, dtype: CheckpointDType::U8, block_rows: 1, block_columns: 32, n_columns: 2 };
+        let check = |order, n_rows: u64, expected: &[usize]| {
+            let (dtype, scale) = (CheckpointDType::U8, Some(scale.clone()));
+            let parts = vec![Part { file_idx: 0, offset: 0, dtype, row_len: 64, first_row: 0, n_rows, order, scale }];
+            let (shape, size_bytes) = (vec![64, n_rows], n_rows * 2 * 17);
+            let tensor = Tensor { name: "t".into(), dtype: DType::MXFP4, shape, file_idx: 0, offset: 0, size_bytes };
+            let origin = Origin::Stored { parts, plus: 0.0 };
+            for start in 0..expected.len() {
+                for end in start + 1..=expected.len() {
+                    let mut dst = vec![0; (end - start) * 17];
+                    read_import(&tensor, &origin, start as u64 * 17, &mut dst, &read_at).unwrap();
+                    for (block, &from) in dst.as_chunks::<17>().0.iter().zip(&expected[start..end]) {
+                        assert_eq!(block[0], 200 + u8::try_from(from).unwrap());
+                        assert!((0..32).all(|idx| found(block, idx) == stored(from, idx)), "block {from}");
+                    }
+                }
+            }
+            assert!(read_import(&tensor, &origin, 1, &mut [0; 17], &read_at).is_err());
+        };
+        check(RowOrder::AsStored, 3, &[0, 1, 2, 3, 4, 5]);
+        check(RowOrder::Strided { step: 2 }, 2, &[0, 1, 4, 5]);
     }
 
     #[test]

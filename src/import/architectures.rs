@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::mapping::Mapping;
-use super::{bert, deepseek2, falcon, gemma, gpt2, granite, llama, moe, olmo2, phi3, starcoder2};
+use super::{bert, deepseek2, falcon, gemma, gpt_oss, gpt2, granite, llama, moe, olmo2, phi3, starcoder2};
 use crate::model::CheckpointConfig;
 
 /// Makes the table of an architecture.
@@ -11,7 +11,7 @@ type Table = fn(&Config) -> Result<Mapping, String>;
 /// `(class, model_type, architecture in GGUF, its table)`.
 ///
 /// Source: `@ModelBase.register` in `convert_hf_to_gguf.py` and `MODEL_ARCH_NAMES` in gguf-py, llama.cpp of 2026-08-21.
-const ARCHITECTURES: [(&str, &str, &str, Table); 21] = [
+const ARCHITECTURES: [(&str, &str, &str, Table); 22] = [
     ("LlamaForCausalLM", "llama", "llama", llama::llama),
     ("MistralForCausalLM", "mistral", "llama", llama::llama),
     ("MixtralForCausalLM", "mixtral", "llama", moe::mixtral),
@@ -24,6 +24,7 @@ const ARCHITECTURES: [(&str, &str, &str, Table); 21] = [
     ("Gemma3ForConditionalGeneration", "gemma3", "gemma3", gemma::gemma3),
     ("Phi3ForCausalLM", "phi3", "phi3", phi3::phi3),
     ("GPT2LMHeadModel", "gpt2", "gpt2", gpt2::gpt2),
+    ("GptOssForCausalLM", "gpt_oss", "gpt-oss", gpt_oss::gpt_oss),
     ("DeepseekV2ForCausalLM", "deepseek_v2", "deepseek2", deepseek2::deepseek2),
     ("DeepseekV3ForCausalLM", "deepseek_v3", "deepseek2", deepseek2::deepseek2),
     ("Starcoder2ForCausalLM", "starcoder2", "starcoder2", starcoder2::starcoder2),

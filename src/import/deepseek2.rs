@@ -113,7 +113,7 @@ fn attention(tensors: &mut Tensors, config: &Config, layer_idx: u64, latent: Lat
         let fused = &fused;
         (0..n_heads).map(move |head| fused.clone().rows(head * (nope + v) + start, n))
     };
-    let keys = rows(0, nope).map(|piece| piece.ordered(RowOrder::Transposed)).collect();
+    let keys = rows(0, nope).map(|piece| piece.ordered(RowOrder::TRANSPOSED)).collect();
     tensors.of(name("attn_k_b"), &[nope, kv_rank, n_heads], keys);
     tensors.of(name("attn_v_b"), &[kv_rank, v, n_heads], rows(nope, v).collect());
     tensors.plain(name("attn_output"), source("o_proj"), &[n_embd, n_heads * v]);

@@ -37,7 +37,7 @@ pub fn gpt2(config: &Config) -> Result<Mapping, String> {
             ("ffn_up", "mlp.c_fc", n_embd, n_ff),
             ("ffn_down", "mlp.c_proj", n_ff, n_embd),
         ] {
-            let piece = Piece::whole(source(found, "weight"), &[n_in, n_out]).ordered(RowOrder::Transposed);
+            let piece = Piece::whole(source(found, "weight"), &[n_in, n_out]).ordered(RowOrder::TRANSPOSED);
             tensors.of(name(part, "weight"), &[n_in, n_out], vec![piece]);
             tensors.plain(name(part, "bias"), source(found, "bias"), &[n_out]);
         }

@@ -100,22 +100,50 @@ pub struct Piece {
     pub rows: (u64, u64),
     /// In which order.
     pub order: RowOrder,
+    /// True for blocks of MXFP4, 16 bytes each, whose exponents are a tensor of their own.
+    pub is_mxfp4: bool,
 }
+
+/// Endings of the two tensors that MXFP4 is stored in.
+const MXFP4_ENDINGS: (&str, &str) = ("_blocks", "_scales");
+/// Weights of a block, and the bytes that they are packed into.
+const MXFP4_BLOCK: (u64, u64) = (32, 16);
 
 impl Piece {
     /// A whole tensor.
     #[must_use]
     pub fn whole(name: impl Into<String>, shape: &[u64]) -> Self {
         let n_weights = shape.iter().fold(1, |n: u64, &dim| n.saturating_mul(dim));
-        let piece = Self { name: name.into(), shape: shape.to_vec(), rows: (0, 0), order: RowOrder::AsStored };
+        let piece = Self { name: name.into(), shape: shape.to_vec(), rows: (0, 0), order: RowOrder::AsStored, is_mxfp4: false };
         let n_rows = n_weights.checked_div(piece.row_len()).unwrap_or(0);
         piece.rows(0, n_rows)
+    }
+
+    /// All experts' matrices in MXFP4; `row_len` a multiple of 32.
+    #[must_use]
+    pub fn mxfp4(name: &str, [n_experts, n_rows, row_len]: [u64; 3]) -> Self {
+        let (len, bytes) = MXFP4_BLOCK;
+        Self {
+            name: format!("{name}{}", MXFP4_ENDINGS.0),
+            shape: vec![n_experts, n_rows, row_len / len, bytes],
+            rows: (0, n_experts.saturating_mul(n_rows)),
+            order: RowOrder::AsStored,
+            is_mxfp4: true,
+        }
+    }
+
+    /// The exponents that belong to blocks of MXFP4.
+    #[must_use]
+    pub fn exponents(&self) -> Option<Self> {
+        let name = self.name.strip_suffix(MXFP4_ENDINGS.0).filter(|_| self.is_mxfp4)?;
+        Some(Self::whole(format!("{name}{}", MXFP4_ENDINGS.1), self.shape.split_last()?.1))
     }
 
     /// Weights of a row.
     #[must_use]
     pub fn row_len(&self) -> u64 {
         match self.shape.as_slice() {
+            [.., n_blocks, _] if self.is_mxfp4 => n_blocks * MXFP4_BLOCK.0,
             [.., row_len] if self.shape.len() > 1 => *row_len,
             _ => 1,
         }

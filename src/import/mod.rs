@@ -13,6 +13,7 @@ mod falcon;
 mod gemma;
 mod general;
 mod gpt2;
+mod gpt_oss;
 mod granite;
 mod keys;
 mod llama;

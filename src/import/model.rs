@@ -12,7 +12,7 @@ use super::tokenizer::tokenizer_metadata;
 use crate::error::{Error, Result};
 use crate::model::{
     BlockScale, Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, DType, Hyperparameters, Import, Level, Metadata,
-    Model, Origin, Part, QuantizationMethod, RowOrder, Tensor, Value,
+    Model, Origin, Part, RowOrder, Tensor, Value,
 };
 
 /// Version of the block layouts that quantized files are made for.
@@ -42,7 +42,7 @@ pub fn disagreement(checkpoint: &Checkpoint, mapping: &Mapping) -> Disagreement 
     let mut known = HashSet::new();
     let mut all = Disagreement::default();
     for piece in pieces(mapping) {
-        if !known.insert(piece.name.as_str()) {
+        if !known.insert(piece.name.clone()) {
             continue;
         }
         all.n_needed += 1;
@@ -71,11 +71,13 @@ fn found<'a>(checkpoint: &'a Checkpoint, mapping: &Mapping) -> HashMap<Cow<'a, s
     checkpoint.tensors.iter().filter_map(named).collect()
 }
 
-fn pieces(mapping: &Mapping) -> impl Iterator<Item = &Piece> {
-    mapping.tensors.iter().flat_map(|tensor| match &tensor.content {
+/// All that the tensors are made of.
+fn pieces(mapping: &Mapping) -> impl Iterator<Item = Cow<'_, Piece>> {
+    let stored = mapping.tensors.iter().flat_map(|tensor| match &tensor.content {
         Content::Stored { pieces, .. } => pieces.as_slice(),
         Content::Computed(_) => &[],
-    })
+    });
+    stored.flat_map(|piece| std::iter::once(Cow::Borrowed(piece)).chain(piece.exponents().map(Cow::Owned)))
 }
 
 fn shape_text(shape: &[u64]) -> String {
@@ -104,6 +106,9 @@ fn lossless_dtype(tensor: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>)
     if tensor.is_f32 {
         return DType::F32;
     }
+    if pieces.iter().all(|piece| piece.is_mxfp4) {
+        return DType::MXFP4;
+    }
     // What is missing is assumed to be what most checkpoints are.
     let dtype_of = |piece: &Piece| match found.get(piece.name.as_str()).map(|tensor| tensor.dtype) {
         // transformers applies the scales of 8-bit floats in BF16 too.
@@ -127,14 +132,17 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
     for mapped in &mapping.tensors {
         let dtype = lossless_dtype(mapped, &found);
         has_wide_matrix |= dtype == DType::F32 && !mapped.is_f32;
-        let n_weights = mapped.shape.iter().fold(1, |n: u64, &dim| n.saturating_mul(dim));
+        let (row_len, n_rows) = mapped
+            .shape
+            .split_first()
+            .map_or((1, 1), |(row_len, rest)| (*row_len, rest.iter().fold(1, |n: u64, &dim| n.saturating_mul(dim))));
         let origin = origin_of(mapped, &found, block_size);
         let first = match &origin {
             Origin::Stored { parts, .. } => parts.first().map(|part| (part.file_idx, part.offset)),
             Origin::Computed(_) => None,
         };
         let (file_idx, offset) = first.unwrap_or_default();
-        let size_bytes = n_weights.saturating_mul(if dtype == DType::F32 { 4 } else { 2 });
+        let size_bytes = dtype.row_bytes(row_len).map_or(u64::MAX, |row_bytes| n_rows.saturating_mul(row_bytes));
         tensors.push(Tensor { name: mapped.name.clone(), dtype, shape: mapped.shape.clone(), file_idx, offset, size_bytes });
         origins.push(origin);
     }
@@ -164,9 +172,9 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
     }
 }
 
-/// The type that keeps all weights of a model: that of its matrices, F32 where they mix.
+/// The type that keeps all weights of a model: that of its matrices of floats, F32 where they mix.
 fn common_dtype(tensors: &[Tensor]) -> DType {
-    let mut found = tensors.iter().map(|tensor| tensor.dtype).filter(|&dtype| dtype != DType::F32);
+    let mut found = tensors.iter().map(|tensor| tensor.dtype).filter(|dtype| !matches!(dtype, DType::F32 | DType::MXFP4));
     match found.next() {
         Some(first) if found.all(|dtype| dtype == first) => first,
         _ => DType::F32,
@@ -187,12 +195,22 @@ fn origin_of(mapped: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>, bloc
                     first_row: piece.rows.0,
                     n_rows: piece.rows.1,
                     order: piece.order,
-                    scale: scale_of(&piece.name, tensor, found, block_size),
+                    scale: match piece.exponents() {
+                        Some(exponents) => exponents_of(&exponents, found),
+                        None => scale_of(&piece.name, tensor, found, block_size),
+                    },
                 })
             });
             Origin::Stored { parts: parts.collect(), plus: *plus }
         }
     }
+}
+
+/// The exponents of blocks of MXFP4.
+fn exponents_of(piece: &Piece, found: &HashMap<Cow<str>, &CheckpointTensor>) -> Option<BlockScale> {
+    let tensor = found.get(piece.name.as_str()).filter(|tensor| tensor.shape == piece.shape)?;
+    let &CheckpointTensor { file_idx, offset, dtype, .. } = *tensor;
+    Some(BlockScale { file_idx, offset, dtype, block_rows: 1, block_columns: 32, n_columns: piece.row_len() })
 }
 
 /// Rows and columns of the blocks that share a scale.
@@ -259,7 +277,7 @@ pub fn checked_model(checkpoint: &Checkpoint) -> Result<Model> {
         None => return Err(obstacle(format!("{} is not known", super::class_name(config)))),
         Some(mapping) => mapping.map_err(obstacle)?,
     };
-    if let Some(quantization) = config.quantization.as_ref().filter(|found| found.method != QuantizationMethod::Fp8) {
+    if let Some(quantization) = config.quantization.as_ref().filter(|found| !found.method.is_float()) {
         return Err(obstacle(format!("its weights are quantized already ({})", quantization.name)));
     }
     let disagreement = disagreement(checkpoint, &mapping);
@@ -300,6 +318,15 @@ fn check_sources(model: &Model) -> std::result::Result<(), String> {
             |dtype| matches!(dtype, CheckpointDType::F64 | CheckpointDType::F32 | CheckpointDType::F16 | CheckpointDType::BF16);
         if let Some(part) = parts.iter().find(|part| is_f8(part.dtype) && part.scale.is_none()) {
             return Err(format!("tensor {} is made of {} without scales that fit it", tensor.name, part.dtype.name()));
+        }
+        if tensor.dtype == DType::MXFP4 {
+            let is_bytes = |part: &Part| {
+                part.dtype == CheckpointDType::U8 && part.scale.as_ref().is_some_and(|scale| scale.dtype == CheckpointDType::U8)
+            };
+            match parts.iter().find(|part| !is_bytes(part)) {
+                Some(part) => return Err(format!("tensor {} is made of {}, not of MXFP4", tensor.name, part.dtype.name())),
+                None => continue,
+            }
         }
         let is_float = |dtype| readable(dtype) || is_f8(dtype);
         let bad = |part: &&Part| !is_float(part.dtype) || part.scale.as_ref().is_some_and(|scale| !readable(scale.dtype));

@@ -263,10 +263,17 @@ impl CheckpointDType {
 }
 
 impl Checkpoint {
-    /// Number of weights in all tensors.
+    /// Number of weights in all tensors. A byte of MXFP4 has two, its exponents are none.
     #[must_use]
     pub fn n_parameters(&self) -> u64 {
-        self.tensors.iter().fold(0, |sum, tensor| sum.saturating_add(tensor.n_elements()))
+        let quantization = self.config.as_ref().and_then(|config| config.quantization.as_ref());
+        let is_mxfp4 = quantization.is_some_and(|quantization| quantization.method == QuantizationMethod::Mxfp4);
+        let n_weights = |tensor: &CheckpointTensor| match tensor.dtype {
+            CheckpointDType::U8 if is_mxfp4 && tensor.name.ends_with("_blocks") => tensor.n_elements().saturating_mul(2),
+            CheckpointDType::U8 if is_mxfp4 && tensor.name.ends_with("_scales") => 0,
+            _ => tensor.n_elements(),
+        };
+        self.tensors.iter().fold(0, |sum, tensor| sum.saturating_add(n_weights(tensor)))
     }
 
     /// `(data type, tensors, weights, bytes)` for each type that occurs, the largest first.

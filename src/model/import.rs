@@ -32,7 +32,7 @@ pub struct Part {
     pub file_idx: usize,
     /// Position of the tensor's first byte from the start of that file.
     pub offset: u64,
-    /// Element type.
+    /// Element type; U8 for MXFP4, whose weights are packed by 32 into 16 bytes.
     pub dtype: CheckpointDType,
     /// Weights of a row in the checkpoint.
     pub row_len: u64,
@@ -42,7 +42,7 @@ pub struct Part {
     pub n_rows: u64,
     /// In which order.
     pub order: RowOrder,
-    /// What the weights of 8-bit floats are multiplied by.
+    /// What 8-bit floats are multiplied by; of MXFP4 the exponents of its blocks.
     pub scale: Option<BlockScale>,
 }
 
@@ -79,37 +79,56 @@ pub enum RowOrder {
         /// Rows of a head, an even number.
         head_rows: u64,
     },
-    /// Columns become rows.
-    Transposed,
+    /// The first of them and each so many rows further.
+    Strided {
+        /// From one to the next, at least 1.
+        step: u64,
+    },
+    /// Columns become rows: the column `first` and each `step` columns further.
+    Transposed {
+        /// The first column.
+        first: u64,
+        /// From one to the next, at least 1.
+        step: u64,
+    },
+}
+
+impl RowOrder {
+    /// All columns become rows.
+    pub const TRANSPOSED: Self = Self::Transposed { first: 0, step: 1 };
 }
 
 impl Part {
     /// Rows that it gives.
     #[must_use]
     pub fn n_rows_out(&self) -> u64 {
-        if self.order == RowOrder::Transposed { self.row_len } else { self.n_rows }
+        match self.order {
+            RowOrder::Transposed { first, step } => self.row_len.saturating_sub(first).div_ceil(step.max(1)),
+            _ => self.n_rows,
+        }
     }
 
     /// Weights in each of them.
     #[must_use]
     pub fn row_len_out(&self) -> u64 {
-        if self.order == RowOrder::Transposed { self.n_rows } else { self.row_len }
+        if matches!(self.order, RowOrder::Transposed { .. }) { self.n_rows } else { self.row_len }
     }
 
     /// Row and column in the checkpoint of a weight of this part.
     #[must_use]
     pub fn source_of(&self, row: u64, column: u64) -> (u64, u64) {
         match self.order {
-            RowOrder::Transposed => (self.first_row + column, row),
+            RowOrder::Transposed { first, step } => (self.first_row + column, first + row * step),
             _ => (self.source_row(row), column),
         }
     }
 
-    /// The checkpoint's row that becomes row `row` of this part; of a transposed part it is a column.
+    /// The checkpoint's row that becomes row `row` of this part, which is not transposed.
     #[must_use]
     pub fn source_row(&self, row: u64) -> u64 {
         match self.order {
-            RowOrder::AsStored | RowOrder::Transposed => self.first_row + row,
+            RowOrder::AsStored | RowOrder::Transposed { .. } => self.first_row + row,
+            RowOrder::Strided { step } => self.first_row + row * step,
             RowOrder::Rope { head_rows } => {
                 let head_rows = head_rows.max(2);
                 let (head, within) = (row / head_rows, row % head_rows);
@@ -139,7 +158,11 @@ mod tests {
         assert_eq!(rows(&part(RowOrder::AsStored)), (10..22).collect::<Vec<_>>());
         let rope = part(RowOrder::Rope { head_rows: 6 });
         assert_eq!(rows(&rope), [10, 13, 11, 14, 12, 15, 16, 19, 17, 20, 18, 21]);
-        let transposed = part(RowOrder::Transposed);
+        assert_eq!(part(RowOrder::Strided { step: 3 }).source_row(2), 16);
+        let transposed = part(RowOrder::TRANSPOSED);
         assert_eq!((transposed.n_rows_out(), transposed.row_len_out()), (5, 12));
+        let every_second = |first| part(RowOrder::Transposed { first, step: 2 });
+        assert_eq!((every_second(0).n_rows_out(), every_second(1).n_rows_out()), (3, 2));
+        assert_eq!(every_second(1).source_of(1, 4), (14, 3));
     }
 }

@@ -58,6 +58,8 @@ fn bytes(tensor: &Json) -> Vec<u8> {
         "F32" => weights(tensor).into_iter().flat_map(f32::to_le_bytes).collect(),
         "F16" => weights(tensor).into_iter().flat_map(|weight| f16::from_f32(weight).to_le_bytes()).collect(),
         "BF16" => weights(tensor).into_iter().flat_map(|weight| bf16::from_f32(weight).to_le_bytes()).collect(),
+        // Bytes of MXFP4: whole numbers modulo 256.
+        "U8" => elements(tensor).map(|(offset, k, _)| offset.wrapping_add(k).cast_unsigned()).collect(),
         "I64" => elements(tensor).flat_map(|(_, k, _)| i64::from(k).to_le_bytes()).collect(),
         other => panic!("{other}"),
     }

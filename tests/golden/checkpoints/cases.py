@@ -137,6 +137,9 @@ class Case:
             rule = (0, 0, -9 if shape[-1] <= 96 else -10)
         if dtype == "I64":
             rule = (0, 0, 0)
+        if dtype == "U8":
+            # Blocks of MXFP4 hold any byte; exponents of 121 to 124 make weights as large as those of other matrices.
+            rule = (123, 6, 0) if name.endswith("_scales") else (0, 0, 0)
         offset, shift, exp = rule
         return {"name": name, "shape": shape, "dtype": dtype, "offset": offset, "shift": shift, "exp": exp}
 
@@ -222,6 +225,39 @@ DEEPSEEK = sizes(
     topk_group=1,
     aux_loss_alpha=0.001,
 )
+
+
+# llama.cpp rounds the range of yarn's ramp to whole dimensions, which `truncate` forbids: this theta puts its end just below 2.
+GPT_OSS = sizes(
+    head_dim=16,
+    num_local_experts=4,
+    num_experts_per_tok=2,
+    sliding_window=8,
+    rope_theta=10766.0,
+    rope_scaling={**YARN, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False},
+)
+# Beside what the class has, published files say this.
+GPT_OSS_EXTRA = {"attention_bias": True, "experts_per_token": 2, "initial_context_length": 64, "swiglu_limit": 7.0}
+MXFP4 = {
+    "quant_method": "mxfp4",
+    "modules_to_not_convert": [
+        "model.layers.*.self_attn",
+        "model.layers.*.mlp.router",
+        "model.embed_tokens",
+        "lm_head",
+    ],
+}
+
+
+def mxfp4_tensors(n_layers, n_experts, n_embd, n_ff):
+    """Blocks and scales of the experts' projections, instead of the projections."""
+    tensors = {}
+    for layer in range(n_layers):
+        for part, n_rows, row_len in [("gate_up_proj", 2 * n_ff, n_embd), ("down_proj", n_embd, n_ff)]:
+            name = f"model.layers.{layer}.mlp.experts.{part}"
+            tensors[f"{name}_blocks"] = [n_experts, n_rows, row_len // 32, 16]
+            tensors[f"{name}_scales"] = [n_experts, n_rows, row_len // 32]
+    return tensors
 
 
 def scale_attention_as_deepseek_does(model):
@@ -719,5 +755,26 @@ CASES = [
             },
         },
         prepare_model=scale_attention_as_deepseek_does,
+    ),
+    Case(
+        "gpt-oss",
+        "Experts of all layers in one tensor each, rows of gate and up taking turns, transposed; sinks; windows of 8 in every other layer.",
+        "GptOssConfig",
+        "GptOssForCausalLM",
+        GPT_OSS,
+        extra_config=GPT_OSS_EXTRA,
+        outtypes=["f32", "bf16"],
+    ),
+    Case(
+        "gpt-oss-mxfp4",
+        "As published: the experts in MXFP4, blocks and scales apart.",
+        "GptOssConfig",
+        "GptOssForCausalLM",
+        GPT_OSS,
+        dtypes={"_blocks": "U8", "_scales": "U8"},
+        extra_config=GPT_OSS_EXTRA | {"quantization_config": MXFP4},
+        rename_tensor=lambda name: "" if name.endswith(("gate_up_proj", "down_proj")) else name,
+        extra_tensors=mxfp4_tensors(2, 4, 64, 96),
+        outtypes=["f32", "bf16"],
     ),
 ]

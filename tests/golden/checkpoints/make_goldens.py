@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from cases import CASES, FOLDER_NAMES, N_VOCAB, PARAMETER_COUNTS, Case
 
 HERE = Path(__file__).parent
-TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
+TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64, "U8": torch.uint8}
 
 
 # --- Weights: computed from the tensor's name, so that nobody has to store them ---------------------------------------
@@ -54,6 +54,8 @@ def weights(tensor):
         bits = splitmix64(np.uint64(fnv1a_64(tensor["name"])) + np.arange(n_elements, dtype=np.uint64))
     k = (bits >> np.uint64(56)).astype(np.uint8).view(np.int8)
     values = tensor["offset"] + (k >> tensor["shift"]).astype(np.float32) * np.float32(2.0 ** tensor["exp"])
+    if tensor["dtype"] == "U8":
+        values = values % 256
     return torch.from_numpy(values.astype(np.float32).reshape(tensor["shape"]))
 
 
@@ -136,7 +138,8 @@ def outputs_of(case: Case, folder: Path):
     missing = set(info["missing_keys"]) - set(case.missing_ok)
     unexpected = set(info["unexpected_keys"]) - set(case.unexpected_ok)
     assert not missing and not unexpected and not info["mismatched_keys"], (missing, unexpected, info)
-    model.eval()
+    # What was MXFP4 comes in BF16, exactly.
+    model.float().eval()
     case.prepare_model(model)
     outputs = []
     for prompt in case.prompts:
