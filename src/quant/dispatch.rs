@@ -2,6 +2,10 @@
 //!
 //! Kernels are compiled once per instruction set: loops over [`Simd`] become its instructions, plain loops over fixed-size arrays
 //! are vectorized for it by the compiler. Results are the same to the bit.
+//!
+//! There is no path for AVX-512: the same code compiled for it (F, VL, BW, DQ) was measured on a Zen 4, 2026-11-25, nanoseconds per
+//! weight before and after: Q8_0 0.31 and 0.25, IQ4_XS 17.1 and 15.6, Q4_K 9.0 and 8.8, Q6_K 5.1 and 5.4, Q3_K 7.3 and 8.6, IQ2_XS 118 and
+//! 139. Sixteen lanes would sum in another order, and so give other bytes.
 #![allow(unsafe_code, reason = "vector instructions may only be executed where they were detected")]
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set")]
 
@@ -23,6 +27,9 @@ pub(super) fn run_fastest<K: Kernel>(kernel: K) -> K::Output {
     if let Some(simd) = avx2::Avx2::detect() {
         return avx2::run(kernel, simd);
     }
+    #[cfg(target_arch = "aarch64")]
+    return kernel.run(super::neon::Neon);
+    #[cfg(not(target_arch = "aarch64"))]
     run_portable(kernel)
 }
 
@@ -36,34 +43,37 @@ pub(super) fn run_portable<K: Kernel>(kernel: K) -> K::Output {
 mod avx2 {
     use std::arch::x86_64::{
         __m256, _CMP_EQ_OQ, _CMP_GT_OQ, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss, _mm_min_ps, _mm_min_ss,
-        _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_epi32, _mm256_add_ps, _mm256_blendv_ps, _mm256_castps_si256,
-        _mm256_castps256_ps128, _mm256_cmp_ps, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-        _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_permutevar8x32_ps, _mm256_set1_ps,
-        _mm256_setzero_si256, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps,
+        _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_blendv_ps, _mm256_castps_si256,
+        _mm256_castps256_ps128, _mm256_cmp_ps, _mm256_cvttps_epi32, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
+        _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_or_ps, _mm256_packs_epi16,
+        _mm256_packs_epi32, _mm256_permutevar8x32_epi32, _mm256_permutevar8x32_ps, _mm256_set1_ps, _mm256_setr_epi32,
+        _mm256_setzero_si256, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi32, _mm256_sub_ps,
     };
     use std::ops::{Add, Div, Mul, Sub};
 
     use super::{Kernel, Simd};
     use crate::quant::lanes::{N_LANES, SixteenLevels};
 
-    /// Proof that this CPU has AVX2 and FMA: only [`Avx2::detect`] makes one.
+    /// Proof that this CPU has AVX2, FMA and F16C: only [`Avx2::detect`] makes one.
     #[derive(Debug, Clone, Copy)]
     pub(super) struct Avx2(());
 
     impl Avx2 {
         pub(super) fn detect() -> Option<Self> {
-            let is_here = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+            let is_here = std::arch::is_x86_feature_detected!("avx2")
+                && std::arch::is_x86_feature_detected!("fma")
+                && std::arch::is_x86_feature_detected!("f16c");
             is_here.then_some(Self(()))
         }
     }
 
-    /// Runs the kernel in a function that is compiled for AVX2 and FMA.
+    /// Runs the kernel in a function that is compiled for AVX2, FMA and F16C.
     pub(super) fn run<K: Kernel>(kernel: K, simd: Avx2) -> K::Output {
-        #[target_feature(enable = "avx2,fma")]
+        #[target_feature(enable = "avx2,fma,f16c")]
         fn with_avx2<K: Kernel>(kernel: K, simd: Avx2) -> K::Output {
             kernel.run(simd)
         }
-        // SAFETY: `simd` proves that the CPU has AVX2 and FMA.
+        // SAFETY: `simd` proves that the CPU has AVX2, FMA and F16C.
         unsafe { with_avx2(kernel, simd) }
     }
 
@@ -151,6 +161,30 @@ mod avx2 {
                 let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(levels.as_ptr().add(8)), idx);
                 Register(_mm256_blendv_ps(low, high, upper_half))
             }
+        }
+
+        /// What is just below a half, with the number's sign, is added and the fraction cut off.
+        ///
+        /// The sum is exact or rounds to the whole number that is meant: 0.5 becomes 1, and the number just below it stays below 1.
+        #[inline(always)]
+        fn scaled_bytes(self, x: &[f32; 32], factor: f32) -> [i8; 32] {
+            let mut bytes = [0; 32];
+            // SAFETY: see `splat`; each load reads eight of the 32 f32, the store writes 32 bytes, and none needs an alignment.
+            unsafe {
+                let (factor, sign) = (_mm256_set1_ps(factor), _mm256_set1_ps(-0.0));
+                let half = _mm256_set1_ps(0.5_f32.next_down());
+                let whole = |idx: usize| {
+                    let scaled = _mm256_mul_ps(_mm256_loadu_ps(x.as_ptr().add(8 * idx)), factor);
+                    let towards = _mm256_or_ps(_mm256_and_ps(scaled, sign), half);
+                    _mm256_cvttps_epi32(_mm256_add_ps(scaled, towards))
+                };
+                let (low, high) = (_mm256_packs_epi32(whole(0), whole(1)), _mm256_packs_epi32(whole(2), whole(3)));
+                // Packing interleaves the halves of registers: each group of four bytes has its place in this order.
+                let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+                let packed = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
+                _mm256_storeu_si256(bytes.as_mut_ptr().cast(), packed);
+            }
+            bytes
         }
 
         #[inline(always)]

@@ -99,6 +99,12 @@ pub(super) trait Simd: Copy {
         self.min(self.max(rounded, self.splat(low)), self.splat(high))
     }
 
+    /// Rounds each `x * factor`, whose magnitudes must be below 128, to the nearest whole number, ties away from zero.
+    #[inline(always)]
+    fn scaled_bytes(self, x: &[f32; 32], factor: f32) -> [i8; 32] {
+        x.map(|number| low_byte(round_half_away(number * factor)).cast_signed())
+    }
+
     /// `1 / value` in each lane, 0 for 0.
     #[inline(always)]
     fn inverse(self, lanes: Self::Lanes) -> Self::Lanes {
@@ -294,6 +300,16 @@ pub(super) fn round(value: f32) -> f32 {
     (value + MAGIC) - MAGIC
 }
 
+/// Nearest integer, ties away from zero, as C's `roundf`, for magnitudes below `2^22`.
+#[inline(always)]
+fn round_half_away(value: f32) -> f32 {
+    let even = round(value);
+    // The difference is exact: it is not zero only where both are close.
+    let up = if value - even == 0.5 && value > 0.0 { 1.0 } else { 0.0 };
+    let down = if even - value == 0.5 && value < 0.0 { 1.0 } else { 0.0 };
+    even + up - down
+}
+
 /// Limits to `low..=high`, in two instructions where `f32::clamp` takes care of NaN.
 #[inline(always)]
 pub(super) fn clamp(value: f32, low: f32, high: f32) -> f32 {
@@ -334,4 +350,34 @@ pub(super) fn max_magnitude_bits(x: &[f32]) -> u32 {
     }
     let of_rest = rest.iter().fold(0, |largest, &value| largest.max(magnitude(value)));
     largest.into_iter().fold(of_rest, u32::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::dispatch::{Kernel, run_fastest};
+
+    struct ScaledBytes([f32; 32]);
+
+    impl Kernel for ScaledBytes {
+        type Output = [i8; 32];
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> [i8; 32] {
+            simd.scaled_bytes(&self.0, 1.0)
+        }
+    }
+
+    #[test]
+    #[allow(clippy::cast_possible_truncation, reason = "small numbers")]
+    fn rounding_is_that_of_the_c_library() {
+        for quarter in -508..=508_i16 {
+            let value = f32::from(quarter) / 4.0;
+            for near in [value, value.next_up(), value.next_down()] {
+                let expected = near.round() as i8;
+                assert_eq!(round_half_away(near), near.round(), "{near}");
+                assert_eq!(run_fastest(ScaledBytes([near; 32])), [expected; 32], "{near}");
+            }
+        }
+    }
 }

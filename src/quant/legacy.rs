@@ -7,7 +7,7 @@
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, Half};
-use super::lanes::{Simd, low_byte, max, round};
+use super::lanes::{Simd, max};
 use super::search_block::{affine, symmetric};
 
 /// Encodes one block of Q4_0.
@@ -43,13 +43,7 @@ pub(super) fn encode_q5_1(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32;
 pub(super) fn encode_q8_0(simd: impl Simd, x: &[f32; 32], _columns: Option<&[f32; 32]>) -> BlockQ8_0 {
     let (low, high) = simd.extremes(x);
     let d = max(-low, high) / 127.0;
-    let inverse = usable_inverse(d);
-    let mut qs = [0; 32];
-    if let Some(inverse) = inverse {
-        for (q, &weight) in qs.iter_mut().zip(x) {
-            *q = low_byte(round_half_away(weight * inverse)).cast_signed();
-        }
-    }
+    let qs = usable_inverse(d).map_or([0; 32], |inverse| simd.scaled_bytes(x, inverse));
     // `d.abs()`: a block of negative zeros has d = -0, ggml's magnitudes make it +0.
     BlockQ8_0 { d: Half::from_f32(d.abs()), qs }
 }
@@ -64,16 +58,6 @@ fn usable_inverse(d: f32) -> Option<f32> {
     }
     let inverse = 1.0 / d;
     inverse.is_finite().then_some(inverse)
-}
-
-/// Nearest integer, ties away from zero, as C's `roundf`, for magnitudes below `2^22`.
-#[inline(always)]
-fn round_half_away(value: f32) -> f32 {
-    let even = round(value);
-    // The difference is exact: it is not zero only where both are close.
-    let up = if value - even == 0.5 && value > 0.0 { 1.0 } else { 0.0 };
-    let down = if even - value == 0.5 && value < 0.0 { 1.0 } else { 0.0 };
-    even + up - down
 }
 
 /// Low four bits: weight `i` in the low, weight `i + 16` in the high half of byte `i`.
@@ -94,20 +78,4 @@ fn pack_fifth_bits(q: &[u8; 32]) -> [u8; 4] {
         word |= u32::from(q >> 4 & 1) << i;
     }
     word.to_le_bytes()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rounding_is_that_of_the_c_library() {
-        for quarter in -600..600_i16 {
-            let value = f32::from(quarter) / 4.0;
-            assert_eq!(round_half_away(value), value.round(), "{value}");
-            for near in [value.next_up(), value.next_down()] {
-                assert_eq!(round_half_away(near), near.round(), "{near}");
-            }
-        }
-    }
 }

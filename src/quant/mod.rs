@@ -21,6 +21,8 @@ mod kquant;
 mod lanes;
 mod legacy;
 mod mxfp4;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod plain;
 mod rows;
 mod scale_of_scales;

@@ -50,11 +50,11 @@ fn fit(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> (Half
     let magnitudes = x.map(f32::abs);
     let (_, peak) = simd.extremes(&magnitudes);
 
-    // With the weights above a threshold at `d`, the best `d` is their mean, and the error falls by `Σwx² / Σw` of them. Of 32
-    // thresholds the best is bracketed, and eight between its neighbours are compared.
+    // With the weights above a threshold at `d`, the best `d` is their mean, and the error falls by `Σwx² / Σw` of them. The best
+    // threshold is half of its `d`, so at most half of the peak. Of 16 it is bracketed, and eight between its neighbours are compared.
     let distance = peak / 32.0;
     let mut best = Split { gain: 0.0, threshold: 0.0, d: 0.0 };
-    for group in 0..4_u8 {
+    for group in 0..2_u8 {
         best = better(best, split(simd, &magnitudes, &w, f32::from(group) * 8.0 * distance, distance));
     }
     best = better(best, split(simd, &magnitudes, &w, max(best.threshold - distance, 0.0), distance / 4.0));
