@@ -11,7 +11,7 @@ targets=("$@")
 
 # The dependencies that the program is built with.
 cp Cargo.lock fuzz/Cargo.lock
-cargo +nightly fuzz build --quiet
+cargo +nightly fuzz build
 # SQLite, which no target uses, is instrumented too and has two tables of one name.
 export ASAN_OPTIONS=detect_odr_violation=0
 triple=$(rustc -vV | sed -n 's/^host: //p')

@@ -59,5 +59,22 @@ sleep 5
 echo "idle: $((($(ticks) - before) * 100 / $(getconf CLK_TCK) / 5)) % of a core over 5 s"
 
 close_window
+# A fresh user, without any model and any file: one click does everything.
+rm -rf "$work/fresh" && mkdir -p "$work/fresh/config/planish" "$work/fresh/bin"
+echo '{ "theme": "Dark", "compare_plot": "size_loss" }' >"$work/fresh/config/planish/settings.json"
+export XDG_DATA_HOME=$work/fresh/data HF_HUB_CACHE=$work/fresh/hub
+start_window "$work/fresh" 1280 800
+sleep 2
+wait_idle 60
+started=$SECONDS
+xdotool mousemove --window "$window" 783 274 click 1 # "Try the sample"
+wait_title 60 'measuring'
+wait_idle 300
+shot "$shots/9-sample.png"
+for level in BF16 Q8_0 Q4_K_M Q2_K; do
+    [ -n "$(find "$work/fresh/data" -name "*-$level.gguf")" ] || { echo "error: the sample has no $level" >&2; exit 1; }
+done
+echo "the sample: the whole loop in $((SECONDS - started)) s"
+close_window
 [ -s "$work/config/planish/settings.json" ] && grep -q SmolLM2 "$work/config/planish/settings.json"
 echo "window: the whole loop passed, screenshots in $shots"

@@ -50,7 +50,7 @@ pub(super) fn quality(
 ) -> Result<Status> {
     let outcomes = measure(reference, models, args, &text_source(args)?, &gates.to_gates())?;
     if as_json {
-        print_json(&json!({ "runs": outcomes_json(outcomes.iter().map(|outcome| (&outcome.path, &outcome.result))) }))?;
+        print_json(&json!({ "runs": outcomes_json("run", outcomes.iter().map(|outcome| (&outcome.path, &outcome.result))) }))?;
     } else {
         print_text(&quality_text(&outcomes))?;
     }

@@ -96,7 +96,7 @@ pub(super) fn bench(models: Vec<PathBuf>, args: &BenchArgs, as_json: bool) -> Re
     let outcomes = bench::bench(&bench_request(models, args), &progress::monitor())?;
     super::history::keep(&outcomes);
     if as_json {
-        print_json(&json!({ "runs": outcomes_json(outcomes.iter().map(|outcome| (&outcome.path, &outcome.result))) }))?;
+        print_json(&json!({ "runs": outcomes_json("run", outcomes.iter().map(|outcome| (&outcome.path, &outcome.result))) }))?;
     } else {
         print_text(&tables::outcomes_text(&outcomes))?;
     }
@@ -202,11 +202,12 @@ pub(super) fn folder_of(path: &Path) -> PathBuf {
 
 /// Files with what was measured of each, or why nothing was.
 pub(super) fn outcomes_json<'a, T: Serialize + 'a>(
+    key: &str,
     outcomes: impl Iterator<Item = (&'a PathBuf, &'a Result<T>)>,
 ) -> Vec<serde_json::Value> {
     outcomes
         .map(|(path, result)| match result {
-            Ok(run) => json!({ "path": path, "run": run }),
+            Ok(outcome) => json!({ "path": path, key: outcome }),
             Err(error) => json!({ "path": path, "failure": error.to_string(), "hint": error.hint() }),
         })
         .collect()

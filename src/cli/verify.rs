@@ -39,7 +39,7 @@ pub(super) fn verify(args: VerifyArgs) -> Result<()> {
         found.push((path, verification));
     }
     if output.json {
-        let rows = super::run::outcomes_json(found.iter().map(|(path, verification)| (path, verification)));
+        let rows = super::run::outcomes_json("verification", found.iter().map(|(path, verification)| (path, verification)));
         print_json(&json!({ "files": rows }))?;
     } else {
         let texts: Vec<String> = found.iter().filter_map(|(_, found)| found.as_ref().ok()).map(verification_text).collect();

@@ -212,6 +212,14 @@ fn smollm2_comes_back_from_its_checkpoint() {
     };
     let texts = ["Hello, world! 12345 §", "def f(x):\n\treturn x  # 漢字 🙂", "<|im_start|>user\n"];
     assert!(tokens_of(&made(&model, "a"), &texts) == tokens_of(&made(&original, "b"), &texts));
+
+    // As a user does it. The self-check runs them.
+    let out = folder.path().join("levels");
+    let json = run_json(&[&"convert", &checkpoint, &"--level", &"Q8_0,Q4_K_M", &"--out", &out, &"--json"]);
+    let made = json["conversions"].as_array().unwrap();
+    assert_eq!(made.len(), 2);
+    // 30 to 40 on this text; guessing gives 49152.
+    assert!(made.iter().all(|made| made["check"]["perplexity"].as_f64().is_some_and(|found| found < 100.0)), "{json}");
 }
 
 #[test]

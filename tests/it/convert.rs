@@ -118,7 +118,7 @@ fn verify_tells_intact_files_from_damaged_ones() {
     };
     let findings = |output: &Output| -> Vec<serde_json::Value> {
         let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        printed["files"].as_array().unwrap().iter().map(|file| file["run"]["findings"].clone()).collect()
+        printed["files"].as_array().unwrap().iter().map(|file| file["verification"]["findings"].clone()).collect()
     };
     let intact = verify(&paths, &source);
     assert!(intact.status.success(), "{}", String::from_utf8_lossy(&intact.stderr));
