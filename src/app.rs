@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::advise::Overrides;
 use crate::bench::quality::{QualityRequest, Stopping, TextSource};
 use crate::bench::{AnswerRequest, BenchRequest, Measured, comparison_rows};
-use crate::convert::{self, ConvertRequest, Overwrite, Resume};
+use crate::convert::{self, ConvertRequest, Overwrite, Resume, VerifyRequest};
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
 use crate::model::{Level, Model};
@@ -317,6 +317,7 @@ impl App {
                 Ok(())
             }
             Command::CollectImatrix(levels) => self.collect_imatrix(levels),
+            Command::Verify(path) => self.submit(&Job::Verify { request: VerifyRequest { path, source: None, imatrix: None } }),
             Command::TrySample => {
                 let parent = sample_parent()?;
                 self.submit(&Job::Inspect { path: convert::sample_path(&parent) })?;
@@ -493,6 +494,7 @@ fn title_text(store: &Store) -> String {
             crate::state::JobKind::Export(_) => "exporting",
             crate::state::JobKind::FindModels => "looking for models",
             crate::state::JobKind::CollectImatrix(_) => "collecting importances",
+            crate::state::JobKind::Verify(_) => "verifying",
         };
         title.push_str(&format!(" · {verb}"));
         if let JobStatus::Running { progress: Some(progress), .. } = &job.status

@@ -60,4 +60,6 @@ pub enum Command {
     PickCalibrationText,
     /// Collect an importance matrix of the open model with the form's text, then convert to these levels with it.
     CollectImatrix(Vec<Level>),
+    /// Compare this file with the checksums that it carries.
+    Verify(PathBuf),
 }

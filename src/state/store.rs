@@ -10,7 +10,7 @@ use crate::bench::imatrix::Collected;
 use crate::bench::quality::QualityOutcome;
 use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{AnswerOutcome, Outcome};
-use crate::convert::Conversion;
+use crate::convert::{Conversion, Verification};
 use crate::deploy::Export;
 use crate::error::Error;
 use crate::format::CachedModel;
@@ -44,6 +44,8 @@ pub enum JobKind {
     FindModels,
     /// Collecting the importance matrix of this model.
     CollectImatrix(PathBuf),
+    /// Comparing this file with the checksums that it carries.
+    Verify(PathBuf),
 }
 
 impl JobKind {
@@ -157,6 +159,8 @@ pub struct Store {
     pub cached: Vec<CachedModel>,
     /// The importance matrix that was collected for the open model.
     pub imatrix: Option<Arc<Collected>>,
+    /// What files were found to be when their checksums were compared: the latest of each.
+    pub verified: Vec<Arc<Verification>>,
 }
 
 impl Store {
@@ -200,6 +204,10 @@ impl Store {
             }
             Job::FindModels => JobKind::FindModels,
             Job::CollectImatrix { request, .. } => JobKind::CollectImatrix(request.model.clone()),
+            Job::Verify { request } => {
+                self.verified.retain(|found| found.path != request.path);
+                JobKind::Verify(request.path.clone())
+            }
         };
         // The list is read again by itself: that must not take away what the user has not read yet.
         if !matches!(job, Job::History(HistoryRequest::List)) {
@@ -290,6 +298,10 @@ impl Store {
             Output::History(_) => {}
             Output::Exported(path) => self.exported = Some(path),
             Output::FoundModels(found) => self.cached = found,
+            Output::Verified(found) => {
+                self.verified.retain(|known| known.path != found.path);
+                self.verified.push(found);
+            }
             Output::Imatrix(collected) => {
                 // The user may have opened another model meanwhile.
                 if self.model.ready().is_some_and(|model| collected.sources.contains(&model.path)) {
@@ -345,6 +357,7 @@ impl Store {
             self.forget_tensor_errors(|errors| errors.converted == conversion.path);
             self.quality.retain(|outcome| outcome.path != conversion.path);
             self.answers.retain(|outcome| outcome.path != conversion.path);
+            self.verified.retain(|found| found.path != conversion.path);
             self.conversions.retain(|known| known.path != conversion.path);
             self.conversions.push(conversion);
         }

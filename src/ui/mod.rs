@@ -29,6 +29,7 @@ mod imatrix_view_tests;
 pub mod machine_page;
 pub mod model_page;
 mod optimize_page;
+mod origin_view;
 mod palette;
 mod plan_page;
 mod plot_style;

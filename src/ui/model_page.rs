@@ -11,6 +11,7 @@ use super::checkpoint_view::checkpoint_ui;
 use super::icons::{self, Icon};
 use super::memo;
 use super::metadata_table::metadata_table_ui;
+use super::origin_view::origin_ui;
 use super::preflight::{Preflight, preflight_ui};
 use super::shell::waiting_ui;
 use super::tensor_table::tensor_table_ui;
@@ -39,7 +40,7 @@ pub fn model_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut
         return checkpoint_ui(ui, checked, form, commands);
     }
     match &store.model {
-        Slot::Ready(model) => ready_ui(ui, model, form, commands),
+        Slot::Ready(model) => ready_ui(ui, store, model, form, commands),
         Slot::Waiting { id } => {
             page_header(ui, "Model", "Reading the file's header", |_| {});
             waiting_ui(ui, store, *id);
@@ -225,7 +226,7 @@ pub(super) fn opened_header_ui(ui: &mut Ui, name: &str, path: &Path, form: &mut 
     });
 }
 
-fn ready_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands: &mut Vec<Command>) {
+fn ready_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, commands: &mut Vec<Command>) {
     opened_header_ui(ui, &model.display_name(), &model.path, form, commands);
     for warning in &model.warnings {
         notice(ui, Tone::Warn, &super::widgets::sentence(warning));
@@ -236,16 +237,21 @@ fn ready_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands: &mut Vec
     let facts = memo::of_model(ui, "model page facts", model, Facts::new);
     stat_tiles(ui, &facts.tiles);
     card_gap(ui);
+    let mut verify = None;
     two_columns(
         ui,
         0.5,
-        |ui| card(ui, "Architecture", |ui| key_value_grid(ui, &facts.architecture)),
+        |ui| {
+            card(ui, "Architecture", |ui| key_value_grid(ui, &facts.architecture));
+            verify = origin_ui(ui, store, model);
+        },
         |ui| {
             dtypes_ui(ui, &facts.segments);
             card_gap(ui);
             file_ui(ui, model, &facts.tensor_data, commands);
         },
     );
+    commands.extend(verify);
     card_gap(ui);
     preflight_ui(ui, &facts.preflight);
     card_gap(ui);

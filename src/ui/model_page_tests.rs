@@ -96,6 +96,23 @@ fn facts_of_the_header_are_shown() {
 }
 
 #[test]
+fn a_file_that_planish_made_says_so_and_can_be_verified() {
+    assert!(ready().query_by_label("Verify this file").is_none());
+    let mut model = sample_model();
+    let path = model.path.clone();
+    model.metadata.0.extend(crate::model::provenance_metadata("Q4_1 --pure", false).0);
+    let store = Store { model: Slot::Ready(Arc::new(model)), ..store_with_model_and_machine() };
+    let mut harness = harness(store, Form::default());
+    shoot(&mut harness, "model-origin");
+    harness.get_by_label("Q4_1 --pure");
+    harness.get_by_label("Verify this file").scroll_to_me();
+    harness.run();
+    harness.get_by_label("Verify this file").click();
+    harness.run();
+    assert_eq!(harness.state().commands, [Command::Verify(path)]);
+}
+
+#[test]
 fn tensors_are_filtered_sorted_and_counted() {
     let mut harness = ready();
     harness.get_by_label("Search tensors").scroll_to_me();

@@ -391,7 +391,7 @@ fn results_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Co
         },
         |ui| {
             for conversion in &store.conversions {
-                result_ui(ui, conversion, commands);
+                result_ui(ui, store, conversion, commands);
             }
         },
     );

@@ -11,7 +11,7 @@ use super::test_support::{PageFn, PageState, check_width, click, has, page_harne
 use super::{compare_page_ui, optimize_page_ui, plan_page_ui};
 use crate::advise::{Candidate, Goal, Plan, Priority, advise};
 use crate::bench::{Energy, Outcome, Provenance, Run, Stat, Sustained};
-use crate::convert::Conversion;
+use crate::convert::{Conversion, Verification};
 use crate::deploy::ChartKind;
 use crate::error::Error;
 use crate::hardware::Framework;
@@ -348,6 +348,32 @@ fn finished_files_are_measured_on_the_compare_page() {
     click(&mut harness, "Measure these");
     let paths: Vec<PathBuf> = harness.state().store.conversions.iter().map(|made| made.path.clone()).collect();
     assert_eq!((harness.state().form.page, harness.state().commands.clone()), (Page::Compare, vec![Command::Bench(paths)]));
+}
+
+#[test]
+fn a_finished_file_is_verified_and_the_finding_stays_beside_it() {
+    let mut store = busy_store();
+    let path = store.conversions[0].path.clone();
+    let found = |findings: &[&str]| Verification {
+        path: path.clone(),
+        size_bytes: 1,
+        n_tensors: 1,
+        version: "1".into(),
+        recipe: "Q8_0".into(),
+        source_blake3: String::new(),
+        source_name: None,
+        compared: vec!["manifest"],
+        findings: findings.iter().map(ToString::to_string).collect(),
+    };
+    store.verified = vec![Arc::new(found(&["its metadata is not what was written"]))];
+    let name = store.conversions[0].name();
+    let mut harness = harness(optimize_page_ui, store, Form::default());
+    harness.get_by_label("Damaged: Its metadata is not what was written");
+    click(&mut harness, &format!("Verify {name}"));
+    assert_eq!(harness.state().commands, [Command::Verify(path.clone())]);
+    harness.state_mut().store.verified = vec![Arc::new(found(&[]))];
+    harness.run();
+    harness.get_by_label("As it was written; compared: header, tensors, manifest");
 }
 
 #[test]

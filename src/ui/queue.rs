@@ -3,6 +3,7 @@
 use eframe::egui::{self, Align, Layout, RichText, Ui};
 
 use super::bars::bar;
+use super::origin_view::{VERIFY_HINT, verification_ui};
 use super::{theme, widgets};
 use crate::convert::Conversion;
 use crate::model::Level;
@@ -46,7 +47,7 @@ fn is_worth_showing(job: &JobRecord) -> bool {
     match job.kind {
         JobKind::Convert(_) | JobKind::Bench(_) | JobKind::Quality(_) | JobKind::CollectImatrix(_) => true,
         JobKind::Inspect(_) | JobKind::Detect | JobKind::TensorErrors(_) => !matches!(job.status, JobStatus::Done { .. }),
-        JobKind::Answer(_) => !matches!(job.status, JobStatus::Done { .. }),
+        JobKind::Answer(_) | JobKind::Verify(_) => !matches!(job.status, JobStatus::Done { .. }),
         JobKind::History(_) | JobKind::Export(_) => matches!(job.status, JobStatus::Failed(_)),
         JobKind::FindModels => false,
     }
@@ -126,6 +127,7 @@ fn job_title(kind: &JobKind) -> String {
         JobKind::Answer(1) => "Ask 1 file".into(),
         JobKind::Answer(n) => format!("Ask {n} files"),
         JobKind::Export(what) => format!("Export the {}", super::export_view::what_text(*what)),
+        JobKind::Verify(path) => format!("Verify {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()),
         JobKind::CollectImatrix(path) => {
             format!("Collect importances of {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
         }
@@ -155,7 +157,7 @@ fn cell_ui(ui: &mut Ui, width: f32, align: Align, text: RichText) -> egui::Respo
 }
 
 /// One file with its size, path and what can be done with it.
-pub fn result_ui(ui: &mut Ui, conversion: &Conversion, commands: &mut Vec<Command>) {
+pub fn result_ui(ui: &mut Ui, store: &Store, conversion: &Conversion, commands: &mut Vec<Command>) {
     let name = conversion.name();
     ui.horizontal(|ui| {
         ui.spacing_mut().interact_size.y = 24.0;
@@ -173,6 +175,9 @@ pub fn result_ui(ui: &mut Ui, conversion: &Conversion, commands: &mut Vec<Comman
             {
                 commands.push(Command::Reveal(conversion.path.clone()));
             }
+            if widgets::small_button(ui, "Verify", &format!("Verify {name}")).on_hover_text(VERIFY_HINT).clicked() {
+                commands.push(Command::Verify(conversion.path.clone()));
+            }
             let path = conversion.path.display().to_string();
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 ui.add(egui::Label::new(RichText::new(&path).monospace().color(theme::muted(ui))).truncate())
@@ -180,6 +185,7 @@ pub fn result_ui(ui: &mut Ui, conversion: &Conversion, commands: &mut Vec<Comman
             });
         });
     });
+    verification_ui(ui, store, &conversion.path);
     if let Some(check) = &conversion.check {
         let color = if check.is_plausible { theme::muted(ui) } else { theme::bad(ui) };
         ui.label(RichText::new(widgets::sentence(&check.text)).color(color));

@@ -238,6 +238,7 @@ pub fn job_title(kind: &JobKind) -> String {
         JobKind::Answer(1) => "Asking 1 file".into(),
         JobKind::Answer(n) => format!("Asking {n} files"),
         JobKind::Export(what) => format!("Exporting the {}", super::export_view::what_text(*what)),
+        JobKind::Verify(path) => format!("Verifying {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()),
         JobKind::CollectImatrix(path) => {
             format!("Collecting importances of {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
         }

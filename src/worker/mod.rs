@@ -281,6 +281,7 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             }
             bench::imatrix::collect_imatrix(&request, monitor).map(|collected| Output::Imatrix(Arc::new(collected)))
         }
+        Job::Verify { request } => convert::verify(&request, monitor).map(|found| Output::Verified(Arc::new(found))),
     }
 }
 
@@ -433,6 +434,31 @@ mod tests {
         };
         let id = worker.submit(Job::Quality { request }).unwrap();
         assert!(wait_for_end(&mut worker, id).1.is_err());
+    }
+
+    #[test]
+    fn a_file_is_verified_in_the_background() {
+        let mut worker = worker();
+        let request = convert::VerifyRequest { path: "/no/such/file.gguf".into(), source: None, imatrix: None };
+        let id = worker.submit(Job::Verify { request }).unwrap();
+        assert!(matches!(wait_for_end(&mut worker, id).1, Err(Error::Io { .. })));
+        let dir = tempfile::tempdir().unwrap();
+        let sample = convert::open_model(&convert::unpack_sample(dir.path()).unwrap()).unwrap();
+        let request = convert::ConvertRequest {
+            levels: vec![crate::model::Level::Q8_0],
+            out_dir: dir.path().into(),
+            overwrite: convert::Overwrite::Never,
+            n_threads: None,
+            imatrix: None,
+            overrides: crate::advise::Overrides::default(),
+            resume: convert::Resume::Never,
+            keep_unfinished: false,
+        };
+        let path = convert::convert(&sample, &request, &Monitor::silent()).unwrap().remove(0).path;
+        let request = convert::VerifyRequest { path: path.clone(), source: None, imatrix: None };
+        let id = worker.submit(Job::Verify { request }).unwrap();
+        let Ok(Output::Verified(found)) = wait_for_end(&mut worker, id).1 else { panic!("not verified") };
+        assert_eq!((&found.path, found.findings.as_slice()), (&path, [].as_slice()));
     }
 
     #[test]

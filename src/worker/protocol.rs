@@ -9,7 +9,7 @@ use crate::bench::imatrix::{CollectRequest, Collected};
 use crate::bench::quality::{QualityOutcome, QualityRequest};
 use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{AnswerOutcome, AnswerRequest, BenchRequest, Outcome};
-use crate::convert::{Conversion, ConvertRequest};
+use crate::convert::{Conversion, ConvertRequest, Verification, VerifyRequest};
 use crate::deploy::ExportRequest;
 use crate::error::Error;
 use crate::format::CachedModel;
@@ -76,6 +76,11 @@ pub enum Job {
         /// The conversion that will follow, with the matrix: what would keep it from ending well is told before the collecting.
         before: Option<Box<(Arc<Model>, ConvertRequest)>>,
     },
+    /// Compare a file with the checksums that it carries.
+    Verify {
+        /// Which, and what it should be made from.
+        request: VerifyRequest,
+    },
 }
 
 /// What a finished job delivers.
@@ -112,6 +117,8 @@ pub enum Output {
     FoundModels(Vec<CachedModel>),
     /// Of `Job::CollectImatrix`.
     Imatrix(Arc<Collected>),
+    /// Of `Job::Verify`.
+    Verified(Arc<Verification>),
 }
 
 impl Output {
