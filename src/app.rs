@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::advise::Overrides;
 use crate::bench::quality::{QualityRequest, Stopping, TextSource};
 use crate::bench::{AnswerRequest, BenchRequest, Measured, comparison_rows};
 use crate::convert::{self, ConvertRequest, Overwrite, Resume, VerifyRequest};
@@ -355,15 +354,11 @@ impl App {
         let sample = convert::sample_path(&parent);
         // Another model may have been opened meanwhile.
         let Some(model) = self.store.model.ready().filter(|model| model.path == sample).cloned() else { return Ok(()) };
+        let levels = model.own_level().into_iter().chain(convert::SAMPLE_LEVELS).collect();
         let request = ConvertRequest {
-            levels: model.own_level().into_iter().chain(convert::SAMPLE_LEVELS).collect(),
-            out_dir: parent.join("levels"),
             overwrite: Overwrite::Allowed,
-            n_threads: None,
-            imatrix: None,
-            overrides: Overrides::default(),
             resume: Resume::IfSame,
-            keep_unfinished: false,
+            ..ConvertRequest::new(levels, parent.join("levels"))
         };
         self.tour = Tour::Converting(self.submit_for_id(&Job::Convert { model, request })?);
         self.form.page = Page::Optimize;

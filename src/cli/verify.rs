@@ -52,11 +52,10 @@ pub(super) fn verify(args: VerifyArgs) -> Result<()> {
 
 fn verification_text(found: &Verification) -> String {
     let verdict = if found.findings.is_empty() { "as it was written".into() } else { found.findings.join("; ") };
-    let compared = ["header", "tensors"].iter().chain(&found.compared).copied().collect::<Vec<_>>().join(", ");
     let rows = [
         ("file", found.path.display().to_string()),
         ("verdict", verdict),
-        ("compared", compared),
+        ("compared", found.compared_text()),
         ("recipe", found.recipe.clone()),
         ("made from", found.source_name.clone().unwrap_or_default()),
         ("source BLAKE3", found.source_blake3.clone()),

@@ -69,6 +69,23 @@ pub struct ConvertRequest {
     pub keep_unfinished: bool,
 }
 
+impl ConvertRequest {
+    /// These levels as they are, by all threads, without a matrix, replacing and continuing nothing.
+    #[must_use]
+    pub fn new(levels: Vec<Level>, out_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            levels,
+            out_dir: out_dir.into(),
+            overwrite: Overwrite::Never,
+            n_threads: None,
+            imatrix: None,
+            overrides: Overrides::default(),
+            resume: Resume::Never,
+            keep_unfinished: false,
+        }
+    }
+}
+
 /// What to do with an unfinished output that a run which was killed, or kept it, has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Resume {

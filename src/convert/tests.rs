@@ -129,16 +129,7 @@ impl Fixture {
     }
 
     pub(super) fn request(&self, levels: &[Level]) -> ConvertRequest {
-        ConvertRequest {
-            levels: levels.into(),
-            out_dir: self.out_dir(),
-            overwrite: Overwrite::Never,
-            n_threads: Some(2),
-            imatrix: None,
-            overrides: crate::advise::Overrides::default(),
-            resume: Resume::Never,
-            keep_unfinished: false,
-        }
+        ConvertRequest { n_threads: Some(2), ..ConvertRequest::new(levels.into(), self.out_dir()) }
     }
 
     fn convert(&self, levels: &[Level]) -> Result<Vec<Conversion>> {

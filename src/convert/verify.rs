@@ -56,6 +56,12 @@ pub struct Verification {
 }
 
 impl Verification {
+    /// Everything that was compared: `header, tensors, manifest`.
+    #[must_use]
+    pub fn compared_text(&self) -> String {
+        ["header", "tensors"].iter().chain(&self.compared).copied().collect::<Vec<_>>().join(", ")
+    }
+
     /// The findings as an error; `Ok` without any.
     ///
     /// # Errors

@@ -103,9 +103,6 @@ fn read_piece(part: &Part, piece: &Piece, plus: f32, dtype: DType, dst: &mut [u8
     Ok(())
 }
 
-/// Weights of a block of MXFP4.
-const MXFP4_LEN: u64 = 32;
-
 /// Fills `dst` with blocks of MXFP4 as GGUF has them: the exponent, then 16 bytes whose lower halves are the first 16 weights and whose
 /// upper halves the others. The checkpoint has exponents and weights in two tensors, and two neighbours in a byte.
 ///
@@ -119,10 +116,11 @@ fn read_mxfp4(part: &Part, piece: &Piece, dst: &mut [u8], read_at: &ReadAt) -> R
         RowOrder::Rope { .. } | RowOrder::Transposed { .. } => return Err(broken()),
     };
     let (rows, columns) = (piece.rows.1 - piece.rows.0, piece.columns.1 - piece.columns.0);
+    let block_len = DType::MXFP4.block_len();
     // Either whole rows or a piece of one row: one run in each file, with rows between those that are wanted.
-    let (row_blocks, n_blocks) = (in_memory(part.row_len / MXFP4_LEN), in_memory(columns / MXFP4_LEN));
+    let (row_blocks, n_blocks) = (in_memory(part.row_len / block_len), in_memory(columns / block_len));
     let (row_blocks, n_blocks) = row_blocks.zip(n_blocks).filter(|&(_, n)| n > 0).ok_or_else(broken)?;
-    let first = part.source_row(piece.rows.0) * row_blocks as u64 + piece.columns.0 / MXFP4_LEN;
+    let first = part.source_row(piece.rows.0) * row_blocks as u64 + piece.columns.0 / block_len;
     let row_step = in_memory(step).ok_or_else(broken)? * row_blocks;
     let n_run = in_memory(rows - 1).ok_or_else(broken)? * row_step + n_blocks;
     let (mut packed, mut scales) = (vec![[0_u8; 16]; n_run], vec![0_u8; n_run]);

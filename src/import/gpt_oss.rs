@@ -7,7 +7,7 @@ use super::keys::{Keys, Rope};
 use super::llama::{Attention, Biases, attention_block, norm, outer};
 use super::mapping::{Mapping, Piece, Tensors};
 use super::rope::check_kind;
-use crate::model::{QuantizationMethod, RowOrder};
+use crate::model::{DType, QuantizationMethod, RowOrder};
 
 /// gpt-oss 20b and 120b, and those without quantization that were made from them.
 pub fn gpt_oss(config: &Config) -> Result<Mapping, String> {
@@ -21,7 +21,8 @@ pub fn gpt_oss(config: &Config) -> Result<Mapping, String> {
     if facts.n_experts == 0 {
         return Err("config.json does not say how many experts there are".into());
     }
-    if is_mxfp4 && !(facts.n_embd.is_multiple_of(32) && facts.n_ff.is_multiple_of(32)) {
+    let block_len = DType::MXFP4.block_len();
+    if is_mxfp4 && !(facts.n_embd.is_multiple_of(block_len) && facts.n_ff.is_multiple_of(block_len)) {
         return Err("hidden_size or intermediate_size in config.json is no multiple of 32, as MXFP4 needs it".into());
     }
     let mut keys = Keys::new("gpt-oss");

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::keys::Keys;
-use crate::model::RowOrder;
+use crate::model::{DType, MXFP4_ENDINGS, RowOrder};
 
 /// All that a checkpoint of one architecture becomes, apart from its tokenizer.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,11 +104,6 @@ pub struct Piece {
     pub is_mxfp4: bool,
 }
 
-/// Endings of the two tensors that MXFP4 is stored in.
-const MXFP4_ENDINGS: (&str, &str) = ("_blocks", "_scales");
-/// Weights of a block, and the bytes that they are packed into.
-const MXFP4_BLOCK: (u64, u64) = (32, 16);
-
 impl Piece {
     /// A whole tensor.
     #[must_use]
@@ -122,10 +117,10 @@ impl Piece {
     /// All experts' matrices in MXFP4; `row_len` a multiple of 32.
     #[must_use]
     pub fn mxfp4(name: &str, [n_experts, n_rows, row_len]: [u64; 3]) -> Self {
-        let (len, bytes) = MXFP4_BLOCK;
+        let len = DType::MXFP4.block_len();
         Self {
             name: format!("{name}{}", MXFP4_ENDINGS.0),
-            shape: vec![n_experts, n_rows, row_len / len, bytes],
+            shape: vec![n_experts, n_rows, row_len / len, len / 2],
             rows: (0, n_experts.saturating_mul(n_rows)),
             order: RowOrder::AsStored,
             is_mxfp4: true,
@@ -143,7 +138,7 @@ impl Piece {
     #[must_use]
     pub fn row_len(&self) -> u64 {
         match self.shape.as_slice() {
-            [.., n_blocks, _] if self.is_mxfp4 => n_blocks * MXFP4_BLOCK.0,
+            [.., n_blocks, _] if self.is_mxfp4 => n_blocks * DType::MXFP4.block_len(),
             [.., row_len] if self.shape.len() > 1 => *row_len,
             _ => 1,
         }

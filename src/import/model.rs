@@ -210,7 +210,14 @@ fn origin_of(mapped: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>, bloc
 fn exponents_of(piece: &Piece, found: &HashMap<Cow<str>, &CheckpointTensor>) -> Option<BlockScale> {
     let tensor = found.get(piece.name.as_str()).filter(|tensor| tensor.shape == piece.shape)?;
     let &CheckpointTensor { file_idx, offset, dtype, .. } = *tensor;
-    Some(BlockScale { file_idx, offset, dtype, block_rows: 1, block_columns: 32, n_columns: piece.row_len() })
+    Some(BlockScale {
+        file_idx,
+        offset,
+        dtype,
+        block_rows: 1,
+        block_columns: DType::MXFP4.block_len(),
+        n_columns: piece.row_len(),
+    })
 }
 
 /// Rows and columns of the blocks that share a scale.

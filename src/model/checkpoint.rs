@@ -262,6 +262,9 @@ impl CheckpointDType {
     }
 }
 
+/// Endings of the two tensors that MXFP4 is stored in: two weights in a byte, and the exponents of blocks.
+pub const MXFP4_ENDINGS: (&str, &str) = ("_blocks", "_scales");
+
 impl Checkpoint {
     /// Number of weights in all tensors. A byte of MXFP4 has two, its exponents are none.
     #[must_use]
@@ -269,8 +272,8 @@ impl Checkpoint {
         let quantization = self.config.as_ref().and_then(|config| config.quantization.as_ref());
         let is_mxfp4 = quantization.is_some_and(|quantization| quantization.method == QuantizationMethod::Mxfp4);
         let n_weights = |tensor: &CheckpointTensor| match tensor.dtype {
-            CheckpointDType::U8 if is_mxfp4 && tensor.name.ends_with("_blocks") => tensor.n_elements().saturating_mul(2),
-            CheckpointDType::U8 if is_mxfp4 && tensor.name.ends_with("_scales") => 0,
+            CheckpointDType::U8 if is_mxfp4 && tensor.name.ends_with(MXFP4_ENDINGS.0) => tensor.n_elements().saturating_mul(2),
+            CheckpointDType::U8 if is_mxfp4 && tensor.name.ends_with(MXFP4_ENDINGS.1) => 0,
             _ => tensor.n_elements(),
         };
         self.tensors.iter().fold(0, |sum, tensor| sum.saturating_add(n_weights(tensor)))

@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use checkpoint::{
-    Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, Pooling, QuantizationMethod, SourceQuantization,
+    Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, MXFP4_ENDINGS, Pooling, QuantizationMethod,
+    SourceQuantization,
 };
 pub use dtype::DType;
 pub use hyperparameters::Hyperparameters;

@@ -41,16 +41,7 @@ fn open(store: &mut Store, id: u64, path: &str) {
 
 fn convert(store: &mut Store, id: u64, source: &str) -> JobId {
     let id = JobId(id);
-    let request = crate::convert::ConvertRequest {
-        levels: vec![Level::Q8_0],
-        out_dir: "out".into(),
-        overwrite: crate::convert::Overwrite::Never,
-        n_threads: None,
-        imatrix: None,
-        overrides: crate::advise::Overrides::default(),
-        resume: crate::convert::Resume::Never,
-        keep_unfinished: false,
-    };
+    let request = crate::convert::ConvertRequest::new(vec![Level::Q8_0], "out");
     store.submitted(id, &Job::Convert { model: model(source), request });
     store.apply(Event::Started { id });
     id

@@ -197,7 +197,8 @@ fn recent_ui(ui: &mut Ui, form: &Form, commands: &mut Vec<Command>) {
     }
 }
 
-fn file_name(path: &Path) -> String {
+/// The last part of a path.
+pub(super) fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy()).into_owned()
 }
 

@@ -44,8 +44,7 @@ pub fn verification_ui(ui: &mut Ui, store: &Store, path: &Path) {
 
 fn verdict(ui: &Ui, found: &Verification) -> (String, eframe::egui::Color32) {
     if found.findings.is_empty() {
-        let compared = ["header", "tensors"].iter().chain(&found.compared).copied().collect::<Vec<_>>().join(", ");
-        return (format!("As it was written; compared: {compared}"), theme::good(ui));
+        return (format!("As it was written; compared: {}", found.compared_text()), theme::good(ui));
     }
     (format!("Damaged: {}", sentence(&found.findings.join("; "))), theme::bad(ui))
 }

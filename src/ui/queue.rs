@@ -3,6 +3,7 @@
 use eframe::egui::{self, Align, Layout, RichText, Ui};
 
 use super::bars::bar;
+use super::model_page::file_name;
 use super::origin_view::{VERIFY_HINT, verification_ui};
 use super::{theme, widgets};
 use crate::convert::Conversion;
@@ -110,7 +111,7 @@ fn progress_text(job: &JobRecord, progress: &Progress) -> String {
 
 fn job_title(kind: &JobKind) -> String {
     match kind {
-        JobKind::Inspect(path) => format!("Read {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()),
+        JobKind::Inspect(path) => format!("Read {}", file_name(path)),
         JobKind::Detect => "Measure this machine".into(),
         JobKind::Convert(levels) => {
             let names: Vec<&str> = levels.iter().copied().map(Level::name).collect();
@@ -119,7 +120,7 @@ fn job_title(kind: &JobKind) -> String {
         JobKind::Bench(1) => "Measure 1 file".into(),
         JobKind::Bench(n) => format!("Measure {n} files"),
         JobKind::TensorErrors(path) => {
-            format!("Compare the tensors of {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+            format!("Compare the tensors of {}", file_name(path))
         }
         JobKind::Quality(1) => "Measure quality of 1 file".into(),
         JobKind::Quality(n) => format!("Measure quality of {n} files"),
@@ -127,9 +128,9 @@ fn job_title(kind: &JobKind) -> String {
         JobKind::Answer(1) => "Ask 1 file".into(),
         JobKind::Answer(n) => format!("Ask {n} files"),
         JobKind::Export(what) => format!("Export the {}", super::export_view::what_text(*what)),
-        JobKind::Verify(path) => format!("Verify {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()),
+        JobKind::Verify(path) => format!("Verify {}", file_name(path)),
         JobKind::CollectImatrix(path) => {
-            format!("Collect importances of {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+            format!("Collect importances of {}", file_name(path))
         }
     }
 }

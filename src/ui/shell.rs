@@ -8,6 +8,7 @@ use eframe::egui::{
 use super::bars::bar_sized;
 use super::history_page::runs_text;
 use super::icons::{self, Icon};
+use super::model_page::file_name;
 use super::theme;
 use super::widgets::{segmented, sentence, small_button};
 use crate::error::Error;
@@ -219,7 +220,7 @@ fn idle_ui(ui: &mut Ui, store: &Store) {
 pub fn job_title(kind: &JobKind) -> String {
     match kind {
         JobKind::Inspect(path) => {
-            format!("Reading {}", path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy()))
+            format!("Reading {}", file_name(path))
         }
         JobKind::Detect => "Measuring this machine".into(),
         JobKind::Convert(levels) => {
@@ -229,7 +230,7 @@ pub fn job_title(kind: &JobKind) -> String {
         JobKind::Bench(1) => "Measuring 1 file".into(),
         JobKind::Bench(n) => format!("Measuring {n} files"),
         JobKind::TensorErrors(path) => {
-            format!("Comparing the tensors of {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+            format!("Comparing the tensors of {}", file_name(path))
         }
         JobKind::Quality(1) => "Measuring quality of 1 file".into(),
         JobKind::Quality(n) => format!("Measuring quality of {n} files"),
@@ -238,9 +239,9 @@ pub fn job_title(kind: &JobKind) -> String {
         JobKind::Answer(1) => "Asking 1 file".into(),
         JobKind::Answer(n) => format!("Asking {n} files"),
         JobKind::Export(what) => format!("Exporting the {}", super::export_view::what_text(*what)),
-        JobKind::Verify(path) => format!("Verifying {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()),
+        JobKind::Verify(path) => format!("Verifying {}", file_name(path)),
         JobKind::CollectImatrix(path) => {
-            format!("Collecting importances of {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+            format!("Collecting importances of {}", file_name(path))
         }
     }
 }

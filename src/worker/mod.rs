@@ -444,16 +444,7 @@ mod tests {
         assert!(matches!(wait_for_end(&mut worker, id).1, Err(Error::Io { .. })));
         let dir = tempfile::tempdir().unwrap();
         let sample = convert::open_model(&convert::unpack_sample(dir.path()).unwrap()).unwrap();
-        let request = convert::ConvertRequest {
-            levels: vec![crate::model::Level::Q8_0],
-            out_dir: dir.path().into(),
-            overwrite: convert::Overwrite::Never,
-            n_threads: None,
-            imatrix: None,
-            overrides: crate::advise::Overrides::default(),
-            resume: convert::Resume::Never,
-            keep_unfinished: false,
-        };
+        let request = convert::ConvertRequest::new(vec![crate::model::Level::Q8_0], dir.path());
         let path = convert::convert(&sample, &request, &Monitor::silent()).unwrap().remove(0).path;
         let request = convert::VerifyRequest { path: path.clone(), source: None, imatrix: None };
         let id = worker.submit(Job::Verify { request }).unwrap();
@@ -478,16 +469,8 @@ mod tests {
         };
         let mut worker = worker();
         let mut refusal = |levels: &[crate::model::Level]| {
-            let convert = convert::ConvertRequest {
-                levels: levels.into(),
-                out_dir: dir.path().into(),
-                overwrite: convert::Overwrite::Never,
-                n_threads: None,
-                imatrix: Some(collecting.out.clone()),
-                overrides: crate::advise::Overrides::default(),
-                resume: convert::Resume::Never,
-                keep_unfinished: false,
-            };
+            let plain = convert::ConvertRequest::new(levels.into(), dir.path());
+            let convert = convert::ConvertRequest { imatrix: Some(collecting.out.clone()), ..plain };
             let before = Some(Box::new((Arc::clone(&model), convert)));
             let id = worker.submit(Job::CollectImatrix { request: Box::new(collecting.clone()), before }).unwrap();
             wait_for_end(&mut worker, id).1.map(|_| ()).unwrap_err()

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use planish::convert::{ConvertRequest, Overwrite, Resume, convert, open_model};
+use planish::convert::{ConvertRequest, convert, open_model};
 use planish::error::Error;
 use planish::format::{TensorReader, inspect};
 use planish::import::checked_model;
@@ -79,16 +79,9 @@ fn converted_checkpoints_have_the_logits_of_transformers() {
             Err(Error::UnknownTokenizer { .. }) => without_tokenizer(&checkpoint),
             model => model.unwrap_or_else(|error| panic!("{name}: {error}")),
         };
-        let request = ConvertRequest {
-            levels: vec![Level::F32, Level::Q8_0, Level::Q4_K_M],
-            out_dir: folder.path().join(format!("{name}-out")),
-            overwrite: Overwrite::Never,
-            n_threads: Some(1),
-            imatrix: None,
-            overrides: planish::advise::Overrides::default(),
-            resume: Resume::Never,
-            keep_unfinished: false,
-        };
+        let levels = vec![Level::F32, Level::Q8_0, Level::Q4_K_M];
+        let out_dir = folder.path().join(format!("{name}-out"));
+        let request = ConvertRequest { n_threads: Some(1), ..ConvertRequest::new(levels, out_dir) };
         let made = convert(&model, &request, &Monitor::silent()).unwrap();
         let mut exact = made[0].path.clone();
         if model.tensors.iter().any(|tensor| tensor.dtype.is_quantized()) {
@@ -198,16 +191,7 @@ fn smollm2_comes_back_from_its_checkpoint() {
 
     // Tokens and logits of files of both.
     let made = |source: &Model, name: &str| {
-        let request = ConvertRequest {
-            levels: vec![Level::F16],
-            out_dir: folder.path().join(name),
-            overwrite: Overwrite::Never,
-            n_threads: None,
-            imatrix: None,
-            overrides: planish::advise::Overrides::default(),
-            resume: Resume::Never,
-            keep_unfinished: false,
-        };
+        let request = ConvertRequest::new(vec![Level::F16], folder.path().join(name));
         convert(source, &request, &Monitor::silent()).unwrap().remove(0).path
     };
     let texts = ["Hello, world! 12345 §", "def f(x):\n\treturn x  # 漢字 🙂", "<|im_start|>user\n"];

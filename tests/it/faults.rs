@@ -57,17 +57,19 @@ fn interrupt(child: &Child) {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
 }
 
+/// How long a run without faults takes, and the bytes of its outputs.
+fn undisturbed(source: &Path, out_dir: &Path) -> (Duration, [Vec<u8>; LEVELS.len()]) {
+    let started = Instant::now();
+    assert!(wait(start(&mut convert(source, LEVEL_LIST, out_dir))).status.success());
+    (started.elapsed(), LEVELS.map(|level| std::fs::read(smollm2_output(out_dir, level)).unwrap()))
+}
+
 #[test]
 fn a_kill_at_any_time_leaves_no_file_that_looks_finished() {
     let n_kills = n_tries(12, 200);
     let dir = tempfile::tempdir().unwrap();
     let source = common::smollm2();
-    let expected_dir = dir.path().join("expected");
-    let started = Instant::now();
-    assert!(wait(start(&mut convert(&source, LEVEL_LIST, &expected_dir))).status.success());
-    let whole_run = started.elapsed();
-    let expected = LEVELS.map(|level| std::fs::read(smollm2_output(&expected_dir, level)).unwrap());
-
+    let (whole_run, expected) = undisturbed(&source, &dir.path().join("expected"));
     let out_dir = dir.path().join("out");
     let mut n_killed = 0;
     let mut random = fastrand::Rng::with_seed(1);
@@ -110,12 +112,7 @@ fn after_any_kills_a_resumed_run_gives_the_same_bytes() {
     let n_kills = n_tries(12, 200);
     let dir = tempfile::tempdir().unwrap();
     let source = common::smollm2();
-    let expected_dir = dir.path().join("expected");
-    let started = Instant::now();
-    assert!(wait(start(&mut convert(&source, LEVEL_LIST, &expected_dir))).status.success());
-    let whole_run = started.elapsed();
-    let expected = LEVELS.map(|level| std::fs::read(smollm2_output(&expected_dir, level)).unwrap());
-
+    let (whole_run, expected) = undisturbed(&source, &dir.path().join("expected"));
     let out_dir = dir.path().join("out");
     let (mut n_killed, mut n_continued, mut n_finished) = (0, 0, 0);
     let mut random = fastrand::Rng::with_seed(3);
@@ -267,8 +264,7 @@ fn a_disk_that_fills_meanwhile_ends_in_an_error_and_leaves_nothing() {
     let what = ["-t", "ext2", "-o", "loop", image.to_str().unwrap()];
     let Some(disk) = Disk::mount(&dir.path().join("disk"), &what, TEST) else { return };
     let (out_dir, other) = (disk.at.join("out"), disk.at.join("other"));
-    let expected_dir = dir.path().join("expected");
-    assert!(wait(start(&mut convert(&common::smollm2(), LEVEL_LIST, &expected_dir))).status.success());
+    let (_, expected) = undisturbed(&common::smollm2(), &dir.path().join("expected"));
     let n_disks = n_tries(2, 50);
     let mut n_starved = 0;
     let mut random = fastrand::Rng::with_seed(2);
@@ -295,9 +291,8 @@ fn a_disk_that_fills_meanwhile_ends_in_an_error_and_leaves_nothing() {
                 std::fs::write(&other, "").unwrap();
                 let output = wait(start(convert(&common::smollm2(), LEVEL_LIST, &out_dir).args(resume)));
                 assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-                for level in LEVELS {
-                    let bytes = |dir: &Path| std::fs::read(smollm2_output(dir, level)).unwrap();
-                    assert!(bytes(&out_dir) == bytes(&expected_dir), "{level}");
+                for (level, expected) in LEVELS.into_iter().zip(&expected) {
+                    assert!(&std::fs::read(smollm2_output(&out_dir, level)).unwrap() == expected, "{level}");
                 }
             }
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use planish::advise::Planner;
 use planish::bench::imatrix::{CollectRequest, Collected, Existing, collect_imatrix_with};
 use planish::bench::quality::TextSource;
-use planish::convert::{ConvertRequest, Overwrite, Resume, convert, open_model, unpack_sample};
+use planish::convert::{ConvertRequest, convert, open_model, unpack_sample};
 use planish::error::Error;
 use planish::format::{ColumnSums, inspect, read_imatrix_sums};
 use planish::model::{DType, Level, Model};
@@ -43,16 +43,7 @@ fn entries(path: &Path) -> BTreeMap<String, ColumnSums> {
 
 /// Files of a checkpoint at these levels.
 fn converted(checkpoint: &Path, out_dir: &Path, levels: &[Level]) -> Vec<PathBuf> {
-    let request = ConvertRequest {
-        levels: levels.into(),
-        out_dir: out_dir.into(),
-        overwrite: Overwrite::Never,
-        n_threads: None,
-        imatrix: None,
-        overrides: planish::advise::Overrides::default(),
-        resume: Resume::Never,
-        keep_unfinished: false,
-    };
+    let request = ConvertRequest::new(levels.into(), out_dir);
     let made = convert(&open_model(checkpoint).unwrap(), &request, &Monitor::silent()).unwrap();
     made.into_iter().map(|conversion| conversion.path).collect()
 }
