@@ -4,9 +4,12 @@
 mod ask;
 mod checkpoint;
 mod errors;
+mod examples;
 mod extras;
 mod history;
 mod imatrix;
+mod levels;
+mod manual;
 mod output;
 mod overrides;
 mod progress;
@@ -16,11 +19,11 @@ mod run;
 mod tables;
 mod verify;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::advise::{Gates, Goal, Priority, Target};
 use crate::convert::{self, Overwrite};
@@ -54,6 +57,14 @@ struct Cli {
     model: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+/// The commands alone: clap's own answer to a word that is none, with the commands that are near.
+#[derive(Debug, Parser)]
+#[command(name = "planish")]
+struct CommandsOnly {
+    #[command(subcommand)]
+    _command: Command,
 }
 
 #[derive(Debug, Subcommand)]
@@ -165,8 +176,12 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page (roff)
-    Man,
+    /// Print a manual page (roff): of the program, or of one command
+    Man {
+        /// The command, for example: history export
+        #[arg(value_name = "COMMAND")]
+        words: Vec<String>,
+    },
     /// Show how far the weights of a converted file are from its source's, tensor by tensor, the worst first
     Errors {
         /// The file that the model was made from
@@ -265,7 +280,7 @@ struct ConvertArgs {
     /// Levels, separated by commas: F32, BF16, F16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0,
     /// IQ4_NL, IQ4_XS, MXFP4_MOE, Q3_K_L, Q3_K_M, IQ3_M, IQ3_S, Q3_K_S, Q2_K, TQ2_0, TQ1_0; with an importance matrix also IQ3_XS,
     /// IQ3_XXS, Q2_K_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S
-    #[arg(long, short, value_name = "L[,L…]", required = true, value_delimiter = ',')]
+    #[arg(long, short, value_name = "L[,L…]", required = true, value_delimiter = ',', value_parser = levels::LevelParser, hide_possible_values = true)]
     level: Vec<Level>,
     /// Folder for the outputs; created if missing
     #[arg(long, short, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
@@ -432,7 +447,7 @@ enum Status {
 ///
 /// Wrong usage ends the process with status 2 and touches nothing.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Action {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are "errors" of clap's too, with status 0.
@@ -453,6 +468,22 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Action {
             ExitCode::from(EXIT_FAILED)
         }
     })
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>) -> std::result::Result<Cli, clap::Error> {
+    let mut command = examples::with_examples(Cli::command());
+    let mut matches = command.try_get_matches_from_mut(args)?;
+    let cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?;
+    if let Some(word) = cli.model.as_deref().filter(|model| cli.command.is_none() && is_mistyped_command(model)) {
+        CommandsOnly::try_parse_from([OsStr::new("planish"), word.as_os_str()])?;
+    }
+    Ok(cli)
+}
+
+/// True for one word that is no file here and does not look like one: it has neither separator nor ending.
+fn is_mistyped_command(word: &Path) -> bool {
+    let is_bare = word.file_name() == Some(word.as_os_str());
+    is_bare && word.extension().is_none() && !word.exists()
 }
 
 /// One `error:` line and a `hint:` line on standard error.
@@ -510,13 +541,7 @@ fn carry_out(command: Command) -> Result<Status> {
             clap_complete::generate(shell, &mut Cli::command(), "planish", &mut script);
             output::print_bytes(&script)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command())
-                .render(&mut page)
-                .map_err(|error| Error::Internal { message: format!("manual page: {error}") })?;
-            output::print_bytes(&page)
-        }
+        Command::Man { words } => output::print_bytes(&manual::manual_page(examples::with_examples(Cli::command()), &words)?),
         Command::Errors { source, model, output } => errors::errors(&source, &model, output.json),
         Command::History(args) => history::history(&args),
         Command::Ask(args) => ask::ask(args),
@@ -564,6 +589,7 @@ mod tests {
         check(&["quality", "a.gguf", "--reference", "b.gguf", "--max-kld", "-1"]);
         check(&["compare", "a.gguf", "--level", "Q8_0", "--out", "x", "--no-quality", "--until-pass"]);
         check(&["nonsense", "a.gguf"]);
+        check(&["convert", "a.gguf", "--level", "Q4KM", "--out", "x"]);
         check(&["errors", "a.gguf"]);
         check(&["history", "show"]);
         check(&["history", "compare", "1"]);
@@ -590,6 +616,18 @@ mod tests {
         check(&["imatrix", "--merge", "b.gguf", "--out", "x.gguf"]);
         check(&["imatrix", "--merge", "b.gguf", "c.gguf", "--text", "t.txt", "--out", "x.gguf"]);
         check(&["compare", "a.gguf", "--level", "Q8_0", "--out", "x", "--export", "a.png", "--plot", "pie"]);
+    }
+
+    #[test]
+    fn a_word_that_is_neither_command_nor_file_is_told_so() {
+        let parsed = |word: &str| parse(["planish".into(), word.into()]).map_err(|error| error.to_string());
+        let text = parsed("benhc").unwrap_err();
+        assert!(text.contains("unrecognized subcommand 'benhc'") && text.contains("'bench'"), "{text}");
+        assert!(parsed("fo").is_err());
+        // A missing file is told in the window, a folder that is here is opened.
+        for model in ["fo.gguf", "./fo", "fo/", "src"] {
+            assert!(parsed(model).is_ok_and(|cli| cli.command.is_none()), "{model}");
+        }
     }
 
     #[test]
