@@ -39,9 +39,9 @@ press ctrl+l
 wait_title 60 'measuring'
 wait_idle 600
 
-pages=(model machine plan optimize compare history)
+pages=(model machine plan optimize compare)
 # Tabs of the Compare page after the first, in their order.
-tabs=(flips answers tensors)
+tabs=(flips answers tensors history)
 # Their shortcut starts a job: pressed once, the second theme shows the same.
 jobs=" answers tensors "
 for theme in dark light; do

@@ -13,7 +13,7 @@ use crate::convert::{self, ConvertRequest, Overwrite, Resume, VerifyRequest};
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
 use crate::model::{Level, Model};
-use crate::state::{Command, Form, JobStatus, Page, Slot, Store, TextChoice, Theme};
+use crate::state::{Command, CompareTab, Form, JobStatus, Page, Slot, Store, TextChoice, Theme};
 use crate::ui;
 use crate::worker::{Event, HistoryAnswer, HistoryRequest, Job, JobId, NativePicker, Output, Picked, Worker};
 
@@ -124,10 +124,10 @@ impl App {
 
     fn frame_ui(&mut self, ui: &mut eframe::egui::Ui) {
         self.shortcuts(ui.ctx());
-        let page_before = self.form.page;
+        let was_in_history = shows_history(&self.form);
         ui::window_ui(ui, &self.store, &mut self.form, &mut self.commands);
-        // Another program may have measured meanwhile. The first time the page asks by itself.
-        if self.form.page == Page::History && page_before != Page::History && self.knows_history() {
+        // Another program may have measured meanwhile. The first time the tab asks by itself.
+        if shows_history(&self.form) && !was_in_history && self.knows_history() {
             self.commands.push(Command::LoadHistory);
         }
         // What needs the window itself is done here, the rest does not know egui.
@@ -286,7 +286,7 @@ impl App {
             Command::Copy(_) => Ok(()),
             Command::Quality(candidates) => self.quality(candidates),
             Command::LoadHistory => self.submit(&Job::History(HistoryRequest::List)),
-            Command::CompareRuns(ids) => self.submit(&Job::History(HistoryRequest::Compare { ids })),
+            Command::CompareRuns(columns) => self.submit(&Job::History(HistoryRequest::Compare { columns })),
             Command::DeleteRuns(ids) => self.submit(&Job::History(HistoryRequest::Delete { ids })),
             Command::ExportRuns(ids, format) => {
                 let dir = self.output_dir();
@@ -457,6 +457,11 @@ impl App {
         }
         convert::default_output_dir(self.store.model.ready().map(|model| &**model))
     }
+}
+
+/// True while the tab with earlier measurements is in view.
+fn shows_history(form: &Form) -> bool {
+    form.page == Page::Compare && form.compare_tab == CompareTab::History
 }
 
 fn sample_parent() -> Result<PathBuf> {

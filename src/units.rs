@@ -209,6 +209,18 @@ pub fn local_time_text(unix_secs: i64) -> String {
     time_text(unix_secs, TimeZone::system())
 }
 
+/// The day of a moment on this machine: `21 August 2026`; `unknown` beyond the year 9999.
+#[must_use]
+pub fn local_day_text(unix_secs: i64) -> String {
+    local_text(unix_secs, TimeZone::system(), "%-d %B %Y")
+}
+
+/// The time of day of a moment on this machine: `14:05`.
+#[must_use]
+pub fn local_clock_text(unix_secs: i64) -> String {
+    local_text(unix_secs, TimeZone::system(), "%H:%M")
+}
+
 /// Reads a day as the moment at which it begins on this machine, in seconds since 1970: `2026-08-21`.
 ///
 /// # Errors
@@ -230,8 +242,12 @@ pub fn utc_time_text(unix_secs: i64) -> String {
 }
 
 fn time_text(unix_secs: i64, zone: TimeZone) -> String {
+    local_text(unix_secs, zone, "%Y-%m-%d %H:%M")
+}
+
+fn local_text(unix_secs: i64, zone: TimeZone, format: &str) -> String {
     match Timestamp::from_second(unix_secs) {
-        Ok(moment) => moment.to_zoned_datetime(zone).strftime("%Y-%m-%d %H:%M").to_string(),
+        Ok(moment) => moment.to_zoned_datetime(zone).strftime(format).to_string(),
         Err(_) => "unknown".into(),
     }
 }

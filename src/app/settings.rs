@@ -13,12 +13,18 @@ fn path() -> Option<PathBuf> {
 pub(super) fn load() -> Form {
     let Some(path) = path() else { return Form::default() };
     match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        Ok(bytes) => read(&bytes).unwrap_or_else(|error| {
             tracing::warn!("settings are ignored, {error}: {}", path.display());
             Form::default()
         }),
         Err(_) => Form::default(),
     }
+}
+
+fn read(bytes: &[u8]) -> serde_json::Result<Form> {
+    let mut saved = serde_json::from_slice(bytes)?;
+    Form::update_saved(&mut saved);
+    serde_json::from_value(saved)
 }
 
 /// Saves the choices. A failure costs only comfort, so it is logged and not shown.

@@ -33,7 +33,9 @@ use crate::model::{Level, Model};
 pub use self::conversion::convert;
 pub use self::manifest::{HeaderEntry, Ingredient, Manifest, TensorEntry};
 pub use self::open::{check_checkpoint, open_model, own_tokens};
-pub use self::paths::{default_output_dir, has_custom_name, is_same_file, manifest_path, output_path, output_path_by};
+pub use self::paths::{
+    default_output_dir, has_custom_name, is_same_file, manifest_path, model_name_of, output_path, output_path_by,
+};
 pub use self::preflight::{PlannedOutput, WorkPlan, fitting_imatrix, preflight};
 pub use self::sample::{SAMPLE_LEVELS, sample_parent, sample_path, unpack_sample};
 pub use self::verify::{Verification, VerifyRequest, verify};

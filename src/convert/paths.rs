@@ -80,6 +80,14 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// The model that a file's name tells, without the level, the number of a shard and the ending: `m` for `m-Q4_K_M.gguf`.
+#[must_use]
+pub fn model_name_of(file_name: &str) -> &str {
+    let stem = file_name.strip_suffix(".gguf").unwrap_or(file_name);
+    let stem = stem.find("-00001-of-").and_then(|at| stem.get(..at)).unwrap_or(stem);
+    without_type_name(stem)
+}
+
 fn without_type_name(stem: &str) -> &str {
     // "custom" alone may be part of a name: it goes only with the level before it.
     let plain = stem.strip_suffix(CUSTOM_SUFFIX).map(|plain| (plain, without_level_name(plain)));
@@ -160,6 +168,17 @@ mod tests {
         check("-Q4_0.gguf", "-Q4_0-Q8_0.gguf");
         check("Modell-Größe.gguf", "Modell-Größe-Q8_0.gguf");
         check("größe.gguf", "größe-Q8_0.gguf");
+    }
+
+    #[test]
+    fn files_of_one_model_are_told_by_their_names() {
+        let check = |file: &str, expected: &str| assert_eq!(model_name_of(file), expected, "{file}");
+        check("m-Q4_K_M.gguf", "m");
+        check("m-Q4_K_M-custom.gguf", "m");
+        check("m.F16.gguf", "m");
+        check("m-F16-00001-of-00003.gguf", "m");
+        check("m", "m");
+        check("Q4_0.gguf", "Q4_0");
     }
 
     #[test]

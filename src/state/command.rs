@@ -40,8 +40,8 @@ pub enum Command {
     Quality(Vec<PathBuf>),
     /// Read the history again.
     LoadHistory,
-    /// Show these runs of the history beside each other, or one alone.
-    CompareRuns(Vec<i64>),
+    /// Show columns of runs of the history beside each other, or one alone; the runs of a column are of one file.
+    CompareRuns(Vec<Vec<i64>>),
     /// Remove these runs from the history for good.
     DeleteRuns(Vec<i64>),
     /// Write these runs into a new file in the form's folder.

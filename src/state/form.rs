@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::RecipeForm;
 use crate::advise::{Gates, Goal};
-use crate::bench::history::Kind;
 use crate::deploy::ChartKind;
 use crate::model::Level;
 
@@ -26,15 +25,13 @@ pub enum Page {
     Plan,
     /// Doing it.
     Optimize,
-    /// What it cost.
+    /// What it cost, and what earlier measurements said.
     Compare,
-    /// What earlier measurements said.
-    History,
 }
 
 impl Page {
     /// All pages in the order of the rail.
-    pub const ALL: [Self; 6] = [Self::Model, Self::Machine, Self::Plan, Self::Optimize, Self::Compare, Self::History];
+    pub const ALL: [Self; 5] = [Self::Model, Self::Machine, Self::Plan, Self::Optimize, Self::Compare];
 
     /// The name on the rail.
     #[must_use]
@@ -45,7 +42,6 @@ impl Page {
             Self::Plan => "Plan",
             Self::Optimize => "Optimize",
             Self::Compare => "Compare",
-            Self::History => "History",
         }
     }
 }
@@ -74,6 +70,8 @@ pub enum CompareTab {
     Answers,
     /// The error of each tensor.
     Tensors,
+    /// What earlier measurements said.
+    History,
 }
 
 /// Settings of a measurement.
@@ -135,17 +133,17 @@ impl Default for QualityForm {
     }
 }
 
-/// What is chosen on the History page; not saved.
+/// What is chosen on the History tab; not saved.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HistoryForm {
     /// Words that model, level or machine must have.
     pub filter: String,
-    /// The kind of measurement that is listed; `None`: all.
-    pub kind: Option<Kind>,
     /// Numbers of the chosen runs in the order of choice: the first is what others are held against.
     pub selected: Vec<i64>,
     /// True while the user is asked whether the chosen runs shall really be deleted.
     pub asks_delete: bool,
+    /// How often the user has asked for earlier days.
+    pub n_more: usize,
 }
 
 /// A prompt and who shall answer it.
@@ -246,7 +244,7 @@ pub struct Form {
     pub gates: Gates,
     /// Settings of a measurement of what was lost.
     pub quality: QualityForm,
-    /// What is chosen on the History page.
+    /// What is chosen on the History tab.
     #[serde(skip)]
     pub history: HistoryForm,
     /// What two files are asked.
@@ -294,6 +292,16 @@ impl Default for Form {
 }
 
 impl Form {
+    /// Brings saved choices of earlier versions up to date: the history was a page of its own.
+    pub fn update_saved(saved: &mut serde_json::Value) {
+        if let Some(fields) = saved.as_object_mut()
+            && fields.get("page").is_some_and(|page| page == "History")
+        {
+            fields.insert("page".into(), "Compare".into());
+            fields.insert("compare_tab".into(), "History".into());
+        }
+    }
+
     /// Puts `path` at the head of the recent models.
     pub fn remember(&mut self, path: PathBuf) {
         self.recent.retain(|known| *known != path);
@@ -321,6 +329,18 @@ mod tests {
     fn an_older_or_newer_file_is_read() {
         let form: Form = serde_json::from_str(r#"{"page":"Plan","future":1,"levels":["Q8_0"]}"#).unwrap();
         assert_eq!((form.page, form.levels.into_iter().collect::<Vec<_>>()), (Page::Plan, vec![Level::Q8_0]));
+    }
+
+    #[test]
+    fn the_page_history_of_earlier_versions_is_a_tab_of_compare() {
+        let read = |text: &str| {
+            let mut saved = serde_json::from_str(text).unwrap();
+            Form::update_saved(&mut saved);
+            let form: Form = serde_json::from_value(saved).unwrap();
+            (form.page, form.compare_tab, form.theme)
+        };
+        assert_eq!(read(r#"{"page":"History","theme":"Dark"}"#), (Page::Compare, CompareTab::History, Theme::Dark));
+        assert_eq!(read(r#"{"page":"Plan","compare_tab":"Flips"}"#), (Page::Plan, CompareTab::Flips, Theme::System));
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn the_history_stays_on_the_screen_while_it_is_read_again() {
     let (rows, comparison) = (Arc::new(rows), Arc::new(comparison));
     let mut store = Store::default();
     ask(&mut store, 1, HistoryRequest::List, Ok(HistoryAnswer::Runs(Arc::clone(&rows))));
-    ask(&mut store, 2, HistoryRequest::Compare { ids: vec![1, 2] }, Ok(HistoryAnswer::Comparison(comparison)));
+    ask(&mut store, 2, HistoryRequest::Compare { columns: vec![vec![1], vec![2]] }, Ok(HistoryAnswer::Comparison(comparison)));
     assert!(store.jobs.is_empty(), "reading is no news");
     store.submitted(JobId(3), &Job::History(HistoryRequest::List));
     assert_eq!(store.history.ready(), Some(&rows));

@@ -6,9 +6,9 @@ use eframe::egui::{self, Align, DragValue, Layout, RichText, Ui};
 
 use super::compare_table::comparison_table_ui;
 use super::icons::Icon;
-use super::plan_page::{model_or_hint_ui, plan_of};
+use super::plan_page::{model_hint_ui, plan_of};
 use super::widgets::{self, Tone};
-use super::{answers_view, flips_view, gates_view, plots, quality_view, tensors_view, theme};
+use super::{answers_view, flips_view, gates_view, history_view, plots, quality_view, tensors_view, theme};
 use crate::advise::{Gates, Goal};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::{self, ComparisonRow, Outcome, merged_warnings};
@@ -20,40 +20,50 @@ use crate::state::{BenchForm, Command, CompareTab, Form, JobKind, Page, Store};
 
 const SUBTITLE: &str = "Speed, memory and loss of every file, measured on this machine";
 
-/// Draws the page.
+/// Draws the page. The history is there without an open model too.
 pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
-    let Some(model) = model_or_hint_ui(ui, store, form, "Compare", SUBTITLE) else { return };
     widgets::page_header(ui, "Compare", SUBTITLE, |_| {});
-    if store.conversions.is_empty() && store.outcomes.is_empty() {
-        let text = "Convert the model to some levels first. Their speed and memory are measured and compared here.";
-        widgets::empty_state(ui, Icon::Compare, "Nothing to compare yet", text, |ui| {
-            if widgets::primary_button(ui, "Go to Optimize").clicked() {
-                form.page = Page::Optimize;
-            }
-            let source_alone = ui.add_enabled(model.is_runnable(), egui::Button::new("Measure the source alone"));
-            let source_alone = source_alone.on_hover_text("Gives the reference that levels are compared with");
-            if source_alone.on_disabled_hover_text(not_runnable_text(&model)).clicked() {
-                commands.push(Command::Bench(vec![model.path.clone()]));
-            }
-        });
-        return;
-    }
     tabs_ui(ui, form);
     widgets::card_gap(ui);
+    if form.compare_tab == CompareTab::History {
+        return history_view::history_view_ui(ui, store, form, commands);
+    }
+    let Some(model) = store.model.ready().filter(|model| model.has_weights()).cloned() else {
+        return model_hint_ui(ui, store, form);
+    };
+    if store.conversions.is_empty() && store.outcomes.is_empty() {
+        return nothing_ui(ui, &model, form, commands);
+    }
     match form.compare_tab {
         CompareTab::Levels => levels_ui(ui, store, &model, form, commands),
         CompareTab::Flips => flips_view::flips_view_ui(ui, store, form),
         CompareTab::Answers => answers_view::answers_view_ui(ui, store, &model, form, commands),
         CompareTab::Tensors => tensors_view::tensors_view_ui(ui, store, form, commands),
+        CompareTab::History => {}
     }
 }
 
+fn nothing_ui(ui: &mut Ui, model: &Model, form: &mut Form, commands: &mut Vec<Command>) {
+    let text = "Convert the model to some levels first. Their speed and memory are measured and compared here.";
+    widgets::empty_state(ui, Icon::Compare, "Nothing to compare yet", text, |ui| {
+        if widgets::primary_button(ui, "Go to Optimize").clicked() {
+            form.page = Page::Optimize;
+        }
+        let source_alone = ui.add_enabled(model.is_runnable(), egui::Button::new("Measure the source alone"));
+        let source_alone = source_alone.on_hover_text("Gives the reference that levels are compared with");
+        if source_alone.on_disabled_hover_text(not_runnable_text(model)).clicked() {
+            commands.push(Command::Bench(vec![model.path.clone()]));
+        }
+    });
+}
+
 /// The tabs in their order; Ctrl+PageDown and Ctrl+PageUp go through them, as in a browser.
-const TABS: [(CompareTab, &str); 4] = [
+const TABS: [(CompareTab, &str); 5] = [
     (CompareTab::Levels, "Levels"),
     (CompareTab::Flips, "Flips"),
     (CompareTab::Answers, "Answers"),
     (CompareTab::Tensors, "Tensors"),
+    (CompareTab::History, "History"),
 ];
 
 fn tabs_ui(ui: &mut Ui, form: &mut Form) {

@@ -1,87 +1,102 @@
-//! Runs of the history as a table with check boxes. Only visible rows are drawn.
+//! The history as a table: models and days with one row for each level. Speed and loss of a level stand together.
 
 use std::cmp::Ordering;
 use std::sync::{Arc, Weak};
 
-use eframe::egui::{Align, Checkbox, Id, Label, Layout, RichText, Ui};
+use eframe::egui::{self, Align, Button, Checkbox, Color32, Id, Label, Layout, RichText, Ui, vec2};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
-use super::candidate_table::right_ui;
+use super::figures::NumberColumns;
 use super::sorting::{Side, Sorting, compare_known};
-use super::{glossary, theme};
+use super::{glossary, theme, widgets};
 use crate::advise::Decision;
-use crate::bench::history::{Filter, Row};
+use crate::bench::history::{Filter, Group, LevelRuns, Row, groups};
+use crate::deploy::bytes_unit;
 use crate::hardware::PowerSource;
-use crate::units::{bytes_text, count_text, local_time_text, nats_text, percent_text, plus_minus_text};
+use crate::state::{Command, HistoryForm};
+use crate::units::{bytes_text, count_text, local_clock_text, nats_text, plus_minus_text, significant_text};
 
 const HEADER_HEIGHT: f32 = 26.0;
-/// The rows scroll inside the table, so that the comparison below stays in reach.
-const MAX_HEIGHT: f32 = 430.0;
 /// What stands in a cell without a value.
 const NOTHING: &str = "–";
 /// From this width on the table has room for the machine.
-const WIDTH_WITH_MACHINE: f32 = 1040.0;
-/// From this width on the table has room for the kind, which the numbers show as well, and for the part of equal tokens.
+const WIDTH_WITH_MACHINE: f32 = 1080.0;
+/// From this width on the table has room for the reading of prompts and for the part of equal tokens.
 const WIDTH_WITH_ALL_NUMBERS: f32 = 900.0;
 /// Between two columns: a number at the right edge of one must not touch a word at the left of the next.
-const COLUMN_GAP: f32 = 12.0;
+const COLUMN_GAP: f32 = 14.0;
+/// As many models and days are shown at first, and as many more for each click.
+const N_GROUPS: usize = 20;
 
 /// A column that can be sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Column {
-    Run,
-    Time,
-    Model,
     Level,
-    Kind,
-    Machine,
+    Size,
     Decode,
+    Prefill,
     Kld,
     SameTop,
     Verdict,
+    Time,
+    Machine,
+    Runs,
 }
 
-/// `(column, title, explanation, side, width)`; a width of 0 takes what is left.
+/// `(column, title, explanation, side, least width)`; a width of 0 takes what is left.
 const COLUMNS: [(Column, &str, &str, Side, f32); 10] = [
-    (Column::Run, "Run", "The number of the run, as in planish history", Side::Right, 34.0),
-    (Column::Time, "Measured", "Date and time on this machine", Side::Left, 120.0),
-    (Column::Model, "Model", "The model's file", Side::Left, 0.0),
-    (Column::Level, "Level", "level", Side::Left, 66.0),
-    (Column::Kind, "Kind", "Speed and memory, or quality: the loss on a text", Side::Left, 52.0),
-    (Column::Machine, "Machine", "Processor and memory", Side::Left, 160.0),
-    (Column::Decode, "Decode tok/s", "decode", Side::Right, 90.0),
-    (Column::Kld, "KLD, nats", "kl divergence", Side::Right, 112.0),
-    (Column::SameTop, "Same top", "How often both models put the same token first", Side::Right, 62.0),
-    (Column::Verdict, "Verdict", "The measured loss against your limits at that time", Side::Left, 104.0),
+    (Column::Level, "Level", "level", Side::Left, 0.0),
+    (Column::Size, "Size", "Size of the file", Side::Right, 62.0),
+    (Column::Decode, "Decode, tok/s", "decode", Side::Right, 86.0),
+    (Column::Prefill, "Prefill, tok/s", "prefill", Side::Right, 86.0),
+    (Column::Kld, "KLD, nats", "kl divergence", Side::Right, 70.0),
+    (Column::SameTop, "Same top, %", "How often both models put the same token first", Side::Right, 78.0),
+    (Column::Verdict, "Verdict", "The measured loss against your limits", Side::Left, 100.0),
+    (Column::Time, "Time", "Time of day on this machine of the latest run", Side::Left, 42.0),
+    (Column::Machine, "Machine", "Processor and memory", Side::Left, 150.0),
+    (Column::Runs, "Runs", "Numbers of the runs, as in planish history", Side::Left, 62.0),
 ];
 
-/// Which rows, in which order, and what they were computed from.
+/// The groups that the filter leaves, and what they were computed from.
 #[derive(Clone)]
 struct Visible {
     /// Weak: the rows may be dropped, but while this exists no other ones can get their address.
     rows: Weak<Vec<Row>>,
-    filter: Filter,
-    sorting: Sorting<Column>,
-    indices: Arc<Vec<usize>>,
+    filter: String,
+    groups: Arc<Vec<Group>>,
 }
 
-/// Indices of the rows that the filter leaves, in the order of the table; kept until rows, filter or sorting change.
-pub fn visible_rows(ui: &Ui, rows: &Arc<Vec<Row>>, filter: &Filter) -> Arc<Vec<usize>> {
-    let sorting = sorting(ui);
-    let id = Id::unique("visible runs");
+/// Models and days that the filter leaves, the latest first; kept until rows or filter change.
+pub fn visible_groups(ui: &Ui, rows: &Arc<Vec<Row>>, filter: &str) -> Arc<Vec<Group>> {
+    cached_groups(ui, "visible runs", rows, filter)
+}
+
+/// All models and days, the latest first.
+pub fn all_groups(ui: &Ui, rows: &Arc<Vec<Row>>) -> Arc<Vec<Group>> {
+    cached_groups(ui, "all runs", rows, "")
+}
+
+fn cached_groups(ui: &Ui, name: &str, rows: &Arc<Vec<Row>>, filter: &str) -> Arc<Vec<Group>> {
+    let id = Id::unique(name);
     if let Some(known) = ui.data(|data| data.get_temp::<Visible>(id))
         && std::ptr::eq(known.rows.as_ptr(), Arc::as_ptr(rows))
-        && known.filter == *filter
-        && known.sorting == sorting
+        && known.filter == filter
     {
-        return known.indices;
+        return known.groups;
     }
-    let mut found: Vec<(usize, &Row)> = rows.iter().enumerate().filter(|(_, row)| filter.matches(row)).collect();
-    sorting.sort(&mut found, |column, a, b| compare(column, a.1, b.1));
-    let indices = Arc::new(found.into_iter().map(|(idx, _)| idx).collect::<Vec<_>>());
-    let visible = Visible { rows: Arc::downgrade(rows), filter: filter.clone(), sorting, indices: Arc::clone(&indices) };
+    let wanted = Filter { text: filter.to_string(), ..Filter::default() };
+    let indices: Vec<usize> = rows.iter().enumerate().filter(|(_, row)| wanted.matches(row)).map(|(idx, _)| idx).collect();
+    let groups = Arc::new(groups(rows, &indices));
+    let visible = Visible { rows: Arc::downgrade(rows), filter: filter.to_string(), groups: Arc::clone(&groups) };
     ui.data_mut(|data| data.insert_temp(id, visible));
-    indices
+    groups
+}
+
+/// The rows of a group in the order of the table.
+pub fn sorted_levels(ui: &Ui, rows: &[Row], group: &Group) -> Vec<LevelRuns> {
+    let mut levels = group.levels.clone();
+    sorting(ui).sort(&mut levels, |column, a, b| compare(rows, column, a, b));
+    levels
 }
 
 fn sorting_id() -> Id {
@@ -92,130 +107,268 @@ fn sorting(ui: &Ui) -> Sorting<Column> {
     ui.data(|data| data.get_temp(sorting_id())).unwrap_or_default()
 }
 
-fn compare(column: Column, a: &Row, b: &Row) -> Ordering {
+fn compare(rows: &[Row], column: Column, a: &LevelRuns, b: &LevelRuns) -> Ordering {
+    let by = |value: fn(&Row) -> Option<f64>, of: for<'a> fn(&LevelRuns, &'a [Row]) -> Option<&'a Row>| {
+        compare_known(of(a, rows).and_then(value), of(b, rows).and_then(value))
+    };
+    let main = |level: &LevelRuns| level.main(rows).cloned();
     match column {
-        Column::Run => a.id.cmp(&b.id),
-        Column::Time => (a.recorded_unix_secs, a.id).cmp(&(b.recorded_unix_secs, b.id)),
-        Column::Model => a.model_name.cmp(&b.model_name),
-        Column::Level => a.level.cmp(&b.level),
-        Column::Kind => a.kind.cmp(&b.kind),
-        Column::Machine => a.machine.cmp(&b.machine),
-        Column::Decode => compare_known(a.decode_tokens_per_sec, b.decode_tokens_per_sec),
-        Column::Kld => compare_known(a.mean_kld.map(|kld| kld.value), b.mean_kld.map(|kld| kld.value)),
-        Column::SameTop => compare_known(a.same_top.map(|top| top.value), b.same_top.map(|top| top.value)),
-        // Runs without a verdict last.
-        Column::Verdict => a.verdict.is_none().cmp(&b.verdict.is_none()).then(a.verdict.cmp(&b.verdict)),
+        Column::Level => main(a).map(|row| row.level).cmp(&main(b).map(|row| row.level)),
+        Column::Size => main(a).map(|row| row.size_bytes).cmp(&main(b).map(|row| row.size_bytes)),
+        Column::Decode => by(|row| row.decode_tokens_per_sec, LevelRuns::speed),
+        Column::Prefill => by(|row| row.prefill_tokens_per_sec, LevelRuns::speed),
+        Column::Kld => by(|row| row.mean_kld.map(|kld| kld.value), LevelRuns::quality),
+        Column::SameTop => by(|row| row.same_top.map(|top| top.value), LevelRuns::quality),
+        Column::Verdict => {
+            let verdict = |level: &LevelRuns| level.quality(rows).and_then(|row| row.verdict);
+            // Rows without a verdict last.
+            verdict(a).is_none().cmp(&verdict(b).is_none()).then(verdict(a).cmp(&verdict(b)))
+        }
+        Column::Time => latest_secs(rows, a).cmp(&latest_secs(rows, b)),
+        Column::Machine => main(a).map(|row| row.machine).cmp(&main(b).map(|row| row.machine)),
+        Column::Runs => a.ids.iter().max().cmp(&b.ids.iter().max()),
     }
 }
 
-/// Draws the rows; a check mark adds the run's number to `selected`, behind those chosen before.
-pub fn history_table_ui(ui: &mut Ui, rows: &[Row], visible: &[usize], selected: &mut Vec<i64>) {
-    let width = ui.available_width();
-    let is_shown = |column| match column {
-        Column::Machine => width >= WIDTH_WITH_MACHINE,
-        Column::Kind | Column::SameTop => width >= WIDTH_WITH_ALL_NUMBERS,
-        _ => true,
-    };
-    let columns: Vec<_> = COLUMNS.into_iter().filter(|column| is_shown(column.0)).collect();
-    let before = sorting(ui);
-    let mut sorting = before;
-    ui.push_id("runs", |ui| {
-        ui.spacing_mut().item_spacing.x = COLUMN_GAP;
+fn latest_secs(rows: &[Row], level: &LevelRuns) -> Option<i64> {
+    [level.speed(rows), level.quality(rows)].into_iter().flatten().map(|row| row.recorded_unix_secs).max()
+}
+
+/// The columns with numbers.
+const NUMBERS: [Column; 5] = [Column::Size, Column::Decode, Column::Prefill, Column::Kld, Column::SameTop];
+
+/// What a number of a row says; `None` where nothing was measured.
+#[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn number_text(rows: &[Row], level: &LevelRuns, column: Column, unit_bytes: f64) -> Option<String> {
+    let (speed, quality) = (level.speed(rows), level.quality(rows));
+    let with_spread = |mid: Option<f64>, spread: Option<f64>| Some(plus_minus_text(mid?, spread.unwrap_or(f64::NAN)));
+    match column {
+        Column::Size => level.main(rows).map(|row| significant_text(row.size_bytes as f64 / unit_bytes)),
+        Column::Decode => speed.and_then(|row| with_spread(row.decode_tokens_per_sec, row.decode_spread)),
+        Column::Prefill => speed.and_then(|row| with_spread(row.prefill_tokens_per_sec, row.prefill_spread)),
+        Column::Kld => Some(quality?.mean_kld?.text(nats_text)),
+        Column::SameTop => {
+            let top = quality?.same_top?;
+            Some(plus_minus_text(top.value * 100.0, top.half_width() * 100.0))
+        }
+        _ => None,
+    }
+}
+
+/// The columns in view with what lines up their numbers.
+struct Table {
+    columns: Vec<(Column, &'static str, &'static str, Side, f32)>,
+    numbers: NumberColumns<Column>,
+    unit_bytes: f64,
+    unit: &'static str,
+}
+
+impl Table {
+    #[allow(clippy::cast_precision_loss, reason = "an order of magnitude")]
+    fn new(ui: &Ui, rows: &[Row], groups: &[Group]) -> Self {
+        let levels: Vec<&LevelRuns> = groups.iter().flat_map(|group| &group.levels).collect();
+        let highest = levels.iter().filter_map(|level| level.main(rows)).map(|row| row.size_bytes).max().unwrap_or(0);
+        let (unit_bytes, unit) = bytes_unit(highest as f64);
+        let numbers = NumberColumns::of(ui, &NUMBERS, &levels, |column, level| number_text(rows, level, column, unit_bytes));
+        let width = ui.available_width();
+        let is_shown = |column| match column {
+            Column::Machine => width >= WIDTH_WITH_MACHINE,
+            Column::Prefill | Column::SameTop | Column::Time => width >= WIDTH_WITH_ALL_NUMBERS,
+            _ => true,
+        };
+        let columns = COLUMNS.into_iter().filter(|column| is_shown(column.0));
+        let columns = columns
+            .map(|(column, name, explanation, side, least)| (column, name, explanation, side, numbers.width(column, least)));
+        Self { columns: columns.collect(), numbers, unit_bytes, unit }
+    }
+
+    fn builder<'ui>(&self, ui: &'ui mut Ui) -> TableBuilder<'ui> {
         let mut table = TableBuilder::new(ui)
             .striped(true)
+            .vscroll(false)
             .cell_layout(Layout::left_to_right(Align::Center))
-            .min_scrolled_height(MAX_HEIGHT)
-            .max_scroll_height(MAX_HEIGHT)
-            .auto_shrink([false, true])
             .column(Width::exact(26.0));
-        for (.., width) in &columns {
-            let column = if *width > 0.0 { Width::exact(*width) } else { Width::remainder().at_least(90.0) };
+        for (.., width) in &self.columns {
+            let column = if *width > 0.0 { Width::exact(*width) } else { Width::remainder().at_least(110.0) };
             table = table.column(column.clip(true));
         }
         table
+    }
+}
+
+/// Draws the groups; a check mark adds the numbers of a row's runs to the chosen ones, behind those chosen before; a click on a model opens
+/// it.
+pub fn history_table_ui(ui: &mut Ui, rows: &[Row], groups: &[Group], form: &mut HistoryForm, commands: &mut Vec<Command>) {
+    let n_shown = form.n_more * N_GROUPS + N_GROUPS;
+    let shown = groups.get(..n_shown).unwrap_or(groups);
+    let table = Table::new(ui, rows, shown);
+    ui.scope(|ui| {
+        ui.spacing_mut().item_spacing.x = COLUMN_GAP;
+        header_ui(ui, &table, rows, groups, &mut form.selected);
+        for (idx, group) in shown.iter().enumerate() {
+            group_ui(ui, group, idx, commands);
+            let levels = sorted_levels(ui, rows, group);
+            ui.push_id(("runs", idx), |ui| {
+                table.builder(ui).body(|body| {
+                    body.rows(theme::ROW_HEIGHT, levels.len(), |mut line| {
+                        let Some(level) = levels.get(line.index()) else { return };
+                        line.set_selected(is_chosen(level, &form.selected));
+                        row_ui(&mut line, &table, rows, level, &mut form.selected);
+                    });
+                });
+            });
+        }
+    });
+    if groups.len() > n_shown {
+        ui.add_space(theme::UNIT);
+        let left = groups.len() - n_shown;
+        if ui.button(format!("Show {} earlier", count_text(left.min(N_GROUPS) as u64))).clicked() {
+            form.n_more += 1;
+        }
+    }
+}
+
+fn header_ui(ui: &mut Ui, table: &Table, rows: &[Row], groups: &[Group], selected: &mut Vec<i64>) {
+    let before = sorting(ui);
+    let mut sorting = before;
+    ui.push_id("runs header", |ui| {
+        table
+            .builder(ui)
             .header(HEADER_HEIGHT, |mut header| {
-                header.col(|ui| all_ui(ui, rows, visible, selected));
-                for &(column, name, explanation, side, _) in &columns {
+                header.col(|ui| all_ui(ui, rows, groups, selected));
+                for &(column, name, explanation, side, _) in &table.columns {
                     header.col(|ui| {
                         let explanation = glossary::explain(explanation).unwrap_or_else(|| explanation.to_string());
-                        sorting.header_ui(ui, column, name, &explanation, side);
+                        let name = if column == Column::Size { format!("{name}, {}", table.unit) } else { name.to_string() };
+                        sorting.header_ui(ui, column, &name, &explanation, side);
                     });
                 }
             })
-            .body(|body| {
-                body.rows(theme::ROW_HEIGHT, visible.len(), |mut line| {
-                    let Some(row) = visible.get(line.index()).and_then(|&idx| rows.get(idx)) else { return };
-                    line.col(|ui| select_ui(ui, row, selected));
-                    for &(column, ..) in &columns {
-                        cell_ui(&mut line, column, row);
-                    }
-                });
-            });
+            .body(|_| {});
     });
     if sorting != before {
         ui.data_mut(|data| data.insert_temp(sorting_id(), sorting));
     }
 }
 
-/// The box above all others: chooses the rows of the table or none.
-fn all_ui(ui: &mut Ui, rows: &[Row], visible: &[usize], selected: &mut Vec<i64>) {
-    let of_table = || visible.iter().filter_map(|&idx| rows.get(idx)).map(|row| row.id);
-    let mut is_all = of_table().all(|id| selected.contains(&id));
-    let response = ui.add(Checkbox::without_text(&mut is_all)).accessible_name("Select all runs of the table");
-    if !response.changed() {
-        return;
-    }
-    if is_all {
-        let missing: Vec<i64> = of_table().filter(|id| !selected.contains(id)).collect();
-        selected.extend(missing);
-    } else {
-        let shown: Vec<i64> = of_table().collect();
-        selected.retain(|id| !shown.contains(id));
-    }
-}
-
-fn select_ui(ui: &mut Ui, row: &Row, selected: &mut Vec<i64>) {
-    let mut is_selected = selected.contains(&row.id);
-    if ui.add(Checkbox::without_text(&mut is_selected)).accessible_name(format!("Select run {}", row.id)).changed() {
-        selected.retain(|id| *id != row.id);
-        if is_selected {
-            selected.push(row.id);
-        }
-    }
-}
-
-fn cell_ui(line: &mut TableRow<'_, '_>, column: Column, row: &Row) {
-    let words = |ui: &mut Ui, text: &str| {
-        ui.add(Label::new(text).truncate());
-    };
-    let number = |ui: &mut Ui, text: Option<String>| {
-        let is_known = text.is_some();
-        let text = RichText::new(text.unwrap_or_else(|| NOTHING.into()));
-        right_ui(ui, if is_known { text } else { text.color(theme::muted(ui)) });
-    };
-    line.col(|ui| match column {
-        Column::Run => number(ui, Some(row.id.to_string())),
-        Column::Time => words(ui, &local_time_text(row.recorded_unix_secs)),
-        Column::Model => {
-            ui.add(Label::new(RichText::new(&row.model_name).font(theme::strong_font())).truncate())
-                .on_hover_ui(|ui| details_ui(ui, row));
-        }
-        Column::Level => words(ui, row.level.as_deref().unwrap_or(NOTHING)),
-        Column::Kind => words(ui, row.kind.label()),
-        Column::Machine => words(ui, &row.machine),
-        Column::Decode => {
-            number(ui, row.decode_tokens_per_sec.map(|mid| plus_minus_text(mid, row.decode_spread.unwrap_or(f64::NAN))));
-        }
-        Column::Kld => {
-            number(ui, row.mean_kld.map(|kld| kld.text(nats_text)));
-        }
-        Column::SameTop => number(ui, row.same_top.map(|top| percent_text(top.value))),
-        Column::Verdict => verdict_ui(ui, row.verdict),
+/// The line above the levels of a model: its name, which opens it, and the day.
+fn group_ui(ui: &mut Ui, group: &Group, idx: usize, commands: &mut Vec<Command>) {
+    ui.add_space(if idx == 0 { 2.0 } else { 8.0 });
+    let p = theme::palette(ui);
+    ui.allocate_ui_with_layout(vec2(ui.available_width(), 24.0), Layout::left_to_right(Align::Center), |ui| {
+        ui.spacing_mut().item_spacing.x = 8.0;
+        ui.spacing_mut().button_padding.x = 0.0;
+        let day = RichText::new(&group.day).color(p.text_secondary);
+        let day_width = ui.painter().layout_no_wrap(group.day.clone(), egui::FontId::proportional(14.0), p.text).size().x;
+        let name = RichText::new(&group.model).font(theme::strong_font()).color(p.accent);
+        let widest = (ui.available_width() - day_width - 8.0).max(60.0);
+        ui.scope(|ui| {
+            ui.set_max_width(widest);
+            let response = ui.add(Button::new(name).frame(false).truncate());
+            let response = response.on_hover_cursor(egui::CursorIcon::PointingHand);
+            if response.on_hover_text(format!("Open {}", group.source.display())).clicked() {
+                commands.push(Command::OpenModel(group.source.clone()));
+            }
+        });
+        ui.label(day);
     });
 }
 
+fn is_chosen(level: &LevelRuns, selected: &[i64]) -> bool {
+    level.ids.iter().all(|id| selected.contains(id))
+}
+
+/// Chooses the runs of a row or takes them off the choice.
+fn choose(level: &LevelRuns, selected: &mut Vec<i64>, wanted: Wanted) {
+    match wanted {
+        Wanted::Chosen => {
+            let missing: Vec<i64> = level.ids.iter().copied().filter(|id| !selected.contains(id)).collect();
+            selected.extend(missing);
+        }
+        Wanted::Not => selected.retain(|id| !level.ids.contains(id)),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Wanted {
+    Chosen,
+    Not,
+}
+
+impl From<bool> for Wanted {
+    fn from(is_chosen: bool) -> Self {
+        if is_chosen { Self::Chosen } else { Self::Not }
+    }
+}
+
+/// The box above all others: chooses the rows of the table or none.
+fn all_ui(ui: &mut Ui, rows: &[Row], groups: &[Group], selected: &mut Vec<i64>) {
+    let of_table: Vec<LevelRuns> = groups.iter().flat_map(|group| sorted_levels(ui, rows, group)).collect();
+    let mut is_all = of_table.iter().all(|level| is_chosen(level, selected));
+    let response = ui.add(Checkbox::without_text(&mut is_all)).accessible_name("Select all runs of the table");
+    if response.changed() {
+        for level in &of_table {
+            choose(level, selected, is_all.into());
+        }
+    }
+}
+
+fn select_ui(ui: &mut Ui, level: &LevelRuns, selected: &mut Vec<i64>) {
+    let mut is_selected = is_chosen(level, selected);
+    let name = if level.ids.len() == 1 { "Select run" } else { "Select runs" };
+    let response = ui.add(Checkbox::without_text(&mut is_selected)).accessible_name(format!("{name} {}", ids_text(&level.ids)));
+    if response.changed() {
+        choose(level, selected, is_selected.into());
+    }
+}
+
+/// `4, 7`, in ascending order.
+fn ids_text(ids: &[i64]) -> String {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn row_ui(line: &mut TableRow<'_, '_>, table: &Table, rows: &[Row], level: &LevelRuns, selected: &mut Vec<i64>) {
+    line.col(|ui| select_ui(ui, level, selected));
+    let Some(main) = level.main(rows) else { return };
+    for &(column, ..) in &table.columns {
+        line.col(|ui| {
+            if NUMBERS.contains(&column) {
+                let text = number_text(rows, level, column, table.unit_bytes);
+                let color = text.as_ref().map_or(theme::palette(ui).muted, |_| theme::palette(ui).text);
+                table.numbers.cell_ui(ui, column, text.as_deref().unwrap_or(NOTHING), color);
+            } else {
+                words_ui(ui, column, rows, level, main);
+            }
+        });
+    }
+}
+
+fn words_ui(ui: &mut Ui, column: Column, rows: &[Row], level: &LevelRuns, main: &Row) {
+    let words = |ui: &mut Ui, text: &str| ui.add(Label::new(text).truncate());
+    match column {
+        Column::Level => {
+            let name = RichText::new(main.short_name()).font(theme::strong_font());
+            ui.add(Label::new(name).truncate()).on_hover_ui(|ui| details_ui(ui, rows, level));
+        }
+        Column::Verdict => verdict_ui(ui, level.quality(rows).and_then(|row| row.verdict)),
+        Column::Time => {
+            words(ui, &latest_secs(rows, level).map(local_clock_text).unwrap_or_default());
+        }
+        Column::Machine => {
+            words(ui, &main.machine);
+        }
+        Column::Runs => {
+            let text = RichText::new(ids_text(&level.ids)).color(theme::muted(ui));
+            ui.add(Label::new(text).truncate());
+        }
+        Column::Size | Column::Decode | Column::Prefill | Column::Kld | Column::SameTop => {}
+    }
+}
+
 fn verdict_ui(ui: &mut Ui, verdict: Option<Decision>) {
-    let color = match verdict {
+    let color: Color32 = match verdict {
         Some(Decision::Pass) => theme::good(ui),
         Some(Decision::Inconclusive) => theme::warn(ui),
         Some(Decision::Fail) => theme::bad(ui),
@@ -224,11 +377,22 @@ fn verdict_ui(ui: &mut Ui, verdict: Option<Decision>) {
     ui.label(RichText::new(verdict.map_or(NOTHING, Decision::label)).color(color));
 }
 
-/// What a run depends on, as far as the list knows it.
-fn details_ui(ui: &mut Ui, row: &Row) {
+/// What the runs of a row depend on, as far as the list knows it.
+fn details_ui(ui: &mut Ui, rows: &[Row], level: &LevelRuns) {
     ui.set_max_width(460.0);
+    for row in [level.speed(rows), level.quality(rows)].into_iter().flatten() {
+        ui.label(details_text(row));
+    }
+    let n_earlier = level.ids.len() - level.shown_ids().len();
+    if n_earlier > 0 {
+        let runs = super::history_view::runs_text(n_earlier);
+        ui.label(format!("and {runs} of the same day before, which the choice includes"));
+    }
+}
+
+fn details_text(row: &Row) -> String {
     let mut lines = vec![
-        format!("Run {}", row.id),
+        format!("Run {}: {}, {}", row.id, row.kind.label().to_lowercase(), local_clock_text(row.recorded_unix_secs)),
         row.path.display().to_string(),
         bytes_text(row.size_bytes),
         row.runtime.clone(),
@@ -247,5 +411,5 @@ fn details_ui(ui: &mut Ui, row: &Row) {
         (tokens, _) => tokens,
     });
     lines.extend(row.model_sha256.as_ref().map(|sha256| format!("SHA-256 {sha256}")));
-    ui.label(lines.join("\n"));
+    widgets::sentence(&lines.join("\n"))
 }

@@ -41,7 +41,6 @@ impl From<Page> for Icon {
             Page::Plan => Self::Plan,
             Page::Optimize => Self::Optimize,
             Page::Compare => Self::Compare,
-            Page::History => Self::History,
         }
     }
 }

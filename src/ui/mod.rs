@@ -12,16 +12,17 @@ mod compare_page;
 mod compare_table;
 pub mod error_table;
 mod export_view;
+mod figures;
 mod flips_view;
 mod gates_view;
 pub mod glossary;
 mod goal_strip;
 pub mod heat_map;
 mod history_comparison;
-mod history_page;
-#[cfg(test)]
-mod history_page_tests;
 mod history_table;
+mod history_view;
+#[cfg(test)]
+mod history_view_tests;
 pub mod icons;
 mod imatrix_view;
 #[cfg(test)]
@@ -67,7 +68,6 @@ mod window_tests;
 use eframe::egui::{self, CentralPanel, CornerRadius, Frame, Id, Margin, Panel, ScrollArea, Stroke, StrokeKind, Ui, vec2};
 
 pub use compare_page::compare_page_ui;
-pub use history_page::history_page_ui;
 pub use optimize_page::optimize_page_ui;
 pub use plan_page::plan_page_ui;
 
@@ -128,7 +128,6 @@ fn page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Comma
         Page::Plan => plan_page_ui(ui, store, form, commands),
         Page::Optimize => optimize_page_ui(ui, store, form, commands),
         Page::Compare => compare_page_ui(ui, store, form, commands),
-        Page::History => history_page_ui(ui, store, form, commands),
     }
 }
 

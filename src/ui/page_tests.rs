@@ -502,7 +502,7 @@ fn the_tabs_of_compare_are_reached_by_mouse_and_keyboard() {
     };
     press(egui::Key::PageDown, CompareTab::Flips);
     press(egui::Key::PageUp, CompareTab::Levels);
-    press(egui::Key::PageUp, CompareTab::Tensors);
+    press(egui::Key::PageUp, CompareTab::History);
     press(egui::Key::PageDown, CompareTab::Levels);
     click(&mut harness, "Tensors");
     assert_eq!(harness.state().form.compare_tab, CompareTab::Tensors);

@@ -72,26 +72,29 @@ pub fn plan_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut 
 
 /// The open model; without one says what to do and gives none.
 pub(super) fn model_or_hint_ui(ui: &mut Ui, store: &Store, form: &mut Form, title: &str, subtitle: &str) -> Option<Arc<Model>> {
-    if let Some(model) = store.model.ready() {
-        if model.has_weights() {
-            return Some(Arc::clone(model));
-        }
-        widgets::page_header(ui, title, subtitle, |_| {});
-        let text = "This file holds a vocabulary and no weights: there is nothing to quantize. Open another model.";
-        widgets::empty_state(ui, Icon::Model, "No weights in this file", text, |ui| to_model_page_ui(ui, form));
-        return None;
+    if let Some(model) = store.model.ready().filter(|model| model.has_weights()) {
+        return Some(Arc::clone(model));
     }
     widgets::page_header(ui, title, subtitle, |_| {});
+    model_hint_ui(ui, store, form);
+    None
+}
+
+/// Why there is no model to work on, and where to get one.
+pub(super) fn model_hint_ui(ui: &mut Ui, store: &Store, form: &mut Form) {
     let (heading, text) = match &store.model {
+        Slot::Ready(_) => (
+            "No weights in this file",
+            "This file holds a vocabulary and no weights: there is nothing to quantize. Open another model.",
+        ),
         Slot::Empty if store.checkpoint.is_some() => {
             ("This checkpoint cannot be converted", "The checklist on the Model page says what is in the way.")
         }
         Slot::Waiting { .. } => ("Reading the model…", "This takes a moment."),
         Slot::Failed(_) => ("The model could not be read", "The Model page says why. Open another one there."),
-        _ => ("No model yet", "Open a GGUF file on the Model page. What can be done with it is shown here at once."),
+        Slot::Empty => ("No model yet", "Open a GGUF file on the Model page. What can be done with it is shown here at once."),
     };
     widgets::empty_state(ui, Icon::Model, heading, text, |ui| to_model_page_ui(ui, form));
-    None
 }
 
 fn to_model_page_ui(ui: &mut Ui, form: &mut Form) {

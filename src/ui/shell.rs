@@ -6,14 +6,14 @@ use eframe::egui::{
 };
 
 use super::bars::bar_sized;
-use super::history_page::runs_text;
+use super::history_view::runs_text;
 use super::icons::{self, Icon};
 use super::model_page::file_name;
 use super::theme;
 use super::widgets::{segmented, sentence, small_button};
 use crate::error::Error;
 use crate::monitor::ProgressUnit;
-use crate::state::{Command, Form, JobKind, JobRecord, JobStatus, Page, Slot, Store, Theme};
+use crate::state::{Command, Form, JobKind, JobRecord, JobStatus, Page, Store, Theme};
 use crate::units::{bytes_per_sec_text, duration_text, percent_text};
 use crate::worker::HistoryRequest;
 
@@ -22,7 +22,7 @@ pub const RAIL_WIDTH: f32 = 92.0;
 /// Height of the status bar.
 pub const STATUS_BAR_HEIGHT: f32 = 40.0;
 
-const PAGE_KEYS: [Key; 6] = [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6];
+const PAGE_KEYS: [Key; 5] = [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5];
 
 /// How far a page's part of the work is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,15 +58,10 @@ pub fn page_mark(page: Page, store: &Store) -> PageMark {
             |kind| matches!(kind, JobKind::Bench(_) | JobKind::Quality(_) | JobKind::Answer(_)),
             !store.outcomes.is_empty() || !store.quality.is_empty(),
         ),
-        Page::History => match &store.history {
-            Slot::Ready(rows) if !rows.is_empty() => PageMark::Ready,
-            Slot::Failed(_) => PageMark::Failed,
-            _ => PageMark::None,
-        },
     }
 }
 
-/// Turns Ctrl+1 to Ctrl+6 (⌘ on macOS) into pages.
+/// Turns Ctrl+1 to Ctrl+5 (⌘ on macOS) into pages.
 pub fn page_shortcuts(ui: &mut Ui, form: &mut Form) {
     for (page, key) in Page::ALL.into_iter().zip(PAGE_KEYS) {
         if ui.input_mut(|input| input.consume_shortcut(&KeyboardShortcut::new(Modifiers::COMMAND, key))) {
@@ -249,7 +244,7 @@ pub fn job_title(kind: &JobKind) -> String {
 fn history_title(request: &HistoryRequest) -> String {
     match request {
         HistoryRequest::List => "Reading the history".into(),
-        HistoryRequest::Compare { ids } => format!("Comparing {}", runs_text(ids.len())),
+        HistoryRequest::Compare { columns } => format!("Comparing {}", runs_text(columns.iter().map(Vec::len).sum())),
         HistoryRequest::Delete { ids } => format!("Deleting {}", runs_text(ids.len())),
         HistoryRequest::Export { ids, .. } => format!("Exporting {}", runs_text(ids.len())),
     }

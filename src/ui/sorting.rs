@@ -56,7 +56,7 @@ impl<C: Copy + PartialEq> Sorting<C> {
         }
     }
 
-    /// Draws the header of `column` and takes its click. Its accessible name is `Sort by NAME`.
+    /// Draws the header of `column` and takes its click. Its accessible name is `Sort by NAME`, without the unit behind a comma.
     pub fn header_ui(&mut self, ui: &mut Ui, column: C, name: &str, explanation: &str, side: Side) {
         let arrow = match self.by {
             Some((current, Direction::Ascending)) if current == column => " ↑",
@@ -71,7 +71,8 @@ impl<C: Copy + PartialEq> Sorting<C> {
             ui.spacing_mut().button_padding.x = 0.0;
             let text = RichText::new(format!("{name}{arrow}")).small().strong();
             let response = ui.add(Button::new(text).frame(false));
-            if response.accessible_name(format!("Sort by {}", name.to_lowercase())).on_hover_text(explanation).clicked() {
+            let plain = name.split(", ").next().unwrap_or(name).to_lowercase();
+            if response.accessible_name(format!("Sort by {plain}")).on_hover_text(explanation).clicked() {
                 *self = self.clicked(column);
             }
         });

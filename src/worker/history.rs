@@ -11,10 +11,10 @@ use crate::error::Result;
 pub enum HistoryRequest {
     /// All runs.
     List,
-    /// These runs beside each other, or one alone.
+    /// Columns of runs beside each other, or one alone.
     Compare {
-        /// Their numbers; the first is what the others are held against.
-        ids: Vec<i64>,
+        /// Numbers of the runs of each column; the first column is what the others are held against.
+        columns: Vec<Vec<i64>>,
     },
     /// Removes runs for good.
     Delete {
@@ -49,7 +49,9 @@ pub(super) fn answer(request: &HistoryRequest) -> Result<HistoryAnswer> {
     let runs = |history: &History| history.list(&Filter::default()).map(|rows| HistoryAnswer::Runs(Arc::new(rows)));
     match request {
         HistoryRequest::List => runs(&history),
-        HistoryRequest::Compare { ids } => history.compare(ids).map(|comparison| HistoryAnswer::Comparison(Arc::new(comparison))),
+        HistoryRequest::Compare { columns } => {
+            history.compare_joined(columns).map(|comparison| HistoryAnswer::Comparison(Arc::new(comparison)))
+        }
         HistoryRequest::Delete { ids } => {
             history.delete(ids)?;
             runs(&history)

@@ -377,7 +377,7 @@ mod tests {
             })
         };
         assert!(matches!(ask(HistoryRequest::List), Ok(HistoryAnswer::Runs(rows)) if rows.len() >= 2));
-        let compared = ask(HistoryRequest::Compare { ids: ids.clone() });
+        let compared = ask(HistoryRequest::Compare { columns: ids.iter().map(|&id| vec![id]).collect() });
         assert!(matches!(compared, Ok(HistoryAnswer::Comparison(comparison)) if comparison.runs.len() == 2));
         let dir = tempfile::tempdir().unwrap();
         let format = bench::history::ExportFormat::Csv;
@@ -386,7 +386,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 3);
         let left = ask(HistoryRequest::Delete { ids: ids.clone() });
         assert!(matches!(left, Ok(HistoryAnswer::Runs(rows)) if rows.iter().all(|row| !ids.contains(&row.id))));
-        let gone = ask(HistoryRequest::Compare { ids });
+        let gone = ask(HistoryRequest::Compare { columns: vec![ids] });
         assert!(matches!(gone, Err(Error::UnknownRun { .. })), "{gone:?}");
         worker.cancel(survey);
         assert!(matches!(wait_for_end(&mut worker, survey).1, Err(Error::Cancelled)));

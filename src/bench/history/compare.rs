@@ -1,11 +1,13 @@
 //! Runs beside each other, with what changed against the first of them.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::row::power_name;
 use super::{History, Kind, Measurement, Row};
 use crate::advise::{Decision, Interval};
-use crate::bench::quality::{ChunkSums, paired_difference};
+use crate::bench::quality::{ChunkSums, QualityRun, paired_difference};
 use crate::bench::{Run, Stat};
 use crate::error::Result;
 use crate::units::{bytes_text, count_text, duration_text, local_time_text, nats_text, plus_minus_text, signed_text};
@@ -189,10 +191,67 @@ impl Quantity {
     }
 }
 
-/// A run with the details that a comparison needs; `None` where they cannot be read.
+/// A column of a comparison: a run, or the speed and the loss of one file together, with the details that a comparison needs.
 struct Compared {
     row: Row,
-    measurement: Option<Measurement>,
+    speed: Option<Box<Run>>,
+    quality: Option<Arc<QualityRun>>,
+    /// False when another version of Planish has written details that this one cannot read.
+    is_read: bool,
+}
+
+impl Compared {
+    fn of(row: Row, measurement: Option<Measurement>) -> Self {
+        let is_read = measurement.is_some();
+        let (speed, quality) = match measurement {
+            Some(Measurement::Speed(run)) => (Some(run), None),
+            Some(Measurement::Quality(run)) => (None, Some(run)),
+            None => (None, None),
+        };
+        Self { row, speed, quality, is_read }
+    }
+
+    /// Takes in what another run of the same file measured and this column does not have.
+    fn join(&mut self, other: Self) {
+        let (row, from) = (&mut self.row, other.row);
+        fill(&mut row.model_sha256, from.model_sha256);
+        fill(&mut row.reference_sha256, from.reference_sha256);
+        fill(&mut row.level, from.level);
+        fill(&mut row.recipe, from.recipe);
+        fill(&mut row.decode_tokens_per_sec, from.decode_tokens_per_sec);
+        fill(&mut row.decode_spread, from.decode_spread);
+        fill(&mut row.prefill_tokens_per_sec, from.prefill_tokens_per_sec);
+        fill(&mut row.prefill_spread, from.prefill_spread);
+        fill(&mut row.peak_memory_bytes, from.peak_memory_bytes);
+        fill(&mut row.mean_kld, from.mean_kld);
+        fill(&mut row.ppl_ratio, from.ppl_ratio);
+        fill(&mut row.same_top, from.same_top);
+        fill(&mut row.verdict, from.verdict);
+        fill(&mut row.text_name, from.text_name);
+        fill(&mut row.text_sha256, from.text_sha256);
+        self.speed = self.speed.take().or(other.speed);
+        self.quality = self.quality.take().or(other.quality);
+        self.is_read &= other.is_read;
+    }
+
+    fn has_speed(&self) -> bool {
+        self.row.decode_tokens_per_sec.is_some() || self.row.kind == Kind::Speed
+    }
+
+    fn has_quality(&self) -> bool {
+        self.row.mean_kld.is_some() || self.row.kind == Kind::Quality
+    }
+
+    fn kind_text(&self) -> String {
+        let kinds = [(self.has_speed(), Kind::Speed), (self.has_quality(), Kind::Quality)];
+        kinds.into_iter().filter(|(has, _)| *has).map(|(_, kind)| kind.label()).collect::<Vec<_>>().join(" and ")
+    }
+}
+
+fn fill<T>(known: &mut Option<T>, other: Option<T>) {
+    if known.is_none() {
+        *known = other;
+    }
 }
 
 impl History {
@@ -201,9 +260,28 @@ impl History {
     /// # Errors
     /// `Error::UnknownRun`; `Error::History`.
     pub fn compare(&self, ids: &[i64]) -> Result<Comparison> {
-        let found = self.raw(ids)?;
-        let compared = |(row, text): (Row, String)| Compared { measurement: self.measurement(&row, &text).ok(), row };
-        Ok(comparison(&found.into_iter().map(compared).collect::<Vec<_>>()))
+        let columns: Vec<Vec<i64>> = ids.iter().map(|&id| vec![id]).collect();
+        self.compare_joined(&columns)
+    }
+
+    /// The same with columns of several runs of one file each: its speed and its loss stand together. A column has the number of its first
+    /// run.
+    ///
+    /// # Errors
+    /// `Error::UnknownRun`; `Error::History`.
+    pub fn compare_joined(&self, columns: &[Vec<i64>]) -> Result<Comparison> {
+        let mut compared: Vec<Compared> = Vec::new();
+        for ids in columns {
+            let runs =
+                self.raw(ids)?.into_iter().map(|(row, text)| Compared::of(row.clone(), self.measurement(&row, &text).ok()));
+            let joined = runs.reduce(|mut column, run| {
+                column.join(run);
+                column
+            });
+            // Each once.
+            compared.extend(joined.filter(|new| compared.iter().all(|known| known.row.id != new.row.id)));
+        }
+        Ok(comparison(&compared))
     }
 }
 
@@ -253,8 +331,8 @@ fn difference(before: Interval, after: Interval) -> Interval {
 #[allow(clippy::cast_precision_loss, reason = "sizes are shown with three digits")]
 fn value(quantity: Quantity, run: &Compared) -> Option<Interval> {
     let row = &run.row;
-    let stat = |stat: fn(&Run) -> &Stat| match &run.measurement {
-        Some(Measurement::Speed(run)) if !stat(run).values.is_empty() => {
+    let stat = |stat: fn(&Run) -> &Stat| match &run.speed {
+        Some(run) if !stat(run).values.is_empty() => {
             Some(Interval { value: stat(run).median(), low: stat(run).min(), high: stat(run).max() })
         }
         _ => None,
@@ -281,10 +359,7 @@ fn value(quantity: Quantity, run: &Compared) -> Option<Interval> {
 }
 
 fn chunks(run: &Compared) -> Option<&[ChunkSums]> {
-    match &run.measurement {
-        Some(Measurement::Quality(run)) => Some(&run.chunks),
-        _ => None,
-    }
+    run.quality.as_ref().map(|run| run.chunks.as_slice())
 }
 
 /// Losses are losses against a reference on a text: only then they can be held against each other.
@@ -294,22 +369,20 @@ fn has_same_text(one: &Row, other: &Row) -> bool {
 
 /// Whether a number of a chunk means the same tokens in both.
 fn has_same_chunks(one: &Compared, other: &Compared) -> bool {
-    let n_ctx = |run: &Compared| match &run.measurement {
-        Some(Measurement::Quality(run)) => Some(run.provenance.n_ctx),
-        _ => None,
-    };
+    let n_ctx = |run: &Compared| run.quality.as_ref().map(|run| run.provenance.n_ctx);
     has_same_text(&one.row, &other.row) && n_ctx(one).is_some() && n_ctx(one) == n_ctx(other)
 }
 
 fn facts(runs: &[Compared]) -> Vec<FactLine> {
-    let line = |name, value: fn(&Row) -> String| {
-        let values: Vec<String> = runs.iter().map(|run| value(&run.row)).collect();
+    let of_values = |name, values: Vec<String>| {
         let differs = values.windows(2).any(|pair| pair.first() != pair.last());
         FactLine { name, values, differs }
     };
+    let line = |name, value: fn(&Row) -> String| of_values(name, runs.iter().map(|run| value(&run.row)).collect());
+    let of_column = |name, value: fn(&Compared) -> String| of_values(name, runs.iter().map(value).collect());
     let lines = [
         line("Measured", |row| local_time_text(row.recorded_unix_secs)),
-        line("Kind", |row| row.kind.label().into()),
+        of_column("Kind", Compared::kind_text),
         line("Model", |row| row.model_name.clone()),
         line("Model SHA-256", |row| row.model_sha256.clone().unwrap_or_default()),
         line("Level", |row| row.level.clone().unwrap_or_default()),
@@ -336,22 +409,21 @@ fn notes(runs: &[Compared]) -> Vec<String> {
     for run in others {
         let id = run.row.id;
         let mut note = |text: &str| notes.push(format!("run {id} {text}"));
-        if run.row.kind != first.row.kind {
+        let (is_speed, is_quality) = (run.has_speed() && first.has_speed(), run.has_quality() && first.has_quality());
+        if !is_speed && !is_quality {
             note("measured something else than the first run: only the file size can be compared");
             continue;
         }
-        if run.measurement.is_none() || first.measurement.is_none() {
+        if !run.is_read || !first.is_read {
             note("or the first was written by another version of Planish: not all of it can be compared");
         }
-        match run.row.kind {
-            Kind::Speed if run.row.machine != first.row.machine => note("was measured on another machine"),
-            Kind::Quality if run.row.text_sha256 != first.row.text_sha256 => {
-                note("was measured on another text: losses on different texts cannot be compared");
-            }
-            Kind::Quality if run.row.reference_sha256 != first.row.reference_sha256 => {
-                note("was compared with another reference: the losses cannot be compared");
-            }
-            _ => {}
+        if is_speed && run.row.machine != first.row.machine {
+            note("was measured on another machine");
+        }
+        if is_quality && run.row.text_sha256 != first.row.text_sha256 {
+            note("was measured on another text: losses on different texts cannot be compared");
+        } else if is_quality && run.row.reference_sha256 != first.row.reference_sha256 {
+            note("was compared with another reference: the losses cannot be compared");
         }
     }
     notes

@@ -7,6 +7,7 @@
 //! record    from finished measurements to rows
 //! hashes    SHA-256 of models, remembered by path, size, time of change and inode
 //! compare   rows beside each other
+//! groups    rows by model and day
 //! export    CSV and JSON
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 mod compare;
 mod export;
+mod groups;
 mod hashes;
 mod record;
 mod row;
@@ -36,6 +38,7 @@ use crate::error::{Error, Result};
 
 pub use compare::{Change, Comparison, FactLine, Judgement, NumberLine, Quantity};
 pub use export::{ExportFormat, save_new};
+pub use groups::{Group, LevelRuns, groups};
 pub use hashes::FileIdentity;
 pub use record::record_all;
 pub use row::{Kind, Row};

@@ -186,6 +186,13 @@ fn runs_are_held_against_the_first() {
     assert_eq!((top.changes[1].unwrap().judgement, top.changes[2]), (Judgement::Unclear, None));
     assert_eq!(losses.notes, ["run 5 was measured on another text: losses on different texts cannot be compared"]);
 
+    let joined = history.compare_joined(&[vec![1, 3], vec![2, 4]]).unwrap();
+    assert_eq!(joined.runs.iter().map(|row| row.id).collect::<Vec<_>>(), [1, 2], "each column has the number of its first run");
+    assert_eq!(line(&joined, Quantity::Decode), decode);
+    assert_eq!(line(&joined, Quantity::MeanKld).changes, [None, Some(change)]);
+    assert_eq!(joined.facts.iter().find(|fact| fact.name == "Kind").unwrap().values, ["Speed and Quality"; 2]);
+    assert_eq!(joined.notes, ["run 2 was measured on another machine"]);
+
     let mixed = history.compare(&[3, 1]).unwrap();
     assert_eq!(line(&mixed, Quantity::Decode).changes, [None, None]);
     assert!(mixed.notes[0].contains("something else"), "{:?}", mixed.notes);

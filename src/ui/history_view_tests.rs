@@ -1,23 +1,25 @@
-//! The History page, driven by accessible names. With `PLANISH_SHOTS=folder`, `history_pictures` also draws it.
+//! The History tab, driven by accessible names. With `PLANISH_SHOTS=folder`, `history_pictures` also draws it.
 
 use std::sync::Arc;
 
-use eframe::egui::{self, Role, vec2};
+use eframe::egui::{self, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
-use super::test_support::{PageState, check_width, has, page_harness_sized, shoot, store_with_model_and_machine};
-use super::{history_page_ui, window_ui};
+use super::history_view::history_view_ui;
+use super::test_support::{PageState, check_width, click, has, page_harness_sized, shoot, store_with_model_and_machine};
+use super::window_ui;
 use crate::bench::history::test_runs::{NOON, kept, quality, speed};
-use crate::bench::history::{Comparison, ExportFormat, Kind, Measurement, NewRun};
+use crate::bench::history::{Comparison, ExportFormat, Measurement, NewRun};
 use crate::error::Error;
-use crate::state::{Command, Form, HistoryForm, Page, Slot, Store, Theme};
-use crate::units::local_time_text;
+use crate::state::{Command, CompareTab, Form, HistoryForm, Page, Slot, Store, Theme};
+use crate::units::local_day_text;
 use crate::worker::JobId;
 
-/// Six runs: numbers 1 to 3 are of speed, 4 to 6 of quality; the last was not decided.
+/// Six runs of two days. On the first the speeds 1 and 2 and the losses 4 and 5 of the same two files; on the second a speed of another
+/// machine, 3, and a loss that was not decided, 6.
 fn runs() -> Vec<NewRun> {
-    let at = |run: NewRun, hours: i64| NewRun { recorded_unix_secs: NOON + 3600 * hours, ..run };
+    let at = |run: NewRun, days: i64, minutes: i64| NewRun { recorded_unix_secs: NOON + 86_400 * days + 60 * minutes, ..run };
     let server = NewRun {
         machine: "Intel Xeon Platinum 8488C with a very long name, 61.8 GiB".into(),
         ..speed("Q2_K", &[93.1, 88.4, 97.9])
@@ -27,12 +29,12 @@ fn runs() -> Vec<NewRun> {
         Arc::make_mut(run).verdict.decision = crate::advise::Decision::Inconclusive;
     }
     vec![
-        at(speed("Q8_0", &[41.2, 40.6, 41.8]), 0),
-        at(speed("Q4_K_M", &[60.3, 62.0, 61.1]), 1),
-        at(server, 30),
-        at(quality("Q8_0", &[0.0021, 0.0034, 0.0018, 0.0040, 0.0025, 0.0030]), 31),
-        at(quality("Q4_K_M", &[0.031, 0.045, 0.027, 0.052, 0.036, 0.040]), 32),
-        at(undecided, 33),
+        at(speed("Q8_0", &[41.2, 40.6, 41.8]), 0, 0),
+        at(speed("Q4_K_M", &[60.3, 62.0, 61.1]), 0, 1),
+        at(server, 1, 0),
+        at(quality("Q8_0", &[0.0021, 0.0034, 0.0018, 0.0040, 0.0025, 0.0030]), 0, 2),
+        at(quality("Q4_K_M", &[0.031, 0.045, 0.027, 0.052, 0.036, 0.040]), 0, 3),
+        at(undecided, 1, 1),
     ]
 }
 
@@ -41,53 +43,73 @@ fn store(compared: &[i64]) -> (Store, Comparison) {
     (Store { history: Slot::Ready(Arc::new(rows)), ..store_with_model_and_machine() }, comparison)
 }
 
+fn form_with(history: HistoryForm) -> Form {
+    Form { page: Page::Compare, compare_tab: CompareTab::History, history, ..Form::default() }
+}
+
 /// As wide as a page in a window of 1280 points, high enough to show all of it.
 fn harness_with(store: Store, form: HistoryForm) -> Harness<'static, PageState> {
-    let form = Form { page: Page::History, history: form, ..Form::default() };
-    page_harness_sized(history_page_ui, store, form, vec2(1140.0, 1800.0), 1.0, egui::Theme::Dark)
+    page_harness_sized(history_view_ui, store, form_with(form), vec2(1140.0, 1800.0), 1.0, egui::Theme::Dark)
 }
 
 fn harness() -> Harness<'static, PageState> {
     harness_with(store(&[1]).0, HistoryForm::default())
 }
 
-fn click(harness: &mut Harness<'_, PageState>, label: &str) {
-    // The words of a switch stand in the table too.
-    let in_switch = ["All", "Speed", "Quality"].contains(&label);
-    if in_switch {
-        harness.get_by_role_and_label(Role::Button, label).click();
-    } else {
-        harness.get_by_label(label).click();
-    }
-    harness.run();
-}
+/// The names of all boxes, in the order of the numbers.
+const BOXES: [&str; 4] = ["Select runs 1, 4", "Select runs 2, 5", "Select run 3", "Select run 6"];
 
-/// Numbers of the listed runs from top to bottom.
+/// Numbers of the first runs of the listed rows from top to bottom.
 fn listed(harness: &Harness<'_, PageState>) -> Vec<i64> {
-    let place = |id: i64| Some((harness.query_by_label(&format!("Select run {id}"))?.rect().top(), id));
-    let mut rows: Vec<(f32, i64)> = (1..=6).filter_map(place).collect();
+    let place = |(label, id): (&str, i64)| Some((harness.query_by_label(label)?.rect().top(), id));
+    let mut rows: Vec<(f32, i64)> = BOXES.into_iter().zip([1, 2, 3, 6]).filter_map(place).collect();
     rows.sort_by(|a, b| a.0.total_cmp(&b.0));
     rows.into_iter().map(|row| row.1).collect()
 }
 
 #[test]
-fn runs_are_listed_with_their_numbers_the_latest_first() {
+fn levels_are_listed_by_model_and_day_with_speed_and_loss_together() {
     let harness = harness();
-    assert_eq!(listed(&harness), [6, 5, 4, 3, 2, 1]);
-    let time = local_time_text(NOON);
-    for text in [
-        "41.2 ± 0.6",
-        "0.0028 ± 0.125",
-        "93.8 %",
-        "PASS",
-        "INCONCLUSIVE",
-        "m-Q4_K_M.gguf",
-        "AMD Ryzen 7 PRO 7840U",
-        time.as_str(),
-    ] {
+    assert_eq!(listed(&harness), [6, 3, 2, 1]);
+    let (early, late) = (local_day_text(NOON), local_day_text(NOON + 86_400));
+    for text in ["41.2 ± 0.6", "0.0028 ± 0.125", "93.8 ± 1.6", "PASS", "INCONCLUSIVE", "AMD Ryzen 7 PRO 7840U", "6 runs"] {
         assert!(has(&harness, text), "{text}");
     }
-    assert!(has(&harness, "6 runs"));
+    assert!(harness.get_by_label(&late).rect().top() < harness.get_by_label(&early).rect().top());
+    let top = |text: &str| harness.get_by_label_contains(text).rect().center().y;
+    assert!((top("41.2 ± 0.6") - top("0.0028 ± 0.125")).abs() < 2.0, "one row");
+}
+
+#[test]
+fn a_click_on_a_model_opens_it() {
+    let mut harness = harness();
+    harness.get_all_by_label("m").next().unwrap().click();
+    harness.run();
+    assert_eq!(harness.state().commands, [Command::OpenModel("/models/m-Q2_K.gguf".into())], "the latest of the largest");
+}
+
+#[test]
+fn earlier_days_are_shown_when_asked_for() {
+    let runs: Vec<NewRun> =
+        (0..50).map(|days| NewRun { recorded_unix_secs: NOON + 86_400 * days, ..speed("Q8_0", &[1.0]) }).collect();
+    let store = Store { history: Slot::Ready(Arc::new(kept(&runs, &[1]).0)), ..Store::default() };
+    let mut harness = harness_with(store, HistoryForm::default());
+    let n_shown = |harness: &Harness<'_, PageState>| harness.get_all_by_label("m").count();
+    assert_eq!(n_shown(&harness), 20);
+    click(&mut harness, "Show 20 earlier");
+    click(&mut harness, "Show 10 earlier");
+    assert_eq!(n_shown(&harness), 50);
+    assert!(!has(&harness, "earlier"));
+}
+
+#[test]
+fn the_tab_is_there_without_a_model() {
+    let store = Store { history: store(&[1]).0.history, ..Store::default() };
+    let form = Form { page: Page::Compare, ..Form::default() };
+    let mut harness = page_harness_sized(window_ui, store, form, vec2(1280.0, 800.0), 1.0, egui::Theme::Dark);
+    assert!(has(&harness, "No model yet"));
+    click(&mut harness, "History");
+    assert!(has(&harness, "41.2 ± 0.6") && !has(&harness, "No model yet"));
 }
 
 #[test]
@@ -104,8 +126,8 @@ fn an_empty_history_says_what_to_do() {
     let empty = Store { history: Slot::Ready(Arc::default()), ..Store::default() };
     let mut harness = harness_with(empty, HistoryForm::default());
     assert!(has(&harness, "Nothing measured yet"));
-    click(&mut harness, "Go to Compare");
-    assert_eq!(harness.state().form.page, Page::Compare);
+    click(&mut harness, "Go to Levels");
+    assert_eq!(harness.state().form.compare_tab, CompareTab::Levels);
 }
 
 #[test]
@@ -119,54 +141,50 @@ fn a_history_that_cannot_be_read_says_why_and_is_tried_again() {
 }
 
 #[test]
-fn runs_are_filtered_by_words_and_kind() {
+fn runs_are_filtered_by_words() {
     let mut harness = harness();
-    click(&mut harness, "Quality");
-    assert_eq!((harness.state().form.history.kind, listed(&harness)), (Some(Kind::Quality), vec![6, 5, 4]));
-    assert!(has(&harness, "3 of 6 runs"));
-    click(&mut harness, "All");
     harness.get_by_label("Filter by model, level or machine").focus();
     harness.run();
     harness.get_by_label("Filter by model, level or machine").type_text("ryzen q4");
     harness.run();
-    assert_eq!(listed(&harness), [5, 2]);
+    assert_eq!(listed(&harness), [2]);
+    assert!(has(&harness, "2 of 6 runs"));
     harness.get_by_label("Filter by model, level or machine").type_text(" nothing");
     harness.run();
     assert!(has(&harness, "No run matches") && listed(&harness).is_empty());
 }
 
 #[test]
-fn columns_are_sorted_with_unknown_values_last() {
+fn rows_are_sorted_within_their_day_with_unknown_values_last() {
     let mut harness = harness();
-    let check = |harness: &mut Harness<'_, PageState>, label: &str, expected: &[i64]| {
+    let check = |harness: &mut Harness<'_, PageState>, label: &str, expected: [i64; 4]| {
         click(harness, label);
-        assert_eq!(listed(harness)[..expected.len()], *expected, "{label}");
+        assert_eq!(listed(harness), expected, "{label}");
     };
-    check(&mut harness, "Sort by decode tok/s", &[1, 2, 3]);
-    check(&mut harness, "Sort by decode tok/s", &[6, 5, 4, 3, 2, 1]);
-    check(&mut harness, "Sort by run", &[1, 2, 3, 4, 5, 6]);
-    check(&mut harness, "Sort by measured", &[1, 2, 3, 4, 5, 6]);
-    check(&mut harness, "Sort by kld, nats", &[4, 5, 6]);
-    check(&mut harness, "Sort by verdict", &[5, 4, 6]);
-    check(&mut harness, "Sort by same top", &[6, 5, 4]);
-    check(&mut harness, "Sort by level", &[6, 3, 5, 2, 4, 1]);
-    check(&mut harness, "Sort by machine", &[6, 5, 4, 2, 1, 3]);
-    check(&mut harness, "Sort by kind", &[3, 2, 1]);
-    check(&mut harness, "Sort by model", &[6, 3, 5, 2, 4, 1]);
+    check(&mut harness, "Sort by decode", [3, 6, 1, 2]);
+    check(&mut harness, "Sort by decode", [6, 3, 2, 1]);
+    check(&mut harness, "Sort by kld", [6, 3, 1, 2]);
+    check(&mut harness, "Sort by same top", [6, 3, 2, 1]);
+    check(&mut harness, "Sort by verdict", [6, 3, 2, 1]);
+    check(&mut harness, "Sort by time", [3, 6, 1, 2]);
+    check(&mut harness, "Sort by level", [6, 3, 2, 1]);
+    check(&mut harness, "Sort by machine", [6, 3, 2, 1]);
+    check(&mut harness, "Sort by runs", [3, 6, 1, 2]);
 }
 
 #[test]
-fn the_first_chosen_run_is_what_the_others_are_held_against() {
+fn the_first_chosen_row_is_what_the_others_are_held_against() {
     let mut harness = harness();
     assert!(harness.get_by_label("Compare").accesskit_node().is_disabled());
-    click(&mut harness, "Select run 2");
-    click(&mut harness, "Show 1 run");
-    click(&mut harness, "Select run 1");
-    click(&mut harness, "Select run 5");
-    click(&mut harness, "Select run 5");
-    assert!(has(&harness, "2 chosen"));
-    click(&mut harness, "Compare 2 runs");
-    assert_eq!(harness.state().commands, [Command::CompareRuns(vec![2]), Command::CompareRuns(vec![2, 1])]);
+    click(&mut harness, "Select runs 2, 5");
+    click(&mut harness, "Show 1 row");
+    click(&mut harness, "Select runs 1, 4");
+    click(&mut harness, "Select run 3");
+    click(&mut harness, "Select run 3");
+    assert!(has(&harness, "4 runs chosen"));
+    click(&mut harness, "Compare 2 rows");
+    let expected = [Command::CompareRuns(vec![vec![2, 5]]), Command::CompareRuns(vec![vec![2, 5], vec![1, 4]])];
+    assert_eq!(harness.state().commands, expected);
     click(&mut harness, "Choose none");
     assert_eq!(harness.state().form.history.selected, [0; 0]);
 }
@@ -174,9 +192,9 @@ fn the_first_chosen_run_is_what_the_others_are_held_against() {
 #[test]
 fn all_runs_of_the_table_are_chosen_at_once() {
     let mut harness =
-        harness_with(store(&[1]).0, HistoryForm { selected: vec![1], kind: Some(Kind::Quality), ..HistoryForm::default() });
+        harness_with(store(&[1]).0, HistoryForm { selected: vec![1], filter: "q2".into(), ..HistoryForm::default() });
     click(&mut harness, "Select all runs of the table");
-    assert_eq!(harness.state().form.history.selected, [1, 6, 5, 4]);
+    assert_eq!(harness.state().form.history.selected, [1, 6, 3]);
     click(&mut harness, "Select all runs of the table");
     assert_eq!(harness.state().form.history.selected, [1], "what the filter hides stays chosen");
 }
@@ -186,14 +204,14 @@ fn runs_are_deleted_only_after_a_second_word() {
     let mut harness = harness();
     assert!(harness.get_by_label("Delete…").accesskit_node().is_disabled());
     click(&mut harness, "Select run 3");
-    click(&mut harness, "Select run 6");
+    click(&mut harness, "Select runs 1, 4");
     click(&mut harness, "Delete…");
-    assert!(has(&harness, "Delete 2 runs for good"));
+    assert!(has(&harness, "Delete 3 runs for good"));
     click(&mut harness, "Keep");
     assert!(!has(&harness, "for good") && harness.state().commands.is_empty());
     click(&mut harness, "Delete…");
-    click(&mut harness, "Delete 2 runs");
-    assert_eq!(harness.state().commands, [Command::DeleteRuns(vec![3, 6])]);
+    click(&mut harness, "Delete 3 runs");
+    assert_eq!(harness.state().commands, [Command::DeleteRuns(vec![3, 1, 4])]);
     assert!(harness.state().form.history.selected.is_empty() && !has(&harness, "for good"));
 }
 
@@ -206,13 +224,13 @@ fn runs_that_are_gone_are_no_longer_chosen() {
 #[test]
 fn the_choice_or_else_the_table_is_exported_in_its_order() {
     let mut harness = harness();
-    click(&mut harness, "Speed");
-    click(&mut harness, "Sort by decode tok/s");
+    click(&mut harness, "Sort by decode");
     click(&mut harness, "Export CSV");
+    click(&mut harness, "Select runs 2, 5");
     click(&mut harness, "Select run 3");
-    click(&mut harness, "Select run 1");
     click(&mut harness, "Export JSON");
-    let expected = [Command::ExportRuns(vec![1, 2, 3], ExportFormat::Csv), Command::ExportRuns(vec![1, 3], ExportFormat::Json)];
+    let expected =
+        [Command::ExportRuns(vec![3, 6, 1, 4, 2, 5], ExportFormat::Csv), Command::ExportRuns(vec![3, 2, 5], ExportFormat::Json)];
     assert_eq!(harness.state().commands, expected);
 }
 
@@ -267,8 +285,7 @@ fn nothing_is_wider_than_the_page_in_any_window() {
         let (mut store, comparison) = store(&[4, 5]);
         store.history_comparison = Slot::Ready(Arc::new(comparison));
         let form = HistoryForm { selected: vec![4, 5], asks_delete: true, ..HistoryForm::default() };
-        let form = Form { page: Page::History, history: form, ..Form::default() };
-        let harness = page_harness_sized(history_page_ui, store, form, vec2(width, 1800.0), 1.0, egui::Theme::Dark);
+        let harness = page_harness_sized(history_view_ui, store, form_with(form), vec2(width, 1800.0), 1.0, egui::Theme::Dark);
         check_width(&harness, width);
     }
 }
@@ -294,7 +311,7 @@ fn history_pictures() {
     for (name, store, history) in scenes {
         for (variant, theme) in [(egui::Theme::Light, Theme::Light), (egui::Theme::Dark, Theme::Dark)] {
             for (width, height) in [(960.0, 600.0), (1280.0, 800.0), (1280.0, 1500.0)] {
-                let form = Form { page: Page::History, theme, history: history.clone(), ..Form::default() };
+                let form = Form { theme, ..form_with(history.clone()) };
                 let mut harness = page_harness_sized(window_ui, store.clone(), form, vec2(width, height), 1.0, variant);
                 shoot(&mut harness, &format!("history-{name}-{width}x{height}-{}", format!("{variant:?}").to_lowercase()));
             }

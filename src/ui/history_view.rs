@@ -1,4 +1,4 @@
-//! What earlier measurements said: browse, compare, delete, export.
+//! What earlier measurements said, as the last tab of Compare: browse, compare, open, delete, export.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,29 +6,22 @@ use std::sync::Arc;
 use eframe::egui::{Align, Label, Layout, RichText, Ui};
 
 use super::history_comparison::comparison_ui;
-use super::history_table::{history_table_ui, visible_rows};
+use super::history_table::{history_table_ui, sorted_levels, visible_groups};
 use super::icons::Icon;
 use super::widgets::{self, Tone};
 use super::{shell, theme};
-use crate::bench::history::{ExportFormat, Filter, Kind, Row};
-use crate::state::{Command, Form, HistoryForm, Page, Slot, Store};
+use crate::bench::history::{ExportFormat, Group, LevelRuns, Row};
+use crate::state::{Command, CompareTab, Form, HistoryForm, Slot, Store};
 use crate::units::count_text;
 
-const SUBTITLE: &str = "Every measurement on this machine, with what it was measured with";
 /// From this width on filter and actions stand in one line.
 const WIDE_TOOLBAR: f32 = 960.0;
 
-/// Draws the page.
-pub fn history_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+/// Draws the tab; it needs no open model.
+pub fn history_view_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     if let Slot::Ready(rows) = &store.history {
         form.history.selected.retain(|id| rows.iter().any(|row| row.id == *id));
     }
-    let has_runs = store.history.ready().is_some_and(|rows| !rows.is_empty());
-    widgets::page_header(ui, "History", SUBTITLE, |ui| {
-        if has_runs {
-            compare_button_ui(ui, &form.history.selected, commands);
-        }
-    });
     match &store.history {
         Slot::Empty => {
             ui.label(RichText::new("Reading the history").color(theme::muted(ui)));
@@ -46,8 +39,8 @@ pub fn history_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
             let text = "Each measurement of speed or quality is kept here with model, machine and conditions, also those of the command \
                         line. Measure a model first.";
             widgets::empty_state(ui, Icon::History, "Nothing measured yet", text, |ui| {
-                if widgets::primary_button(ui, "Go to Compare").clicked() {
-                    form.page = Page::Compare;
+                if widgets::primary_button(ui, "Go to Levels").clicked() {
+                    form.compare_tab = CompareTab::Levels;
                 }
             });
         }
@@ -60,16 +53,25 @@ pub fn runs_text(n_runs: usize) -> String {
     if n_runs == 1 { "1 run".into() } else { format!("{} runs", count_text(n_runs as u64)) }
 }
 
-fn compare_button_ui(ui: &mut Ui, selected: &[i64], commands: &mut Vec<Command>) {
-    let text = match selected.len() {
+fn compare_button_ui(ui: &mut Ui, columns: Vec<Vec<i64>>, commands: &mut Vec<Command>) {
+    let text = match columns.len() {
         0 => "Compare".to_string(),
-        1 => "Show 1 run".to_string(),
-        n => format!("Compare {}", runs_text(n)),
+        1 => "Show 1 row".to_string(),
+        n => format!("Compare {} rows", count_text(n as u64)),
     };
-    let button = ui.add_enabled_ui(!selected.is_empty(), |ui| widgets::primary_button(ui, &text)).inner;
-    if button.on_disabled_hover_text("Choose runs in the table; the first is what the others are held against").clicked() {
-        commands.push(Command::CompareRuns(selected.to_vec()));
+    let button = ui.add_enabled_ui(!columns.is_empty(), |ui| widgets::primary_button(ui, &text)).inner;
+    if button.on_disabled_hover_text("Choose rows of the table; the first is what the others are held against").clicked() {
+        commands.push(Command::CompareRuns(columns));
     }
+}
+
+/// The rows of which runs are chosen, in the order of choice, each with the runs that it shows.
+fn chosen_columns(groups: &[Group], selected: &[i64]) -> Vec<Vec<i64>> {
+    let place = |level: &LevelRuns| level.ids.iter().filter_map(|id| selected.iter().position(|chosen| chosen == id)).min();
+    let levels = groups.iter().flat_map(|group| &group.levels);
+    let mut found: Vec<(usize, Vec<i64>)> = levels.filter_map(|level| Some((place(level)?, level.shown_ids()))).collect();
+    found.sort();
+    found.into_iter().map(|(_, ids)| ids).collect()
 }
 
 fn runs_ui(ui: &mut Ui, store: &Store, rows: &Arc<Vec<Row>>, form: &mut HistoryForm, commands: &mut Vec<Command>) {
@@ -91,11 +93,11 @@ fn runs_ui(ui: &mut Ui, store: &Store, rows: &Arc<Vec<Row>>, form: &mut HistoryF
             exported_ui(ui, path, commands);
         }
         ui.add_space(theme::UNIT);
-        let visible = visible_rows(ui, rows, &filter_of(form));
+        let visible = visible_groups(ui, rows, &form.filter);
         if visible.is_empty() {
             ui.label(RichText::new("No run matches.").color(theme::muted(ui)));
         } else {
-            history_table_ui(ui, rows, &visible, &mut form.selected);
+            history_table_ui(ui, rows, &visible, form, commands);
         }
     });
     widgets::card_gap(ui);
@@ -106,15 +108,10 @@ fn runs_ui(ui: &mut Ui, store: &Store, rows: &Arc<Vec<Row>>, form: &mut HistoryF
     }
 }
 
-fn filter_of(form: &HistoryForm) -> Filter {
-    Filter { text: form.filter.clone(), kind: form.kind, ..Filter::default() }
-}
-
 fn filter_ui(ui: &mut Ui, rows: &Arc<Vec<Row>>, form: &mut HistoryForm) {
     widgets::search_field(ui, "Filter by model, level or machine", &mut form.filter);
-    let kinds = [(None, "All"), (Some(Kind::Speed), Kind::Speed.label()), (Some(Kind::Quality), Kind::Quality.label())];
-    widgets::segmented(ui, &mut form.kind, &kinds);
-    let n_visible = visible_rows(ui, rows, &filter_of(form)).len();
+    let visible = visible_groups(ui, rows, &form.filter);
+    let n_visible: usize = visible.iter().flat_map(|group| &group.levels).map(|level| level.ids.len()).sum();
     let text = if n_visible == rows.len() {
         runs_text(n_visible)
     } else {
@@ -125,8 +122,12 @@ fn filter_ui(ui: &mut Ui, rows: &Arc<Vec<Row>>, form: &mut HistoryForm) {
 
 /// What can be done with the chosen runs, from the right where the layout goes that way.
 fn actions_ui(ui: &mut Ui, rows: &Arc<Vec<Row>>, form: &mut HistoryForm, commands: &mut Vec<Command>) {
-    let visible = visible_rows(ui, rows, &filter_of(form));
-    let of_table: Vec<i64> = visible.iter().filter_map(|&idx| rows.get(idx)).map(|row| row.id).collect();
+    // Also those that the filter hides.
+    let columns = chosen_columns(&super::history_table::all_groups(ui, rows), &form.selected);
+    compare_button_ui(ui, columns, commands);
+    let visible = visible_groups(ui, rows, &form.filter);
+    let of_table: Vec<i64> =
+        visible.iter().flat_map(|group| sorted_levels(ui, rows, group)).flat_map(|level| level.ids).collect();
     let (exported, what) = if form.selected.is_empty() {
         (of_table, "the table")
     } else {
@@ -144,14 +145,14 @@ fn actions_ui(ui: &mut Ui, rows: &Arc<Vec<Row>>, form: &mut HistoryForm, command
     }
     let can_delete = !form.selected.is_empty() && !form.asks_delete;
     let button = ui.add_enabled_ui(can_delete, |ui| widgets::small_button(ui, "Delete…", "Delete…")).inner;
-    if button.on_disabled_hover_text("Choose runs in the table first").clicked() {
+    if button.on_disabled_hover_text("Choose rows of the table first").clicked() {
         form.asks_delete = true;
     }
     if !form.selected.is_empty() {
         if widgets::small_button(ui, "Choose none", "Choose none").clicked() {
             form.selected.clear();
         }
-        ui.label(format!("{} chosen", count_text(form.selected.len() as u64)));
+        ui.label(format!("{} chosen", runs_text(form.selected.len())));
     }
 }
 
