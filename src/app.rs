@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::bench::quality::{QualityRequest, Stopping, TextSource};
-use crate::bench::{AnswerRequest, BenchRequest, Measured, comparison_rows};
+use crate::bench::{AnswerRequest, BenchRequest, Measured, Start, comparison_rows};
 use crate::convert::{self, ConvertRequest, Overwrite, Resume, VerifyRequest};
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
@@ -260,18 +260,8 @@ impl App {
                 self.submit(&Job::Detect { output_dir })
             }
             Command::Convert(levels) => self.convert(levels),
-            Command::Bench(models) => {
-                let bench = &self.form.bench;
-                let request = BenchRequest {
-                    models,
-                    n_prompt_tokens: bench.n_prompt_tokens,
-                    n_gen_tokens: bench.n_gen_tokens,
-                    n_repetitions: bench.n_repetitions,
-                    n_threads: (bench.n_threads > 0).then_some(bench.n_threads),
-                    sustained_secs: (bench.n_sustained_secs > 0).then_some(bench.n_sustained_secs),
-                };
-                self.submit(&Job::Bench { request })
-            }
+            Command::Bench(models) => self.bench(models, Start::Now),
+            Command::BenchWhenQuiet(models) => self.bench(models, Start::WhenQuiet),
             Command::Cancel(id) => {
                 self.worker.cancel(id);
                 self.store.cancelling(id);
@@ -393,6 +383,20 @@ impl App {
             keep_unfinished: self.form.keep_unfinished,
         };
         Ok((model, request))
+    }
+
+    fn bench(&mut self, models: Vec<PathBuf>, start: Start) -> Result<()> {
+        let bench = &self.form.bench;
+        let request = BenchRequest {
+            models,
+            n_prompt_tokens: bench.n_prompt_tokens,
+            n_gen_tokens: bench.n_gen_tokens,
+            n_repetitions: bench.n_repetitions,
+            n_threads: (bench.n_threads > 0).then_some(bench.n_threads),
+            sustained_secs: (bench.n_sustained_secs > 0).then_some(bench.n_sustained_secs),
+            start,
+        };
+        self.submit(&Job::Bench { request })
     }
 
     fn tensor_errors(&mut self, converted: PathBuf) -> Result<()> {

@@ -334,6 +334,9 @@ struct BenchArgs {
     /// After the rounds, decode each model for so long, to see what heat leaves of the speed
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     sustained: Option<u32>,
+    /// Wait until other programs leave the processor alone, then measure
+    #[arg(long)]
+    when_quiet: bool,
 }
 
 #[derive(Debug, Args)]

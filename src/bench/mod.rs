@@ -4,12 +4,14 @@ mod answer;
 mod choice;
 mod compare;
 mod divergence;
+mod doubts;
 mod energy;
 pub mod history;
 mod identity;
 pub mod imatrix;
 pub mod pair;
 pub mod quality;
+mod quiet;
 mod round;
 mod run;
 mod self_check;
@@ -43,6 +45,7 @@ pub use choice::{
 };
 pub use compare::{Measured, compared_n_ctx, comparison_rows};
 pub use divergence::{Divergence, agreement_text, first_divergence};
+pub use doubts::{Doubts, doubts};
 pub use energy::Energy;
 pub use identity::model_sha256;
 pub use run::{bench, bench_with};
@@ -65,6 +68,18 @@ pub struct BenchRequest {
     pub n_threads: Option<u32>,
     /// After all rounds, decode each model for so many seconds to see what heat leaves of the speed.
     pub sustained_secs: Option<u32>,
+    /// When to begin.
+    pub start: Start,
+}
+
+/// When a measurement begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// At once.
+    #[default]
+    Now,
+    /// As soon as other programs leave the processor alone.
+    WhenQuiet,
 }
 
 impl Default for BenchRequest {
@@ -76,6 +91,7 @@ impl Default for BenchRequest {
             n_repetitions: 3,
             n_threads: None,
             sustained_secs: None,
+            start: Start::default(),
         }
     }
 }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::energy::{EnergyFacts, EnergyProbe, RoundEnergy, Span, energy};
+use super::quiet::wait_for_quiet;
 use super::round::{Round, measure};
 use super::sustained::{LongRun, cool_down, sustain};
-use super::{BenchRequest, Outcome, Provenance, Run, Stat};
+use super::{BenchRequest, Outcome, Provenance, Run, Start, Stat};
 use crate::error::{Error, Result};
 use crate::format::inspect;
 use crate::hardware::{Conditions, PowerSource, sample_conditions};
@@ -19,7 +20,12 @@ const MAX_THREADS: u32 = 512;
 /// How long the load by other programs is sampled before each round.
 const SAMPLING_TIME: Duration = Duration::from_millis(250);
 /// Above this part of all cores other programs disturb a measurement noticeably.
-const BUSY_LOAD: f32 = 0.15;
+pub(super) const BUSY_LOAD: f32 = 0.15;
+/// Beginnings of the warnings, by which they are known again.
+pub(super) const BUSY_WARNING: &str = "other programs used";
+pub(super) const BATTERY_WARNING: &str = "measured on battery";
+pub(super) const HOT_WARNING: &str = "the processor was at";
+pub(super) const VARIED: &str = "speed varied by";
 /// From here on laptops lower their clock. Intel and AMD mobile processors throttle between 95 and 105 °C and reduce boost earlier.
 const HOT_CELSIUS: f32 = 85.0;
 /// The longest run under load that may be asked for: a day.
@@ -47,6 +53,9 @@ pub fn bench(request: &BenchRequest, monitor: &Monitor) -> Result<Vec<Outcome>> 
 /// As [`bench()`].
 pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Result<Vec<Outcome>> {
     check_request(request)?;
+    if request.start == Start::WhenQuiet {
+        wait_for_quiet(monitor)?;
+    }
     let n_threads = request.n_threads.unwrap_or_else(runtime::default_n_threads);
     let mut series: Vec<Series> = request.models.iter().map(|path| Series::new(path)).collect();
     let mut conditions: Vec<Conditions> = Vec::new();
@@ -225,22 +234,22 @@ pub(super) fn condition_warnings(conditions: &[Conditions]) -> Vec<String> {
     let mut warnings = Vec::new();
     let busiest = conditions.iter().filter_map(|now| now.other_load).fold(0.0, f32::max);
     if busiest > BUSY_LOAD {
-        warnings.push(format!("other programs used {} of the CPU", percent_text(f64::from(busiest))));
+        warnings.push(format!("{BUSY_WARNING} {} of the CPU", percent_text(f64::from(busiest))));
     }
     if conditions.iter().any(|now| now.power_source == PowerSource::Battery) {
-        warnings.push("measured on battery: the processor may run slower than on mains".into());
+        warnings.push(format!("{BATTERY_WARNING}: the processor may run slower than on mains"));
     }
     let hottest = conditions.iter().filter_map(|now| now.temperature_celsius).fold(f32::NEG_INFINITY, f32::max);
     if hottest >= HOT_CELSIUS {
         let celsius = significant_text(f64::from(hottest));
-        warnings.push(format!("the processor was at {celsius} °C and may have lowered its clock"));
+        warnings.push(format!("{HOT_WARNING} {celsius} °C and may have lowered its clock"));
     }
     warnings
 }
 
 fn spread_warning(what: &str, stat: &Stat) -> Option<String> {
     let part = stat.relative_spread();
-    (part > WIDE_SPREAD).then(|| format!("{what} speed varied by ±{} between rounds", percent_text(part)))
+    (part > WIDE_SPREAD).then(|| format!("{what} {VARIED} ±{} between rounds", percent_text(part)))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::progress;
 use super::tables;
 use super::{BenchArgs, ConvertArgs};
 use crate::advise::{self, Goal, Planner};
-use crate::bench::{self, BenchRequest};
+use crate::bench::{self, BenchRequest, Start};
 use crate::convert::{self, Conversion, ConvertRequest, Overwrite, Resume};
 use crate::error::{Error, Result};
 use crate::format::{self, Opened};
@@ -193,6 +193,7 @@ pub(super) fn bench_request(models: Vec<PathBuf>, args: &BenchArgs) -> BenchRequ
         n_repetitions: args.repetitions,
         n_threads: args.bench_threads,
         sustained_secs: args.sustained,
+        start: if args.when_quiet { Start::WhenQuiet } else { Start::Now },
     }
 }
 

@@ -26,6 +26,8 @@ pub enum Command {
     Convert(Vec<Level>),
     /// Measure these files with the form's settings.
     Bench(Vec<PathBuf>),
+    /// The same, as soon as other programs leave the processor alone.
+    BenchWhenQuiet(Vec<PathBuf>),
     /// End this job.
     Cancel(JobId),
     /// Take finished jobs off the queue's list.

@@ -8,10 +8,10 @@ use super::compare_table::comparison_table_ui;
 use super::icons::Icon;
 use super::plan_page::{model_hint_ui, plan_of};
 use super::widgets::{self, Tone};
-use super::{answers_view, flips_view, gates_view, history_view, plots, quality_view, tensors_view, theme};
+use super::{answers_view, doubts_view, flips_view, gates_view, history_view, plots, quality_view, tensors_view, theme};
 use crate::advise::{Gates, Goal};
 use crate::bench::quality::QualityOutcome;
-use crate::bench::{self, ComparisonRow, Outcome, merged_warnings};
+use crate::bench::{self, ComparisonRow, Outcome};
 use crate::convert::Conversion;
 use crate::deploy::{ChartKind, rows_to_json as to_json, rows_to_tsv as to_tsv};
 use crate::hardware::Machine;
@@ -87,7 +87,7 @@ fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, co
     choice_ui(ui, model, machine, form, &rows);
     widgets::card(ui, "", |ui| plot_ui(ui, &rows, form));
     widgets::card_gap(ui);
-    warnings_ui(ui, &rows);
+    doubts_view::doubts_ui(ui, store, &rows, commands);
     quality_view::quality_view_ui(ui, store, model, form, &rows, commands);
     widgets::card_gap(ui);
     gates_view::gates_view_ui(ui, form);
@@ -249,17 +249,6 @@ fn threads_ui(ui: &mut Ui, bench: &mut BenchForm) {
     let field = field.custom_parser(|text| if text.trim() == "auto" { Some(0.0) } else { text.trim().parse().ok() });
     ui.add(field).labelled_by(label.id).on_hover_text("0 means one thread for each physical core, which is usually fastest");
     ui.add_space(theme::UNIT);
-}
-
-/// What makes the numbers doubtful, in one box below the plot, which must stay in view.
-fn warnings_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
-    let runs: Vec<(&str, &[String])> =
-        rows.iter().filter_map(|row| Some((row.name.as_str(), row.run.as_ref()?.provenance.warnings.as_slice()))).collect();
-    let lines = merged_warnings(&runs);
-    if !lines.is_empty() {
-        widgets::notice(ui, Tone::Warn, &widgets::sentence(&lines.join(" · ")));
-        widgets::card_gap(ui);
-    }
 }
 
 /// What the measurements make of the plan, and how far its predictions were off.

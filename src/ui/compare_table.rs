@@ -1,35 +1,26 @@
-//! The comparison as a table, as text for spreadsheets and as JSON.
+//! The comparison as a table whose numbers line up at the decimal point; units stand in the headers.
 
 use std::cmp::Ordering;
 
 use eframe::egui::{Align, Label, Layout, RichText, ScrollArea, Ui};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
-use super::candidate_table::right_ui;
+use super::candidate_table::band_text;
+use super::figures::NumberColumns;
 use super::sorting::{Side, Sorting, compare_known};
 use super::{glossary, theme};
 use crate::bench::pair::{Pair, decode_pair, measured, measured_text, memory_pair, prefill_pair};
 use crate::bench::{ComparisonRow, Energy, Run, Sustained, deviation_text};
+use crate::deploy::bytes_unit;
 use crate::hardware::PowerSource;
-use crate::units::{bytes_text, duration_text, exact_bytes_text, percent_text, significant_text, watts_text};
+use crate::units::{exact_bytes_text, percent_text, significant_text, watts_text};
 
 const HEADER_HEIGHT: f32 = 26.0;
 const MIN_NAME_WIDTH: f32 = 110.0;
-/// Least widths of the columns after the name, in the order of `header_ui`.
-const NUMBER_WIDTHS: [f32; 9] = [84.0, 50.0, 112.0, 112.0, 136.0, 94.0, 72.0, 88.0, 98.0];
-
-/// Columns that only some measurements fill, with heading, explanation and least width.
-const EXTRAS: [(Column, &str, &str, f32); 2] = [
-    (Column::Energy, "Decode J/tok", "Joules for each generated token, above those of the idle machine", 96.0),
-    (
-        Column::Sustained,
-        "Sustained",
-        "Decode speed in the last third of the long run, and the part of its first seconds that this is",
-        92.0,
-    ),
-];
-/// The part of its width that a column keeps in a narrow window; beyond that the table is scrolled.
-const LEAST_PART: f32 = 0.86;
+/// The most that a column grows in a wide window: beyond that a number is far from its name.
+const MAX_GROWTH: f32 = 40.0;
+/// What stands in a cell without a measurement.
+const MISSING: &str = "not measured";
 
 /// A column that can be sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +39,31 @@ enum Column {
     Sustained,
 }
 
+/// The columns with numbers: heading, explanation, and least width, which is that of the heading. Sizes get their unit from the rows.
+const NUMBERS: [(Column, &str, &str, f32); 11] = [
+    (Column::Size, "Size", "Size of the file", 62.0),
+    (Column::BitsPerWeight, "Bits", "bits per weight", 34.0),
+    (Column::Decode, "Decode, tok/s", "decode", 84.0),
+    (Column::Prefill, "Prefill, tok/s", "prefill", 84.0),
+    (
+        Column::PredictedDecode,
+        "Predicted decode, tok/s",
+        "Decode speed as predicted before measuring, with the band of nine of ten machines",
+        142.0,
+    ),
+    (Column::Ratio, "Deviation, %", "Measured decode speed against the predicted one", 76.0),
+    (Column::Load, "Load, s", "From the start of loading to a ready context", 50.0),
+    (Column::Memory, "Peak memory", "Highest resident memory of the measuring process", 112.0),
+    (Column::PredictedMemory, "Predicted memory", "Predicted memory at the measured context", 138.0),
+    (Column::Energy, "Energy, J/tok", "Joules for each generated token, above those of the idle machine", 84.0),
+    (
+        Column::Sustained,
+        "Sustained, tok/s",
+        "Decode speed in the last third of the long run, and the part of its first seconds that this is",
+        98.0,
+    ),
+];
+
 /// Draws the table; a click on a heading sorts it.
 pub fn comparison_table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>) {
     let id = ui.make_persistent_id("comparison sorting");
@@ -55,10 +71,13 @@ pub fn comparison_table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>) {
     sorting.sort(&mut rows, compare);
     let has_energy = rows.iter().any(|row| energy_of(row).is_some_and(Energy::is_measured));
     let has_sustained = rows.iter().any(|row| sustained_of(row).is_some());
-    let extras = EXTRAS.into_iter().filter(|extra| if extra.0 == Column::Energy { has_energy } else { has_sustained });
-    let extras: Vec<_> = extras.collect();
+    let table = Table::new(ui, &rows, |column| match column {
+        Column::Energy => has_energy,
+        Column::Sustained => has_sustained,
+        _ => true,
+    });
     // In a narrow window the table is wider than its card.
-    ScrollArea::horizontal().id_salt("comparison").show(ui, |ui| table_ui(ui, &rows, &extras, &mut sorting));
+    ScrollArea::horizontal().id_salt("comparison").show(ui, |ui| table.ui(ui, &rows, &mut sorting));
     ui.data_mut(|data| data.insert_temp(id, sorting));
     let reason = rows.iter().filter_map(energy_of).find_map(|energy| energy.reason.as_deref());
     if let Some(reason) = reason.filter(|_| !has_energy) {
@@ -68,43 +87,180 @@ pub fn comparison_table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>) {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
-fn table_ui(ui: &mut Ui, rows: &[ComparisonRow], extras: &[(Column, &str, &str, f32)], sorting: &mut Sorting<Column>) {
-    let extra_widths: f32 = extras.iter().map(|extra| extra.3).sum();
-    let flexible = MIN_NAME_WIDTH + NUMBER_WIDTHS.iter().sum::<f32>();
-    let gaps = ui.spacing().item_spacing.x * (NUMBER_WIDTHS.len() + extras.len()) as f32;
-    let spare = ui.available_width() - gaps - extra_widths - flexible;
-    // In a wide window all columns grow, so that no number is far from its name; in a narrow one they shrink a little.
-    let growth = spare.max(0.0) / (NUMBER_WIDTHS.len() + extras.len() + 1) as f32;
-    let part = (1.0 + spare.min(0.0) / flexible).max(LEAST_PART);
-    let widths = NUMBER_WIDTHS.into_iter().map(|width| width * part).chain(extras.iter().map(|extra| extra.3));
-    ui.push_id("comparison", |ui| {
-        let mut table = TableBuilder::new(ui)
-            .striped(true)
-            .vscroll(false)
-            .cell_layout(Layout::left_to_right(Align::Center))
-            .column(Width::remainder().at_least((MIN_NAME_WIDTH * part).floor()).clip(true));
-        for width in widths {
-            table = table.column(Width::exact((width + growth).floor()));
-        }
-        table
-            .header(HEADER_HEIGHT, |mut header| {
-                header_ui(&mut header, sorting);
-                for &(column, name, explanation, _) in extras {
-                    header.col(|ui| sorting.header_ui(ui, column, name, explanation, Side::Right));
-                }
-            })
-            .body(|body| {
-                body.rows(theme::ROW_HEIGHT, rows.len(), |mut row| {
-                    if let Some(data) = rows.get(row.index()) {
-                        row_ui(&mut row, data);
-                        for extra in extras {
-                            row.col(|ui| if extra.0 == Column::Energy { energy_ui(ui, data) } else { sustained_ui(ui, data) });
-                        }
+/// The unit that a column of sizes has: one for all its rows.
+#[derive(Debug, Clone, Copy)]
+struct Unit {
+    bytes: f64,
+    name: &'static str,
+}
+
+impl Unit {
+    #[allow(clippy::cast_precision_loss, reason = "an order of magnitude")]
+    fn of(sizes: impl Iterator<Item = u64>) -> Self {
+        let (bytes, name) = bytes_unit(sizes.max().unwrap_or(0) as f64);
+        Self { bytes, name }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+    fn text(self, size_bytes: u64) -> String {
+        significant_text(size_bytes as f64 / self.bytes)
+    }
+}
+
+/// The columns in view with their widths, and what lines up their numbers.
+struct Table {
+    columns: Vec<(Column, String, String, f32)>,
+    numbers: NumberColumns<Column>,
+    size: Unit,
+    memory: Unit,
+}
+
+impl Table {
+    fn new(ui: &Ui, rows: &[ComparisonRow], is_shown: impl Fn(Column) -> bool) -> Self {
+        let size = Unit::of(rows.iter().map(|row| row.size_bytes));
+        let memories = |row: &ComparisonRow| [row.run.as_ref().map(|run| run.peak_memory_bytes), row.predicted_memory_bytes];
+        let memory = Unit::of(rows.iter().flat_map(memories).flatten());
+        let all: Vec<Column> = NUMBERS.iter().map(|column| column.0).collect();
+        let numbers = NumberColumns::of(ui, &all, rows, |column, row| number_text(row, column, size, memory));
+        let heading = |column, name: &str| match column {
+            Column::Size => format!("{name}, {}", size.name),
+            Column::Memory | Column::PredictedMemory => format!("{name}, {}", memory.name),
+            _ => name.to_string(),
+        };
+        let has_missing = rows.iter().any(|row| row.run.is_none());
+        let columns = NUMBERS.into_iter().filter(|column| is_shown(column.0)).map(|(column, name, explanation, least)| {
+            let says_missing = matches!(column, Column::Decode | Column::Prefill | Column::Energy | Column::Sustained);
+            let least = if says_missing && has_missing { f32::max(least, 90.0) } else { least };
+            let explanation = glossary::explain(explanation).unwrap_or_else(|| explanation.to_string());
+            (column, heading(column, name), explanation, numbers.width(column, least))
+        });
+        Self { columns: columns.collect(), numbers, size, memory }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
+    fn ui(&self, ui: &mut Ui, rows: &[ComparisonRow], sorting: &mut Sorting<Column>) {
+        let n_columns = self.columns.len() as f32;
+        let gaps = ui.spacing().item_spacing.x * n_columns;
+        let spare = ui.available_width() - gaps - MIN_NAME_WIDTH - self.columns.iter().map(|column| column.3).sum::<f32>();
+        let growth = (spare / (n_columns + 1.0)).clamp(0.0, MAX_GROWTH).floor();
+        ui.push_id("comparison", |ui| {
+            let mut table = TableBuilder::new(ui)
+                .striped(true)
+                .vscroll(false)
+                .cell_layout(Layout::left_to_right(Align::Center))
+                .column(Width::remainder().at_least(MIN_NAME_WIDTH).clip(true));
+            for column in &self.columns {
+                table = table.column(Width::exact(column.3 + growth));
+            }
+            table
+                .header(HEADER_HEIGHT, |mut header| {
+                    header.col(|ui| {
+                        sorting.header_ui(ui, Column::Name, "File", "The level, or the source's name", Side::Left);
+                    });
+                    for (column, name, explanation, _) in &self.columns {
+                        header.col(|ui| sorting.header_ui(ui, *column, name, explanation, Side::Right));
                     }
+                })
+                .body(|body| {
+                    body.rows(theme::ROW_HEIGHT, rows.len(), |mut line| {
+                        if let Some(row) = rows.get(line.index()) {
+                            self.row_ui(&mut line, row);
+                        }
+                    });
                 });
-            });
-    });
+        });
+    }
+
+    fn row_ui(&self, line: &mut TableRow<'_, '_>, row: &ComparisonRow) {
+        line.col(|ui| name_ui(ui, row));
+        for &(column, ..) in &self.columns {
+            line.col(|ui| self.cell_ui(ui, row, column));
+        }
+    }
+
+    fn cell_ui(&self, ui: &mut Ui, row: &ComparisonRow, column: Column) {
+        let p = theme::palette(ui);
+        let text = number_text(row, column, self.size, self.memory);
+        let color = match column {
+            Column::PredictedDecode | Column::PredictedMemory if text.is_some() => p.predicted,
+            Column::Ratio if is_outside(decode_pair(row)) => p.warn,
+            _ => p.text,
+        };
+        let (text, color) = match (text, missing_text(row, column)) {
+            (Some(text), _) => (text, color),
+            (None, Some("failed")) => ("failed".into(), p.bad),
+            (None, Some(words)) => (words.into(), p.muted),
+            (None, None) => return,
+        };
+        let response = self.numbers.cell_ui(ui, column, &text, color);
+        match (column, &row.run) {
+            (Column::Size, _) => {
+                response.on_hover_text(exact_bytes_text(row.size_bytes));
+            }
+            (Column::Memory, Some(run)) => {
+                response.on_hover_text(exact_bytes_text(run.peak_memory_bytes));
+            }
+            (Column::Ratio, _) => {
+                let words = if is_outside(decode_pair(row)) { "Outside the predicted band" } else { "Inside the predicted band" };
+                response.on_hover_text(words);
+            }
+            (Column::Energy, Some(run)) => {
+                response.on_hover_text(energy_text(&run.energy));
+            }
+            (Column::Sustained, _) => {
+                if let Some(found) = sustained_of(row) {
+                    response.on_hover_text(sustained_text(found));
+                }
+            }
+            (Column::Decode | Column::Prefill | Column::Load, Some(run)) => {
+                response.on_hover_ui(|ui| provenance_ui(ui, run));
+            }
+            (Column::Decode | Column::Prefill, None) => {
+                if let Some(reason) = &row.failure {
+                    response.on_hover_text(reason);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a cell says; `None` where there is no number.
+fn number_text(row: &ComparisonRow, column: Column, size: Unit, memory: Unit) -> Option<String> {
+    let with_spread = |pair: Pair| pair.measured.map(|(mid, spread)| measured_text(mid, spread));
+    match column {
+        Column::Name => None,
+        Column::Size => Some(size.text(row.size_bytes)),
+        Column::BitsPerWeight => Some(significant_text(row.bits_per_weight)),
+        Column::Decode => with_spread(decode_pair(row)),
+        Column::Prefill => with_spread(prefill_pair(row)),
+        Column::PredictedDecode => decode_pair(row).predicted.map(band_text),
+        Column::Ratio => decode_pair(row).ratio().map(|ratio| {
+            let text = deviation_text(ratio).trim_end_matches(" %").to_string();
+            if is_outside(decode_pair(row)) { format!("{text} !") } else { text }
+        }),
+        Column::Load => row.run.as_ref().and_then(|run| measured(&run.load_secs)).map(|(secs, _)| significant_text(secs)),
+        Column::Memory => row.run.as_ref().map(|run| memory.text(run.peak_memory_bytes)),
+        Column::PredictedMemory => row.predicted_memory_bytes.map(|size_bytes| memory.text(size_bytes)),
+        Column::Energy => decode_joules(row).map(|(mid, spread)| measured_text(mid, spread)),
+        Column::Sustained => sustained_of(row)
+            .map(|found| format!("{} ({})", significant_text(found.sustained_tokens_per_sec), percent_text(found.ratio))),
+    }
+}
+
+/// The word in place of a number; `None` for an empty cell.
+fn missing_text(row: &ComparisonRow, column: Column) -> Option<&'static str> {
+    match column {
+        Column::Decode | Column::Prefill if row.failure.is_some() => Some("failed"),
+        Column::Decode | Column::Prefill => Some(MISSING),
+        Column::PredictedDecode | Column::PredictedMemory => Some("unknown"),
+        Column::Energy | Column::Sustained if row.run.is_some() => Some(MISSING),
+        _ => None,
+    }
+}
+
+fn is_outside(pair: Pair) -> bool {
+    pair.predicted.zip(pair.measured).is_some_and(|(band, (mid, _))| !(band.low..=band.high).contains(&mid))
 }
 
 fn energy_of(row: &ComparisonRow) -> Option<&Energy> {
@@ -120,61 +276,22 @@ fn sustained_of(row: &ComparisonRow) -> Option<&Sustained> {
     row.run.as_ref()?.sustained.as_ref()
 }
 
-fn sustained_ui(ui: &mut Ui, row: &ComparisonRow) {
-    let Some(found) = sustained_of(row) else {
-        if row.run.is_some() {
-            right_ui(ui, RichText::new("not measured").color(theme::muted(ui)));
-        }
-        return;
-    };
-    let (burst, sustained) = (found.burst_tokens_per_sec, found.sustained_tokens_per_sec);
-    let text = format!("{} ({})", significant_text(sustained), percent_text(found.ratio));
-    right_ui(ui, RichText::new(text)).on_hover_text(format!(
+fn sustained_text(found: &Sustained) -> String {
+    format!(
         "{} tok/s in the first seconds, {} tok/s in the last third of {} s",
-        significant_text(burst),
-        significant_text(sustained),
+        significant_text(found.burst_tokens_per_sec),
+        significant_text(found.sustained_tokens_per_sec),
         found.tokens_per_sec.len()
-    ));
+    )
 }
 
-fn energy_ui(ui: &mut Ui, row: &ComparisonRow) {
-    let Some(energy) = energy_of(row) else { return };
-    let response = match decode_joules(row) {
-        Some((mid, spread)) => right_ui(ui, RichText::new(measured_text(mid, spread))),
-        None => right_ui(ui, RichText::new("not measured").color(theme::muted(ui))),
-    };
+fn energy_text(energy: &Energy) -> String {
     let prefill = energy.prefill_joules_per_token.as_ref().and_then(measured);
     let mut lines: Vec<String> = energy.source.iter().map(|source| format!("Energy of the {source}")).collect();
     lines.extend(energy.idle_watts.map(|watts| format!("less {} of the idle machine", watts_text(watts))));
     lines.extend(prefill.map(|(mid, spread)| format!("prefill: {} J for each prompt token", measured_text(mid, spread))));
     lines.extend(energy.reason.clone());
-    response.on_hover_text(lines.join("\n"));
-}
-
-fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>) {
-    let columns = [
-        (Column::Name, "File", "The level, or the source's name", Side::Left),
-        (Column::Size, "Size", "Size of the file", Side::Right),
-        (Column::BitsPerWeight, "Bits", "bits per weight", Side::Right),
-        (Column::Decode, "Decode tok/s", "decode", Side::Right),
-        (Column::Prefill, "Prefill tok/s", "prefill", Side::Right),
-        (
-            Column::PredictedDecode,
-            "Predicted decode",
-            "Predicted before measuring, with the band of nine of ten machines",
-            Side::Right,
-        ),
-        (Column::Ratio, "Deviation", "Measured decode speed against the predicted one", Side::Right),
-        (Column::Load, "Load", "From the start of loading to a ready context", Side::Right),
-        (Column::Memory, "Peak memory", "Highest resident memory of the measuring process", Side::Right),
-        (Column::PredictedMemory, "Predicted mem.", "Predicted memory at the measured context", Side::Right),
-    ];
-    for (column, name, explanation, side) in columns {
-        header.col(|ui| {
-            let explanation = glossary::explain(explanation).unwrap_or_else(|| explanation.to_string());
-            sorting.header_ui(ui, column, name, &explanation, side);
-        });
-    }
+    lines.join("\n")
 }
 
 fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
@@ -195,38 +312,6 @@ fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
     }
 }
 
-fn row_ui(row: &mut TableRow<'_, '_>, data: &ComparisonRow) {
-    let (decode, prefill) = (decode_pair(data), prefill_pair(data));
-    row.col(|ui| name_ui(ui, data));
-    row.col(|ui| {
-        right_ui(ui, RichText::new(bytes_text(data.size_bytes))).on_hover_text(exact_bytes_text(data.size_bytes));
-    });
-    row.col(|ui| {
-        right_ui(ui, RichText::new(significant_text(data.bits_per_weight)));
-    });
-    row.col(|ui| measured_ui(ui, data, decode));
-    row.col(|ui| measured_ui(ui, data, prefill));
-    row.col(|ui| {
-        let text = decode.predicted.map_or_else(|| "unknown".into(), super::candidate_table::band_text);
-        right_ui(ui, RichText::new(text).color(theme::predicted(ui)));
-    });
-    row.col(|ui| ratio_ui(ui, decode));
-    row.col(|ui| {
-        if let Some((secs, _)) = data.run.as_ref().and_then(|run| measured(&run.load_secs)) {
-            right_ui(ui, RichText::new(duration_text(secs)));
-        }
-    });
-    row.col(|ui| {
-        if let Some(run) = &data.run {
-            right_ui(ui, RichText::new(bytes_text(run.peak_memory_bytes))).on_hover_text(exact_bytes_text(run.peak_memory_bytes));
-        }
-    });
-    row.col(|ui| {
-        let text = data.predicted_memory_bytes.map_or_else(|| "unknown".into(), bytes_text);
-        right_ui(ui, RichText::new(text).color(theme::predicted(ui)));
-    });
-}
-
 /// The name, with the conditions of the measurement or the reason of its failure.
 fn name_ui(ui: &mut Ui, row: &ComparisonRow) {
     let response = ui.add(Label::new(RichText::new(&row.name).font(theme::strong_font())).truncate());
@@ -237,34 +322,6 @@ fn name_ui(ui: &mut Ui, row: &ComparisonRow) {
             provenance_ui(ui, run);
         }
     });
-}
-
-fn measured_ui(ui: &mut Ui, row: &ComparisonRow, pair: Pair) {
-    match (pair.measured, &row.failure) {
-        (Some((mid, spread)), _) => {
-            let response = right_ui(ui, RichText::new(measured_text(mid, spread)));
-            if let Some(run) = &row.run {
-                response.on_hover_ui(|ui| provenance_ui(ui, run));
-            }
-        }
-        (None, Some(reason)) => {
-            right_ui(ui, RichText::new("failed").color(theme::bad(ui))).on_hover_text(reason);
-        }
-        (None, None) => {
-            right_ui(ui, RichText::new("not measured").color(theme::muted(ui)));
-        }
-    }
-}
-
-fn ratio_ui(ui: &mut Ui, pair: Pair) {
-    let Some(ratio) = pair.ratio() else { return };
-    let is_inside = pair.predicted.zip(pair.measured).is_some_and(|(band, (mid, _))| (band.low..=band.high).contains(&mid));
-    let text = deviation_text(ratio);
-    if is_inside {
-        right_ui(ui, RichText::new(text)).on_hover_text("Inside the predicted band");
-    } else {
-        right_ui(ui, RichText::new(format!("{text} !")).color(theme::warn(ui))).on_hover_text("Outside the predicted band");
-    }
 }
 
 fn provenance_ui(ui: &mut Ui, run: &Run) {

@@ -10,6 +10,7 @@ mod checkpoint_view;
 mod checkpoint_view_tests;
 mod compare_page;
 mod compare_table;
+mod doubts_view;
 pub mod error_table;
 mod export_view;
 mod figures;

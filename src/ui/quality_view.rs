@@ -3,16 +3,25 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use eframe::egui::{self, Align, DragValue, Grid, Layout, RichText, ScrollArea, TextEdit, Ui};
+use eframe::egui::{self, Align, DragValue, Label, Layout, RichText, ScrollArea, TextEdit, Ui};
+use egui_extras::{Column as Width, TableBuilder};
 
+use super::figures::NumberColumns;
 use super::sorting::{Side, Sorting, compare_known};
 use super::theme;
 use super::widgets::{self, Tone};
-use crate::advise::Decision;
+use crate::advise::{Decision, Interval};
 use crate::bench::ComparisonRow;
 use crate::bench::quality::QualityRun;
 use crate::model::Model;
 use crate::state::{Command, Form, JobKind, JobRecord, QualityForm, Store, TextChoice};
+use crate::units::{count_text, nats_text, ratio_text, significant_text};
+
+const HEADER_HEIGHT: f32 = 26.0;
+/// Between a number at the right edge of its column and a word at the left of the next.
+const GAP_BEFORE_WORDS: f32 = 14.0;
+/// The most that a column grows in a wide window: beyond that a number is far from its name.
+const MAX_GROWTH: f32 = 40.0;
 
 /// Measures the loss, from anywhere on the tab. Not Ctrl+Shift+Enter: egui lets Ctrl+Enter, which measures speed, take that too.
 const QUALITY_ACTION: egui::KeyboardShortcut = egui::KeyboardShortcut::new(egui::Modifiers::COMMAND, egui::Key::L);
@@ -126,24 +135,87 @@ fn table_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
     let id = ui.make_persistent_id("quality sorting");
     let mut sorting: Sorting<Column> = ui.data(|data| data.get_temp(id)).unwrap_or_default();
     sorting.sort(&mut judged, |column, a, b| compare(column, a, b));
-    Grid::new("quality").striped(true).num_columns(8).spacing([24.0, 8.0]).show(ui, |ui| {
-        for (column, name, explanation) in COLUMNS {
-            sorting.header_ui(ui, column, name, explanation, Side::Left);
-        }
-        ui.end_row();
-        for row in judged {
-            ui.label(RichText::new(&row.name).font(theme::strong_font()));
-            match (&row.quality, &row.quality_failure) {
-                (Some(run), _) => run_ui(ui, row, run),
-                (None, failure) => {
-                    let text = failure.as_deref().unwrap_or_default();
-                    ui.label(RichText::new("failed").color(theme::bad(ui))).on_hover_text(widgets::sentence(text));
-                }
-            }
-            ui.end_row();
-        }
-    });
+    ScrollArea::horizontal().id_salt("quality").show(ui, |ui| losses_ui(ui, &judged, &mut sorting));
     ui.data_mut(|data| data.insert_temp(id, sorting));
+}
+
+/// The losses, lined up at the decimal point.
+#[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
+fn losses_ui(ui: &mut Ui, judged: &[&ComparisonRow], sorting: &mut Sorting<Column>) {
+    let all: Vec<Column> = COLUMNS.iter().map(|column| column.0).collect();
+    let numbers = NumberColumns::of(ui, &all, judged, |column, row| number_text(row.quality.as_deref()?, column));
+    let widths: Vec<f32> = COLUMNS.iter().map(|&(column, _, _, least)| numbers.width(column, least)).collect();
+    let gaps = ui.spacing().item_spacing.x * (widths.len() as f32 - 1.0);
+    let growth = ((ui.available_width() - gaps - widths.iter().sum::<f32>()) / widths.len() as f32).clamp(0.0, MAX_GROWTH);
+    ui.push_id("quality", |ui| {
+        let mut table = TableBuilder::new(ui).striped(true).vscroll(false).cell_layout(Layout::left_to_right(Align::Center));
+        for width in &widths {
+            table = table.column(Width::exact((width + growth).floor()).clip(true));
+        }
+        table
+            .header(HEADER_HEIGHT, |mut header| {
+                for (column, name, explanation, _) in COLUMNS {
+                    let side = if is_number(column) { Side::Right } else { Side::Left };
+                    header.col(|ui| {
+                        if column == Column::Verdict {
+                            ui.add_space(GAP_BEFORE_WORDS);
+                        }
+                        sorting.header_ui(ui, column, name, explanation, side);
+                    });
+                }
+            })
+            .body(|body| {
+                body.rows(theme::ROW_HEIGHT, judged.len(), |mut line| {
+                    let Some(row) = judged.get(line.index()) else { return };
+                    for (column, ..) in COLUMNS {
+                        line.col(|ui| cell_ui(ui, &numbers, row, column));
+                    }
+                });
+            });
+    });
+}
+
+fn cell_ui(ui: &mut Ui, numbers: &NumberColumns<Column>, row: &ComparisonRow, column: Column) {
+    match (column, &row.quality) {
+        (Column::Level, _) => {
+            ui.add(Label::new(RichText::new(&row.name).font(theme::strong_font())).truncate());
+        }
+        (Column::Verdict, Some(_)) => {
+            ui.add_space(GAP_BEFORE_WORDS);
+            verdict_ui(ui, row);
+        }
+        (column, Some(run)) => {
+            if let Some(text) = number_text(run, column) {
+                let color = theme::palette(ui).text;
+                numbers.cell_ui(ui, column, &text, color).on_hover_text(provenance_text(run));
+            }
+        }
+        (Column::MeanKld, None) => {
+            let text = row.quality_failure.as_deref().unwrap_or_default();
+            let color = theme::bad(ui);
+            numbers.cell_ui(ui, column, "failed", color).on_hover_text(widgets::sentence(text));
+        }
+        (_, None) => {}
+    }
+}
+
+fn is_number(column: Column) -> bool {
+    !matches!(column, Column::Level | Column::Verdict)
+}
+
+/// What a number of a column says, without its unit; `None` for a column of words.
+fn number_text(run: &QualityRun, column: Column) -> Option<String> {
+    let summary = &run.summary;
+    let percent = |part: Interval| part.map(|part| part * 100.0).text(significant_text);
+    match column {
+        Column::Level | Column::Verdict => None,
+        Column::MeanKld => Some(summary.mean_kld.text(nats_text)),
+        Column::KldP99 => Some(nats_text(summary.kld_p99.value)),
+        Column::PplRatio => Some(summary.ppl_ratio.text(ratio_text)),
+        Column::SameTop => Some(percent(summary.same_top)),
+        Column::Accuracy => Some(percent(summary.accuracy_ratio)),
+        Column::Tokens => Some(count_text(summary.n_tokens)),
+    }
 }
 
 /// A column that can be sorted by.
@@ -159,15 +231,16 @@ enum Column {
     Verdict,
 }
 
-const COLUMNS: [(Column, &str, &str); 8] = [
-    (Column::Level, "Level", "The level"),
-    (Column::MeanKld, "Mean KLD", "KL divergence from the source in nats, mean over all tokens, with its 95 % error"),
-    (Column::KldP99, "99 % KLD", "One token in a hundred diverges more"),
-    (Column::PplRatio, "Perplexity ×", "Perplexity as a multiple of the source's, with its 95 % error"),
-    (Column::SameTop, "Same top token", "Tokens at which both put the same token first"),
-    (Column::Accuracy, "Accuracy", "Next-token accuracy as a part of the source's"),
-    (Column::Tokens, "Tokens", "Scored tokens"),
-    (Column::Verdict, "Verdict", "All gates together; hover a word for each"),
+/// Column, heading with its unit, explanation, least width.
+const COLUMNS: [(Column, &str, &str, f32); 8] = [
+    (Column::Level, "Level", "The level", 96.0),
+    (Column::MeanKld, "Mean KLD, nats", "KL divergence from the source in nats, mean over all tokens, with its 95 % error", 92.0),
+    (Column::KldP99, "99 % KLD, nats", "One token in a hundred diverges more", 92.0),
+    (Column::PplRatio, "Perplexity, ×", "Perplexity as a multiple of the source's, with its 95 % error", 80.0),
+    (Column::SameTop, "Same top token, %", "Tokens at which both put the same token first", 108.0),
+    (Column::Accuracy, "Accuracy, %", "Next-token accuracy as a part of the source's", 74.0),
+    (Column::Tokens, "Tokens", "Scored tokens", 46.0),
+    (Column::Verdict, "Verdict", "All gates together; hover a word for each", 126.0),
 ];
 
 fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
@@ -188,11 +261,7 @@ fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
     }
 }
 
-fn run_ui(ui: &mut Ui, row: &ComparisonRow, run: &QualityRun) {
-    let provenance = provenance_text(run);
-    for cell in run.summary.texts() {
-        ui.label(cell).on_hover_text(&provenance);
-    }
+fn verdict_ui(ui: &mut Ui, row: &ComparisonRow) {
     if let Some(verdict) = &row.verdict {
         let tone = match verdict.decision {
             Decision::Pass => Tone::Good,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use planish::bench::{BenchRequest, bench_with};
+use planish::bench::{BenchRequest, Start, bench_with};
 use planish::runtime::process::ChildProcess;
 use planish::runtime::{BenchTask, Event, GenerateTask, PromptMode, Request, Sampling, run_with};
 use planish::{Error, Monitor};
@@ -52,6 +52,7 @@ fn a_small_benchmark_gives_plausible_numbers_and_a_broken_model_leaves_the_other
         n_repetitions: 2,
         n_threads: None,
         sustained_secs: None,
+        start: Start::Now,
     };
     let stages = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&stages);
