@@ -93,7 +93,8 @@ fn earlier_days_are_shown_when_asked_for() {
     let runs: Vec<NewRun> =
         (0..50).map(|days| NewRun { recorded_unix_secs: NOON + 86_400 * days, ..speed("Q8_0", &[1.0]) }).collect();
     let store = Store { history: Slot::Ready(Arc::new(kept(&runs, &[1]).0)), ..Store::default() };
-    let mut harness = harness_with(store, HistoryForm::default());
+    let form = form_with(HistoryForm::default());
+    let mut harness = page_harness_sized(history_view_ui, store, form, vec2(1140.0, 4500.0), 1.0, egui::Theme::Dark);
     let n_shown = |harness: &Harness<'_, PageState>| harness.get_all_by_role_and_label(egui::Role::Button, "m").count();
     assert_eq!(n_shown(&harness), 20);
     click(&mut harness, "Show 20 earlier");
