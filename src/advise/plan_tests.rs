@@ -391,8 +391,8 @@ fn advice_is_given_within_a_frame() {
     });
     let elapsed = elapsed.min().unwrap();
     println!("advise: {elapsed:?}");
-    // Measured: 0.6 ms. A frame has 16.
-    assert!(elapsed.as_millis() < 8, "{elapsed:?}");
+    // Measured: 0.6 ms, and 11 ms while ten builds share two cores. A frame has 16.
+    assert!(elapsed.as_millis() < 16, "{elapsed:?}");
 }
 
 proptest! {
