@@ -1,0 +1,122 @@
+//! From the user's choices to requests for the worker.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{App, absolute, settings};
+use crate::bench::quality::{QualityRequest, Stopping, TextSource};
+use crate::bench::{AnswerRequest, BenchRequest, Measured, Start, comparison_rows};
+use crate::convert::{self, ConvertRequest, Overwrite, Resume};
+use crate::deploy::{Export, ExportRequest};
+use crate::error::{Error, Result};
+use crate::model::{Level, Model};
+use crate::state::TextChoice;
+use crate::worker::Job;
+
+impl App {
+    pub(super) fn convert(&mut self, levels: Vec<Level>) -> Result<()> {
+        let imatrix = Some(self.form.imatrix_path.trim()).filter(|path| !path.is_empty()).map(|path| absolute(Path::new(path)));
+        let (model, request) = self.conversion(levels, imatrix)?;
+        settings::save(&self.form);
+        self.submit(&Job::Convert { model, request })
+    }
+
+    /// What the form asks for, with this importance matrix.
+    pub(super) fn conversion(&self, levels: Vec<Level>, imatrix: Option<PathBuf>) -> Result<(Arc<Model>, ConvertRequest)> {
+        let Some(model) = self.store.model.ready().cloned() else {
+            return Err(Error::BadRequest { message: "no model is open".into() });
+        };
+        let request = ConvertRequest {
+            levels,
+            out_dir: self.output_dir(),
+            overwrite: if self.form.overwrite { Overwrite::Allowed } else { Overwrite::Never },
+            n_threads: usize::try_from(self.form.convert_threads).ok().filter(|&n| n > 0),
+            imatrix,
+            overrides: self.form.recipe.of(&model),
+            resume: Resume::IfSame,
+            keep_unfinished: self.form.keep_unfinished,
+        };
+        Ok((model, request))
+    }
+
+    pub(super) fn bench(&mut self, models: Vec<PathBuf>, start: Start) -> Result<()> {
+        let bench = &self.form.bench;
+        let request = BenchRequest {
+            models,
+            n_prompt_tokens: bench.n_prompt_tokens,
+            n_gen_tokens: bench.n_gen_tokens,
+            n_repetitions: bench.n_repetitions,
+            n_threads: (bench.n_threads > 0).then_some(bench.n_threads),
+            sustained_secs: (bench.n_sustained_secs > 0).then_some(bench.n_sustained_secs),
+            start,
+        };
+        self.submit(&Job::Bench { request })
+    }
+
+    pub(super) fn ask(&mut self, paths: Vec<PathBuf>) -> Result<()> {
+        let ask = &self.form.ask;
+        let request = AnswerRequest {
+            paths,
+            prompt: ask.prompt.clone(),
+            max_tokens: ask.max_tokens,
+            temperature: ask.temperature,
+            seed: ask.seed,
+            n_threads: (self.form.bench.n_threads > 0).then_some(self.form.bench.n_threads),
+        };
+        settings::save(&self.form);
+        self.submit(&Job::Answer { request })
+    }
+
+    pub(super) fn tensor_errors(&mut self, converted: PathBuf) -> Result<()> {
+        let made = self.store.conversions.iter().find(|made| made.path == converted).map(|made| made.source.clone());
+        let Some(source) = made.or_else(|| self.store.model.ready().map(|model| model.path.clone())) else {
+            return Err(Error::BadRequest { message: "no model is open".into() });
+        };
+        self.submit(&Job::TensorErrors { source, converted })
+    }
+
+    pub(super) fn quality(&mut self, candidates: Vec<PathBuf>) -> Result<()> {
+        let Some(model) = self.store.model.ready() else {
+            return Err(Error::BadRequest { message: "no model is open".into() });
+        };
+        let form = &self.form.quality;
+        let text = match form.text {
+            TextChoice::Bundled => TextSource::Bundled,
+            TextChoice::File => TextSource::File(absolute(Path::new(form.text_path.trim()))),
+            TextChoice::Pasted => TextSource::Pasted(form.pasted.clone()),
+        };
+        let request = QualityRequest {
+            reference: model.path.clone(),
+            candidates,
+            text,
+            max_tokens: form.max_tokens,
+            gates: self.form.gates.clone(),
+            stopping: if form.full { Stopping::Full } else { Stopping::Decided },
+            n_threads: (self.form.bench.n_threads > 0).then_some(self.form.bench.n_threads),
+            ..QualityRequest::default()
+        };
+        settings::save(&self.form);
+        self.submit(&Job::Quality { request })
+    }
+
+    /// The rows are those of the Compare page.
+    pub(super) fn export(&mut self, what: Export) -> Result<()> {
+        let Some(model) = self.store.model.ready().cloned() else {
+            return Err(Error::BadRequest { message: "no model is open".into() });
+        };
+        let machine = self.store.machine.ready().cloned().unwrap_or_default();
+        let (goal, gates) = (self.form.goal.clone(), self.form.gates.clone());
+        let measured = Measured { speed: &self.store.outcomes, quality: &self.store.quality, gates: &gates };
+        let rows = comparison_rows(&model, &machine, &goal, &self.store.conversions, measured);
+        let dir = self.output_dir();
+        self.submit(&Job::Export(Box::new(ExportRequest { what, dir, model, machine, goal, gates, rows })))
+    }
+
+    /// The folder from the form; else the model's; else the user's.
+    pub(super) fn output_dir(&self) -> PathBuf {
+        if !self.form.output_dir.trim().is_empty() {
+            return absolute(Path::new(self.form.output_dir.trim()));
+        }
+        convert::default_output_dir(self.store.model.ready().map(|model| &**model))
+    }
+}
