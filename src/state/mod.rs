@@ -2,12 +2,14 @@
 
 mod command;
 mod form;
+mod job;
 mod recipe_form;
 mod slot;
 mod store;
 
 pub use command::Command;
 pub use form::{AskForm, BenchForm, CompareTab, Form, HistoryForm, ImatrixForm, Page, QualityForm, TextChoice, Theme};
+pub use job::{JobKind, JobRecord, JobStatus};
 pub use recipe_form::RecipeForm;
 pub use slot::Slot;
-pub use store::{JobKind, JobRecord, JobStatus, Store};
+pub use store::Store;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Slot;
+use super::{JobKind, JobRecord, JobStatus, Slot};
 use crate::advise::CheckedCheckpoint;
 use crate::bench::history::{Comparison, Row};
 use crate::bench::imatrix::Collected;
@@ -11,116 +11,11 @@ use crate::bench::quality::QualityOutcome;
 use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{AnswerOutcome, Outcome};
 use crate::convert::{Conversion, Verification};
-use crate::deploy::Export;
 use crate::error::Error;
 use crate::format::CachedModel;
 use crate::hardware::Machine;
-use crate::model::{Level, Model};
-use crate::monitor::Progress;
+use crate::model::Model;
 use crate::worker::{Event, HistoryAnswer, HistoryRequest, Job, JobId, Output};
-
-/// What kind of work a job is, with what the screen says about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JobKind {
-    /// Reading a model's headers.
-    Inspect(PathBuf),
-    /// Finding out what the machine is.
-    Detect,
-    /// Converting to these levels.
-    Convert(Vec<Level>),
-    /// Measuring so many files.
-    Bench(usize),
-    /// Comparing the tensors of this converted file with its source's.
-    TensorErrors(PathBuf),
-    /// Comparing so many files with the source.
-    Quality(usize),
-    /// Reading or changing the history.
-    History(HistoryRequest),
-    /// Asking so many files.
-    Answer(usize),
-    /// Writing the report, a plot or the table.
-    Export(Export),
-    /// Looking for models in the local Hugging Face cache.
-    FindModels,
-    /// Collecting the importance matrix of this model.
-    CollectImatrix(PathBuf),
-    /// Comparing this file with the checksums that it carries.
-    Verify(PathBuf),
-}
-
-impl JobKind {
-    /// True for what takes a moment and stands beside the job at work: the history, exports, the look for models.
-    #[must_use]
-    pub fn is_quick(&self) -> bool {
-        matches!(self, Self::History(_) | Self::Export(_) | Self::FindModels)
-    }
-}
-
-/// Where a job stands.
-#[derive(Debug, Clone, PartialEq)]
-pub enum JobStatus {
-    /// Waits for the jobs before it.
-    Queued,
-    /// At work.
-    Running {
-        /// How far; `None` before the first report.
-        progress: Option<Progress>,
-        /// Since the start, in seconds.
-        elapsed_secs: f64,
-        /// True once the user has asked it to end.
-        is_cancelling: bool,
-    },
-    /// Delivered after so many seconds.
-    Done {
-        /// Since the start, in seconds.
-        elapsed_secs: f64,
-    },
-    /// Ended without a result.
-    Failed(Error),
-}
-
-/// A job as the queue shows it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JobRecord {
-    /// Which.
-    pub id: JobId,
-    /// What.
-    pub kind: JobKind,
-    /// Where it stands.
-    pub status: JobStatus,
-}
-
-impl JobRecord {
-    /// True until it has ended.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        matches!(self.status, JobStatus::Queued | JobStatus::Running { .. })
-    }
-
-    /// Seconds until the end at the present speed; `None` until a twentieth of a second and one per cent are done.
-    #[must_use]
-    pub fn left_secs(&self) -> Option<f64> {
-        match &self.status {
-            JobStatus::Running { progress: Some(progress), elapsed_secs, .. } => {
-                let fraction = f64::from(progress.fraction()?);
-                (fraction >= 0.01 && *elapsed_secs > 0.05).then(|| elapsed_secs * (1.0 - fraction) / fraction)
-            }
-            _ => None,
-        }
-    }
-
-    /// Units of progress per second since the start; `None` before the first report.
-    #[must_use]
-    #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
-    pub fn rate_per_sec(&self) -> Option<f64> {
-        match &self.status {
-            JobStatus::Running { progress: Some(progress), elapsed_secs, .. } if *elapsed_secs > 0.05 => {
-                Some(progress.done as f64 / elapsed_secs)
-            }
-            _ => None,
-        }
-    }
-}
 
 /// Everything that jobs have delivered.
 #[derive(Debug, Clone, Default)]
