@@ -77,9 +77,25 @@ pub struct JobRecord {
     pub kind: JobKind,
     /// Where it stands.
     pub status: JobStatus,
+    /// The source of what it converts or measures; `None` for jobs that are about no model.
+    pub model: Option<PathBuf>,
+    /// The files that it writes.
+    pub outputs: Vec<PathBuf>,
 }
 
 impl JobRecord {
+    /// A job that waits, about no model in particular.
+    #[must_use]
+    pub fn new(id: JobId, kind: JobKind) -> Self {
+        Self { id, kind, status: JobStatus::Queued, model: None, outputs: Vec::new() }
+    }
+
+    /// The same job in this state.
+    #[must_use]
+    pub fn with_status(self, status: JobStatus) -> Self {
+        Self { status, ..self }
+    }
+
     /// True until it has ended.
     #[must_use]
     pub fn is_open(&self) -> bool {

@@ -108,7 +108,8 @@ impl Store {
         if !matches!(job, Job::History(HistoryRequest::List)) {
             self.refusal = None;
         }
-        self.jobs.push(JobRecord { id, kind, status: JobStatus::Queued });
+        let (model, outputs) = job.subject();
+        self.jobs.push(JobRecord { model, outputs, ..JobRecord::new(id, kind) });
     }
 
     /// Notes that the user wants a job to end.

@@ -1,7 +1,8 @@
 //! Tests of what the store makes of events.
 
 use super::*;
-use crate::monitor::ProgressUnit;
+use crate::model::Level;
+use crate::monitor::{Progress, ProgressUnit};
 
 fn conversion(source: &str, path: &str) -> Conversion {
     Conversion {

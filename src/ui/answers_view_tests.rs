@@ -99,7 +99,7 @@ fn running() -> Store {
     store.answers = vec![outcome(source(), &FIRST[..5], going_on)];
     let progress = Progress { stage: "asking SmolLM2".into(), done: 5, total: 256, unit: ProgressUnit::Steps };
     let status = JobStatus::Running { progress: Some(progress), elapsed_secs: 1.2, is_cancelling: false };
-    store.jobs.push(JobRecord { id: JobId(9), kind: JobKind::Answer(2), status });
+    store.jobs.push(JobRecord::new(JobId(9), JobKind::Answer(2)).with_status(status));
     store
 }
 

@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(harness.state().commands, [Command::Reveal("/home/ada/models/a-report.html".into())]);
         let mut store = store_with_model_and_machine();
         let error = crate::Error::OutputExists { path: "/full/a.html".into() };
-        store.jobs.push(JobRecord { id: JobId(1), kind: JobKind::Export(Export::Report), status: JobStatus::Failed(error) });
+        store.jobs.push(JobRecord::new(JobId(1), JobKind::Export(Export::Report)).with_status(JobStatus::Failed(error)));
         let harness = page_harness(page, store, Form::default());
         assert!(harness.query_by_label("Not saved").is_some());
     }

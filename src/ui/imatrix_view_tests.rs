@@ -98,7 +98,7 @@ fn busy() -> (Store, Form) {
     let progress = Progress { stage, done: 25, total: 50, unit: ProgressUnit::Steps };
     let status = JobStatus::Running { progress: Some(progress), elapsed_secs: 31.0, is_cancelling: false };
     let kind = JobKind::CollectImatrix("/home/ada/models/SmolLM2-135M-Instruct.Q4_1.gguf".into());
-    store.jobs.push(JobRecord { id: JobId(1), kind, status });
+    store.jobs.push(JobRecord::new(JobId(1), kind).with_status(status));
     let imatrix = ImatrixForm { collect: true, text: TextChoice::File, ..ImatrixForm::default() };
     (store, chosen(imatrix))
 }

@@ -404,7 +404,7 @@ mod tests {
             unit: crate::monitor::ProgressUnit::Steps,
         };
         let status = JobStatus::Running { progress: Some(progress), elapsed_secs: 0.4, is_cancelling: false };
-        store.jobs.push(JobRecord { id: JobId(1), kind: JobKind::Detect, status });
+        store.jobs.push(JobRecord::new(JobId(1), JobKind::Detect).with_status(status));
         let mut harness = page_harness(super::super::window_ui, store, form());
         shoot(&mut harness, "machine-waiting");
         harness.get_by_label("reading memory with 8 threads");

@@ -82,7 +82,7 @@ fn busy_store() -> Store {
             store.outcomes.push(Outcome { path, result });
         }
     }
-    let mut job = |id, kind, status| store.jobs.push(JobRecord { id: JobId(id), kind, status });
+    let mut job = |id, kind, status| store.jobs.push(JobRecord::new(JobId(id), kind).with_status(status));
     job(1, JobKind::Detect, JobStatus::Done { elapsed_secs: 1.0 });
     job(2, JobKind::Convert(vec![Level::Q8_0, Level::Q4_K_M]), JobStatus::Done { elapsed_secs: 4.2 });
     job(3, JobKind::Convert(vec![Level::Q5_0]), JobStatus::Failed(Error::OutputExists { path: "/models/x-Q5_0.gguf".into() }));
@@ -392,7 +392,7 @@ fn measuring_takes_the_source_in_front_when_wanted() {
 #[test]
 fn a_measurement_at_work_is_not_started_twice() {
     let mut store = busy_store();
-    store.jobs.push(JobRecord { id: JobId(9), kind: JobKind::Bench(6), status: JobStatus::Queued });
+    store.jobs.push(JobRecord::new(JobId(9), JobKind::Bench(6)));
     let harness = harness(compare_page_ui, store, Form::default());
     assert!(harness.get_by_label("Measure 7 files").accesskit_node().is_disabled());
     assert!(harness.query_by_label("Cancel Measure 6 files").is_some());

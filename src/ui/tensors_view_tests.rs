@@ -133,7 +133,7 @@ fn a_comparison_at_work_shows_its_progress_and_can_be_cancelled() {
     let mut store = converted_store();
     let progress = Progress { stage: "comparing blk.3.ffn_up.weight".into(), done: 50, total: 200, unit: ProgressUnit::Bytes };
     let status = JobStatus::Running { progress: Some(progress), elapsed_secs: 1.0, is_cancelling: false };
-    store.jobs.push(JobRecord { id: JobId(7), kind: JobKind::TensorErrors(conversion(Level::Q8_0).path), status });
+    store.jobs.push(JobRecord::new(JobId(7), JobKind::TensorErrors(conversion(Level::Q8_0).path)).with_status(status));
     store.tensor_errors = Slot::Waiting { id: JobId(7) };
     let mut harness = harness(store);
     assert!(harness.get_by_label("Measure errors").accesskit_node().is_disabled());

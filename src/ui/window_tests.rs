@@ -26,11 +26,8 @@ fn converting() -> JobRecord {
         total: 1_000_000_000,
         unit: ProgressUnit::Bytes,
     };
-    JobRecord {
-        id: JobId(7),
-        kind: JobKind::Convert(vec![Level::Q8_0, Level::Q4_K_M]),
-        status: JobStatus::Running { progress: Some(progress), elapsed_secs: 2.0, is_cancelling: false },
-    }
+    let status = JobStatus::Running { progress: Some(progress), elapsed_secs: 2.0, is_cancelling: false };
+    JobRecord::new(JobId(7), JobKind::Convert(vec![Level::Q8_0, Level::Q4_K_M])).with_status(status)
 }
 
 #[test]
@@ -83,7 +80,7 @@ fn marks_follow_jobs_and_results() {
 fn a_running_job_is_told_in_full_and_can_be_cancelled() {
     let mut store = store_with_model_and_machine();
     store.jobs.push(converting());
-    store.jobs.push(JobRecord { id: JobId(8), kind: JobKind::Bench(3), status: JobStatus::Queued });
+    store.jobs.push(JobRecord::new(JobId(8), JobKind::Bench(3)));
     let mut harness = window(store);
     let bar = harness.get_by_role_and_label(Role::ProgressIndicator, "Converting to Q8_0, Q4_K_M");
     assert_eq!(bar.accesskit_node().numeric_value(), Some(42.0));
@@ -99,7 +96,7 @@ fn a_running_job_is_told_in_full_and_can_be_cancelled() {
 fn the_status_bar_tells_how_the_last_job_ended() {
     let check = |status: JobStatus, expected: &str| {
         let mut store = Store::default();
-        store.jobs.push(JobRecord { id: JobId(1), kind: JobKind::Detect, status });
+        store.jobs.push(JobRecord::new(JobId(1), JobKind::Detect).with_status(status));
         window(store).get_by_label(expected);
     };
     check(JobStatus::Done { elapsed_secs: 0.5 }, "Done in 500 ms: Measuring this machine");

@@ -9,12 +9,12 @@ use crate::bench::imatrix::{CollectRequest, Collected};
 use crate::bench::quality::{QualityOutcome, QualityRequest};
 use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{AnswerOutcome, AnswerRequest, BenchRequest, Outcome};
-use crate::convert::{Conversion, ConvertRequest, Verification, VerifyRequest};
+use crate::convert::{self, Conversion, ConvertRequest, Verification, VerifyRequest};
 use crate::deploy::ExportRequest;
 use crate::error::Error;
 use crate::format::CachedModel;
 use crate::hardware::Machine;
-use crate::model::Model;
+use crate::model::{Level, Model};
 use crate::monitor::Progress;
 
 /// Names one job of this process; later jobs have higher numbers.
@@ -81,6 +81,30 @@ pub enum Job {
         /// Which, and what it should be made from.
         request: VerifyRequest,
     },
+}
+
+impl Job {
+    /// The source of what it converts or measures, and the files that it writes.
+    #[must_use]
+    pub fn subject(&self) -> (Option<PathBuf>, Vec<PathBuf>) {
+        match self {
+            Self::Convert { model, request } => {
+                let path = |level: &Level| convert::output_path_by(model, *level, &request.overrides, &request.out_dir);
+                (Some(model.path.clone()), request.levels.iter().map(path).collect())
+            }
+            Self::TensorErrors { source, .. } => (Some(source.clone()), Vec::new()),
+            Self::Quality { request } => (Some(request.reference.clone()), Vec::new()),
+            Self::CollectImatrix { request, .. } => (Some(request.model.clone()), vec![request.out.clone()]),
+            Self::Bench { request } => (request.models.first().cloned(), Vec::new()),
+            Self::Inspect { .. }
+            | Self::Detect { .. }
+            | Self::History(_)
+            | Self::Answer { .. }
+            | Self::Export(_)
+            | Self::FindModels
+            | Self::Verify { .. } => (None, Vec::new()),
+        }
+    }
 }
 
 /// What a finished job delivers.
