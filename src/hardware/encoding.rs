@@ -6,9 +6,24 @@ use std::time::Instant;
 use crate::model::{DType, Tensor};
 use crate::quant;
 
-/// Types of the levels that a checklist predicts, their fallbacks among them.
-const DTYPES: [DType; 9] =
-    [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q6_K, DType::Q5_K, DType::Q5_0, DType::Q4_K, DType::Q4_0];
+/// Types of the levels that people use, their fallbacks among them.
+const DTYPES: [DType; 15] = [
+    DType::F32,
+    DType::F16,
+    DType::BF16,
+    DType::Q8_0,
+    DType::Q6_K,
+    DType::Q5_K,
+    DType::Q5_1,
+    DType::Q5_0,
+    DType::Q4_K,
+    DType::Q4_1,
+    DType::Q4_0,
+    DType::Q3_K,
+    DType::Q2_K,
+    DType::IQ4_NL,
+    DType::IQ4_XS,
+];
 /// Weights of a row, as wide as a small model's.
 const ROW_LEN: usize = 1024;
 /// Rows that are encoded at once: together 0.1 to 0.5 ms for most types.

@@ -61,6 +61,9 @@ pub struct Machine {
     pub conditions: Conditions,
     /// Measured read bandwidth of main memory; `None` until measured.
     pub bandwidth: Option<Bandwidth>,
+    /// How fast it encodes weights; empty until measured.
+    #[serde(skip)]
+    pub encoding: EncodingSpeed,
     /// The runtimes that Planish knows, found or not.
     pub runtimes: Vec<Runtime>,
     /// What could not be found out, and what is assumed instead.

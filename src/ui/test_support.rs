@@ -10,7 +10,8 @@ use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use super::theme;
 use crate::hardware::{
-    Bandwidth, Cache, Conditions, Cpu, Disk, Framework, Gpu, Machine, Memory, Npu, Os, PowerSource, Runtime, Vendor,
+    Bandwidth, Cache, Conditions, Cpu, Disk, EncodingSpeed, Framework, Gpu, Machine, Memory, Npu, Os, PowerSource, Runtime,
+    Vendor,
 };
 use crate::model::{Array, DType, Hyperparameters, Metadata, Model, Tensor, Text, Value};
 use crate::state::{Command, Form, Slot, Store};
@@ -259,6 +260,21 @@ pub fn sample_machine() -> Machine {
             battery_percent: Some(87.0),
             temperature_celsius: Some(48.5),
             other_load: Some(0.04),
+        },
+        encoding: EncodingSpeed {
+            secs_per_weight: [
+                DType::F32,
+                DType::F16,
+                DType::Q8_0,
+                DType::Q6_K,
+                DType::Q5_K,
+                DType::Q5_1,
+                DType::Q4_K,
+                DType::Q3_K,
+            ]
+            .map(|dtype| (dtype, 2e-8))
+            .to_vec(),
+            n_threads: 8,
         },
         bandwidth: Some(Bandwidth { one_thread_bytes_per_sec: 24.6e9, all_threads_bytes_per_sec: 61.8e9, n_threads: 8 }),
         runtimes: vec![
