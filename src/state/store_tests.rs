@@ -1,6 +1,7 @@
 //! Tests of what the store makes of events.
 
 use super::*;
+use crate::deploy::Export;
 use crate::model::Level;
 use crate::monitor::{Progress, ProgressUnit};
 
