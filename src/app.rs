@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::title::title_text;
-use self::tour::{Tour, sample_parent};
 use crate::bench::Start;
-use crate::convert::{self, VerifyRequest};
+use crate::convert::VerifyRequest;
 use crate::error::{Error, Result};
-use crate::state::{Command, CompareTab, Form, Page, Slot, Store, Theme};
+use crate::state::{Command, CompareTab, Dialog, Form, JobKind, Leftovers, Page, Slot, Store, Theme};
 use crate::ui;
+use crate::ui::toasts::Toast;
 use crate::worker::{HistoryRequest, Job, JobId, NativePicker, Picked, Worker};
 
 /// The name of the window and of the settings folder.
@@ -31,10 +31,12 @@ pub struct App {
     store: Store,
     form: Form,
     commands: Vec<Command>,
-    /// How far the sample has come. Neither fact nor choice: the next wish, once a job is done.
-    tour: Tour,
-    /// What follows once this job has collected its importance matrix: a wish as well.
-    after_imatrix: Option<(JobId, Job)>,
+    /// Messages for the next frame.
+    toasts: Vec<Toast>,
+    /// What a long job has done, until the window has been looked at for whether anybody sees it.
+    ended_unseen: Option<String>,
+    /// True once the user has said what becomes of the work in progress: then closing is not asked about again.
+    is_quitting: bool,
 }
 
 /// Opens the window, with `model` in it, and returns when it is closed.
@@ -92,7 +94,8 @@ impl App {
     #[must_use]
     pub fn new(worker: Worker, form: Form, model: Option<PathBuf>) -> Self {
         let commands = vec![Command::Detect, Command::FindModels];
-        let mut app = Self { worker, store: Store::default(), form, commands, tour: Tour::Off, after_imatrix: None };
+        let store = Store::default();
+        let mut app = Self { worker, store, form, commands, toasts: Vec::new(), ended_unseen: None, is_quitting: false };
         if let Some(path) = model {
             app.form.page = Page::Model;
             app.commands.push(Command::OpenModel(path));
@@ -105,6 +108,8 @@ impl App {
         while let Some(event) = self.worker.poll() {
             self.take(event);
         }
+        self.ask_before_closing(ctx);
+        self.call_for_attention(ctx);
         let title = title_text(&self.store);
         // A viewport command makes another frame: sent only when it changes something, or an idle window would never rest.
         // (The viewport's own title cannot be asked: X11 does not report it back.)
@@ -117,6 +122,9 @@ impl App {
 
     fn frame_ui(&mut self, ui: &mut eframe::egui::Ui) {
         self.shortcuts(ui.ctx());
+        for toast in self.toasts.drain(..) {
+            ui::toasts::push(ui.ctx(), toast);
+        }
         let was_in_history = shows_history(&self.form);
         ui::window_ui(ui, &self.store, &mut self.form, &mut self.commands);
         // Another program may have measured meanwhile. The first time the tab asks by itself.
@@ -127,11 +135,51 @@ impl App {
         self.commands.retain(|command| match command {
             Command::Copy(text) => {
                 ui.ctx().copy_text(text.clone());
+                ui::toasts::push(ui.ctx(), Toast::new("Copied"));
+                false
+            }
+            Command::Quit(leftovers) => {
+                self.worker.leave_unfinished(*leftovers == Leftovers::Keep);
+                self.is_quitting = true;
+                ui.ctx().send_viewport_cmd(eframe::egui::ViewportCommand::Close);
                 false
             }
             _ => true,
         });
         self.carry_out();
+        self.look_for_disk();
+    }
+
+    /// A window that is being closed while work is in progress stays and asks.
+    fn ask_before_closing(&mut self, ctx: &eframe::egui::Context) {
+        let is_asked = ctx.input(|input| input.viewport().close_requested());
+        if is_asked && !self.is_quitting && self.store.jobs.iter().any(ui::is_worth_asking) {
+            ctx.send_viewport_cmd(eframe::egui::ViewportCommand::CancelClose);
+            self.form.dialog = Some(Dialog::Quit);
+        }
+    }
+
+    /// Tells the user of the end of a long job when nobody looks at the window.
+    fn call_for_attention(&mut self, ctx: &eframe::egui::Context) {
+        let Some(text) = self.ended_unseen.take() else { return };
+        if ctx.input(|input| input.viewport().focused) == Some(false) {
+            let kind = eframe::egui::UserAttentionType::Informational;
+            ctx.send_viewport_cmd(eframe::egui::ViewportCommand::RequestUserAttention(kind));
+            self.worker.notify(text);
+        }
+    }
+
+    /// Asks what is free where outputs go, whenever that folder has changed.
+    fn look_for_disk(&mut self) {
+        let dir = self.output_dir();
+        let is_known = self.store.output_disk.as_ref().is_some_and(|(known, _)| *known == dir);
+        let is_asked = self.store.jobs.iter().any(|job| job.kind == JobKind::FindDisk);
+        if !is_known
+            && !is_asked
+            && let Err(error) = self.submit(&Job::FindDisk { dir })
+        {
+            self.store.refusal = Some(error);
+        }
     }
 
     /// Keys of the window as a whole; those of the rail and of a page are drawn with it.
@@ -143,6 +191,9 @@ impl App {
         }
         if pressed(Key::Q) || pressed(Key::W) {
             ctx.send_viewport_cmd(ViewportCommand::Close);
+        }
+        if pressed(Key::Comma) {
+            self.form.dialog = Some(Dialog::Settings);
         }
         if pressed(Key::T) {
             self.form.theme = if ctx.theme() == eframe::egui::Theme::Dark { Theme::Light } else { Theme::Dark };
@@ -198,7 +249,14 @@ impl App {
             }
             Command::Reveal(path) => self.worker.reveal(&path),
             Command::TensorErrors(converted) => self.tensor_errors(converted),
-            Command::Copy(_) => Ok(()),
+            // Of the window.
+            Command::Copy(_) | Command::Quit(_) => Ok(()),
+            Command::OpenFile(path) => self.worker.open(&path),
+            Command::Show(page) => {
+                self.form.page = page;
+                Ok(())
+            }
+            Command::ConvertAll(paths, levels) => self.convert_all(paths, &levels),
             Command::Quality(candidates) => self.quality(candidates),
             Command::LoadHistory => self.submit(&Job::History(HistoryRequest::List)),
             Command::CompareRuns(columns) => self.submit(&Job::History(HistoryRequest::Compare { columns })),
@@ -218,14 +276,14 @@ impl App {
                 self.worker.pick(Picked::CalibrationText);
                 Ok(())
             }
-            Command::CollectImatrix(levels) => self.collect_imatrix(levels),
-            Command::Verify(path) => self.submit(&Job::Verify { request: VerifyRequest { path, source: None, imatrix: None } }),
-            Command::TrySample => {
-                let parent = sample_parent()?;
-                self.submit(&Job::Inspect { path: convert::sample_path(&parent) })?;
-                self.tour = Tour::Opening;
+            Command::CollectImatrix(levels) => self.collect_and_convert(levels),
+            Command::ConvertAndCompare(levels) => self.convert_and_compare(levels),
+            Command::ForgetTour => {
+                self.store.tour = None;
                 Ok(())
             }
+            Command::Verify(path) => self.submit(&Job::Verify { request: VerifyRequest { path, source: None, imatrix: None } }),
+            Command::TrySample => self.try_sample(),
         }
     }
 

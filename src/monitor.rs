@@ -1,7 +1,7 @@
 //! Progress out, cancellation in: the last parameter of every function that can take longer than 100 ms.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::error::{Error, Result};
 
@@ -36,19 +36,50 @@ pub enum ProgressUnit {
     Steps,
 }
 
+/// What becomes of unfinished files, when whoever cancels decides that only then. Clones share the decision.
+#[derive(Debug, Clone, Default)]
+pub struct Leftovers(Arc<AtomicU8>);
+
+impl Leftovers {
+    const STAY: u8 = 1;
+    const GO: u8 = 2;
+
+    /// Decides.
+    pub fn set(&self, stay: bool) {
+        self.0.store(if stay { Self::STAY } else { Self::GO }, Ordering::Relaxed);
+    }
+
+    /// Whether they stay; `None` while nobody has decided: then what was asked for at the start holds.
+    #[must_use]
+    pub fn stay(&self) -> Option<bool> {
+        match self.0.load(Ordering::Relaxed) {
+            Self::STAY => Some(true),
+            Self::GO => Some(false),
+            _ => None,
+        }
+    }
+}
+
 type OnProgress = dyn Fn(Progress) + Send + Sync;
 
 /// The line between a running function and whoever started it.
 #[derive(Clone)]
 pub struct Monitor {
     cancelled: Arc<AtomicBool>,
+    leftovers: Leftovers,
     on_progress: Arc<OnProgress>,
 }
 
 impl Monitor {
     /// Calls `on_progress` for each report; ends the work once `cancelled` is true.
     pub fn new(cancelled: Arc<AtomicBool>, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
-        Self { cancelled, on_progress: Arc::new(on_progress) }
+        Self { cancelled, leftovers: Leftovers::default(), on_progress: Arc::new(on_progress) }
+    }
+
+    /// The same, with whoever may decide what becomes of unfinished files.
+    #[must_use]
+    pub fn with_leftovers(self, leftovers: Leftovers) -> Self {
+        Self { leftovers, ..self }
     }
 
     /// Listens to nobody and is never cancelled: for tests and short calls.
@@ -60,7 +91,7 @@ impl Monitor {
     /// Cancelled together with this one, but listens to nobody: for a part of the work whose own steps would jump the bar.
     #[must_use]
     pub fn without_progress(&self) -> Self {
-        Self { cancelled: Arc::clone(&self.cancelled), on_progress: Arc::new(|_| {}) }
+        Self { on_progress: Arc::new(|_| {}), ..self.clone() }
     }
 
     /// Reports progress.
@@ -79,6 +110,12 @@ impl Monitor {
     /// `Error::Cancelled` once the user has cancelled.
     pub fn check(&self) -> Result<()> {
         if self.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// Whether unfinished files stay after a cancellation, where that was asked for, or not, at the start.
+    #[must_use]
+    pub fn leaves_unfinished(&self, as_asked: bool) -> bool {
+        self.leftovers.stay().unwrap_or(as_asked)
     }
 
     /// True once the user has cancelled.

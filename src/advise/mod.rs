@@ -1,6 +1,7 @@
 //! What to do: the decision tree, the candidates and the recommendation. Pure: same input, same output.
 
 mod candidates;
+mod chain_time;
 mod checklist;
 #[cfg(test)]
 mod checklist_tests;
@@ -23,12 +24,14 @@ mod prune;
 pub mod recipe;
 mod roles;
 mod rules;
+mod steps;
 #[cfg(test)]
 mod test_models;
 mod tree;
 
 use serde::{Deserialize, Serialize};
 
+pub use chain_time::{ChainWork, chain_secs};
 pub use checklist::{CheckItem, CheckState, CheckedCheckpoint, Checklist, Room, checklist};
 pub use estimate::{compute_bytes, decode_band, kv_cache_bytes, memory_estimate, prefill_band};
 pub use fallback::Fallback;
@@ -39,6 +42,7 @@ pub use plan::advise;
 pub use preflight::{PreflightRow, preflight};
 pub use prune::{Pruned, pruned, pruned_imatrix};
 pub use recipe::{Planner, Recipe, bits_per_weight, output_metadata, output_size_bytes, output_specs, recipe};
+pub use steps::with_neighbours;
 pub use tree::tree;
 
 use crate::hardware::Framework;

@@ -1,10 +1,16 @@
 //! What the worker says: into the store, and what follows from it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{App, settings};
-use crate::state::Command;
-use crate::worker::{Event, HistoryAnswer, Output, Picked};
+use crate::error::Error;
+use crate::state::{Command, Dialog, Field, Page};
+use crate::ui;
+use crate::ui::toasts::Toast;
+use crate::worker::{Event, HistoryAnswer, JobId, Output, Picked};
+
+/// From here on people look elsewhere while they wait.
+const LONG_JOB_SECS: f64 = 30.0;
 
 impl App {
     pub(super) fn take(&mut self, event: Event) {
@@ -20,6 +26,10 @@ impl App {
             }
             Event::Picked { wanted: Picked::CalibrationText, path: Some(path) } => {
                 self.form.imatrix.text_path = path.to_string_lossy().into_owned();
+            }
+            Event::NoDialog { wanted } => {
+                self.store.apply(Event::NoDialog { wanted });
+                self.ask_for_path(wanted);
             }
             event => {
                 let filled = self.store.imatrix.as_ref().map(|collected| collected.path.clone());
@@ -38,29 +48,31 @@ impl App {
                     // It is there now, and what stands for the checkpoint.
                     self.form.levels.remove(&own);
                 }
+                let of_tour = self.store.tour.as_ref().filter(|tour| tour.is_at_work()).map(|tour| tour.job);
                 let ended = match &event {
-                    Event::Finished { id, result, .. } => Some((*id, result.is_ok())),
+                    Event::Finished { id, result, .. } if of_tour == Some(*id) => Some((*id, result.clone())),
                     _ => None,
                 };
-                let collected = match &event {
-                    Event::Finished { result: Ok(Output::Imatrix(collected)), .. } => Some(collected.path.clone()),
-                    _ => None,
-                };
+                if let Event::Finished { id, elapsed_secs, result } = &event {
+                    self.note_long_job(*id, *elapsed_secs, result.as_ref().err());
+                }
+                let has_written = matches!(&event, Event::Finished { id, .. } if self.store.has_outputs(*id));
                 self.store.apply(event);
+                if has_written {
+                    // It has changed what is free.
+                    self.store.output_disk = None;
+                }
                 if self.store.imatrix.is_none() && filled.is_some_and(|path| path == Path::new(&self.form.imatrix_path)) {
                     // It was of the model before.
                     self.form.imatrix_path.clear();
                 }
-                if let Some((id, _)) = ended {
-                    self.go_on_with_imatrix(id, collected);
-                }
-                if let Some((id, is_done)) = ended {
-                    self.go_on_with_sample(id, is_done);
+                if let Some((id, result)) = ended {
+                    self.go_on_with_tour(id, result);
                 }
                 if is_measured && self.knows_history() {
                     self.commands.push(Command::LoadHistory);
                 }
-                self.commands.extend(exported.map(Command::Reveal));
+                self.toasts.extend(exported.map(saved_toast));
                 let opened = self.store.model.ready().map(|model| model.path.clone());
                 let opened = opened.or_else(|| Some(self.store.checkpoint.as_ref()?.checkpoint.path.clone()));
                 if let (false, Some(path)) = (was_ready, opened) {
@@ -74,4 +86,46 @@ impl App {
         }
         self.carry_out();
     }
+
+    /// Puts the cursor where the path can be typed that no dialog can be asked for.
+    fn ask_for_path(&mut self, wanted: Picked) {
+        let is_open = self.store.model.ready().is_some() || self.store.checkpoint.is_some();
+        self.form.focus = Some(match wanted {
+            Picked::Model | Picked::ModelFolder => Field::ModelPath,
+            Picked::OutputDir => Field::OutputDir,
+            Picked::Imatrix => Field::Imatrix,
+            Picked::CalibrationText => Field::CalibrationText,
+        });
+        match wanted {
+            // Without a model the page has the field already.
+            Picked::Model | Picked::ModelFolder if self.form.page != Page::Model || is_open => {
+                self.form.dialog = Some(Dialog::OpenPath);
+            }
+            Picked::Model | Picked::ModelFolder => {}
+            _ => self.toasts.push(Toast::new("No file dialog here: type or paste the path")),
+        }
+    }
+
+    /// Remembers what a job has done that took so long that the user may look elsewhere. One that the user has ended is no news, and of a
+    /// chain only its end is.
+    fn note_long_job(&mut self, id: JobId, elapsed_secs: f64, error: Option<&Error>) {
+        let is_amid_chain = self.store.tour.as_ref().is_some_and(|tour| tour.job == id && tour.next_step().is_some());
+        let Some(job) = self.store.jobs.iter().find(|job| job.id == id) else { return };
+        if elapsed_secs < LONG_JOB_SECS || error == Some(&Error::Cancelled) || (is_amid_chain && error.is_none()) {
+            return;
+        }
+        let what = ui::shell::job_title(&job.kind);
+        self.ended_unseen = Some(match error {
+            None => format!("Done: {what}"),
+            Some(error) => format!("Failed: {what}: {error}"),
+        });
+    }
+}
+
+/// `Saved planish-report.html`, with what can be done with it.
+fn saved_toast(path: PathBuf) -> Toast {
+    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    Toast::new(format!("Saved {name}"))
+        .with_action("Open", Command::OpenFile(path.clone()))
+        .with_action("Show in folder", Command::Reveal(path))
 }

@@ -1,6 +1,6 @@
 //! An importance matrix is collected before a conversion that wants one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{App, absolute, settings};
@@ -9,11 +9,11 @@ use crate::bench::quality::TextSource;
 use crate::error::Result;
 use crate::model::Level;
 use crate::state::TextChoice;
-use crate::worker::{Job, JobId};
+use crate::worker::Job;
 
 impl App {
-    /// The conversion follows in [`Self::go_on_with_imatrix`], with the choices of now.
-    pub(super) fn collect_imatrix(&mut self, levels: Vec<Level>) -> Result<()> {
+    /// The job that collects, and the conversion that follows it with the choices of now.
+    pub(super) fn collecting(&self, levels: Vec<Level>) -> Result<(Job, Box<Job>)> {
         let (model, mut request) = self.conversion(levels, None)?;
         let out = imatrix_path(&model, &request.out_dir);
         request.imatrix = Some(out.clone());
@@ -34,35 +34,29 @@ impl App {
             },
             n_threads: (self.form.bench.n_threads > 0).then_some(self.form.bench.n_threads),
         };
-        settings::save(&self.form);
         let before = Some(Box::new((Arc::clone(&model), request.clone())));
-        let id = self.submit_for_id(&Job::CollectImatrix { request: Box::new(collecting), before })?;
-        self.after_imatrix = Some((id, Job::Convert { model, request }));
-        Ok(())
+        let job = Job::CollectImatrix { request: Box::new(collecting), before };
+        Ok((job, Box::new(Job::Convert { model, request })))
     }
 
-    /// Converts with the importance matrix that this job has collected, and keeps it as the chosen one; a failure, which the queue shows,
-    /// ends the wish.
-    pub(super) fn go_on_with_imatrix(&mut self, ended: JobId, collected: Option<PathBuf>) {
-        let Some((_, next)) = self.after_imatrix.take_if(|(id, _)| *id == ended) else { return };
-        let Some(path) = collected else { return };
+    /// Keeps an importance matrix that was collected as the chosen one.
+    pub(super) fn take_imatrix(&mut self, path: &Path) {
         self.form.imatrix_path = path.to_string_lossy().into_owned();
         self.form.imatrix.collect = false;
         settings::save(&self.form);
-        if let Err(error) = self.submit(&next) {
-            self.store.refusal = Some(error);
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::bench::imatrix::Collected;
     use crate::error::Error;
     use crate::state::{Command, Form, JobKind, Slot};
     use crate::ui::test_support::{sample_model, store_with_model_and_machine};
-    use crate::worker::{Event, Output, Picked, Picker, Worker};
+    use crate::worker::{Event, JobId, Output, Picked, Picker, Worker};
 
     struct NoPicker;
 

@@ -10,15 +10,42 @@ use crate::convert::{self, ConvertRequest, Overwrite, Resume};
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
 use crate::model::{Level, Model};
-use crate::state::TextChoice;
+use crate::state::{Page, TextChoice};
 use crate::worker::Job;
 
 impl App {
     pub(super) fn convert(&mut self, levels: Vec<Level>) -> Result<()> {
-        let imatrix = Some(self.form.imatrix_path.trim()).filter(|path| !path.is_empty()).map(|path| absolute(Path::new(path)));
-        let (model, request) = self.conversion(levels, imatrix)?;
+        let (model, request) = self.conversion(levels, self.chosen_imatrix())?;
         settings::save(&self.form);
         self.submit(&Job::Convert { model, request })
+    }
+
+    /// Converts models that were dropped together. The first of them is opened, so that the window shows what is going on.
+    pub(super) fn convert_all(&mut self, paths: Vec<PathBuf>, levels: &[Level]) -> Result<()> {
+        if let Some(first) = paths.first() {
+            self.submit(&Job::Inspect { path: absolute(first) })?;
+        }
+        let out_dir = match self.form.output_dir.trim() {
+            "" => PathBuf::new(),
+            dir => absolute(Path::new(dir)),
+        };
+        for path in paths {
+            let request = ConvertRequest {
+                n_threads: usize::try_from(self.form.convert_threads).ok().filter(|&n| n > 0),
+                resume: Resume::IfSame,
+                keep_unfinished: self.form.keep_unfinished,
+                overwrite: if self.form.overwrite { Overwrite::Allowed } else { Overwrite::Never },
+                ..ConvertRequest::new(levels.to_vec(), out_dir.clone())
+            };
+            self.submit(&Job::ConvertFile { path: absolute(&path), request })?;
+        }
+        self.form.page = Page::Optimize;
+        Ok(())
+    }
+
+    /// The importance matrix that the form names.
+    pub(super) fn chosen_imatrix(&self) -> Option<PathBuf> {
+        Some(self.form.imatrix_path.trim()).filter(|path| !path.is_empty()).map(|path| absolute(Path::new(path)))
     }
 
     /// What the form asks for, with this importance matrix.
@@ -40,17 +67,21 @@ impl App {
     }
 
     pub(super) fn bench(&mut self, models: Vec<PathBuf>, start: Start) -> Result<()> {
+        let request = BenchRequest { start, ..self.bench_request(models) };
+        self.submit(&Job::Bench { request })
+    }
+
+    pub(super) fn bench_request(&self, models: Vec<PathBuf>) -> BenchRequest {
         let bench = &self.form.bench;
-        let request = BenchRequest {
+        BenchRequest {
             models,
             n_prompt_tokens: bench.n_prompt_tokens,
             n_gen_tokens: bench.n_gen_tokens,
             n_repetitions: bench.n_repetitions,
             n_threads: (bench.n_threads > 0).then_some(bench.n_threads),
             sustained_secs: (bench.n_sustained_secs > 0).then_some(bench.n_sustained_secs),
-            start,
-        };
-        self.submit(&Job::Bench { request })
+            start: Start::Now,
+        }
     }
 
     pub(super) fn ask(&mut self, paths: Vec<PathBuf>) -> Result<()> {
@@ -79,14 +110,20 @@ impl App {
         let Some(model) = self.store.model.ready() else {
             return Err(Error::BadRequest { message: "no model is open".into() });
         };
+        let request = self.quality_request(model.path.clone(), candidates);
+        settings::save(&self.form);
+        self.submit(&Job::Quality { request })
+    }
+
+    pub(super) fn quality_request(&self, reference: PathBuf, candidates: Vec<PathBuf>) -> QualityRequest {
         let form = &self.form.quality;
         let text = match form.text {
             TextChoice::Bundled => TextSource::Bundled,
             TextChoice::File => TextSource::File(absolute(Path::new(form.text_path.trim()))),
             TextChoice::Pasted => TextSource::Pasted(form.pasted.clone()),
         };
-        let request = QualityRequest {
-            reference: model.path.clone(),
+        QualityRequest {
+            reference,
             candidates,
             text,
             max_tokens: form.max_tokens,
@@ -94,9 +131,7 @@ impl App {
             stopping: if form.full { Stopping::Full } else { Stopping::Decided },
             n_threads: (self.form.bench.n_threads > 0).then_some(self.form.bench.n_threads),
             ..QualityRequest::default()
-        };
-        settings::save(&self.form);
-        self.submit(&Job::Quality { request })
+        }
     }
 
     /// The rows are those of the Compare page.

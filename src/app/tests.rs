@@ -3,9 +3,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::*;
+use crate::bench::Outcome;
+use crate::convert::{self, Conversion};
 use crate::deploy::Export;
 use crate::model::Level;
-use crate::state::JobKind;
+use crate::state::{CompareTab, Field, Tour, TourStep};
+use crate::ui::test_support::store_with_model_and_machine;
 use crate::worker::{Event, Output};
 
 struct NoPicker;
@@ -45,28 +48,179 @@ fn the_history_is_read_again_after_a_measurement_once_somebody_has_looked_at_it(
     let _ = std::fs::remove_dir_all(crate::bench::history::default_path().unwrap().parent().unwrap());
 }
 
-#[test]
-fn the_sample_goes_from_the_model_page_to_the_comparison() {
-    let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
-    let mut app = App::new(worker, Form::default(), None);
-    app.commands.push(Command::TrySample);
-    app.carry_out();
+/// Takes events until `is_there`.
+fn run_until(app: &mut App, is_there: impl Fn(&App) -> bool) {
     let deadline = Instant::now() + std::time::Duration::from_secs(100);
-    let is_measuring = |app: &App| app.store.jobs.iter().any(|job| matches!(job.kind, JobKind::Quality(_)));
-    while !is_measuring(&app) {
+    while !is_there(app) {
         assert!(Instant::now() < deadline, "{:?}", app.store.jobs);
         match app.worker.poll() {
             Some(event) => app.take(event),
             None => std::thread::sleep(std::time::Duration::from_millis(5)),
         }
     }
-    assert_eq!((app.form.page, app.tour), (Page::Compare, Tour::Off));
+}
+
+fn step(app: &App) -> Option<TourStep> {
+    app.store.tour.as_ref().and_then(Tour::step)
+}
+
+#[test]
+fn the_sample_goes_from_the_model_page_to_the_comparison() {
+    let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
+    let mut app = App::new(worker, Form::default(), None);
+    app.commands.push(Command::TrySample);
+    app.carry_out();
+    assert_eq!(step(&app), Some(TourStep::Open));
+    run_until(&mut app, |app| step(app) == Some(TourStep::Measure));
+    assert_eq!((app.form.page, app.form.compare_tab), (Page::Compare, CompareTab::Levels));
     let levels: Vec<Level> = app.store.conversions.iter().map(|made| made.level).collect();
     assert_eq!(levels, convert::SAMPLE_LEVELS);
     assert_eq!(app.store.model.ready().and_then(|model| model.own_level()), Some(Level::BF16));
     assert!(!app.form.levels.contains(&Level::BF16), "its file is the source now");
     let bench = app.store.jobs.iter().find(|job| matches!(job.kind, JobKind::Bench(_))).map(|job| job.kind.clone());
     assert_eq!(bench, Some(JobKind::Bench(6)));
+    // A second chain has to wait.
+    app.commands.push(Command::TrySample);
+    app.carry_out();
+    assert!(matches!(&app.store.refusal, Some(Error::BadRequest { message }) if message.contains("at work already")));
     drop(app);
     let _ = std::fs::remove_dir_all(convert::sample_parent().unwrap().parent().unwrap());
+}
+
+/// A window with a model that was not quantized yet. Nothing is on the disk: jobs are ended by hand.
+fn app_with_model() -> App {
+    let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
+    let mut app = App::new(worker, Form { page: Page::Plan, ..Form::default() }, None);
+    app.store = store_with_model_and_machine();
+    app
+}
+
+fn made(app: &App, level: Level) -> Conversion {
+    let model = app.store.model.ready().unwrap();
+    Conversion {
+        level,
+        path: convert::output_path(model, level, &app.output_dir()),
+        source: model.path.clone(),
+        size_bytes: 1,
+        bits_per_weight: 4.0,
+        elapsed_secs: 1.0,
+        warnings: Vec::new(),
+        check: None,
+        changes: String::new(),
+    }
+}
+
+fn end(app: &mut App, result: crate::Result<Output>) {
+    let id = app.store.tour.as_ref().unwrap().job;
+    app.take(Event::Finished { id, result, elapsed_secs: 1.0 });
+}
+
+fn last_job(app: &App) -> JobKind {
+    app.store.jobs.last().unwrap().kind.clone()
+}
+
+#[test]
+fn one_click_converts_what_is_missing_measures_all_and_judges_it() {
+    let mut app = app_with_model();
+    let there = made(&app, Level::Q3_K_M);
+    app.store.conversions.push(there.clone());
+    app.commands.push(Command::ConvertAndCompare(vec![Level::Q3_K_M, Level::Q2_K]));
+    app.carry_out();
+    assert_eq!((last_job(&app), app.form.page), (JobKind::Convert(vec![Level::Q2_K]), Page::Optimize));
+    let new = made(&app, Level::Q2_K);
+    end(&mut app, Ok(Output::Conversions(vec![new.clone()])));
+    assert_eq!((last_job(&app), app.form.page, app.form.compare_tab), (JobKind::Bench(3), Page::Compare, CompareTab::Levels));
+    let tour = app.store.tour.clone().unwrap();
+    assert_eq!((tour.source.clone(), tour.files.clone()), (app.store.model_path.clone().unwrap(), vec![there.path, new.path]));
+    // The user goes elsewhere, and is told at the end.
+    app.form.page = Page::Machine;
+    end(&mut app, Ok(Output::Outcomes(Vec::new())));
+    assert_eq!((last_job(&app), app.form.page), (JobKind::Quality(2), Page::Machine));
+    end(&mut app, Ok(Output::Quality(Vec::new())));
+    assert!(app.store.tour.is_none());
+    assert_eq!(app.toasts, [Toast::new("Compared 2 levels").with_action("Show", Command::Show(Page::Compare))]);
+}
+
+#[test]
+fn nothing_is_converted_when_all_levels_are_there() {
+    let mut app = app_with_model();
+    let there = made(&app, Level::Q3_K_M);
+    app.store.conversions.push(there);
+    app.commands.push(Command::ConvertAndCompare(vec![Level::Q3_K_M]));
+    app.carry_out();
+    assert_eq!((last_job(&app), app.form.page), (JobKind::Bench(2), Page::Compare));
+}
+
+#[test]
+fn a_step_that_fails_ends_the_chain_with_its_reason() {
+    let check = |results: Vec<crate::Result<Output>>, expected_step: TourStep, expected: Error| {
+        let mut app = app_with_model();
+        app.commands.push(Command::ConvertAndCompare(vec![Level::Q2_K]));
+        app.carry_out();
+        for result in results {
+            end(&mut app, result);
+        }
+        let n_jobs = app.store.jobs.len();
+        let tour = app.store.tour.clone().unwrap();
+        assert_eq!((tour.step(), tour.failure), (Some(expected_step), Some(expected)));
+        // An end of the same job, told again, starts nothing; and another chain can be started.
+        end(&mut app, Ok(Output::Outcomes(Vec::new())));
+        assert_eq!(app.store.jobs.len(), n_jobs);
+        app.commands.push(Command::ForgetTour);
+        app.carry_out();
+        assert!(app.store.tour.is_none());
+    };
+    check(vec![Err(Error::Cancelled)], TourStep::Convert, Error::Cancelled);
+    let made = || Ok(Output::Conversions(vec![made(&app_with_model(), Level::Q2_K)]));
+    let died = Error::ChildDied { reason: "signal 9".into(), path: "/m/a.gguf".into() };
+    let failed = |path: &str| Outcome { path: path.into(), result: Err(died.clone()) };
+    let all_failed = Ok(Output::Outcomes(vec![failed("/m/a.gguf"), failed("/m/b.gguf")]));
+    check(vec![made(), all_failed], TourStep::Measure, died.clone());
+    check(vec![made(), Ok(Output::Outcomes(Vec::new())), Err(died.clone())], TourStep::Judge, died.clone());
+}
+
+#[test]
+fn several_models_are_converted_one_after_the_other() {
+    let mut app = app_with_model();
+    app.commands.push(Command::ConvertAll(vec!["/m/a.gguf".into(), "/m/b".into()], vec![Level::Q8_0]));
+    app.carry_out();
+    let jobs: Vec<(JobKind, Option<PathBuf>)> = app.store.jobs.iter().map(|job| (job.kind.clone(), job.model.clone())).collect();
+    let convert = JobKind::Convert(vec![Level::Q8_0]);
+    let expected = [
+        (JobKind::Inspect("/m/a.gguf".into()), None),
+        (convert.clone(), Some("/m/a.gguf".into())),
+        (convert, Some("/m/b".into())),
+    ];
+    assert_eq!((jobs.as_slice(), app.form.page), (expected.as_slice(), Page::Optimize));
+}
+
+#[test]
+fn only_the_end_of_long_work_calls_for_attention() {
+    let check = |secs: f64, result: crate::Result<Output>, expected: Option<&str>| {
+        let mut app = app_with_model();
+        app.commands.push(Command::Bench(vec!["/m/a.gguf".into()]));
+        app.carry_out();
+        let id = app.store.jobs.last().unwrap().id;
+        app.take(Event::Finished { id, result, elapsed_secs: secs });
+        assert_eq!(app.ended_unseen.as_deref(), expected);
+    };
+    check(31.0, Ok(Output::Outcomes(Vec::new())), Some("Done: Measuring 1 file"));
+    check(29.0, Ok(Output::Outcomes(Vec::new())), None);
+    check(31.0, Err(Error::Cancelled), None);
+    check(31.0, Err(Error::Internal { message: "x".into() }), Some("Failed: Measuring 1 file: internal error: x"));
+}
+
+#[test]
+fn what_was_saved_can_be_opened_and_a_missing_dialog_leads_to_the_field() {
+    let mut app = app_with_model();
+    app.take(Event::Finished { id: JobId(99), result: Ok(Output::Exported("/m/report.html".into())), elapsed_secs: 0.1 });
+    let toast = Toast::new("Saved report.html")
+        .with_action("Open", Command::OpenFile("/m/report.html".into()))
+        .with_action("Show in folder", Command::Reveal("/m/report.html".into()));
+    assert_eq!(app.toasts, [toast]);
+    app.take(Event::NoDialog { wanted: Picked::ModelFolder });
+    assert_eq!((app.form.focus, app.form.dialog.clone()), (Some(Field::ModelPath), Some(Dialog::OpenPath)));
+    app.form.dialog = None;
+    app.take(Event::NoDialog { wanted: Picked::OutputDir });
+    assert_eq!((app.form.focus, app.form.dialog.clone(), app.store.lacks_file_dialogs), (Some(Field::OutputDir), None, true));
 }

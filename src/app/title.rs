@@ -23,6 +23,7 @@ pub(super) fn title_text(store: &Store) -> String {
             crate::state::JobKind::Answer(_) => "asking",
             crate::state::JobKind::Export(_) => "exporting",
             crate::state::JobKind::FindModels => "looking for models",
+            crate::state::JobKind::FindDisk => "looking at the disk",
             crate::state::JobKind::CollectImatrix(_) => "collecting importances",
             crate::state::JobKind::Verify(_) => "verifying",
         };

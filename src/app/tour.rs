@@ -1,63 +1,183 @@
-//! The way of the sample through all pages.
+//! Ways through several jobs that are asked for with one click. Each job is submitted when the one before it has delivered; one that
+//! fails or is cancelled ends the way, and the window says why.
 
 use std::path::PathBuf;
 
-use super::App;
+use super::{App, settings};
+use crate::bench::{Outcome, quality::QualityOutcome};
 use crate::convert::{self, ConvertRequest, Overwrite, Resume};
 use crate::error::{Error, Result};
-use crate::state::{Command, Page};
-use crate::worker::{Job, JobId};
-
-/// The way of the sample through all pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Tour {
-    /// Nobody asked for it, it is over, or a job failed.
-    #[default]
-    Off,
-    /// The checkpoint is being opened.
-    Opening,
-    /// This job converts it.
-    Converting(JobId),
-}
+use crate::model::Level;
+use crate::state::{Command, CompareTab, Page, Tour, TourStep};
+use crate::ui::toasts::Toast;
+use crate::worker::{Job, JobId, Output};
 
 impl App {
-    /// Takes the sample's next step once a job of its tour has ended; a failure, which the pages show, ends the tour.
-    pub(super) fn go_on_with_sample(&mut self, ended: JobId, is_done: bool) {
-        match self.tour {
-            Tour::Opening if self.store.model.waiting_for().is_none() => {
-                self.tour = Tour::Off;
-                if let Err(error) = self.convert_sample() {
-                    self.store.refusal = Some(error);
-                }
+    /// Opens the bundled sample, converts it, measures the files and shows them side by side.
+    pub(super) fn try_sample(&mut self) -> Result<()> {
+        use TourStep::{Convert, Judge, Measure, Open};
+        self.refuse_second_tour()?;
+        let path = convert::sample_path(&sample_parent()?);
+        let job = self.submit_for_id(&Job::Inspect { path: path.clone() })?;
+        self.store.tour = Some(Tour::new(vec![Open, Convert, Measure, Judge], job, path));
+        Ok(())
+    }
+
+    /// Makes those of the levels that are not there yet, then measures all of them and the open model.
+    pub(super) fn convert_and_compare(&mut self, mut levels: Vec<Level>) -> Result<()> {
+        use TourStep::{Collect, Convert, Judge, Measure};
+        self.refuse_second_tour()?;
+        let (model, plain) = self.conversion(Vec::new(), None)?;
+        // A checkpoint cannot be run: the level that keeps every weight stands for it.
+        levels.extend(model.own_level().filter(|own| !model.is_runnable() && !levels.contains(own)));
+        let path_of = |level: &Level| convert::output_path_by(&model, *level, &plain.overrides, &plain.out_dir);
+        let is_there = |level: &Level| self.store.conversions.iter().any(|made| made.path == path_of(level));
+        let (there, missing): (Vec<Level>, Vec<Level>) = levels.into_iter().partition(is_there);
+        let files: Vec<PathBuf> = there.iter().map(path_of).collect();
+        let mut tour = if missing.is_empty() {
+            let job = self.bench_request(std::iter::once(&model.path).chain(&files).cloned().collect());
+            let job = self.submit_for_id(&Job::Bench { request: job })?;
+            Tour::new(vec![Measure, Judge], job, model.path.clone())
+        } else if self.form.imatrix.collect {
+            let (job, conversion) = self.collecting(missing)?;
+            let job = self.submit_for_id(&job)?;
+            Tour { conversion: Some(conversion), ..Tour::new(vec![Collect, Convert, Measure, Judge], job, model.path.clone()) }
+        } else {
+            let (model, request) = self.conversion(missing, self.chosen_imatrix())?;
+            let source = model.path.clone();
+            let job = self.submit_for_id(&Job::Convert { model, request })?;
+            Tour::new(vec![Convert, Measure, Judge], job, source)
+        };
+        tour.files = files;
+        settings::save(&self.form);
+        self.form.page = if tour.step() == Some(Measure) { Page::Compare } else { Page::Optimize };
+        self.form.compare_tab = CompareTab::Levels;
+        self.store.tour = Some(tour);
+        Ok(())
+    }
+
+    /// Collects an importance matrix, then converts to these levels with it.
+    pub(super) fn collect_and_convert(&mut self, levels: Vec<Level>) -> Result<()> {
+        self.refuse_second_tour()?;
+        let (job, conversion) = self.collecting(levels)?;
+        settings::save(&self.form);
+        let source = job.subject().0.unwrap_or_default();
+        let job = self.submit_for_id(&job)?;
+        let tour = Tour::new(vec![TourStep::Collect, TourStep::Convert], job, source);
+        self.store.tour = Some(Tour { conversion: Some(conversion), ..tour });
+        Ok(())
+    }
+
+    fn refuse_second_tour(&mut self) -> Result<()> {
+        match &self.store.tour {
+            Some(tour) if tour.is_at_work() => {
+                let step = tour.step().map_or("", TourStep::label);
+                Err(Error::BadRequest {
+                    message: format!("a chain of jobs is at work already, {step}: wait for its end or cancel it"),
+                })
             }
-            Tour::Converting(id) if id == ended => {
-                self.tour = Tour::Off;
-                if let (true, Some(model)) = (is_done, self.store.model.ready()) {
-                    let made: Vec<PathBuf> = self.store.conversions.iter().map(|made| made.path.clone()).collect();
-                    let source = model.path.clone();
-                    self.commands.push(Command::Bench(std::iter::once(source).chain(made.clone()).collect()));
-                    self.commands.push(Command::Quality(made));
-                    self.form.page = Page::Compare;
-                }
-            }
-            Tour::Off | Tour::Opening | Tour::Converting(_) => {}
+            _ => Ok(()),
         }
     }
 
-    fn convert_sample(&mut self) -> Result<()> {
+    /// Takes the next step once the job of the present one has ended.
+    pub(super) fn go_on_with_tour(&mut self, ended: JobId, result: Result<Output>) {
+        let Some(mut tour) = self.store.tour.take_if(|tour| tour.is_at_work() && tour.job == ended) else { return };
+        match result.and_then(|output| self.next_of_tour(&mut tour, output)) {
+            Ok(Some(job)) => {
+                tour.job = job;
+                tour.step_idx += 1;
+                self.show_step(tour.step());
+                self.store.tour = Some(tour);
+            }
+            Ok(None) => self.end_tour(&tour),
+            Err(error) => {
+                tour.failure = Some(error);
+                self.store.tour = Some(tour);
+            }
+        }
+    }
+
+    /// Submits the job of the next step, made from what the present one has delivered; `None` after the last.
+    fn next_of_tour(&mut self, tour: &mut Tour, output: Output) -> Result<Option<JobId>> {
+        match output {
+            Output::Imatrix(collected) => self.take_imatrix(&collected.path),
+            Output::Conversions(made) => tour.files.extend(made.into_iter().map(|made| made.path)),
+            Output::Imported { made, model } => {
+                tour.source.clone_from(&model.path);
+                tour.files.extend(made.into_iter().map(|made| made.path).filter(|path| *path != model.path));
+            }
+            Output::Outcomes(outcomes) => fail_if_all_failed(&outcomes)?,
+            Output::Quality(outcomes) => fail_if_all_lost(&outcomes)?,
+            _ => {}
+        }
+        let job = match tour.next_step() {
+            Some(TourStep::Convert) => match tour.conversion.take() {
+                Some(job) => *job,
+                None => self.sample_conversion()?,
+            },
+            Some(TourStep::Measure) => {
+                let files = std::iter::once(&tour.source).chain(&tour.files).cloned().collect();
+                Job::Bench { request: self.bench_request(files) }
+            }
+            Some(TourStep::Judge) => Job::Quality { request: self.quality_request(tour.source.clone(), tour.files.clone()) },
+            // Only the first step opens or collects.
+            None | Some(TourStep::Open | TourStep::Collect) => return Ok(None),
+        };
+        self.submit_for_id(&job).map(Some)
+    }
+
+    /// Goes along with the user, who may have gone elsewhere meanwhile: then the page stays.
+    fn show_step(&mut self, step: Option<TourStep>) {
+        let page = &mut self.form.page;
+        match (step, *page) {
+            (Some(TourStep::Convert), Page::Model) => *page = Page::Optimize,
+            (Some(TourStep::Measure | TourStep::Judge), Page::Optimize | Page::Plan) => {
+                *page = Page::Compare;
+                self.form.compare_tab = CompareTab::Levels;
+            }
+            _ => {}
+        }
+    }
+
+    fn end_tour(&mut self, tour: &Tour) {
+        let is_compared = tour.steps.contains(&TourStep::Judge);
+        if is_compared && self.form.page != Page::Compare {
+            let n_levels = tour.files.len();
+            let text = if n_levels == 1 { "Compared 1 level".to_string() } else { format!("Compared {n_levels} levels") };
+            self.toasts.push(Toast::new(text).with_action("Show", Command::Show(Page::Compare)));
+        }
+    }
+
+    fn sample_conversion(&self) -> Result<Job> {
         let parent = sample_parent()?;
         let sample = convert::sample_path(&parent);
         // Another model may have been opened meanwhile.
-        let Some(model) = self.store.model.ready().filter(|model| model.path == sample).cloned() else { return Ok(()) };
+        let Some(model) = self.store.model.ready().filter(|model| model.path == sample).cloned() else {
+            return Err(Error::BadRequest { message: "another model was opened before the sample could be converted".into() });
+        };
         let levels = model.own_level().into_iter().chain(convert::SAMPLE_LEVELS).collect();
         let request = ConvertRequest {
             overwrite: Overwrite::Allowed,
             resume: Resume::IfSame,
             ..ConvertRequest::new(levels, parent.join("levels"))
         };
-        self.tour = Tour::Converting(self.submit_for_id(&Job::Convert { model, request })?);
-        self.form.page = Page::Optimize;
-        Ok(())
+        Ok(Job::Convert { model, request })
+    }
+}
+
+/// One file that failed is told beside the others; when none could be measured there is nothing to go on with.
+fn fail_if_all_failed(outcomes: &[Outcome]) -> Result<()> {
+    match outcomes.iter().find_map(|outcome| outcome.result.as_ref().err()) {
+        Some(error) if outcomes.iter().all(|outcome| outcome.result.is_err()) => Err(error.clone()),
+        _ => Ok(()),
+    }
+}
+
+fn fail_if_all_lost(outcomes: &[QualityOutcome]) -> Result<()> {
+    match outcomes.iter().find_map(|outcome| outcome.result.as_ref().err()) {
+        Some(error) if outcomes.iter().all(|outcome| outcome.result.is_err()) => Err(error.clone()),
+        _ => Ok(()),
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn write_down(
     records: &Receiver<(usize, Record)>,
     parts: &[PartFile],
     journals: &mut [Journal],
-    at_end: AtEnd,
+    at_end: &(dyn Fn() -> AtEnd + Sync),
 ) -> Result<()> {
     let mut waiting: Vec<Vec<Record>> = vec![Vec::new(); parts.len()];
     let mut due = Instant::now();
@@ -46,7 +46,7 @@ pub(super) fn write_down(
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) if at_end == AtEnd::Forget => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) if at_end() == AtEnd::Forget => return Ok(()),
             Err(RecvTimeoutError::Disconnected) => is_open = false,
         }
         let started = Instant::now();

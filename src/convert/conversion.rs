@@ -54,19 +54,28 @@ pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Re
         journals.push(journal);
         begun.push(output);
     }
-    let checkpoints = carry_out(&plan, model, &source, &parts, &mut journals, &mut begun, request.keep_unfinished, monitor)?;
-    let total = model.tensor_bytes();
-    for ((part, manifest), begun) in parts.iter().zip(&manifests).zip(&mut begun) {
-        seal(part, begun)?;
-        manifest.write_at(&begun.manifest.to_json()?, 0)?;
-        let stage = format!("syncing {}", part.path().display());
-        let progress = Progress { stage, done: total, total, unit: ProgressUnit::Bytes };
-        part.sync(&progress, monitor)?;
-        manifest.sync(&progress, monitor)?;
-    }
-    source.check_unchanged()?;
-    // The last moment at which nothing has happened yet.
-    monitor.check()?;
+    let mut carry_on = || -> Result<Option<String>> {
+        let checkpoints = carry_out(&plan, model, &source, &parts, &mut journals, &mut begun, request.keep_unfinished, monitor)?;
+        let total = model.tensor_bytes();
+        for ((part, manifest), begun) in parts.iter().zip(&manifests).zip(&mut begun) {
+            seal(part, begun)?;
+            manifest.write_at(&begun.manifest.to_json()?, 0)?;
+            let stage = format!("syncing {}", part.path().display());
+            let progress = Progress { stage, done: total, total, unit: ProgressUnit::Bytes };
+            part.sync(&progress, monitor)?;
+            manifest.sync(&progress, monitor)?;
+        }
+        source.check_unchanged()?;
+        // The last moment at which nothing has happened yet.
+        monitor.check()?;
+        Ok(checkpoints)
+    };
+    let checkpoints = carry_on().inspect_err(|_| {
+        let stays = monitor.leaves_unfinished(keeps(request));
+        for part in &parts {
+            part.keep(stays);
+        }
+    })?;
     for part in parts {
         part.publish(request.overwrite)?;
     }
@@ -90,6 +99,11 @@ pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Re
         changes: if request.overrides.change(output.level) { request.overrides.to_string() } else { String::new() },
     };
     Ok(plan.outputs.into_iter().map(conversion).collect())
+}
+
+/// Whether unfinished outputs stay, as it was asked for.
+fn keeps(request: &ConvertRequest) -> bool {
+    request.keep_unfinished || request.resume == Resume::Required
 }
 
 /// An output on its way.
@@ -131,10 +145,8 @@ fn begin(
         imatrix: imatrix.map(|imatrix| imatrix.blake3),
         header: Checksum::of(&layout.header),
     };
-    let mut part = PartFile::open(&output.path)?;
-    if request.keep_unfinished || request.resume == Resume::Required {
-        part.keep();
-    }
+    let part = PartFile::open(&output.path)?;
+    part.keep(keeps(request));
     let find = || journal::find(&output.path, &ingredients, specs.len());
     let mut found = match request.resume {
         Resume::Never => None,
@@ -213,14 +225,14 @@ fn carry_out(
         })
         .collect();
     let works = works(model, &places, plan.imatrix.as_ref());
-    let at_end = if keep_unfinished { AtEnd::Keep } else { AtEnd::Forget };
+    let at_end = || if monitor.leaves_unfinished(keep_unfinished) { AtEnd::Keep } else { AtEnd::Forget };
     // Room for all records: the one who waits for the pieces must not wait for the disk.
     let n_records = begun.iter().map(|output| output.specs.len()).sum();
     let (sender, receiver) = crossbeam_channel::bounded(n_records);
     std::thread::scope(|scope| {
         let checkpoints = std::thread::Builder::new()
             .name("convert-checkpoints".into())
-            .spawn_scoped(scope, || write_down(&receiver, parts, journals, at_end))
+            .spawn_scoped(scope, || write_down(&receiver, parts, journals, &at_end))
             .map_err(|error| Error::Internal { message: format!("cannot start a thread: {error}") })?;
         let mut completed = |work: &Work, sums: Sums| {
             for (encoding, &output) in work.encodings.iter().zip(&sums.encodings) {

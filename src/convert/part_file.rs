@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Overwrite;
@@ -19,7 +20,7 @@ pub(super) struct PartFile {
     part: PathBuf,
     /// `NAME`.
     path: PathBuf,
-    stays: bool,
+    stays: AtomicBool,
 }
 
 impl PartFile {
@@ -59,7 +60,7 @@ impl PartFile {
                 std::fs::remove_file(&part).map_err(Error::io("replace", &part))?;
                 continue;
             }
-            return Ok(Self { file, part, path: path.to_path_buf(), stays: false });
+            return Ok(Self { file, part, path: path.to_path_buf(), stays: AtomicBool::new(false) });
         }
         Err(Error::OutputLocked { path: part })
     }
@@ -79,9 +80,9 @@ impl PartFile {
         self.file.metadata().map(|metadata| metadata.len()).map_err(self.io("read"))
     }
 
-    /// Lets it stay, unfinished, for a run that goes on with it.
-    pub(super) fn keep(&mut self) {
-        self.stays = true;
+    /// Says whether it stays, unfinished, for a run that goes on with it.
+    pub(super) fn keep(&self, stays: bool) {
+        self.stays.store(stays, Ordering::Relaxed);
     }
 
     /// Sets the size and, where the file system can, takes the space now, so that a full disk is known before the work.
@@ -146,7 +147,7 @@ impl PartFile {
     ///
     /// # Errors
     /// `Error::OutputExists` when the name was taken meanwhile and may not be replaced; `Error::Io` when the file was removed.
-    pub(super) fn publish(mut self, overwrite: Overwrite) -> Result<()> {
+    pub(super) fn publish(self, overwrite: Overwrite) -> Result<()> {
         if !is_at(&self.file, &self.part) {
             // Its folder was removed, or another run took its name on a file system without locks.
             std::fs::symlink_metadata(&self.part).map_err(self.io("find"))?;
@@ -158,7 +159,7 @@ impl PartFile {
         };
         match renamed {
             Ok(()) => {
-                self.stays = true;
+                self.stays.store(true, Ordering::Relaxed);
                 Ok(())
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists && overwrite == Overwrite::Never => {
@@ -175,7 +176,7 @@ impl PartFile {
 
 impl Drop for PartFile {
     fn drop(&mut self) {
-        if !self.stays && is_at(&self.file, &self.part) {
+        if !self.stays.load(Ordering::Relaxed) && is_at(&self.file, &self.part) {
             // There is no one left to tell; what stays is called `.part` and is replaced by the next run.
             let _ = std::fs::remove_file(journal_path(&self.path));
             let _ = std::fs::remove_file(&self.part);

@@ -10,7 +10,7 @@ use super::*;
 use crate::error::Error;
 use crate::format::inspect;
 use crate::model::DType;
-use crate::monitor::Monitor;
+use crate::monitor::{Leftovers, Monitor};
 
 const LEVELS: [Level; 2] = [Level::Q8_0, Level::Q4_K_M];
 
@@ -64,6 +64,25 @@ fn a_resumed_run_gives_the_bytes_of_an_uninterrupted_one() {
     let made = convert(&fixture.model, &rest, &Monitor::silent()).unwrap();
     assert!(std::fs::read(&made[0].path).unwrap() == expected[1]);
     assert_eq!(fixture.outputs(), ["tiny-Q4_K_M.gguf", "tiny-Q8_0.gguf"]);
+}
+
+#[test]
+fn whoever_ends_a_run_decides_what_stays_of_it() {
+    let check = |asked: bool, decided: bool| {
+        let fixture = Fixture::new();
+        let expected = uninterrupted(&fixture);
+        let request = ConvertRequest { keep_unfinished: asked, resume: Resume::IfSame, ..fixture.request(&LEVELS) };
+        let leftovers = Leftovers::default();
+        leftovers.set(decided);
+        let monitor = cancelling_at(fixture.model.tensor_bytes() / 2).with_leftovers(leftovers);
+        assert_eq!(convert(&fixture.model, &request, &monitor), Err(Error::Cancelled));
+        let output = path(&request, Level::Q8_0);
+        assert_eq!((part_path(&output).exists(), journal_path(&output).exists()), (decided, decided), "{asked}");
+        let made = convert(&fixture.model, &request, &Monitor::silent()).unwrap();
+        assert!(std::fs::read(&made[0].path).unwrap() == expected[0]);
+    };
+    check(false, true);
+    check(true, false);
 }
 
 #[test]

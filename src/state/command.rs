@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::{Leftovers, Page};
 use crate::bench::history::ExportFormat;
 use crate::deploy::Export;
 use crate::model::Level;
@@ -52,6 +53,18 @@ pub enum Command {
     Ask(Vec<PathBuf>),
     /// Write the report, a plot or the table into a new file in the form's folder.
     Export(Export),
+    /// Make those of these levels that are not there yet, measure all of them and the open model, and show them side by side.
+    ConvertAndCompare(Vec<Level>),
+    /// Convert each of these models to these levels, one after the other.
+    ConvertAll(Vec<PathBuf>, Vec<Level>),
+    /// Open this file with the program that the system has for it.
+    OpenFile(PathBuf),
+    /// Go to this page.
+    Show(Page),
+    /// End the program, and what is at work with it.
+    Quit(Leftovers),
+    /// Take a chain of jobs that has failed off the screen.
+    ForgetTour,
     /// Open the bundled sample, convert it, measure the files and show them side by side.
     TrySample,
     /// Look again for models in the local Hugging Face cache.

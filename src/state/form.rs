@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::RecipeForm;
+use super::{Dialog, Field, RecipeForm};
 use crate::advise::{Gates, Goal};
 use crate::deploy::ChartKind;
 use crate::model::Level;
@@ -214,6 +214,8 @@ pub struct Form {
     pub goal: Goal,
     /// Levels chosen on the Optimize page.
     pub levels: BTreeSet<Level>,
+    /// Show all levels on the Optimize page, not only those that people use.
+    pub all_levels: bool,
     /// Folder for outputs; empty: beside the source.
     pub output_dir: String,
     /// Replace outputs that exist.
@@ -255,6 +257,12 @@ pub struct Form {
     pub imatrix: ImatrixForm,
     /// What is changed in the recipes of the levels.
     pub recipe: RecipeForm,
+    /// What stands in front of the page.
+    #[serde(skip)]
+    pub dialog: Option<Dialog>,
+    /// The text field that the cursor goes to next.
+    #[serde(skip)]
+    pub focus: Option<Field>,
 }
 
 impl Default for Form {
@@ -269,6 +277,7 @@ impl Default for Form {
             metadata_filter: String::new(),
             goal: Goal::default(),
             levels: BTreeSet::new(),
+            all_levels: false,
             output_dir: String::new(),
             overwrite: false,
             keep_unfinished: false,
@@ -287,6 +296,8 @@ impl Default for Form {
             imatrix_path: String::new(),
             imatrix: ImatrixForm::default(),
             recipe: RecipeForm::default(),
+            dialog: None,
+            focus: None,
         }
     }
 }
@@ -300,6 +311,11 @@ impl Form {
             fields.insert("page".into(), "Compare".into());
             fields.insert("compare_tab".into(), "History".into());
         }
+    }
+
+    /// True once for the text field that the cursor shall go to.
+    pub fn takes_focus(&mut self, field: Field) -> bool {
+        self.focus.take_if(|wanted| *wanted == field).is_some()
     }
 
     /// Puts `path` at the head of the recent models.

@@ -31,6 +31,8 @@ pub enum JobKind {
     Export(Export),
     /// Looking for models in the local Hugging Face cache.
     FindModels,
+    /// Looking for the disk of the folder for outputs.
+    FindDisk,
     /// Collecting the importance matrix of this model.
     CollectImatrix(PathBuf),
     /// Comparing this file with the checksums that it carries.
@@ -41,7 +43,7 @@ impl JobKind {
     /// True for what takes a moment and stands beside the job at work: the history, exports, the look for models.
     #[must_use]
     pub fn is_quick(&self) -> bool {
-        matches!(self, Self::History(_) | Self::Export(_) | Self::FindModels)
+        matches!(self, Self::History(_) | Self::Export(_) | Self::FindModels | Self::FindDisk)
     }
 }
 

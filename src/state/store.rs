@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{JobKind, JobRecord, JobStatus, Slot};
+use super::{JobKind, JobRecord, JobStatus, Slot, Tour};
 use crate::advise::CheckedCheckpoint;
 use crate::bench::history::{Comparison, Row};
 use crate::bench::imatrix::Collected;
@@ -13,7 +13,7 @@ use crate::bench::{AnswerOutcome, Outcome};
 use crate::convert::{Conversion, Verification};
 use crate::error::Error;
 use crate::format::CachedModel;
-use crate::hardware::Machine;
+use crate::hardware::{Disk, Machine};
 use crate::model::Model;
 use crate::worker::{Event, HistoryAnswer, HistoryRequest, Job, JobId, Output};
 
@@ -32,6 +32,8 @@ pub struct Store {
     pub outcomes: Vec<Outcome>,
     /// All jobs, oldest first.
     pub jobs: Vec<JobRecord>,
+    /// The chain of jobs that is at work, or has failed and not been read yet.
+    pub tour: Option<Tour>,
     /// A wish that could not even be started, until the next one can.
     pub refusal: Option<Error>,
     /// The tensors of one converted file beside those of its source.
@@ -54,6 +56,10 @@ pub struct Store {
     pub cached: Vec<CachedModel>,
     /// The importance matrix that was collected for the open model.
     pub imatrix: Option<Arc<Collected>>,
+    /// True once a file dialog was asked for and the system has none.
+    pub lacks_file_dialogs: bool,
+    /// The folder for outputs, and the disk on which it lies or will lie; `None` where the system does not tell.
+    pub output_disk: Option<(PathBuf, Option<Disk>)>,
     /// What files were found to be when their checksums were compared: the latest of each.
     pub verified: Vec<Arc<Verification>>,
 }
@@ -72,7 +78,7 @@ impl Store {
                 self.machine = Slot::Waiting { id };
                 JobKind::Detect
             }
-            Job::Convert { request, .. } => JobKind::Convert(request.levels.clone()),
+            Job::Convert { request, .. } | Job::ConvertFile { request, .. } => JobKind::Convert(request.levels.clone()),
             Job::Bench { request } => JobKind::Bench(request.models.len()),
             Job::TensorErrors { converted, .. } => {
                 self.tensor_errors = Slot::Waiting { id };
@@ -98,6 +104,7 @@ impl Store {
                 JobKind::Export(request.what)
             }
             Job::FindModels => JobKind::FindModels,
+            Job::FindDisk { .. } => JobKind::FindDisk,
             Job::CollectImatrix { request, .. } => JobKind::CollectImatrix(request.model.clone()),
             Job::Verify { request } => {
                 self.verified.retain(|found| found.path != request.path);
@@ -105,10 +112,12 @@ impl Store {
             }
         };
         // The list is read again by itself: that must not take away what the user has not read yet.
-        if !matches!(job, Job::History(HistoryRequest::List)) {
+        if !matches!(job, Job::History(HistoryRequest::List) | Job::FindDisk { .. }) {
             self.refusal = None;
         }
-        let (model, outputs) = job.subject();
+        let (source, outputs) = job.subject();
+        let is_of_open = matches!(job, Job::Bench { .. } | Job::Answer { .. });
+        let model = if is_of_open { self.model.ready().map(|model| model.path.clone()) } else { source };
         self.jobs.push(JobRecord { model, outputs, ..JobRecord::new(id, kind) });
     }
 
@@ -136,6 +145,7 @@ impl Store {
             Event::Finished { id, result, elapsed_secs } => self.finish(id, result, elapsed_secs),
             Event::Refused { error } => self.refusal = Some(error),
             Event::Picked { .. } => {}
+            Event::NoDialog { .. } => self.lacks_file_dialogs = true,
             Event::Partial { id, output } => self.take(id, output),
         }
     }
@@ -144,7 +154,7 @@ impl Store {
         if let Some(JobKind::History(request)) = self.job_mut(id).map(|job| job.kind.clone()) {
             return self.finish_history(id, &request, result, elapsed_secs);
         }
-        let is_unasked = self.job_mut(id).is_some_and(|job| job.kind == JobKind::FindModels);
+        let is_unasked = self.job_mut(id).is_some_and(|job| matches!(job.kind, JobKind::FindModels | JobKind::FindDisk));
         if is_unasked {
             // The program looks by itself when it starts: that is no news.
             self.jobs.retain(|job| job.id != id);
@@ -194,6 +204,7 @@ impl Store {
             Output::History(_) => {}
             Output::Exported(path) => self.exported = Some(path),
             Output::FoundModels(found) => self.cached = found,
+            Output::Disk { dir, disk } => self.output_disk = Some((dir, disk)),
             Output::Verified(found) => {
                 self.verified.retain(|known| known.path != found.path);
                 self.verified.push(found);
@@ -323,6 +334,24 @@ impl Store {
     #[must_use]
     pub fn running_job(&self) -> Option<&JobRecord> {
         self.jobs.iter().find(|job| matches!(job.status, JobStatus::Running { .. }) && !job.kind.is_quick())
+    }
+
+    /// True while a job that is at work or waits will write this file.
+    #[must_use]
+    pub fn is_being_made(&self, path: &Path) -> bool {
+        self.jobs.iter().any(|job| job.is_open() && job.outputs.iter().any(|output| output == path))
+    }
+
+    /// True for a job that writes files into the folder for outputs.
+    #[must_use]
+    pub fn has_outputs(&self, id: JobId) -> bool {
+        self.jobs.iter().any(|job| job.id == id && !job.outputs.is_empty())
+    }
+
+    /// The disk of the folder for outputs; `None` while it is not known.
+    #[must_use]
+    pub fn disk_of(&self, dir: &Path) -> Option<&Disk> {
+        self.output_disk.as_ref().filter(|(known, _)| known == dir)?.1.as_ref()
     }
 
     /// The latest job of which `is_wanted` is true.

@@ -231,7 +231,7 @@ pub(super) fn not_runnable_text(model: &Model) -> String {
 }
 
 /// The files made from the model, with the source in front if wanted.
-fn paths_to_measure(store: &Store, model: &Model, bench: &BenchForm) -> Vec<std::path::PathBuf> {
+pub(super) fn paths_to_measure(store: &Store, model: &Model, bench: &BenchForm) -> Vec<std::path::PathBuf> {
     let source = (bench.with_source && model.is_runnable()).then(|| model.path.clone());
     source.into_iter().chain(store.conversions.iter().map(|made| made.path.clone())).collect()
 }

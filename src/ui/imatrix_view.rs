@@ -7,7 +7,7 @@ use eframe::egui::{self, Align, Label, Layout, Margin, Response, RichText, TextE
 use super::{theme, widgets};
 use crate::bench::imatrix::{Collected, DEFAULT_CHUNK_TOKENS, imatrix_path};
 use crate::model::Model;
-use crate::state::{Command, Form, ImatrixForm, Store, TextChoice};
+use crate::state::{Command, Field, Form, ImatrixForm, Store, TextChoice};
 use crate::units::count_text;
 
 /// Most chunks that can be asked for: 50 million tokens.
@@ -18,27 +18,39 @@ pub fn imatrix_view_ui(ui: &mut Ui, model: &Model, store: &Store, form: &mut For
     let label = widgets::term_rich(ui, "imatrix", RichText::new("Importance matrix").color(theme::muted(ui)));
     let advice = "A file that planish or llama-imatrix made from this model. Empty: all columns count the same";
     ui.add_enabled_ui(!form.imatrix.collect, |ui| {
-        if path_ui(ui, &mut form.imatrix_path, "none", ("Choose importance matrix", advice), &label) {
+        let takes_focus = form.takes_focus(Field::Imatrix);
+        if path_ui(ui, &mut form.imatrix_path, "none", ("Choose importance matrix", advice), &label, takes_focus) {
             commands.push(Command::PickImatrix);
         }
     });
     ui.checkbox(&mut form.imatrix.collect, "Collect an importance matrix first")
         .on_hover_text("Runs the model over a text and notes which columns of its weights matter: low levels lose less then");
     if form.imatrix.collect {
-        ui.indent("collecting", |ui| collecting_ui(ui, model, &mut form.imatrix, commands));
+        let takes_focus = form.takes_focus(Field::CalibrationText);
+        ui.indent("collecting", |ui| collecting_ui(ui, model, &mut form.imatrix, takes_focus, commands));
     } else if let Some(collected) = store.imatrix.as_ref().filter(|made| made.path == Path::new(form.imatrix_path.trim())) {
         collected_ui(ui, collected);
     }
 }
 
 /// A field for a path with a button that asks for one; true when it was clicked.
-fn path_ui(ui: &mut Ui, path: &mut String, hint: &str, (button, advice): (&str, &str), label: &Response) -> bool {
+fn path_ui(
+    ui: &mut Ui,
+    path: &mut String,
+    hint: &str,
+    (button, advice): (&str, &str),
+    label: &Response,
+    takes_focus: bool,
+) -> bool {
     let layout = Layout::right_to_left(Align::Center);
     let asked = ui.horizontal(|ui| {
         ui.with_layout(layout, |ui| {
             let is_clicked = ui.button("Choose…").accessible_name(button).clicked();
             let field = TextEdit::singleline(path).hint_text(hint).desired_width(f32::INFINITY).margin(Margin::symmetric(10, 6));
-            ui.add(field).labelled_by(label.id).on_hover_text(advice);
+            let response = ui.add(field).labelled_by(label.id).on_hover_text(advice);
+            if takes_focus {
+                response.request_focus();
+            }
             is_clicked
         })
         .inner
@@ -46,7 +58,7 @@ fn path_ui(ui: &mut Ui, path: &mut String, hint: &str, (button, advice): (&str, 
     asked.inner
 }
 
-fn collecting_ui(ui: &mut Ui, model: &Model, form: &mut ImatrixForm, commands: &mut Vec<Command>) {
+fn collecting_ui(ui: &mut Ui, model: &Model, form: &mut ImatrixForm, takes_focus: bool, commands: &mut Vec<Command>) {
     let label = ui
         .horizontal(|ui| {
             let label = ui.label(RichText::new("Calibration text").color(theme::muted(ui)));
@@ -56,7 +68,14 @@ fn collecting_ui(ui: &mut Ui, model: &Model, form: &mut ImatrixForm, commands: &
         .inner;
     if form.text == TextChoice::File {
         let advice = "A text in UTF-8 like those that the model will meet: the more, the better";
-        if path_ui(ui, &mut form.text_path, "/home/you/texts/letters.txt", ("Choose calibration text", advice), &label) {
+        if path_ui(
+            ui,
+            &mut form.text_path,
+            "/home/you/texts/letters.txt",
+            ("Choose calibration text", advice),
+            &label,
+            takes_focus,
+        ) {
             commands.push(Command::PickCalibrationText);
         }
     }

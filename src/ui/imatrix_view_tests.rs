@@ -6,8 +6,10 @@ use eframe::egui::{self, Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
-use super::test_support::{PageState, check_width, click, has, page_harness_sized, shoot, store_with_model_and_machine};
-use super::{optimize_page_ui, window_ui};
+use super::test_support::{
+    PageState, check_width, click, has, optimize_ui, page_harness_sized, shoot, store_with_model_and_machine,
+};
+use super::window_ui;
 use crate::bench::imatrix::{Collected, ImportanceChange};
 use crate::format::UnusedExperts;
 use crate::model::Level;
@@ -18,7 +20,7 @@ use crate::worker::JobId;
 const MATRIX: &str = "/home/ada/models/SmolLM2-135M-Instruct.Q4_1.imatrix.gguf";
 
 fn harness(store: Store, form: Form) -> Harness<'static, PageState> {
-    page_harness_sized(optimize_page_ui, store, form, vec2(1140.0, 2400.0), 1.0, egui::Theme::Dark)
+    page_harness_sized(optimize_ui, store, form, vec2(1140.0, 2400.0), 1.0, egui::Theme::Dark)
 }
 
 fn collected() -> Collected {

@@ -1,15 +1,18 @@
 //! Drawing. Pages read `Store`, edit `Form` and push `Command`s; they do no I/O, start no work and wait for nothing.
 
+mod about_view;
 mod answers_view;
 #[cfg(test)]
 mod answers_view_tests;
 pub mod bars;
+mod batch;
 mod candidate_table;
 mod checkpoint_view;
 #[cfg(test)]
 mod checkpoint_view_tests;
 mod compare_page;
 mod compare_table;
+mod dialogs;
 mod doubts_view;
 pub mod error_table;
 mod export_view;
@@ -28,11 +31,16 @@ pub mod icons;
 mod imatrix_view;
 #[cfg(test)]
 mod imatrix_view_tests;
+mod level_cards;
 pub mod machine_page;
 pub mod model_page;
+mod optimize_bar;
 mod optimize_page;
 mod origin_view;
+mod page_bar;
 mod palette;
+mod path_text;
+mod plan_bar;
 mod plan_page;
 mod plot_style;
 mod plots;
@@ -44,6 +52,7 @@ mod recipe_table;
 mod recipe_view;
 #[cfg(test)]
 mod recipe_view_tests;
+mod settings_view;
 pub mod shell;
 mod sorting;
 pub mod tensor_table;
@@ -52,9 +61,13 @@ pub mod tensors_view;
 mod tensors_view_tests;
 pub mod theme;
 mod tiles;
+pub mod toasts;
 mod tree_view;
 pub mod widgets;
+mod words;
 
+#[cfg(test)]
+mod flow_tests;
 mod memo;
 mod metadata_table;
 #[cfg(test)]
@@ -69,10 +82,11 @@ mod window_tests;
 use eframe::egui::{self, CentralPanel, CornerRadius, Frame, Id, Margin, Panel, ScrollArea, Stroke, StrokeKind, Ui, vec2};
 
 pub use compare_page::compare_page_ui;
+pub use dialogs::is_worth_asking;
 pub use optimize_page::optimize_page_ui;
 pub use plan_page::plan_page_ui;
 
-use crate::state::{Command, Form, Page, Store};
+use crate::state::{Command, Dialog, Form, Page, Store};
 
 /// The widest that a page gets: longer lines are hard to follow.
 const MAX_PAGE_WIDTH: f32 = 1520.0;
@@ -80,10 +94,14 @@ const MAX_PAGE_WIDTH: f32 = 1520.0;
 /// Draws everything. `theme::install` must have been called on the context.
 pub fn window_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     theme::apply_choice(ui.ctx(), form.theme);
+    widgets::keep_main_action(ui);
+    // A question in front of the page gets the key that the page's button has.
+    let is_for_dialog = form.dialog.is_some() && widgets::take_main_action(ui);
     shell::page_shortcuts(ui, form);
     take_dropped_files(ui, form, commands);
     let p = theme::palette(ui);
     let edge = Stroke::new(1.0, p.line);
+    let mut page_bottom = ui.max_rect().bottom();
     Panel::left("rail")
         .exact_size(shell::RAIL_WIDTH)
         .resizable(false)
@@ -97,6 +115,14 @@ pub fn window_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec
         .show(ui, |ui| shell::status_bar_ui(ui, store, form, commands));
     CentralPanel::no_frame().frame(Frame::new().fill(p.page)).show(ui, |ui| {
         let area = ui.max_rect();
+        if page_bar::has_page_bar(store, form) {
+            Panel::bottom("page bar")
+                .resizable(false)
+                .show_separator_line(true)
+                .frame(Frame::new().fill(p.card).inner_margin(page_bar::BAR_MARGIN))
+                .show(ui, |ui| page_bar::page_bar_ui(ui, store, form, commands));
+        }
+        page_bottom = ui.available_rect_before_wrap().bottom();
         ScrollArea::vertical().id_salt(("page", form.page.label())).auto_shrink(false).show(ui, |ui| {
             let side = ((ui.available_width() - MAX_PAGE_WIDTH) / 2.0).max(24.0);
             let margin = Margin { left: 0, right: 0, top: 20, bottom: 24 };
@@ -119,6 +145,9 @@ pub fn window_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec
         });
         ui.painter().rect_stroke(area.expand(0.5), CornerRadius::ZERO, edge, StrokeKind::Middle);
     });
+    widgets::give_main_action(ui, is_for_dialog);
+    dialogs::dialogs_ui(ui, store, form, commands);
+    toasts::toasts_ui(ui, page_bottom, commands);
     drop_overlay(ui);
 }
 
@@ -132,12 +161,16 @@ fn page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Comma
     }
 }
 
-/// A file dropped anywhere is opened.
+/// A file dropped anywhere is opened; of several the user says what is to be done.
 fn take_dropped_files(ui: &Ui, form: &mut Form, commands: &mut Vec<Command>) {
-    let dropped = ui.input(|input| input.raw.dropped_files.first().map(|file| file.path().to_path_buf()));
-    if let Some(path) = dropped {
-        form.page = Page::Model;
-        commands.push(Command::OpenModel(path));
+    let mut dropped: Vec<_> = ui.input(|input| input.raw.dropped_files.iter().map(|file| file.path().to_path_buf()).collect());
+    match dropped.len() {
+        0 => {}
+        1 => {
+            form.page = Page::Model;
+            commands.extend(dropped.pop().map(Command::OpenModel));
+        }
+        _ => form.dialog = Some(Dialog::Dropped(dropped)),
     }
 }
 
@@ -154,7 +187,9 @@ fn drop_overlay(ui: &Ui) {
     let icon = egui::Rect::from_center_size(rect.center() - vec2(0.0, 36.0), vec2(48.0, 48.0));
     icons::paint(&painter, icon, icons::Icon::Drop, p.accent);
     let font = egui::FontId::new(20.0, theme::semibold());
-    painter.text(rect.center() + vec2(0.0, 16.0), egui::Align2::CENTER_CENTER, "Drop to open this model", font, p.text);
+    let n_files = ui.input(|input| input.raw.hovered_files.len());
+    let text = if n_files > 1 { format!("Drop to open or convert these {n_files}") } else { "Drop to open this model".into() };
+    painter.text(rect.center() + vec2(0.0, 16.0), egui::Align2::CENTER_CENTER, text, font, p.text);
 }
 
 /// True while a file hovers over the window.

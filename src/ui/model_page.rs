@@ -22,8 +22,12 @@ use super::widgets::{
 };
 use crate::format::CachedModel;
 use crate::model::{DType, Level, Model, PrecisionClass, Value};
-use crate::state::{Command, Form, Slot, Store};
+use crate::state::{Command, Field, Form, Slot, Store};
 use crate::units::{bytes_text, count_text, exact_bytes_text, parameters_text, significant_text};
+
+/// What is said where the system has no file dialog, and what to do instead.
+pub(super) const NO_DIALOG_TEXT: &str =
+    "This system has no file dialog: neither a desktop portal nor zenity was found. Type or paste the path.";
 
 /// Which part of the model's insides is in view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,7 +66,12 @@ pub fn model_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut
 fn open_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     drop_zone_ui(ui, commands);
     card_gap(ui);
-    card(ui, "Open by path", |ui| path_ui(ui, form, commands));
+    card(ui, "Open by path", |ui| {
+        if store.lacks_file_dialogs {
+            notice(ui, Tone::Warn, NO_DIALOG_TEXT);
+        }
+        path_ui(ui, form, commands);
+    });
     if !form.recent.is_empty() {
         card_gap(ui);
         card(ui, "Recent models", |ui| recent_ui(ui, form, commands));
@@ -131,7 +140,7 @@ fn open_buttons_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
     }
 }
 
-fn path_ui(ui: &mut Ui, form: &mut Form, commands: &mut Vec<Command>) {
+pub(super) fn path_ui(ui: &mut Ui, form: &mut Form, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let path = form.path_text.trim().to_string();
@@ -146,6 +155,9 @@ fn path_ui(ui: &mut Ui, form: &mut Form, commands: &mut Vec<Command>) {
                 info.label = Some("Path of a model".into());
                 info
             });
+            if form.takes_focus(Field::ModelPath) {
+                response.request_focus();
+            }
             let is_entered = response.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
             if (is_clicked || is_entered) && !path.is_empty() {
                 commands.push(Command::OpenModel(path.into()));

@@ -7,14 +7,16 @@ use eframe::egui::{self, Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
-use super::test_support::{PageFn, PageState, check_width, click, has, page_harness_sized, shoot, store_with_model_and_machine};
-use super::{compare_page_ui, optimize_page_ui, plan_page_ui};
+use super::test_support::{
+    PageFn, PageState, check_width, click, has, optimize_ui, page_harness_sized, shoot, store_with_model_and_machine,
+};
+use super::{compare_page_ui, plan_page_ui};
 use crate::advise::{Candidate, Goal, Plan, Priority, advise};
 use crate::bench::{Energy, Outcome, Provenance, Run, Stat, Sustained};
 use crate::convert::{Conversion, Verification};
 use crate::deploy::ChartKind;
 use crate::error::Error;
-use crate::hardware::Framework;
+use crate::hardware::{Disk, Framework};
 use crate::model::{DType, Level};
 use crate::monitor::{Progress, ProgressUnit};
 use crate::state::{Command, CompareTab, Form, JobKind, JobRecord, JobStatus, Page, Slot, Store, Theme};
@@ -150,12 +152,16 @@ fn plan_leads_to_the_optimize_page_with_the_recommended_level() {
 fn every_node_of_the_tree_has_a_name_and_those_of_the_path_their_facts() {
     let store = store_with_model_and_machine();
     let plan = plan_of(&store);
-    let harness = harness(plan_page_ui, store, Form::default());
+    let mut harness = harness(plan_page_ui, store, Form::default());
+    assert_eq!(harness.query_all_by_role(Role::ListItem).count(), 0, "the tree is shown when asked for");
+    click(&mut harness, "Show the whole tree");
     let names: Vec<String> = harness.get_all_by_role(Role::ListItem).filter_map(|node| node.accesskit_node().label()).collect();
     assert_eq!(names.len(), plan.tree.nodes.len());
     for step in &plan.path {
         let node = &plan.tree.nodes[step.node_idx];
-        let taken: Vec<&String> = names.iter().filter(|name| name.starts_with(&format!("{}, taken", node.text))).collect();
+        // The end of the path is what is recommended here: nothing, because the file is quantized already.
+        let title = if node.leaf.is_some() { "No conversion" } else { node.text };
+        let taken: Vec<&String> = names.iter().filter(|name| name.starts_with(&format!("{title}, taken"))).collect();
         assert!(taken.iter().any(|name| name.contains(&step.facts)), "{}: {taken:?}", node.text);
         if let Some(branch_idx) = step.branch_idx {
             assert!(taken.iter().any(|name| name.ends_with(node.branches[branch_idx].answer)), "{}: {taken:?}", node.text);
@@ -165,7 +171,8 @@ fn every_node_of_the_tree_has_a_name_and_those_of_the_path_their_facts() {
 
 #[test]
 fn the_tree_stays_inside_the_page() {
-    let harness = harness(plan_page_ui, store_with_model_and_machine(), Form::default());
+    let mut harness = harness(plan_page_ui, store_with_model_and_machine(), Form::default());
+    click(&mut harness, "Show the whole tree");
     for node in harness.get_all_by_role(Role::ListItem) {
         let rect = node.rect();
         assert!(rect.left() >= 0.0 && rect.right() <= 1140.0, "{:?} at {rect:?}", node.accesskit_node().label());
@@ -244,7 +251,7 @@ fn pages_without_facts_say_what_to_do_next() {
         click(&mut harness, label);
         (harness.state().form.page, harness.state().commands.clone())
     };
-    for page in [plan_page_ui as PageFn, optimize_page_ui, compare_page_ui] {
+    for page in [plan_page_ui as PageFn, optimize_ui, compare_page_ui] {
         assert_eq!(check(page, Store::default(), "Go to Model"), (Page::Model, vec![]));
     }
     let no_machine = Store { machine: Slot::Empty, ..store_with_model_and_machine() };
@@ -261,7 +268,7 @@ fn a_plan_that_fits_nowhere_says_so() {
 
 #[test]
 fn a_quantized_source_is_warned_about_where_levels_are_chosen() {
-    for page in [plan_page_ui as PageFn, optimize_page_ui] {
+    for page in [plan_page_ui as PageFn, optimize_ui] {
         assert!(has(&harness(page, store_with_model_and_machine(), Form::default()), "quantized already"));
     }
 }
@@ -270,12 +277,13 @@ fn a_quantized_source_is_warned_about_where_levels_are_chosen() {
 fn quick_picks_and_check_cards_choose_levels_and_convert() {
     let store = unquantized_store();
     let best = recommended(&store);
-    let mut harness = harness(optimize_page_ui, store, Form::default());
+    let mut harness = harness(optimize_ui, store, Form::default());
     let chosen = |harness: &Harness<'_, PageState>| harness.state().form.levels.iter().copied().collect::<Vec<_>>();
     assert!(harness.get_by_label("Convert").accesskit_node().is_disabled());
-    assert!(has(&harness, "Choose at least one level"));
+    assert!(has(&harness, "No level is chosen yet"));
     click(&mut harness, "Choose the recommended level and its neighbours");
     assert!(chosen(&harness).contains(&best) && chosen(&harness).len() >= 2);
+    click(&mut harness, "All levels");
     click(&mut harness, "Choose the ladder");
     assert_eq!(chosen(&harness), [Level::Q8_0, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K]);
     click(&mut harness, "Choose no level");
@@ -290,25 +298,37 @@ fn quick_picks_and_check_cards_choose_levels_and_convert() {
 }
 
 #[test]
-fn existing_outputs_and_a_full_disk_are_refused_with_the_reason() {
+fn a_full_disk_is_refused_and_what_exists_is_not_made_again() {
     let form = || Form { levels: [Level::Q8_0].into(), ..Form::default() };
-    let is_disabled =
-        |harness: &Harness<'_, PageState>| harness.get_by_label_contains("Convert 1 level").accesskit_node().is_disabled();
     let mut full = store_with_model_and_machine();
-    if let Slot::Ready(machine) = &mut full.machine {
-        machine.disk.as_mut().unwrap().free_bytes = 1 << 20;
-    }
-    let full = harness(optimize_page_ui, full, form());
-    assert!(is_disabled(&full) && has(&full, "more are needed on this disk"));
-    let mut existing = harness(optimize_page_ui, busy_store(), form());
-    assert!(is_disabled(&existing) && has(&existing, "Q8_0 exists already"));
+    let disk = full.machine.ready().unwrap().disk.clone().unwrap();
+    let dir = full.model_path.clone().unwrap().parent().unwrap().to_path_buf();
+    full.output_disk = Some((dir.clone(), Some(Disk { free_bytes: 1 << 20, mount_point: "/data".into(), ..disk })));
+    let mut full = harness(optimize_ui, full, form());
+    assert!(full.get_by_label_contains("Convert 1 level").accesskit_node().is_disabled());
+    assert!(has(&full, "more are needed on this disk"));
+    // The folder counts, not the machine's disk.
+    full.state_mut().store.output_disk.as_mut().unwrap().1.as_mut().unwrap().free_bytes = 9 << 30;
+    full.run();
+    assert!(has(&full, &format!("Into {}: 9.00 GiB free on /data", dir.display())));
+    full.state_mut().form.output_dir = "/elsewhere".into();
+    full.run();
+    assert!(has(&full, "Into /elsewhere: free space unknown"));
+
+    let mut existing = harness(optimize_ui, busy_store(), form());
+    assert!(has(&existing, "Q8_0 is there already") && existing.query_by_label_contains("Convert 1 level").is_none());
     click(&mut existing, "Replace files that exist");
-    assert!(!is_disabled(&existing));
+    assert!(!existing.get_by_label_contains("Convert 1 level").accesskit_node().is_disabled());
+    let mut more = harness(optimize_ui, busy_store(), Form { levels: [Level::Q8_0, Level::Q5_K_M].into(), ..Form::default() });
+    assert!(has(&more, "1 of 2 levels are still to be made"));
+    more.get_by_label_contains("Convert 1 level").click();
+    more.run();
+    assert_eq!(more.state().commands, [Command::Convert(vec![Level::Q5_K_M])]);
 }
 
 #[test]
 fn an_importance_matrix_is_named_and_remembered() {
-    let mut harness = harness(optimize_page_ui, unquantized_store(), Form::default());
+    let mut harness = harness(optimize_ui, unquantized_store(), Form::default());
     assert!(has(&harness, "Sizes are exact"));
     let field = harness.get_by_role_and_label(Role::TextInput, "Importance matrix");
     field.focus();
@@ -322,7 +342,7 @@ fn an_importance_matrix_is_named_and_remembered() {
 
 #[test]
 fn the_queue_shows_progress_failures_and_results() {
-    let mut harness = harness(optimize_page_ui, busy_store(), Form::default());
+    let mut harness = harness(super::optimize_page_ui, busy_store(), Form::default());
     let bar = harness.get_by_role_and_label(Role::ProgressIndicator, "Progress of Convert to Q6_K, Q2_K");
     assert_eq!(bar.accesskit_node().numeric_value(), Some(62.0));
     assert!(has(&harness, "19.7 MB/s") && has(&harness, "1.9 s left") && has(&harness, "blk.17.ffn_up"));
@@ -344,10 +364,19 @@ fn the_queue_shows_progress_failures_and_results() {
 
 #[test]
 fn finished_files_are_measured_on_the_compare_page() {
-    let mut harness = harness(optimize_page_ui, busy_store(), Form::default());
-    click(&mut harness, "Measure these");
-    let paths: Vec<PathBuf> = harness.state().store.conversions.iter().map(|made| made.path.clone()).collect();
-    assert_eq!((harness.state().form.page, harness.state().commands.clone()), (Page::Compare, vec![Command::Bench(paths)]));
+    let check = |with_source: bool| {
+        let mut form = Form { compare_tab: CompareTab::Flips, ..Form::default() };
+        form.bench.with_source = with_source;
+        let mut harness = harness(optimize_ui, busy_store(), form);
+        click(&mut harness, "Measure these");
+        let state = harness.state();
+        let made = state.store.conversions.iter().map(|made| made.path.clone());
+        let paths: Vec<PathBuf> = state.store.model_path.clone().filter(|_| with_source).into_iter().chain(made).collect();
+        assert_eq!((state.form.page, state.form.compare_tab), (Page::Compare, CompareTab::Levels));
+        assert_eq!(state.commands, [Command::Bench(paths)]);
+    };
+    check(true);
+    check(false);
 }
 
 #[test]
@@ -367,7 +396,7 @@ fn a_finished_file_is_verified_and_the_finding_stays_beside_it() {
     };
     store.verified = vec![Arc::new(found(&["its metadata is not what was written"]))];
     let name = store.conversions[0].name();
-    let mut harness = harness(optimize_page_ui, store, Form::default());
+    let mut harness = harness(optimize_ui, store, Form::default());
     harness.get_by_label("Damaged: Its metadata is not what was written");
     click(&mut harness, &format!("Verify {name}"));
     assert_eq!(harness.state().commands, [Command::Verify(path.clone())]);
@@ -415,7 +444,7 @@ fn doubts_are_one_line_with_details_and_a_way_to_better_numbers() {
     click(&mut harness, "Measure again when it is quiet");
     let [Command::BenchWhenQuiet(paths)] = &harness.state().commands[..] else { panic!("{:?}", harness.state().commands) };
     assert_eq!(paths.iter().collect::<std::collections::BTreeSet<_>>(), measured.iter().collect());
-    harness.state_mut().store.jobs.push(JobRecord { id: JobId(9), kind: JobKind::Bench(6), status: JobStatus::Queued });
+    harness.state_mut().store.jobs.push(JobRecord::new(JobId(9), JobKind::Bench(6)));
     harness.run();
     assert!(harness.get_by_label("Measure again when it is quiet").accesskit_node().is_disabled());
 }
@@ -534,7 +563,7 @@ fn the_tabs_of_compare_are_reached_by_mouse_and_keyboard() {
 
 #[test]
 fn nothing_is_wider_than_the_page() {
-    for page in [plan_page_ui as PageFn, optimize_page_ui, compare_page_ui] {
+    for page in [plan_page_ui as PageFn, optimize_ui, compare_page_ui] {
         let harness = harness(page, busy_store(), Form { levels: [Level::Q8_0].into(), ..Form::default() });
         check_width(&harness, 1140.0);
     }

@@ -8,6 +8,7 @@ use super::candidate_table::{self, candidate_table_ui};
 use super::compare_page;
 use super::goal_strip::goal_strip_ui;
 use super::icons::Icon;
+use super::path_text::path_sentences;
 use super::theme;
 use super::theme::ValueKind;
 use super::tree_view::tree_view_ui;
@@ -44,14 +45,7 @@ pub fn plan_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut 
     }
     recommendation_ui(ui, &plan, form);
     widgets::card_gap(ui);
-    widgets::card_with_actions(
-        ui,
-        "How the decision was made",
-        |ui| {
-            ui.label(RichText::new("The lit path holds for this model, machine and goal").small().color(theme::muted(ui)));
-        },
-        |ui| tree_view_ui(ui, &plan),
-    );
+    widgets::card(ui, "How the decision was made", |ui| decision_ui(ui, &plan));
     widgets::card_gap(ui);
     let chosen: Vec<Level> = form.levels.iter().copied().collect();
     let mut is_wanted = false;
@@ -173,6 +167,21 @@ pub(super) fn requantizing_warning(model: &Model) -> Option<String> {
     ))
 }
 
+/// The taken path in sentences; the whole tree, which is large, only when somebody asks.
+fn decision_ui(ui: &mut Ui, plan: &Plan) {
+    for (idx, text) in path_sentences(plan).iter().enumerate() {
+        ui.horizontal_top(|ui| {
+            ui.add_sized([18.0, 18.0], egui::Label::new(RichText::new(format!("{}.", idx + 1)).color(theme::muted(ui))));
+            ui.add(egui::Label::new(text).wrap());
+        });
+    }
+    ui.add_space(theme::UNIT);
+    egui::CollapsingHeader::new("Show the whole tree").id_salt("whole tree").show_unindented(ui, |ui| {
+        ui.label(RichText::new("The lit path holds for this model, machine and goal").small().color(theme::muted(ui)));
+        tree_view_ui(ui, plan);
+    });
+}
+
 fn recommendation_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
     let Some(candidate) = plan.recommended.and_then(|idx| plan.candidates.get(idx)) else {
         no_recommendation_ui(ui, plan);
@@ -196,10 +205,7 @@ fn recommendation_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
 
 fn convert_button_ui(ui: &mut Ui, candidate: &Candidate, form: &mut Form) {
     let Some(level) = candidate.level.filter(|_| candidate.framework == Framework::LlamaCpp) else { return };
-    if widgets::primary_button(ui, &format!("Convert to {level}…"))
-        .on_hover_text("Choose this level on the Optimize page")
-        .clicked()
-    {
+    if ui.button(format!("Convert to {level}…")).on_hover_text("Choose this level on the Optimize page").clicked() {
         form.levels.insert(level);
         form.page = Page::Optimize;
     }

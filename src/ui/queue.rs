@@ -5,6 +5,8 @@ use eframe::egui::{self, Align, Layout, RichText, Ui};
 use super::bars::bar;
 use super::model_page::file_name;
 use super::origin_view::{VERIFY_HINT, verification_ui};
+use super::page_bar::model_name;
+use super::words::count_of;
 use super::{theme, widgets};
 use crate::convert::Conversion;
 use crate::model::Level;
@@ -50,12 +52,12 @@ fn is_worth_showing(job: &JobRecord) -> bool {
         JobKind::Inspect(_) | JobKind::Detect | JobKind::TensorErrors(_) => !matches!(job.status, JobStatus::Done { .. }),
         JobKind::Answer(_) | JobKind::Verify(_) => !matches!(job.status, JobStatus::Done { .. }),
         JobKind::History(_) | JobKind::Export(_) => matches!(job.status, JobStatus::Failed(_)),
-        JobKind::FindModels => false,
+        JobKind::FindModels | JobKind::FindDisk => false,
     }
 }
 
 pub fn job_ui(ui: &mut Ui, job: &JobRecord, commands: &mut Vec<Command>) {
-    let title = job_title(&job.kind);
+    let title = job_title(job);
     ui.horizontal(|ui| {
         ui.label(RichText::new(&title).font(theme::strong_font()));
         let (state, color) = state_text(ui, job);
@@ -109,24 +111,29 @@ fn progress_text(job: &JobRecord, progress: &Progress) -> String {
     parts.join("  ·  ")
 }
 
-fn job_title(kind: &JobKind) -> String {
-    match kind {
+/// What a job does, and to which model: `Convert SmolLM2-135M to Q8_0, Q4_K_M`.
+pub(super) fn job_title(job: &JobRecord) -> String {
+    let of_model = |text: String| match model_name(job) {
+        Some(name) => format!("{text} of {name}"),
+        None => text,
+    };
+    match &job.kind {
         JobKind::Inspect(path) => format!("Read {}", file_name(path)),
         JobKind::Detect => "Measure this machine".into(),
         JobKind::Convert(levels) => {
-            let names: Vec<&str> = levels.iter().copied().map(Level::name).collect();
-            format!("Convert to {}", names.join(", "))
+            let names = levels.iter().copied().map(Level::name).collect::<Vec<_>>().join(", ");
+            match model_name(job) {
+                Some(model) => format!("Convert {model} to {names}"),
+                None => format!("Convert to {names}"),
+            }
         }
-        JobKind::Bench(1) => "Measure 1 file".into(),
-        JobKind::Bench(n) => format!("Measure {n} files"),
+        JobKind::Bench(n) => of_model(format!("Measure {}", count_of(*n, "file"))),
         JobKind::TensorErrors(path) => {
             format!("Compare the tensors of {}", file_name(path))
         }
-        JobKind::Quality(1) => "Measure quality of 1 file".into(),
-        JobKind::Quality(n) => format!("Measure quality of {n} files"),
-        JobKind::History(_) | JobKind::FindModels => super::shell::job_title(kind),
-        JobKind::Answer(1) => "Ask 1 file".into(),
-        JobKind::Answer(n) => format!("Ask {n} files"),
+        JobKind::Quality(n) => of_model(format!("Measure quality of {}", count_of(*n, "file"))),
+        JobKind::History(_) | JobKind::FindModels | JobKind::FindDisk => super::shell::job_title(&job.kind),
+        JobKind::Answer(n) => of_model(format!("Ask {}", count_of(*n, "file"))),
         JobKind::Export(what) => format!("Export the {}", super::export_view::what_text(*what)),
         JobKind::Verify(path) => format!("Verify {}", file_name(path)),
         JobKind::CollectImatrix(path) => {

@@ -8,9 +8,8 @@ use eframe::egui::{self, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
-use super::optimize_page_ui;
 use super::test_support::{
-    PageState, check_width, click, has, model_with_tensors, page_harness_sized, shoot, store_with_model_and_machine,
+    PageState, check_width, click, has, model_with_tensors, optimize_ui, page_harness_sized, shoot, store_with_model_and_machine,
 };
 use crate::advise::{Fallback, Overrides, Planner};
 use crate::model::{DType, Level, Model};
@@ -24,7 +23,7 @@ fn form(levels: &[Level]) -> Form {
 }
 
 fn harness(store: Store, form: Form) -> Harness<'static, PageState> {
-    page_harness_sized(optimize_page_ui, store, form, vec2(1140.0, 3200.0), 1.0, egui::Theme::Dark)
+    page_harness_sized(optimize_ui, store, form, vec2(1140.0, 3200.0), 1.0, egui::Theme::Dark)
 }
 
 fn model(harness: &Harness<'_, PageState>) -> Arc<Model> {
@@ -85,25 +84,16 @@ fn types_of_kinds_and_tensors_are_chosen_and_sizes_follow_to_the_byte() {
 fn all_outputs_are_counted_with_the_changes_and_have_names_of_their_own() {
     let mut harness = harness(store_with_model_and_machine(), form(&[Level::Q8_0]));
     let path = crate::convert::output_path(&model(&harness), Level::Q8_0, model(&harness).path.parent().unwrap());
-    let made = crate::convert::Conversion {
-        level: Level::Q8_0,
-        path,
-        source: model(&harness).path.clone(),
-        size_bytes: 1,
-        bits_per_weight: 8.5,
-        elapsed_secs: 1.0,
-        warnings: vec![],
-        check: None,
-        changes: String::new(),
-    };
-    harness.state_mut().store.conversions.push(made);
-    harness.run();
-    assert!(has(&harness, "Q8_0 exists already"));
     let label =
         |harness: &Harness<'_, PageState>| harness.get_by_label_contains("Convert 1 level").accesskit_node().label().unwrap();
     let before = label(&harness);
+    let kind = crate::state::JobKind::Convert(vec![Level::Q8_0]);
+    let job = crate::state::JobRecord { outputs: vec![path], ..crate::state::JobRecord::new(crate::worker::JobId(1), kind) };
+    harness.state_mut().store.jobs.push(job);
+    harness.run();
+    assert!(has(&harness, "Q8_0 is being converted already"));
     choose(&mut harness, "Type of ffn_down.weight", "Q4_K ");
-    assert!(!has(&harness, "Q8_0 exists already"), "the changed file has another name");
+    assert!(!has(&harness, "Q8_0 is being converted already"), "the changed file has another name");
     assert_ne!(label(&harness), before);
     assert!(has(&harness, "Sizes on the cards are those of the plain levels"));
 }
@@ -175,7 +165,7 @@ fn ten_thousand_rows_scroll_fluidly() {
     }
     store.model = Slot::Ready(Arc::new(long));
     let mut harness =
-        page_harness_sized(optimize_page_ui, store, form(&[Level::Q4_K_M]), vec2(1140.0, 2400.0), 1.0, egui::Theme::Dark);
+        page_harness_sized(optimize_ui, store, form(&[Level::Q4_K_M]), vec2(1140.0, 2400.0), 1.0, egui::Theme::Dark);
     assert!(has(&harness, "10,000 of 10,000 tensors"));
     let started = Instant::now();
     for _ in 0..N_FRAMES {
@@ -190,7 +180,7 @@ fn ten_thousand_rows_scroll_fluidly() {
 fn nothing_is_wider_than_the_page() {
     let check = |width: f32| {
         let harness = page_harness_sized(
-            optimize_page_ui,
+            optimize_ui,
             store_with_model_and_machine(),
             form(&[Level::Q4_K_M]),
             vec2(width, 3000.0),

@@ -13,7 +13,7 @@ use super::theme;
 use super::widgets::{segmented, sentence, small_button};
 use crate::error::Error;
 use crate::monitor::ProgressUnit;
-use crate::state::{Command, Form, JobKind, JobRecord, JobStatus, Page, Store, Theme};
+use crate::state::{Command, Dialog, Form, JobKind, JobRecord, JobStatus, Page, Store, Theme};
 use crate::units::{bytes_per_sec_text, duration_text, percent_text};
 use crate::worker::HistoryRequest;
 
@@ -147,6 +147,12 @@ pub fn status_bar_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut
             segmented(ui, &mut form.theme, &[(Theme::System, "System"), (Theme::Light, "Light"), (Theme::Dark, "Dark")]);
             ui.add_space(8.0);
             zoom_ui(ui);
+            if small_button(ui, "Settings", "Settings").on_hover_text("Ctrl+,").clicked() {
+                form.dialog = Some(Dialog::Settings);
+            }
+            if small_button(ui, "Help", "Help").on_hover_text("Keys and versions: F1").clicked() {
+                form.dialog = Some(Dialog::Shortcuts);
+            }
             ui.add_space(8.0);
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| match store.running_job() {
                 Some(job) => running_job_ui(ui, store, job, commands),
@@ -231,6 +237,7 @@ pub fn job_title(kind: &JobKind) -> String {
         JobKind::Quality(n) => format!("Measuring quality of {n} files"),
         JobKind::History(request) => history_title(request),
         JobKind::FindModels => "Looking for models in the Hugging Face cache".into(),
+        JobKind::FindDisk => "Looking at the disk".into(),
         JobKind::Answer(1) => "Asking 1 file".into(),
         JobKind::Answer(n) => format!("Asking {n} files"),
         JobKind::Export(what) => format!("Exporting the {}", super::export_view::what_text(*what)),

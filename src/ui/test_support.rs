@@ -30,6 +30,12 @@ pub struct PageState {
 /// A page or the whole window.
 pub type PageFn = fn(&mut Ui, &Store, &mut Form, &mut Vec<Command>);
 
+/// The Optimize page with the bar below it, as the window has it.
+pub fn optimize_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+    egui::Panel::bottom("bar").show(ui, |ui| super::optimize_bar::optimize_bar_ui(ui, store, form, commands));
+    super::optimize_page_ui(ui, store, form, commands);
+}
+
 /// A window of 1280 × 800 points that shows `page`, with the theme of the program.
 pub fn page_harness(page: PageFn, store: Store, form: Form) -> Harness<'static, PageState> {
     page_harness_sized(page, store, form, Vec2::new(1280.0, 800.0), 1.0, egui::Theme::Dark)

@@ -8,11 +8,14 @@ use eframe::egui::{
     self, Align2, FontId, Galley, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
 };
 
+use super::path_text::end_title;
 use super::theme::{self, Palette};
 use crate::advise::{Branch, Plan, Step, Tree};
 
 /// Widest a node gets; wider windows get wider gaps instead of longer lines.
 const MAX_NODE_WIDTH: f32 = 236.0;
+/// Narrowest a node gets: below, its lines would break at every word. The drawing then scrolls sideways.
+const MIN_NODE_WIDTH: f32 = 132.0;
 /// Between two columns at least.
 const MIN_COLUMN_GAP: f32 = 34.0;
 /// Between two columns at most.
@@ -54,8 +57,13 @@ struct Layout {
     size: Vec2,
 }
 
-/// Draws the tree of `plan` in the width that is left. Every node is an accessible label of its own.
+/// Draws the tree of `plan` in the width that is left, or scrolling sideways where that is too little. The root stands at the top left,
+/// so that it is in view first. Every node is an accessible label of its own.
 pub fn tree_view_ui(ui: &mut Ui, plan: &Plan) {
+    egui::ScrollArea::horizontal().id_salt("tree").auto_shrink([false, true]).show(ui, |ui| drawing_ui(ui, plan));
+}
+
+fn drawing_ui(ui: &mut Ui, plan: &Plan) {
     let palette = theme::palette(ui);
     let tree = &plan.tree;
     let columns = columns_of(tree);
@@ -71,7 +79,7 @@ pub fn tree_view_ui(ui: &mut Ui, plan: &Plan) {
     let sizes: Vec<NodeSize> = texts.iter().map(NodeText::size).collect();
     let layout = lay_out(tree, &columns, &sizes, node_width, column_gap);
 
-    let (area, _) = ui.allocate_exact_size(vec2(layout.size.x.min(ui.available_width()), layout.size.y), Sense::hover());
+    let (area, _) = ui.allocate_exact_size(layout.size, Sense::hover());
     let at = |rect: Rect| rect.translate(area.min.to_vec2());
     draw_edges(ui, palette, plan, &layout, area.min);
     for (idx, text) in texts.iter().enumerate() {
@@ -79,17 +87,17 @@ pub fn tree_view_ui(ui: &mut Ui, plan: &Plan) {
         let step = facts.get(&idx).copied();
         draw_node(ui, palette, text, at(place.slot), at(place.outline), step.is_some());
         let response = ui.interact(at(place.outline), ui.scope_id().with(("tree node", tree.nodes[idx].id)), Sense::hover());
-        response.widget_info(|| WidgetInfo::labeled(Role::ListItem, true, accessible_text(tree, idx, step)));
+        response.widget_info(|| WidgetInfo::labeled(Role::ListItem, true, accessible_text(plan, idx, step)));
         node_tooltip(response, tree, idx, step);
     }
 }
 
 /// What a screen reader says of a node: `Where will it run? taken: no GPU, AVX2 CPU, answer CPU`.
-fn accessible_text(tree: &Tree, idx: usize, step: Option<&Step>) -> String {
-    let node = &tree.nodes[idx];
+fn accessible_text(plan: &Plan, idx: usize, step: Option<&Step>) -> String {
+    let node = &plan.tree.nodes[idx];
     let Some(step) = step else { return format!("{}, not taken", node.text) };
     let answer = step.branch_idx.and_then(|branch_idx| node.branches.get(branch_idx)).map(|branch| branch.answer);
-    let mut text = format!("{}, taken", node.text);
+    let mut text = format!("{}, taken", title_of(plan, idx, true));
     if !step.facts.is_empty() {
         text.push_str(": ");
         text.push_str(&step.facts);
@@ -125,6 +133,13 @@ fn node_tooltip(response: Response, tree: &Tree, idx: usize, step: Option<&Step>
     });
 }
 
+/// The question, or the advice. The leaf that the path ends in says what is recommended in the end, which may be another framework than
+/// its first choice, or nothing.
+fn title_of(plan: &Plan, idx: usize, is_taken: bool) -> String {
+    let node = &plan.tree.nodes[idx];
+    if is_taken && node.leaf.is_some() { end_title(plan) } else { node.text.to_string() }
+}
+
 /// The texts of a node, broken into lines.
 struct NodeText {
     answer: Option<Arc<Galley>>,
@@ -141,13 +156,18 @@ impl NodeText {
         let small = FontId::proportional(11.5);
         let lay_out = |text: String, font: FontId, color| ui.painter().layout(text, font, color, width);
         let detail = match (step, &node.leaf) {
+            (Some(_), Some(_)) => Some(format!("family: {}, {}", node.text, plan.leaf.level_family)),
             (Some(step), _) if !step.facts.is_empty() => Some(step.facts.clone()),
             (_, Some(leaf)) => Some(leaf.level_family.to_string()),
             _ => None,
         };
         Self {
             answer: answer.map(|answer| lay_out(answer, small.clone(), if is_taken { palette.accent } else { palette.muted })),
-            title: lay_out(node.text.into(), FontId::proportional(13.5), if is_taken { palette.text } else { palette.muted }),
+            title: lay_out(
+                title_of(plan, idx, is_taken),
+                FontId::proportional(13.5),
+                if is_taken { palette.text } else { palette.muted },
+            ),
             detail: detail.map(|text| lay_out(text, small, palette.muted)),
         }
     }
@@ -211,12 +231,13 @@ fn columns_of(tree: &Tree) -> Vec<usize> {
 fn widths(available: f32, n_columns: usize) -> (f32, f32) {
     let n = n_columns as f32;
     let n_gaps = (n - 1.0).max(1.0);
-    let node_width = ((available - MIN_COLUMN_GAP * (n - 1.0)) / n).clamp(1.0, MAX_NODE_WIDTH);
+    let node_width = ((available - MIN_COLUMN_GAP * (n - 1.0)) / n).clamp(MIN_NODE_WIDTH, MAX_NODE_WIDTH);
     let gap = ((available - node_width * n) / n_gaps).clamp(MIN_COLUMN_GAP, MAX_COLUMN_GAP);
     (node_width, gap)
 }
 
-/// Gives each node a band of its own height or that of all its children, whichever is more, and centres it there.
+/// Gives each node a band of its own height or that of all its children, whichever is more, and puts it at the top of it: the first thing
+/// in view is the root.
 #[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
 fn lay_out(tree: &Tree, columns: &[usize], sizes: &[NodeSize], node_width: f32, column_gap: f32) -> Layout {
     let n = tree.nodes.len();
@@ -232,12 +253,12 @@ fn lay_out(tree: &Tree, columns: &[usize], sizes: &[NodeSize], node_width: f32, 
     for idx in 0..n {
         let slot_height = sizes[idx].slot_height();
         let left = columns[idx] as f32 * (node_width + column_gap);
-        let top = tops[idx] + (band_heights[idx] - slot_height) / 2.0;
+        let top = tops[idx];
         let slot = Rect::from_min_size(pos2(left, top), vec2(node_width, slot_height));
         let outline = slot.with_min_y(top + sizes[idx].answer_height);
         places[idx] = Place { slot, outline };
         size = size.max(slot.max.to_vec2());
-        let mut child_top = tops[idx] + (band_heights[idx] - stack_height(&children[idx], &band_heights)) / 2.0;
+        let mut child_top = tops[idx];
         for &child in &children[idx] {
             tops[child] = child_top;
             child_top += band_heights[child] + ROW_GAP;
@@ -377,7 +398,7 @@ mod tests {
         let sizes = [NodeSize { answer_height: 0.0, box_height: 90.0 }, NodeSize { answer_height: 10.0, box_height: 20.0 }];
         let layout = lay_out(&tree, &columns_of(&tree), &sizes, 100.0, 40.0);
         assert_eq!(layout.size, vec2(240.0, 90.0));
-        assert_eq!(layout.places[1].outline, Rect::from_min_max(pos2(140.0, 40.0), pos2(240.0, 60.0)));
+        assert_eq!(layout.places[1].outline, Rect::from_min_max(pos2(140.0, 10.0), pos2(240.0, 30.0)));
     }
 
     #[test]
@@ -393,11 +414,12 @@ mod tests {
             let (node_width, gap) = widths(available, n_columns);
             let n = f32::from(u8::try_from(n_columns).unwrap());
             assert!(node_width * n + gap * (n - 1.0) <= available + 0.01, "{n_columns} columns in {available}");
-            assert!(node_width <= MAX_NODE_WIDTH && node_width > 60.0);
+            assert!((MIN_NODE_WIDTH..=MAX_NODE_WIDTH).contains(&node_width));
         };
-        for n_columns in 1..=7 {
+        for n_columns in 1..=6 {
             check(1000.0, n_columns);
             check(1600.0, n_columns);
         }
+        assert_eq!(widths(400.0, 6), (MIN_NODE_WIDTH, MIN_COLUMN_GAP), "it scrolls");
     }
 }

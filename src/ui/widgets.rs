@@ -199,10 +199,38 @@ pub fn term_rich(ui: &mut Ui, key: &str, text: RichText) -> Response {
 /// Does what the page is for, from anywhere on it.
 pub const MAIN_ACTION: egui::KeyboardShortcut = egui::KeyboardShortcut::new(egui::Modifiers::COMMAND, egui::Key::Enter);
 
+/// Takes [`MAIN_ACTION`] out of the input before anything is drawn and keeps it for the page's one primary button: else the widget that
+/// has the focus would take the Enter as its own.
+pub fn keep_main_action(ui: &Ui) {
+    let is_pressed = ui.input_mut(|input| input.consume_shortcut(&MAIN_ACTION));
+    give_main_action(ui, is_pressed);
+}
+
+fn main_action_id() -> egui::Id {
+    egui::Id::unique("main action of this frame")
+}
+
+/// True once for a frame in which [`MAIN_ACTION`] was pressed. A page that is drawn without the window looks for the key itself.
+#[must_use]
+pub fn take_main_action(ui: &Ui) -> bool {
+    match ui.data_mut(|data| data.get_temp::<bool>(main_action_id())) {
+        Some(is_pressed) => {
+            give_main_action(ui, false);
+            is_pressed
+        }
+        None => ui.input_mut(|input| input.consume_shortcut(&MAIN_ACTION)),
+    }
+}
+
+/// Says whether the next primary button is pressed.
+pub fn give_main_action(ui: &Ui, is_pressed: bool) {
+    ui.data_mut(|data| data.insert_temp(main_action_id(), is_pressed));
+}
+
 /// The one action that a page asks for: clicked by the mouse, by the keyboard focus or by [`MAIN_ACTION`].
 pub fn primary_button(ui: &mut Ui, text: &str) -> Response {
     let p = theme::palette(ui);
-    let is_pressed = ui.is_enabled() && ui.input_mut(|input| input.consume_shortcut(&MAIN_ACTION));
+    let is_pressed = ui.is_enabled() && take_main_action(ui);
     let mut response = ui
         .scope(|ui| {
             let widgets = &mut ui.visuals_mut().widgets;

@@ -3,6 +3,7 @@
 //! Questions to the history and exports have a thread of their own: they take milliseconds, and must not wait for hours behind a conversion.
 
 mod history;
+mod notify;
 mod picker;
 mod protocol;
 
@@ -21,9 +22,11 @@ pub use protocol::{Event, Job, JobId, Output, Picked};
 
 use crate::bench::history::{Measured, record_all};
 use crate::bench::tensor_error::tensor_errors;
+use crate::convert::ConvertRequest;
 use crate::error::{Error, Result};
 use crate::format::Opened;
-use crate::monitor::{Monitor, Progress};
+use crate::model::Model;
+use crate::monitor::{Leftovers, Monitor, Progress};
 use crate::{bench, convert, deploy, format, hardware};
 
 /// Jobs that may wait. More than a person queues by hand.
@@ -48,6 +51,7 @@ pub struct Worker {
     events: Receiver<Event>,
     events_in: Sender<Event>,
     cancel_flags: HashMap<JobId, Arc<AtomicBool>>,
+    leftovers: Leftovers,
     next_id: u64,
     picker: Arc<dyn Picker>,
     wake: Wake,
@@ -62,14 +66,16 @@ impl Worker {
     pub fn spawn(wake: Wake, picker: Arc<dyn Picker>) -> Result<Self> {
         let (events_in, events) = bounded(MAX_WAITING_EVENTS);
         let line = EventLine { events: events_in.clone(), wake: Arc::clone(&wake) };
-        let (jobs, worker) = start("planish-worker", line.clone())?;
-        let (questions, historian) = start("planish-history", line)?;
+        let leftovers = Leftovers::default();
+        let (jobs, worker) = start("planish-worker", line.clone(), leftovers.clone())?;
+        let (questions, historian) = start("planish-history", line, leftovers.clone())?;
         Ok(Self {
             jobs: Some(jobs),
             questions: Some(questions),
             events,
             events_in,
             cancel_flags: HashMap::new(),
+            leftovers,
             next_id: 1,
             picker,
             wake,
@@ -84,7 +90,11 @@ impl Worker {
     pub fn submit(&mut self, job: Job) -> Result<JobId> {
         let id = JobId(self.next_id);
         let cancelled = Arc::new(AtomicBool::new(false));
-        let jobs = if matches!(job, Job::History(_) | Job::Export(_) | Job::FindModels) { &self.questions } else { &self.jobs };
+        let jobs = if matches!(job, Job::History(_) | Job::Export(_) | Job::FindModels | Job::FindDisk { .. }) {
+            &self.questions
+        } else {
+            &self.jobs
+        };
         let Some(jobs) = jobs else { return Err(Error::Internal { message: "the worker has stopped".into() }) };
         match jobs.try_send(Ticket { id, job, cancelled: Arc::clone(&cancelled) }) {
             Ok(()) => {
@@ -110,9 +120,10 @@ impl Worker {
     pub fn pick(&self, wanted: Picked) {
         let picker = Arc::clone(&self.picker);
         let line = EventLine { events: self.events_in.clone(), wake: Arc::clone(&self.wake) };
-        let spawned = std::thread::Builder::new()
-            .name("planish-picker".into())
-            .spawn(move || line.send(Event::Picked { wanted, path: picker.pick(wanted) }));
+        let spawned = std::thread::Builder::new().name("planish-picker".into()).spawn(move || {
+            let is_there = picker.is_available();
+            line.send(if is_there { Event::Picked { wanted, path: picker.pick(wanted) } } else { Event::NoDialog { wanted } });
+        });
         if spawned.is_err() {
             tracing::warn!("no thread for the file dialog");
         }
@@ -134,6 +145,35 @@ impl Worker {
             }
         });
         spawned.map(drop).map_err(|error| Error::Internal { message: format!("no thread for the file manager: {error}") })
+    }
+
+    /// Opens a file with the program that the system has for it, on a thread of its own.
+    ///
+    /// # Errors
+    /// As [`Self::reveal`].
+    pub fn open(&self, path: &Path) -> Result<()> {
+        let path = path.to_path_buf();
+        let line = EventLine { events: self.events_in.clone(), wake: Arc::clone(&self.wake) };
+        let spawned = std::thread::Builder::new().name("planish-open".into()).spawn(move || {
+            if let Err(error) = opener::open(&path) {
+                let reason = error.to_string();
+                line.send(Event::Refused { error: Error::Io { action: "open", path, kind: std::io::ErrorKind::Other, reason } });
+            }
+        });
+        spawned.map(drop).map_err(|error| Error::Internal { message: format!("no thread to open a file: {error}") })
+    }
+
+    /// Shows a message of the desktop, on a thread of its own: without a desktop that shows them nothing happens.
+    pub fn notify(&self, text: String) {
+        let spawned = std::thread::Builder::new().name("planish-notify".into()).spawn(move || notify::show(&text));
+        if spawned.is_err() {
+            tracing::warn!("no thread for a notification");
+        }
+    }
+
+    /// Says whether conversions that are cancelled from now on leave their unfinished files, whatever was asked for at their start.
+    pub fn leave_unfinished(&self, stays: bool) {
+        self.leftovers.set(stays);
     }
 
     /// The next event that has arrived; never waits.
@@ -187,14 +227,14 @@ impl EventLine {
 }
 
 /// A thread that carries out what is put into its queue.
-fn start(name: &str, line: EventLine) -> Result<(Sender<Ticket>, std::thread::JoinHandle<()>)> {
+fn start(name: &str, line: EventLine, leftovers: Leftovers) -> Result<(Sender<Ticket>, std::thread::JoinHandle<()>)> {
     let (jobs, waiting) = bounded::<Ticket>(MAX_WAITING_JOBS);
-    let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&waiting, &line));
+    let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&waiting, &line, &leftovers));
     let thread = thread.map_err(|error| Error::Internal { message: format!("no thread for background work: {error}") })?;
     Ok((jobs, thread))
 }
 
-fn work(waiting: &Receiver<Ticket>, line: &EventLine) {
+fn work(waiting: &Receiver<Ticket>, line: &EventLine, leftovers: &Leftovers) {
     for ticket in waiting {
         let id = ticket.id;
         if ticket.cancelled.load(Ordering::Relaxed) {
@@ -209,7 +249,7 @@ fn work(waiting: &Receiver<Ticket>, line: &EventLine) {
                 line.try_send(Event::Progress { id, progress, elapsed_secs: started.elapsed().as_secs_f64() });
             }
         };
-        let monitor = Monitor::new(ticket.cancelled, on_progress);
+        let monitor = Monitor::new(ticket.cancelled, on_progress).with_leftovers(leftovers.clone());
         let on_part = |output| line.send(Event::Partial { id, output });
         let result = std::panic::catch_unwind(AssertUnwindSafe(|| run(ticket.job, &monitor, &on_part, line)))
             .unwrap_or_else(|panic| Err(Error::Internal { message: panic_text(panic.as_ref()) }));
@@ -231,19 +271,13 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             })
         }
         Job::Detect { output_dir } => hardware::survey(&output_dir, monitor).map(|machine| Output::Machine(Box::new(machine))),
-        Job::Convert { model, request } => {
-            let mut made = convert::convert(&model, &request, monitor)?;
-            if !model.is_runnable() {
-                bench::self_check(&model, &mut made, monitor)?;
+        Job::Convert { model, request } => make(&model, &request, monitor),
+        Job::ConvertFile { path, mut request } => {
+            let model = convert::open_model(&path)?;
+            if request.out_dir.as_os_str().is_empty() {
+                request.out_dir = convert::default_output_dir(Some(&model));
             }
-            // From here on the file that keeps every weight stands for the checkpoint: it can be run.
-            let own = model.own_level().filter(|_| !model.is_runnable());
-            let adopted = made.iter().find(|conversion| Some(conversion.level) == own && conversion.changes.is_empty());
-            let adopted = adopted.map(|conversion| format::inspect(&conversion.path)).transpose()?;
-            Ok(match adopted {
-                Some(model) => Output::Imported { made, model: Arc::new(model) },
-                None => Output::Conversions(made),
-            })
+            make(&model, &request, monitor)
         }
         Job::Bench { request } => {
             let outcomes = bench::bench(&request, monitor)?;
@@ -270,6 +304,10 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             let hub = format::hub_folder();
             Ok(Output::FoundModels(hub.map(|hub| format::cached_models(&hub)).unwrap_or_default()))
         }
+        Job::FindDisk { dir } => {
+            let disk = hardware::disk_of(&dir);
+            Ok(Output::Disk { dir, disk })
+        }
         Job::CollectImatrix { request, before } => {
             if let Some(before) = before {
                 let (model, convert) = &*before;
@@ -283,6 +321,22 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
         }
         Job::Verify { request } => convert::verify(&request, monitor).map(|found| Output::Verified(Arc::new(found))),
     }
+}
+
+/// Converts, and looks whether what came from a checkpoint runs.
+fn make(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Result<Output> {
+    let mut made = convert::convert(model, request, monitor)?;
+    if !model.is_runnable() {
+        bench::self_check(model, &mut made, monitor)?;
+    }
+    // From here on the file that keeps every weight stands for the checkpoint: it can be run.
+    let own = model.own_level().filter(|_| !model.is_runnable());
+    let adopted = made.iter().find(|conversion| Some(conversion.level) == own && conversion.changes.is_empty());
+    let adopted = adopted.map(|conversion| format::inspect(&conversion.path)).transpose()?;
+    Ok(match adopted {
+        Some(model) => Output::Imported { made, model: Arc::new(model) },
+        None => Output::Conversions(made),
+    })
 }
 
 /// Keeps what was measured in the history. A failure is told beside the result, which is as good as before.

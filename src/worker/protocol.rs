@@ -13,7 +13,7 @@ use crate::convert::{self, Conversion, ConvertRequest, Verification, VerifyReque
 use crate::deploy::ExportRequest;
 use crate::error::Error;
 use crate::format::CachedModel;
-use crate::hardware::Machine;
+use crate::hardware::{Disk, Machine};
 use crate::model::{Level, Model};
 use crate::monitor::Progress;
 
@@ -39,6 +39,13 @@ pub enum Job {
         /// The source.
         model: Arc<Model>,
         /// What to make of it.
+        request: ConvertRequest,
+    },
+    /// Open a model and write it at several levels, whatever is open in the window.
+    ConvertFile {
+        /// The file or folder.
+        path: PathBuf,
+        /// What to make of it; an empty folder for outputs means beside it.
         request: ConvertRequest,
     },
     /// Measure models.
@@ -69,6 +76,11 @@ pub enum Job {
     Export(Box<ExportRequest>),
     /// Look for models in the local Hugging Face cache, beside all other jobs.
     FindModels,
+    /// Find the disk of a folder that may not exist yet, and what is free there, beside all other jobs.
+    FindDisk {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// Collect an importance matrix.
     CollectImatrix {
         /// Of what and on which text.
@@ -92,16 +104,19 @@ impl Job {
                 let path = |level: &Level| convert::output_path_by(model, *level, &request.overrides, &request.out_dir);
                 (Some(model.path.clone()), request.levels.iter().map(path).collect())
             }
+            // Its outputs have names only once it is open.
+            Self::ConvertFile { path, .. } => (Some(path.clone()), Vec::new()),
             Self::TensorErrors { source, .. } => (Some(source.clone()), Vec::new()),
             Self::Quality { request } => (Some(request.reference.clone()), Vec::new()),
             Self::CollectImatrix { request, .. } => (Some(request.model.clone()), vec![request.out.clone()]),
-            Self::Bench { request } => (request.models.first().cloned(), Vec::new()),
-            Self::Inspect { .. }
+            Self::Bench { .. }
+            | Self::Inspect { .. }
             | Self::Detect { .. }
             | Self::History(_)
             | Self::Answer { .. }
             | Self::Export(_)
             | Self::FindModels
+            | Self::FindDisk { .. }
             | Self::Verify { .. } => (None, Vec::new()),
         }
     }
@@ -139,6 +154,13 @@ pub enum Output {
     },
     /// Of `Job::FindModels`.
     FoundModels(Vec<CachedModel>),
+    /// Of `Job::FindDisk`.
+    Disk {
+        /// The folder.
+        dir: PathBuf,
+        /// The disk on which it lies, or will lie.
+        disk: Option<Disk>,
+    },
     /// Of `Job::CollectImatrix`.
     Imatrix(Arc<Collected>),
     /// Of `Job::Verify`.
@@ -186,6 +208,11 @@ pub enum Event {
         wanted: Picked,
         /// The choice.
         path: Option<PathBuf>,
+    },
+    /// The system has no file dialog to ask in.
+    NoDialog {
+        /// What was to be asked for.
+        wanted: Picked,
     },
     /// A wish outside the queue failed.
     Refused {

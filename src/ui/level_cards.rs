@@ -1,0 +1,186 @@
+//! The levels as cards: the few that people use, or all of them by precision class.
+
+use std::collections::BTreeSet;
+
+use eframe::egui::{self, Align, Layout, RichText, Sense, Stroke, Ui, vec2};
+
+use super::candidate_table::loss_color;
+use super::theme;
+use super::widgets::{self, Tone};
+use crate::advise::{Candidate, Plan, with_neighbours};
+use crate::model::{Level, Model, PrecisionClass};
+use crate::units::{bytes_text, exact_bytes_text, significant_text};
+
+/// From nearly no loss to the smallest, for a first comparison.
+const LADDER: [Level; 4] = [Level::Q8_0, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K];
+/// Narrowest level card: "recommended, exists" fits beside the bits.
+const MIN_CARD_WIDTH: f32 = 212.0;
+const CARD_HEIGHT: f32 = 76.0;
+
+/// What the cards show beside the plan.
+pub(super) struct Cards<'a> {
+    /// What is converted.
+    pub(super) model: &'a Model,
+    /// Sizes, losses and what fits.
+    pub(super) plan: &'a Plan,
+    /// The level that is best here.
+    pub(super) recommended: Option<Level>,
+    /// Levels that are there already.
+    pub(super) existing: &'a BTreeSet<Level>,
+    /// What the sizes on the cards leave out.
+    pub(super) note: &'a str,
+}
+
+/// Draws the cards and takes choices into `levels`; `shows_all` is whether rarely used levels are shown.
+pub(super) fn level_cards_ui(ui: &mut Ui, cards: &Cards, levels: &mut BTreeSet<Level>, shows_all: &mut bool) {
+    let mut picked: Option<Vec<Level>> = None;
+    let is_all = *shows_all;
+    widgets::card_with_actions(
+        ui,
+        "Levels",
+        |ui| {
+            widgets::segmented(ui, shows_all, &[(false, "Usual"), (true, "All levels")]);
+            picked = quick_picks_ui(ui, cards.recommended, is_all);
+        },
+        |ui| {
+            if is_all {
+                for class in PrecisionClass::ALL {
+                    class_heading_ui(ui, class);
+                    let of_class: Vec<Level> = Level::all().filter(|level| level.class() == class).collect();
+                    level_grid_ui(ui, cards, &of_class, levels);
+                    ui.add_space(theme::UNIT);
+                }
+            } else {
+                level_grid_ui(ui, cards, &simple_levels(cards, levels), levels);
+                ui.add_space(theme::UNIT);
+            }
+            ui.label(RichText::new(cards.note).small().color(theme::muted(ui)));
+        },
+    );
+    if let Some(picked) = picked {
+        *levels = picked.into_iter().collect();
+    }
+}
+
+/// The usual levels, and whatever is chosen or there already: a choice that is not seen would be made unawares.
+fn simple_levels(cards: &Cards, chosen: &BTreeSet<Level>) -> Vec<Level> {
+    let mut shown: BTreeSet<Level> = cards.plan.usual_levels(cards.model).into_iter().collect();
+    shown.extend(chosen);
+    shown.extend(cards.existing);
+    shown.extend(cards.recommended);
+    shown.into_iter().collect()
+}
+
+fn quick_picks_ui(ui: &mut Ui, recommended: Option<Level>, is_all: bool) -> Option<Vec<Level>> {
+    let mut picked = None;
+    if widgets::small_button(ui, "None", "Choose no level").clicked() {
+        picked = Some(Vec::new());
+    }
+    if is_all && widgets::small_button(ui, "Ladder", "Choose the ladder").on_hover_text(names(&LADDER)).clicked() {
+        picked = Some(LADDER.to_vec());
+    }
+    if let Some(recommended) = recommended {
+        let levels = with_neighbours(recommended);
+        let response = widgets::small_button(ui, "Recommended ±1", "Choose the recommended level and its neighbours");
+        if response.on_hover_text(names(&levels)).clicked() {
+            picked = Some(levels);
+        }
+    }
+    picked
+}
+
+/// `Q8_0, Q4_K_M`.
+pub(super) fn names(levels: &[Level]) -> String {
+    levels.iter().copied().map(Level::name).collect::<Vec<_>>().join(", ")
+}
+
+fn class_heading_ui(ui: &mut Ui, class: PrecisionClass) {
+    ui.horizontal(|ui| {
+        let (rect, _) = ui.allocate_exact_size(vec2(10.0, 10.0), Sense::hover());
+        ui.painter().circle_filled(rect.center(), 5.0, theme::class_color(class));
+        widgets::term_rich(ui, "precision class", RichText::new(class.label()).small().color(theme::muted(ui)));
+    });
+}
+
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a handful of columns")]
+fn level_grid_ui(ui: &mut Ui, cards: &Cards, of_class: &[Level], levels: &mut BTreeSet<Level>) {
+    let gap = theme::UNIT * 2.0;
+    let width = ui.available_width();
+    let n_columns = (((width + gap) / (MIN_CARD_WIDTH + gap)).floor() as usize).max(1);
+    let card_width = (width - gap * (n_columns - 1) as f32) / n_columns as f32;
+    for row in of_class.chunks(n_columns) {
+        ui.horizontal_top(|ui| {
+            ui.spacing_mut().item_spacing.x = gap;
+            for &level in row {
+                let mark = match (cards.recommended == Some(level), cards.existing.contains(&level)) {
+                    (true, true) => Some(("recommended, exists", Tone::Accent)),
+                    (true, false) => Some(("recommended", Tone::Accent)),
+                    (false, true) => Some(("exists already", Tone::Good)),
+                    (false, false) if level.needs_imatrix() => Some(("needs a matrix", Tone::Neutral)),
+                    (false, false) => None,
+                };
+                level_card_ui(ui, cards.plan.candidate_of(level), level, mark, levels, card_width);
+            }
+        });
+    }
+}
+
+/// A card that is a check box as a whole: name, size, bits, expected loss.
+fn level_card_ui(
+    ui: &mut Ui,
+    candidate: Option<&Candidate>,
+    level: Level,
+    mark: Option<(&str, Tone)>,
+    levels: &mut BTreeSet<Level>,
+    width: f32,
+) {
+    let p = theme::palette(ui);
+    let mut is_chosen = levels.contains(&level);
+    let (fill, stroke) = if is_chosen { (p.accent_soft, Stroke::new(1.5, p.accent)) } else { (p.card, Stroke::new(1.0, p.line)) };
+    let (rect, response) = ui.allocate_exact_size(vec2(width, CARD_HEIGHT), Sense::click());
+    ui.painter().rect(rect, theme::CONTROL_RADIUS, fill, stroke, egui::StrokeKind::Inside);
+    let inside = egui::UiBuilder::new().max_rect(rect.shrink2(vec2(10.0, 6.0))).layout(Layout::top_down(Align::Min));
+    let mut contents = ui.new_child(inside);
+    let ui_inside = &mut contents;
+    ui_inside.spacing_mut().item_spacing = vec2(6.0, 0.0);
+    let changed = ui_inside
+        .horizontal(|ui| {
+            ui.spacing_mut().interact_size.y = 26.0;
+            let check = ui.checkbox(&mut is_chosen, RichText::new(level.name()).font(theme::strong_font()));
+            if let Some(candidate) = candidate {
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    let size = RichText::new(bytes_text(candidate.size_bytes)).font(theme::strong_font());
+                    ui.label(size).on_hover_text(exact_bytes_text(candidate.size_bytes));
+                });
+            }
+            check.changed()
+        })
+        .inner;
+    if let Some(candidate) = candidate {
+        ui_inside.spacing_mut().interact_size.y = 18.0;
+        let color = match loss_color(p, candidate.expected_loss) {
+            color if color == p.text => p.muted,
+            color => color,
+        };
+        ui_inside.label(RichText::new(format!("loss {}", candidate.expected_loss.label())).small().color(color));
+        ui_inside.horizontal(|ui| {
+            let bits = format!("{} bits/weight", significant_text(candidate.bits_per_weight));
+            ui.label(RichText::new(bits).small().color(p.muted));
+            if let Some((text, tone)) = mark {
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    ui.label(RichText::new(text).small().color(tone.color(ui)));
+                });
+            }
+        });
+    }
+    if response.on_hover_text(level.description()).clicked() {
+        is_chosen = !is_chosen;
+    } else if !changed {
+        return;
+    }
+    if is_chosen {
+        levels.insert(level);
+    } else {
+        levels.remove(&level);
+    }
+}
