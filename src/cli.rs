@@ -9,6 +9,7 @@ mod extras;
 mod history;
 mod imatrix;
 mod levels;
+mod limits;
 mod manual;
 mod output;
 mod overrides;
@@ -25,7 +26,9 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::advise::{Gates, Goal, Priority, Target};
+use limits::{GateArgs, LimitArgs};
+
+use crate::advise::{Goal, Priority, Target};
 use crate::convert::{self, Overwrite};
 use crate::deploy::ChartKind;
 use crate::error::{Error, Result};
@@ -137,7 +140,7 @@ enum Command {
     },
     /// Convert to several levels, measure speed, memory and quality of each, and show prediction and measurement side by side
     ///
-    /// Ends with status 3 when gates were given and no level passes.
+    /// Ends with status 3 when gates or wishes were given and no level passes the gates and grants the wishes.
     Compare {
         /// GGUF file
         model: PathBuf,
@@ -160,7 +163,7 @@ enum Command {
         #[command(flatten)]
         quality: QualityArgs,
         #[command(flatten)]
-        gates: GateArgs,
+        limits: LimitArgs,
         #[command(flatten)]
         output: OutputArgs,
         #[command(flatten)]
@@ -208,7 +211,7 @@ enum Command {
         #[command(flatten)]
         quality: QualityArgs,
         #[command(flatten)]
-        gates: GateArgs,
+        limits: LimitArgs,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -225,7 +228,7 @@ enum Command {
         #[command(flatten)]
         goal: GoalArgs,
         #[command(flatten)]
-        gates: GateArgs,
+        limits: LimitArgs,
     },
     /// Collect an importance matrix: run a model over a text and note which columns of its weights matter; or merge several
     Imatrix(imatrix::ImatrixArgs),
@@ -378,67 +381,6 @@ struct QualityArgs {
     seed: u64,
 }
 
-/// A limit, or none for `off`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Limit(Option<f64>);
-
-/// `0.95`, `95%` or `off`.
-fn limit_from_text(text: &str) -> std::result::Result<Limit, String> {
-    let text = text.trim();
-    if text.eq_ignore_ascii_case("off") {
-        return Ok(Limit(None));
-    }
-    let (number, divisor) = text.strip_suffix('%').map_or((text, 1.0), |number| (number.trim(), 100.0));
-    match number.parse::<f64>() {
-        Ok(value) if value.is_finite() && value >= 0.0 => Ok(Limit(Some(value / divisor))),
-        _ => Err("a number, a percentage or off".into()),
-    }
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Gates, each a number, a percentage or off")]
-struct GateArgs {
-    /// Least next-token accuracy, as a part of the reference's; default 95%
-    #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
-    min_accuracy: Option<Limit>,
-    /// Largest perplexity, as a multiple of the reference's; default 1.05
-    #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
-    max_perplexity: Option<Limit>,
-    /// Largest mean KL divergence in nats; default off
-    #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
-    max_kld: Option<Limit>,
-    /// Least part of tokens at which both put the same token first; default off
-    #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
-    min_same_top: Option<Limit>,
-    /// Largest peak memory, as a part of the source's; default 50%
-    #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
-    max_memory: Option<Limit>,
-    /// Least decode speed, as a multiple of the source's; default 2
-    #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
-    min_speed: Option<Limit>,
-}
-
-impl GateArgs {
-    fn to_gates(&self) -> Gates {
-        let default = Gates::default();
-        let limit = |given: Option<Limit>, default: Option<f64>| given.map_or(default, |limit| limit.0);
-        Gates {
-            min_accuracy_ratio: limit(self.min_accuracy, default.min_accuracy_ratio),
-            max_ppl_ratio: limit(self.max_perplexity, default.max_ppl_ratio),
-            max_mean_kld: limit(self.max_kld, default.max_mean_kld),
-            min_same_top: limit(self.min_same_top, default.min_same_top),
-            max_memory_ratio: limit(self.max_memory, default.max_memory_ratio),
-            min_speed_ratio: limit(self.min_speed, default.min_speed_ratio),
-        }
-    }
-
-    /// True when the user has named one.
-    fn is_given(&self) -> bool {
-        let all = [self.min_accuracy, self.max_perplexity, self.max_kld, self.min_same_top, self.max_memory, self.min_speed];
-        all.iter().any(Option::is_some)
-    }
-}
-
 /// How a command that did its work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
@@ -510,20 +452,17 @@ fn carry_out(command: Command) -> Result<Status> {
         Command::Quality { models, reference, quality, gates, output } => {
             return quality::quality(models, reference, &quality, &gates, output.json);
         }
-        Command::Compare { model, convert, reuse, no_source, no_quality, until_pass, bench, quality, gates, output, files } => {
+        Command::Compare { model, convert, reuse, no_source, no_quality, until_pass, bench, quality, limits, output, files } => {
             let parts = quality::CompareParts { reuse, no_source, no_quality, until_pass };
             let files = report::Files { report: files.report, exports: files.export, plot: files.plot };
-            return quality::compare(&model, quality::CompareArgs { convert, bench, quality, gates, files }, parts, output.json);
+            return quality::compare(&model, quality::CompareArgs { convert, bench, quality, limits, files }, parts, output.json);
         }
-        Command::Sample { out, only_unpack, bench, quality, gates, output } => {
+        Command::Sample { out, only_unpack, bench, quality, limits, output } => {
             let sample = convert::unpack_sample(&out)?;
             if only_unpack {
                 let text = output::print_text(&sample.display().to_string());
                 return text.map(|()| Status::Done);
             }
-            // Its memory is the program's and its speed that of the threads' start: gates on them would tell nothing.
-            let off = Some(Limit(None));
-            let gates = GateArgs { max_memory: gates.max_memory.or(off), min_speed: gates.min_speed.or(off), ..gates };
             let convert = ConvertArgs {
                 level: convert::SAMPLE_LEVELS.into(),
                 out,
@@ -536,7 +475,12 @@ fn carry_out(command: Command) -> Result<Status> {
             };
             let parts = quality::CompareParts { reuse: false, no_source: false, no_quality: false, until_pass: false };
             let files = report::Files::default();
-            return quality::compare(&sample, quality::CompareArgs { convert, bench, quality, gates, files }, parts, output.json);
+            return quality::compare(
+                &sample,
+                quality::CompareArgs { convert, bench, quality, limits, files },
+                parts,
+                output.json,
+            );
         }
         Command::Doctor { output } => run::doctor(output.json),
         Command::Completions { shell } => {
@@ -548,8 +492,8 @@ fn carry_out(command: Command) -> Result<Status> {
         Command::Errors { source, model, output } => errors::errors(&source, &model, output.json),
         Command::History(args) => history::history(&args),
         Command::Ask(args) => ask::ask(args),
-        Command::Report { model, out, force, goal, gates } => {
-            report::report(&model, &out, overwrite(force), &goal.to_goal(), &gates.to_gates())
+        Command::Report { model, out, force, goal, limits } => {
+            report::report(&model, &out, overwrite(force), &goal.to_goal(), &limits)
         }
         Command::Imatrix(args) => imatrix::imatrix(args),
         Command::Verify(args) => verify::verify(args),
@@ -631,22 +575,6 @@ mod tests {
         for model in ["fo.gguf", "./fo", "fo/", "src"] {
             assert!(parsed(model).is_ok_and(|cli| cli.command.is_none()), "{model}");
         }
-    }
-
-    #[test]
-    fn limits_are_numbers_percentages_or_off() {
-        let check = |text: &str, expected: Option<Option<f64>>| {
-            assert_eq!(limit_from_text(text).ok().map(|limit| limit.0), expected, "{text:?}");
-        };
-        check("0.95", Some(Some(0.95)));
-        check("95 %", Some(Some(0.95)));
-        check("Off", Some(None));
-        check("inf", None);
-        check("", None);
-        let args = ["planish", "quality", "a", "--reference", "b", "--max-perplexity", "off", "--max-kld", "0.1"];
-        let Some(Command::Quality { gates, .. }) = Cli::try_parse_from(args).unwrap().command else { panic!("not quality") };
-        assert!(gates.is_given());
-        assert_eq!(gates.to_gates(), Gates { max_ppl_ratio: None, max_mean_kld: Some(0.1), ..Gates::default() });
     }
 
     #[test]

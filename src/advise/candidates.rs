@@ -2,6 +2,7 @@
 
 use super::estimate::{Load, Repacking, Usage, decode_band, kv_cache_bytes, prefill_band};
 use super::loss::{full_loss_percent, is_published, loss_class, loss_percent, scaled};
+use super::own_level::{decoded_from, own_name};
 use super::recipe::{Planner, n_elements, n_rows};
 use super::{Band, Budget, Candidate, ExpectedLoss, Fit, Goal, MemoryEstimate};
 use crate::hardware::{Framework, Machine};
@@ -44,8 +45,7 @@ pub(super) fn all(model: &Model, machine: &Machine, goal: &Goal, budget: &Budget
     let usage = Usage::new(model);
     let context = Context {
         source_bits: model.bits_per_weight(),
-        source_dtype: model.main_dtype(),
-        is_requantized: model.is_quantized(),
+        lost_before: if model.is_quantized() { Some(own_name(model)) } else { decoded_from(model) },
         repacking: Repacking::of(&machine.cpu),
         undecodable: undecodable(model, &planner),
         prefill: prefill_band(&usage, machine).filter(|_| is_here),
@@ -168,8 +168,8 @@ struct Context<'a> {
     repacking: Repacking,
     undecodable: Option<DType>,
     source_bits: f64,
-    source_dtype: Option<DType>,
-    is_requantized: bool,
+    /// What the source's weights are or were quantized to.
+    lost_before: Option<String>,
     prefill: Option<Band>,
     /// False when the target is another machine: its speed is unknown.
     is_here: bool,
@@ -244,9 +244,8 @@ impl Context<'_> {
             notes.insert(0, format!("{how}: the source has {} bits per weight", significant_text(self.source_bits)));
         }
         let is_quantized = level.is_none_or(|level| level.base_dtype().is_quantized());
-        match (self.is_requantized && is_quantized, self.source_dtype) {
-            (true, Some(dtype)) if percent > 0.0 => notes.push(format!("requantized from {dtype}")),
-            _ => {}
+        if let Some(first) = self.lost_before.as_ref().filter(|_| is_quantized && percent > 0.0) {
+            notes.push(format!("requantized from {first}"));
         }
         match fit {
             Fit::TooLarge { missing_bytes } => notes.insert(0, format!("{} too large", bytes_text(missing_bytes))),

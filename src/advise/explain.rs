@@ -3,10 +3,11 @@
 use std::cmp::Ordering;
 
 use super::candidates::{Scored, is_acceptable};
+use super::own_level::{decoded_from, own_name};
 use super::plan::{Choice, compare, group};
 use super::{Budget, Fit, Goal, Leaf, Priority};
 use crate::hardware::{Framework, Machine};
-use crate::model::{DType, Model};
+use crate::model::Model;
 use crate::units::{bytes_text, count_text, percent_text, significant_text, tokens_per_sec_text};
 
 pub(super) fn reasons(
@@ -66,9 +67,9 @@ fn undecodable(scored: &[Scored]) -> Option<String> {
 }
 
 fn reasons_for_source(model: &Model, first: Option<&Scored>, undecodable: Option<String>) -> Vec<String> {
-    let dtype = model.main_dtype().map(DType::name).unwrap_or_default();
+    let own = own_name(model);
     let bits = significant_text(model.bits_per_weight());
-    let mut reasons = vec![format!("use the source as it is: it is {dtype} already ({bits} bits per weight) and fits")];
+    let mut reasons = vec![format!("use the source as it is: it is {own} already ({bits} bits per weight) and fits")];
     reasons.extend(undecodable);
     if let Some(candidate) = first.map(|first| &first.candidate) {
         let size = bytes_text(candidate.size_bytes);
@@ -138,10 +139,15 @@ pub(super) fn counterfactual(goal: &Goal, scored: &[Scored], choice: Choice) -> 
 
 pub(super) fn warn(model: &Model, machine: &Machine, goal: &Goal, is_here: bool, warnings: &mut Vec<String>) {
     if model.is_quantized() {
-        let dtype = model.main_dtype().map(DType::name).unwrap_or_default();
+        let own = own_name(model);
         warnings.push(format!(
-            "the source is quantized already ({dtype}, {} bits per weight): a second quantization adds to its loss; an F16 source is better",
+            "the source is quantized already ({own}, {} bits per weight): a second quantization adds to its loss; an F16 source is better",
             significant_text(model.bits_per_weight())
+        ));
+    }
+    if let Some(first) = decoded_from(model) {
+        warnings.push(format!(
+            "the source was decoded from {first}: what that lost stays lost, and each level loses a second time; an original F16 source is better"
         ));
     }
     if !is_here {

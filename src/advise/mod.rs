@@ -12,10 +12,14 @@ pub mod fallback;
 pub mod gates;
 #[cfg(test)]
 mod golden_tests;
+mod interval;
+mod limits;
 mod loss;
+mod loss_words;
 pub mod overrides;
 #[cfg(test)]
 mod overrides_tests;
+mod own_level;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
@@ -28,6 +32,7 @@ mod steps;
 #[cfg(test)]
 mod test_models;
 mod tree;
+mod wishes;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,15 +40,20 @@ pub use chain_time::{ChainWork, chain_secs};
 pub use checklist::{CheckItem, CheckState, CheckedCheckpoint, Checklist, Room, checklist};
 pub use estimate::{compute_bytes, decode_band, kv_cache_bytes, memory_estimate, prefill_band};
 pub use fallback::Fallback;
-pub use gates::{Decision, GateKind, GateResult, Gates, Interval, Verdict, cheapest_passing, judge};
+pub use gates::{Decision, GateKind, GateResult, Gates, MAX_MEAN_KLD, Verdict, cheapest_passing, judge};
+pub use interval::Interval;
+pub use limits::{Limits, Preset};
 pub use loss::{loss_class, loss_percent};
+pub use loss_words::{LossWord, LossWords, WORDS_ARE_TOKENS, accuracy_remark, same_words_text, scale_text};
 pub use overrides::{Overrides, TensorType, layers_from_text};
+pub use own_level::{decoded_from, own_level, own_name, quantized_origin};
 pub use plan::advise;
 pub use preflight::{PreflightRow, preflight};
 pub use prune::{Pruned, pruned, pruned_imatrix};
 pub use recipe::{Planner, Recipe, bits_per_weight, output_metadata, output_size_bytes, output_specs, recipe};
 pub use steps::with_neighbours;
 pub use tree::tree;
+pub use wishes::{WishKind, WishResult, Wishes, judge_wishes};
 
 use crate::hardware::Framework;
 use crate::model::Level;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::hardware::Framework;
-use crate::model::{DType, Level, Model};
+use crate::model::{Level, Model};
 
 /// One framework and what it can do with the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,8 +49,10 @@ fn llama_cpp_row(model: &Model) -> PreflightRow {
             "{n_fallbacks} tensors have rows that are no multiple of 256, so k-quants fall back to larger types there"
         ));
     }
-    if let Some(dtype) = model.main_dtype().filter(|dtype: &DType| dtype.is_quantized()) {
-        parts.push(format!("the source is {dtype} already, so each level adds to that loss"));
+    if model.is_quantized() {
+        parts.push(format!("the source is {} already, so each level adds to that loss", super::own_name(model)));
+    } else if let Some(first) = super::decoded_from(model) {
+        parts.push(format!("the source was decoded from {first}, so each level adds to that loss"));
     }
     row(true, parts.join("; "))
 }

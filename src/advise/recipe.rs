@@ -7,7 +7,9 @@
 
 use std::cmp::Ordering;
 
+use super::fallback::Fallback;
 use super::overrides::Overrides;
+use super::own_level::quantized_origin;
 use super::roles::{Category, Role};
 use super::rules::{Counters, Facts, needs_importances};
 use crate::error::Result;
@@ -123,6 +125,8 @@ pub struct Planner<'a> {
     /// Bytes of the output's key-values without the text of the recipe.
     metadata_bytes: u64,
     imatrix: Option<&'a Imatrix>,
+    /// What the source's weights were quantized to before; `None` where they were not.
+    quantized_source: Option<String>,
     /// What the rules look at.
     facts: Facts,
     overrides: Overrides,
@@ -137,10 +141,15 @@ impl<'a> Planner<'a> {
         Self::by(model, None)
     }
 
+    /// The same for recipes alone: nothing is known of the headers of outputs.
+    pub(super) fn plain(model: &'a Model) -> Self {
+        Self::unchanged(model, None, model)
+    }
+
     /// Looks at every tensor's name and shape once, for outputs that are made with this importance matrix.
     #[must_use]
     pub fn by(model: &'a Model, imatrix: Option<&'a Imatrix>) -> Self {
-        Self::unchanged(model, imatrix, model)
+        Self::unchanged(model, imatrix, model).with_origin(model)
     }
 
     /// Looks at every tensor's name and shape once, for outputs with these changes of the levels' recipes.
@@ -151,7 +160,7 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// `Error::BadChange` and `Error::UnmatchedPattern` for patterns that are none or change nothing.
     pub fn changed(model: &'a Model, imatrix: Option<&'a Imatrix>, whole: &Model, overrides: &Overrides) -> Result<Self> {
-        let mut planner = Self::unchanged(model, imatrix, whole);
+        let mut planner = Self::unchanged(model, imatrix, whole).with_origin(whole);
         planner.named = overrides.matched(&model.tensors, |idx| planner.is_quantizable(idx))?;
         planner.facts.output = overrides.output;
         planner.overrides = overrides.clone();
@@ -185,12 +194,22 @@ impl<'a> Planner<'a> {
             },
             overrides: Overrides::default(),
             named: vec![None; roles.len()],
-            metadata_bytes: output_metadata_bytes(&model.metadata, imatrix),
+            metadata_bytes: 0,
             imatrix,
+            quantized_source: None,
             model,
             roles,
             order,
         }
+    }
+
+    /// The same with what outputs say in their headers, also of a quantized source.
+    fn with_origin(mut self, whole: &Model) -> Self {
+        self.quantized_source = quantized_origin(whole);
+        let said = provenance_metadata("", false, self.quantized_source.as_deref());
+        let origin_bytes = metadata_size_bytes(&said) - metadata_size_bytes(&provenance_metadata("", false, None));
+        self.metadata_bytes = output_metadata_bytes(&self.model.metadata, self.imatrix) + origin_bytes;
+        self
     }
 
     /// The model.
@@ -210,8 +229,12 @@ impl<'a> Planner<'a> {
             }
             metadata.0.extend(imatrix.metadata().0);
         }
-        metadata.0.extend(provenance_metadata(&self.recipe_text(level), self.imatrix.is_some()).0);
+        metadata.0.extend(self.provenance(level).0);
         metadata
+    }
+
+    fn provenance(&self, level: Level) -> Metadata {
+        provenance_metadata(&self.recipe_text(level), self.imatrix.is_some(), self.quantized_source.as_deref())
     }
 
     /// The level and the changes of its recipe: `Q4_K_M --pure`.
@@ -223,6 +246,12 @@ impl<'a> Planner<'a> {
     /// The recipe of one level.
     #[must_use]
     pub fn recipe(&self, level: Level) -> Recipe {
+        let (dtypes, n_fallbacks) = self.dtypes(level, self.overrides.fallback);
+        Recipe { level, dtypes, n_fallbacks }
+    }
+
+    /// The types of all tensors at a level with this menu of fallbacks, and how many tensors needed one.
+    pub(super) fn dtypes(&self, level: Level, fallback: Fallback) -> (Vec<DType>, usize) {
         let mut dtypes: Vec<DType> = self.model.tensors.iter().map(|tensor| tensor.dtype).collect();
         let mut counters = Counters::default();
         let mut n_fallbacks = 0;
@@ -230,14 +259,14 @@ impl<'a> Planner<'a> {
             if self.roles[idx].is_quantizable {
                 let wanted = self.wanted(idx, &mut counters, level);
                 let row_len = self.model.tensors[idx].row_len();
-                let dtype = self.overrides.fallback.dtype(wanted, row_len);
+                let dtype = fallback.dtype(wanted, row_len);
                 if !self.is_kept(idx, dtype) {
                     dtypes[idx] = dtype;
                     n_fallbacks += usize::from(!row_len.is_multiple_of(wanted.block_len()));
                 }
             }
         }
-        Recipe { level, dtypes, n_fallbacks }
+        (dtypes, n_fallbacks)
     }
 
     /// True for blocks of a checkpoint (MXFP4) that another type would not make smaller: its makers trained with them.
@@ -380,7 +409,7 @@ fn output_metadata_bytes(metadata: &Metadata, imatrix: Option<&Imatrix>) -> u64 
     let replaced = IMATRIX_KEYS.into_iter().filter(|_| imatrix.is_some());
     let dropped: u64 = SPLIT_KEYS.into_iter().chain([FILE_TYPE_KEY, QUANTIZATION_VERSION_KEY]).chain(replaced).map(of).sum();
     let added = added + imatrix.map_or(0, |imatrix| metadata_size_bytes(&imatrix.metadata()));
-    let added = added + metadata_size_bytes(&provenance_metadata("", imatrix.is_some()));
+    let added = added + metadata_size_bytes(&provenance_metadata("", imatrix.is_some(), None));
     let earlier = metadata.0.iter().filter(|(key, _)| key.starts_with(PROVENANCE_PREFIX));
     let dropped =
         dropped + earlier.map(|(key, value)| metadata_size_bytes(&Metadata(vec![(key.clone(), value.clone())]))).sum::<u64>();

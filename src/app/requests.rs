@@ -127,7 +127,7 @@ impl App {
             candidates,
             text,
             max_tokens: form.max_tokens,
-            gates: self.form.gates.clone(),
+            gates: self.form.limits.gates.clone(),
             stopping: if form.full { Stopping::Full } else { Stopping::Decided },
             n_threads: (self.form.bench.n_threads > 0).then_some(self.form.bench.n_threads),
             ..QualityRequest::default()
@@ -140,11 +140,11 @@ impl App {
             return Err(Error::BadRequest { message: "no model is open".into() });
         };
         let machine = self.store.machine.ready().cloned().unwrap_or_default();
-        let (goal, gates) = (self.form.goal.clone(), self.form.gates.clone());
-        let measured = Measured { speed: &self.store.outcomes, quality: &self.store.quality, gates: &gates };
+        let (goal, limits) = (self.form.goal.clone(), self.form.limits.clone());
+        let measured = Measured { speed: &self.store.outcomes, quality: &self.store.quality, limits: &limits };
         let rows = comparison_rows(&model, &machine, &goal, &self.store.conversions, measured);
         let dir = self.output_dir();
-        self.submit(&Job::Export(Box::new(ExportRequest { what, dir, model, machine, goal, gates, rows })))
+        self.submit(&Job::Export(Box::new(ExportRequest { what, dir, model, machine, goal, limits, rows })))
     }
 
     /// The folder from the form; else the model's; else the user's.

@@ -1,5 +1,7 @@
 //! What the measurements say about the plan: which level to take now, and how far the predictions were off.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::ComparisonRow;
@@ -11,8 +13,12 @@ use crate::units::percent_text;
 /// The recommendation after measuring.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MeasuredChoice {
-    /// The smallest file that passes every gate; `None` where none does.
+    /// The level of the smallest file that passes the gates on quality; of those, one that refuses no wish where there is one. `None` where
+    /// none passes.
     pub level: Option<Level>,
+    /// That file; not in JSON, which has no place for a path that is no Unicode.
+    #[serde(skip)]
+    pub path: Option<PathBuf>,
     /// What the plan recommends before anything is measured.
     pub planned: Option<Level>,
     /// True while a verdict is missing or undecided that could change the choice.
@@ -21,54 +27,79 @@ pub struct MeasuredChoice {
     pub text: String,
 }
 
-/// The smallest measured file that passes every gate, held against the plan's; `None` while no file has a verdict.
-#[must_use]
-pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>) -> Option<MeasuredChoice> {
-    let mut judged: Vec<(u64, Level, Decision, &str)> = rows
-        .iter()
-        .filter_map(|row| Some((row.size_bytes, row.level?, row.verdict.as_ref()?.decision, row.name.as_str())))
-        .collect();
-    judged.sort();
-    let n_open = judged.iter().filter(|(_, _, decision, _)| *decision == Decision::Inconclusive).count();
-    let best = judged.iter().find(|(_, _, decision, _)| *decision == Decision::Pass).copied();
-    let text = match best {
-        _ if judged.is_empty() => return None,
-        // By name: a changed recipe of a level is not what was planned.
-        Some((_, _, _, name)) => {
-            let beside = match planned {
-                Some(planned) if planned.name() == name => ", as the plan recommended before measuring".to_string(),
-                Some(planned) => match judged.iter().find(|(_, _, _, other)| *other == planned.name()) {
-                    Some((_, _, Decision::Fail, _)) => format!("; {planned}, which the plan recommended before measuring, fails"),
-                    Some((_, _, Decision::Inconclusive, _)) => {
-                        format!("; {planned}, which the plan recommended before measuring, is undecided")
-                    }
-                    Some((_, _, Decision::Pass, _)) => {
-                        format!("; {planned}, which the plan recommended before measuring, passes too and is larger")
-                    }
-                    None => format!("; {planned}, which the plan recommends, is not measured yet"),
-                },
-                None => String::new(),
-            };
-            format!("Measured: {name} is the smallest level here that passes every gate{beside}")
-        }
-        None if n_open > 0 => {
-            format!("Measured: no level here passes every gate yet; {n_open} of {} undecided", judged.len())
-        }
-        None => format!("Measured: no level here passes every gate{}", closest_text(rows)),
-    };
-    let is_smaller_open = judged
-        .iter()
-        .take_while(|(_, _, decision, _)| *decision != Decision::Pass)
-        .any(|(_, _, d, _)| *d == Decision::Inconclusive);
-    Some(MeasuredChoice { level: best.map(|(_, level, ..)| level), planned, is_open: is_smaller_open, text })
+/// What the choice looks at.
+#[derive(Clone, Copy)]
+struct Judged<'a> {
+    row: &'a ComparisonRow,
+    level: Level,
+    decision: Decision,
+    refuses_a_wish: bool,
 }
 
-/// The judged file that comes closest to passing: of the best decision, then the fewest gates that do not pass, then the smallest.
+/// The smallest measured file that passes the gates on quality, held against the plan's; `None` while no file has a verdict.
+#[must_use]
+pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>) -> Option<MeasuredChoice> {
+    let mut judged: Vec<Judged> = rows
+        .iter()
+        .filter_map(|row| {
+            let refuses_a_wish = row.wishes.iter().any(|wish| wish.decision == Decision::Fail);
+            Some(Judged { row, level: row.level?, decision: row.verdict.as_ref()?.decision, refuses_a_wish })
+        })
+        .collect();
+    judged.sort_by_key(|judged| (judged.row.size_bytes, judged.level));
+    let n_open = judged.iter().filter(|judged| judged.decision == Decision::Inconclusive).count();
+    let passing = || judged.iter().filter(|judged| judged.decision == Decision::Pass);
+    let best = passing().find(|judged| !judged.refuses_a_wish).or_else(|| passing().next()).copied();
+    let text = match best {
+        _ if judged.is_empty() => return None,
+        Some(best) => {
+            let is_smallest = passing().next().is_some_and(|first| first.row.path == best.row.path);
+            let wishes = if is_smallest { "" } else { " and grants your wishes" };
+            let beside = beside_plan(&judged, best, planned);
+            format!("{} is the smallest level here that passes the gates on quality{wishes}{beside}", best.row.name)
+        }
+        None if n_open > 0 => format!("No level here passes the gates on quality yet; {n_open} of {} undecided", judged.len()),
+        None => format!("No level here passes the gates on quality{}", closest_text(rows)),
+    };
+    let before_best = judged.iter().take_while(|judged| best.is_none_or(|best| judged.row.path != best.row.path));
+    Some(MeasuredChoice {
+        level: best.map(|best| best.level),
+        path: best.map(|best| best.row.path.clone()),
+        planned,
+        is_open: before_best.into_iter().any(|judged| judged.decision == Decision::Inconclusive),
+        text,
+    })
+}
+
+/// What the choice means for the plan's level: `, as the plan recommended before measuring`.
+fn beside_plan(judged: &[Judged], best: Judged, planned: Option<Level>) -> String {
+    let Some(planned) = planned else { return String::new() };
+    // By name: a changed recipe of a level is not what was planned.
+    if planned.name() == best.row.name {
+        return ", as the plan recommended before measuring".into();
+    }
+    let found = judged.iter().find(|judged| judged.row.name == planned.name());
+    let what = match found.map(|found| (found.decision, found.refuses_a_wish)) {
+        Some((Decision::Fail, _)) => "fails",
+        Some((Decision::Inconclusive, _)) => "is undecided",
+        Some((Decision::Pass, true)) => "passes too and grants fewer wishes",
+        Some((Decision::Pass, false)) => "passes too and is larger",
+        None => return format!("; {planned}, which the plan recommends, is not measured yet"),
+    };
+    format!("; {planned}, which the plan recommended before measuring, {what}")
+}
+
+/// The judged file that comes closest to passing: of the best decision, then the fewest gates that do not pass, then the least loss, then
+/// the smallest.
 #[must_use]
 pub fn closest_judged(rows: &[ComparisonRow]) -> Option<(&ComparisonRow, &Verdict)> {
     let n_open = |verdict: &Verdict| verdict.gates.iter().filter(|gate| gate.decision != Decision::Pass).count();
     let judged = rows.iter().filter_map(|row| Some((row, row.verdict.as_ref()?)));
-    judged.min_by_key(|(row, verdict)| (verdict.decision, n_open(verdict), row.size_bytes))
+    let kld = |row: &ComparisonRow| row.quality.as_ref().map_or(f64::INFINITY, |run| run.summary.mean_kld.value);
+    judged.min_by(|(a, one), (b, other)| {
+        let by_gates = (one.decision, n_open(one)).cmp(&(other.decision, n_open(other)));
+        by_gates.then(kld(a).total_cmp(&kld(b))).then(a.size_bytes.cmp(&b.size_bytes))
+    })
 }
 
 /// Which level comes closest, and what it fails: `; Q8_0 comes closest and fails peak memory`.
@@ -157,6 +188,7 @@ mod tests {
             quality: None,
             quality_failure: None,
             verdict: decision.map(|decision| Verdict { decision, gates: Vec::new() }),
+            wishes: Vec::new(),
         }
     }
 
@@ -164,7 +196,7 @@ mod tests {
     fn a_changed_recipe_is_not_what_was_planned() {
         let custom = ComparisonRow { name: "Q4_K_M custom".into(), ..row(Level::Q4_K_M, 100, Some(Decision::Pass)) };
         let found = measured_choice(&[custom], Some(Level::Q4_K_M)).unwrap();
-        let text = "Measured: Q4_K_M custom is the smallest level here that passes every gate; Q4_K_M, which the plan recommends, is not measured yet";
+        let text = "Q4_K_M custom is the smallest level here that passes the gates on quality; Q4_K_M, which the plan recommends, is not measured yet";
         assert_eq!((found.level, found.text.as_str()), (Some(Level::Q4_K_M), text));
     }
 
@@ -191,7 +223,7 @@ mod tests {
             Some((Some(Q8_0), true, "Q2_K, which the plan recommends, is not")),
         );
         check([Some(Fail), Some(Inconclusive), Some(Fail)], None, Some((None, true, "1 of 3 undecided")));
-        check([Some(Fail), Some(Fail), None], None, Some((None, false, "no level here passes every gate")));
+        check([Some(Fail), Some(Fail), None], None, Some((None, false, "No level here passes the gates")));
     }
 
     #[test]
@@ -199,14 +231,14 @@ mod tests {
         let gate = |kind, decision| GateResult { kind, limit: 1.0, measured: None, decision };
         let failing = |level, decisions: [Decision; 2]| {
             let mut row = row(level, 100, Some(Decision::Fail));
-            let gates = [GateKind::PplRatio, GateKind::SpeedRatio].into_iter().zip(decisions);
+            let gates = [GateKind::AccuracyRatio, GateKind::MeanKld].into_iter().zip(decisions);
             row.verdict = Some(Verdict { decision: Decision::Fail, gates: gates.map(|(kind, d)| gate(kind, d)).collect() });
             row
         };
         let rows =
             [failing(Level::Q2_K, [Decision::Fail, Decision::Fail]), failing(Level::Q8_0, [Decision::Pass, Decision::Fail])];
         let text = measured_choice(&rows, None).unwrap().text;
-        assert_eq!(text, "Measured: no level here passes every gate; Q8_0 comes closest and fails decode speed");
+        assert_eq!(text, "No level here passes the gates on quality; Q8_0 comes closest and fails mean KL divergence");
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::quality::QualityOutcome;
 use super::{ComparisonRow, Outcome, Provenance, Run, Stat};
-use crate::advise::{Candidate, GateKind, Gates, Goal, Interval, Plan, Target, advise, judge};
+use crate::advise::{
+    Candidate, Goal, Interval, Limits, Plan, Target, WishKind, WishResult, advise, judge_wishes, own_level, own_name,
+};
 use crate::convert::Conversion;
 use crate::hardware::{Framework, Machine};
 use crate::model::{Level, Model};
@@ -22,8 +24,8 @@ pub struct Measured<'a> {
     pub speed: &'a [Outcome],
     /// What was lost, against the source.
     pub quality: &'a [QualityOutcome],
-    /// The limits that verdicts hold the files against.
-    pub gates: &'a Gates,
+    /// The limits that the files are held against.
+    pub limits: &'a Limits,
 }
 
 /// One row per file: the source if it was measured, then the conversions in their order.
@@ -40,7 +42,7 @@ pub fn comparison_rows(
 ) -> Vec<ComparisonRow> {
     let n_ctx = measured_n_ctx(measured.speed).unwrap_or(goal.n_ctx);
     let plan = advise(model, machine, &Goal { n_ctx, target: Target::ThisMachine, ..goal.clone() });
-    rows(&plan, model, conversions, measured)
+    rows(&plan, goal, model, conversions, measured)
 }
 
 /// The context that these rows were measured at, as the runtime made it; `None` when nothing was measured.
@@ -49,7 +51,7 @@ pub fn compared_n_ctx(rows: &[ComparisonRow]) -> Option<u64> {
     n_ctx_of(rows.iter().filter_map(|row| row.run.as_ref()))
 }
 
-fn rows(plan: &Plan, model: &Model, conversions: &[Conversion], measured: Measured) -> Vec<ComparisonRow> {
+fn rows(plan: &Plan, goal: &Goal, model: &Model, conversions: &[Conversion], measured: Measured) -> Vec<ComparisonRow> {
     let outcomes = measured.speed;
     let source = outcomes.iter().any(|outcome| outcome.path == model.path).then(|| source_row(plan, model, outcomes));
     let source_run = source.as_ref().and_then(|row| row.run.clone());
@@ -64,29 +66,47 @@ fn rows(plan: &Plan, model: &Model, conversions: &[Conversion], measured: Measur
         // What is predicted is the level's own recipe.
         let predicted = candidate(plan, conversion.level).filter(|_| conversion.changes.is_empty());
         let mut row = row(facts, predicted, outcomes);
-        add_quality(&mut row, source_run.as_ref(), measured);
+        add_quality(&mut row, model, measured);
+        row.wishes = wish_results(&row, model, source_run.as_ref(), goal, measured.limits);
         row
     });
     source.into_iter().chain(converted).collect()
 }
 
-/// Adds what was lost and the verdict. Speed and memory are held against the source's, measured in the same session.
-fn add_quality(row: &mut ComparisonRow, source_run: Option<&Run>, measured: Measured) {
+/// Adds what was lost and the verdict on it.
+fn add_quality(row: &mut ComparisonRow, model: &Model, measured: Measured) {
     let outcome = measured.quality.iter().rev().find(|outcome| outcome.path == row.path);
     row.quality = outcome.and_then(|outcome| outcome.result.as_ref().ok()).cloned();
     row.quality_failure = outcome.and_then(|outcome| outcome.result.as_ref().err()).map(ToString::to_string);
-    if row.quality.is_none() && row.run.is_none() {
-        return;
-    }
-    let runs = row.run.as_ref().zip(source_run);
-    row.verdict = Some(judge(measured.gates, |kind| match kind {
-        #[allow(clippy::cast_precision_loss, reason = "a ratio")]
-        GateKind::MemoryRatio => {
+    let gates = measured.limits.gates.meaningful(model.has_recurrent_layers());
+    row.verdict = row.quality.as_ref().map(|quality| quality.judged(&gates));
+}
+
+/// What is wished, against what was measured. Speed and memory are held against the source's, measured in the same session.
+#[allow(clippy::cast_precision_loss, reason = "ratios and sizes, shown with three digits")]
+fn wish_results(row: &ComparisonRow, model: &Model, source_run: Option<&Run>, goal: &Goal, limits: &Limits) -> Vec<WishResult> {
+    let run = row.run.as_ref();
+    let runs = run.zip(source_run);
+    judge_wishes(&limits.wishes, goal, |kind| match kind {
+        WishKind::MemoryRatio => {
             runs.map(|(run, source)| Interval::exact(run.peak_memory_bytes as f64 / source.peak_memory_bytes.max(1) as f64))
         }
-        GateKind::SpeedRatio => runs.map(|(run, source)| ratio(&run.decode_tokens_per_sec, &source.decode_tokens_per_sec)),
-        kind => row.quality.as_ref().and_then(|quality| quality.gate_interval(kind)),
-    }));
+        WishKind::Memory => run.map(|run| Interval::exact(run.peak_memory_bytes as f64)),
+        WishKind::SizeRatio => Some(Interval::exact(row.size_bytes as f64 / model.size_bytes.max(1) as f64)),
+        WishKind::SpeedRatio => runs.map(|(run, source)| speed_ratio(run, source)),
+        WishKind::FirstToken => run.map(first_token_secs),
+    })
+}
+
+/// Time to read the measured prompt: its tokens by the speed of the slowest, the middle and the fastest round.
+fn first_token_secs(run: &Run) -> Interval {
+    let (n, stat) = (f64::from(run.provenance.n_prompt_tokens), &run.prefill_tokens_per_sec);
+    Interval { value: n / stat.median(), low: n / stat.max(), high: n / stat.min() }
+}
+
+/// Decode speed as a multiple of the source's.
+pub(super) fn speed_ratio(run: &Run, source: &Run) -> Interval {
+    ratio(&run.decode_tokens_per_sec, &source.decode_tokens_per_sec)
 }
 
 /// Quotient of the medians, between the least and the most favourable pair of rounds.
@@ -109,7 +129,7 @@ fn candidate(plan: &Plan, level: Level) -> Option<&Candidate> {
 }
 
 fn source_row(plan: &Plan, model: &Model, outcomes: &[Outcome]) -> ComparisonRow {
-    let level = model.metadata.u64("general.file_type").and_then(Level::from_file_type_id);
+    let level = own_level(model);
     let predicted = level.and_then(|level| candidate(plan, level)).filter(|candidate| {
         #[allow(clippy::cast_precision_loss, reason = "compared within two per cent")]
         let (predicted, actual) = (candidate.size_bytes as f64, model.size_bytes as f64);
@@ -117,10 +137,10 @@ fn source_row(plan: &Plan, model: &Model, outcomes: &[Outcome]) -> ComparisonRow
     });
     let facts = FileFacts {
         level,
-        name: level.map_or_else(
-            || model.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            |level| format!("{level} (source)"),
-        ),
+        name: match own_name(model).as_str() {
+            "" => model.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            own => format!("{own} (source)"),
+        },
         path: &model.path,
         size_bytes: model.size_bytes,
         bits_per_weight: model.bits_per_weight(),
@@ -155,14 +175,16 @@ fn row(facts: FileFacts, predicted: Option<&Candidate>, outcomes: &[Outcome]) ->
         quality: None,
         quality_failure: None,
         verdict: None,
+        wishes: Vec::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::advise::{Band, Budget, Decision, ExpectedLoss, Fit, Leaf, MemoryEstimate, Tree};
+    use crate::advise::{Band, Budget, Decision, ExpectedLoss, Fit, Leaf, MemoryEstimate, Preset, Tree};
     use crate::bench::Stat;
+    use crate::bench::history::{Measurement, test_runs};
     use crate::error::Error;
     use crate::hardware::Conditions;
     use crate::model::{Hyperparameters, Metadata, Value};
@@ -261,28 +283,48 @@ mod tests {
         Outcome { path: path.into(), result: Ok(run) }
     }
 
-    static GATES: std::sync::LazyLock<Gates> = std::sync::LazyLock::new(Gates::default);
+    static LIMITS: std::sync::LazyLock<Limits> =
+        std::sync::LazyLock::new(|| Preset::built_in().into_iter().last().unwrap().limits);
 
     fn speed_only(speed: &[Outcome]) -> Measured<'_> {
-        Measured { speed, quality: &[], gates: &GATES }
+        Measured { speed, quality: &[], limits: &LIMITS }
+    }
+
+    fn rows_of(model: &Model, conversions: &[Conversion], measured: Measured) -> Vec<ComparisonRow> {
+        rows(&plan(), &Goal::default(), model, conversions, measured)
     }
 
     #[test]
     fn speed_and_memory_are_held_against_the_source_of_the_same_session() {
         let conversions = [conversion(Level::Q4_K_M, "q4.gguf"), conversion(Level::Q2_K, "q2.gguf")];
         let decision = |outcomes: &[Outcome], kind| {
-            let rows = rows(&plan(), &model(Level::F16, 4000), &conversions, speed_only(outcomes));
-            let verdict = rows.iter().find(|row| row.name == "Q4_K_M")?.verdict.clone()?;
-            verdict.gates.into_iter().find(|gate| gate.kind == kind).map(|gate| gate.decision)
+            let rows = rows_of(&model(Level::F16, 4000), &conversions, speed_only(outcomes));
+            let row = rows.into_iter().find(|row| row.name == "Q4_K_M").unwrap();
+            assert_eq!(row.verdict, None, "no loss is measured, so there is no verdict");
+            row.wishes.into_iter().find(|wish| wish.kind == kind).map(|wish| wish.decision)
         };
         let source = measured("dir/source.gguf", 512, 10.0);
         let both = |decode| [source.clone(), measured("q4.gguf", 512, decode)];
-        assert_eq!(decision(&both(25.0), GateKind::SpeedRatio), Some(Decision::Pass));
-        assert_eq!(decision(&both(15.0), GateKind::SpeedRatio), Some(Decision::Fail));
-        assert_eq!(decision(&both(25.0)[1..], GateKind::SpeedRatio), Some(Decision::Inconclusive), "no source, no ratio");
-        assert_eq!(decision(&both(25.0), GateKind::MemoryRatio), Some(Decision::Fail), "as much as the source");
-        assert_eq!(decision(&both(25.0), GateKind::PplRatio), Some(Decision::Inconclusive));
-        assert_eq!(decision(&[], GateKind::SpeedRatio), None, "nothing measured, no verdict");
+        assert_eq!(decision(&both(25.0), WishKind::SpeedRatio), Some(Decision::Pass));
+        assert_eq!(decision(&both(15.0), WishKind::SpeedRatio), Some(Decision::Fail));
+        assert_eq!(decision(&both(25.0)[1..], WishKind::SpeedRatio), Some(Decision::Inconclusive), "no source, no ratio");
+        assert_eq!(decision(&both(25.0), WishKind::MemoryRatio), Some(Decision::Fail), "as much as the source");
+        assert_eq!(decision(&both(25.0), WishKind::SizeRatio), None, "not wished");
+        assert_eq!(decision(&[], WishKind::SpeedRatio), Some(Decision::Inconclusive), "nothing measured");
+    }
+
+    #[test]
+    fn a_verdict_is_about_quality_alone() {
+        let Measurement::Quality(run) = test_runs::quality("Q8_0", &[0.003, 0.004, 0.005]).measurement else { panic!() };
+        let outcome = QualityOutcome { path: "q8.gguf".into(), result: Ok(run) };
+        let source = measured("dir/source.gguf", 512, 10.0);
+        let speed = [source, measured("q8.gguf", 512, 9.0)];
+        let all = Measured { speed: &speed, quality: std::slice::from_ref(&outcome), limits: &LIMITS };
+        let rows = rows_of(&model(Level::F16, 4000), &[conversion(Level::Q8_0, "q8.gguf")], all);
+        assert_eq!(rows[1].verdict.as_ref().map(|verdict| verdict.decision), Some(Decision::Pass));
+        let words: Vec<String> = rows[1].wishes.iter().map(WishResult::text).collect();
+        assert_eq!(words, ["too much memory for your wish: 100 of 50.0 %", "too slow for your wish: 0.900 of 2.00 ×"]);
+        assert!(rows[0].verdict.is_none() && rows[0].wishes.is_empty(), "the source is what the others are held against");
     }
 
     #[test]
@@ -294,7 +336,7 @@ mod tests {
             Outcome { path: "q2.gguf".into(), result: Err(died.clone()) },
             measured("q4.gguf", 512, 33.0),
         ];
-        let rows = rows(&plan(), &model(Level::F16, 4000), &conversions, speed_only(&outcomes));
+        let rows = rows_of(&model(Level::F16, 4000), &conversions, speed_only(&outcomes));
         assert_eq!(
             rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(),
             ["Q4_K_M", "Q2_K"],
@@ -311,7 +353,7 @@ mod tests {
     #[test]
     fn a_changed_recipe_has_a_name_of_its_own_and_no_prediction() {
         let changed = Conversion { changes: "--pure".into(), ..conversion(Level::Q4_K_M, "q4-custom.gguf") };
-        let rows = rows(&plan(), &model(Level::F16, 4000), &[changed], speed_only(&[measured("q4-custom.gguf", 512, 30.0)]));
+        let rows = rows_of(&model(Level::F16, 4000), &[changed], speed_only(&[measured("q4-custom.gguf", 512, 30.0)]));
         assert_eq!((rows[0].name.as_str(), rows[0].level), ("Q4_K_M custom", Some(Level::Q4_K_M)));
         assert!(rows[0].run.is_some() && rows[0].predicted_memory_bytes.is_none());
     }
@@ -319,7 +361,7 @@ mod tests {
     #[test]
     fn a_measured_source_comes_first_with_its_levels_prediction_if_it_is_that_level() {
         let predicted = |file_type, size| {
-            let rows = rows(&plan(), &model(file_type, size), &[], speed_only(&[measured("dir/source.gguf", 512, 9.0)]));
+            let rows = rows_of(&model(file_type, size), &[], speed_only(&[measured("dir/source.gguf", 512, 9.0)]));
             assert_eq!(
                 (rows.len(), rows[0].name.as_str(), rows[0].level),
                 (1, format!("{file_type} (source)").as_str(), Some(file_type))

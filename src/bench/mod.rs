@@ -6,6 +6,7 @@ mod compare;
 mod divergence;
 mod doubts;
 mod energy;
+mod headline;
 pub mod history;
 mod identity;
 pub mod imatrix;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::advise::{Band, Verdict};
+use crate::advise::{Band, Verdict, WishResult};
 use crate::error::Error;
 use crate::hardware::Conditions;
 use crate::model::Level;
@@ -47,6 +48,7 @@ pub use compare::{Measured, compared_n_ctx, comparison_rows};
 pub use divergence::{Divergence, agreement_text, first_divergence};
 pub use doubts::{Doubts, doubts};
 pub use energy::Energy;
+pub use headline::{Headline, headline};
 pub use identity::model_sha256;
 pub use run::{bench, bench_with};
 pub use self_check::self_check;
@@ -182,6 +184,8 @@ pub struct ComparisonRow {
     pub quality: Option<Arc<QualityRun>>,
     /// Why that measurement failed; `None` when it did not.
     pub quality_failure: Option<String>,
-    /// All gates; `None` for the source and while nothing is measured.
+    /// The gates on quality; `None` for the source and while the loss is not measured.
     pub verdict: Option<Verdict>,
+    /// What the user wishes of size, memory and speed, judged beside the verdict; empty for the source.
+    pub wishes: Vec<WishResult>,
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::OutputArgs;
 use super::output::{columns_text, facts_text, print_bytes, print_json, print_text};
 use super::progress;
-use crate::advise::Decision;
+use crate::advise::{Decision, LossWords, same_words_text};
 use crate::bench::history::{
     Comparison, Entry, ExportFormat, Filter, History, Judgement, Kind, Measured, Measurement, Row, record_all,
 };
@@ -161,16 +161,18 @@ fn rows_text(rows: &[Row]) -> String {
                 row.kind.label().to_lowercase(),
                 row.level.clone().unwrap_or_else(|| NOTHING.into()),
                 decode.unwrap_or_else(|| NOTHING.into()),
+                row.verdict.map_or(NOTHING, Decision::label).into(),
+                row.loss_words().map_or_else(|| NOTHING.into(), LossWords::text),
                 kld.unwrap_or_else(|| NOTHING.into()),
                 top.unwrap_or_else(|| NOTHING.into()),
-                row.verdict.map_or(NOTHING, Decision::label).into(),
                 row.model_name.clone(),
                 row.machine.clone(),
             ]
         })
         .collect();
-    let header = ["run", "measured", "kind", "level", "decode tok/s", "KLD, nats", "same top", "verdict", "model", "machine"];
-    columns_text(&header, &cells, &[0, 4, 5, 6])
+    let header =
+        ["run", "measured", "kind", "level", "decode tok/s", "verdict", "loss", "KLD, nats", "same top", "model", "machine"];
+    columns_text(&header, &cells, &[0, 4, 7, 8])
 }
 
 fn show(history: &History, ids: &[i64], as_json: bool) -> Result<()> {
@@ -208,7 +210,9 @@ fn entry_text(entry: &Entry, alone: &Comparison) -> String {
             facts.push(("Seed", used.seed.to_string()));
             facts.push(("Changed tokens", count_text(run.n_flips)));
             facts.extend(used.conditions.other_load.map(|load| ("Other programs", percent_text(load.into()))));
-            for gate in &run.verdict.gates {
+            facts.push(("Loss", run.summary.loss_words().map_or_else(|| "unknown".into(), LossWords::text)));
+            facts.push(("Next words", same_words_text(run.summary.same_top.value)));
+            for gate in entry.verdict().iter().flat_map(|verdict| &verdict.gates) {
                 facts.push((gate.kind.label(), format!("{}: {}", gate.decision.label(), gate.text())));
             }
             &used.warnings

@@ -5,18 +5,22 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::json;
 
+use super::limits::{GateArgs, LimitArgs};
 use super::output::{columns_text, print_json, print_text};
 use super::overrides::OverrideArgs;
 use super::report::Files;
 use super::run::{bench_request, converted, first_failure, folder_of, outcomes_json};
-use super::{BenchArgs, ConvertArgs, GateArgs, QualityArgs, Status};
+use super::{BenchArgs, ConvertArgs, QualityArgs, Status};
 use super::{progress, tables};
-use crate::advise::{self, Decision, Gates, Goal, Interval, Planner};
+use crate::advise::{
+    self, Decision, Gates, Goal, Interval, LossWords, Planner, WishResult, Wishes, accuracy_remark, same_words_text,
+};
 use crate::bench::quality::{
     QualityOutcome, QualityRequest, QualityRun, Stopping, TextSource, paired_difference, quality as measure_quality,
 };
-use crate::bench::{self, ComparisonRow, Measured, MeasuredChoice, PredictionError};
+use crate::bench::{self, ComparisonRow, Headline, Measured, MeasuredChoice, PredictionError};
 use crate::convert::{self, Conversion, Overwrite, fitting_imatrix};
+use crate::deploy::{llama_cli_command, ollama_command};
 use crate::error::{Error, Result};
 use crate::hardware::{self, Machine};
 use crate::model::{Level, Model};
@@ -37,7 +41,7 @@ pub(super) struct CompareArgs {
     pub(super) convert: ConvertArgs,
     pub(super) bench: BenchArgs,
     pub(super) quality: QualityArgs,
-    pub(super) gates: GateArgs,
+    pub(super) limits: LimitArgs,
     pub(super) files: Files,
 }
 
@@ -48,6 +52,7 @@ pub(super) fn quality(
     gates: &GateArgs,
     as_json: bool,
 ) -> Result<Status> {
+    gates.check(&crate::format::inspect(&reference)?)?;
     let outcomes = measure(reference, models, args, &text_source(args)?, &gates.to_gates())?;
     if as_json {
         print_json(&json!({ "runs": outcomes_json("run", outcomes.iter().map(|outcome| (&outcome.path, &outcome.result))) }))?;
@@ -87,7 +92,8 @@ pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_js
         return compare_checkpoint(&model, args, parts, as_json);
     }
     let args = &args;
-    let gates = args.gates.to_gates();
+    args.limits.gates.check(&model)?;
+    let limits = args.limits.to_limits();
     if let Some(imatrix) = &args.convert.imatrix {
         fitting_imatrix(&model, imatrix)?;
     }
@@ -96,7 +102,7 @@ pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_js
     let text = text_source(&args.quality)?;
     let mut quality = Vec::new();
     let (conversions, found) = if parts.until_pass {
-        let (conversions, found) = until_pass(&model, args, parts, (&text, &gates), &mut quality)?;
+        let (conversions, found) = until_pass(&model, args, parts, (&text, &limits.gates), &mut quality)?;
         (conversions, Some(found))
     } else {
         (converted(&model, &args.convert, parts.reuse)?, None)
@@ -109,22 +115,25 @@ pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_js
     super::history::keep(&speed);
     if !parts.no_quality && !parts.until_pass {
         let candidates = conversions.iter().map(|conversion| conversion.path.clone()).collect();
-        quality = measure(model.path.clone(), candidates, &args.quality, &text, &gates)?;
+        quality = measure(model.path.clone(), candidates, &args.quality, &text, &limits.gates)?;
     }
     let n_ctx = u64::from(args.bench.prompt_tokens) + u64::from(args.bench.gen_tokens);
     let goal = Goal { n_ctx, ..Goal::default() };
-    let measured = Measured { speed: &speed, quality: &quality, gates: &gates };
+    let measured = Measured { speed: &speed, quality: &quality, limits: &limits };
     let rows = bench::comparison_rows(&model, &machine, &goal, &conversions, measured);
-    let choice = bench::measured_choice(&rows, advise::advise(&model, &machine, &goal).recommended_level());
+    let planned = advise::advise(&model, &machine, &goal).recommended_level();
+    let (choice, headline) = (bench::measured_choice(&rows, planned), bench::headline(&model, &rows, planned));
     let errors = bench::prediction_errors(&rows);
     if as_json {
         let model = tables::model_json(&model, false, false);
         print_json(&ComparisonJson {
             model,
             machine: &machine,
-            gates: &gates,
+            gates: &limits.gates,
+            wishes: &limits.wishes,
             cheapest_passing: found.flatten(),
             choice: choice.as_ref(),
+            headline: headline.as_ref(),
             prediction_errors: &errors,
             rows: &rows,
         })?;
@@ -134,11 +143,10 @@ pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_js
             text.push_str(&format!("\n\nWhat is lost, against {}\n", file_name(&model.path)));
             text.push_str(&quality_text(&quality));
         }
-        text.push_str(&verdicts_text(&rows));
-        let lines = choice.map(|choice| choice.text).into_iter().chain([bench::prediction_errors_text(&errors)]);
-        let lines: Vec<String> = lines.filter(|line| !line.is_empty()).collect();
-        if !lines.is_empty() {
-            text.push_str(&format!("\n\n{}", lines.join("\n")));
+        text.push_str(&wishes_text(&rows));
+        let errors_line = bench::prediction_errors_text(&errors);
+        if !errors_line.is_empty() {
+            text.push_str(&format!("\n\n{errors_line}"));
         }
         if let Some(found) = found {
             text.push_str(&match found {
@@ -146,21 +154,44 @@ pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_js
                 None => "\n\nNone of the levels passes the gates on quality".into(),
             });
         }
-        if model.is_quantized() && !quality.is_empty() {
-            text.push_str("\nwarning: the source is quantized itself: losses are against it, and levels near its own look better than they are");
+        if let Some(first) = advise::quantized_origin(&model).filter(|_| !quality.is_empty()) {
+            let how = if model.is_quantized() { format!("is {first} itself") } else { format!("was decoded from {first}") };
+            text.push_str(&format!(
+                "\nwarning: the source {how}: losses are against it, and levels near {first} look better than they are"
+            ));
         }
+        text.push_str(&headline.map_or_else(String::new, |headline| headline_text(&model, &rows, &headline)));
         print_text(&text)?;
     }
     // The advice is the one that `recommend` gives, not for the few tokens of a measurement.
-    args.files.write(&model, &machine, &Goal::default(), &gates, &rows, overwrite)?;
+    args.files.write(&model, &machine, &Goal::default(), &limits, &rows, overwrite)?;
     first_failure(speed.iter().map(|outcome| &outcome.result))?;
     first_failure(quality.iter().map(|outcome| &outcome.result))?;
-    let any_passes = rows.iter().any(|row| row.verdict.as_ref().is_some_and(|verdict| verdict.decision == Decision::Pass));
     let is_met = match found {
         Some(found) => found.is_some(),
-        None => !args.gates.is_given() || any_passes,
+        None => !args.limits.is_given() || rows.iter().any(is_wanted),
     };
     Ok(if is_met { Status::Done } else { Status::GateNotMet })
+}
+
+/// The answer at the end, where the eye is: the file to take, why, and how to run it.
+fn headline_text(model: &Model, rows: &[ComparisonRow], headline: &Headline) -> String {
+    let Some(row) = rows.get(headline.row_idx) else { return String::new() };
+    let mut lines = vec![headline.title.clone(), headline.reason.clone()];
+    lines.extend(Some(headline.advice.clone()).filter(|advice| !advice.is_empty()));
+    lines.extend(headline.refused_wishes.iter().cloned());
+    if headline.has_won {
+        lines.push(format!("run it: {}", llama_cli_command(&row.path)));
+        let ollama = ollama_command(&row.path, &model.file_stem(), row.level.map_or("", Level::name));
+        lines.push(format!("in Ollama: {ollama}"));
+    }
+    format!("\n\n{}", lines.join("\n"))
+}
+
+/// True for a file that passes the gates and grants every wish.
+fn is_wanted(row: &ComparisonRow) -> bool {
+    row.verdict.as_ref().is_some_and(|verdict| verdict.decision == Decision::Pass)
+        && row.wishes.iter().all(|wish| wish.decision == Decision::Pass)
 }
 
 #[derive(Serialize)]
@@ -168,8 +199,10 @@ struct ComparisonJson<'a> {
     model: serde_json::Value,
     machine: &'a Machine,
     gates: &'a Gates,
+    wishes: &'a Wishes,
     cheapest_passing: Option<Level>,
     choice: Option<&'a MeasuredChoice>,
+    headline: Option<&'a Headline>,
     prediction_errors: &'a [PredictionError],
     rows: &'a [ComparisonRow],
 }
@@ -262,21 +295,26 @@ fn quality_text(outcomes: &[QualityOutcome]) -> String {
             match &outcome.result {
                 Err(error) => vec![name, format!("failed: {error}")],
                 Ok(run) => {
-                    let mut cells = vec![name, bytes_text(run.size_bytes)];
+                    let words = run.summary.loss_words().map_or_else(|| "unknown".into(), LossWords::text);
+                    let mut cells = vec![name, run.verdict.decision.label().into(), words, bytes_text(run.size_bytes)];
                     cells.extend(run.summary.texts());
-                    cells.push(run.verdict.decision.label().into());
                     cells
                 }
             }
         })
         .collect();
-    let header = ["model", "size", "mean KLD", "99 % KLD", "perplexity ratio", "same top", "accuracy ratio", "tokens", "verdict"];
-    let mut text = columns_text(&header, &rows, &[1, 2, 3, 4, 5, 6, 7]);
+    let header =
+        ["model", "verdict", "loss", "size", "mean KLD", "99 % KLD", "perplexity ratio", "same top", "accuracy ratio", "tokens"];
+    let mut text = columns_text(&header, &rows, &[3, 4, 5, 6, 7, 8, 9]);
     let runs: Vec<&QualityRun> = outcomes.iter().filter_map(|outcome| outcome.result.as_deref().ok()).collect();
     for run in &runs {
-        text.push_str(&format!("\n\n{}: {}", file_name(&run.path), run.verdict.decision.label()));
+        let same = same_words_text(run.summary.same_top.value);
+        text.push_str(&format!("\n\n{}: {}, {same}", file_name(&run.path), run.verdict.decision.label()));
         for gate in &run.verdict.gates {
             text.push_str(&format!("\n  {:<12}  {}: {}", gate.decision.label(), gate.kind.label(), gate.text()));
+        }
+        if let Some(remark) = accuracy_remark(run.summary.accuracy_ratio) {
+            text.push_str(&format!("\n  {remark}"));
         }
         if run.by_kind.len() > 1 {
             let kinds: Vec<String> =
@@ -344,25 +382,17 @@ fn provenance_text(run: &QualityRun) -> String {
     text
 }
 
-/// All gates of every row, speed and memory included.
-fn verdicts_text(rows: &[ComparisonRow]) -> String {
-    let judged: Vec<String> = rows
+/// What every row makes of the user's wishes; empty without a wish.
+fn wishes_text(rows: &[ComparisonRow]) -> String {
+    let wished: Vec<String> = rows
         .iter()
-        .filter_map(|row| {
-            let verdict = row.verdict.as_ref()?;
-            let gates: Vec<String> = verdict
-                .gates
-                .iter()
-                .map(|gate| {
-                    let value =
-                        gate.measured.map_or_else(|| "not measured".into(), |measured| gate.kind.value_text(measured.value));
-                    format!("{} {} ({value})", gate.kind.label(), gate.decision.label())
-                })
-                .collect();
-            Some(format!("\n  {:<8} {:<12}  {}", row.name, verdict.decision.label(), gates.join(", ")))
+        .filter(|row| !row.wishes.is_empty())
+        .map(|row| {
+            let wishes: Vec<String> = row.wishes.iter().map(WishResult::text).collect();
+            format!("\n  {:<8}  {}", row.name, wishes.join("; "))
         })
         .collect();
-    if judged.is_empty() { String::new() } else { format!("\n\nVerdicts{}", judged.concat()) }
+    if wished.is_empty() { String::new() } else { format!("\n\nWishes, beside the verdict{}", wished.concat()) }
 }
 
 fn last_chars(text: &str, n: usize) -> String {

@@ -2,33 +2,40 @@
 
 use std::path::{Path, PathBuf};
 
+use super::limits::LimitArgs;
 use super::output::print_text;
 use super::progress;
 use super::run::folder_of;
-use crate::advise::{Gates, Goal};
+use crate::advise::{Goal, Limits};
 use crate::bench::history::History;
 use crate::bench::{ComparisonRow, model_sha256};
 use crate::convert::{Overwrite, write_whole};
-use crate::deploy::{ChartKind, Export, ExportInput, export_bytes, kept_rows, stored_comparison};
+use crate::deploy::{ChartKind, Export, ExportInput, export_bytes, kept_rows, stored_comparison, stored_gates};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::hardware::{self, Machine};
 use crate::model::Model;
 
 /// Writes what the history knows of a model and of the files made from it.
-pub(super) fn report(path: &Path, out: &Path, overwrite: Overwrite, goal: &Goal, gates: &Gates) -> Result<()> {
+pub(super) fn report(path: &Path, out: &Path, overwrite: Overwrite, goal: &Goal, args: &LimitArgs) -> Result<()> {
     let model = format::inspect(path)?;
+    args.gates.check(&model)?;
     check_target(out, overwrite, &model)?;
     let history = History::open_default()?;
     let monitor = progress::monitor();
     let sha256 = model_sha256(path, &monitor)?;
     let machine = hardware::survey(&folder_of(path), &monitor)?;
-    let stored = stored_comparison(&history, &model, &sha256, &machine, goal, gates)?;
+    let mut limits = args.to_limits();
+    if !args.gates.is_given() {
+        // A run has one verdict: that of the gates it was judged by.
+        limits.gates = stored_gates(&history, &sha256)?.unwrap_or_default();
+    }
+    let stored = stored_comparison(&history, &model, &sha256, &machine, goal, &limits)?;
     let input = ExportInput {
         model: &model,
         machine: &machine,
         goal,
-        gates,
+        limits: &limits,
         rows: &stored.rows,
         kept: &stored.kept,
         warnings: &stored.warnings,
@@ -94,7 +101,7 @@ impl Files {
         model: &Model,
         machine: &Machine,
         goal: &Goal,
-        gates: &Gates,
+        limits: &Limits,
         rows: &[ComparisonRow],
         overwrite: Overwrite,
     ) -> Result<()> {
@@ -104,7 +111,7 @@ impl Files {
         }
         // The report is as good without the numbers of the runs; that they are not kept has been told before.
         let kept = History::open_default().and_then(|history| kept_rows(&history, rows)).unwrap_or_default();
-        let input = ExportInput { model, machine, goal, gates, rows, kept: &kept, warnings: &[] };
+        let input = ExportInput { model, machine, goal, limits, rows, kept: &kept, warnings: &[] };
         for (path, what) in wanted {
             write_whole(path, &export_bytes(what, &input)?, overwrite)?;
             eprintln!("written: {}", path.display());

@@ -246,7 +246,12 @@ fn a_made_file_says_anew_where_it_comes_from() {
     let found = found.unwrap();
     assert_eq!((found.outcome(), found.recipe.as_str()), (Ok(()), "Q4_0"));
     let metadata = inspect(&second[0].path).unwrap().metadata;
-    assert_eq!(metadata.0.iter().filter(|(key, _)| key.starts_with("planish.")).count(), 5);
+    assert_eq!(metadata.0.iter().filter(|(key, _)| key.starts_with("planish.")).count(), 6);
+    assert_eq!(
+        metadata.str(crate::model::QUANTIZED_SOURCE_KEY).as_deref(),
+        Some("Q8_0"),
+        "its weights had lost something before"
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::report::{ReportInput, report_html};
 use super::stored::kept_rows;
 use super::svg::{SvgStyle, chart_svg};
 use super::table::{rows_to_csv, rows_to_json, rows_to_tsv};
-use crate::advise::{Gates, Goal, advise};
+use crate::advise::{Goal, Limits, advise};
 use crate::bench::ComparisonRow;
 use crate::bench::history::{History, Row};
 use crate::convert::write_new;
@@ -84,7 +84,7 @@ pub struct ExportInput<'a> {
     /// What is wanted.
     pub goal: &'a Goal,
     /// The limits.
-    pub gates: &'a Gates,
+    pub limits: &'a Limits,
     /// What was predicted and measured.
     pub rows: &'a [ComparisonRow],
     /// The runs of the history that the rows are.
@@ -108,7 +108,7 @@ pub fn export_bytes(what: Export, input: &ExportInput) -> Result<Vec<u8>> {
                 goal: input.goal,
                 plan: &advise(input.model, input.machine, input.goal),
                 rows: input.rows,
-                gates: input.gates,
+                limits: input.limits,
                 kept: input.kept,
                 warnings: input.warnings,
                 made_at_unix_secs: i64::try_from(now).unwrap_or(i64::MAX),
@@ -137,7 +137,7 @@ pub struct ExportRequest {
     /// What is wanted.
     pub goal: Goal,
     /// The limits.
-    pub gates: Gates,
+    pub limits: Limits,
     /// What was predicted and measured.
     pub rows: Vec<ComparisonRow>,
 }
@@ -159,7 +159,7 @@ pub fn export(request: &ExportRequest) -> Result<PathBuf> {
         model: &request.model,
         machine: &request.machine,
         goal: &request.goal,
-        gates: &request.gates,
+        limits: &request.limits,
         rows: &request.rows,
         kept: &kept,
         warnings: &[],
@@ -196,7 +196,7 @@ mod tests {
                 model: std::sync::Arc::new(model()),
                 machine: Box::default(),
                 goal: Goal::default(),
-                gates: Gates::default(),
+                limits: Limits::default(),
                 rows: rows(),
             };
             let path = export(&request).unwrap();

@@ -4,6 +4,7 @@
 //! chart      a plot as data: drawn by the window, written as SVG
 //! look       colours and escaping that all of them share
 //! svg        a plot as a picture
+//! shell      commands for a terminal
 //! png        that picture in pixels
 //! table      the rows for other programs
 //! report     everything in one HTML file
@@ -16,6 +17,7 @@ mod export;
 mod look;
 mod png;
 mod report;
+mod shell;
 mod stored;
 mod svg;
 mod table;
@@ -27,6 +29,7 @@ pub use export::{Export, ExportInput, ExportRequest, export, export_bytes};
 pub use look::{class_rgb, escaped, shortened};
 pub use png::png_from_svg;
 pub use report::{ReportInput, report_html};
-pub use stored::{Stored, kept_rows, stored_comparison};
+pub use shell::{llama_cli_command, ollama_command};
+pub use stored::{Stored, kept_rows, stored_comparison, stored_gates};
 pub use svg::{Heading, SvgStyle, chart_svg, has_measurement};
 pub use table::{rows_to_csv, rows_to_json, rows_to_tsv};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::advise::{self, Gates, Goal};
+use crate::advise::{self, Gates, Goal, Limits};
 use crate::bench::history::{Filter, History, Kind, Measurement, Row};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::{ComparisonRow, Measured, Outcome, comparison_rows};
@@ -72,7 +72,7 @@ pub fn stored_comparison(
     model_sha256: &str,
     machine: &Machine,
     goal: &Goal,
-    gates: &Gates,
+    limits: &Limits,
 ) -> Result<Stored> {
     let mut warnings = Vec::new();
     let (source, mut files) = files_of(&history.list(&Filter::default())?, model, model_sha256);
@@ -110,9 +110,18 @@ pub fn stored_comparison(
         }
     }
     let conversions: Vec<Conversion> = files.iter().filter_map(|file| conversion(file, model)).collect();
-    let mut rows = comparison_rows(model, machine, goal, &conversions, Measured { speed: &speed, quality: &quality, gates });
+    let mut rows = comparison_rows(model, machine, goal, &conversions, Measured { speed: &speed, quality: &quality, limits });
     tell_apart(&mut rows);
     Ok(Stored { rows, kept, warnings })
+}
+
+/// The gates that the latest run of a file made from this model was judged by; `None` where none is kept.
+///
+/// # Errors
+/// `Error::History`.
+pub fn stored_gates(history: &History, model_sha256: &str) -> Result<Option<Gates>> {
+    let all = history.list(&Filter { kind: Some(Kind::Quality), ..Filter::default() })?;
+    Ok(all.into_iter().find(|row| row.reference_sha256.as_deref() == Some(model_sha256)).and_then(|row| row.gates))
 }
 
 /// The latest speed run of the source, and the files made from it; `all` has the latest run first.
@@ -269,8 +278,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut history = History::open(&dir.path().join("history.sqlite3")).unwrap();
         history.record(runs).unwrap();
-        let (machine, goal, gates) = (Machine::default(), Goal::default(), Gates::default());
-        stored_comparison(&history, &model(), &source_sha256(), &machine, &goal, &gates)
+        let (machine, goal, limits) = (Machine::default(), Goal::default(), Limits::default());
+        stored_comparison(&history, &model(), &source_sha256(), &machine, &goal, &limits)
     }
 
     #[test]
@@ -297,6 +306,22 @@ mod tests {
         assert!(source.ends_with("(source)"));
         assert_eq!((stored.kept.len(), stored.warnings.as_slice()), (4, &[][..]));
         assert!(stored.rows[1].verdict.is_some());
+    }
+
+    #[test]
+    fn a_stored_run_is_judged_by_the_gates_that_it_was_judged_by() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut history = History::open(&dir.path().join("history.sqlite3")).unwrap();
+        assert_eq!(stored_gates(&history, &source_sha256()), Ok(None));
+        let mut strict = quality("Q8_0", &[0.05]);
+        let gates = Gates { max_mean_kld: Some(0.01), ..Gates::default() };
+        if let Measurement::Quality(run) = &mut strict.measurement {
+            let run = std::sync::Arc::make_mut(run);
+            run.verdict = run.judged(&gates);
+        }
+        history.record(&[strict]).unwrap();
+        assert_eq!(stored_gates(&history, &source_sha256()), Ok(Some(gates)));
+        assert_eq!(stored_gates(&history, "another"), Ok(None));
     }
 
     #[test]

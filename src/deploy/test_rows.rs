@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::advise::{Band, Gates, Interval, judge};
+use crate::advise::{Band, Gates, Goal, Interval, Preset, judge_wishes};
 use crate::bench::history::Measurement;
 use crate::bench::history::test_runs::{quality, speed};
 use crate::bench::{ComparisonRow, Run};
@@ -14,6 +14,7 @@ pub(crate) fn rows() -> Vec<ComparisonRow> {
         *run
     };
     let Measurement::Quality(lost) = quality("Q4_K_M", &[0.125, 0.375]).measurement else { panic!("no quality") };
+    let production = Preset::built_in().into_iter().last().expect("there are some").limits;
     let band = |mid: f64| Some(Band { low: mid / 2.0, mid, high: mid * 2.0 });
     let row = |level: Level, name: &str, size_bytes: u64| ComparisonRow {
         level: Some(level),
@@ -29,16 +30,15 @@ pub(crate) fn rows() -> Vec<ComparisonRow> {
         quality: None,
         quality_failure: None,
         verdict: None,
+        wishes: Vec::new(),
     };
-    let verdict = judge(&Gates::default(), |kind| {
-        lost.gate_interval(kind).or(Some(Interval::exact(if kind.is_minimum() { 2.5 } else { 0.4 })))
-    });
     vec![
         ComparisonRow { run: Some(run("F16", 25.0)), ..row(Level::F16, "F16 (source)", 270_885_952) },
         ComparisonRow {
             run: Some(run("Q4_K_M", 60.0)),
             quality: Some(Arc::clone(&lost)),
-            verdict: Some(verdict),
+            verdict: Some(lost.judged(&Gates { max_mean_kld: Some(0.5), ..Gates::default() })),
+            wishes: judge_wishes(&production.wishes, &Goal::default(), |_| Some(Interval::exact(2.5))),
             ..row(Level::Q4_K_M, "Q4_K_M", 105_000_000)
         },
         ComparisonRow {
@@ -54,5 +54,6 @@ pub(crate) fn model() -> Model {
     let mut model = crate::ui::test_support::sample_model();
     model.path = "/models/m-F16.gguf".into();
     model.files = vec![model.path.clone()];
+    model.size_bytes = 270_885_952;
     model
 }

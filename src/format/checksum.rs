@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_header_vouches_for_all_its_other_bytes() {
-        let layout = Layout::plan(&provenance_metadata("Q8_0", false), &[], 32).unwrap();
+        let layout = Layout::plan(&provenance_metadata("Q8_0", false, None), &[], 32).unwrap();
         let mut header = layout.header;
         set_checksum(&mut header, SOURCE_CHECKSUM_KEY, Checksum::of(b"source")).unwrap();
         let before = header_checksum(&header).unwrap();

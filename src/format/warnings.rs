@@ -1,6 +1,6 @@
 //! What is odd about a model but no reason to refuse it.
 
-use crate::model::{Model, Value};
+use crate::model::{Model, QUANTIZED_SOURCE_KEY, Value};
 
 /// Longest tensor name that llama.cpp loads (`GGML_MAX_NAME` less the final zero).
 const MAX_NAME_BYTES: usize = 63;
@@ -26,6 +26,9 @@ pub(super) fn of(model: &Model) -> Vec<String> {
     }
     if model.metadata.find("tokenizer.ggml.model").is_none() {
         warnings.push("tokenizer missing: text cannot be turned into tokens".into());
+    }
+    if let Some(first) = model.metadata.str(QUANTIZED_SOURCE_KEY).filter(|_| !model.is_quantized()) {
+        warnings.push(format!("decoded from {first}: what that lost stays lost, and a level made from it loses a second time"));
     }
     if let Some(warning) = vocabulary_mismatch(model) {
         warnings.push(warning);

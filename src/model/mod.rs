@@ -22,8 +22,8 @@ pub use import::{BlockScale, Import, Origin, Part, RowOrder};
 pub use level::{Level, PrecisionClass};
 pub use metadata::{Array, Metadata, Text, Value, ValueType};
 pub use provenance::{
-    HEADER_CHECKSUM_KEY, IMATRIX_CHECKSUM_KEY, PROVENANCE_PREFIX, RECIPE_KEY, SOURCE_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY,
-    VERSION_KEY, provenance_metadata,
+    HEADER_CHECKSUM_KEY, IMATRIX_CHECKSUM_KEY, PROVENANCE_PREFIX, QUANTIZED_SOURCE_KEY, RECIPE_KEY, SOURCE_CHECKSUM_KEY,
+    TENSORS_CHECKSUM_KEY, VERSION_KEY, provenance_metadata,
 };
 pub use tensor::Tensor;
 
@@ -117,6 +117,17 @@ impl Model {
             }
         }
         rows
+    }
+
+    /// True for networks that carry a state from token to token in some layers: Mamba, RWKV and hybrids of them with attention.
+    ///
+    /// Source: the keys of `LLM_KV_SSM_CONV_KERNEL`, `LLM_KV_WKV_HEAD_SIZE`, `LLM_KV_SHORTCONV_L_CACHE` and `LLM_KV_KDA_HEAD_DIM` in
+    /// llama-arch.cpp, llama.cpp of 2026-08-21, which the recurrent and hybrid architectures have and no other.
+    #[must_use]
+    pub fn has_recurrent_layers(&self) -> bool {
+        let own = self.hyperparameters.architecture.as_str();
+        let suffixes = self.metadata.0.iter().filter_map(|(key, _)| key.strip_prefix(own)?.strip_prefix('.'));
+        suffixes.into_iter().any(|suffix| ["ssm.", "wkv.", "shortconv.", "kda."].iter().any(|part| suffix.starts_with(part)))
     }
 
     /// True when some matrix already lies on a quantization grid: quantizing it again adds a second loss.

@@ -10,6 +10,8 @@ pub const VERSION_KEY: &str = "planish.version";
 pub const RECIPE_KEY: &str = "planish.recipe";
 /// Checksum of the source's tensors, those of left out layers not counted.
 pub const SOURCE_CHECKSUM_KEY: &str = "planish.source.blake3";
+/// What the source's weights had been quantized to before: `Q4_1`; missing where they had not.
+pub const QUANTIZED_SOURCE_KEY: &str = "planish.source.quantized";
 /// BLAKE3 of the importance matrix's file; missing without one.
 pub const IMATRIX_CHECKSUM_KEY: &str = "planish.imatrix.blake3";
 /// Checksum of the file's own tensors.
@@ -22,11 +24,14 @@ const UNKNOWN: [u8; 64] = [b'0'; 64];
 
 /// The keys of an output, all checksums still zeros.
 #[must_use]
-pub fn provenance_metadata(recipe: &str, has_imatrix: bool) -> Metadata {
+pub fn provenance_metadata(recipe: &str, has_imatrix: bool, quantized_source: Option<&str>) -> Metadata {
     let text = |text: &str| Value::Str(Text::from(text));
     let mut metadata = Metadata::default();
     metadata.set(VERSION_KEY, text(env!("CARGO_PKG_VERSION")));
     metadata.set(RECIPE_KEY, text(recipe));
+    if let Some(level) = quantized_source {
+        metadata.set(QUANTIZED_SOURCE_KEY, text(level));
+    }
     let checksums = [SOURCE_CHECKSUM_KEY, IMATRIX_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY, HEADER_CHECKSUM_KEY];
     for key in checksums.into_iter().filter(|&key| has_imatrix || key != IMATRIX_CHECKSUM_KEY) {
         metadata.set(key, Value::Str(Text(UNKNOWN.to_vec())));

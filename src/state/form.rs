@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Dialog, Field, RecipeForm};
-use crate::advise::{Gates, Goal};
+use crate::advise::{Goal, Limits, Preset};
+use crate::bench::ComparisonRow;
 use crate::deploy::ChartKind;
 use crate::model::Level;
 
@@ -226,8 +227,8 @@ pub struct Form {
     pub convert_threads: u32,
     /// Settings of a measurement.
     pub bench: BenchForm,
-    /// The plot in view.
-    pub compare_plot: ChartKind,
+    /// The plot that the user chose; `None`: the one that answers the question with what is measured.
+    pub compare_plot: Option<ChartKind>,
     /// The part of the Compare page in view.
     pub compare_tab: CompareTab,
     /// The converted file whose flips are looked at; `None`: the first that was measured.
@@ -242,8 +243,14 @@ pub struct Form {
     /// Filter of the table of errors.
     #[serde(skip)]
     pub errors_filter: String,
-    /// The limits that files are held against.
-    pub gates: Gates,
+    /// The limits that files are held against. Saved under the name that earlier versions gave to the gates, which are read from there.
+    #[serde(rename = "gates")]
+    pub limits: Limits,
+    /// Named limits of the user's own.
+    pub presets: Vec<Preset>,
+    /// The name in the field that saves them.
+    #[serde(skip)]
+    pub preset_name: String,
     /// Settings of a measurement of what was lost.
     pub quality: QualityForm,
     /// What is chosen on the History tab.
@@ -283,13 +290,15 @@ impl Default for Form {
             keep_unfinished: false,
             convert_threads: 0,
             bench: BenchForm::default(),
-            compare_plot: ChartKind::default(),
+            compare_plot: None,
             compare_tab: CompareTab::default(),
             flips_path: None,
             flips_kind: String::new(),
             errors_path: None,
             errors_filter: String::new(),
-            gates: Gates::default(),
+            limits: Limits::default(),
+            presets: Vec::new(),
+            preset_name: String::new(),
             quality: QualityForm::default(),
             history: HistoryForm::default(),
             ask: AskForm::default(),
@@ -316,6 +325,13 @@ impl Form {
     /// True once for the text field that the cursor shall go to.
     pub fn takes_focus(&mut self, field: Field) -> bool {
         self.focus.take_if(|wanted| *wanted == field).is_some()
+    }
+
+    /// The plot in view: the chosen one; else size against loss once a loss is measured, size against speed before.
+    #[must_use]
+    pub fn plot(&self, rows: &[ComparisonRow]) -> ChartKind {
+        let has_loss = rows.iter().any(|row| row.quality.is_some());
+        self.compare_plot.unwrap_or(if has_loss { ChartKind::SizeLoss } else { ChartKind::SizeSpeed })
     }
 
     /// Puts `path` at the head of the recent models.
@@ -357,6 +373,17 @@ mod tests {
         };
         assert_eq!(read(r#"{"page":"History","theme":"Dark"}"#), (Page::Compare, CompareTab::History, Theme::Dark));
         assert_eq!(read(r#"{"page":"Plan","compare_tab":"Flips"}"#), (Page::Plan, CompareTab::Flips, Theme::System));
+    }
+
+    #[test]
+    fn gates_of_earlier_versions_are_read_and_own_presets_are_kept() {
+        let form: Form = serde_json::from_str(r#"{"gates":{"max_memory_ratio":0.5,"min_accuracy_ratio":0.9}}"#).unwrap();
+        assert_eq!(form.limits.gates.min_accuracy_ratio, Some(0.9));
+        assert_eq!(form.limits.wishes, crate::advise::Wishes::default(), "no wish unless the user had changed it");
+        let presets = vec![Preset { name: "mine".into(), limits: form.limits.clone() }];
+        let text = serde_json::to_string(&Form { presets: presets.clone(), ..form.clone() }).unwrap();
+        let again: Form = serde_json::from_str(&text).unwrap();
+        assert_eq!((again.limits, again.presets), (form.limits, presets));
     }
 
     #[test]

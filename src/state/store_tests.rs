@@ -254,7 +254,7 @@ fn an_export_is_told_when_it_is_written_and_its_failure_in_the_queue() {
             model: model("a.gguf"),
             machine: Box::default(),
             goal: crate::advise::Goal::default(),
-            gates: crate::advise::Gates::default(),
+            limits: crate::advise::Limits::default(),
             rows: Vec::new(),
         };
         store.submitted(id, &Job::Export(Box::new(request)));

@@ -8,8 +8,10 @@ use super::compare_table::comparison_table_ui;
 use super::icons::Icon;
 use super::plan_page::{model_hint_ui, plan_of};
 use super::widgets::{self, Tone};
-use super::{answers_view, doubts_view, flips_view, gates_view, history_view, plots, quality_view, tensors_view, theme};
-use crate::advise::{Gates, Goal};
+use super::{
+    answers_view, doubts_view, flips_view, gates_view, headline_view, history_view, plots, quality_view, tensors_view, theme,
+};
+use crate::advise::{Goal, Limits};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::{self, ComparisonRow, Outcome};
 use crate::convert::Conversion;
@@ -84,13 +86,13 @@ fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, co
     let unknown = Machine::default();
     let machine = store.machine.ready().map_or(&unknown, |machine| machine);
     let rows = rows_of(ui, model, machine, form, store);
-    choice_ui(ui, model, machine, form, &rows);
+    choice_ui(ui, model, machine, form, &rows, commands);
     widgets::card(ui, "", |ui| plot_ui(ui, &rows, form));
     widgets::card_gap(ui);
     doubts_view::doubts_ui(ui, store, &rows, commands);
     quality_view::quality_view_ui(ui, store, model, form, &rows, commands);
     widgets::card_gap(ui);
-    gates_view::gates_view_ui(ui, form);
+    gates_view::gates_view_ui(ui, model, form);
     widgets::card_gap(ui);
     let copied = rows.clone();
     widgets::card_with_actions(
@@ -118,7 +120,7 @@ struct CachedRows {
     conversions: Vec<Conversion>,
     outcomes: Vec<Outcome>,
     quality: Vec<QualityOutcome>,
-    gates: Gates,
+    limits: Limits,
     rows: Vec<ComparisonRow>,
 }
 
@@ -131,7 +133,7 @@ pub(super) fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &For
         && cached.goal == form.goal
         && cached.conversions == store.conversions
         && cached.outcomes == store.outcomes
-        && cached.gates == form.gates
+        && cached.limits == form.limits
         && same_quality(&cached.quality, &store.quality)
     {
         return cached.rows.clone();
@@ -141,7 +143,7 @@ pub(super) fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &For
         machine,
         &form.goal,
         &store.conversions,
-        bench::Measured { speed: &store.outcomes, quality: &store.quality, gates: &form.gates },
+        bench::Measured { speed: &store.outcomes, quality: &store.quality, limits: &form.limits },
     );
     let cached = CachedRows {
         model: Arc::clone(model),
@@ -150,7 +152,7 @@ pub(super) fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &For
         conversions: store.conversions.clone(),
         outcomes: store.outcomes.clone(),
         quality: store.quality.clone(),
-        gates: form.gates.clone(),
+        limits: form.limits.clone(),
         rows: rows.clone(),
     };
     ui.data_mut(|data| data.insert_temp(id, Arc::new(cached)));
@@ -251,20 +253,25 @@ fn threads_ui(ui: &mut Ui, bench: &mut BenchForm) {
     ui.add_space(theme::UNIT);
 }
 
-/// What the measurements make of the plan, and how far its predictions were off.
-pub(super) fn choice_ui(ui: &mut Ui, model: &Arc<Model>, machine: &Machine, form: &Form, rows: &[ComparisonRow]) {
+/// The headline, or what is known while there is none: how far the predictions were off.
+pub(super) fn choice_ui(
+    ui: &mut Ui,
+    model: &Arc<Model>,
+    machine: &Machine,
+    form: &Form,
+    rows: &[ComparisonRow],
+    commands: &mut Vec<Command>,
+) {
     let planned = plan_of(ui, model, machine, &form.goal).recommended_level();
-    let choice = bench::measured_choice(rows, planned);
     let errors = bench::prediction_errors_text(&bench::prediction_errors(rows));
-    let (tone, mut lines) = match choice {
-        Some(choice) if choice.level.is_some() => (Tone::Good, vec![choice.text]),
-        Some(choice) => (Tone::Warn, vec![choice.text]),
-        None if errors.is_empty() => return,
-        None => (Tone::Neutral, Vec::new()),
-    };
-    lines.extend(Some(errors).filter(|errors| !errors.is_empty()));
-    widgets::notice(ui, tone, &lines.join("\n"));
-    widgets::card_gap(ui);
+    match bench::headline(model, rows, planned) {
+        Some(headline) => headline_view::headline_ui(ui, model, &headline, rows, &errors, commands),
+        None if errors.is_empty() => {}
+        None => {
+            widgets::notice(ui, Tone::Neutral, &errors);
+            widgets::card_gap(ui);
+        }
+    }
 }
 
 fn plot_ui(ui: &mut Ui, rows: &[ComparisonRow], form: &mut Form) {
@@ -276,7 +283,12 @@ fn plot_ui(ui: &mut Ui, rows: &[ComparisonRow], form: &mut Form) {
         (ChartKind::Decode, "Speed"),
         (ChartKind::Memory, ChartKind::Memory.title()),
     ];
-    widgets::segmented(ui, &mut form.compare_plot, &choices);
+    let before = form.plot(rows);
+    let mut shown = before;
+    widgets::segmented(ui, &mut shown, &choices);
+    if shown != before {
+        form.compare_plot = Some(shown);
+    }
     ui.add_space(theme::UNIT);
-    plots::plot_ui(ui, form.compare_plot, rows);
+    plots::plot_ui(ui, shown, rows);
 }

@@ -26,7 +26,7 @@ pub fn export_menu_ui(
         ui.spacing_mut().interact_size.y = 24.0;
         let (button, _) = MenuButton::from_button(Button::new(RichText::new("Export").size(12.0))).ui(ui, |ui| {
             ui.set_min_width(180.0);
-            let plot = form.compare_plot;
+            let plot = form.plot(rows);
             let is_drawn = has_measurement(&chart(plot, rows));
             for what in [Export::Report, Export::PlotPng(plot), Export::PlotSvg(plot), Export::TableCsv, Export::TableJson] {
                 let is_possible = !rows.is_empty() && (is_drawn || !matches!(what, Export::PlotPng(_) | Export::PlotSvg(_)));
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn each_entry_asks_for_its_file() {
         let check = |label: &str, plot, expected| {
-            let form = Form { compare_plot: plot, ..Form::default() };
+            let form = Form { compare_plot: Some(plot), ..Form::default() };
             let mut harness = page_harness(page, store_with_model_and_machine(), form);
             open(&mut harness);
             shoot(&mut harness, "export-menu");

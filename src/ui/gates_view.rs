@@ -1,93 +1,216 @@
-//! The user's limits: each can be switched off and set.
+//! The user's limits: gates on quality, wishes beside them, and named sets of both.
 
-use eframe::egui::{DragValue, Grid, RichText, Ui};
+use eframe::egui::{self, DragValue, Grid, RichText, TextEdit, Ui};
 
 use super::theme;
 use super::widgets;
-use crate::advise::{GateKind, Gates};
+use crate::advise::{GateKind, Gates, Limits, MAX_MEAN_KLD, Preset, WishKind};
+use crate::model::Model;
 use crate::state::Form;
 
-/// Draws the card: one line for each gate, and a button that brings the defaults back.
-pub fn gates_view_ui(ui: &mut Ui, form: &mut Form) {
-    let is_default = form.gates == Gates::default();
-    let mut is_reset = false;
-    widgets::card_with_actions(
-        ui,
-        "Gates",
-        |ui| {
-            let button = ui.add_enabled_ui(!is_default, |ui| widgets::small_button(ui, "Reset", "Reset the gates")).inner;
-            is_reset = button.on_hover_text("Back to the limits that Planish begins with").clicked();
-        },
-        |ui| {
-            let text = "What a file must reach. A verdict is PASS only when every gate that is on holds, error bars included.";
-            ui.label(RichText::new(text).color(theme::muted(ui)));
-            ui.add_space(theme::UNIT);
-            let n_columns = if ui.available_width() > 980.0 { 3 } else { 2 };
-            Grid::new("gates").num_columns(n_columns).spacing([32.0, 8.0]).show(ui, |ui| {
-                for (idx, kind) in GateKind::ALL.into_iter().enumerate() {
-                    gate_ui(ui, kind, &mut form.gates);
-                    if (idx + 1) % n_columns == 0 {
-                        ui.end_row();
-                    }
-                }
-            });
-        },
-    );
-    if is_reset {
-        form.gates = Gates::default();
+/// From this width on three limits stand side by side.
+const WIDTH_OF_THREE: f32 = 980.0;
+
+/// Draws the card: the presets, one line for each gate, one for each wish.
+pub fn gates_view_ui(ui: &mut Ui, model: &Model, form: &mut Form) {
+    widgets::card(ui, "Gates and wishes", |ui| {
+        presets_ui(ui, form);
+        ui.add_space(theme::UNIT);
+        let muted = theme::muted(ui);
+        let text = "The verdict is about quality alone. It is PASS only when every gate that is on holds, error bars included.";
+        ui.label(RichText::new(text).color(muted));
+        let n_columns = if ui.available_width() > WIDTH_OF_THREE { 3 } else { 2 };
+        grid_ui(ui, "gates", n_columns, GateKind::ALL, |ui, kind| {
+            let is_meaningless = kind == GateKind::PplRatio && model.has_recurrent_layers();
+            gate_ui(ui, kind, is_meaningless, &mut form.limits.gates);
+        });
+        ui.add_space(theme::UNIT);
+        let text =
+            "Wishes are judged beside the verdict and named in words. All are off at first; a memory limit on Plan is one too.";
+        ui.label(RichText::new(text).color(muted));
+        grid_ui(ui, "wishes", n_columns, WishKind::SET, |ui, kind| wish_ui(ui, kind, &mut form.limits));
+    });
+}
+
+fn grid_ui<T>(ui: &mut Ui, id: &str, n_columns: usize, kinds: impl IntoIterator<Item = T>, mut draw: impl FnMut(&mut Ui, T)) {
+    Grid::new(id).num_columns(n_columns).spacing([32.0, 8.0]).show(ui, |ui| {
+        for (idx, kind) in kinds.into_iter().enumerate() {
+            draw(ui, kind);
+            if (idx + 1) % n_columns == 0 {
+                ui.end_row();
+            }
+        }
+    });
+}
+
+/// Named limits: a click takes them; the user's own can be deleted, and what is set now can be saved under a name.
+fn presets_ui(ui: &mut Ui, form: &mut Form) {
+    ui.horizontal_wrapped(|ui| {
+        let label = ui.label(RichText::new("Presets").color(theme::muted(ui)));
+        for preset in Preset::built_in() {
+            let is_current = preset.limits == form.limits;
+            let button = ui.selectable_label(is_current, &preset.name).on_hover_text(preset_text(&preset.limits));
+            if button.clicked() {
+                form.limits = preset.limits;
+            }
+        }
+        let mut deleted = None;
+        for (idx, preset) in form.presets.iter().enumerate() {
+            let is_current = preset.limits == form.limits;
+            if ui.selectable_label(is_current, &preset.name).on_hover_text(preset_text(&preset.limits)).clicked() {
+                form.limits = preset.limits.clone();
+            }
+            let name = format!("Delete the preset {}", preset.name);
+            if widgets::small_button(ui, "×", &name).on_hover_text(&name).clicked() {
+                deleted = Some(idx);
+            }
+        }
+        if let Some(idx) = deleted {
+            form.presets.remove(idx);
+        }
+        let field = TextEdit::singleline(&mut form.preset_name).hint_text("Name of a preset").desired_width(140.0);
+        let field = ui.add(field).labelled_by(label.id);
+        let is_entered = field.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
+        let obstacle = save_obstacle(form);
+        let button = ui.add_enabled_ui(obstacle.is_empty(), |ui| widgets::small_button(ui, "Save", "Save the preset")).inner;
+        let button = button.on_hover_text("Keep the limits below under this name").on_disabled_hover_text(obstacle);
+        if obstacle.is_empty() && (button.clicked() || is_entered) {
+            save(form);
+        }
+    });
+}
+
+/// Why the limits cannot be saved under the name in the field; empty when they can.
+fn save_obstacle(form: &Form) -> &'static str {
+    let name = form.preset_name.trim();
+    if name.is_empty() {
+        "Give it a name first"
+    } else if Preset::built_in().iter().any(|preset| preset.name == name) {
+        "This name belongs to Planish"
+    } else {
+        ""
     }
 }
 
-fn gate_ui(ui: &mut Ui, kind: GateKind, gates: &mut Gates) {
-    let limit = gates.limit_mut(kind);
+/// Keeps the limits under the name in the field, in place of an earlier preset of that name.
+fn save(form: &mut Form) {
+    let name = std::mem::take(&mut form.preset_name).trim().to_string();
+    let limits = form.limits.clone();
+    match form.presets.iter_mut().find(|preset| preset.name == name) {
+        Some(preset) => preset.limits = limits,
+        None => form.presets.push(Preset { name, limits }),
+    }
+}
+
+/// What a preset sets, one line for each part.
+fn preset_text(limits: &Limits) -> String {
+    format!("Verdict: {}\nWishes: {}", limits.gates.text(), limits.wishes.text())
+}
+
+fn gate_ui(ui: &mut Ui, kind: GateKind, is_meaningless: bool, gates: &mut Gates) {
+    let explanation = if is_meaningless {
+        "Not meaningful for this model: with its recurrent layers an F16 file can have a higher perplexity than a Q8_0 one"
+    } else {
+        gate_explanation(kind)
+    };
+    let field = Field { label: kind.label(), is_minimum: kind.is_minimum(), unit: gate_unit(kind), explanation };
+    ui.add_enabled_ui(!is_meaningless, |ui| limit_ui(ui, &field, first_gate(kind), gates.limit_mut(kind)));
+}
+
+fn wish_ui(ui: &mut Ui, kind: WishKind, limits: &mut Limits) {
+    let (unit, explanation) = (wish_unit(kind), wish_explanation(kind));
+    let field = Field { label: kind.label(), is_minimum: kind.is_minimum(), unit, explanation };
+    let mut limit = limits.wishes.limit(kind);
+    limit_ui(ui, &field, first_wish(kind), &mut limit);
+    limits.wishes.set_limit(kind, limit);
+}
+
+/// What a limit looks like on screen.
+struct Field {
+    label: &'static str,
+    is_minimum: bool,
+    /// What the number on screen is multiplied with, and what stands behind it.
+    unit: (f64, &'static str),
+    explanation: &'static str,
+}
+
+/// A check box that switches the limit on, at `first`, and a field for its value.
+fn limit_ui(ui: &mut Ui, field: &Field, first: f64, limit: &mut Option<f64>) {
     ui.horizontal(|ui| {
         let mut is_on = limit.is_some();
-        let checkbox = ui.checkbox(&mut is_on, kind.label()).on_hover_text(explanation(kind));
+        let checkbox =
+            ui.checkbox(&mut is_on, field.label).on_hover_text(field.explanation).on_disabled_hover_text(field.explanation);
         if checkbox.changed() {
-            *limit = is_on.then(|| Gates::default().limit(kind).unwrap_or(first_limit(kind)));
+            *limit = is_on.then_some(first);
         }
-        ui.label(RichText::new(if kind.is_minimum() { "at least" } else { "at most" }).color(theme::muted(ui)));
+        ui.label(RichText::new(if field.is_minimum { "at least" } else { "at most" }).color(theme::muted(ui)));
         let Some(limit) = limit else {
             ui.label(RichText::new("off").color(theme::muted(ui)));
             return;
         };
-        let (scale, unit) = unit(kind);
+        let (scale, unit) = field.unit;
         let mut shown = *limit * scale;
         let (step, range) = if scale > 1.0 { (0.1, 0.0..=1000.0) } else { (0.001, 0.0..=1000.0) };
-        let field = DragValue::new(&mut shown).speed(step).range(range).max_decimals(4).suffix(unit);
-        if ui.add(field).labelled_by(checkbox.id).on_hover_text(explanation(kind)).changed() {
+        let value = DragValue::new(&mut shown).speed(step).range(range).max_decimals(4).suffix(unit);
+        if ui.add(value).labelled_by(checkbox.id).on_hover_text(field.explanation).changed() {
             *limit = shown / scale;
         }
     });
 }
 
-/// What the number on screen is multiplied with, and what stands behind it.
-fn unit(kind: GateKind) -> (f64, &'static str) {
+fn gate_unit(kind: GateKind) -> (f64, &'static str) {
     match kind {
-        GateKind::AccuracyRatio | GateKind::MemoryRatio => (100.0, " % of the source"),
+        GateKind::AccuracyRatio => (100.0, " % of the source"),
         GateKind::SameTop => (100.0, " %"),
-        GateKind::PplRatio | GateKind::SpeedRatio => (1.0, " × the source"),
+        GateKind::PplRatio => (1.0, " × the source"),
         GateKind::MeanKld => (1.0, " nats"),
     }
 }
 
-/// The limit of a gate that is off at first, when it is switched on. Assumed: between `Q5_K_M` and `Q4_K_M` of small models.
-fn first_limit(kind: GateKind) -> f64 {
+fn wish_unit(kind: WishKind) -> (f64, &'static str) {
     match kind {
-        GateKind::MeanKld => 0.05,
-        GateKind::SameTop => 0.9,
-        _ => 1.0,
+        WishKind::MemoryRatio | WishKind::SizeRatio => (100.0, " % of the source"),
+        WishKind::SpeedRatio => (1.0, " × the source"),
+        WishKind::FirstToken => (1.0, " s"),
+        WishKind::Memory => (1.0, " B"),
     }
 }
 
-fn explanation(kind: GateKind) -> &'static str {
+/// The limit of a gate that is off at first, when it is switched on: 9 of 10 next words, and what 5 % more perplexity is.
+fn first_gate(kind: GateKind) -> f64 {
+    match kind {
+        GateKind::MeanKld => MAX_MEAN_KLD,
+        GateKind::SameTop => 0.9,
+        GateKind::AccuracyRatio => 0.95,
+        GateKind::PplRatio => 1.05,
+    }
+}
+
+/// The limit of a wish when it is switched on.
+fn first_wish(kind: WishKind) -> f64 {
+    match kind {
+        WishKind::MemoryRatio | WishKind::SizeRatio => 0.5,
+        WishKind::SpeedRatio => 2.0,
+        WishKind::FirstToken | WishKind::Memory => 1.0,
+    }
+}
+
+fn gate_explanation(kind: GateKind) -> &'static str {
     match kind {
         GateKind::AccuracyRatio => "How often the file's first choice is the next token of the text, as a part of the source's",
-        GateKind::PplRatio => "Perplexity on the text, as a multiple of the source's",
         GateKind::MeanKld => "Mean KL divergence from the source over all tokens of the text",
         GateKind::SameTop => "Tokens at which file and source put the same token first",
-        GateKind::MemoryRatio => "Peak memory while running, as a part of the source's; needs both speeds measured",
-        GateKind::SpeedRatio => "Decode speed, as a multiple of the source's; needs both speeds measured",
+        GateKind::PplRatio => "Perplexity on the text, as a multiple of the source's",
+    }
+}
+
+fn wish_explanation(kind: WishKind) -> &'static str {
+    match kind {
+        WishKind::MemoryRatio => "Peak memory while running, as a part of the source's; needs both measured",
+        WishKind::SizeRatio => "Size of the file, as a part of the source's",
+        WishKind::SpeedRatio => "Decode speed, as a multiple of the source's; needs both measured",
+        WishKind::FirstToken => "Time to read a prompt of the measured length, before the first word of the answer",
+        WishKind::Memory => "Peak memory while running; set on Plan",
     }
 }
 
@@ -102,7 +225,7 @@ mod tests {
     use crate::ui::compare_page_ui;
     use crate::ui::test_support::{PageState, page_harness_sized, store_with_model_and_machine};
 
-    fn harness() -> egui_kittest::Harness<'static, PageState> {
+    fn store_with_level() -> crate::state::Store {
         let mut store = store_with_model_and_machine();
         let source = store.model.ready().unwrap().path.clone();
         store.conversions.push(Conversion {
@@ -116,32 +239,80 @@ mod tests {
             check: None,
             changes: String::new(),
         });
-        let harness = page_harness_sized(
+        store
+    }
+
+    fn harness() -> egui_kittest::Harness<'static, PageState> {
+        harness_of(store_with_level())
+    }
+
+    fn harness_of(store: crate::state::Store) -> egui_kittest::Harness<'static, PageState> {
+        page_harness_sized(
             compare_page_ui,
             store,
             Form::default(),
             eframe::egui::vec2(1160.0, 1400.0),
             1.0,
             eframe::egui::Theme::Dark,
-        );
-        assert!(harness.get_by_label("Reset the gates").accesskit_node().is_disabled());
-        harness
+        )
     }
 
     #[test]
-    fn every_gate_can_be_switched_and_all_be_reset() {
+    fn every_limit_can_be_switched_and_a_preset_brings_all_back() {
         let mut harness = harness();
         for kind in GateKind::ALL {
-            let before = harness.state().form.gates.limit(kind);
+            let before = harness.state().form.limits.gates.limit(kind);
             harness.get_by_role_and_label(Role::CheckBox, kind.label()).click();
             harness.run();
-            let after = harness.state().form.gates.limit(kind);
+            let after = harness.state().form.limits.gates.limit(kind);
             assert_ne!(before.is_some(), after.is_some(), "{kind:?}");
         }
-        assert_eq!(harness.state().form.gates.limit(GateKind::MeanKld), Some(0.05));
-        harness.get_by_label("Reset the gates").click();
+        for kind in WishKind::SET {
+            assert_eq!(harness.state().form.limits.wishes.limit(kind), None, "{kind:?} is off at first");
+            harness.get_by_role_and_label(Role::CheckBox, kind.label()).click();
+            harness.run();
+            assert!(harness.state().form.limits.wishes.limit(kind).is_some(), "{kind:?}");
+        }
+        harness.get_by_label("Quality alone").click();
         harness.run();
-        assert_eq!(harness.state().form.gates, Gates::default());
+        assert_eq!(harness.state().form.limits, Limits::default());
+    }
+
+    #[test]
+    fn the_production_gates_are_one_click_away_and_own_presets_are_kept_and_deleted() {
+        let mut harness = harness();
+        harness.get_by_label("Production gates").click();
+        harness.run();
+        let production = harness.state().form.limits.clone();
+        assert_eq!((production.wishes.max_memory_ratio, production.wishes.min_speed_ratio), (Some(0.5), Some(2.0)));
+        assert!(harness.get_by_label("Save the preset").accesskit_node().is_disabled(), "no name yet");
+        harness.get_by_role_and_label(Role::TextInput, "Presets").focus();
+        harness.run();
+        harness.get_by_role_and_label(Role::TextInput, "Presets").type_text("phone");
+        harness.run();
+        harness.get_by_label("Save the preset").click();
+        harness.run();
+        assert_eq!(harness.state().form.presets, [Preset { name: "phone".into(), limits: production.clone() }]);
+        harness.get_by_label("Quality alone").click();
+        harness.run();
+        harness.get_by_label("phone").click();
+        harness.run();
+        assert_eq!(harness.state().form.limits, production);
+        harness.get_by_label("Delete the preset phone").click();
+        harness.run();
+        assert!(harness.state().form.presets.is_empty());
+    }
+
+    #[test]
+    fn perplexity_is_no_gate_for_recurrent_layers() {
+        let mut store = store_with_level();
+        let mut model = (**store.model.ready().unwrap()).clone();
+        let key = format!("{}.ssm.conv_kernel", model.hyperparameters.architecture);
+        model.metadata.set(&key, crate::model::Value::U32(4));
+        store.model = crate::state::Slot::Ready(std::sync::Arc::new(model));
+        let harness = harness_of(store);
+        assert!(harness.get_by_role_and_label(Role::CheckBox, "Perplexity").accesskit_node().is_disabled());
+        assert!(!harness.get_by_role_and_label(Role::CheckBox, "Same top token").accesskit_node().is_disabled());
     }
 
     #[test]
@@ -154,6 +325,6 @@ mod tests {
         harness.get_by_role_and_label(Role::SpinButton, "Next-token accuracy").type_text("97.5");
         harness.key_press(eframe::egui::Key::Enter);
         harness.run();
-        assert_eq!(harness.state().form.gates.min_accuracy_ratio, Some(0.975));
+        assert_eq!(harness.state().form.limits.gates.min_accuracy_ratio, Some(0.975));
     }
 }

@@ -3,12 +3,12 @@
 use std::cmp::Ordering;
 use std::sync::{Arc, Weak};
 
-use eframe::egui::{self, Align, Button, Checkbox, Color32, Id, Label, Layout, RichText, Ui, vec2};
+use eframe::egui::{self, Align, Button, Checkbox, Id, Label, Layout, RichText, Ui, vec2};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
 use super::figures::NumberColumns;
 use super::sorting::{Side, Sorting, compare_known};
-use super::{glossary, theme, widgets};
+use super::{glossary, loss_view, theme, widgets};
 use crate::advise::Decision;
 use crate::bench::history::{Filter, Group, LevelRuns, Row, groups};
 use crate::deploy::bytes_unit;
@@ -38,20 +38,22 @@ enum Column {
     Kld,
     SameTop,
     Verdict,
+    Loss,
     Time,
     Machine,
     Runs,
 }
 
 /// `(column, title, explanation, side, least width)`; a width of 0 takes what is left.
-const COLUMNS: [(Column, &str, &str, Side, f32); 10] = [
+const COLUMNS: [(Column, &str, &str, Side, f32); 11] = [
     (Column::Level, "Level", "level", Side::Left, 0.0),
     (Column::Size, "Size", "Size of the file", Side::Right, 62.0),
     (Column::Decode, "Decode, tok/s", "decode", Side::Right, 86.0),
     (Column::Prefill, "Prefill, tok/s", "prefill", Side::Right, 86.0),
+    (Column::Verdict, "Verdict", "The measured loss against the gates on quality; hover a word for its gates", Side::Left, 100.0),
+    (Column::Loss, "Loss", "In a word; hover it for what it means", Side::Left, 110.0),
     (Column::Kld, "KLD, nats", "kl divergence", Side::Right, 70.0),
     (Column::SameTop, "Same top, %", "How often both models put the same token first", Side::Right, 78.0),
-    (Column::Verdict, "Verdict", "The measured loss against your limits", Side::Left, 100.0),
     (Column::Time, "Time", "Time of day on this machine of the latest run", Side::Left, 42.0),
     (Column::Machine, "Machine", "Processor and memory", Side::Left, 150.0),
     (Column::Runs, "Runs", "Numbers of the runs, as in planish history", Side::Left, 62.0),
@@ -124,6 +126,10 @@ fn compare(rows: &[Row], column: Column, a: &LevelRuns, b: &LevelRuns) -> Orderi
             // Rows without a verdict last.
             verdict(a).is_none().cmp(&verdict(b).is_none()).then(verdict(a).cmp(&verdict(b)))
         }
+        Column::Loss => {
+            let words = |level: &LevelRuns| level.quality(rows).and_then(Row::loss_words);
+            words(a).is_none().cmp(&words(b).is_none()).then(words(a).cmp(&words(b)))
+        }
         Column::Time => latest_secs(rows, a).cmp(&latest_secs(rows, b)),
         Column::Machine => main(a).map(|row| row.machine).cmp(&main(b).map(|row| row.machine)),
         Column::Runs => a.ids.iter().max().cmp(&b.ids.iter().max()),
@@ -173,7 +179,7 @@ impl Table {
         let width = ui.available_width();
         let is_shown = |column| match column {
             Column::Machine => width >= WIDTH_WITH_MACHINE,
-            Column::Prefill | Column::SameTop | Column::Time => width >= WIDTH_WITH_ALL_NUMBERS,
+            Column::Prefill | Column::SameTop | Column::Kld | Column::Time => width >= WIDTH_WITH_ALL_NUMBERS,
             _ => true,
         };
         let columns = COLUMNS.into_iter().filter(|column| is_shown(column.0));
@@ -352,7 +358,11 @@ fn words_ui(ui: &mut Ui, column: Column, rows: &[Row], level: &LevelRuns, main: 
             let name = RichText::new(main.short_name()).font(theme::strong_font());
             ui.add(Label::new(name).truncate()).on_hover_ui(|ui| details_ui(ui, rows, level));
         }
-        Column::Verdict => verdict_ui(ui, level.quality(rows).and_then(|row| row.verdict)),
+        Column::Verdict => verdict_ui(ui, level.quality(rows)),
+        Column::Loss => match level.quality(rows) {
+            Some(row) => drop(loss_view::loss_label(ui, row.loss_words(), row.same_top.map_or(f64::NAN, |top| top.value))),
+            None => drop(ui.label(RichText::new(NOTHING).color(theme::muted(ui)))),
+        },
         Column::Time => {
             words(ui, &latest_secs(rows, level).map(local_clock_text).unwrap_or_default());
         }
@@ -367,14 +377,13 @@ fn words_ui(ui: &mut Ui, column: Column, rows: &[Row], level: &LevelRuns, main: 
     }
 }
 
-fn verdict_ui(ui: &mut Ui, verdict: Option<Decision>) {
-    let color: Color32 = match verdict {
-        Some(Decision::Pass) => theme::good(ui),
-        Some(Decision::Inconclusive) => theme::warn(ui),
-        Some(Decision::Fail) => theme::bad(ui),
-        None => theme::muted(ui),
-    };
-    ui.label(RichText::new(verdict.map_or(NOTHING, Decision::label)).color(color));
+fn verdict_ui(ui: &mut Ui, row: Option<&Row>) {
+    let verdict = row.and_then(|row| row.verdict);
+    let color = verdict.map_or_else(|| theme::muted(ui), |decision| loss_view::decision_tone(decision).color(ui));
+    let label = ui.label(RichText::new(verdict.map_or(NOTHING, Decision::label)).color(color));
+    if let Some(gates) = row.and_then(|row| row.gates.as_ref()) {
+        label.on_hover_text(format!("Gates: {}", gates.text()));
+    }
 }
 
 /// What the runs of a row depend on, as far as the list knows it.

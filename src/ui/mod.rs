@@ -21,6 +21,9 @@ mod flips_view;
 mod gates_view;
 pub mod glossary;
 mod goal_strip;
+mod headline_view;
+#[cfg(test)]
+mod headline_view_tests;
 pub mod heat_map;
 mod history_comparison;
 mod history_table;
@@ -32,6 +35,7 @@ mod imatrix_view;
 #[cfg(test)]
 mod imatrix_view_tests;
 mod level_cards;
+mod loss_view;
 pub mod machine_page;
 pub mod model_page;
 mod optimize_bar;

@@ -100,7 +100,7 @@ fn a_file_that_planish_made_says_so_and_can_be_verified() {
     assert!(ready().query_by_label("Verify this file").is_none());
     let mut model = sample_model();
     let path = model.path.clone();
-    model.metadata.0.extend(crate::model::provenance_metadata("Q4_1 --pure", false).0);
+    model.metadata.0.extend(crate::model::provenance_metadata("Q4_1 --pure", false, None).0);
     let store = Store { model: Slot::Ready(Arc::new(model)), ..store_with_model_and_machine() };
     let mut harness = harness(store, Form::default());
     shoot(&mut harness, "model-origin");

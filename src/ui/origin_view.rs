@@ -7,7 +7,7 @@ use eframe::egui::{Label, RichText, Ui};
 use super::theme;
 use super::widgets::{card_with_actions, key_value_grid, sentence, small_button};
 use crate::convert::Verification;
-use crate::model::{Model, RECIPE_KEY, SOURCE_CHECKSUM_KEY, VERSION_KEY};
+use crate::model::{Model, QUANTIZED_SOURCE_KEY, RECIPE_KEY, SOURCE_CHECKSUM_KEY, VERSION_KEY};
 use crate::state::{Command, Store};
 
 /// What `planish verify` does, for a tooltip.
@@ -21,15 +21,14 @@ pub fn origin_ui(ui: &mut Ui, store: &Store, model: &Model) -> Option<Command> {
     let actions = |ui: &mut Ui| is_wanted = small_button(ui, "Verify", "Verify this file").on_hover_text(VERIFY_HINT).clicked();
     super::widgets::card_gap(ui);
     card_with_actions(ui, "Origin", actions, |ui| {
-        key_value_grid(
-            ui,
-            &[
-                ("Written by", format!("Planish {version}")),
-                ("Recipe", text(RECIPE_KEY).unwrap_or_default()),
-                // The first digits tell sources apart; the metadata has all.
-                ("Source BLAKE3", text(SOURCE_CHECKSUM_KEY).unwrap_or_default().chars().take(16).collect()),
-            ],
-        );
+        let mut rows = vec![
+            ("Written by", format!("Planish {version}")),
+            ("Recipe", text(RECIPE_KEY).unwrap_or_default()),
+            // The first digits tell sources apart; the metadata has all.
+            ("Source BLAKE3", text(SOURCE_CHECKSUM_KEY).unwrap_or_default().chars().take(16).collect()),
+        ];
+        rows.extend(text(QUANTIZED_SOURCE_KEY).map(|level| ("The source was", format!("{level}, quantized before"))));
+        key_value_grid(ui, &rows);
         verification_ui(ui, store, &model.path);
     });
     is_wanted.then(|| Command::Verify(model.path.clone()))

@@ -457,7 +457,7 @@ fn comparison_rows_are_shown_copied_and_sorted() {
         store.machine.ready().unwrap(),
         &Goal::default(),
         &store.conversions,
-        crate::bench::Measured { speed: &store.outcomes, quality: &[], gates: &crate::advise::Gates::default() },
+        crate::bench::Measured { speed: &store.outcomes, quality: &[], limits: &crate::advise::Limits::default() },
     );
     let mut harness = harness(compare_page_ui, store, Form::default());
     for row in &rows {
@@ -540,7 +540,7 @@ fn the_plot_is_chosen_and_remembered() {
         ("Size against speed", ChartKind::SizeSpeed),
     ] {
         click(&mut harness, label);
-        assert_eq!(harness.state().form.compare_plot, plot);
+        assert_eq!(harness.state().form.compare_plot, Some(plot));
     }
 }
 
@@ -594,7 +594,7 @@ fn pictures() {
                     continue;
                 }
                 let levels = [Level::Q5_K_M, Level::Q4_K_M].into();
-                let form = Form { page, theme: choice, levels, compare_plot, ..Form::default() };
+                let form = Form { page, theme: choice, levels, compare_plot: Some(compare_plot), ..Form::default() };
                 let scale = if height > 1100.0 { 1.0 } else { 1.5 };
                 let mut harness = page_harness_sized(super::window_ui, busy_store(), form, vec2(width, height), scale, variant);
                 shoot(&mut harness, &name);

@@ -41,7 +41,7 @@ pub fn plan_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut 
     ui.add_space(theme::UNIT * 2.0);
     if !store.outcomes.is_empty() || !store.quality.is_empty() {
         let rows = compare_page::rows_of(ui, &model, machine, form, store);
-        compare_page::choice_ui(ui, &model, machine, form, &rows);
+        compare_page::choice_ui(ui, &model, machine, form, &rows, commands);
     }
     recommendation_ui(ui, &plan, form);
     widgets::card_gap(ui);
@@ -160,9 +160,15 @@ fn budget_text(plan: &Plan) -> String {
 
 /// What to say when the source is quantized already; the second loss is the thing users regret most.
 pub(super) fn requantizing_warning(model: &Model) -> Option<String> {
-    let dtype = model.main_dtype().filter(|_| model.is_quantized())?;
+    if let Some(first) = crate::advise::decoded_from(model) {
+        return Some(format!(
+            "This file was decoded from {first}. What that lost stays lost, and each level loses a second time: start from an original F16 or \
+             BF16 file of the same model if you can."
+        ));
+    }
+    let own = model.is_quantized().then(|| crate::advise::own_name(model))?;
     Some(format!(
-        "This file is quantized already ({dtype}). Quantizing it again adds a second loss to the first: start from an F16 or BF16 file of \
+        "This file is quantized already ({own}). Quantizing it again adds a second loss to the first: start from an F16 or BF16 file of \
          the same model if you can."
     ))
 }

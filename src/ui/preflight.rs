@@ -43,20 +43,23 @@ pub struct ClassVerdict {
 /// What llama.cpp can do at each class, from the most to the least precise. Meant for models that `advise::preflight` calls possible.
 #[must_use]
 pub fn class_verdicts(model: &Model) -> Vec<ClassVerdict> {
-    PrecisionClass::ALL.into_iter().map(|class| llama_cpp(class, model)).collect()
+    let (main, decoded_from) = (crate::advise::own_name(model), crate::advise::decoded_from(model));
+    PrecisionClass::ALL.into_iter().map(|class| llama_cpp(class, model, &main, decoded_from.as_deref())).collect()
 }
 
-fn llama_cpp(class: PrecisionClass, model: &Model) -> ClassVerdict {
+/// `main` is the model's own level, `decoded_from` what it was decoded from.
+fn llama_cpp(class: PrecisionClass, model: &Model, main: &str, decoded_from: Option<&str>) -> ClassVerdict {
     // The main type and not the average: a large embedding in 8 bits does not make the other weights better.
     let source_bits = model.main_dtype().map_or(0.0, DType::bits_per_weight);
     let fewest_bits = levels(class).map(|level| level.base_dtype().bits_per_weight()).fold(f64::INFINITY, f64::min);
-    let main = model.main_dtype().map_or("", DType::name);
     let (verdict, reason) = if fewest_bits >= source_bits && model.is_quantized() {
         (Verdict::Pointless, format!("larger than this {main} file and no better"))
     } else if model.is_quantized() {
         (Verdict::Requantizes, format!("source is {main} already: requantizing adds loss"))
     } else if fewest_bits >= source_bits {
         (Verdict::Possible, format!("the source is {main}: same precision"))
+    } else if let Some(first) = decoded_from {
+        (Verdict::Requantizes, format!("decoded from {first}: each level is a second loss"))
     } else {
         (Verdict::Possible, format!("from {main}, one loss only"))
     };

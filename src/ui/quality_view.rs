@@ -8,9 +8,9 @@ use egui_extras::{Column as Width, TableBuilder};
 
 use super::figures::NumberColumns;
 use super::sorting::{Side, Sorting, compare_known};
-use super::theme;
 use super::widgets::{self, Tone};
-use crate::advise::{Decision, Interval};
+use super::{loss_view, theme};
+use crate::advise::{Interval, accuracy_remark, quantized_origin};
 use crate::bench::ComparisonRow;
 use crate::bench::quality::QualityRun;
 use crate::model::Model;
@@ -18,8 +18,6 @@ use crate::state::{Command, Form, JobKind, JobRecord, QualityForm, Store, TextCh
 use crate::units::{count_text, nats_text, ratio_text, significant_text};
 
 const HEADER_HEIGHT: f32 = 26.0;
-/// Between a number at the right edge of its column and a word at the left of the next.
-const GAP_BEFORE_WORDS: f32 = 14.0;
 /// The most that a column grows in a wide window: beyond that a number is far from its name.
 const MAX_GROWTH: f32 = 40.0;
 
@@ -40,11 +38,13 @@ pub fn quality_view_ui(
         if let Some(job) = quality_job(store).filter(|job| job.is_open()) {
             super::queue::job_ui(ui, job, commands);
         }
-        if model.is_quantized() {
-            let text = "The source is quantized itself: losses are against it, and levels near its own look better than they are";
-            widgets::notice(ui, Tone::Warn, text);
+        if let Some(first) = quantized_origin(model) {
+            let how = if model.is_quantized() { format!("is {first} itself") } else { format!("was decoded from {first}") };
+            let text = format!("The source {how}: losses are against it, and levels near {first} look better than they are");
+            widgets::notice(ui, Tone::Warn, &text);
         }
         table_ui(ui, rows);
+        loss_view::wishes_ui(ui, rows);
     });
 }
 
@@ -156,12 +156,7 @@ fn losses_ui(ui: &mut Ui, judged: &[&ComparisonRow], sorting: &mut Sorting<Colum
             .header(HEADER_HEIGHT, |mut header| {
                 for (column, name, explanation, _) in COLUMNS {
                     let side = if is_number(column) { Side::Right } else { Side::Left };
-                    header.col(|ui| {
-                        if column == Column::Verdict {
-                            ui.add_space(GAP_BEFORE_WORDS);
-                        }
-                        sorting.header_ui(ui, column, name, explanation, side);
-                    });
+                    header.col(|ui| sorting.header_ui(ui, column, name, explanation, side));
                 }
             })
             .body(|body| {
@@ -181,13 +176,19 @@ fn cell_ui(ui: &mut Ui, numbers: &NumberColumns<Column>, row: &ComparisonRow, co
             ui.add(Label::new(RichText::new(&row.name).font(theme::strong_font())).truncate());
         }
         (Column::Verdict, Some(_)) => {
-            ui.add_space(GAP_BEFORE_WORDS);
-            verdict_ui(ui, row);
+            if let Some(verdict) = &row.verdict {
+                loss_view::verdict_badge(ui, verdict);
+            }
+        }
+        (Column::Loss, Some(run)) => {
+            loss_view::loss_label(ui, run.summary.loss_words(), run.summary.same_top.value);
         }
         (column, Some(run)) => {
             if let Some(text) = number_text(run, column) {
                 let color = theme::palette(ui).text;
-                numbers.cell_ui(ui, column, &text, color).on_hover_text(provenance_text(run));
+                let remark = (column == Column::Accuracy).then(|| accuracy_remark(run.summary.accuracy_ratio)).flatten();
+                let remark = remark.map_or_else(String::new, |text| widgets::sentence(&text) + "\n\n");
+                numbers.cell_ui(ui, column, &text, color).on_hover_text(format!("{remark}{}", provenance_text(run)));
             }
         }
         (Column::MeanKld, None) => {
@@ -200,7 +201,7 @@ fn cell_ui(ui: &mut Ui, numbers: &NumberColumns<Column>, row: &ComparisonRow, co
 }
 
 fn is_number(column: Column) -> bool {
-    !matches!(column, Column::Level | Column::Verdict)
+    !matches!(column, Column::Level | Column::Verdict | Column::Loss)
 }
 
 /// What a number of a column says, without its unit; `None` for a column of words.
@@ -208,7 +209,7 @@ fn number_text(run: &QualityRun, column: Column) -> Option<String> {
     let summary = &run.summary;
     let percent = |part: Interval| part.map(|part| part * 100.0).text(significant_text);
     match column {
-        Column::Level | Column::Verdict => None,
+        Column::Level | Column::Verdict | Column::Loss => None,
         Column::MeanKld => Some(summary.mean_kld.text(nats_text)),
         Column::KldP99 => Some(nats_text(summary.kld_p99.value)),
         Column::PplRatio => Some(summary.ppl_ratio.text(ratio_text)),
@@ -222,31 +223,37 @@ fn number_text(run: &QualityRun, column: Column) -> Option<String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Column {
     Level,
+    Verdict,
+    Loss,
     MeanKld,
     KldP99,
     PplRatio,
     SameTop,
     Accuracy,
     Tokens,
-    Verdict,
 }
 
 /// Column, heading with its unit, explanation, least width.
-const COLUMNS: [(Column, &str, &str, f32); 8] = [
-    (Column::Level, "Level", "The level", 96.0),
+const COLUMNS: [(Column, &str, &str, f32); 9] = [
+    (Column::Level, "Level", "The level", 84.0),
+    (Column::Verdict, "Verdict", "The gates on quality together; hover a word for each", 112.0),
+    (Column::Loss, "Loss", "In a word, from the numbers behind it with their error bars; hover a word for what it means", 110.0),
     (Column::MeanKld, "Mean KLD, nats", "KL divergence from the source in nats, mean over all tokens, with its 95 % error", 92.0),
     (Column::KldP99, "99 % KLD, nats", "One token in a hundred diverges more", 92.0),
     (Column::PplRatio, "Perplexity, ×", "Perplexity as a multiple of the source's, with its 95 % error", 80.0),
     (Column::SameTop, "Same top token, %", "Tokens at which both put the same token first", 108.0),
     (Column::Accuracy, "Accuracy, %", "Next-token accuracy as a part of the source's", 74.0),
     (Column::Tokens, "Tokens", "Scored tokens", 46.0),
-    (Column::Verdict, "Verdict", "All gates together; hover a word for each", 126.0),
 ];
 
 fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
     let by = |value: fn(&QualityRun) -> f64| compare_known(a.quality.as_deref().map(value), b.quality.as_deref().map(value));
     match column {
         Column::Level => a.name.cmp(&b.name),
+        Column::Loss => {
+            let words = |row: &ComparisonRow| row.quality.as_ref().and_then(|run| run.summary.loss_words());
+            words(a).is_none().cmp(&words(b).is_none()).then(words(a).cmp(&words(b)))
+        }
         Column::MeanKld => by(|run| run.summary.mean_kld.value),
         Column::KldP99 => by(|run| run.summary.kld_p99.value),
         Column::PplRatio => by(|run| run.summary.ppl_ratio.value),
@@ -258,22 +265,6 @@ fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
             let decision = |row: &ComparisonRow| row.verdict.as_ref().map(|verdict| verdict.decision);
             decision(a).cmp(&decision(b))
         }
-    }
-}
-
-fn verdict_ui(ui: &mut Ui, row: &ComparisonRow) {
-    if let Some(verdict) = &row.verdict {
-        let tone = match verdict.decision {
-            Decision::Pass => Tone::Good,
-            Decision::Inconclusive => Tone::Warn,
-            Decision::Fail => Tone::Bad,
-        };
-        let gates: Vec<String> = verdict
-            .gates
-            .iter()
-            .map(|gate| format!("{} {}: {}", gate.decision.label(), gate.kind.label(), gate.text()))
-            .collect();
-        widgets::badge(ui, verdict.decision.label(), tone).on_hover_text(gates.join("\n"));
     }
 }
 
@@ -332,7 +323,8 @@ mod tests {
 
     #[test]
     fn every_file_can_be_judged_from_the_page() {
-        let mut harness = page_harness(compare_page_ui, store(), Form::default());
+        let size = eframe::egui::vec2(1160.0, 1500.0);
+        let mut harness = page_harness_sized(compare_page_ui, store(), Form::default(), size, 1.0, egui::Theme::Dark);
         harness.get_by_label("Score all").click();
         harness.get_by_label("Measure quality of 3 files").click();
         harness.run();
@@ -368,7 +360,7 @@ mod tests {
     fn losses_failures_and_doubts_are_shown() {
         let size = eframe::egui::vec2(1160.0, 1500.0);
         let mut harness = page_harness_sized(compare_page_ui, store(), Form::default(), size, 1.0, egui::Theme::Dark);
-        for text in ["0.0040 ±", "0.450 ±", "failed", "The source is quantized itself"] {
+        for text in ["0.0040 ±", "0.450 ±", "failed", "The source is Q4_1 itself"] {
             assert!(harness.query_all_by_label_contains(text).next().is_some(), "{text}");
         }
         let top_of = |harness: &egui_kittest::Harness<'_, _>, text: &str| {
@@ -398,7 +390,7 @@ mod tests {
         for (name, variant) in [("quality-dark", egui::Theme::Dark), ("quality-light", egui::Theme::Light)] {
             let size = eframe::egui::vec2(1160.0, 1400.0);
             for kind in crate::deploy::ChartKind::ALL {
-                let form = Form { compare_plot: kind, ..Form::default() };
+                let form = Form { compare_plot: Some(kind), ..Form::default() };
                 let mut harness = page_harness_sized(compare_page_ui, store(), form, size, 1.0, variant);
                 harness.run();
                 shoot(&mut harness, &format!("{name}-{}", kind.file_stem()));

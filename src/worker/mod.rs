@@ -459,7 +459,7 @@ mod tests {
             model: Arc::new(deploy::test_rows::model()),
             machine: Box::default(),
             goal: crate::advise::Goal::default(),
-            gates: crate::advise::Gates::default(),
+            limits: crate::advise::Limits::default(),
             rows: deploy::test_rows::rows(),
         };
         let id = worker.submit(Job::Export(Box::new(request))).unwrap();

@@ -300,6 +300,28 @@ fn compare_ends_with_prediction_beside_measurement() {
     assert!(html.contains("Run of the history") && html.contains("id=\"plot-size-loss\"") && html.ends_with("</html>\n"));
     assert!(std::fs::read(&plot).unwrap().starts_with(b"\x89PNG"));
     assert!(output.status.success() && text.contains("Q2_K") && text.contains("±"), "{text}{}", stderr_of(&output));
+    // One verdict for a file, wherever it stands, and the answer at the end.
+    assert!(text.contains("warning: the source is Q4_1 itself"), "{text}");
+    assert_eq!(text.matches("Q2_K.gguf: FAIL").count(), 1, "{text}");
+    let end: Vec<&str> = text.lines().rev().take(5).collect();
+    assert!(end.iter().any(|line| line.starts_with("Q8_0: ") && line.ends_with("next words the same")), "{text}");
+    let kept = run_json(&[&"history", &"--json"]);
+    let is_own = |row: &&serde_json::Value| row["kind"] == "quality" && row["path"].as_str() == rows[2]["path"].as_str();
+    let verdicts: Vec<&str> =
+        kept["runs"].as_array().unwrap().iter().filter(is_own).filter_map(|row| row["verdict"].as_str()).collect();
+    assert_eq!(verdicts, ["FAIL", "FAIL"], "both runs of it");
+}
+
+#[test]
+fn what_was_decoded_from_a_quantized_file_says_so_when_it_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let converted = run_json(&[&"convert", &smollm2(), &"--level", &"F16", &"--out", &folder.path(), &"--json"]);
+    let path = PathBuf::from(converted["conversions"][0]["path"].as_str().unwrap());
+    let text = |args: &[&dyn AsRef<std::ffi::OsStr>]| String::from_utf8_lossy(&run(args).stdout).into_owned();
+    let seen = text(&[&"inspect", &path]);
+    assert!(seen.contains("decoded from Q4_1"), "{seen}");
+    let advice = text(&[&"recommend", &path]);
+    assert!(advice.contains("the source was decoded from Q4_1") && !advice.contains("one loss only"), "{advice}");
 }
 
 #[cfg(feature = "llama-cpp")]

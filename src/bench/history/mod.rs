@@ -4,6 +4,7 @@
 //! schema    opening: whose file it is, its version, migrations, write-ahead log
 //! row       what is filtered and sorted: one row per measured file
 //! store     list, get, record, delete
+//! verdicts  what the gates said of each run
 //! record    from finished measurements to rows
 //! hashes    SHA-256 of models, remembered by path, size, time of change and inode
 //! compare   rows beside each other
@@ -26,6 +27,7 @@ mod store;
 pub(crate) mod test_runs;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,13 +56,16 @@ pub struct History {
 }
 
 impl History {
-    /// Opens the database at `path`, or makes it with its folder; brings one of an earlier version up to date.
+    /// Opens the database at `path`, or makes it with its folder; brings one of an earlier version up to date, and judges its runs by
+    /// today's gates on quality.
     ///
     /// # Errors
     /// `Error::NotAHistory` for any other file, which is left as it is; `Error::HistoryTooNew`; `Error::History`; `Error::Io` for the folder.
     pub fn open(path: &Path) -> Result<Self> {
         let connection = schema::open(path, &schema::MIGRATIONS)?;
-        Ok(Self { connection, path: path.to_path_buf() })
+        let mut history = Self { connection, path: path.to_path_buf() };
+        history.judge_unjudged()?;
+        Ok(history)
     }
 
     /// Opens the user's history.

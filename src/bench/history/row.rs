@@ -7,7 +7,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRe
 use serde::{Deserialize, Serialize};
 
 use super::{Measurement, NewRun};
-use crate::advise::{Decision, Interval};
+use crate::advise::{Decision, Gates, Interval, LossWords};
 use crate::hardware::PowerSource;
 
 /// What was measured.
@@ -82,8 +82,10 @@ pub struct Row {
     pub ppl_ratio: Option<Interval>,
     /// Part of the tokens at which both put the same token first.
     pub same_top: Option<Interval>,
-    /// The gates on quality.
+    /// The verdict on quality.
     pub verdict: Option<Decision>,
+    /// The gates that it is of; `None` for a run without a verdict.
+    pub gates: Option<Gates>,
     /// Tokens that were measured: scored ones, or those of all rounds.
     pub n_tokens: Option<u64>,
     /// Name of the text.
@@ -99,6 +101,12 @@ impl Row {
     #[must_use]
     pub fn short_name(&self) -> &str {
         self.level.as_deref().unwrap_or(&self.model_name)
+    }
+
+    /// The loss in words; `None` for a run that measured none.
+    #[must_use]
+    pub fn loss_words(&self) -> Option<LossWords> {
+        LossWords::of(self.mean_kld?, self.same_top?)
     }
 
     /// The row that a new run gets; its number is not known yet.
@@ -129,6 +137,7 @@ impl Row {
             ppl_ratio: None,
             same_top: None,
             verdict: None,
+            gates: None,
             n_tokens: None,
             text_name: None,
             text_sha256: None,
@@ -168,6 +177,7 @@ impl Row {
                     ppl_ratio: interval(run.summary.ppl_ratio),
                     same_top: interval(run.summary.same_top),
                     verdict: Some(run.verdict.decision),
+                    gates: Some(run.gates()),
                     n_tokens: Some(run.summary.n_tokens),
                     text_name: Some(used.text_name.clone()),
                     text_sha256: Some(used.text_sha256.clone()),
@@ -219,7 +229,7 @@ impl Row {
         values
     }
 
-    /// The row that a query of all [`COLUMNS`] and `id` has found.
+    /// The row that a query of all [`COLUMNS`], `id` and what `verdicts` says of it has found.
     pub(super) fn from_sql(found: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let size = |name: &str| -> rusqlite::Result<Option<u64>> {
             Ok(found.get::<_, Option<i64>>(name)?.map(|size_bytes| u64::try_from(size_bytes).unwrap_or(0)))
@@ -255,7 +265,8 @@ impl Row {
             mean_kld: interval("mean_kld")?,
             ppl_ratio: interval("ppl_ratio")?,
             same_top: interval("same_top")?,
-            verdict: found.get::<_, Option<String>>("verdict")?.as_deref().and_then(verdict_from_label),
+            verdict: found.get::<_, Option<String>>("decision")?.as_deref().and_then(verdict_from_label),
+            gates: found.get::<_, Option<String>>("gates")?.and_then(|text| serde_json::from_str(&text).ok()),
             n_tokens: size("n_tokens")?,
             text_name: found.get("text_name")?,
             text_sha256: found.get("text_sha256")?,
@@ -264,7 +275,7 @@ impl Row {
     }
 }
 
-/// All columns but `id` and `run`: also the order of the CSV export.
+/// All columns of `runs` but `id` and `run`: also the order of the CSV export.
 pub(super) const COLUMNS: [&str; 34] = [
     "recorded_unix_secs",
     "kind",

@@ -15,7 +15,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 
 /// What brings the schema from version `idx` to `idx + 1`. Only ever appended to: files of every version are out there.
-pub(super) const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     // 1: the runs.
     "CREATE TABLE runs (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -63,6 +63,12 @@ pub(super) const MIGRATIONS: [&str; 2] = [
         mtime_ns INTEGER NOT NULL,
         inode INTEGER NOT NULL,
         sha256 TEXT NOT NULL
+    ) STRICT;",
+    // 3: verdicts on quality with their gates, beside the runs, so that a run may be judged again and keeps its numbers.
+    "CREATE TABLE verdicts (
+        run_id INTEGER PRIMARY KEY,
+        decision TEXT NOT NULL,
+        gates TEXT NOT NULL
     ) STRICT;",
 ];
 

@@ -5,8 +5,16 @@ use std::path::PathBuf;
 use rusqlite::{OptionalExtension as _, TransactionBehavior, params_from_iter};
 
 use super::row::COLUMNS;
-use super::{Entry, Filter, History, Kind, Measurement, NewRun, Row};
+use super::{Entry, Filter, History, Kind, Measurement, NewRun, Row, verdicts};
 use crate::error::{Error, Result};
+
+/// All runs, each with its verdict if it has one.
+const RUNS: &str = "runs LEFT JOIN verdicts ON run_id = id";
+
+/// What a row is read from, beside `id`.
+fn columns() -> String {
+    format!("{}, decision, gates", COLUMNS.join(", "))
+}
 
 impl History {
     /// Keeps runs, all or none, and returns their numbers; when it returns they are on the disk.
@@ -23,7 +31,11 @@ impl History {
             let mut values = Row::of(new).values();
             values.push(Box::new(to_json(&new.measurement)?));
             change.execute(&sql, params_from_iter(values)).map_err(&failed)?;
-            ids.push(change.last_insert_rowid());
+            let id = change.last_insert_rowid();
+            if let Measurement::Quality(run) = &new.measurement {
+                verdicts::keep(&change, id, run.verdict.decision, &run.gates()).map_err(&failed)?;
+            }
+            ids.push(id);
         }
         change.commit().map_err(&failed)?;
         Ok(ids)
@@ -35,7 +47,7 @@ impl History {
     /// `Error::History`.
     pub fn list(&self, filter: &Filter) -> Result<Vec<Row>> {
         let failed = self.error("read");
-        let sql = format!("SELECT id, {} FROM runs ORDER BY recorded_unix_secs DESC, id DESC", COLUMNS.join(", "));
+        let sql = format!("SELECT id, {} FROM {RUNS} ORDER BY recorded_unix_secs DESC, id DESC", columns());
         let mut query = self.connection.prepare(&sql).map_err(&failed)?;
         let rows = query.query_map([], Row::from_sql).map_err(&failed)?;
         // Filtered here and not in SQL: one meaning of the filter for database and window, in every alphabet.
@@ -66,6 +78,7 @@ impl History {
         let mut n_deleted = 0;
         for id in ids {
             n_deleted += change.execute("DELETE FROM runs WHERE id = ?1", [id]).map_err(&failed)?;
+            change.execute("DELETE FROM verdicts WHERE run_id = ?1", [id]).map_err(&failed)?;
         }
         change.commit().map_err(&failed)?;
         // The log still holds what was deleted. A reader may be using it; then the next program that ends empties it.
@@ -91,7 +104,7 @@ impl History {
     /// Rows with the text of their details, in the order of `ids`, each once.
     pub(super) fn raw(&self, ids: &[i64]) -> Result<Vec<(Row, String)>> {
         let failed = self.error("read");
-        let sql = format!("SELECT id, run, {} FROM runs WHERE id = ?1", COLUMNS.join(", "));
+        let sql = format!("SELECT id, run, {} FROM {RUNS} WHERE id = ?1", columns());
         let mut query = self.connection.prepare(&sql).map_err(&failed)?;
         let mut found = Vec::new();
         for (idx, &id) in ids.iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Comparison, Filter, History, Measurement, NewRun, Row};
-use crate::advise::{Gates, Interval, judge};
+use crate::advise::{GateKind, Gates, Interval, judge};
 use crate::bench::quality::{
     ChunkSums, Flip, FlipClass, KindSummary, QualityProvenance, QualityRun, QualitySummary, Stopping, TokenChoice,
 };
@@ -84,7 +84,9 @@ pub(crate) fn quality(level: &str, klds: &[f64]) -> NewRun {
         accuracy_candidate: around(0.5, 0.0625),
         accuracy_ratio: around(0.984_375, 0.007_812_5),
     };
-    let verdict = judge(&Gates::default().quality_only(), |_| Some(summary.accuracy_ratio));
+    let verdict = judge(&Gates::default(), |kind| {
+        Some(if kind == GateKind::MeanKld { around(mean, mean / 4.0) } else { summary.accuracy_ratio })
+    });
     let run = QualityRun {
         path: format!("/models/m-{level}.gguf").into(),
         size_bytes: 144_811_072,

@@ -51,7 +51,7 @@ fn both_kinds_come_back_as_they_went_in() {
     let row = &entries[1].row;
     assert_eq!((row.kind, row.decode_tokens_per_sec, row.n_tokens), (Kind::Quality, None, Some(768)));
     assert_eq!(row.mean_kld, Some(Interval { value: 0.5, low: 0.375, high: 0.625 }));
-    assert_eq!((row.verdict, row.text_name.as_deref()), (Some(Decision::Pass), Some("bundled evaluation text")));
+    assert_eq!((row.verdict, row.text_name.as_deref()), (Some(Decision::Fail), Some("bundled evaluation text")));
     assert_eq!((&row.model_sha256, &row.reference_sha256), (&Some("a1".repeat(32)), &Some("f0".repeat(32))));
     assert_eq!(history.list(&Filter::default()).unwrap().len(), 2);
 }
@@ -128,7 +128,7 @@ fn exports_have_a_line_for_each_run_and_all_details() {
     );
     let json: serde_json::Value = serde_json::from_str(&history.export(&[1, 2], ExportFormat::Json).unwrap()).unwrap();
     assert_eq!(json["runs"][0]["run"]["decode_tokens_per_sec"]["values"][1], 42.0);
-    assert_eq!((&json["runs"][1]["kind"], &json["runs"][1]["verdict"]), (&"quality".into(), &"PASS".into()));
+    assert_eq!((&json["runs"][1]["kind"], &json["runs"][1]["verdict"]), (&"quality".into(), &"FAIL".into()));
     assert_eq!(json["runs"][1]["run"]["flips"][0]["candidate"]["text"], "1968");
     assert_eq!(history.export(&[9], ExportFormat::Csv), Err(Error::UnknownRun { id: 9 }));
 }

@@ -106,6 +106,8 @@ struct Session<'a> {
     plan: TextPlan,
     /// The chunks to score in the order of measurement.
     order: Vec<u32>,
+    /// Those of the request that mean something for the reference.
+    gates: Gates,
     /// Numbers of chunks at which the gates are looked at.
     looks: Vec<usize>,
     reference: Option<ChildProcess>,
@@ -155,6 +157,7 @@ impl<'a> Session<'a> {
             cache,
             plan: TextPlan { n_vocab: 0, n_tokens: 0, chunk_parts: Vec::new(), tokens_sha256: String::new() },
             order: Vec::new(),
+            gates: request.gates.meaningful(inspect(&request.reference)?.has_recurrent_layers()),
             looks: Vec::new(),
             reference: None,
             reference_failed: false,
@@ -274,7 +277,7 @@ impl<'a> Session<'a> {
                 Stopping::Full => ALPHA,
                 Stopping::Decided => spent_alpha(ALPHA, look as f64 / n_chunks as f64),
             };
-            let now = verdict_at(&self.request.gates, &sums, allowed - spent);
+            let now = verdict_at(&self.gates, &sums, allowed - spent);
             spent = allowed;
             n_looks += 1;
             let is_decided = now.gates.iter().all(|gate| gate.decision != Decision::Inconclusive) && !now.gates.is_empty();
@@ -299,7 +302,7 @@ impl<'a> Session<'a> {
             reference: self.request.reference.clone(),
             summary: summarize(&chunks, &sums, self.request.seed),
             by_kind: summarize_kinds(&chunks, &sums, self.request.seed),
-            verdict: verdict.unwrap_or_else(|| verdict_at(&self.request.gates, &sums, ALPHA)),
+            verdict: verdict.unwrap_or_else(|| verdict_at(&self.gates, &sums, ALPHA)),
             n_looks,
             strips: Arc::new(chunks.iter().take(MAX_STRIPS).map(strip).collect()),
             chunks: sums,
@@ -376,7 +379,7 @@ fn looks(n_chunks: usize, request: &QualityRequest) -> Vec<usize> {
 }
 
 fn verdict_at(gates: &Gates, sums: &[ChunkSums], alpha: f64) -> Verdict {
-    judge(&gates.quality_only(), |kind| gate_interval(kind, sums, alpha))
+    judge(gates, |kind| Some(gate_interval(kind, sums, alpha)))
 }
 
 /// `chunk 12 of 40, mean KLD 0.0123 nats`.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::advise::{GateKind, Gates, Interval, Verdict};
+use crate::advise::{GateKind, Gates, Interval, LossWords, Verdict, judge};
 use crate::error::Error;
 use crate::hardware::Conditions;
 use crate::units::{count_text, nan_from_null, nats_text, percent_text, ratio_text};
@@ -44,7 +44,7 @@ pub struct QualityRequest {
     pub n_ctx: u32,
     /// The most tokens to score per candidate.
     pub max_tokens: u32,
-    /// The limits; only those on quality are looked at.
+    /// The limits; perplexity is left out for a reference with recurrent layers.
     pub gates: Gates,
     /// When to stop.
     pub stopping: Stopping,
@@ -116,11 +116,27 @@ pub struct QualityRun {
 
 impl QualityRun {
     /// The interval that a gate of this kind is decided with: that of the verdict where the gate was on, else one of 95 % from the
-    /// chunks; `None` for what is not measured on a text.
+    /// chunks.
     #[must_use]
-    pub fn gate_interval(&self, kind: GateKind) -> Option<Interval> {
-        let known = self.verdict.gates.iter().find(|gate| gate.kind == kind);
-        known.map_or_else(|| summary::gate_interval(kind, &self.chunks, summary::ALPHA), |gate| gate.measured)
+    pub fn gate_interval(&self, kind: GateKind) -> Interval {
+        let known = self.verdict.gates.iter().find(|gate| gate.kind == kind).and_then(|gate| gate.measured);
+        known.unwrap_or_else(|| summary::gate_interval(kind, &self.chunks, summary::ALPHA))
+    }
+
+    /// The verdict by these gates, from the stored measurement: the one that was stored where the gates are the same.
+    #[must_use]
+    pub fn judged(&self, gates: &Gates) -> Verdict {
+        judge(gates, |kind| Some(self.gate_interval(kind)))
+    }
+
+    /// The gates that the stored verdict is of.
+    #[must_use]
+    pub fn gates(&self) -> Gates {
+        let mut gates = Gates::OFF;
+        for gate in &self.verdict.gates {
+            *gates.limit_mut(gate.kind) = Some(gate.limit);
+        }
+        gates
     }
 }
 
@@ -165,6 +181,12 @@ pub struct QualitySummary {
 }
 
 impl QualitySummary {
+    /// The loss in words; `None` where something is no number.
+    #[must_use]
+    pub fn loss_words(&self) -> Option<LossWords> {
+        LossWords::of(self.mean_kld, self.same_top)
+    }
+
     /// What a table shows: mean KLD, its 99th percentile, perplexity ratio, same top token, accuracy ratio, tokens.
     #[must_use]
     pub fn texts(&self) -> [String; 6] {

@@ -1,8 +1,8 @@
 //! The commands that give each number again.
 
-use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use super::super::shell::quoted_path;
 use crate::advise::{GateKind, Goal};
 use crate::bench::quality::{QualityRun, Stopping};
 use crate::bench::{ComparisonRow, Run};
@@ -167,34 +167,10 @@ fn quoted_paths(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| quoted_path(path)).collect::<Vec<_>>().join(" ")
 }
 
-/// A path as one word of a POSIX shell, and never as an option.
-pub(super) fn quoted_path(path: &Path) -> String {
-    let text = path.display().to_string();
-    quoted(&if text.starts_with('-') { format!("./{text}") } else { text })
-}
-
-/// A text as one word of a POSIX shell: as it is where that is safe, else in single quotes.
-fn quoted(text: &(impl Display + ?Sized)) -> String {
-    let text = text.to_string();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,+@%".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::deploy::test_rows::rows;
-
-    #[test]
-    fn a_path_is_one_word_of_the_shell() {
-        let check = |path: &str, expected: &str| assert_eq!(quoted_path(Path::new(path)), expected);
-        check("/models/a-Q4_K_M.gguf", "/models/a-Q4_K_M.gguf");
-        check("my model.gguf", "'my model.gguf'");
-        check("it's; rm -rf $HOME.gguf", "'it'\\''s; rm -rf $HOME.gguf'");
-        check("--force", "./--force");
-        check("~x", "'~x'");
-        check("", "''");
-    }
 
     #[test]
     fn each_number_has_its_command_with_the_very_options() {
@@ -208,7 +184,7 @@ mod tests {
                 "planish convert /models/m-F16.gguf --level Q4_K_M,Q2_K --out /models",
                 "planish bench /models/m-F16.gguf /models/m-Q4_K_M.gguf --prompt-tokens 512 --gen-tokens 128 --repetitions 3 --bench-threads 8",
                 "planish quality /models/m-Q4_K_M.gguf --reference /models/m-F16.gguf --tokens 16000 --chunk 512 --seed 0 --min-accuracy 0.95 \
-                 --max-perplexity 1.05 --max-kld off --min-same-top off",
+                 --max-perplexity off --max-kld 0.1 --min-same-top off",
             ]
         );
         assert!(recipes[3].note.contains('8'));

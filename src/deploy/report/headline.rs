@@ -2,9 +2,9 @@
 
 use super::super::look::escaped;
 use super::{ReportInput, html, sentence};
-use crate::advise::{Decision, Verdict};
+use crate::advise::{decoded_from, own_name};
 use crate::bench::pair::{decode_pair, measured_text};
-use crate::bench::{ComparisonRow, closest_judged};
+use crate::bench::{self, ComparisonRow};
 use crate::hardware::Machine;
 use crate::model::Model;
 use crate::units::{
@@ -26,49 +26,19 @@ pub(super) fn headline(input: &ReportInput) -> String {
     )
 }
 
-/// The verdict on the cheapest passing level, else on the recommended one.
+/// The headline of the comparison with its numbers; what is recommended while nothing is judged.
 fn answer(input: &ReportInput) -> String {
-    let judged = || input.rows.iter().filter_map(|row| Some((row, row.verdict.as_ref()?)));
-    let is_recommended = |row: &ComparisonRow| row.level.is_some() && row.level == input.plan.recommended_level();
-    let cheapest = judged().filter(|(_, verdict)| verdict.decision == Decision::Pass).min_by_key(|(row, _)| row.size_bytes);
-    if let Some((row, _)) = cheapest {
-        let also = match input.plan.recommended_level() {
-            Some(level) if is_recommended(row) => format!(" It also is what the decision tree recommends: {level}."),
-            Some(level) => format!(" The decision tree recommends {level}, before anything is measured."),
-            None => String::new(),
-        };
-        return format!("{} is the smallest measured file that passes all gates: {}.{also}", row.name, numbers_text(row, input));
-    }
-    let own = judged().find(|(row, _)| is_recommended(row));
-    let Some((row, verdict)) = own.or_else(|| closest_judged(input.rows)) else {
-        return match input.plan.recommended_level() {
+    let planned = input.plan.recommended_level();
+    let Some(found) = bench::headline(input.model, input.rows, planned) else {
+        return match planned {
             Some(level) => format!("The decision tree recommends {level}; no file has been judged yet."),
             None => "No file has been judged yet.".into(),
         };
     };
-    let what = if own.is_some() { "which the decision tree recommends" } else { "which comes closest" };
-    let unmeasured = match input.plan.recommended_level() {
-        Some(level) if own.is_none() => format!(" The decision tree recommends {level}, which is not measured."),
-        _ => String::new(),
-    };
-    let blocked = blocking_text(verdict);
-    format!("No measured file passes all gates. {}, {what}, {blocked}: {}.{unmeasured}", row.name, numbers_text(row, input))
-}
-
-/// `fails on peak memory and decode speed, with perplexity undecided`.
-fn blocking_text(verdict: &Verdict) -> String {
-    let of = |decision| {
-        let found = verdict.gates.iter().filter(|gate| gate.decision == decision);
-        let kinds: Vec<String> = found.map(|gate| gate.kind.phrase()).collect();
-        kinds.join(" and ")
-    };
-    let (failed, open) = (of(Decision::Fail), of(Decision::Inconclusive));
-    match (failed.is_empty(), open.is_empty()) {
-        (false, false) => format!("fails on {failed}, with {open} undecided"),
-        (false, true) => format!("fails on {failed}"),
-        (true, false) => format!("is undecided on {open}"),
-        (true, true) => "is held against no gate".into(),
-    }
+    let numbers = input.rows.get(found.row_idx).map(|row| numbers_text(row, input)).unwrap_or_default();
+    let rest = [found.reason, numbers, found.advice].into_iter().chain(found.refused_wishes);
+    let rest: Vec<String> = rest.filter(|part| !part.is_empty()).map(|part| sentence(&part) + ".").collect();
+    format!("{}. {}", found.title, rest.join(" "))
 }
 
 /// `100 MiB (37.0 % of the source), 60.0 ± 6.0 tok/s, mean KLD 0.250 nats`.
@@ -101,6 +71,8 @@ fn model_facts(input: &ReportInput) -> Vec<(&'static str, String)> {
         ("Format", model.format_name.clone()),
         ("Architecture", shape.architecture.clone()),
         ("Weights", parameters_text(model.n_parameters())),
+        ("Level", own_name(model)),
+        ("Decoded from", decoded_from(model).unwrap_or_default()),
         ("Most weights are", dtype),
         ("Bits per weight", significant_text(model.bits_per_weight())),
         ("Layers", known(shape.n_layers)),

@@ -3,6 +3,7 @@
 use super::super::look::escaped;
 use super::html::{self, Cell};
 use super::numbers::ratio_text;
+use crate::advise::{WishResult, accuracy_remark, same_words_text};
 use crate::bench::ComparisonRow;
 use crate::bench::quality::{Flip, KindSummary, QualityRun};
 use crate::units::{count_text, nats_text, percent_text};
@@ -24,10 +25,15 @@ pub(super) fn verdicts(rows: &[ComparisonRow]) -> String {
                 })
                 .collect();
             let table = html::table(&["Gate", "Decision", "Measured and wanted"].map(String::from), &gates);
+            let same = row.quality.as_ref().map(|run| same_words_text(run.summary.same_top.value));
+            let remark = row.quality.as_ref().and_then(|run| accuracy_remark(run.summary.accuracy_ratio));
+            let words = same.into_iter().chain(remark).chain(row.wishes.iter().map(WishResult::text));
+            let words: Vec<String> = words.map(|text| escaped(&super::sentence(&text)) + ".").collect();
             Some(format!(
-                "<div class=\"gates\"><h3>{} {}</h3>\n{table}</div>\n",
+                "<div class=\"gates\"><h3>{} {}</h3>\n<p>{}</p>\n{table}</div>\n",
                 escaped(&row.name),
-                html::decision(verdict.decision)
+                html::decision(verdict.decision),
+                words.join(" ")
             ))
         })
         .collect();
@@ -35,8 +41,9 @@ pub(super) fn verdicts(rows: &[ComparisonRow]) -> String {
         return String::new();
     }
     let note = "<p class=\"note\">A gate passes or fails when its whole interval is on one side of the limit; the intervals of the gates on \
-                quality hold for all looks of the measurement together, so they are wider than those of the table. Speed and memory are held \
-                against the source, measured in turns with the file where no warning says otherwise.</p>\n";
+                quality hold for all looks of the measurement together, so they are wider than those of the table. The verdict is about quality \
+                alone; wishes of size, memory and speed are told beside it, against the source, measured in turns with the file where no \
+                warning says otherwise.</p>\n";
     html::section("verdicts", "Verdicts", &format!("{judged}{note}"))
 }
 

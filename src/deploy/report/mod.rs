@@ -25,7 +25,7 @@ mod style;
 mod tests;
 
 use super::look::escaped;
-use crate::advise::{Gates, Goal, Plan};
+use crate::advise::{Goal, Limits, Plan};
 use crate::bench::history::Row;
 use crate::bench::{ComparisonRow, compared_n_ctx};
 use crate::hardware::Machine;
@@ -44,8 +44,8 @@ pub struct ReportInput<'a> {
     pub plan: &'a Plan,
     /// What was predicted and measured.
     pub rows: &'a [ComparisonRow],
-    /// The limits that the verdicts are of.
-    pub gates: &'a Gates,
+    /// The limits that the files are held against.
+    pub limits: &'a Limits,
     /// The runs of the history that the measurements are; empty where they were not kept.
     pub kept: &'a [Row],
     /// What makes the whole doubtful, in sentences.

@@ -5,7 +5,7 @@ use super::super::look::escaped;
 use super::super::svg::{SvgStyle, chart_svg, has_measurement};
 use super::advice::band_text;
 use super::html::{self, Cell, Origin};
-use crate::advise::Interval;
+use crate::advise::{Interval, LossWords, scale_text};
 use crate::bench::ComparisonRow;
 use crate::bench::pair::{Pair, decode_pair, measured, measured_text, prefill_pair};
 use crate::units::{bytes_text, count_text, duration_text, nats_text, percent_text, significant_text};
@@ -47,6 +47,7 @@ pub(super) fn tables(rows: &[ComparisonRow], n_ctx: u64) -> String {
     if rows.iter().any(|row| row.quality.is_some() || row.quality_failure.is_some()) {
         body.push_str(&format!("<h3>What is lost against the source {}</h3>\n{}", Origin::Measured.tag(), loss_table(rows)));
         body.push_str("<p class=\"note\">± covers 95 %. KL divergence and its 99th percentile are in nats for each token; perplexity and accuracy are divided by the source's.</p>\n");
+        body.push_str(&format!("<p class=\"note\">{}</p>\n", escaped(&scale_text()).replace('\n', "<br>")));
     }
     html::section("numbers", "All numbers", &body)
 }
@@ -111,13 +112,17 @@ fn measured_cell(row: &ComparisonRow, pair: Pair) -> Cell {
 }
 
 fn loss_table(rows: &[ComparisonRow]) -> String {
-    let heads = ["File", "Mean KLD", "99 % KLD", "Perplexity ratio", "Same top token", "Accuracy ratio", "Tokens", "Verdict"];
+    let heads =
+        ["File", "Verdict", "Loss", "Mean KLD", "99 % KLD", "Perplexity ratio", "Same top token", "Accuracy ratio", "Tokens"];
     let cells = rows.iter().filter(|row| row.quality.is_some() || row.quality_failure.is_some()).map(|row| {
-        let mut cells = vec![Cell::text(&row.name)];
+        let verdict = row.verdict.as_ref();
+        let verdict = verdict.map_or_else(|| Cell::missing("–"), |verdict| Cell::html(html::decision(verdict.decision)));
+        let mut cells = vec![Cell::text(&row.name), verdict];
         match (&row.quality, &row.quality_failure) {
             (Some(run), _) => {
                 let summary = &run.summary;
                 cells.extend([
+                    Cell::text(&summary.loss_words().map_or_else(|| "unknown".into(), LossWords::text)),
                     Cell::number(&summary.mean_kld.text(nats_text)),
                     Cell::number(&nats_text(summary.kld_p99.value)),
                     Cell::number(&ratio_text(summary.ppl_ratio)),
@@ -128,12 +133,9 @@ fn loss_table(rows: &[ComparisonRow]) -> String {
             }
             (None, reason) => {
                 cells.push(Cell::missing(&format!("failed: {}", reason.as_deref().unwrap_or("unknown"))));
-                cells.extend((0..5).map(|_| Cell::missing("–")));
+                cells.extend((0..6).map(|_| Cell::missing("–")));
             }
         }
-        cells.push(
-            row.verdict.as_ref().map_or_else(|| Cell::missing("–"), |verdict| Cell::html(html::decision(verdict.decision))),
-        );
         cells
     });
     html::table(&heads.map(String::from), &cells.collect::<Vec<_>>())

@@ -18,7 +18,7 @@ fn html_of(model: &Model, rows: &[ComparisonRow]) -> String {
         goal: &goal,
         plan: &plan,
         rows,
-        gates: &Gates::default(),
+        limits: &Limits::default(),
         kept: &[],
         warnings: &["measured in two sessions".into()],
         made_at_unix_secs: 1_787_321_100,
@@ -32,7 +32,7 @@ fn every_part_is_there_with_its_numbers() {
     for id in ["recommendation", "plots", "numbers", "verdicts", "changes", "provenance", "reproduce"] {
         check(&format!("<section id=\"{id}\">"));
     }
-    check("Q4_K_M is the smallest measured file that passes all gates: 100 MiB");
+    check("Q4_K_M: 2.6x smaller, 2.4x faster, 9 of 10 next words the same. Q4_K_M is the smallest level here that passes");
     check("Measured in two sessions");
     check("AMD Ryzen 7 PRO 7840U");
     check("What kind of network is it?");
@@ -69,8 +69,11 @@ fn a_file_that_does_not_pass_is_told_with_what_keeps_it_from_passing() {
     verdict.gates[1].decision = crate::advise::Decision::Fail;
     verdict.gates[0].decision = crate::advise::Decision::Inconclusive;
     let html = html_of(&model(), &rows);
-    assert!(html.contains("No measured file passes all gates. Q4_K_M, "), "{html}");
-    assert!(html.contains("fails on perplexity, with next-token accuracy undecided: 100 MiB"), "{html}");
+    assert!(
+        html.contains("No level here passes the gates on quality; Q4_K_M comes closest and fails mean KL divergence"),
+        "{html}"
+    );
+    assert!(html.contains("Convert and measure a larger level"), "{html}");
 }
 
 #[test]

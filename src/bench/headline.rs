@@ -1,0 +1,188 @@
+//! The result of a comparison in one line: which file to take, what it gains and what it loses.
+
+use serde::Serialize;
+
+use super::compare::speed_ratio;
+use super::{ComparisonRow, Run, closest_judged, measured_choice};
+use crate::advise::{Decision, Interval, Verdict, WishResult, same_words_text};
+use crate::model::{Level, Model};
+
+/// The answer of a comparison.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Headline {
+    /// Index of the row that it is about.
+    pub row_idx: usize,
+    /// True for the smallest file that passes the gates on quality; false for the one that comes closest.
+    pub has_won: bool,
+    /// What it gains and loses: `Q4_K_M: 3.1x smaller, 1.8x faster, 9 of 10 next words the same`.
+    pub title: String,
+    /// Why this one, as a sentence without its full stop.
+    pub reason: String,
+    /// What to do where none has won; empty for a winner.
+    pub advice: String,
+    /// Wishes that the file does not grant, in words.
+    pub refused_wishes: Vec<String>,
+}
+
+/// The headline of these rows; `None` while no file has a verdict. `planned` is what the plan recommended before measuring.
+#[must_use]
+pub fn headline(model: &Model, rows: &[ComparisonRow], planned: Option<Level>) -> Option<Headline> {
+    let choice = measured_choice(rows, planned)?;
+    let winner = choice.path.as_ref().and_then(|path| rows.iter().position(|row| row.path == *path));
+    let closest = || closest_judged(rows).and_then(|(closest, _)| rows.iter().position(|row| row.path == closest.path));
+    let row_idx = winner.or_else(closest)?;
+    let row = rows.get(row_idx)?;
+    let has_won = winner.is_some();
+    let refused = row.wishes.iter().filter(|wish| wish.decision == Decision::Fail);
+    Some(Headline {
+        row_idx,
+        has_won,
+        title: title(model, row, source_run(model, rows)),
+        advice: if has_won { String::new() } else { advice(rows, row, row.verdict.as_ref()?) },
+        refused_wishes: refused.map(WishResult::text).collect(),
+        reason: choice.text,
+    })
+}
+
+/// The run of the source, which speeds are held against.
+fn source_run<'a>(model: &Model, rows: &'a [ComparisonRow]) -> Option<&'a Run> {
+    rows.iter().find(|row| row.path == model.path)?.run.as_ref()
+}
+
+fn title(model: &Model, row: &ComparisonRow, source: Option<&Run>) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "a ratio")]
+    let size = model.size_bytes as f64 / row.size_bytes.max(1) as f64;
+    let mut parts = vec![factor_text(Interval::exact(size), "smaller", "larger", "as large as the source")];
+    parts.extend(
+        row.run
+            .as_ref()
+            .zip(source)
+            .map(|(run, source)| factor_text(speed_ratio(run, source), "faster", "slower", "about as fast")),
+    );
+    parts.extend(row.quality.as_ref().map(|run| same_words_text(run.summary.same_top.value)));
+    format!("{}: {}", row.name, parts.join(", "))
+}
+
+/// `1.8x faster`, `1.2x slower`; `same` where the error does not tell it from 1, or the two digits are those of 1.
+fn factor_text(ratio: Interval, more: &str, less: &str, same: &str) -> String {
+    let (factor, word) = if ratio.value >= 1.0 { (ratio.value, more) } else { (1.0 / ratio.value, less) };
+    let is_clear = ratio.value.is_finite() && !ratio.holds(1.0) && factor >= 1.05;
+    match factor {
+        _ if !is_clear => same.into(),
+        factor if factor >= 9.95 => format!("{factor:.0}x {word}"),
+        factor => format!("{factor:.1}x {word}"),
+    }
+}
+
+/// What to do where no file passes: more tokens where one is undecided, a larger level where all fail.
+fn advice(rows: &[ComparisonRow], closest: &ComparisonRow, verdict: &Verdict) -> String {
+    if verdict.decision == Decision::Inconclusive {
+        return format!("{} is undecided: score more tokens (“Score all”, --full) or take the next larger level", closest.name);
+    }
+    let measured: Vec<Level> = rows.iter().filter(|row| row.verdict.is_some()).filter_map(|row| row.level).collect();
+    // Levels are in the order of their precision: those before the best that was measured lose less.
+    let larger = Level::all()
+        .filter(|level| level.base_dtype().is_quantized() && *level != Level::MXFP4_MOE)
+        .rfind(|level| measured.iter().all(|known| level < known));
+    match larger {
+        Some(level) => format!("Convert and measure a larger level, for example {level}, or set other gates"),
+        None => "No level loses less than these: look at the text that you measure on, or set other gates".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::advise::Wishes;
+    use crate::advise::{Goal, Limits};
+    use crate::bench::history::{Measurement, test_runs};
+    use crate::bench::quality::{QualityOutcome, QualityRun};
+    use crate::bench::{Measured, Outcome, comparison_rows};
+    use crate::convert::Conversion;
+    use crate::hardware::Machine;
+    use crate::ui::test_support::sample_model;
+
+    /// `(level, bytes, decode speed, mean KLD)`; the source has 1000 bytes and 10 tokens per second.
+    fn headline_of(levels: &[(Level, u64, f64, f64)], limits: &Limits) -> Headline {
+        let mut model = sample_model();
+        (model.path, model.size_bytes) = ("/models/m.gguf".into(), 1000);
+        let path_of = |level: Level| std::path::PathBuf::from(format!("/models/m-{level}.gguf"));
+        let speed_of = |path: std::path::PathBuf, decode: f64| {
+            let Measurement::Speed(run) = test_runs::speed("x", &[decode, decode * 1.01]).measurement else { panic!() };
+            Outcome { path: path.clone(), result: Ok(Run { path, ..*run }) }
+        };
+        let mut speed = vec![speed_of(model.path.clone(), 10.0)];
+        let mut conversions = Vec::new();
+        let mut quality = Vec::new();
+        for &(level, size_bytes, decode, kld) in levels {
+            let path = path_of(level);
+            speed.push(speed_of(path.clone(), decode));
+            conversions.push(Conversion {
+                level,
+                path: path.clone(),
+                source: model.path.clone(),
+                size_bytes,
+                bits_per_weight: 4.5,
+                elapsed_secs: 1.0,
+                warnings: Vec::new(),
+                check: None,
+                changes: String::new(),
+            });
+            let Measurement::Quality(run) = test_runs::quality(level.name(), &[kld, kld]).measurement else { panic!() };
+            quality.push(QualityOutcome { path: path.clone(), result: Ok(Arc::new(QualityRun { path, ..(*run).clone() })) });
+        }
+        let measured = Measured { speed: &speed, quality: &quality, limits };
+        let rows = comparison_rows(&model, &Machine::default(), &Goal::default(), &conversions, measured);
+        headline(&model, &rows, Some(Level::Q4_K_M)).unwrap()
+    }
+
+    const LEVELS: [(Level, u64, f64, f64); 3] =
+        [(Level::Q8_0, 530, 15.0, 0.001), (Level::Q4_K_M, 322, 18.0, 0.03), (Level::Q2_K, 200, 20.0, 0.5)];
+
+    #[test]
+    fn the_smallest_file_that_passes_wins_in_words() {
+        let found = headline_of(&LEVELS, &Limits::default());
+        assert_eq!(found.title, "Q4_K_M: 3.1x smaller, 1.8x faster, 9 of 10 next words the same");
+        assert!(found.has_won && found.advice.is_empty() && found.refused_wishes.is_empty());
+        assert!(
+            found.reason.contains("smallest level here that passes the gates on quality, as the plan recommended"),
+            "{}",
+            found.reason
+        );
+    }
+
+    #[test]
+    fn a_wish_chooses_among_those_that_pass_and_is_named_where_none_grants_it() {
+        let wish = |min_speed_ratio| Limits { wishes: Wishes { min_speed_ratio, ..Wishes::default() }, ..Limits::default() };
+        assert!(headline_of(&LEVELS, &wish(Some(1.7))).refused_wishes.is_empty());
+        let found = headline_of(&LEVELS, &wish(Some(3.0)));
+        assert!(found.has_won, "a wish is no gate");
+        assert_eq!(found.refused_wishes, ["too slow for your wish: 1.80 of 3.00 ×"]);
+        // The larger one is slower here, but the small one is too slow: the wish decides.
+        let levels = [(Level::Q8_0, 530, 25.0, 0.001), (Level::Q4_K_M, 322, 18.0, 0.03)];
+        assert!(headline_of(&levels, &wish(Some(2.0))).title.starts_with("Q8_0: "));
+    }
+
+    #[test]
+    fn where_none_passes_the_closest_is_named_with_what_to_do() {
+        let found = headline_of(&[(Level::Q3_K_M, 260, 18.0, 0.3), (Level::Q2_K, 200, 20.0, 0.5)], &Limits::default());
+        assert!(!found.has_won && found.title.starts_with("Q3_K_M: "), "{}", found.title);
+        assert!(found.advice.contains("a larger level, for example Q3_K_L"), "{}", found.advice);
+    }
+
+    #[test]
+    fn factors_are_told_as_far_as_they_are_known() {
+        let check = |value: f64, half: f64, expected: &str| {
+            let ratio = Interval { value, low: value - half, high: value + half };
+            assert_eq!(factor_text(ratio, "faster", "slower", "about as fast"), expected);
+        };
+        check(1.84, 0.1, "1.8x faster");
+        check(0.5, 0.1, "2.0x slower");
+        check(1.3, 0.4, "about as fast");
+        check(1.01, 0.0, "about as fast");
+        check(12.4, 0.1, "12x faster");
+        check(f64::NAN, 0.0, "about as fast");
+    }
+}

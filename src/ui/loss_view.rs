@@ -1,0 +1,64 @@
+//! A verdict and a loss as every page shows them: a badge for the one, a word with the number behind it for the other.
+
+use eframe::egui::{Label, Response, RichText, Sense, Ui};
+
+use super::theme;
+use super::widgets::{self, Tone};
+use crate::advise::{Decision, LossWord, LossWords, Verdict, same_words_text, scale_text};
+use crate::bench::ComparisonRow;
+
+/// The tone of a decision on quality.
+#[must_use]
+pub fn decision_tone(decision: Decision) -> Tone {
+    match decision {
+        Decision::Pass => Tone::Good,
+        Decision::Inconclusive => Tone::Warn,
+        Decision::Fail => Tone::Bad,
+    }
+}
+
+/// A badge with the verdict on quality; hovered, gate by gate.
+pub fn verdict_badge(ui: &mut Ui, verdict: &Verdict) -> Response {
+    widgets::badge(ui, verdict.decision.label(), decision_tone(verdict.decision)).on_hover_text(gates_text(verdict))
+}
+
+/// One line for each gate.
+#[must_use]
+pub fn gates_text(verdict: &Verdict) -> String {
+    let line = |gate: &crate::advise::GateResult| format!("{} {}: {}", gate.decision.label(), gate.kind.label(), gate.text());
+    if verdict.gates.is_empty() { "No gate is on".into() } else { verdict.gates.iter().map(line).collect::<Vec<_>>().join("\n") }
+}
+
+/// The loss in a word; hovered, how many next words are the same and what the words mean. `unknown` without a number.
+pub fn loss_label(ui: &mut Ui, words: Option<LossWords>, same_top: f64) -> Response {
+    let (text, color) = match words {
+        Some(words) => (words.text(), word_color(ui, words.word)),
+        None => ("unknown".into(), theme::muted(ui)),
+    };
+    let label = ui.add(Label::new(RichText::new(text).color(color)).sense(Sense::hover()));
+    label.on_hover_ui(|ui| {
+        ui.set_max_width(460.0);
+        ui.label(format!("{}\n\n{}", widgets::sentence(&same_words_text(same_top)), scale_text()));
+    })
+}
+
+fn word_color(ui: &Ui, word: LossWord) -> eframe::egui::Color32 {
+    match word {
+        LossWord::None | LossWord::HardToNotice | LossWord::Slight => ui.visuals().text_color(),
+        LossWord::Noticeable => theme::warn(ui),
+        LossWord::Broken => theme::bad(ui),
+    }
+}
+
+/// What each file makes of the wishes, in words; nothing without a wish.
+pub fn wishes_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
+    for row in rows.iter().filter(|row| !row.wishes.is_empty()) {
+        ui.horizontal_wrapped(|ui| {
+            ui.label(RichText::new(&row.name).font(theme::strong_font()));
+            for wish in &row.wishes {
+                let color = if wish.decision == Decision::Fail { theme::warn(ui) } else { theme::muted(ui) };
+                ui.label(RichText::new(widgets::sentence(&wish.text())).color(color));
+            }
+        });
+    }
+}
