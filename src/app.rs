@@ -2,6 +2,7 @@
 
 mod events;
 mod imatrix;
+mod place;
 mod requests;
 mod settings;
 #[cfg(test)]
@@ -13,11 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::settings::{Loaded, Settings};
 use self::title::title_text;
 use crate::bench::Start;
 use crate::convert::VerifyRequest;
 use crate::error::{Error, Result};
-use crate::state::{Command, CompareTab, Dialog, Form, JobKind, Leftovers, Page, Slot, Store, Theme};
+use crate::state::{Command, CompareTab, DeleteForm, Dialog, Form, JobKind, Leftovers, Page, Slot, Store, Theme};
 use crate::ui;
 use crate::ui::toasts::Toast;
 use crate::worker::{HistoryRequest, Job, JobId, NativePicker, Picked, Worker};
@@ -28,6 +30,8 @@ const APP_NAME: &str = "Planish";
 /// Everything the window holds.
 pub struct App {
     worker: Worker,
+    /// Where the form is kept; nowhere in tests.
+    settings: Settings,
     store: Store,
     form: Form,
     commands: Vec<Command>,
@@ -44,12 +48,12 @@ pub struct App {
 /// # Errors
 /// `Error::NoWindow` when there is no display or no OpenGL.
 pub fn run(model: Option<PathBuf>, started: Instant) -> Result<()> {
+    let Loaded { form, settings, note } = settings::load();
+    let window = form.window;
     let options = eframe::NativeOptions {
-        viewport: eframe::egui::ViewportBuilder::default()
+        viewport: place::builder(window)
             .with_title(APP_NAME)
             .with_app_id("planish")
-            .with_inner_size([1280.0, 800.0])
-            .with_min_inner_size([960.0, 600.0])
             .with_icon(ui::theme::icon())
             .with_drag_and_drop(true),
         ..Default::default()
@@ -59,9 +63,11 @@ pub fn run(model: Option<PathBuf>, started: Instant) -> Result<()> {
         ui::theme::install(&context.egui_ctx);
         let wake = context.egui_ctx.clone();
         let worker = Worker::spawn(Arc::new(move || wake.request_repaint()), Arc::new(NativePicker))?;
-        let form = settings::load();
         context.egui_ctx.set_zoom_factor(form.zoom.clamp(0.5, 3.0));
-        Ok(Box::new(FirstFrame { app: App::new(worker, form, model), started: first_frame.take() }))
+        place::bring_back(context, window);
+        let mut app = App::new(worker, form, model);
+        (app.settings, app.store.notices) = (settings, note.into_iter().collect());
+        Ok(Box::new(FirstFrame { app, started: first_frame.take() }))
     };
     eframe::run_native(APP_NAME, options, Box::new(created)).map_err(|error| Error::NoWindow { reason: error.to_string() })
 }
@@ -85,7 +91,7 @@ impl eframe::App for FirstFrame {
     }
 
     fn on_exit(&mut self, _: Option<&eframe::glow::Context>) {
-        settings::save(&self.app.form);
+        self.app.save();
     }
 }
 
@@ -94,8 +100,16 @@ impl App {
     #[must_use]
     pub fn new(worker: Worker, form: Form, model: Option<PathBuf>) -> Self {
         let commands = vec![Command::Detect, Command::FindModels];
-        let store = Store::default();
-        let mut app = Self { worker, store, form, commands, toasts: Vec::new(), ended_unseen: None, is_quitting: false };
+        let mut app = Self {
+            worker,
+            settings: Settings::default(),
+            store: Store::default(),
+            form,
+            commands,
+            toasts: Vec::new(),
+            ended_unseen: None,
+            is_quitting: false,
+        };
         if let Some(path) = model {
             app.form.page = Page::Model;
             app.commands.push(Command::OpenModel(path));
@@ -108,6 +122,7 @@ impl App {
         while let Some(event) = self.worker.poll() {
             self.take(event);
         }
+        place::observe(ctx, &mut self.form.window);
         self.ask_before_closing(ctx);
         self.call_for_attention(ctx);
         let title = title_text(&self.store);
@@ -228,19 +243,31 @@ impl App {
             }
             Command::ForgetRecent(path) => {
                 self.form.recent.retain(|known| *known != path);
-                settings::save(&self.form);
+                self.save();
                 Ok(())
             }
             Command::Detect => {
                 let output_dir = self.output_dir();
                 self.submit(&Job::Detect { output_dir })
             }
-            Command::Convert(levels) => self.convert(levels),
+            Command::Convert(levels) => self.begin_conversion(levels, false),
+            Command::AskDelete(paths) => {
+                self.form.deleting = Some(DeleteForm { paths, no_bin: None });
+                Ok(())
+            }
+            Command::AnswerDelete => self.delete(),
+            Command::AnswerExisting => self.answer_existing(),
             Command::Bench(models) => self.bench(models, Start::Now),
             Command::BenchWhenQuiet(models) => self.bench(models, Start::WhenQuiet),
             Command::Cancel(id) => {
                 self.worker.cancel(id);
                 self.store.cancelling(id);
+                Ok(())
+            }
+            Command::DismissNotice(idx) => {
+                if idx < self.store.notices.len() {
+                    self.store.notices.remove(idx);
+                }
                 Ok(())
             }
             Command::ClearFinished => {
@@ -268,6 +295,7 @@ impl App {
             Command::Ask(paths) => self.ask(paths),
             Command::Export(what) => self.export(what),
             Command::FindModels => self.submit(&Job::FindModels),
+            Command::FindKnown => self.find_known(),
             Command::PickImatrix => {
                 self.worker.pick(Picked::Imatrix);
                 Ok(())
@@ -276,7 +304,7 @@ impl App {
                 self.worker.pick(Picked::CalibrationText);
                 Ok(())
             }
-            Command::CollectImatrix(levels) => self.collect_and_convert(levels),
+            Command::CollectImatrix(levels) => self.begin_conversion(levels, true),
             Command::ConvertAndCompare(levels) => self.convert_and_compare(levels),
             Command::ForgetTour => {
                 self.store.tour = None;
@@ -285,6 +313,10 @@ impl App {
             Command::Verify(path) => self.submit(&Job::Verify { request: VerifyRequest { path, source: None, imatrix: None } }),
             Command::TrySample => self.try_sample(),
         }
+    }
+
+    fn save(&mut self) {
+        self.settings.save(&mut self.form);
     }
 
     /// True once the history has been asked for: then it is kept up to date.

@@ -8,6 +8,7 @@ mod examples;
 mod extras;
 mod history;
 mod imatrix;
+mod known;
 mod levels;
 mod limits;
 mod manual;
@@ -29,7 +30,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use limits::{GateArgs, LimitArgs};
 
 use crate::advise::{Goal, Priority, Target};
-use crate::convert::{self, Overwrite};
+use crate::convert::{self, Existing, Overwrite};
 use crate::deploy::ChartKind;
 use crate::error::{Error, Result};
 use crate::model::Level;
@@ -147,7 +148,7 @@ enum Command {
         #[command(flatten)]
         convert: ConvertArgs,
         /// Measure outputs that exist already instead of writing them again
-        #[arg(long, conflicts_with = "force")]
+        #[arg(long, conflicts_with_all = ["force", "existing"])]
         reuse: bool,
         /// Leave out the source: faster, but then nothing is said about its speed and memory
         #[arg(long)]
@@ -232,6 +233,8 @@ enum Command {
     },
     /// Collect an importance matrix: run a model over a text and note which columns of its weights matter; or merge several
     Imatrix(imatrix::ImatrixArgs),
+    /// List the levels that were made from a model, wherever they are, with what was measured of them
+    Levels(known::LevelsArgs),
     /// Compare every byte of files made by Planish with the checksums that they carry
     Verify(verify::VerifyArgs),
 }
@@ -291,9 +294,12 @@ struct ConvertArgs {
     /// Threads; default: all that this process may use
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Replace outputs that exist
+    /// Replace outputs that exist; the same as --existing replace
     #[arg(long)]
     force: bool,
+    /// What to do with outputs that exist: leave them, replace them, or give the new ones a number; default: refuse before any work
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "force")]
+    existing: Option<Existing>,
     /// Importance matrix of this model, .gguf or .dat, from planish imatrix or llama-imatrix: with it, low levels lose less
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     imatrix: Option<PathBuf>,
@@ -468,6 +474,7 @@ fn carry_out(command: Command) -> Result<Status> {
                 out,
                 threads: None,
                 force: true,
+                existing: None,
                 imatrix: None,
                 no_check: false,
                 resume: false,
@@ -496,6 +503,7 @@ fn carry_out(command: Command) -> Result<Status> {
             report::report(&model, &out, overwrite(force), &goal.to_goal(), &limits)
         }
         Command::Imatrix(args) => imatrix::imatrix(args),
+        Command::Levels(args) => known::levels(&args),
         Command::Verify(args) => verify::verify(args),
     };
     done.map(|()| Status::Done)
@@ -555,6 +563,11 @@ mod tests {
         check(&["ask", "a.gguf", "--prompt", "why?", "--loudly"]);
         check(&["report", "a.gguf"]);
         check(&["verify"]);
+        check(&["levels"]);
+        check(&["levels", "a.gguf", "--delete", "Q9"]);
+        check(&["levels", "a.gguf", "--for-good"]);
+        check(&["convert", "a.gguf", "--level", "Q8_0", "--out", "x", "--existing", "perhaps"]);
+        check(&["convert", "a.gguf", "--level", "Q8_0", "--out", "x", "--existing", "skip", "--force"]);
         check(&["imatrix", "a.gguf"]);
         check(&["imatrix", "--out", "x.gguf"]);
         check(&["imatrix", "a.gguf", "--out", "x.gguf", "--chunks", "0"]);

@@ -169,6 +169,14 @@ pub enum Error {
         dtype: String,
     },
 
+    /// A file cannot be moved to the system's bin.
+    #[error("cannot move to the bin: {reason}: {}", path.display())]
+    NoBin {
+        /// What the system says.
+        reason: String,
+        /// The file, which is still there.
+        path: PathBuf,
+    },
     /// The output exists and the user did not say `--force`.
     #[error("output exists: {}", path.display())]
     OutputExists {
@@ -537,8 +545,9 @@ impl Error {
             }
             Self::NonFinite { .. } => "the source is damaged: fetch or export it again".into(),
             Self::OutOfRange { .. } => "choose a level with a larger range: BF16 or F32".into(),
+            Self::NoBin { .. } => "it can be deleted for good instead (on the command line: --for-good)".into(),
             Self::OutputExists { .. } => {
-                "choose another folder, or allow replacing files that exist (on the command line: --force)".into()
+                "choose another folder, or say what becomes of files that exist (on the command line: --existing)".into()
             }
             Self::OutputIsSource { .. } => "choose another output folder".into(),
             Self::OutputLocked { .. } => "wait for the other run, or choose another folder".into(),

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{App, settings};
+use super::App;
 use crate::error::Error;
-use crate::state::{Command, Dialog, Field, Page};
+use crate::state::{Command, DeleteForm, Dialog, Field, Page};
 use crate::ui;
 use crate::ui::toasts::Toast;
 use crate::worker::{Event, HistoryAnswer, JobId, Output, Picked};
@@ -20,6 +20,7 @@ impl App {
             }
             Event::Picked { wanted: Picked::OutputDir, path: Some(path) } => {
                 self.form.output_dir = path.to_string_lossy().into_owned();
+                self.commands.push(Command::FindKnown);
             }
             Event::Picked { wanted: Picked::Imatrix, path: Some(path) } => {
                 self.form.imatrix_path = path.to_string_lossy().into_owned();
@@ -33,7 +34,11 @@ impl App {
             }
             event => {
                 let filled = self.store.imatrix.as_ref().map(|collected| collected.path.clone());
-                let was_ready = self.store.model.ready().is_some() || self.store.checkpoint.is_some();
+                let is_opened = matches!(
+                    &event,
+                    Event::Finished { result: Ok(Output::Model(_) | Output::Checkpoint(_)), .. } if self.store.is_opening()
+                );
+                let is_known = matches!(&event, Event::Finished { result: Ok(Output::Known(_)), .. });
                 let is_measured = matches!(&event, Event::Finished { result: Ok(output), .. } if output.is_measurement());
                 let exported = match &event {
                     Event::Finished {
@@ -47,6 +52,10 @@ impl App {
                 {
                     // It is there now, and what stands for the checkpoint.
                     self.form.levels.remove(&own);
+                }
+                if let Event::Finished { result: Err(error @ Error::NoBin { path, .. }), .. } = &event {
+                    // Those before it are there.
+                    self.form.deleting = Some(DeleteForm { paths: vec![path.clone()], no_bin: Some(error.clone()) });
                 }
                 let of_tour = self.store.tour.as_ref().filter(|tour| tour.is_at_work()).map(|tour| tour.job);
                 let ended = match &event {
@@ -66,6 +75,11 @@ impl App {
                     // It was of the model before.
                     self.form.imatrix_path.clear();
                 }
+                if is_known && let Some(model) = self.store.model.ready().filter(|model| model.is_runnable()) {
+                    // As after a conversion: the file that stands for a checkpoint is no level to be made.
+                    let own = model.own_level().filter(|_| self.store.checkpoint.is_some());
+                    own.map(|own| self.form.levels.remove(&own));
+                }
                 if let Some((id, result)) = ended {
                     self.go_on_with_tour(id, result);
                 }
@@ -73,14 +87,13 @@ impl App {
                     self.commands.push(Command::LoadHistory);
                 }
                 self.toasts.extend(exported.map(saved_toast));
-                let opened = self.store.model.ready().map(|model| model.path.clone());
-                let opened = opened.or_else(|| Some(self.store.checkpoint.as_ref()?.checkpoint.path.clone()));
-                if let (false, Some(path)) = (was_ready, opened) {
-                    self.form.remember(path);
+                if let Some(path) = self.store.opened_path().filter(|_| is_opened && !self.store.is_opening()) {
+                    self.form.remember(path.to_path_buf());
                     // What a checkpoint's levels are measured against.
                     let own = self.store.model.ready().filter(|model| !model.is_runnable()).and_then(|model| model.own_level());
                     self.form.levels.extend(own);
-                    settings::save(&self.form);
+                    self.save();
+                    self.commands.push(Command::FindKnown);
                 }
             }
         }

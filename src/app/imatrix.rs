@@ -1,20 +1,28 @@
 //! An importance matrix is collected before a conversion that wants one.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{App, absolute, settings};
+use super::{App, absolute};
 use crate::bench::imatrix::{CollectRequest, DEFAULT_CHUNK_TOKENS, Existing, imatrix_path};
 use crate::bench::quality::TextSource;
+use crate::convert::Existing as OfLevel;
 use crate::error::Result;
 use crate::model::Level;
 use crate::state::TextChoice;
 use crate::worker::Job;
 
 impl App {
-    /// The job that collects, and the conversion that follows it with the choices of now.
-    pub(super) fn collecting(&self, levels: Vec<Level>) -> Result<(Job, Box<Job>)> {
+    /// The job that collects, and the conversion that follows it with the choices of now. `matrix` is the answer for one that exists.
+    pub(super) fn collecting(
+        &self,
+        levels: Vec<Level>,
+        existing: BTreeMap<Level, OfLevel>,
+        matrix: Option<OfLevel>,
+    ) -> Result<(Job, Box<Job>)> {
         let (model, mut request) = self.conversion(levels, None)?;
+        request.existing = existing;
         let out = imatrix_path(&model, &request.out_dir);
         request.imatrix = Some(out.clone());
         let form = &self.form.imatrix;
@@ -27,10 +35,10 @@ impl App {
             n_ctx: DEFAULT_CHUNK_TOKENS,
             max_chunks: (form.max_chunks > 0).then_some(form.max_chunks),
             out,
-            existing: match (form.reuse, self.form.overwrite) {
-                (true, _) => Existing::Reuse,
-                (false, true) => Existing::Replace,
-                (false, false) => Existing::Refuse,
+            existing: match (form.reuse, matrix) {
+                (true, _) | (_, Some(OfLevel::Skip)) => Existing::Reuse,
+                (false, Some(OfLevel::Replace)) => Existing::Replace,
+                (false, Some(OfLevel::KeepBoth) | None) => Existing::Refuse,
             },
             n_threads: (self.form.bench.n_threads > 0).then_some(self.form.bench.n_threads),
         };
@@ -43,7 +51,7 @@ impl App {
     pub(super) fn take_imatrix(&mut self, path: &Path) {
         self.form.imatrix_path = path.to_string_lossy().into_owned();
         self.form.imatrix.collect = false;
-        settings::save(&self.form);
+        self.save();
     }
 }
 

@@ -1,23 +1,86 @@
 //! From the user's choices to requests for the worker.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{App, absolute, settings};
+use super::{App, absolute};
+use crate::bench::history::machine_text;
+use crate::bench::imatrix::imatrix_path;
+use crate::bench::known::FindRequest;
 use crate::bench::quality::{QualityRequest, Stopping, TextSource};
 use crate::bench::{AnswerRequest, BenchRequest, Measured, Start, comparison_rows};
-use crate::convert::{self, ConvertRequest, Overwrite, Resume};
+use crate::convert::{self, ConvertRequest, Existing, Overwrite, Removal, Resume};
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
 use crate::model::{Level, Model};
-use crate::state::{Page, TextChoice};
+use crate::state::{ExistingForm, Page, TextChoice};
 use crate::worker::Job;
 
 impl App {
-    pub(super) fn convert(&mut self, levels: Vec<Level>) -> Result<()> {
+    fn convert(&mut self, levels: Vec<Level>, existing: BTreeMap<Level, Existing>) -> Result<()> {
         let (model, request) = self.conversion(levels, self.chosen_imatrix())?;
-        settings::save(&self.form);
-        self.submit(&Job::Convert { model, request })
+        self.save();
+        self.submit(&Job::Convert { model, request: ConvertRequest { existing, ..request } })
+    }
+
+    /// Converts, with a matrix collected before if that is wanted; asks first what becomes of files that exist.
+    pub(super) fn begin_conversion(&mut self, levels: Vec<Level>, is_collecting: bool) -> Result<()> {
+        let (model, request) = self.conversion(levels, None)?;
+        let levels = convert::existing_outputs(&model, &request.levels, &request.overrides, &request.out_dir);
+        let matrix = imatrix_path(&model, &request.out_dir);
+        let is_asked = is_collecting && !self.form.imatrix.reuse && matrix.exists();
+        let question = ExistingForm {
+            files: levels.into_iter().map(|(level, path)| (level, path, Existing::Skip)).collect(),
+            matrix: is_asked.then_some((matrix, Existing::Skip)),
+            levels: request.levels,
+            is_collecting,
+        };
+        if question.files.is_empty() && question.matrix.is_none() {
+            return self.go_on_with_conversion(question);
+        }
+        self.form.existing = Some(question);
+        Ok(())
+    }
+
+    /// Converts as the user has answered.
+    pub(super) fn answer_existing(&mut self) -> Result<()> {
+        self.form.existing.take().map_or(Ok(()), |answered| self.go_on_with_conversion(answered))
+    }
+
+    fn go_on_with_conversion(&mut self, answered: ExistingForm) -> Result<()> {
+        let existing: BTreeMap<Level, Existing> = answered.files.iter().map(|(level, _, answer)| (*level, *answer)).collect();
+        let is_left = |level: &Level| existing.get(level) != Some(&Existing::Skip);
+        let levels: Vec<Level> = answered.levels.into_iter().filter(is_left).collect();
+        if levels.is_empty() {
+            // All were skipped: what is there may be new to the list.
+            return self.find_known();
+        }
+        if answered.is_collecting {
+            let matrix = answered.matrix.map(|(_, answer)| answer);
+            return self.collect_and_convert(levels, existing, matrix);
+        }
+        self.convert(levels, existing)
+    }
+
+    /// Deletes the files that the user has been asked about.
+    pub(super) fn delete(&mut self) -> Result<()> {
+        let Some(question) = self.form.deleting.take() else { return Ok(()) };
+        let removal = if question.no_bin.is_some() { Removal::ForGood } else { Removal::Bin };
+        self.submit(&Job::Remove { paths: question.paths, removal })
+    }
+
+    /// Looks for levels and runs of the open model.
+    pub(super) fn find_known(&mut self) -> Result<()> {
+        let Some(model) = self.store.model.ready().cloned() else { return Ok(()) };
+        let made = self.store.conversions.iter().map(|made| made.path.clone());
+        let request = FindRequest {
+            folders: vec![self.output_dir()],
+            known: made.chain(model.is_runnable().then(|| model.path.clone())).collect(),
+            machine: self.store.machine.ready().map(|machine| machine_text(machine)),
+            model,
+        };
+        self.submit(&Job::FindKnown { request })
     }
 
     /// Converts models that were dropped together. The first of them is opened, so that the window shows what is going on.
@@ -34,7 +97,6 @@ impl App {
                 n_threads: usize::try_from(self.form.convert_threads).ok().filter(|&n| n > 0),
                 resume: Resume::IfSame,
                 keep_unfinished: self.form.keep_unfinished,
-                overwrite: if self.form.overwrite { Overwrite::Allowed } else { Overwrite::Never },
                 ..ConvertRequest::new(levels.to_vec(), out_dir.clone())
             };
             self.submit(&Job::ConvertFile { path: absolute(&path), request })?;
@@ -56,7 +118,8 @@ impl App {
         let request = ConvertRequest {
             levels,
             out_dir: self.output_dir(),
-            overwrite: if self.form.overwrite { Overwrite::Allowed } else { Overwrite::Never },
+            overwrite: Overwrite::Never,
+            existing: BTreeMap::new(),
             n_threads: usize::try_from(self.form.convert_threads).ok().filter(|&n| n > 0),
             imatrix,
             overrides: self.form.recipe.of(&model),
@@ -94,7 +157,7 @@ impl App {
             seed: ask.seed,
             n_threads: (self.form.bench.n_threads > 0).then_some(self.form.bench.n_threads),
         };
-        settings::save(&self.form);
+        self.save();
         self.submit(&Job::Answer { request })
     }
 
@@ -111,7 +174,7 @@ impl App {
             return Err(Error::BadRequest { message: "no model is open".into() });
         };
         let request = self.quality_request(model.path.clone(), candidates);
-        settings::save(&self.form);
+        self.save();
         self.submit(&Job::Quality { request })
     }
 

@@ -87,6 +87,50 @@ fn the_sample_goes_from_the_model_page_to_the_comparison() {
     let _ = std::fs::remove_dir_all(convert::sample_parent().unwrap().parent().unwrap());
 }
 
+#[test]
+fn levels_are_there_again_after_another_model_and_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let parts = convert::unpack_sample(&dir.path().join("sample")).unwrap();
+    let checkpoint = convert::open_model(&parts).unwrap();
+    let made = convert::ConvertRequest::new(vec![Level::BF16], dir.path().join("models"));
+    let source = convert::convert(&checkpoint, &made, &crate::Monitor::silent()).unwrap().remove(0).path;
+    let other = dir.path().join("other.gguf");
+    std::fs::copy(&source, &other).unwrap();
+    let start = || {
+        let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
+        let mut app =
+            App::new(worker, Form { output_dir: dir.path().join("out").display().to_string(), ..Form::default() }, None);
+        app.commands.push(Command::OpenModel(source.clone()));
+        app.carry_out();
+        run_until(&mut app, |app| app.store.found.is_some());
+        app
+    };
+    let levels = |app: &App| app.store.conversions.iter().map(|made| made.level).collect::<Vec<_>>();
+    let mut app = start();
+    assert_eq!(levels(&app), []);
+    app.commands.push(Command::Convert(vec![Level::Q8_0, Level::Q4_0]));
+    app.carry_out();
+    run_until(&mut app, |app| app.store.conversions.len() == 2);
+    app.commands.push(Command::OpenModel("/no/such.gguf".into()));
+    app.carry_out();
+    run_until(&mut app, |app| app.store.open_failure.is_some());
+    assert_eq!((levels(&app).len(), app.store.opened_path()), (2, Some(source.as_path())));
+    app.commands.push(Command::OpenModel(dir.path().join("other.gguf")));
+    app.carry_out();
+    run_until(&mut app, |app| app.store.opened_path() == Some(&other) && app.store.found.is_some());
+    app.commands.push(Command::OpenModel(source.clone()));
+    app.carry_out();
+    run_until(&mut app, |app| app.store.opened_path() == Some(&source));
+    assert_eq!(levels(&app), [Level::Q8_0, Level::Q4_0], "at once");
+    assert_eq!(app.form.recent.first(), Some(&source));
+    drop(app);
+    let app = start();
+    assert_eq!(levels(&app), [Level::Q8_0, Level::Q4_0]);
+    drop(app);
+    // That of this test's process.
+    let _ = std::fs::remove_dir_all(crate::bench::history::default_path().unwrap().parent().unwrap());
+}
+
 /// A window with a model that was not quantized yet. Nothing is on the disk: jobs are ended by hand.
 fn app_with_model() -> App {
     let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
@@ -116,7 +160,7 @@ fn end(app: &mut App, result: crate::Result<Output>) {
 }
 
 fn last_job(app: &App) -> JobKind {
-    app.store.jobs.last().unwrap().kind.clone()
+    app.store.jobs.iter().rev().find(|job| !job.kind.is_quick()).unwrap().kind.clone()
 }
 
 #[test]

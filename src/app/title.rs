@@ -22,10 +22,12 @@ pub(super) fn title_text(store: &Store) -> String {
             crate::state::JobKind::History(_) => "reading the history",
             crate::state::JobKind::Answer(_) => "asking",
             crate::state::JobKind::Export(_) => "exporting",
-            crate::state::JobKind::FindModels => "looking for models",
-            crate::state::JobKind::FindDisk => "looking at the disk",
+            crate::state::JobKind::FindModels | crate::state::JobKind::FindKnown | crate::state::JobKind::FindDisk => {
+                "looking around"
+            }
             crate::state::JobKind::CollectImatrix(_) => "collecting importances",
             crate::state::JobKind::Verify(_) => "verifying",
+            crate::state::JobKind::Remove(_) => "deleting",
         };
         title.push_str(&format!(" · {verb}"));
         if let JobStatus::Running { progress: Some(progress), .. } = &job.status

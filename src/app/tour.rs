@@ -1,11 +1,12 @@
 //! Ways through several jobs that are asked for with one click. Each job is submitted when the one before it has delivered; one that
 //! fails or is cancelled ends the way, and the window says why.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{App, settings};
+use super::App;
 use crate::bench::{Outcome, quality::QualityOutcome};
-use crate::convert::{self, ConvertRequest, Overwrite, Resume};
+use crate::convert::{self, ConvertRequest, Existing, Overwrite, Resume};
 use crate::error::{Error, Result};
 use crate::model::Level;
 use crate::state::{Command, CompareTab, Page, Tour, TourStep};
@@ -39,7 +40,7 @@ impl App {
             let job = self.submit_for_id(&Job::Bench { request: job })?;
             Tour::new(vec![Measure, Judge], job, model.path.clone())
         } else if self.form.imatrix.collect {
-            let (job, conversion) = self.collecting(missing)?;
+            let (job, conversion) = self.collecting(missing, BTreeMap::new(), None)?;
             let job = self.submit_for_id(&job)?;
             Tour { conversion: Some(conversion), ..Tour::new(vec![Collect, Convert, Measure, Judge], job, model.path.clone()) }
         } else {
@@ -49,18 +50,23 @@ impl App {
             Tour::new(vec![Convert, Measure, Judge], job, source)
         };
         tour.files = files;
-        settings::save(&self.form);
+        self.save();
         self.form.page = if tour.step() == Some(Measure) { Page::Compare } else { Page::Optimize };
         self.form.compare_tab = CompareTab::Levels;
         self.store.tour = Some(tour);
         Ok(())
     }
 
-    /// Collects an importance matrix, then converts to these levels with it.
-    pub(super) fn collect_and_convert(&mut self, levels: Vec<Level>) -> Result<()> {
+    /// Collects an importance matrix, then converts to these levels with it. What becomes of files that exist has been answered.
+    pub(super) fn collect_and_convert(
+        &mut self,
+        levels: Vec<Level>,
+        existing: BTreeMap<Level, Existing>,
+        matrix: Option<Existing>,
+    ) -> Result<()> {
         self.refuse_second_tour()?;
-        let (job, conversion) = self.collecting(levels)?;
-        settings::save(&self.form);
+        let (job, conversion) = self.collecting(levels, existing, matrix)?;
+        self.save();
         let source = job.subject().0.unwrap_or_default();
         let job = self.submit_for_id(&job)?;
         let tour = Tour::new(vec![TourStep::Collect, TourStep::Convert], job, source);
@@ -153,7 +159,8 @@ impl App {
         let parent = sample_parent()?;
         let sample = convert::sample_path(&parent);
         // Another model may have been opened meanwhile.
-        let Some(model) = self.store.model.ready().filter(|model| model.path == sample).cloned() else {
+        let checked = self.store.checkpoint.as_ref().filter(|checked| checked.checkpoint.path == sample);
+        let Some(model) = checked.and_then(|checked| checked.model.clone()) else {
             return Err(Error::BadRequest { message: "another model was opened before the sample could be converted".into() });
         };
         let levels = model.own_level().into_iter().chain(convert::SAMPLE_LEVELS).collect();

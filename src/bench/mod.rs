@@ -10,6 +10,7 @@ mod headline;
 pub mod history;
 mod identity;
 pub mod imatrix;
+pub mod known;
 pub mod pair;
 pub mod quality;
 mod quiet;

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// The words of a command behind `planish`, and what a user might type.
-const EXAMPLES: [(&[&str], [&str; 2]); 22] = [
+const EXAMPLES: [(&[&str], [&str; 2]); 23] = [
     (&[], ["planish", "planish sample --out try-it"]),
     (&["hardware"], ["planish hardware", "planish hardware --json"]),
     (&["inspect"], ["planish inspect Qwen3-4B", "planish inspect Qwen3-4B-F16.gguf --tensors"]),
@@ -82,6 +82,7 @@ const EXAMPLES: [(&[&str], [&str; 2]); 22] = [
             "planish imatrix --merge english.gguf code.gguf --out imatrix.gguf",
         ],
     ),
+    (&["levels"], ["planish levels model.gguf", "planish levels model.gguf --delete Q2_K"]),
     (&["verify"], ["planish verify models/Qwen3-4B-Q4_K_M.gguf", "planish verify models/*.gguf --source Qwen3-4B-F16.gguf"]),
 ];
 

@@ -19,7 +19,7 @@ use crate::bench::quality::{
     QualityOutcome, QualityRequest, QualityRun, Stopping, TextSource, paired_difference, quality as measure_quality,
 };
 use crate::bench::{self, ComparisonRow, Headline, Measured, MeasuredChoice, PredictionError};
-use crate::convert::{self, Conversion, Overwrite, fitting_imatrix};
+use crate::convert::{self, Conversion, Existing, Overwrite, fitting_imatrix};
 use crate::deploy::{llama_cli_command, ollama_command};
 use crate::error::{Error, Result};
 use crate::hardware::{self, Machine};
@@ -66,6 +66,10 @@ pub(super) fn quality(
 
 /// Writes the file that keeps every weight, with the levels in the same pass, and compares the levels with it.
 fn compare_checkpoint(model: &Model, mut args: CompareArgs, parts: CompareParts, as_json: bool) -> Result<Status> {
+    if args.convert.existing == Some(Existing::KeepBoth) {
+        let message = "a checkpoint is compared with the file made from it, which cannot have two names: choose another --out";
+        return Err(Error::BadRequest { message: message.into() });
+    }
     let own = model.own_level().unwrap_or(Level::F32);
     args.convert.level.retain(|&level| level != own);
     let mut first = args.convert.clone();
@@ -86,6 +90,8 @@ fn compare_checkpoint(model: &Model, mut args: CompareArgs, parts: CompareParts,
 
 pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_json: bool) -> Result<Status> {
     let model = convert::open_model(path)?;
+    // What is skipped is measured as it is.
+    let parts = CompareParts { reuse: parts.reuse || args.convert.existing == Some(Existing::Skip), ..parts };
     let overwrite = if args.convert.force { Overwrite::Allowed } else { Overwrite::Never };
     args.files.check(overwrite, &model)?;
     if !model.is_runnable() {

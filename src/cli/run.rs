@@ -11,7 +11,7 @@ use super::tables;
 use super::{BenchArgs, ConvertArgs};
 use crate::advise::{self, Goal, Planner};
 use crate::bench::{self, BenchRequest, Start};
-use crate::convert::{self, Conversion, ConvertRequest, Overwrite, Resume};
+use crate::convert::{self, Conversion, ConvertRequest, Existing, Overwrite, Resume};
 use crate::error::{Error, Result};
 use crate::format::{self, Opened};
 use crate::hardware;
@@ -79,7 +79,14 @@ pub(super) fn recommend(path: &Path, goal: &Goal, all: bool, as_json: bool) -> R
 
 pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<()> {
     let model = convert::open_model(path)?;
-    let mut conversions = convert::convert(&model, &convert_request(args), &progress::monitor())?;
+    let request = convert_request(args);
+    if args.existing == Some(Existing::Skip) {
+        for (_, path) in convert::existing_outputs(&model, &request.levels, &request.overrides, &request.out_dir) {
+            eprintln!("skipped, exists: {}", path.display());
+        }
+    }
+    let mut conversions = convert::convert(&model, &request, &progress::monitor())?;
+    bench::known::remember_conversions(&model, &conversions);
     if !model.is_runnable() && !args.no_check {
         bench::self_check(&model, &mut conversions, &progress::monitor())?;
     }
@@ -128,8 +135,14 @@ pub(super) fn converted(model: &Model, args: &ConvertArgs, reuse: bool) -> Resul
         }
     }
     if !missing.is_empty() {
-        let request = ConvertRequest { levels: missing, ..convert_request(args) };
-        known.extend(convert::convert(model, &request, &progress::monitor())?);
+        let mut request = ConvertRequest { levels: missing, ..convert_request(args) };
+        if reuse {
+            // What is there and is not what would be made is neither measured nor replaced in silence.
+            request.existing.retain(|_, existing| *existing != Existing::Skip);
+        }
+        let made = convert::convert(model, &request, &progress::monitor())?;
+        bench::known::remember_conversions(model, &made);
+        known.extend(made);
     }
     let order = args.levels();
     known.sort_by_key(|conversion| order.iter().position(|&level| level == conversion.level));
@@ -177,6 +190,7 @@ pub(super) fn convert_request(args: &ConvertArgs) -> ConvertRequest {
         levels: args.levels(),
         out_dir: args.out.clone(),
         overwrite: if args.force { Overwrite::Allowed } else { Overwrite::Never },
+        existing: args.existing.iter().flat_map(|&existing| args.level.iter().map(move |&level| (level, existing))).collect(),
         n_threads: args.threads.map(usize::from),
         imatrix: args.imatrix.clone(),
         overrides: args.overrides.to_overrides(),

@@ -34,6 +34,9 @@ use crate::monitor::{Monitor, Progress, ProgressUnit};
 pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Result<Vec<Conversion>> {
     let started = Instant::now();
     let plan = preflight(model, request)?;
+    if plan.outputs.is_empty() {
+        return Ok(Vec::new());
+    }
     let (whole, rest) = (model, without_layers(model, &request.overrides)?);
     let model = rest.as_ref().map_or(whole, |rest| &rest.model);
     let source = TensorReader::open(model)?;
@@ -76,8 +79,8 @@ pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Re
             part.keep(stays);
         }
     })?;
-    for part in parts {
-        part.publish(request.overwrite)?;
+    for (part, output) in parts.into_iter().zip(&plan.outputs) {
+        part.publish(output.overwrite)?;
     }
     for (part, output) in manifests.into_iter().zip(&plan.outputs) {
         // `preflight` has seen that nothing else has the name.

@@ -4,6 +4,7 @@ mod checkpoints;
 mod chunk;
 mod conversion;
 mod disk;
+mod existing;
 #[cfg(test)]
 mod imatrix_tests;
 mod journal;
@@ -13,6 +14,7 @@ mod part_file;
 mod paths;
 mod pipeline;
 mod preflight;
+mod remove;
 #[cfg(test)]
 mod resume_tests;
 mod sample;
@@ -22,6 +24,7 @@ mod tests;
 mod verify;
 mod whole_file;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -31,14 +34,16 @@ use crate::error::Result;
 use crate::model::{Level, Model};
 
 pub use self::conversion::convert;
+pub use self::existing::{Existing, copy_number, existing_outputs};
 pub use self::manifest::{HeaderEntry, Ingredient, Manifest, TensorEntry};
 pub use self::open::{check_checkpoint, open_model, own_tokens};
 pub use self::paths::{
     default_output_dir, has_custom_name, is_same_file, manifest_path, model_name_of, output_path, output_path_by,
 };
 pub use self::preflight::{PlannedOutput, WorkPlan, fitting_imatrix, preflight};
+pub use self::remove::{Removal, remove_output};
 pub use self::sample::{SAMPLE_LEVELS, sample_parent, sample_path, unpack_sample};
-pub use self::verify::{Verification, VerifyRequest, verify};
+pub use self::verify::{Verification, VerifyRequest, tensors_checksum, verify};
 pub use self::whole_file::{check_target, write_new, write_whole};
 
 /// The model without the layers that are left out; `None` where all are kept.
@@ -57,8 +62,10 @@ pub struct ConvertRequest {
     pub levels: Vec<Level>,
     /// The folder for the outputs; created if missing.
     pub out_dir: PathBuf,
-    /// What to do with an output that exists.
+    /// What to do with an output that exists, where `existing` does not say it.
     pub overwrite: Overwrite,
+    /// The same, level by level.
+    pub existing: BTreeMap<Level, Existing>,
     /// Threads; `None`: all that this process may use.
     pub n_threads: Option<usize>,
     /// An importance matrix of this model, so that columns that matter more err less; `None`: all count the same.
@@ -79,6 +86,7 @@ impl ConvertRequest {
             levels,
             out_dir: out_dir.into(),
             overwrite: Overwrite::Never,
+            existing: BTreeMap::new(),
             n_threads: None,
             imatrix: None,
             overrides: Overrides::default(),
@@ -134,10 +142,15 @@ pub struct Conversion {
 }
 
 impl Conversion {
-    /// The level, and whether its recipe was changed: `Q4_K_M custom`.
+    /// The level, and whether its recipe was changed: `Q4_K_M custom`; of a file that was kept beside another with its number:
+    /// `Q4_K_M (2)`.
     #[must_use]
     pub fn name(&self) -> String {
-        if self.changes.is_empty() { self.level.to_string() } else { format!("{} custom", self.level) }
+        let name = if self.changes.is_empty() { self.level.to_string() } else { format!("{} custom", self.level) };
+        match copy_number(&self.path, self.level) {
+            Some(number) => format!("{name} ({number})"),
+            None => name,
+        }
     }
 }
 

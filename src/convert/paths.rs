@@ -42,7 +42,7 @@ pub fn output_path_by(model: &Model, level: Level, overrides: &Overrides, out_di
 /// True for a file with the name of a changed recipe.
 #[must_use]
 pub fn has_custom_name(path: &Path) -> bool {
-    path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with(CUSTOM_SUFFIX))
+    path.file_stem().is_some_and(|stem| without_number(&stem.to_string_lossy()).ends_with(CUSTOM_SUFFIX))
 }
 
 /// Where outputs go when nobody says: beside the model; without one, and for a checkpoint inside the Hugging Face cache, where nothing
@@ -88,7 +88,21 @@ pub fn model_name_of(file_name: &str) -> &str {
     without_type_name(stem)
 }
 
+/// Without the number of a file that was kept beside another of its level.
+fn without_number(stem: &str) -> &str {
+    match stem.rsplit_once('-') {
+        Some((front, number)) if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => front,
+        _ => stem,
+    }
+}
+
 fn without_type_name(stem: &str) -> &str {
+    let unnumbered = without_number(stem);
+    if unnumbered.len() < stem.len() {
+        // A number belongs to the name unless it stands behind a level.
+        let front = without_type_name(unnumbered);
+        return if front.len() < unnumbered.len() { front } else { stem };
+    }
     // "custom" alone may be part of a name: it goes only with the level before it.
     let plain = stem.strip_suffix(CUSTOM_SUFFIX).map(|plain| (plain, without_level_name(plain)));
     match plain {
@@ -159,6 +173,9 @@ mod tests {
         check("gpt-oss-20b-MXFP4.gguf", "gpt-oss-20b-Q8_0.gguf");
         check("gemma-Q4_K_M-custom.gguf", "gemma-Q8_0.gguf");
         check("gemma-custom.gguf", "gemma-custom-Q8_0.gguf");
+        check("gemma-Q4_K_M-2.gguf", "gemma-Q8_0.gguf");
+        check("gemma-Q4_K_M-custom-3.gguf", "gemma-Q8_0.gguf");
+        check("gemma-2.gguf", "gemma-2-Q8_0.gguf");
         check("big-F16-00001-of-00003.gguf", "big-Q8_0.gguf");
         // Only at the end, only whole words, only one, and never the whole name.
         check("Q4_0-model.gguf", "Q4_0-model-Q8_0.gguf");

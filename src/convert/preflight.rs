@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::existing::placed;
 use super::manifest::may_be_written;
 use super::paths::{FileId, manifest_path, output_path_by, part_path};
 use super::{ConvertRequest, Overwrite, disk, without_layers};
@@ -18,7 +19,7 @@ const MAX_THREADS: usize = 256;
 /// What a conversion will do, known to be possible.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkPlan {
-    /// One for each level, in the order of the request, repeats dropped.
+    /// One for each level, in the order of the request, repeats and those that are skipped dropped.
     pub outputs: Vec<PlannedOutput>,
     /// Size of all outputs together, in bytes.
     pub needed_bytes: u64,
@@ -45,6 +46,8 @@ pub struct PlannedOutput {
     pub warnings: Vec<String>,
     /// The type of each tensor.
     pub recipe: Recipe,
+    /// Whether a file of this name is replaced.
+    pub overwrite: Overwrite,
 }
 
 /// Plans a conversion and makes all checks that need no work. Creates and changes nothing.
@@ -75,11 +78,11 @@ pub fn preflight(model: &Model, request: &ConvertRequest) -> Result<WorkPlan> {
     for level in levels {
         let mut output = plan_output(&planner, level, &request.out_dir, imatrix.as_ref())?;
         output.warnings.extend(rest.iter().flat_map(|rest| rest.warnings.iter().cloned()));
-        outputs.push(output);
+        outputs.extend(placed(output, request));
     }
     let sources: Vec<_> = model.files.iter().filter_map(|file| Some((file, FileId::of(file)?))).collect();
     for output in &outputs {
-        check_names(&output.path, &sources, request.overwrite)?;
+        check_names(&output.path, &sources, output.overwrite)?;
     }
     let folder = disk::existing_ancestor(&request.out_dir)?;
     disk::check_writable(&folder)?;
@@ -119,6 +122,7 @@ fn plan_output(planner: &Planner, level: Level, out_dir: &Path, imatrix: Option<
         bits_per_weight: recipe::bits_per_weight(model, &recipe),
         warnings,
         recipe,
+        overwrite: Overwrite::Never,
     })
 }
 

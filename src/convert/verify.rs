@@ -155,6 +155,14 @@ fn read_header(model: &Model) -> Result<Vec<u8>> {
     Ok(header)
 }
 
+/// Checksum of all tensors of a model together: what stands in a file that was made from it. Reads every byte.
+///
+/// # Errors
+/// Those of `TensorReader`; `Error::Cancelled`.
+pub fn tensors_checksum(model: &Model, monitor: &Monitor) -> Result<Checksum> {
+    Ok(Checksum::of_parts(&tensor_sums(model, "reading", monitor)?))
+}
+
 /// The checksum of each tensor of a model, as a conversion makes them.
 fn tensor_sums(model: &Model, verb: &str, monitor: &Monitor) -> Result<Vec<Checksum>> {
     let reader = TensorReader::open(model)?;

@@ -44,6 +44,22 @@ pub(super) struct Header {
 /// `Error::Truncated`, `Error::Malformed`, `Error::UnknownTensorType` or `Error::UnsupportedVersion`, each naming the field.
 /// Never panics, allocates at most a small multiple of `bytes`.
 pub(super) fn parse(bytes: &[u8], file_size_bytes: u64, path: &Path) -> Result<Header> {
+    parse_with(bytes, file_size_bytes, path, Arrays::Read)
+}
+
+/// The same without the values of arrays: a vocabulary of 150,000 words is stepped over, not copied.
+pub(super) fn parse_summary(bytes: &[u8], file_size_bytes: u64, path: &Path) -> Result<Header> {
+    parse_with(bytes, file_size_bytes, path, Arrays::StepOver)
+}
+
+/// What to do with arrays among the key-values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arrays {
+    Read,
+    StepOver,
+}
+
+fn parse_with(bytes: &[u8], file_size_bytes: u64, path: &Path, arrays: Arrays) -> Result<Header> {
     let mut cursor = Cursor::new(bytes, file_size_bytes, path);
     let magic = cursor.field::<4>(format_args!("the magic"))?;
     if magic != MAGIC {
@@ -56,7 +72,7 @@ pub(super) fn parse(bytes: &[u8], file_size_bytes: u64, path: &Path) -> Result<H
     cursor.need(n_key_values, MIN_KEY_VALUE_BYTES, format_args!("{n_key_values} key-values"))?;
     cursor.need(n_tensors, MIN_TENSOR_INFO_BYTES, format_args!("{n_tensors} tensor infos"))?;
 
-    let metadata = read_metadata(&mut cursor, n_key_values)?;
+    let metadata = read_metadata(&mut cursor, n_key_values, arrays)?;
     let alignment = alignment_of(&metadata, &cursor)?;
     let mut tensors = read_tensor_infos(&mut cursor, n_tensors)?;
     let mut warnings = Vec::new();
@@ -78,7 +94,7 @@ fn check_version(version: u32, cursor: &Cursor<'_>) -> Result<()> {
     }
 }
 
-fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata> {
+fn read_metadata(cursor: &mut Cursor<'_>, count: u64, arrays: Arrays) -> Result<Metadata> {
     let mut seen = HashSet::new();
     let mut metadata = Metadata(Vec::with_capacity(reserved(count)));
     for key_idx in 0..count {
@@ -87,6 +103,10 @@ fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata> {
             return Err(cursor.malformed(format!("key {key:?} is there twice")));
         }
         let kind = value_type(cursor, key)?;
+        if arrays == Arrays::StepOver && kind == ValueType::Array {
+            step_over_array(cursor, key, 1)?;
+            continue;
+        }
         let value = read_value(cursor, key, kind)?;
         metadata.0.push((key.to_string(), value));
     }
@@ -160,6 +180,34 @@ fn read_array(cursor: &mut Cursor<'_>, key: &str, depth: usize) -> Result<Array>
             Array::Array(arrays)
         }
     })
+}
+
+fn step_over_array(cursor: &mut Cursor<'_>, key: &str, depth: usize) -> Result<()> {
+    if depth > MAX_ARRAY_DEPTH {
+        return Err(cursor.malformed(format!("{key:?} nests arrays deeper than {MAX_ARRAY_DEPTH}")));
+    }
+    let kind = value_type(cursor, key)?;
+    let len = cursor.u64(format_args!("the array length of {key:?}"))?;
+    let what = format_args!("{len} values of {key:?}");
+    let width = match kind {
+        ValueType::U8 | ValueType::I8 | ValueType::Bool => 1,
+        ValueType::U16 | ValueType::I16 => 2,
+        ValueType::U32 | ValueType::I32 | ValueType::F32 => 4,
+        ValueType::U64 | ValueType::I64 | ValueType::F64 => 8,
+        ValueType::Str => {
+            cursor.need(len, 8, what)?;
+            for _ in 0..len {
+                let n_bytes = cursor.u64(what)?;
+                cursor.take(n_bytes, what)?;
+            }
+            return Ok(());
+        }
+        ValueType::Array => {
+            cursor.need(len, MIN_ARRAY_BYTES, what)?;
+            return (0..len).try_for_each(|_| step_over_array(cursor, key, depth + 1));
+        }
+    };
+    cursor.take(len.saturating_mul(width), what).map(drop)
 }
 
 /// gguf.cpp takes any byte but 0 for true; that would not survive a rewrite, and only damage writes one.

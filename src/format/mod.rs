@@ -51,7 +51,7 @@ use std::path::Path;
 
 pub use checkpoint::read_checkpoint;
 pub use checksum::{Checksum, header_checksum, set_checksum};
-pub use gguf_reader::read_gguf;
+pub use gguf_reader::{Summary, read_gguf, summarize_gguf};
 pub use gguf_writer::{Layout, Placed, TensorSpec, Writer, file_size_bytes, file_size_bytes_from, metadata_size_bytes};
 pub use hub_cache::{CachedModel, cached_models, hub_folder};
 pub use imatrix::{Imatrix, read_imatrix};

@@ -462,6 +462,15 @@ pub fn hex(bytes: &[u8]) -> String {
     pairs.concat()
 }
 
+/// Name and version of the runtime that measures, as results carry it; `None` in a build without one.
+#[must_use]
+pub fn version() -> Option<String> {
+    #[cfg(feature = "llama-cpp")]
+    return Some(llama_sys::version());
+    #[cfg(not(feature = "llama-cpp"))]
+    None
+}
+
 /// Whether this build can run models.
 ///
 /// # Errors

@@ -23,14 +23,22 @@ pub enum Command {
     ForgetRecent(PathBuf),
     /// Find out again what this machine is, and measure it.
     Detect,
-    /// Convert the open model to these levels, into the form's folder.
+    /// Convert the open model to these levels, into the form's folder. What becomes of files that exist is asked first.
     Convert(Vec<Level>),
+    /// Ask whether these files shall really be deleted.
+    AskDelete(Vec<PathBuf>),
+    /// Delete the files of the form's question.
+    AnswerDelete,
+    /// Convert as the form's question about files that exist is answered.
+    AnswerExisting,
     /// Measure these files with the form's settings.
     Bench(Vec<PathBuf>),
     /// The same, as soon as other programs leave the processor alone.
     BenchWhenQuiet(Vec<PathBuf>),
     /// End this job.
     Cancel(JobId),
+    /// Take this notice away: the user has read it.
+    DismissNotice(usize),
     /// Take finished jobs off the queue's list.
     ClearFinished,
     /// Put this text on the clipboard.
@@ -69,6 +77,8 @@ pub enum Command {
     TrySample,
     /// Look again for models in the local Hugging Face cache.
     FindModels,
+    /// Look for levels and earlier measurements of the open model.
+    FindKnown,
     /// Ask for an importance matrix in a native dialog.
     PickImatrix,
     /// Ask for a text to collect an importance matrix on in a native dialog.

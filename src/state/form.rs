@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::{Dialog, Field, RecipeForm};
 use crate::advise::{Goal, Limits, Preset};
 use crate::bench::ComparisonRow;
+use crate::convert::Existing;
 use crate::deploy::ChartKind;
+use crate::error::Error;
 use crate::model::Level;
 
 /// How many recent models are remembered.
-const MAX_RECENT: usize = 10;
+pub const MAX_RECENT: usize = 10;
 
 /// A page of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -190,6 +192,41 @@ pub struct ImatrixForm {
     pub reuse: bool,
 }
 
+/// A conversion that waits for an answer: what becomes of files that exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExistingForm {
+    /// All levels that are wanted.
+    pub levels: Vec<Level>,
+    /// Those whose file is there, and what becomes of it.
+    pub files: Vec<(Level, PathBuf, Existing)>,
+    /// The importance matrix that is there and would be collected again, and what becomes of it: skipped means used as it is.
+    pub matrix: Option<(PathBuf, Existing)>,
+    /// Collect an importance matrix first.
+    pub is_collecting: bool,
+}
+
+/// Files that are to be deleted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeleteForm {
+    /// Which.
+    pub paths: Vec<PathBuf>,
+    /// Why there is no bin for them; `None`: they go there.
+    pub no_bin: Option<Error>,
+}
+
+/// Where the window was, in points without zoom.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct WindowPlace {
+    /// Left and top edge with its frame; `None` where the system does not tell (Wayland).
+    pub position: Option<[f32; 2]>,
+    /// Width without its frame.
+    pub width: f32,
+    /// Height without its frame.
+    pub height: f32,
+    /// True when it filled the screen; the rest is of before.
+    pub is_maximized: bool,
+}
+
 /// All choices of the user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -200,6 +237,8 @@ pub struct Form {
     pub theme: Theme,
     /// Zoom of the whole window, 1 is normal.
     pub zoom: f32,
+    /// Size and place of the window; `None` before the first time.
+    pub window: Option<WindowPlace>,
     /// Text in the path field.
     #[serde(skip)]
     pub path_text: String,
@@ -219,8 +258,12 @@ pub struct Form {
     pub all_levels: bool,
     /// Folder for outputs; empty: beside the source.
     pub output_dir: String,
-    /// Replace outputs that exist.
-    pub overwrite: bool,
+    /// The question that is open: what becomes of files that exist.
+    #[serde(skip)]
+    pub existing: Option<ExistingForm>,
+    /// The question that is open: whether files shall really be deleted.
+    #[serde(skip)]
+    pub deleting: Option<DeleteForm>,
     /// Leave what is complete to the next run when a conversion is cancelled.
     pub keep_unfinished: bool,
     /// Threads of a conversion; 0: all.
@@ -278,6 +321,7 @@ impl Default for Form {
             page: Page::default(),
             theme: Theme::default(),
             zoom: 1.0,
+            window: None,
             path_text: String::new(),
             recent: Vec::new(),
             tensor_filter: String::new(),
@@ -286,7 +330,8 @@ impl Default for Form {
             levels: BTreeSet::new(),
             all_levels: false,
             output_dir: String::new(),
-            overwrite: false,
+            existing: None,
+            deleting: None,
             keep_unfinished: false,
             convert_threads: 0,
             bench: BenchForm::default(),

@@ -31,6 +31,10 @@ pub enum JobKind {
     Export(Export),
     /// Looking for models in the local Hugging Face cache.
     FindModels,
+    /// Looking for levels and runs of the open model.
+    FindKnown,
+    /// Deleting so many files.
+    Remove(usize),
     /// Looking for the disk of the folder for outputs.
     FindDisk,
     /// Collecting the importance matrix of this model.
@@ -40,10 +44,16 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    /// True for what takes a moment and stands beside the job at work: the history, exports, the look for models.
+    /// True for what takes a moment and stands beside the job at work: the history, exports, looking for what is there.
     #[must_use]
     pub fn is_quick(&self) -> bool {
-        matches!(self, Self::History(_) | Self::Export(_) | Self::FindModels | Self::FindDisk)
+        matches!(self, Self::History(_) | Self::Export(_) | Self::Remove(_)) || self.is_unasked()
+    }
+
+    /// True for what the program does by itself: it is no news.
+    #[must_use]
+    pub fn is_unasked(&self) -> bool {
+        matches!(self, Self::FindModels | Self::FindKnown | Self::FindDisk)
     }
 }
 

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::opened::{Aside, FoundNote};
 use super::{JobKind, JobRecord, JobStatus, Slot, Tour};
 use crate::advise::CheckedCheckpoint;
-use crate::bench::history::{Comparison, Row};
+use crate::bench::history::{Comparison, Kind, Row};
 use crate::bench::imatrix::Collected;
+use crate::bench::known::RunOrigin;
 use crate::bench::quality::QualityOutcome;
 use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{AnswerOutcome, Outcome};
@@ -24,11 +26,21 @@ pub struct Store {
     pub model: Slot<Arc<Model>>,
     /// The path that `model` is about, whether it could be read or not.
     pub model_path: Option<PathBuf>,
+    /// The model that is being opened while another is open, and its job.
+    pub opening: Option<(JobId, PathBuf)>,
+    /// The file that could not be opened while another is open, until the next try.
+    pub open_failure: Option<(PathBuf, Error)>,
+    /// What was made and measured of models that were open before, the latest last.
+    pub aside: Vec<Aside>,
+    /// What the disk and the history had of the open model; `None` until that is known.
+    pub found: Option<FoundNote>,
+    /// Where those of `outcomes` and `quality` come from that were not measured in this session.
+    pub origins: Vec<RunOrigin>,
     /// This machine.
     pub machine: Slot<Box<Machine>>,
-    /// Files made from the open model in this session, the latest of each level.
+    /// Files made from the open model: in this session, or found on the disk.
     pub conversions: Vec<Conversion>,
-    /// Measurements of this session, the latest of each file.
+    /// Measurements, the latest of each file: of this session, or from the history.
     pub outcomes: Vec<Outcome>,
     /// All jobs, oldest first.
     pub jobs: Vec<JobRecord>,
@@ -36,9 +48,11 @@ pub struct Store {
     pub tour: Option<Tour>,
     /// A wish that could not even be started, until the next one can.
     pub refusal: Option<Error>,
+    /// What the user should know, until it is taken away: that the settings could not be read.
+    pub notices: Vec<String>,
     /// The tensors of one converted file beside those of its source.
     pub tensor_errors: Slot<Arc<TensorErrors>>,
-    /// What was lost, as measured in this session: the latest of each file.
+    /// What was lost, the latest measurement of each file: of this session, or from the history.
     pub quality: Vec<QualityOutcome>,
     /// All runs of the history, the latest first.
     pub history: Slot<Arc<Vec<Row>>>,
@@ -69,9 +83,7 @@ impl Store {
     pub fn submitted(&mut self, id: JobId, job: &Job) {
         let kind = match job {
             Job::Inspect { path } => {
-                self.model = Slot::Waiting { id };
-                self.checkpoint = None;
-                self.model_path = Some(path.clone());
+                self.begin_opening(id, path);
                 JobKind::Inspect(path.clone())
             }
             Job::Detect { .. } => {
@@ -104,6 +116,8 @@ impl Store {
                 JobKind::Export(request.what)
             }
             Job::FindModels => JobKind::FindModels,
+            Job::FindKnown { .. } => JobKind::FindKnown,
+            Job::Remove { paths, .. } => JobKind::Remove(paths.len()),
             Job::FindDisk { .. } => JobKind::FindDisk,
             Job::CollectImatrix { request, .. } => JobKind::CollectImatrix(request.model.clone()),
             Job::Verify { request } => {
@@ -112,7 +126,7 @@ impl Store {
             }
         };
         // The list is read again by itself: that must not take away what the user has not read yet.
-        if !matches!(job, Job::History(HistoryRequest::List) | Job::FindDisk { .. }) {
+        if !matches!(job, Job::History(HistoryRequest::List) | Job::FindKnown { .. } | Job::FindDisk { .. }) {
             self.refusal = None;
         }
         let (source, outputs) = job.subject();
@@ -154,9 +168,8 @@ impl Store {
         if let Some(JobKind::History(request)) = self.job_mut(id).map(|job| job.kind.clone()) {
             return self.finish_history(id, &request, result, elapsed_secs);
         }
-        let is_unasked = self.job_mut(id).is_some_and(|job| matches!(job.kind, JobKind::FindModels | JobKind::FindDisk));
+        let is_unasked = self.job_mut(id).is_some_and(|job| job.kind.is_unasked());
         if is_unasked {
-            // The program looks by itself when it starts: that is no news.
             self.jobs.retain(|job| job.id != id);
         } else if let Some(job) = self.job_mut(id) {
             job.status = match &result {
@@ -168,6 +181,7 @@ impl Store {
             Ok(output) => self.take(id, output),
             Err(error) if is_unasked => self.refusal = Some(error),
             Err(error) => {
+                self.fail_opening(id, &error);
                 self.model.settle(id, Err(error.clone()));
                 self.tensor_errors.settle(id, Err(error.clone()));
                 self.machine.settle(id, Err(error));
@@ -178,17 +192,7 @@ impl Store {
     /// Takes in what a job delivers, at its end or before.
     fn take(&mut self, id: JobId, output: Output) {
         match output {
-            Output::Model(model) => {
-                self.forget_tensor_errors(|errors| errors.source != model.path);
-                self.imatrix = self.imatrix.take().filter(|collected| collected.sources.contains(&model.path));
-                let is_other = self.conversions.iter().any(|conversion| conversion.source != model.path);
-                if self.model.settle(id, Ok(model)) && is_other {
-                    self.conversions.clear();
-                    self.outcomes.clear();
-                    self.quality.clear();
-                    self.answers.clear();
-                }
-            }
+            Output::Model(model) => self.open_model(id, model),
             Output::Machine(machine) => {
                 self.machine.settle(id, Ok(machine));
             }
@@ -196,6 +200,7 @@ impl Store {
             Output::Imported { made, model } => self.adopt(made, model),
             Output::Outcomes(new) => {
                 for outcome in new {
+                    self.origins.retain(|origin| origin.kind != Kind::Speed || origin.path != outcome.path);
                     self.outcomes.retain(|known| known.path != outcome.path);
                     self.outcomes.push(outcome);
                 }
@@ -204,6 +209,8 @@ impl Store {
             Output::History(_) => {}
             Output::Exported(path) => self.exported = Some(path),
             Output::FoundModels(found) => self.cached = found,
+            Output::Known(known) => self.take_known(*known),
+            Output::Removed(paths) => self.forget_files(&paths),
             Output::Disk { dir, disk } => self.output_disk = Some((dir, disk)),
             Output::Verified(found) => {
                 self.verified.retain(|known| known.path != found.path);
@@ -215,19 +222,7 @@ impl Store {
                     self.imatrix = Some(collected);
                 }
             }
-            Output::Checkpoint(checked) => {
-                if self.model.waiting_for() == Some(id) {
-                    self.imatrix = None;
-                    self.model = checked.model.clone().map_or(Slot::Empty, Slot::Ready);
-                    self.checkpoint = Some(checked);
-                    // What was made of the model before belongs to no open model now.
-                    self.tensor_errors = Slot::Empty;
-                    self.conversions.clear();
-                    self.outcomes.clear();
-                    self.quality.clear();
-                    self.answers.clear();
-                }
-            }
+            Output::Checkpoint(checked) => self.open_checkpoint(id, checked),
             Output::TensorErrors(errors) => {
                 self.tensor_errors.settle(id, Ok(errors));
             }
@@ -237,6 +232,7 @@ impl Store {
                     if !self.conversions.iter().any(|made| made.path == outcome.path) {
                         continue;
                     }
+                    self.origins.retain(|origin| origin.kind != Kind::Quality || origin.path != outcome.path);
                     self.quality.retain(|known| known.path != outcome.path);
                     self.quality.push(outcome);
                 }
@@ -249,52 +245,6 @@ impl Store {
                     }
                 }
             }
-        }
-    }
-
-    fn take_conversions(&mut self, new: Vec<Conversion>) {
-        let Some(open_path) = self.model.ready().map(|model| model.path.clone()) else { return };
-        for mut conversion in new {
-            // The user may have opened another model meanwhile: the file is on disk, but it is not about this one.
-            if !self.is_of_open_model(&conversion) {
-                continue;
-            }
-            conversion.source.clone_from(&open_path);
-            self.outcomes.retain(|outcome| outcome.path != conversion.path);
-            self.forget_tensor_errors(|errors| errors.converted == conversion.path);
-            self.quality.retain(|outcome| outcome.path != conversion.path);
-            self.answers.retain(|outcome| outcome.path != conversion.path);
-            self.verified.retain(|found| found.path != conversion.path);
-            self.conversions.retain(|known| known.path != conversion.path);
-            self.conversions.push(conversion);
-        }
-    }
-
-    /// Takes the file that keeps every weight of the open checkpoint for the model: it can be run and measured against. What was made from
-    /// the checkpoint is what would have been made from the file.
-    fn adopt(&mut self, mut made: Vec<Conversion>, model: Arc<Model>) {
-        if !made.iter().any(|conversion| self.is_of_open_model(conversion)) {
-            return;
-        }
-        made.retain(|conversion| conversion.path != model.path);
-        self.conversions.retain(|conversion| conversion.path != model.path);
-        for conversion in &mut self.conversions {
-            conversion.source.clone_from(&model.path);
-        }
-        self.model = Slot::Ready(model);
-        self.take_conversions(made);
-    }
-
-    /// True for a file that was made from the open model, or from the checkpoint that it stands for.
-    fn is_of_open_model(&self, conversion: &Conversion) -> bool {
-        let checkpoint = self.checkpoint.as_ref().map(|checked| &checked.checkpoint.path);
-        self.model.ready().is_some_and(|model| model.path == conversion.source || checkpoint == Some(&conversion.source))
-    }
-
-    /// Drops errors that are no longer of the files they were measured on.
-    fn forget_tensor_errors(&mut self, is_old: impl Fn(&TensorErrors) -> bool) {
-        if self.tensor_errors.ready().is_some_and(|errors| is_old(errors)) {
-            self.tensor_errors = Slot::Empty;
         }
     }
 
@@ -336,12 +286,6 @@ impl Store {
         self.jobs.iter().find(|job| matches!(job.status, JobStatus::Running { .. }) && !job.kind.is_quick())
     }
 
-    /// True while a job that is at work or waits will write this file.
-    #[must_use]
-    pub fn is_being_made(&self, path: &Path) -> bool {
-        self.jobs.iter().any(|job| job.is_open() && job.outputs.iter().any(|output| output == path))
-    }
-
     /// True for a job that writes files into the folder for outputs.
     #[must_use]
     pub fn has_outputs(&self, id: JobId) -> bool {
@@ -363,6 +307,12 @@ impl Store {
     #[must_use]
     pub fn outcome_of(&self, path: &Path) -> Option<&Outcome> {
         self.outcomes.iter().find(|outcome| outcome.path == path)
+    }
+
+    /// The latest measurement of what a file has lost.
+    #[must_use]
+    pub fn quality_of(&self, path: &Path) -> Option<&QualityOutcome> {
+        self.quality.iter().rev().find(|outcome| outcome.path == path)
     }
 
     /// Takes ended jobs off the list.

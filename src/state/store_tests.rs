@@ -329,3 +329,105 @@ fn the_file_that_keeps_every_weight_stands_for_the_checkpoint() {
     store.apply(Event::Finished { id, result: Ok(foreign), elapsed_secs: 1.0 });
     assert_eq!(store.model.ready().map(|model| model.path.clone()), Some("b.gguf".into()), "of another model than the open one");
 }
+
+#[test]
+fn a_file_that_cannot_be_opened_leaves_the_open_model_in_place() {
+    let mut store = Store::default();
+    open(&mut store, 1, "a.gguf");
+    let id = convert(&mut store, 2, "a.gguf");
+    let made = Output::Conversions(vec![conversion("a.gguf", "out/a.gguf")]);
+    store.apply(Event::Finished { id, result: Ok(made), elapsed_secs: 1.0 });
+    let (id, error) = (JobId(3), Error::Truncated { what: "magic".into(), needed: 4, left: 0, path: "b.gguf".into() });
+    store.submitted(id, &Job::Inspect { path: "b.gguf".into() });
+    assert!(store.is_opening() && store.model.ready().is_some());
+    store.apply(Event::Finished { id, result: Err(error.clone()), elapsed_secs: 1.0 });
+    assert_eq!(store.open_failure, Some(("b.gguf".into(), error)));
+    assert!(!store.is_opening());
+    assert_eq!((store.opened_path(), store.conversions.len()), (Some(Path::new("a.gguf")), 1));
+    // Also when one gives up.
+    let id = JobId(4);
+    store.submitted(id, &Job::Inspect { path: "c.gguf".into() });
+    assert_eq!(store.open_failure, None, "that was of the try before");
+    store.apply(Event::Finished { id, result: Err(Error::Cancelled), elapsed_secs: 1.0 });
+    assert!(store.open_failure.is_some() && store.model.ready().is_some());
+    // Without an open model the page has room for the reason.
+    let mut store = Store::default();
+    store.submitted(id, &Job::Inspect { path: "c.gguf".into() });
+    store.apply(Event::Finished { id, result: Err(Error::Cancelled), elapsed_secs: 1.0 });
+    assert!(store.model.error().is_some() && store.open_failure.is_none());
+}
+
+#[test]
+fn only_the_latest_wish_to_open_counts() {
+    let mut store = Store::default();
+    open(&mut store, 1, "a.gguf");
+    for (id, path) in [(2, "b.gguf"), (3, "c.gguf")] {
+        store.submitted(JobId(id), &Job::Inspect { path: path.into() });
+    }
+    for (id, path) in [(2, "b.gguf"), (3, "c.gguf")] {
+        store.apply(Event::Finished { id: JobId(id), result: Ok(Output::Model(model(path))), elapsed_secs: 1.0 });
+    }
+    assert_eq!(store.opened_path(), Some(Path::new("c.gguf")));
+    assert_eq!(store.aside.len(), 1);
+}
+
+#[test]
+fn results_stay_while_another_model_is_open() {
+    use crate::bench::history::{Measurement, test_runs};
+    let mut store = Store::default();
+    open(&mut store, 1, "a.gguf");
+    let id = convert(&mut store, 2, "a.gguf");
+    let made = Output::Conversions(vec![conversion("a.gguf", "out/a.gguf")]);
+    store.apply(Event::Finished { id, result: Ok(made), elapsed_secs: 1.0 });
+    let Measurement::Speed(run) = test_runs::speed("Q8_0", &[40.0]).measurement else { panic!() };
+    let outcome = Outcome { path: "out/a.gguf".into(), result: Ok(*run) };
+    store.apply(Event::Finished { id: JobId(3), result: Ok(Output::Outcomes(vec![outcome])), elapsed_secs: 1.0 });
+    open(&mut store, 4, "b.gguf");
+    assert!(store.conversions.is_empty() && store.outcomes.is_empty());
+    open(&mut store, 5, "a.gguf");
+    assert_eq!((store.conversions.len(), store.outcomes.len()), (1, 1));
+    // The same again changes nothing.
+    open(&mut store, 6, "a.gguf");
+    assert_eq!((store.conversions.len(), store.outcomes.len()), (1, 1));
+    // A file that is another one now has nothing of what was measured of the old one.
+    open(&mut store, 7, "b.gguf");
+    let changed = Arc::new(Model { size_bytes: 7, ..(*model("a.gguf")).clone() });
+    store.submitted(JobId(8), &Job::Inspect { path: "a.gguf".into() });
+    store.apply(Event::Finished { id: JobId(8), result: Ok(Output::Model(changed)), elapsed_secs: 1.0 });
+    assert!(store.conversions.is_empty() && store.outcomes.is_empty());
+}
+
+fn known(source: &str, levels: &[&str], gone: &[&str]) -> Output {
+    Output::Known(Box::new(crate::bench::known::Known {
+        source: source.into(),
+        stand_in: None,
+        levels: levels.iter().map(|path| conversion(source, path)).collect(),
+        gone: gone.iter().map(PathBuf::from).collect(),
+        outcomes: Vec::new(),
+        quality: Vec::new(),
+        origins: Vec::new(),
+        problem: None,
+    }))
+}
+
+#[test]
+fn what_is_found_is_added_and_what_is_gone_is_taken_off() {
+    let mut store = Store::default();
+    open(&mut store, 1, "a.gguf");
+    let id = convert(&mut store, 2, "a.gguf");
+    let made = vec![Conversion { elapsed_secs: 9.0, ..conversion("a.gguf", "out/1.gguf") }, conversion("a.gguf", "out/2.gguf")];
+    store.apply(Event::Finished { id, result: Ok(Output::Conversions(made)), elapsed_secs: 1.0 });
+    store.apply(Event::Finished {
+        id: JobId(3),
+        result: Ok(known("a.gguf", &["out/1.gguf", "out/3.gguf"], &["out/2.gguf"])),
+        elapsed_secs: 0.01,
+    });
+    let mut paths: Vec<_> = store.conversions.iter().map(|made| (made.path.display().to_string(), made.elapsed_secs)).collect();
+    paths.sort_by(|one, other| one.0.cmp(&other.0));
+    assert_eq!(paths, [("out/1.gguf".to_string(), 9.0), ("out/3.gguf".to_string(), 1.0)], "this session's own stays as it is");
+    assert_eq!(store.found.and_then(|found| found.text()).as_deref(), Some("2 levels found, not measured yet"));
+    // Of a model that is no longer open.
+    store.apply(Event::Finished { id: JobId(4), result: Ok(known("b.gguf", &["out/4.gguf"], &[])), elapsed_secs: 0.01 });
+    assert_eq!(store.conversions.len(), 2);
+    assert!(store.jobs.iter().all(|job| job.kind != JobKind::FindKnown));
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use eframe::egui::Ui;
 
+use super::existing_view::being_made;
 use super::imatrix_view::imatrix_refusal;
 use super::level_cards::names;
 use super::plan_page::plan_of;
@@ -29,7 +30,7 @@ pub(super) struct Batch {
     /// Levels whose outputs are there already.
     pub(super) existing: BTreeSet<Level>,
     /// Levels that a job is making, or will make.
-    pub(super) in_work: BTreeSet<Level>,
+    pub(super) in_work: Vec<Level>,
     /// Chosen levels that are still to be made.
     pub(super) todo: Vec<Level>,
     /// Size of what is still to be made, in bytes.
@@ -54,9 +55,8 @@ impl Batch {
         let path_of = |level: Level| convert::output_path_by(&model, level, &overrides, &dir);
         let existing: BTreeSet<Level> =
             store.conversions.iter().filter(|made| made.path == path_of(made.level)).map(|made| made.level).collect();
-        let in_work: BTreeSet<Level> =
-            form.levels.iter().copied().filter(|&level| store.is_being_made(&path_of(level))).collect();
-        let is_todo = |level: &Level| !in_work.contains(level) && (form.overwrite || !existing.contains(level));
+        let in_work = being_made(store, &form.levels, path_of);
+        let is_todo = |level: &Level| !in_work.contains(level) && !existing.contains(level);
         let todo: Vec<Level> = form.levels.iter().copied().filter(is_todo).collect();
         let (todo_bytes, broken) = sizes_of(ui, &model, &plan, &overrides, &todo);
         let disk = store.disk_of(&dir);

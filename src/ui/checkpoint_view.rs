@@ -3,18 +3,26 @@
 use eframe::egui::{self, Label, RichText, Sense, Stroke, Ui, vec2};
 
 use super::icons;
+use super::known_view::found_ui;
 use super::model_page::{opened_header_ui, or_unknown};
 use super::theme::{self, ValueKind};
 use super::widgets::{StatTile, Tone, card, card_gap, key_value_grid, notice, sentence, small_button, stat_tiles, two_columns};
 use crate::advise::{CheckItem, CheckState, CheckedCheckpoint};
 use crate::model::{Checkpoint, CheckpointConfig, Level};
-use crate::state::{Command, Form};
+use crate::state::{Command, Form, Store};
 use crate::units::{bytes_text, count_text, exact_bytes_text, parameters_text};
 
 /// Draws facts and checklist.
-pub(super) fn checkpoint_ui(ui: &mut Ui, checked: &CheckedCheckpoint, form: &mut Form, commands: &mut Vec<Command>) {
+pub(super) fn checkpoint_ui(
+    ui: &mut Ui,
+    store: &Store,
+    checked: &CheckedCheckpoint,
+    form: &mut Form,
+    commands: &mut Vec<Command>,
+) {
     let CheckedCheckpoint { checkpoint, checklist, model } = checked;
     opened_header_ui(ui, &checkpoint.name, &checkpoint.path, form, commands);
+    found_ui(ui, store, form);
     match model {
         None => notice(ui, Tone::Bad, "This Hugging Face checkpoint cannot be converted: the checklist says what is in the way."),
         Some(model) => {

@@ -6,6 +6,7 @@ use eframe::egui::{self, Align, DragValue, Layout, RichText, Ui};
 
 use super::compare_table::comparison_table_ui;
 use super::icons::Icon;
+use super::known_view::origins_ui;
 use super::plan_page::{model_hint_ui, plan_of};
 use super::widgets::{self, Tone};
 use super::{
@@ -31,7 +32,7 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
         return history_view::history_view_ui(ui, store, form, commands);
     }
     let Some(model) = store.model.ready().filter(|model| model.has_weights()).cloned() else {
-        return model_hint_ui(ui, store, form);
+        return model_hint_ui(ui, store, form, commands);
     };
     if store.conversions.is_empty() && store.outcomes.is_empty() {
         return nothing_ui(ui, &model, form, commands);
@@ -80,6 +81,7 @@ fn tabs_ui(ui: &mut Ui, form: &mut Form) {
 
 /// All levels side by side: speed, loss, limits, and the table of both.
 fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, commands: &mut Vec<Command>) {
+    origins_ui(ui, store);
     settings_ui(ui, store, model, form, commands);
     widgets::card_gap(ui);
     // Measurements can be shown without a known machine; then there is nothing to predict from.

@@ -89,7 +89,13 @@ pub fn is_worth_asking(job: &JobRecord) -> bool {
         | JobKind::Answer(_)
         | JobKind::Verify(_)
         | JobKind::Export(_) => true,
-        JobKind::Inspect(_) | JobKind::Detect | JobKind::History(_) | JobKind::FindModels | JobKind::FindDisk => false,
+        JobKind::Remove(_)
+        | JobKind::Inspect(_)
+        | JobKind::Detect
+        | JobKind::History(_)
+        | JobKind::FindModels
+        | JobKind::FindKnown
+        | JobKind::FindDisk => false,
     };
     is_work && job.is_open()
 }

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use eframe::egui::{self, Align, Layout, RichText, Sense, Stroke, Ui, vec2};
 
 use super::candidate_table::loss_color;
+use super::known_view::level_mark;
 use super::theme;
 use super::widgets::{self, Tone};
 use crate::advise::{Candidate, Plan, with_neighbours};
 use crate::model::{Level, Model, PrecisionClass};
+use crate::state::Store;
 use crate::units::{bytes_text, exact_bytes_text, significant_text};
 
 /// From nearly no loss to the smallest, for a first comparison.
@@ -21,12 +23,12 @@ const CARD_HEIGHT: f32 = 76.0;
 pub(super) struct Cards<'a> {
     /// What is converted.
     pub(super) model: &'a Model,
+    /// What is there already, and measured.
+    pub(super) store: &'a Store,
     /// Sizes, losses and what fits.
     pub(super) plan: &'a Plan,
     /// The level that is best here.
     pub(super) recommended: Option<Level>,
-    /// Levels that are there already.
-    pub(super) existing: &'a BTreeSet<Level>,
     /// What the sizes on the cards leave out.
     pub(super) note: &'a str,
 }
@@ -66,7 +68,7 @@ pub(super) fn level_cards_ui(ui: &mut Ui, cards: &Cards, levels: &mut BTreeSet<L
 fn simple_levels(cards: &Cards, chosen: &BTreeSet<Level>) -> Vec<Level> {
     let mut shown: BTreeSet<Level> = cards.plan.usual_levels(cards.model).into_iter().collect();
     shown.extend(chosen);
-    shown.extend(cards.existing);
+    shown.extend(cards.store.conversions.iter().map(|made| made.level));
     shown.extend(cards.recommended);
     shown.into_iter().collect()
 }
@@ -112,12 +114,13 @@ fn level_grid_ui(ui: &mut Ui, cards: &Cards, of_class: &[Level], levels: &mut BT
         ui.horizontal_top(|ui| {
             ui.spacing_mut().item_spacing.x = gap;
             for &level in row {
-                let mark = match (cards.recommended == Some(level), cards.existing.contains(&level)) {
-                    (true, true) => Some(("recommended, exists", Tone::Accent)),
-                    (true, false) => Some(("recommended", Tone::Accent)),
-                    (false, true) => Some(("exists already", Tone::Good)),
-                    (false, false) if level.needs_imatrix() => Some(("needs a matrix", Tone::Neutral)),
-                    (false, false) => None,
+                let mark = match (cards.recommended == Some(level), level_mark(cards.store, level)) {
+                    (true, Some("exists")) => Some(("recommended, exists", Tone::Accent)),
+                    (true, Some(_)) => Some(("recommended, measured", Tone::Accent)),
+                    (true, None) => Some(("recommended", Tone::Accent)),
+                    (false, Some(mark)) => Some((mark, Tone::Good)),
+                    (false, None) if level.needs_imatrix() => Some(("needs a matrix", Tone::Neutral)),
+                    (false, None) => None,
                 };
                 level_card_ui(ui, cards.plan.candidate_of(level), level, mark, levels, card_width);
             }

@@ -12,9 +12,11 @@ mod checkpoint_view;
 mod checkpoint_view_tests;
 mod compare_page;
 mod compare_table;
+mod delete_view;
 mod dialogs;
 mod doubts_view;
 pub mod error_table;
+mod existing_view;
 mod export_view;
 mod figures;
 mod flips_view;
@@ -34,6 +36,7 @@ pub mod icons;
 mod imatrix_view;
 #[cfg(test)]
 mod imatrix_view_tests;
+mod known_view;
 mod level_cards;
 mod loss_view;
 pub mod machine_page;
@@ -100,7 +103,8 @@ pub fn window_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec
     theme::apply_choice(ui.ctx(), form.theme);
     widgets::keep_main_action(ui);
     // A question in front of the page gets the key that the page's button has.
-    let is_for_dialog = form.dialog.is_some() && widgets::take_main_action(ui);
+    let is_asking = form.dialog.is_some() || form.existing.is_some() || form.deleting.is_some();
+    let is_for_dialog = is_asking && widgets::take_main_action(ui);
     shell::page_shortcuts(ui, form);
     take_dropped_files(ui, form, commands);
     let p = theme::palette(ui);
@@ -142,6 +146,8 @@ pub fn window_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec
                             widgets::error_banner(ui, refusal, commands);
                             ui.add_space(theme::UNIT);
                         }
+                        known_view::notices_ui(ui, store, commands);
+                        known_view::open_failure_ui(ui, store, commands);
                         page_ui(ui, store, form, commands);
                     });
                 });
@@ -150,6 +156,8 @@ pub fn window_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec
         ui.painter().rect_stroke(area.expand(0.5), CornerRadius::ZERO, edge, StrokeKind::Middle);
     });
     widgets::give_main_action(ui, is_for_dialog);
+    existing_view::existing_ui(ui, form, commands);
+    delete_view::delete_ui(ui, store, form, commands);
     dialogs::dialogs_ui(ui, store, form, commands);
     toasts::toasts_ui(ui, page_bottom, commands);
     drop_overlay(ui);

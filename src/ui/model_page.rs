@@ -9,6 +9,7 @@ use eframe::egui::{self, Align, CornerRadius, Frame, Id, Label, Layout, Margin, 
 use super::bars::{Segment, legend, stacked_bar};
 use super::checkpoint_view::checkpoint_ui;
 use super::icons::{self, Icon};
+use super::known_view::{found_ui, go_on_ui};
 use super::memo;
 use super::metadata_table::metadata_table_ui;
 use super::origin_view::origin_ui;
@@ -41,7 +42,7 @@ enum Tab {
 /// The page.
 pub fn model_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     if let Some(checked) = &store.checkpoint {
-        return checkpoint_ui(ui, checked, form, commands);
+        return checkpoint_ui(ui, store, checked, form, commands);
     }
     match &store.model {
         Slot::Ready(model) => ready_ui(ui, store, model, form, commands),
@@ -64,6 +65,10 @@ pub fn model_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut
 
 /// Drop zone, path field and recent models.
 fn open_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+    if !form.recent.is_empty() {
+        go_on_ui(ui, form, commands);
+        card_gap(ui);
+    }
     drop_zone_ui(ui, commands);
     card_gap(ui);
     card(ui, "Open by path", |ui| {
@@ -241,6 +246,7 @@ pub(super) fn opened_header_ui(ui: &mut Ui, name: &str, path: &Path, form: &mut 
 
 fn ready_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, commands: &mut Vec<Command>) {
     opened_header_ui(ui, &model.display_name(), &model.path, form, commands);
+    found_ui(ui, store, form);
     for warning in &model.warnings {
         notice(ui, Tone::Warn, &super::widgets::sentence(warning));
     }

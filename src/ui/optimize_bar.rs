@@ -9,6 +9,7 @@ use super::compare_page::paths_to_measure;
 use super::page_bar::{failure_ui, line_ui, model_name, progress_ui, row_ui};
 use super::words::count_of;
 use super::{theme, widgets};
+use crate::model::Level;
 use crate::state::{Command, CompareTab, Form, JobKind, JobRecord, JobStatus, Page, Store, Tour};
 use crate::units::{bytes_text, duration_text};
 
@@ -79,6 +80,7 @@ fn sum_ui(ui: &mut Ui, store: &Store, form: &mut Form, batch: &Batch, status: Op
                 let is_at_work = store.tour.as_ref().is_some_and(Tour::is_at_work);
                 let button = ui.add_enabled_ui(!is_at_work, |ui| widgets::primary_button(ui, "Measure these")).inner;
                 measure_on_click(&button.on_hover_text(measure_hint(&paths)), paths, form, commands);
+                again_button_ui(ui, form, batch, commands);
             } else {
                 convert_button_ui(ui, form, batch, commands);
                 if has_made {
@@ -88,6 +90,17 @@ fn sum_ui(ui: &mut Ui, store: &Store, form: &mut Form, batch: &Batch, status: Op
             }
         },
     );
+}
+
+/// For levels that are there already: the question what becomes of their files follows.
+fn again_button_ui(ui: &mut Ui, form: &Form, batch: &Batch, commands: &mut Vec<Command>) {
+    let levels: Vec<Level> = form.levels.iter().copied().filter(|level| batch.existing.contains(level)).collect();
+    if levels.is_empty() || !batch.in_work.is_empty() {
+        return;
+    }
+    if ui.button("Convert again…").on_hover_text("Asks what becomes of the files that exist").clicked() {
+        commands.push(if form.imatrix.collect { Command::CollectImatrix(levels) } else { Command::Convert(levels) });
+    }
 }
 
 fn measure_hint(paths: &[PathBuf]) -> String {

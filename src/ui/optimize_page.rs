@@ -4,6 +4,7 @@ use eframe::egui::{self, Align, Layout, Margin, RichText, TextEdit, Ui};
 
 use super::batch::Batch;
 use super::imatrix_view::imatrix_view_ui;
+use super::known_view::sum_text;
 use super::level_cards::{Cards, level_cards_ui};
 use super::plan_page::{model_or_hint_ui, requantizing_warning};
 use super::queue::{queue_ui, result_ui};
@@ -21,7 +22,7 @@ const SUBTITLE: &str = "Convert the model in the background, several levels in o
 
 /// Draws the page.
 pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
-    let Some(model) = model_or_hint_ui(ui, store, form, "Optimize", SUBTITLE) else { return };
+    let Some(model) = model_or_hint_ui(ui, store, form, commands, "Optimize", SUBTITLE) else { return };
     let Some(batch) = Batch::of(ui, store, form) else { return };
     widgets::page_header(ui, "Optimize", SUBTITLE, |_| {});
     if let Some(warning) = requantizing_warning(&model) {
@@ -29,7 +30,7 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
         widgets::card_gap(ui);
     }
     let note = size_note(form, &batch.overrides);
-    let cards = Cards { model: &model, plan: &batch.plan, recommended: batch.recommended, existing: &batch.existing, note };
+    let cards = Cards { model: &model, store, plan: &batch.plan, recommended: batch.recommended, note };
     // Copies, because the right column edits the rest of the form.
     let (mut levels, mut shows_all) = (form.levels.clone(), form.all_levels);
     widgets::two_columns(
@@ -45,7 +46,7 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
     queue_ui(ui, store, commands);
     if !store.conversions.is_empty() {
         widgets::card_gap(ui);
-        widgets::card(ui, "Finished files", |ui| {
+        widgets::card(ui, &format!("Finished files, {}", sum_text(store)), |ui| {
             for conversion in &store.conversions {
                 result_ui(ui, store, conversion, commands);
             }
@@ -85,8 +86,6 @@ fn output_ui(ui: &mut Ui, model: &Model, store: &Store, form: &mut Form, command
             });
         });
         imatrix_view_ui(ui, model, store, form, commands);
-        ui.checkbox(&mut form.overwrite, "Replace files that exist")
-            .on_hover_text("A file is replaced only when the new one is complete");
         ui.checkbox(&mut form.keep_unfinished, "Keep unfinished files when cancelled")
             .on_hover_text("Converting to the same files again goes on there, as it does after a power loss");
         ui.horizontal(|ui| {

@@ -317,8 +317,8 @@ fn a_full_disk_is_refused_and_what_exists_is_not_made_again() {
 
     let mut existing = harness(optimize_ui, busy_store(), form());
     assert!(has(&existing, "Q8_0 is there already") && existing.query_by_label_contains("Convert 1 level").is_none());
-    click(&mut existing, "Replace files that exist");
-    assert!(!existing.get_by_label_contains("Convert 1 level").accesskit_node().is_disabled());
+    click(&mut existing, "Convert again…");
+    assert_eq!(existing.state().commands, [Command::Convert(vec![Level::Q8_0])], "what becomes of the file is asked then");
     let mut more = harness(optimize_ui, busy_store(), Form { levels: [Level::Q8_0, Level::Q5_K_M].into(), ..Form::default() });
     assert!(has(&more, "1 of 2 levels are still to be made"));
     more.get_by_label_contains("Convert 1 level").click();

@@ -8,6 +8,7 @@ use super::candidate_table::{self, candidate_table_ui};
 use super::compare_page;
 use super::goal_strip::goal_strip_ui;
 use super::icons::Icon;
+use super::known_view::go_on_ui;
 use super::path_text::path_sentences;
 use super::theme;
 use super::theme::ValueKind;
@@ -21,7 +22,8 @@ use crate::units::{bytes_text, count_text, exact_bytes_text, significant_text};
 
 /// Draws the page.
 pub fn plan_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
-    let Some(model) = model_or_hint_ui(ui, store, form, "Plan", "What to do with the model on this machine, and why") else {
+    let Some(model) = model_or_hint_ui(ui, store, form, commands, "Plan", "What to do with the model on this machine, and why")
+    else {
         return;
     };
     let Some(machine) = machine_or_hint_ui(ui, store, form, commands) else { return };
@@ -65,17 +67,24 @@ pub fn plan_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut 
 }
 
 /// The open model; without one says what to do and gives none.
-pub(super) fn model_or_hint_ui(ui: &mut Ui, store: &Store, form: &mut Form, title: &str, subtitle: &str) -> Option<Arc<Model>> {
+pub(super) fn model_or_hint_ui(
+    ui: &mut Ui,
+    store: &Store,
+    form: &mut Form,
+    commands: &mut Vec<Command>,
+    title: &str,
+    subtitle: &str,
+) -> Option<Arc<Model>> {
     if let Some(model) = store.model.ready().filter(|model| model.has_weights()) {
         return Some(Arc::clone(model));
     }
     widgets::page_header(ui, title, subtitle, |_| {});
-    model_hint_ui(ui, store, form);
+    model_hint_ui(ui, store, form, commands);
     None
 }
 
 /// Why there is no model to work on, and where to get one.
-pub(super) fn model_hint_ui(ui: &mut Ui, store: &Store, form: &mut Form) {
+pub(super) fn model_hint_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     let (heading, text) = match &store.model {
         Slot::Ready(_) => (
             "No weights in this file",
@@ -88,7 +97,12 @@ pub(super) fn model_hint_ui(ui: &mut Ui, store: &Store, form: &mut Form) {
         Slot::Failed(_) => ("The model could not be read", "The Model page says why. Open another one there."),
         Slot::Empty => ("No model yet", "Open a GGUF file on the Model page. What can be done with it is shown here at once."),
     };
-    widgets::empty_state(ui, Icon::Model, heading, text, |ui| to_model_page_ui(ui, form));
+    widgets::empty_state(ui, Icon::Model, heading, text, |ui| {
+        if matches!(store.model, Slot::Empty) && store.checkpoint.is_none() {
+            go_on_ui(ui, form, commands);
+        }
+        to_model_page_ui(ui, form);
+    });
 }
 
 fn to_model_page_ui(ui: &mut Ui, form: &mut Form) {

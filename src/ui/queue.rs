@@ -51,8 +51,8 @@ fn is_worth_showing(job: &JobRecord) -> bool {
         JobKind::Convert(_) | JobKind::Bench(_) | JobKind::Quality(_) | JobKind::CollectImatrix(_) => true,
         JobKind::Inspect(_) | JobKind::Detect | JobKind::TensorErrors(_) => !matches!(job.status, JobStatus::Done { .. }),
         JobKind::Answer(_) | JobKind::Verify(_) => !matches!(job.status, JobStatus::Done { .. }),
-        JobKind::History(_) | JobKind::Export(_) => matches!(job.status, JobStatus::Failed(_)),
-        JobKind::FindModels | JobKind::FindDisk => false,
+        JobKind::History(_) | JobKind::Export(_) | JobKind::Remove(_) => matches!(job.status, JobStatus::Failed(_)),
+        JobKind::FindModels | JobKind::FindKnown | JobKind::FindDisk => false,
     }
 }
 
@@ -132,7 +132,9 @@ pub(super) fn job_title(job: &JobRecord) -> String {
             format!("Compare the tensors of {}", file_name(path))
         }
         JobKind::Quality(n) => of_model(format!("Measure quality of {}", count_of(*n, "file"))),
-        JobKind::History(_) | JobKind::FindModels | JobKind::FindDisk => super::shell::job_title(&job.kind),
+        JobKind::History(_) | JobKind::FindModels | JobKind::FindKnown | JobKind::FindDisk | JobKind::Remove(_) => {
+            super::shell::job_title(&job.kind)
+        }
         JobKind::Answer(n) => of_model(format!("Ask {}", count_of(*n, "file"))),
         JobKind::Export(what) => format!("Export the {}", super::export_view::what_text(*what)),
         JobKind::Verify(path) => format!("Verify {}", file_name(path)),
@@ -174,6 +176,12 @@ pub fn result_ui(ui: &mut Ui, store: &Store, conversion: &Conversion, commands: 
             .on_hover_text(exact_bytes_text(conversion.size_bytes));
         ui.add_space(theme::UNIT * 2.0);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if widgets::small_button(ui, "Delete…", &format!("Delete {name}"))
+                .on_hover_text("Move it to the bin; its measurements stay in the history")
+                .clicked()
+            {
+                commands.push(Command::AskDelete(vec![conversion.path.clone()]));
+            }
             if widgets::small_button(ui, "Copy path", &format!("Copy path of {name}")).clicked() {
                 commands.push(Command::Copy(conversion.path.display().to_string()));
             }

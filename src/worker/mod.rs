@@ -90,11 +90,7 @@ impl Worker {
     pub fn submit(&mut self, job: Job) -> Result<JobId> {
         let id = JobId(self.next_id);
         let cancelled = Arc::new(AtomicBool::new(false));
-        let jobs = if matches!(job, Job::History(_) | Job::Export(_) | Job::FindModels | Job::FindDisk { .. }) {
-            &self.questions
-        } else {
-            &self.jobs
-        };
+        let jobs = if job.is_quick() { &self.questions } else { &self.jobs };
         let Some(jobs) = jobs else { return Err(Error::Internal { message: "the worker has stopped".into() }) };
         match jobs.try_send(Ticket { id, job, cancelled: Arc::clone(&cancelled) }) {
             Ok(()) => {
@@ -304,6 +300,15 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             let hub = format::hub_folder();
             Ok(Output::FoundModels(hub.map(|hub| format::cached_models(&hub)).unwrap_or_default()))
         }
+        Job::Remove { paths, removal } => {
+            for path in &paths {
+                convert::remove_output(path, removal)?;
+                bench::known::forget_conversion(path);
+                on_part(Output::Removed(vec![path.clone()]));
+            }
+            Ok(Output::Removed(Vec::new()))
+        }
+        Job::FindKnown { request } => bench::known::find_known(&request).map(|known| Output::Known(Box::new(known))),
         Job::FindDisk { dir } => {
             let disk = hardware::disk_of(&dir);
             Ok(Output::Disk { dir, disk })
@@ -326,6 +331,7 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
 /// Converts, and looks whether what came from a checkpoint runs.
 fn make(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Result<Output> {
     let mut made = convert::convert(model, request, monitor)?;
+    bench::known::remember_conversions(model, &made);
     if !model.is_runnable() {
         bench::self_check(model, &mut made, monitor)?;
     }

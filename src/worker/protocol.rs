@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::history::{HistoryAnswer, HistoryRequest};
 use crate::advise::CheckedCheckpoint;
 use crate::bench::imatrix::{CollectRequest, Collected};
+use crate::bench::known::{FindRequest, Known};
 use crate::bench::quality::{QualityOutcome, QualityRequest};
 use crate::bench::tensor_error::TensorErrors;
 use crate::bench::{AnswerOutcome, AnswerRequest, BenchRequest, Outcome};
-use crate::convert::{self, Conversion, ConvertRequest, Verification, VerifyRequest};
+use crate::convert::{self, Conversion, ConvertRequest, Removal, Verification, VerifyRequest};
 use crate::deploy::ExportRequest;
 use crate::error::Error;
 use crate::format::CachedModel;
@@ -76,6 +77,18 @@ pub enum Job {
     Export(Box<ExportRequest>),
     /// Look for models in the local Hugging Face cache, beside all other jobs.
     FindModels,
+    /// Look for the levels and earlier measurements of a model, beside all other jobs.
+    FindKnown {
+        /// Whose, and where.
+        request: FindRequest,
+    },
+    /// Take converted files away, beside all other jobs. The history keeps their runs.
+    Remove {
+        /// The files.
+        paths: Vec<PathBuf>,
+        /// Where they go.
+        removal: Removal,
+    },
     /// Find the disk of a folder that may not exist yet, and what is free there, beside all other jobs.
     FindDisk {
         /// The folder.
@@ -116,6 +129,8 @@ impl Job {
             | Self::Answer { .. }
             | Self::Export(_)
             | Self::FindModels
+            | Self::FindKnown { .. }
+            | Self::Remove { .. }
             | Self::FindDisk { .. }
             | Self::Verify { .. } => (None, Vec::new()),
         }
@@ -154,6 +169,10 @@ pub enum Output {
     },
     /// Of `Job::FindModels`.
     FoundModels(Vec<CachedModel>),
+    /// Of `Job::FindKnown`.
+    Known(Box<Known>),
+    /// Of `Job::Remove`, in parts: files that are gone.
+    Removed(Vec<PathBuf>),
     /// Of `Job::FindDisk`.
     Disk {
         /// The folder.
@@ -165,6 +184,22 @@ pub enum Output {
     Imatrix(Arc<Collected>),
     /// Of `Job::Verify`.
     Verified(Arc<Verification>),
+}
+
+impl Job {
+    /// True for what takes a moment and stands beside the job at work.
+    #[must_use]
+    pub fn is_quick(&self) -> bool {
+        matches!(
+            self,
+            Self::History(_)
+                | Self::Export(_)
+                | Self::FindModels
+                | Self::FindKnown { .. }
+                | Self::FindDisk { .. }
+                | Self::Remove { .. }
+        )
+    }
 }
 
 impl Output {

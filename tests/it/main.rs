@@ -22,6 +22,7 @@ mod history;
 #[cfg(feature = "llama-cpp")]
 mod imatrix;
 mod layering;
+mod levels;
 mod overrides;
 #[cfg(feature = "llama-cpp")]
 mod quality;

@@ -16,13 +16,15 @@ const RACY: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileIdentity {
     /// The first file, without symbolic links.
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// Of a split model the sum over all files, as in the fields below.
-    size_bytes: i64,
+    pub(super) size_bytes: i64,
     /// Time of the last change in nanoseconds since 1970.
-    mtime_ns: i64,
+    pub(super) mtime_ns: i64,
     /// Number of the file in its file system; 0 where there is none.
-    inode: i64,
+    pub(super) inode: i64,
+    /// The latest change of any of the files, in nanoseconds since 1970.
+    changed_ns: i64,
     /// False for files changed a moment ago.
     is_settled: bool,
 }
@@ -32,18 +34,31 @@ impl FileIdentity {
     #[must_use]
     pub fn of(files: &[PathBuf]) -> Option<Self> {
         let path = std::fs::canonicalize(files.first()?).ok()?;
-        let mut identity = Self { path, size_bytes: 0, mtime_ns: 0, inode: 0, is_settled: true };
+        let mut identity = Self { path, size_bytes: 0, mtime_ns: 0, inode: 0, changed_ns: i64::MIN, is_settled: true };
         for file in files {
             let metadata = std::fs::metadata(file).ok()?;
             let modified = metadata.modified().ok()?;
             // Sums: whichever of the files changes, the sum does too.
             identity.size_bytes = identity.size_bytes.wrapping_add(metadata.len().cast_signed());
             identity.mtime_ns = identity.mtime_ns.wrapping_add(nanoseconds(modified));
+            identity.changed_ns = identity.changed_ns.max(nanoseconds(modified));
             identity.inode = identity.inode.wrapping_add(inode(&metadata));
             // Also false for a time in the future, which says nothing about the present.
             identity.is_settled &= modified.elapsed().is_ok_and(|age| age >= RACY);
         }
         Some(identity)
+    }
+
+    /// When the files were changed last, in seconds since 1970.
+    #[must_use]
+    pub fn changed_unix_secs(&self) -> i64 {
+        self.changed_ns.div_euclid(1_000_000_000)
+    }
+
+    /// Size of all files together, in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes.cast_unsigned()
     }
 }
 
@@ -60,6 +75,23 @@ impl History {
             |row| row.get(0),
         );
         found.optional().map_err(self.error("read"))
+    }
+
+    /// The hash of a model that has not changed since it was computed, though it may have been moved or renamed within its file system.
+    ///
+    /// # Errors
+    /// `Error::History`.
+    pub fn known_sha256_anywhere(&self, identity: &FileIdentity) -> Result<Option<String>> {
+        if let Some(sha256) = self.known_sha256(identity)? {
+            return Ok(Some(sha256));
+        }
+        // Without a number the size and the time alone may be those of another file.
+        if identity.inode == 0 {
+            return Ok(None);
+        }
+        let sql = "SELECT sha256 FROM model_hashes WHERE size_bytes = ?1 AND mtime_ns = ?2 AND inode = ?3";
+        let values = params![identity.size_bytes, identity.mtime_ns, identity.inode];
+        self.connection.query_row(sql, values, |row| row.get(0)).optional().map_err(self.error("read"))
     }
 
     /// Remembers the hash of a model, in place of an earlier one of the same path. One that was changed a moment ago is not remembered.

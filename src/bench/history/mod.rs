@@ -6,6 +6,7 @@
 //! store     list, get, record, delete
 //! verdicts  what the gates said of each run
 //! record    from finished measurements to rows
+//! made      which file was made from which
 //! hashes    SHA-256 of models, remembered by path, size, time of change and inode
 //! compare   rows beside each other
 //! groups    rows by model and day
@@ -19,6 +20,7 @@ mod compare;
 mod export;
 mod groups;
 mod hashes;
+mod made;
 mod record;
 mod row;
 mod schema;
@@ -42,7 +44,7 @@ pub use compare::{Change, Comparison, FactLine, Judgement, NumberLine, Quantity}
 pub use export::{ExportFormat, save_new};
 pub use groups::{Group, LevelRuns, groups};
 pub use hashes::FileIdentity;
-pub use record::record_all;
+pub use record::{machine_text, record_all};
 pub use row::{Kind, Row};
 
 /// The variable that names another file than the one in the user's data folder.

@@ -77,8 +77,9 @@ fn recipe_text(model: &Model) -> String {
     parts.join(", ")
 }
 
-/// `AMD Ryzen 7 PRO 7840U, 27.3 GiB`.
-fn machine_text(machine: &Machine) -> String {
+/// Processor and memory, by which runs tell machines apart: `AMD Ryzen 7 PRO 7840U, 27.3 GiB`.
+#[must_use]
+pub fn machine_text(machine: &Machine) -> String {
     let name = if machine.cpu.name.is_empty() { &machine.cpu.architecture } else { &machine.cpu.name };
     format!("{name}, {}", bytes_text(machine.memory.total_bytes))
 }

@@ -15,7 +15,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 
 /// What brings the schema from version `idx` to `idx + 1`. Only ever appended to: files of every version are out there.
-pub(super) const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 4] = [
     // 1: the runs.
     "CREATE TABLE runs (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -70,6 +70,16 @@ pub(super) const MIGRATIONS: [&str; 3] = [
         decision TEXT NOT NULL,
         gates TEXT NOT NULL
     ) STRICT;",
+    // 4: which file was made from which, so that a model's levels are found again wherever they are.
+    "CREATE TABLE conversions (
+        output TEXT PRIMARY KEY,
+        source TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        source_blake3 TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX conversions_by_source ON conversions (size_bytes, mtime_ns, inode);",
 ];
 
 /// Opens or makes the database and brings it to the version of `migrations`.

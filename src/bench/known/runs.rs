@@ -1,0 +1,135 @@
+//! The history's runs of a model and of its levels.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Difference, Here, Known, RunOrigin};
+use crate::bench::Outcome;
+use crate::bench::history::{FileIdentity, History, Kind, Measurement, Row};
+use crate::bench::identity::sha256_with;
+use crate::bench::quality::QualityOutcome;
+use crate::model::Model;
+use crate::monitor::Monitor;
+
+/// The largest model that is hashed because its hash is not known: a hundredth of a second.
+const QUICK_BYTES: u64 = 16 << 20;
+
+/// A file and what its runs are told by.
+struct File {
+    path: PathBuf,
+    identity: FileIdentity,
+    sha256: Option<String>,
+}
+
+impl File {
+    fn of(history: &History, files: &[PathBuf], rows: &[Row]) -> Option<Self> {
+        let identity = FileIdentity::of(files)?;
+        Some(Self { path: files.first()?.clone(), sha256: sha256_of(history, files, rows), identity })
+    }
+
+    /// Told by what is in it; where that is not known, by path and size, if the file has not changed since the run.
+    fn has(&self, row: &Row) -> bool {
+        match (&self.sha256, &row.model_sha256) {
+            (Some(own), Some(of_row)) => own == of_row,
+            _ => is_unchanged(&self.path, &self.identity, row),
+        }
+    }
+}
+
+fn is_unchanged(path: &Path, identity: &FileIdentity, row: &Row) -> bool {
+    row.size_bytes == identity.size_bytes()
+        && row.recorded_unix_secs >= identity.changed_unix_secs()
+        && row.path.file_name() == path.file_name()
+        && is_same_path(&row.path, path)
+}
+
+fn is_same_path(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    one == other || real(one).is_some_and(|one| real(other) == Some(one))
+}
+
+/// The hash of a model: as remembered, else that of a run of the same unchanged file, else computed where that is quick and a run of this
+/// size is there to be found.
+pub(super) fn sha256_of(history: &History, files: &[PathBuf], rows: &[Row]) -> Option<String> {
+    let (path, identity) = (files.first()?, FileIdentity::of(files)?);
+    if let Ok(Some(known)) = history.known_sha256_anywhere(&identity) {
+        return Some(known);
+    }
+    let of_run = rows.iter().filter(|row| row.model_sha256.is_some()).find(|row| is_unchanged(path, &identity, row));
+    if let Some(row) = of_run {
+        return row.model_sha256.clone();
+    }
+    let is_wanted = identity.size_bytes() <= QUICK_BYTES && rows.iter().any(|row| row.size_bytes == identity.size_bytes());
+    let is_reference = || identity.size_bytes() <= QUICK_BYTES && rows.iter().any(|row| row.kind == Kind::Quality);
+    (is_wanted || is_reference()).then(|| sha256_with(Some(history), path, &Monitor::silent()).ok()).flatten()
+}
+
+/// Adds the runs of the model, or of what stands for it, and of its levels.
+pub(super) fn fill(known: &mut Known, history: &History, rows: &[Row], model: &Model, here: &Here) {
+    let source_files = known.stand_in.as_ref().map_or(&model.files, |stand_in| &stand_in.files).clone();
+    let source = File::of(history, &source_files, rows);
+    let source_sha256 = source.as_ref().and_then(|source| source.sha256.clone());
+    let levels = known.levels.iter().filter_map(|level| File::of(history, std::slice::from_ref(&level.path), rows));
+    let levels: Vec<File> = levels.collect();
+    for file in source.iter().chain(&levels) {
+        let runs: Vec<&Row> = rows.iter().filter(|row| row.kind == Kind::Speed && file.has(row)).collect();
+        take(known, history, file, &runs, here, None);
+    }
+    let is_loss =
+        |row: &&Row| row.kind == Kind::Quality && row.reference_sha256.is_some() && row.reference_sha256 == source_sha256;
+    let losses: Vec<&Row> = rows.iter().filter(is_loss).collect();
+    // Losses on different texts cannot be compared: the text of the latest run is the one that others should have.
+    let latest = losses.iter().find(|row| levels.iter().any(|file| file.has(row)));
+    let text = latest.and_then(|row| row.text_sha256.clone());
+    for file in &levels {
+        let runs: Vec<&Row> = losses.iter().copied().filter(|row| file.has(row)).collect();
+        take(known, history, file, &runs, here, text.as_deref());
+    }
+}
+
+/// Takes the run with the fewest differences, the latest of those; `runs` has the latest first. One that cannot be read is skipped.
+fn take(known: &mut Known, history: &History, file: &File, runs: &[&Row], here: &Here, text: Option<&str>) {
+    let mut by_differences: Vec<(&Row, Vec<Difference>)> = runs.iter().map(|row| (*row, differences(row, here, text))).collect();
+    let is_text = |difference: &Difference| matches!(difference, Difference::Text(_));
+    by_differences.sort_by_key(|(_, differences)| (differences.iter().any(is_text), differences.len()));
+    for (row, differences) in by_differences {
+        let measurement = match history.get(&[row.id]) {
+            Ok(mut entries) => entries.pop().map(|entry| entry.measurement),
+            Err(error) => {
+                tracing::warn!("{error}");
+                continue;
+            }
+        };
+        let path = file.path.clone();
+        match measurement {
+            Some(Measurement::Speed(mut run)) => {
+                run.path.clone_from(&path);
+                known.outcomes.push(Outcome { path: path.clone(), result: Ok(*run) });
+            }
+            Some(Measurement::Quality(mut run)) => {
+                let changed = Arc::make_mut(&mut run);
+                changed.path.clone_from(&path);
+                changed.reference.clone_from(known.stand_in.as_ref().map_or(&known.source, |stand_in| &stand_in.path));
+                known.quality.push(QualityOutcome { path: path.clone(), result: Ok(run) });
+            }
+            None => continue,
+        }
+        let (kind, run_id, recorded_unix_secs) = (row.kind, row.id, row.recorded_unix_secs);
+        known.origins.push(RunOrigin { path, kind, run_id, recorded_unix_secs, differences });
+        return;
+    }
+}
+
+fn differences(row: &Row, here: &Here, text: Option<&str>) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    if text.is_some() && row.text_sha256.as_deref() != text {
+        differences.push(Difference::Text(row.text_name.clone().unwrap_or_default()));
+    }
+    if row.machine != here.machine {
+        differences.push(Difference::Machine(row.machine.clone()));
+    }
+    if here.runtime.as_ref().is_some_and(|runtime| *runtime != row.runtime) {
+        differences.push(Difference::Runtime(row.runtime.clone()));
+    }
+    differences
+}

@@ -1,0 +1,124 @@
+//! `planish levels`: what this machine has of a model.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+
+use super::OutputArgs;
+use super::levels::LevelParser;
+use super::output::{columns_text, print_json, print_text};
+use crate::bench::history::Kind;
+use crate::bench::known::{FindRequest, Known, find_known, forget_conversion};
+use crate::convert::{self, Conversion, Removal, remove_output};
+use crate::error::{Error, Result};
+use crate::model::Level;
+use crate::units::{bytes_text, local_day_text, nats_text, plus_minus_text, significant_text};
+
+/// What stands in a cell without a value.
+const NOTHING: &str = "–";
+
+#[derive(Debug, Args)]
+pub(super) struct LevelsArgs {
+    /// GGUF file or checkpoint
+    #[arg(value_name = "MODEL", value_hint = clap::ValueHint::AnyPath)]
+    model: PathBuf,
+    /// Look into this folder as well; that of the model and those of its earlier conversions are always looked into
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    folder: Vec<PathBuf>,
+    /// Move the files of these levels to the bin; what was measured of them stays in the history
+    #[arg(long, value_name = "L[,L…]", value_delimiter = ',', value_parser = LevelParser, hide_possible_values = true)]
+    delete: Vec<Level>,
+    /// Delete them for good instead
+    #[arg(long, requires = "delete")]
+    for_good: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Lists the levels with their latest measurements; with `--delete` those that are left.
+pub(super) fn levels(args: &LevelsArgs) -> Result<()> {
+    let model = Arc::new(convert::open_model(&args.model)?);
+    let request = FindRequest { model, folders: args.folder.clone(), known: Vec::new(), machine: None };
+    let mut known = find_known(&request)?;
+    if let Some(problem) = &known.problem {
+        eprintln!("warning: runs are missing: {problem}");
+    }
+    if let Some(missing) = args.delete.iter().find(|level| !known.levels.iter().any(|made| made.level == **level)) {
+        let message = format!("no file of level {missing} was made from {}", args.model.display());
+        return Err(Error::BadRequest { message });
+    }
+    let removal = if args.for_good { Removal::ForGood } else { Removal::Bin };
+    let (gone, left): (Vec<_>, Vec<_>) = known.levels.into_iter().partition(|made| args.delete.contains(&made.level));
+    known.levels = left;
+    for made in gone {
+        remove_output(&made.path, removal)?;
+        forget_conversion(&made.path);
+        let verb = if args.for_good { "deleted" } else { "moved to the bin" };
+        eprintln!("{verb}: {}", made.path.display());
+    }
+    if args.output.json { print_json(&levels_json(&known)) } else { print_text(&levels_text(&known)) }
+}
+
+fn sum_bytes(known: &Known) -> u64 {
+    known.levels.iter().map(|made| made.size_bytes).fold(0, u64::saturating_add)
+}
+
+fn levels_json(known: &Known) -> serde_json::Value {
+    let origin = |made: &Conversion, kind| {
+        let origin = known.origins.iter().find(|origin| origin.path == made.path && origin.kind == kind)?;
+        Some(json!({ "run": origin.run_id, "recorded_unix_secs": origin.recorded_unix_secs, "note": origin.note() }))
+    };
+    let level = |made: &Conversion| {
+        json!({
+            "level": made.level,
+            "path": made.path,
+            "size_bytes": made.size_bytes,
+            "bits_per_weight": made.bits_per_weight,
+            "changes": made.changes,
+            "speed": origin(made, Kind::Speed),
+            "quality": origin(made, Kind::Quality),
+        })
+    };
+    json!({
+        "source": known.stand_in.as_ref().map_or(&known.source, |model| &model.path),
+        "size_bytes": sum_bytes(known),
+        "levels": known.levels.iter().map(level).collect::<Vec<_>>(),
+    })
+}
+
+fn levels_text(known: &Known) -> String {
+    if known.levels.is_empty() {
+        return format!("no levels of {} were found", known.source.display());
+    }
+    let rows: Vec<Vec<String>> = known.levels.iter().map(|made| row(known, made)).collect();
+    let header = ["level", "size", "bits/weight", "decode tok/s", "mean KLD", "measured", "file"];
+    let mut text = columns_text(&header, &rows, &[1, 2, 3, 4]);
+    let n = known.levels.len();
+    let files = if n == 1 { "1 file".to_string() } else { format!("{n} files") };
+    text.push_str(&format!("\n\n{files}, together {}", bytes_text(sum_bytes(known))));
+    for origin in &known.origins {
+        if let Some(note) = origin.note() {
+            let kind = origin.kind.label().to_lowercase();
+            text.push_str(&format!("\nwarning: {kind} of {}: {note}", origin.path.display()));
+        }
+    }
+    text
+}
+
+fn row(known: &Known, made: &Conversion) -> Vec<String> {
+    let speed = known.outcomes.iter().find(|outcome| outcome.path == made.path).and_then(|outcome| outcome.result.as_ref().ok());
+    let loss = known.quality.iter().find(|outcome| outcome.path == made.path).and_then(|outcome| outcome.result.as_ref().ok());
+    let decode = speed.map(|run| &run.decode_tokens_per_sec).map(|stat| plus_minus_text(stat.median(), stat.spread()));
+    let latest = known.origins.iter().filter(|origin| origin.path == made.path).map(|origin| origin.recorded_unix_secs).max();
+    vec![
+        made.name(),
+        bytes_text(made.size_bytes),
+        significant_text(made.bits_per_weight),
+        decode.unwrap_or_else(|| NOTHING.into()),
+        loss.map_or_else(|| NOTHING.into(), |run| nats_text(run.summary.mean_kld.value)),
+        latest.map_or_else(|| NOTHING.into(), local_day_text),
+        made.path.display().to_string(),
+    ]
+}

@@ -1,0 +1,82 @@
+//! Taking an output away again, with what stands beside it.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::manifest::may_be_written;
+use super::manifest_path;
+use crate::error::{Error, Result};
+
+/// Where a file goes that is taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Removal {
+    /// To the system's bin, where it can be had back.
+    Bin,
+    /// Nowhere.
+    ForGood,
+}
+
+/// Takes an output and its manifest away.
+///
+/// # Errors
+/// `Error::NoBin` when the system has none for this file: it is still there, and can be removed for good. `Error::Io`, `Error::NotAFile`.
+pub fn remove_output(path: &Path, removal: Removal) -> Result<()> {
+    let metadata = std::fs::symlink_metadata(path).map_err(Error::io("find", path))?;
+    if metadata.is_dir() {
+        return Err(Error::NotAFile { kind: "a folder", path: path.to_path_buf() });
+    }
+    let manifest = manifest_path(path);
+    // Whatever else has that name is somebody else's.
+    let is_ours = manifest.is_file() && may_be_written(&manifest);
+    let files: Vec<PathBuf> = std::iter::once(path.to_path_buf()).chain(is_ours.then_some(manifest)).collect();
+    match removal {
+        Removal::Bin => move_to_bin(&files).map_err(|reason| Error::NoBin { reason, path: path.to_path_buf() }),
+        Removal::ForGood => files.iter().try_for_each(|file| std::fs::remove_file(file).map_err(Error::io("delete", file))),
+    }
+}
+
+fn move_to_bin(files: &[PathBuf]) -> std::result::Result<(), String> {
+    // Unit tests must not fill the bin of the person who runs them.
+    if cfg!(test) {
+        return Err("there is no bin in tests".into());
+    }
+    trash::delete_all(files).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_goes_with_its_manifest_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let manifest = "{\n  \"planish_manifest\": 1}";
+        for (name, text) in [
+            ("a.gguf", "a"),
+            ("a.gguf.manifest.json", manifest),
+            ("b.gguf", "b"),
+            ("b.gguf.manifest.json", "mine"),
+            ("ab.gguf", "ab"),
+        ] {
+            std::fs::write(at(name), text).unwrap();
+        }
+        let names = || {
+            let mut names: Vec<_> =
+                std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names.join(" ")
+        };
+        let refused = remove_output(&at("a.gguf"), Removal::Bin);
+        assert!(matches!(&refused, Err(Error::NoBin { path, .. }) if *path == at("a.gguf")), "{refused:?}");
+        assert!(refused.unwrap_err().hint().contains("for good"));
+        assert!(names().starts_with("a.gguf a.gguf.manifest.json"), "nothing is gone");
+        remove_output(&at("a.gguf"), Removal::ForGood).unwrap();
+        remove_output(&at("b.gguf"), Removal::ForGood).unwrap();
+        assert_eq!(names(), "ab.gguf b.gguf.manifest.json");
+        assert!(matches!(remove_output(&at("a.gguf"), Removal::ForGood), Err(Error::Io { action: "find", .. })));
+        assert!(matches!(remove_output(dir.path(), Removal::ForGood), Err(Error::NotAFile { .. })));
+    }
+}

@@ -1,0 +1,289 @@
+//! What belongs to the open model: found when it is opened, put aside when another is, taken up again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Slot, Store};
+use crate::advise::CheckedCheckpoint;
+use crate::bench::history::Kind;
+use crate::bench::imatrix::Collected;
+use crate::bench::known::{Known, RunOrigin};
+use crate::bench::quality::QualityOutcome;
+use crate::bench::tensor_error::TensorErrors;
+use crate::bench::{AnswerOutcome, Outcome};
+use crate::convert::Conversion;
+use crate::error::Error;
+use crate::model::Model;
+use crate::units::local_day_text;
+use crate::worker::JobId;
+
+/// Models whose results are kept in memory; older ones are found again on the disk.
+const MAX_ASIDE: usize = 16;
+
+/// What was made and measured of a model that is not open now.
+#[derive(Debug, Clone)]
+pub struct Aside {
+    model: Arc<Model>,
+    checkpoint: Option<Arc<CheckedCheckpoint>>,
+    conversions: Vec<Conversion>,
+    outcomes: Vec<Outcome>,
+    quality: Vec<QualityOutcome>,
+    answers: Vec<AnswerOutcome>,
+    origins: Vec<RunOrigin>,
+    tensor_errors: Slot<Arc<TensorErrors>>,
+    imatrix: Option<Arc<Collected>>,
+}
+
+/// What the disk and the history had of a model when it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FoundNote {
+    /// Levels on the disk.
+    pub n_levels: usize,
+    /// Files of them, the source included, with a measurement.
+    pub n_measured: usize,
+    /// The latest measurement, in seconds since 1970.
+    pub latest_unix_secs: Option<i64>,
+}
+
+impl FoundNote {
+    /// `5 levels found, measured on 29 November 2026`; `None` where there was nothing.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let day = self.latest_unix_secs.map(|secs| format!("measured on {}", local_day_text(secs)));
+        match (self.n_levels, day) {
+            (0, None) => None,
+            (0, Some(day)) => Some(format!("No level found, the model itself was {day}")),
+            (n, day) => {
+                let levels = if n == 1 { "1 level found".to_string() } else { format!("{n} levels found") };
+                Some(format!("{levels}, {}", day.unwrap_or_else(|| "not measured yet".into())))
+            }
+        }
+    }
+}
+
+impl Store {
+    /// The path that was opened: the folder of a checkpoint also when one of its files stands for it.
+    #[must_use]
+    pub fn opened_path(&self) -> Option<&Path> {
+        let checkpoint = self.checkpoint.as_ref().map(|checked| checked.checkpoint.path.as_path());
+        checkpoint.or_else(|| self.model.ready().map(|model| model.path.as_path()))
+    }
+
+    /// True while a model is being opened.
+    #[must_use]
+    pub fn is_opening(&self) -> bool {
+        self.opening.is_some() || self.model.waiting_for().is_some()
+    }
+
+    /// Where the shown measurement of a file comes from; `None` for one of this session.
+    #[must_use]
+    pub fn origin_of(&self, path: &Path, kind: Kind) -> Option<&RunOrigin> {
+        self.origins.iter().find(|origin| origin.kind == kind && origin.path == path)
+    }
+
+    /// What is open stays in place until the other is read: it may not be readable.
+    pub(super) fn begin_opening(&mut self, id: JobId, path: &Path) {
+        self.open_failure = None;
+        if self.opened_path().is_some() {
+            self.opening = Some((id, path.to_path_buf()));
+        } else {
+            self.model = Slot::Waiting { id };
+            self.model_path = Some(path.to_path_buf());
+        }
+    }
+
+    pub(super) fn fail_opening(&mut self, id: JobId, error: &Error) {
+        if let Some((_, path)) = self.opening.take_if(|(opening, _)| *opening == id) {
+            self.open_failure = Some((path, error.clone()));
+        }
+    }
+
+    /// True for the answer of the latest wish to open something, which this takes away.
+    fn ends_opening(&mut self, id: JobId) -> bool {
+        self.opening.take_if(|(opening, _)| *opening == id).is_some() || self.model.waiting_for() == Some(id)
+    }
+
+    /// Takes a model that has been read in place of the one that is open.
+    pub(super) fn open_model(&mut self, id: JobId, model: Arc<Model>) {
+        if !self.ends_opening(id) {
+            return;
+        }
+        self.put_aside();
+        self.checkpoint = None;
+        self.model_path = Some(model.path.clone());
+        self.take_up(|aside| aside.checkpoint.is_none() && aside.model == model);
+        self.model = Slot::Ready(model);
+    }
+
+    /// The same for a checkpoint. A file that keeps its weights goes on standing for it.
+    pub(super) fn open_checkpoint(&mut self, id: JobId, checked: Arc<CheckedCheckpoint>) {
+        if !self.ends_opening(id) {
+            return;
+        }
+        self.put_aside();
+        self.model_path = Some(checked.checkpoint.path.clone());
+        let is_it = |aside: &Aside| aside.checkpoint.as_ref().is_some_and(|known| known.checkpoint == checked.checkpoint);
+        let stand_in = self.take_up(is_it).filter(|model| model.is_runnable());
+        self.model = stand_in.or_else(|| checked.model.clone()).map_or(Slot::Empty, Slot::Ready);
+        self.checkpoint = Some(checked);
+    }
+
+    /// Puts what belongs to the open model aside.
+    fn put_aside(&mut self) {
+        let (conversions, outcomes) = (std::mem::take(&mut self.conversions), std::mem::take(&mut self.outcomes));
+        let (quality, answers) = (std::mem::take(&mut self.quality), std::mem::take(&mut self.answers));
+        let (origins, imatrix) = (std::mem::take(&mut self.origins), self.imatrix.take());
+        let tensor_errors = std::mem::take(&mut self.tensor_errors);
+        let checkpoint = self.checkpoint.clone();
+        let aside = self.model.ready().cloned().map(|model| Aside {
+            model,
+            checkpoint,
+            conversions,
+            outcomes,
+            quality,
+            answers,
+            origins,
+            tensor_errors,
+            imatrix,
+        });
+        self.found = None;
+        if let Some(aside) = aside {
+            let key = |aside: &Aside| aside.checkpoint.as_ref().map_or(&aside.model.path, |known| &known.checkpoint.path).clone();
+            self.aside.retain(|known| key(known) != key(&aside));
+            self.aside.push(aside);
+            let n_old = self.aside.len().saturating_sub(MAX_ASIDE);
+            self.aside.drain(..n_old);
+        }
+    }
+
+    /// Takes up again what was put aside; returns its model. Of a file that has changed since, nothing is.
+    fn take_up(&mut self, is_it: impl Fn(&Aside) -> bool) -> Option<Arc<Model>> {
+        let at = self.aside.iter().position(is_it)?;
+        let aside = self.aside.remove(at);
+        self.conversions = aside.conversions;
+        self.outcomes = aside.outcomes;
+        self.quality = aside.quality;
+        self.answers = aside.answers;
+        self.origins = aside.origins;
+        // A comparison that was under way belonged to what was shown then.
+        self.tensor_errors = if aside.tensor_errors.ready().is_some() { aside.tensor_errors } else { Slot::Empty };
+        self.imatrix = aside.imatrix;
+        Some(aside.model)
+    }
+
+    /// Adds what the disk and the history have of the open model. What this session made and measured goes before.
+    pub(super) fn take_known(&mut self, known: Known) {
+        let Some(model) = self.model.ready().filter(|model| model.path == known.source).cloned() else { return };
+        if known.problem.is_some() {
+            self.refusal = known.problem;
+        }
+        let latest_unix_secs = known.origins.iter().map(|origin| origin.recorded_unix_secs).max();
+        let mut measured: Vec<&Path> = known.origins.iter().map(|origin| origin.path.as_path()).collect();
+        measured.sort_unstable();
+        measured.dedup();
+        self.forget_files(&known.gone);
+        self.found = Some(FoundNote { n_levels: known.levels.len(), n_measured: measured.len(), latest_unix_secs });
+        if known.gone.contains(&model.path)
+            && let Some(whole) = self.checkpoint.as_ref().and_then(|checked| checked.model.clone())
+        {
+            self.model = Slot::Ready(whole);
+        }
+        if let Some(stand_in) = known.stand_in.filter(|_| !model.is_runnable()) {
+            for conversion in &mut self.conversions {
+                conversion.source.clone_from(&stand_in.path);
+            }
+            self.conversions.retain(|conversion| conversion.path != stand_in.path);
+            self.model = Slot::Ready(stand_in);
+        }
+        for level in known.levels {
+            if !self.conversions.iter().any(|made| made.path == level.path) {
+                self.conversions.push(level);
+            }
+        }
+        self.conversions.sort_by_key(|made| std::cmp::Reverse(made.size_bytes));
+        let mut origins = known.origins;
+        for outcome in known.outcomes {
+            if !self.outcomes.iter().any(|own| own.path == outcome.path && own.result.is_ok()) {
+                self.adopt_origin(&mut origins, Kind::Speed, &outcome.path);
+                self.outcomes.retain(|own| own.path != outcome.path);
+                self.outcomes.push(outcome);
+            }
+        }
+        for outcome in known.quality {
+            if !self.quality.iter().any(|own| own.path == outcome.path && own.result.is_ok()) {
+                self.adopt_origin(&mut origins, Kind::Quality, &outcome.path);
+                self.quality.retain(|own| own.path != outcome.path);
+                self.quality.push(outcome);
+            }
+        }
+    }
+
+    fn adopt_origin(&mut self, origins: &mut Vec<RunOrigin>, kind: Kind, path: &Path) {
+        let is_it = |origin: &RunOrigin| origin.kind == kind && origin.path == path;
+        if let Some(at) = origins.iter().position(is_it) {
+            self.origins.retain(|origin| !is_it(origin));
+            self.origins.push(origins.remove(at));
+        }
+    }
+
+    /// Takes files that are gone off all lists; the history keeps their runs.
+    pub fn forget_files(&mut self, gone: &[PathBuf]) {
+        if let Some(found) = &mut self.found {
+            found.n_levels -= self.conversions.iter().filter(|made| gone.contains(&made.path)).count().min(found.n_levels);
+        }
+        self.conversions.retain(|made| !gone.contains(&made.path));
+        self.outcomes.retain(|outcome| !gone.contains(&outcome.path));
+        self.quality.retain(|outcome| !gone.contains(&outcome.path));
+        self.answers.retain(|outcome| !gone.contains(&outcome.path));
+        self.origins.retain(|origin| !gone.contains(&origin.path));
+        self.verified.retain(|found| !gone.contains(&found.path));
+        self.forget_tensor_errors(|errors| gone.contains(&errors.converted));
+    }
+
+    pub(super) fn take_conversions(&mut self, new: Vec<Conversion>) {
+        let Some(open_path) = self.model.ready().map(|model| model.path.clone()) else { return };
+        for mut conversion in new {
+            // The user may have opened another model meanwhile: the file is on disk, but it is not about this one.
+            if !self.is_of_open_model(&conversion) {
+                continue;
+            }
+            conversion.source.clone_from(&open_path);
+            self.outcomes.retain(|outcome| outcome.path != conversion.path);
+            self.origins.retain(|origin| origin.path != conversion.path);
+            self.forget_tensor_errors(|errors| errors.converted == conversion.path);
+            self.quality.retain(|outcome| outcome.path != conversion.path);
+            self.answers.retain(|outcome| outcome.path != conversion.path);
+            self.verified.retain(|found| found.path != conversion.path);
+            self.conversions.retain(|known| known.path != conversion.path);
+            self.conversions.push(conversion);
+        }
+    }
+
+    /// Takes the file that keeps every weight of the open checkpoint for the model: it can be run and measured against. What was made from
+    /// the checkpoint is what would have been made from the file.
+    pub(super) fn adopt(&mut self, mut made: Vec<Conversion>, model: Arc<Model>) {
+        if !made.iter().any(|conversion| self.is_of_open_model(conversion)) {
+            return;
+        }
+        made.retain(|conversion| conversion.path != model.path);
+        self.conversions.retain(|conversion| conversion.path != model.path);
+        for conversion in &mut self.conversions {
+            conversion.source.clone_from(&model.path);
+        }
+        self.model = Slot::Ready(model);
+        self.take_conversions(made);
+    }
+
+    /// True for a file that was made from the open model, or from the checkpoint that it stands for.
+    fn is_of_open_model(&self, conversion: &Conversion) -> bool {
+        let checkpoint = self.checkpoint.as_ref().map(|checked| &checked.checkpoint.path);
+        self.model.ready().is_some_and(|model| model.path == conversion.source || checkpoint == Some(&conversion.source))
+    }
+
+    /// Drops errors that are no longer of the files they were measured on.
+    pub(super) fn forget_tensor_errors(&mut self, is_old: impl Fn(&TensorErrors) -> bool) {
+        if self.tensor_errors.ready().is_some_and(|errors| is_old(errors)) {
+            self.tensor_errors = Slot::Empty;
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `planish levels` and what becomes of outputs that exist.
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use std::path::Path;
+
+use planish::convert::unpack_sample;
+
+use crate::common;
+use crate::convert::{assert_refused, convert, names};
+
+fn levels(model: &Path, more: &[&str]) -> serde_json::Value {
+    let output = common::planish().arg("levels").arg(model).args(more).arg("--json").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn found(json: &serde_json::Value) -> Vec<&str> {
+    json["levels"].as_array().unwrap().iter().map(|level| level["level"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn levels_are_found_in_the_folders_they_were_written_to_and_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = unpack_sample(dir.path()).unwrap();
+    let [one, other] = ["one", "other"].map(|name| dir.path().join(name));
+    for (levels, out) in [("BF16,Q8_0", &one), ("Q4_0", &other)] {
+        let output = convert(&sample, levels, out).arg("--no-check").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let json = levels(&sample, &[]);
+    assert_eq!(found(&json), ["Q8_0", "Q4_0"], "{json}");
+    let sizes = json["levels"].as_array().unwrap().iter().map(|level| level["size_bytes"].as_u64().unwrap());
+    assert_eq!(json["size_bytes"].as_u64(), Some(sizes.sum()));
+    let text = common::planish().arg("levels").arg(&sample).output().unwrap();
+    assert!(String::from_utf8_lossy(&text.stdout).contains("2 files, together"));
+    // The file that keeps every weight has the same levels.
+    let bf16 = names(&one).into_iter().find(|name| name.contains("BF16")).unwrap();
+    assert_eq!(found(&levels(&one.join(bf16), &["--folder", other.to_str().unwrap()])), ["Q8_0", "Q4_0"]);
+    let left = levels(&sample, &["--delete", "Q4_0", "--for-good"]);
+    assert_eq!((found(&left), names(&other).len()), (vec!["Q8_0"], 0));
+    assert_eq!(std::fs::read_dir(&other).unwrap().count(), 0, "the manifest went with it");
+    let missing = common::planish().arg("levels").arg(&sample).args(["--delete", "Q2_K"]).output().unwrap();
+    assert_refused(&missing, "no file of level Q2_K");
+}
+
+#[test]
+fn an_existing_output_is_skipped_replaced_or_kept_beside_the_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = unpack_sample(dir.path()).unwrap();
+    let out = dir.path().join("out");
+    let run = |existing: &[&str]| convert(&sample, "Q8_0,Q4_0", &out).arg("--no-check").args(existing).output().unwrap();
+    assert!(run(&[]).status.success());
+    let first = names(&out);
+    assert_refused(&run(&[]), "output exists");
+    let skipped = run(&["--existing", "skip"]);
+    assert!(skipped.status.success() && String::from_utf8_lossy(&skipped.stderr).matches("skipped, exists").count() == 2);
+    assert!(run(&["--existing", "replace"]).status.success());
+    assert_eq!(names(&out), first);
+    assert!(run(&["--existing", "keep-both"]).status.success());
+    assert_eq!(names(&out).len(), 4);
+    assert!(names(&out).iter().any(|name| name.ends_with("-Q4_0-2.gguf")), "{:?}", names(&out));
+}
