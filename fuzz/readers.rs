@@ -23,8 +23,53 @@ use tempfile::TempDir;
 use crate::golden_checkpoints;
 
 /// Files of a checkpoint that the target `checkpoint` replaces.
-const CHECKPOINT_FILES: [&str; 5] =
-    ["config.json", "README.md", "generation_config.json", "model.safetensors.index.json", "adapter_config.json"];
+const CHECKPOINT_FILES: [&str; 12] = [
+    "config.json",
+    "README.md",
+    "generation_config.json",
+    "model.safetensors.index.json",
+    "adapter_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "quantize_config.json",
+    // The last: it is no file of text.
+    "model.safetensors",
+];
+/// What is found in the place of files that were not fetched.
+const PLACEHOLDERS: [&[u8]; 10] = [
+    b"",
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 123\n",
+    b"/annex/objects/SHA256E-s1--4d.bin\n",
+    b"<!DOCTYPE html><html>Access is restricted</html>",
+    b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>",
+    b"{\"error\":\"Repository not found\"}",
+    b"Entry not found",
+    b"../../blobs/4d7a2146",
+    b"\xff\xfe{\0}\0",
+    &[0; 64],
+];
+/// Values that scripts and people write into a `config.json`.
+const ODD_VALUES: [&str; 16] = [
+    "\"500000.0\"",
+    "4.0",
+    "\"4\"",
+    "Infinity",
+    "-Infinity",
+    "NaN",
+    "null",
+    "true",
+    "-1",
+    "1e400",
+    "18446744073709551616",
+    "\"1e-05\"",
+    "[]",
+    "{}",
+    "\"\"",
+    "0.5",
+];
 /// Files that the target `tokenizer` replaces.
 const TOKENIZER_FILES: [&str; 7] = [
     "tokenizer.json",
@@ -108,6 +153,28 @@ pub fn checkpoint(bytes: &[u8]) {
         let (_, folders) = &**folders;
         let folder = &folders[usize::from(case) % folders.len()];
         replaced(&folder.join(CHECKPOINT_FILES[usize::from(file) % CHECKPOINT_FILES.len()]), content, || {
+            if let Ok(Opened::Checkpoint(checkpoint)) = read_any(folder) {
+                use_checkpoint(&checkpoint);
+            }
+        });
+    });
+}
+
+/// A golden checkpoint with one value of its `config.json` replaced: the first byte chooses the checkpoint, the second the key.
+pub fn config(bytes: &[u8]) {
+    let &[case, key, ref value @ ..] = bytes else { return };
+    CHECKPOINTS.with(|folders| {
+        let (_, folders) = &**folders;
+        let folder = &folders[usize::from(case) % folders.len()];
+        let path = folder.join("config.json");
+        let mut config: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let Some(key) = config.keys().nth(usize::from(key) % config.len().max(1)).cloned() else { return };
+        config.remove(&key);
+        let rest = serde_json::to_string(&config).unwrap();
+        let start = format!("{{{}:", serde_json::Value::from(key));
+        let text = [start.as_bytes(), value, if config.is_empty() { b"" } else { b"," }, &rest.as_bytes()[1..]].concat();
+        replaced(&path, &text, || {
             if let Ok(Opened::Checkpoint(checkpoint)) = read_any(folder) {
                 use_checkpoint(&checkpoint);
             }
@@ -223,18 +290,36 @@ fn golden_tokenizers() -> Vec<PathBuf> {
 }
 
 /// The names of all targets.
-pub const TARGETS: [&str; 5] = ["gguf", "safetensors", "checkpoint", "tokenizer", "imatrix"];
+pub const TARGETS: [&str; 6] = ["gguf", "safetensors", "checkpoint", "config", "tokenizer", "imatrix"];
 
 /// Good inputs of a target: the fuzzer starts from them.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
         "gguf" => vec![gguf_file(&model_metadata(), &model_tensors()), gguf_file(&Metadata::default(), &[])],
         "safetensors" => safetensors_seeds(),
-        "checkpoint" => CHECKPOINTS.with(|folders| file_seeds(&folders.1, &CHECKPOINT_FILES)),
+        "checkpoint" => {
+            let texts = &CHECKPOINT_FILES[..CHECKPOINT_FILES.len() - 1];
+            let mut seeds = CHECKPOINTS.with(|folders| file_seeds(&folders.1, texts));
+            for (file, _) in (0..).zip(CHECKPOINT_FILES) {
+                seeds.extend(PLACEHOLDERS.iter().map(|content| [&[file, file], *content].concat()));
+            }
+            seeds
+        }
+        "config" => config_seeds(),
         "tokenizer" => TOKENIZERS.with(|folders| file_seeds(&folders.1, &TOKENIZER_FILES)),
         "imatrix" => vec![imatrix_file(), dat_file()],
         other => panic!("{other}"),
     }
+}
+
+/// Of every golden checkpoint some keys, with odd values in turn.
+fn config_seeds() -> Vec<Vec<u8>> {
+    let n_cases = u8::try_from(golden_checkpoints::cases().len()).unwrap();
+    let seed = |idx: usize, case: u8| {
+        let key = u8::try_from((idx * 7 + usize::from(case) * 3) % 256).unwrap();
+        [&[case, key], ODD_VALUES[(idx + usize::from(case)) % ODD_VALUES.len()].as_bytes()].concat()
+    };
+    (0..n_cases).flat_map(|case| (0..5).map(move |idx| seed(idx, case))).collect()
 }
 
 /// Every file of every folder, behind the bytes that choose it.

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-600}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(gguf safetensors checkpoint tokenizer imatrix)
+[ ${#targets[@]} -gt 0 ] || targets=(gguf safetensors checkpoint config tokenizer imatrix)
 
 # The dependencies that the program is built with.
 cp Cargo.lock fuzz/Cargo.lock

@@ -1,6 +1,12 @@
 //! Everything that can go wrong, and what the user can do about it.
 
+mod placeholder;
+mod texts;
+
 use std::path::{Path, PathBuf};
+
+pub use placeholder::{HEAD_BYTES, Placeholder};
+use texts::{beyond_text, several_text, unmatched_text};
 
 /// The result of every fallible function of the crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -44,10 +50,28 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// Something else lies in the place of the file: a pointer, a web page, nothing.
+    #[error("not the file itself but {}: {}", found.name(), path.display())]
+    Placeholder {
+        /// What.
+        found: Placeholder,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A link to a file that is not there.
+    #[error("a link that leads to nothing, {} is not there: {}", target.display(), path.display())]
+    BrokenLink {
+        /// Where it leads.
+        target: PathBuf,
+        /// The link.
+        path: PathBuf,
+    },
+
     /// The first bytes belong to no format that Planish reads.
     #[error("not a model file that Planish reads, it starts with {found}: {}", path.display())]
     UnknownFormat {
-        /// The first bytes in hexadecimal, or `nothing (the file is empty)`.
+        /// The first bytes in hexadecimal, and what they look like.
         found: String,
         /// The file.
         path: PathBuf,
@@ -390,6 +414,15 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A folder with several GGUF models.
+    #[error("{} GGUF models in one folder ({}): {}", names.len(), several_text(names), path.display())]
+    SeveralModels {
+        /// Their files.
+        names: Vec<String>,
+        /// The folder.
+        path: PathBuf,
+    },
+
     /// A pickle can run any program when it is opened, so Planish never does.
     #[error("{what} holds a Python pickle, which can run any program and is never opened: {}", path.display())]
     Pickle {
@@ -421,6 +454,28 @@ pub enum Error {
         /// The first obstacle.
         what: String,
         /// The checkpoint.
+        path: PathBuf,
+    },
+
+    /// An adapter: what a fine-tuning adds to a model that lies elsewhere.
+    #[error("{what}, which is no model by itself: {}", path.display())]
+    Adapter {
+        /// Which kind, and of which model: `a LoRA adapter of meta-llama/Llama-3.2-1B`.
+        what: String,
+        /// Its folder or file.
+        path: PathBuf,
+    },
+
+    /// A tokenizer with more tokens than the model's embedding has rows.
+    #[error("{}: {}", beyond_text(token, *number, *n_tokens), path.display())]
+    TokenBeyondModel {
+        /// The token's text.
+        token: String,
+        /// Its number.
+        number: u64,
+        /// Tokens of the model.
+        n_tokens: u64,
+        /// The checkpoint's folder.
         path: PathBuf,
     },
 
@@ -481,13 +536,6 @@ pub enum Error {
     },
 }
 
-fn unmatched_text(pattern: &str, fixed: Option<&str>) -> String {
-    match fixed {
-        Some(tensor) => format!("{pattern} matches only tensors that every level leaves as they are, such as {tensor}"),
-        None => format!("no tensor of the model matches {pattern}"),
-    }
-}
-
 /// How a pickle becomes a safetensors file.
 pub const PICKLE_HINT: &str = "if you trust its source, convert it with Python: \
     from transformers import AutoModelForCausalLM; \
@@ -524,6 +572,11 @@ impl Error {
             Self::Io { .. } => "check the disk and the path".into(),
             Self::NotAFile { .. } => "choose a .gguf file, or the folder of a Hugging Face checkpoint to check it".into(),
             Self::UnknownFormat { .. } => "choose a .gguf file; a download that failed often is an HTML page".into(),
+            Self::Placeholder { found, .. } => found.hint().into(),
+            Self::BrokenLink { .. } => {
+                "the download is incomplete, or its cache was cleared: download the model again, or copy the file to this place"
+                    .into()
+            }
             Self::UnsupportedFormat { .. } => {
                 "convert it to GGUF first, for example with llama.cpp's convert_hf_to_gguf.py".into()
             }
@@ -578,15 +631,29 @@ impl Error {
             Self::DamagedFile { .. } => {
                 "fetch the file again; a download that broke off often leaves a file that looks whole".into()
             }
+            Self::UnclearFolder { what, .. } if what.contains("snapshot") => "download the model again".into(),
             Self::UnclearFolder { .. } => "fetch model.safetensors.index.json as well, or open one of the files".into(),
+            Self::SeveralModels { .. } => "open one of these files".into(),
             Self::Pickle { .. } => PICKLE_HINT.into(),
             Self::CheckpointNotRunnable { path } => {
                 format!("convert it first: planish convert {} --level BF16 --out FOLDER", path.display())
             }
             Self::WrongOutput { .. } => {
-                "the checkpoint may be untrained or damaged; else please report it with the name of the model".into()
+                "the file was removed; if the checkpoint works elsewhere, please report it with the model's name \
+                    (on the command line --no-check keeps such a file)"
+                    .into()
             }
             Self::CheckpointNotConvertible { .. } => "planish inspect shows all that was checked".into(),
+            Self::Adapter { .. } => {
+                "merge it into its base model first, with PEFT in Python: AutoPeftModelForCausalLM.from_pretrained(\"FOLDER\")\
+                    .merge_and_unload().save_pretrained(\"NEW_FOLDER\"); then convert NEW_FOLDER"
+                    .into()
+            }
+            Self::TokenBeyondModel { .. } => {
+                "take the tokenizer of the base model, or give the model rows for the added tokens (resize_token_embeddings in \
+                    transformers) and save both again"
+                    .into()
+            }
             Self::UnknownTokenizer { .. } => {
                 "fetch all tokenizer files of the checkpoint; a newer kind needs llama.cpp's convert_hf_to_gguf.py".into()
             }

@@ -132,7 +132,10 @@ pub fn checklist(checkpoint: &Checkpoint, room: &Room) -> Checklist {
     let config = checkpoint.config.as_ref();
     let architecture = config.and_then(gguf_architecture);
     items.push(config.map_or_else(
-        || blocked("Configuration", "config.json is missing: nothing says what kind of network this is".into()),
+        || {
+            let text = "config.json is missing: nothing says what kind of network this is";
+            blocked("Configuration", checkpoint.with_unfinished(text.into()))
+        },
         |config| ok("Configuration", config_text(config)),
     ));
     if let Some(config) = config {
@@ -155,6 +158,9 @@ pub fn checklist(checkpoint: &Checkpoint, room: &Room) -> Checklist {
     }
     let is_packed = quantization.is_some_and(|quantization| !quantization.method.is_float());
     let mapping = config.and_then(mapping_of);
+    if let Some(Ok(mapping)) = &mapping {
+        items.extend(mapping.warnings.iter().map(|text| warning("Architecture", text.clone())));
+    }
     if !checkpoint.tensors.is_empty() {
         match mapping.as_ref() {
             Some(Ok(mapping)) if !is_packed => items.extend(tensor_items(checkpoint, &disagreement(checkpoint, mapping))),
@@ -214,7 +220,7 @@ fn tokenizer_item(checkpoint: &Checkpoint) -> CheckItem {
         || has("vocab.json") && has("merges.txt");
     if !is_complete {
         let text = "tokenizer.json or tokenizer.model is missing: fetch it from where the weights came from";
-        return blocked("Tokenizer", text.into());
+        return blocked("Tokenizer", checkpoint.with_unfinished(text.into()));
     }
     let class = checkpoint.tokenizer_class.as_ref().map_or(String::new(), |class| format!("{class}, "));
     let template = checkpoint
@@ -227,20 +233,12 @@ fn tokenizer_item(checkpoint: &Checkpoint) -> CheckItem {
 
 fn files_item(checkpoint: &Checkpoint) -> CheckItem {
     const NAME: &str = "Files";
-    let Checkpoint { files, missing_files, pickle_files, size_bytes, .. } = checkpoint;
-    if !missing_files.is_empty() {
-        let n_all = files.len() + missing_files.len();
-        return blocked(NAME, format!("{} of {n_all} files are missing: {}", missing_files.len(), names_text(missing_files)));
+    let Checkpoint { files, pickle_files, size_bytes, .. } = checkpoint;
+    if let Some(lack) = checkpoint.missing_weights() {
+        let is_pickled = files.is_empty() && !pickle_files.is_empty() && checkpoint.missing_files.is_empty();
+        return blocked(NAME, if is_pickled { format!("{lack}; {PICKLE_HINT}") } else { lack });
     }
     match (files.len(), pickle_files.as_slice()) {
-        (0, []) => blocked(NAME, "no safetensors file: there are no weights".into()),
-        (0, pickles) => {
-            let text = format!(
-                "only Python pickles ({}), which can run any program and are never opened; {PICKLE_HINT}",
-                names_text(pickles)
-            );
-            blocked(NAME, text)
-        }
         (n, []) => ok(NAME, format!("{n} safetensors {}, {}", plural(n, "file"), bytes_text(*size_bytes))),
         (n, pickles) => {
             let text = format!(
@@ -295,6 +293,7 @@ fn quantization_item(method: QuantizationMethod, name: &str) -> CheckItem {
     match method {
         QuantizationMethod::Gptq => blocked(NAME, format!("GPTQ ({name}): {packed}")),
         QuantizationMethod::Awq => blocked(NAME, format!("AWQ ({name}): {packed}")),
+        QuantizationMethod::Mlx => blocked(NAME, format!("its weights are quantized already by MLX ({name}): {packed}")),
         QuantizationMethod::BitsAndBytes => blocked(NAME, format!("bitsandbytes ({name}): {packed}")),
         QuantizationMethod::Other => blocked(NAME, format!("{name} is not known; take the unquantized original")),
         QuantizationMethod::Fp8 => {
@@ -311,10 +310,11 @@ fn quantization_item(method: QuantizationMethod, name: &str) -> CheckItem {
 
 /// The tensors beside what `config.json` leads to expect.
 fn tensor_items(checkpoint: &Checkpoint, found: &Disagreement) -> [CheckItem; 2] {
-    let Disagreement { n_needed, missing, extra, wrong_shapes } = found;
+    let Disagreement { n_needed, prefix, missing, extra, wrong_shapes, cause } = found;
     let n_matched = n_needed - missing.len();
     let tensors = match files_agree_item(checkpoint) {
         item if item.state == CheckState::Blocked => item,
+        _ if cause.is_some() => blocked("Tensors", cause.clone().unwrap_or_default()),
         _ if !missing.is_empty() && !checkpoint.missing_files.is_empty() => {
             let text = format!("{n_matched} of {n_needed} are there; the others may be in the missing files");
             blocked("Tensors", text)
@@ -325,9 +325,11 @@ fn tensor_items(checkpoint: &Checkpoint, found: &Disagreement) -> [CheckItem; 2]
         _ if !extra.is_empty() => {
             blocked("Tensors", format!("{} that this architecture does not have: {}", extra.len(), names_text(extra)))
         }
+        _ if !prefix.is_empty() => ok("Tensors", format!("all {n_needed} are there, under names that begin with {prefix}")),
         _ => ok("Tensors", format!("all {n_needed} are there")),
     };
     let shapes = match wrong_shapes.as_slice() {
+        [] if n_matched == 0 => blocked("Shapes", "no tensor has a name that config.json leads to".into()),
         [] => ok("Shapes", format!("all {n_matched} agree with config.json")),
         [first] => blocked("Shapes", first.clone()),
         [first, ..] => blocked("Shapes", format!("{} disagree with config.json: {first}", wrong_shapes.len())),

@@ -56,8 +56,13 @@ fn missing_extra_and_misshapen_tensors_are_found() {
     let mut tensors = llama_tensors(3);
     tensors.retain(|spec| spec.0 != "model.layers.1.mlp.up_proj.weight");
     check(&with(CONFIG, &tensors), "Tensors", CheckState::Blocked, "1 of 30 are missing: model.layers.1.mlp.up_proj.weight");
-    check(&with(CONFIG, &llama_tensors(2)), "Tensors", CheckState::Blocked, "and 6 more");
-    check(&with(CONFIG, &llama_tensors(4)), "Tensors", CheckState::Blocked, "9 that this architecture does not have");
+    check(&with(CONFIG, &llama_tensors(2)), "Tensors", CheckState::Blocked, "the tensors have 2");
+    check(
+        &with(CONFIG, &llama_tensors(4)),
+        "Tensors",
+        CheckState::Blocked,
+        "config.json says 3 layers (num_hidden_layers), the tensors have 4",
+    );
     let mut tensors = llama_tensors(3);
     tensors[3].2 = vec![64, 64];
     let list = with(CONFIG, &tensors);
@@ -119,7 +124,12 @@ fn architectures_are_known_or_not() {
 
 #[test]
 fn earlier_quantizations_are_refused_or_told() {
-    let of = |json: &str| with(&CONFIG.replacen('{', &format!(r#"{{"quantization_config":{json},"#), 1), &llama_tensors(3));
+    let of = |json: &str| {
+        let mut tensors = llama_tensors(3);
+        let packed = if json.contains("fp8") { "F8_E4M3" } else { "U8" };
+        tensors[2].1 = packed;
+        with(&CONFIG.replacen('{', &format!(r#"{{"quantization_config":{json},"#), 1), &tensors)
+    };
     check(&of(r#"{"quant_method":"gptq","bits":4}"#), "Quantization", CheckState::Blocked, "GPTQ (gptq in 4 bits): its integers");
     check(&of(r#"{"quant_method":"awq"}"#), "Quantization", CheckState::Blocked, "AWQ");
     check(&of(r#"{"load_in_8bit":true}"#), "Quantization", CheckState::Blocked, "bitsandbytes");
@@ -127,6 +137,11 @@ fn earlier_quantizations_are_refused_or_told() {
     check(&of(r#"{"quant_method":"fp8"}"#), "Quantization", CheckState::Warning, "FP8");
     let mxfp4 = of(r#"{"quant_method":"mxfp4"}"#);
     check(&mxfp4, "Quantization", CheckState::Ok, "MXFP4 (mxfp4): its blocks are kept");
+    // A merged fine-tune has floats, whatever its configuration still says.
+    let left_over = CONFIG.replacen('{', r#"{"quantization_config":{"load_in_4bit":true},"#, 1);
+    let left_over = with(&left_over, &llama_tensors(3));
+    assert!(!left_over.is_blocked(), "{left_over:#?}");
+    check(&left_over, "Description", CheckState::Warning, "a quantization (bitsandbytes) that the tensors do not have");
     let gptq = of(r#"{"quant_method":"gptq"}"#);
     assert!(gptq.items.iter().all(|item| item.name != "Disk" && item.name != "Memory"), "{gptq:#?}");
 }
@@ -171,12 +186,9 @@ fn integers_are_no_weights() {
 #[test]
 fn impossible_numbers_are_told() {
     let of = |from: &str, to: &str| with(&CONFIG.replace(from, to), &llama_tensors(3));
-    check(
-        &of(r#""num_hidden_layers":3"#, r#""num_hidden_layers":18446744073709551615"#),
-        "Tensors",
-        CheckState::Blocked,
-        "at most 512",
-    );
+    check(&of(r#""num_hidden_layers":3"#, r#""num_hidden_layers":600"#), "Tensors", CheckState::Blocked, "at most 512");
+    let huge = of(r#""num_hidden_layers":3"#, r#""num_hidden_layers":18446744073709551615"#);
+    check(&huge, "Tensors", CheckState::Blocked, "num_hidden_layers is 18446744073709551615, impossibly large");
     check(&of(r#""hidden_size":64"#, r#""hidden_size":4611686018427387904"#), "Tensors", CheckState::Blocked, "impossibly large");
     check(&of(r#""num_key_value_heads":2"#, r#""num_key_value_heads":3"#), "Tensors", CheckState::Blocked, "cannot share");
     check(&of(r#""vocab_size":100,"#, ""), "Tensors", CheckState::Blocked, "does not say vocab_size");

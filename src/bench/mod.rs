@@ -52,7 +52,7 @@ pub use energy::Energy;
 pub use headline::{Headline, headline};
 pub use identity::model_sha256;
 pub use run::{bench, bench_with};
-pub use self_check::self_check;
+pub use self_check::{discard_broken, self_check};
 pub use sustained::Sustained;
 pub use warnings::merged_warnings;
 

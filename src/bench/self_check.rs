@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::quality::{TextSource, corpus};
-use crate::convert::{Conversion, SelfCheck, own_tokens};
+use crate::convert::{Conversion, Removal, SelfCheck, own_tokens, remove_output};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
@@ -12,10 +12,10 @@ use crate::units::{count_text, significant_text};
 
 /// Tokens of the bundled prose that each file is run over.
 const N_TOKENS: u32 = 256;
-/// A file is called wrong when its perplexity is above this part of the vocabulary: guessing gives the whole. Trained models stay below
-/// 100 on this text, and rows in the wrong order give thousands.
+/// A perplexity above this part of the vocabulary is told: guessing gives the whole. Models that were trained on English stay below 100 on
+/// this text; those that were not are no worse for it, so that the file is kept.
 const GUESSING: f64 = 0.25;
-/// And when it is so many times that of the best of its siblings: the lowest levels of small models reach 3.
+/// A file is broken when its perplexity is so many times that of the best of its siblings: the lowest levels of small models reach 3.
 const FAR_WORSE: f64 = 30.0;
 
 /// What a file said.
@@ -53,9 +53,41 @@ pub fn self_check(model: &Model, made: &mut [Conversion], monitor: &Monitor) -> 
     }
     let best = probes.iter().flatten().filter_map(|probe| probe.perplexity).min_by(f64::total_cmp);
     for (conversion, probe) in made.iter_mut().zip(&probes) {
-        conversion.check = Some(judged(probe, best, expected.as_deref()));
+        conversion.check = Some(judged(probe, best, expected.as_deref(), lacking(&model.warnings)));
     }
     Ok(())
+}
+
+/// Takes the names from files that were found broken, and takes them off the list. Returns what was wrong with the first of them.
+///
+/// # Errors
+/// `Error::Io` when one cannot be removed.
+pub fn discard_broken(made: &mut Vec<Conversion>) -> Result<Option<Error>> {
+    let mut first = None;
+    for broken in made.extract_if(.., |made| made.check.as_ref().is_some_and(|check| check.is_broken)) {
+        remove_output(&broken.path, Removal::ForGood)?;
+        let reason = broken.check.map(|check| check.text).unwrap_or_default();
+        first.get_or_insert(Error::WrongOutput { reason, path: broken.path });
+    }
+    Ok(first)
+}
+
+/// What was said about the tokenizer's parts that llama.cpp lacks.
+fn lacking(warnings: &[String]) -> Option<&str> {
+    warnings.iter().map(String::as_str).find(|warning| warning.contains("normalizer") || warning.contains("pre-tokenizer"))
+}
+
+/// True for a failure that says nothing about the file: too little memory, no runtime.
+fn is_of_the_machine(error: &Error) -> bool {
+    let tells_of_memory = |reason: &str| {
+        let reason = reason.to_ascii_lowercase();
+        ["memory", "allocat", "sigkill", "bad_alloc"].iter().any(|word| reason.contains(word))
+    };
+    match error {
+        Error::RuntimeMissing { .. } | Error::Io { .. } => true,
+        Error::ChildDied { reason, .. } | Error::Runtime { reason, .. } => tells_of_memory(reason),
+        _ => false,
+    }
 }
 
 /// The text that files are tried on.
@@ -85,54 +117,128 @@ fn probe(path: &Path, text: &str, n_tokens: u32, monitor: &Monitor) -> Result<Pr
     found.ok_or_else(|| Error::Internal { message: "the probe gave no answer".into() })
 }
 
-fn judged(probe: &Result<Probe>, best: Option<f64>, expected: Option<&[u32]>) -> SelfCheck {
+fn judged(probe: &Result<Probe>, best: Option<f64>, expected: Option<&[u32]>, lacking: Option<&str>) -> SelfCheck {
+    let broken = |text: String| SelfCheck { is_plausible: false, is_broken: true, perplexity: None, text };
     let probe = match probe {
         Ok(probe) => probe,
-        Err(error) => {
-            let text = format!("wrong: llama.cpp cannot run it: {error}");
-            return SelfCheck { is_plausible: false, perplexity: None, text };
+        Err(error) if is_of_the_machine(error) => {
+            let text = format!("not tried: {error}");
+            return SelfCheck { is_plausible: true, is_broken: false, perplexity: None, text };
         }
+        Err(error) => return broken(format!("wrong: llama.cpp cannot run it: {error}")),
     };
-    let is_split_otherwise = expected.is_some_and(|expected| expected != probe.ids);
     let measured = match probe.perplexity {
         Some(perplexity) => format!("perplexity {} on {} tokens", significant_text(perplexity), probe.n_tokens),
         None => format!("it is an encoder, its {} tokens of a text were looked at", count_text(probe.ids.len() as u64)),
     };
-    let is_above = |limit: f64| probe.perplexity.is_some_and(|perplexity| !perplexity.is_finite() || perplexity > limit);
-    let (is_plausible, text) = if is_above(f64::from(probe.n_vocab) * GUESSING) {
-        let n_vocab = count_text(probe.n_vocab.into());
-        (false, format!("wrong: {measured} is hardly better than guessing among {n_vocab}"))
+    let is_above = |limit: f64| probe.perplexity.is_some_and(|perplexity| perplexity > limit);
+    let check = |is_broken: bool, text| SelfCheck { is_plausible: !is_broken, is_broken, perplexity: probe.perplexity, text };
+    if probe.perplexity.is_some_and(|perplexity| !perplexity.is_finite()) {
+        broken("wrong: what it predicts are no numbers".into())
     } else if best.is_some_and(|best| is_above(best * FAR_WORSE)) {
-        (false, format!("wrong: {measured} is far above that of the other levels"))
-    } else if is_split_otherwise {
-        (false, format!("wrong: it splits text into other tokens than the checkpoint's tokenizer; {measured}"))
+        check(true, format!("wrong: {measured} is far above that of the other levels"))
+    } else if expected.is_some_and(|expected| expected != probe.ids) {
+        let why = lacking.map_or(String::new(), |lacking| format!(": {lacking}"));
+        check(true, format!("wrong: it splits text into other tokens than the checkpoint's tokenizer{why}; {measured}"))
+    } else if is_above(f64::from(probe.n_vocab) * GUESSING) {
+        let n_vocab = count_text(probe.n_vocab.into());
+        let text = format!(
+            "{measured} of English is hardly better than guessing among {n_vocab}: the model may know other texts, or none"
+        );
+        SelfCheck { is_plausible: false, ..check(false, text) }
     } else {
-        (true, format!("{}: {measured}", if probe.perplexity.is_some() { "runs" } else { "loads" }))
-    };
-    SelfCheck { is_plausible, perplexity: probe.perplexity, text }
+        check(false, format!("{}: {measured}", if probe.perplexity.is_some() { "runs" } else { "loads" }))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Level;
+
+    fn probed(perplexity: Option<f64>) -> Result<Probe> {
+        Ok(Probe { n_vocab: 1000, ids: vec![1, 2], perplexity, n_tokens: 256 })
+    }
 
     #[test]
-    fn files_that_know_nothing_are_called_wrong() {
-        let check = |perplexity: f64, expected: Option<&[u32]>, is_plausible: bool, text: &str| {
-            let probe = Ok(Probe { n_vocab: 1000, ids: vec![1, 2], perplexity: Some(perplexity), n_tokens: 256 });
-            let found = judged(&probe, Some(5.0), expected);
-            assert!(found.is_plausible == is_plausible && found.text.contains(text), "{found:?}");
+    fn files_are_judged_by_their_first_run() {
+        // `(is plausible, is broken)`
+        let check = |perplexity: f64, expected: Option<&[u32]>, state: (bool, bool), text: &str| {
+            let found = judged(&probed(Some(perplexity)), Some(5.0), expected, None);
+            assert!((found.is_plausible, found.is_broken) == state && found.text.contains(text), "{found:?}");
         };
-        check(20.0, None, true, "runs: perplexity 20");
-        check(20.0, Some(&[1, 2]), true, "runs");
-        check(20.0, Some(&[1, 3]), false, "into other tokens");
-        check(200.0, None, false, "far above that of the other levels");
-        check(900.0, None, false, "guessing among 1,000");
-        check(f64::NAN, None, false, "guessing");
+        let (fine, broken) = ((true, false), (false, true));
+        check(20.0, None, fine, "runs: perplexity 20");
+        check(20.0, Some(&[1, 2]), fine, "runs");
+        check(20.0, Some(&[1, 3]), broken, "into other tokens");
+        check(200.0, None, broken, "far above that of the other levels");
+        check(f64::NAN, None, broken, "no numbers");
+        check(f64::INFINITY, None, broken, "no numbers");
         let encoder = Ok(Probe { n_vocab: 1000, ids: vec![1, 2], perplexity: None, n_tokens: 1 });
-        assert_eq!(judged(&encoder, None, Some(&[1, 2])).text, "loads: it is an encoder, its 2 tokens of a text were looked at");
-        assert!(!judged(&encoder, None, Some(&[1])).is_plausible);
-        let failed = judged(&Err(Error::Internal { message: "no".into() }), None, None);
-        assert!(!failed.is_plausible && failed.text.contains("cannot run it"), "{failed:?}");
+        assert_eq!(
+            judged(&encoder, None, Some(&[1, 2]), None).text,
+            "loads: it is an encoder, its 2 tokens of a text were looked at"
+        );
+        assert!(judged(&encoder, None, Some(&[1]), None).is_broken);
+    }
+
+    #[test]
+    fn a_model_that_speaks_no_english_keeps_its_file() {
+        let found = judged(&probed(Some(900.0)), Some(880.0), None, None);
+        assert!(!found.is_plausible && !found.is_broken && found.text.contains("guessing among 1,000"), "{found:?}");
+    }
+
+    #[test]
+    fn a_part_of_the_tokenizer_that_is_lacking_is_named() {
+        let warnings = ["a".to_string(), "llama.cpp does not have the tokenizer's normalizer Lowercase: x".to_string()];
+        let found = judged(&probed(Some(20.0)), None, Some(&[7]), lacking(&warnings));
+        assert!(found.is_broken && found.text.contains("normalizer Lowercase"), "{found:?}");
+        assert_eq!(lacking(&warnings[..1]), None);
+    }
+
+    #[test]
+    fn a_machine_that_is_too_small_breaks_no_file() {
+        let check = |error: Error, is_broken: bool| {
+            let found = judged(&Err(error.clone()), None, None, None);
+            assert_eq!((found.is_broken, found.text.contains("not tried")), (is_broken, !is_broken), "{error}");
+        };
+        let died = |reason: &str| Error::ChildDied { reason: reason.into(), path: "m".into() };
+        let failed = |reason: &str| Error::Runtime { runtime: "llama.cpp".into(), reason: reason.into(), path: "m".into() };
+        check(died("signal: 9 (SIGKILL), the system may have run out of memory"), false);
+        check(died("signal: 6 (SIGABRT), GGML_ASSERT(id_to_token.size() == token_to_id.size()) failed"), true);
+        check(failed("unable to allocate CPU buffer"), false);
+        check(failed("missing tensor blk.0.attn_q.weight"), true);
+        check(failed("its logits are not numbers"), true);
+        check(Error::Internal { message: "no".into() }, true);
+    }
+
+    #[test]
+    fn broken_files_lose_their_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = |name: &str, is_broken: bool| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, "x").unwrap();
+            std::fs::write(crate::convert::manifest_path(&path), "{\n  \"planish_manifest\": 1}").unwrap();
+            let check = SelfCheck { is_plausible: !is_broken, is_broken, perplexity: None, text: "wrong: x".into() };
+            Conversion {
+                level: Level::Q8_0,
+                path,
+                source: "s".into(),
+                size_bytes: 1,
+                bits_per_weight: 8.5,
+                elapsed_secs: 1.0,
+                warnings: Vec::new(),
+                check: Some(check),
+                changes: String::new(),
+            }
+        };
+        let mut all = vec![made("a.gguf", true), made("b.gguf", false)];
+        let error = discard_broken(&mut all).unwrap().unwrap();
+        assert!(matches!(&error, Error::WrongOutput { path, .. } if path.ends_with("a.gguf")), "{error}");
+        assert_eq!(all.len(), 1);
+        let mut names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["b.gguf", "b.gguf.manifest.json"]);
+        assert_eq!(discard_broken(&mut all), Ok(None));
     }
 }

@@ -287,7 +287,9 @@ pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
             units::duration_text(first.elapsed_secs)
         ));
     }
-    for (conversion, check) in conversions.iter().filter_map(|made| Some((made, made.check.as_ref()?))) {
+    // What is not plausible is among the warnings.
+    let checked = conversions.iter().filter_map(|made| Some((made, made.check.as_ref().filter(|check| check.is_plausible)?)));
+    for (conversion, check) in checked {
         text.push_str(&format!("\n{}: {}", conversion.name(), check.text));
     }
     let names: Vec<String> = conversions.iter().map(Conversion::name).collect();

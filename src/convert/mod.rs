@@ -157,8 +157,10 @@ impl Conversion {
 /// What a first run of a new file showed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SelfCheck {
-    /// False for a file that cannot be run or makes no sense.
+    /// False for a file that cannot be run or does not know the text.
     pub is_plausible: bool,
+    /// True for a file that cannot be what the checkpoint is: it does not keep its name.
+    pub is_broken: bool,
     /// Perplexity on a short text; `None` for a file that cannot be run.
     pub perplexity: Option<f64>,
     /// `runs: perplexity 23.1 on 256 tokens`.

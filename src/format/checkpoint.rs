@@ -6,12 +6,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
+use super::adapter::{adapter_in, adapter_kind};
 use super::hf_config::{read_config, read_small};
+use super::hub_cache::{Snapshot, snapshot_of};
+use super::python_json::from_python_json;
+use super::quantized::settle_quantization;
 use super::safetensors::{check_texts, json_error, read_safetensors};
 use super::shard_index::index_from_json;
 use super::side_files::read_side_files;
+use super::tied_head::{settle_missing_head, settle_tied_head};
+use super::unfinished::unfinished_files;
 use crate::error::{Error, Result};
 use crate::model::{Checkpoint, CheckpointTensor, QuantizationMethod, SourceQuantization};
 
@@ -33,8 +38,8 @@ const MAX_TOKENIZER_CONFIG_BYTES: u64 = 16 << 20;
 const MAX_EXAMPLES: usize = 8;
 /// Entries of a folder that are looked at.
 const MAX_FOLDER_ENTRIES: usize = 10_000;
-/// Longest commit hash in a reference of the cache.
-const MAX_REF_BYTES: u64 = 256;
+/// The folder of further chat templates.
+const ADDITIONAL_TEMPLATES: &str = "additional_chat_templates";
 /// Files that make or belong to a tokenizer.
 const TOKENIZER_NAMES: [&str; 7] =
     ["tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "vocab.txt", "tokenizer_config.json"];
@@ -48,9 +53,13 @@ const TOKENIZER_NAMES: [&str; 7] =
 /// safetensors files that no index joins; `Error::Pickle` for a folder that holds pickles and no `config.json`.
 pub fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
     let is_folder = path.is_dir();
-    let folder = if is_folder { snapshot_of(path)? } else { parent_of(path) };
+    let Snapshot { path: folder, note } =
+        if is_folder { snapshot_of(path)? } else { Snapshot { path: parent_of(path), note: None } };
     let listed = Listing::read(&folder)?;
     let is_safetensors = !is_folder && !path.to_string_lossy().ends_with(".json");
+    if is_folder && let Some(error) = adapter_in(&folder, &listed) {
+        return Err(error);
+    }
     let picked = if is_safetensors { path.file_name().map(|name| name.to_string_lossy().into_owned()) } else { None };
     let set = match (shard_set(&folder, &listed), picked) {
         (Ok(set), Some(picked)) if !set.names.contains(&picked) => ShardSet::alone(picked),
@@ -62,9 +71,13 @@ pub fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
     let mut checkpoint = Checkpoint {
         path: if stands_alone { path.to_path_buf() } else { folder.clone() },
         name: if stands_alone { file_name(path) } else { name_of(&folder) },
+        warnings: note.into_iter().collect(),
         ..Checkpoint::default()
     };
     read_shards(&mut checkpoint, &folder, &set)?;
+    if stands_alone && checkpoint.tensors.iter().all(|tensor| tensor.name.contains("lora_")) && !checkpoint.tensors.is_empty() {
+        return Err(Error::Adapter { what: adapter_kind(&folder, &listed), path: path.to_path_buf() });
+    }
     if set.is_alone {
         return Ok(checkpoint);
     }
@@ -82,17 +95,21 @@ pub fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
         return Err(Error::Pickle { what: "a PyTorch checkpoint", path: folder.join(pickle) });
     }
     checkpoint.pickle_files = listed.pickles();
+    checkpoint.unfinished_files = unfinished_files(&folder, &listed);
     checkpoint.has_generation_config = listed.has("generation_config.json");
     read_side_files(&mut checkpoint, &folder, &|name| listed.has(name));
     read_tokenizer(&mut checkpoint, &folder, &listed)?;
+    settle_quantization(&mut checkpoint);
+    settle_missing_head(&mut checkpoint);
+    settle_tied_head(&mut checkpoint)?;
     Ok(checkpoint)
 }
 
 /// The names in a folder.
-struct Listing(BTreeSet<String>);
+pub(super) struct Listing(pub BTreeSet<String>);
 
 impl Listing {
-    fn read(folder: &Path) -> Result<Self> {
+    pub fn read(folder: &Path) -> Result<Self> {
         let mut names = BTreeSet::new();
         for entry in std::fs::read_dir(folder).map_err(Error::io("open", folder))?.take(MAX_FOLDER_ENTRIES) {
             names.insert(entry.map_err(Error::io("read", folder))?.file_name().to_string_lossy().into_owned());
@@ -100,7 +117,7 @@ impl Listing {
         Ok(Self(names))
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.0.contains(name)
     }
 
@@ -269,50 +286,47 @@ fn keep_example(examples: &mut Vec<String>, text: impl FnOnce() -> String) {
 #[derive(Deserialize)]
 struct TokenizerConfig {
     tokenizer_class: Option<String>,
-    chat_template: Option<IgnoredAny>,
+    #[serde(default)]
+    chat_template: Stated,
+}
+
+/// True for a value that says something: no null, no empty text, list or object.
+#[derive(Default)]
+struct Stated(bool);
+
+impl<'de> Deserialize<'de> for Stated {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Ok(Self(match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => !text.is_empty(),
+            serde_json::Value::Array(list) => !list.is_empty(),
+            serde_json::Value::Object(entries) => !entries.is_empty(),
+            _ => false,
+        }))
+    }
 }
 
 fn read_tokenizer(checkpoint: &mut Checkpoint, folder: &Path, listed: &Listing) -> Result<()> {
     checkpoint.tokenizer_files = TOKENIZER_NAMES.iter().filter(|name| listed.has(name)).map(ToString::to_string).collect();
-    let template_files = ["chat_template.jinja", "chat_template.json"];
-    checkpoint.chat_template_file = template_files.iter().find(|name| listed.has(name)).map(ToString::to_string);
     let name = "tokenizer_config.json";
+    let mut has_template = false;
     if listed.has(name) {
         let path = folder.join(name);
         let bytes = read_small(&path, name, MAX_TOKENIZER_CONFIG_BYTES)?;
         let damaged = |what: String| Error::DamagedFile { format: "tokenizer_config.json", what, path: path.clone() };
-        check_texts(&bytes).map_err(&damaged)?;
-        let config: TokenizerConfig = serde_json::from_slice(&bytes).map_err(|error| damaged(json_error(&error)))?;
+        let config: TokenizerConfig = from_python_json(&bytes).map_err(damaged)?;
         checkpoint.tokenizer_class =
             config.tokenizer_class.map(|class| class.chars().filter(|c| !c.is_control()).take(64).collect());
-        if checkpoint.chat_template_file.is_none() && config.chat_template.is_some() {
-            checkpoint.chat_template_file = Some(name.into());
-        }
+        has_template = config.chat_template.0;
     }
+    // In the order of `ChatTemplate::read`, which is that of transformers.
+    let is_filled =
+        |name: &&str| listed.has(name) && std::fs::metadata(folder.join(name)).is_ok_and(|metadata| metadata.len() > 0);
+    let found = ["chat_template.jinja"].iter().find(|name| is_filled(name)).copied();
+    let found = found.or_else(|| has_template.then_some(name));
+    let found = found.or_else(|| ["chat_template.json"].iter().find(|name| is_filled(name)).copied());
+    let more = || folder.join(ADDITIONAL_TEMPLATES).is_dir().then_some(ADDITIONAL_TEMPLATES);
+    checkpoint.chat_template_file = found.or_else(more).map(String::from);
     Ok(())
-}
-
-/// The folder itself; of a model's folder in the Hugging Face cache (`models--ORG--NAME`) the snapshot that `refs/main` names, else the
-/// only one.
-fn snapshot_of(folder: &Path) -> Result<PathBuf> {
-    let snapshots = folder.join("snapshots");
-    if !snapshots.is_dir() || folder.join(CONFIG_NAME).exists() {
-        return Ok(folder.to_path_buf());
-    }
-    if let Ok(hash) = read_small(&folder.join("refs").join("main"), "reference", MAX_REF_BYTES) {
-        let hash = String::from_utf8_lossy(&hash).trim().to_string();
-        let is_plain = !hash.is_empty() && hash.chars().all(|c| c.is_ascii_alphanumeric());
-        if is_plain && snapshots.join(&hash).is_dir() {
-            return Ok(snapshots.join(hash));
-        }
-    }
-    let names = Listing::read(&snapshots)?;
-    match names.0.iter().collect::<Vec<_>>().as_slice() {
-        [only] => Ok(snapshots.join(only)),
-        several => {
-            Err(Error::UnclearFolder { what: format!("{} snapshots and none named main", several.len()), path: snapshots })
-        }
-    }
 }
 
 /// `ORG/NAME` for a snapshot of the Hugging Face cache, else the folder's own name.

@@ -157,7 +157,88 @@ fn damaged_files_are_errors() {
     check("config.json", &vec![b' '; 2 << 20], "it has 2097152 bytes, at most 1048576 are read");
     check("tokenizer_config.json", b"[1]", "damaged tokenizer_config.json");
     check("model.safetensors", &[0xff; 100], "damaged safetensors, the header's length");
-    check("model.safetensors", b"", "the header's length needs 8 bytes, only 0 are left");
+}
+
+#[test]
+fn what_lies_in_the_place_of_a_file_is_named() {
+    const LFS: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123456789\n";
+    let check = |name: &str, content: &[u8], expected: &str| {
+        let dir = folder();
+        write_llama(dir.path());
+        std::fs::write(dir.path().join(name), content).unwrap();
+        let error = read_any(dir.path()).unwrap_err();
+        assert!(matches!(error, Error::Placeholder { .. }) && error.to_string().contains(expected), "{name}: {error}");
+    };
+    for name in ["config.json", "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json"] {
+        check(name, LFS, "a Git LFS pointer");
+        check(name, b"<!DOCTYPE html><html>", "an HTML page");
+        check(name, b"", "an empty file");
+        check(name, br#"{"error":"Invalid credentials"}"#, "an error message of a server");
+        check(name, b"../../blobs/4d7a2146", "the text of a link");
+    }
+    check("model.safetensors", &[0; 4096], "zeros");
+    // Of the files that are not needed it is told.
+    let dir = folder();
+    write_llama(dir.path());
+    std::fs::write(dir.path().join("generation_config.json"), LFS).unwrap();
+    std::fs::write(dir.path().join("README.md"), "<p align=\"center\">").unwrap();
+    let warnings = opened(dir.path()).warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("a Git LFS pointer"), "{warnings:?}");
+}
+
+#[test]
+fn unfinished_downloads_are_told() {
+    let dir = folder();
+    write_described(dir.path(), CONFIG);
+    std::fs::write(dir.path().join("model.safetensors.crdownload"), "x").unwrap();
+    std::fs::write(dir.path().join("out.gguf.part"), "x").unwrap();
+    let hidden = dir.path().join(".cache/huggingface/download");
+    std::fs::create_dir_all(&hidden).unwrap();
+    std::fs::write(hidden.join("abc.incomplete"), "x").unwrap();
+    let lack = opened(dir.path()).missing_weights().unwrap();
+    let expected = "no safetensors file: there are no weights; downloads that have not ended: \
+        model.safetensors.crdownload, abc.incomplete";
+    assert_eq!(lack, expected);
+    write_llama(dir.path());
+    assert_eq!(opened(dir.path()).missing_weights(), None);
+}
+
+#[test]
+fn an_adapter_is_no_model() {
+    let dir = folder();
+    let (file, description) = (dir.path().join("adapter_model.safetensors"), dir.path().join("adapter_config.json"));
+    write_safetensors(&file, &[("base_model.model.q_proj.lora_A.weight".into(), "F32", vec![4])]);
+    let check = |path: &Path, expected: &str| match read_any(path) {
+        Err(error @ Error::Adapter { .. }) => {
+            assert!(error.to_string().starts_with(expected) && error.hint().contains("merge"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    };
+    check(dir.path(), "a LoRA adapter, which is no model by itself");
+    check(&file, "a LoRA adapter, ");
+    std::fs::write(&description, r#"{"peft_type":"LORA","base_model_name_or_path":"meta/Llama"}"#).unwrap();
+    check(dir.path(), "a LoRA adapter of meta/Llama, ");
+    check(&file, "a LoRA adapter of meta/Llama, ");
+    // Some trainers leave the description of the base model there too.
+    std::fs::write(dir.path().join("config.json"), CONFIG).unwrap();
+    std::fs::write(&description, r#"{"peft_type":"IA3"}"#).unwrap();
+    check(dir.path(), "an adapter of PEFT (IA3), ");
+    // One that was merged is a model.
+    write_llama(dir.path());
+    assert_eq!(opened(dir.path()).tensors.len(), 30);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_nothing_is_named() {
+    for name in ["config.json", "model.safetensors", "tokenizer_config.json"] {
+        let dir = folder();
+        write_llama(dir.path());
+        std::fs::remove_file(dir.path().join(name)).unwrap();
+        std::os::unix::fs::symlink("../../blobs/4d7a", dir.path().join(name)).unwrap();
+        let error = read_any(dir.path()).unwrap_err();
+        assert!(matches!(error, Error::BrokenLink { .. }) && error.hint().contains("download"), "{name}: {error}");
+    }
 }
 
 #[test]
@@ -165,6 +246,15 @@ fn gptq_is_known_by_its_own_file() {
     let dir = folder();
     write_llama(dir.path());
     std::fs::write(dir.path().join("quantize_config.json"), "{}").unwrap();
+    let checkpoint = opened(dir.path());
+    assert!(
+        checkpoint.config.unwrap().quantization.is_none() && checkpoint.warnings[0].contains("(gptq)"),
+        "its tensors are floats"
+    );
+    let mut tensors = llama_tensors(3);
+    tensors.push(("model.layers.0.self_attn.q_proj.qweight".into(), "I32", vec![8, 64]));
+    tensors.push(("model.layers.0.self_attn.q_proj.g_idx".into(), "I32", vec![64]));
+    write_safetensors(&dir.path().join("model.safetensors"), &tensors);
     assert_eq!(opened(dir.path()).config.unwrap().quantization.unwrap().method, QuantizationMethod::Gptq);
 }
 
@@ -188,12 +278,21 @@ fn the_cache_of_hugging_face_is_understood() {
     // The model's own folder: the only snapshot, then the one that the reference names.
     assert_eq!(opened(&model), of_snapshot);
     std::fs::create_dir(model.join("snapshots").join("older")).unwrap();
-    assert!(matches!(read_any(&model), Err(Error::UnclearFolder { .. })));
+    // Of several the latest that is described, with a word about it.
+    let mut of_latest = opened(&model);
+    assert!(of_latest.warnings.remove(0).contains("2 snapshots and none is named main: 0123abcd"));
+    assert_eq!(of_latest, of_snapshot);
     std::fs::write(model.join("refs").join("main"), "0123abcd\n").unwrap();
     assert_eq!(opened(&model), of_snapshot);
-    // A reference is no way out of the folder.
-    std::fs::write(model.join("refs").join("main"), "../../..").unwrap();
-    assert!(matches!(read_any(&model), Err(Error::UnclearFolder { .. })));
+    // A reference is no way out of the folder, and one to nothing counts as none.
+    for reference in ["../../..", "fedcba98"] {
+        std::fs::write(model.join("refs").join("main"), reference).unwrap();
+        assert_eq!(opened(&model).path, of_snapshot.path, "{reference}");
+    }
+    std::fs::remove_dir_all(model.join("snapshots")).unwrap();
+    std::fs::create_dir(model.join("snapshots")).unwrap();
+    let error = read_any(&model).unwrap_err();
+    assert!(matches!(error, Error::UnclearFolder { .. }) && error.hint().contains("download"), "{error}");
 }
 
 #[cfg(unix)]

@@ -6,6 +6,8 @@
 
 use serde_json::{Map, Value as Json};
 
+use super::config_value::whole_of;
+
 /// What is filled in.
 #[derive(Debug, Clone, Copy)]
 enum Filling {
@@ -229,7 +231,7 @@ pub(super) fn fill_in(entries: &mut Map<String, Json>, model_type: &str) {
     let model_type = if model_type == "gemma3" { "gemma3_text" } else { model_type };
     let Some((_, rows)) = CLASSES.iter().find(|row| row.0 == model_type) else { return };
     for &(key, default) in *rows {
-        let number = |key: &str| entries.get(key).and_then(Json::as_u64);
+        let number = |key: &str| entries.get(key).and_then(|value| whole_of(value).ok()?);
         let value = match default {
             N(n) => n.into(),
             F(number) => number.into(),

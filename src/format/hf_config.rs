@@ -1,14 +1,16 @@
 //! `config.json` of a Hugging Face checkpoint → what the network's shape is.
 
+use std::cell::RefCell;
 use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::class_defaults::fill_in;
+use super::config_value::{flag_of, number_of, whole_of};
 use super::open::open_regular;
-use super::safetensors::{check_texts, json_error};
-use crate::error::{Error, Result};
+use super::python_json::from_python_json;
+use crate::error::{Error, HEAD_BYTES, Placeholder, Result};
 use crate::model::{CheckpointConfig, QuantizationMethod, SourceQuantization};
 
 /// Largest `config.json` that is read. Real ones have a few thousand bytes.
@@ -16,8 +18,23 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Longest text that is kept.
 const MAX_TEXT_CHARS: usize = 64;
 
-/// All of a small file; one larger than `max_bytes` is refused before it is read.
+/// All of a small file of text; one larger than `max_bytes` is refused before it is read.
+///
+/// # Errors
+/// `Error::Placeholder` for what stands in for a file that was not fetched, else as `read_any_small`.
 pub(crate) fn read_small(path: &Path, format: &'static str, max_bytes: u64) -> Result<Vec<u8>> {
+    let bytes = read_any_small(path, format, max_bytes)?;
+    match Placeholder::of_text(bytes.get(..HEAD_BYTES).unwrap_or(&bytes)) {
+        Some(found) => Err(Error::Placeholder { found, path: path.to_path_buf() }),
+        None => Ok(bytes),
+    }
+}
+
+/// The same whatever is in it: a model card may be empty or begin as a web page does.
+///
+/// # Errors
+/// As `open_regular`; `Error::DamagedFile` for one that is too large.
+pub(super) fn read_any_small(path: &Path, format: &'static str, max_bytes: u64) -> Result<Vec<u8>> {
     let (file, size_bytes) = open_regular(path)?;
     if size_bytes > max_bytes {
         let what = format!("it has {size_bytes} bytes, at most {max_bytes} are read");
@@ -38,12 +55,11 @@ pub(super) fn read_config(path: &Path) -> Result<CheckpointConfig> {
     config_from_json(&bytes).map_err(|what| Error::DamagedFile { format: "config.json", what, path: path.to_path_buf() })
 }
 
-/// Reads the text of a `config.json`. Numbers that are missing or no whole numbers are 0.
+/// Reads the text of a `config.json`. Numbers that are missing are 0; so are those that cannot be read, which `odd_values` tells.
 ///
 /// Source of the names: `attribute_map` in the `configuration_*.py` of transformers 4.57.6.
 fn config_from_json(bytes: &[u8]) -> std::result::Result<CheckpointConfig, String> {
-    check_texts(bytes)?;
-    let root: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| json_error(&error))?;
+    let root: Map<String, Value> = from_python_json(bytes)?;
     // Models with an image encoder keep the language model's part under a name of its own.
     let part = ["text_config", "llm_config"].iter().find_map(|key| root.get(*key).and_then(Value::as_object));
     let model_type = root.get("model_type").and_then(Value::as_str).map(short).unwrap_or_default();
@@ -51,11 +67,34 @@ fn config_from_json(bytes: &[u8]) -> std::result::Result<CheckpointConfig, Strin
     let part_type = part.and_then(|part| part.get("model_type")?.as_str());
     fill_in(&mut json, part_type.unwrap_or(&model_type));
     let value = |key: &str| json.get(key).filter(|value| !value.is_null());
-    let number = |keys: &[&str]| keys.iter().find_map(|key| value(key)?.as_u64()).unwrap_or(0);
+    let odd_values = RefCell::new(Vec::new());
+    let complain = |key: &str, what: String| odd_values.borrow_mut().push(format!("{key} is {what},"));
+    let number = |keys: &[&str]| {
+        let found = keys.iter().find_map(|&key| Some((key, value(key)?)));
+        let whole = found.and_then(|(key, value)| {
+            whole_of(value).unwrap_or_else(|what| {
+                complain(key, what);
+                None
+            })
+        });
+        whole.unwrap_or(0)
+    };
     let text = |key: &str| value(key).and_then(Value::as_str).map(short);
-    let is_true = |key: &str| value(key).and_then(Value::as_bool);
-    let class_names = root.get("architectures").and_then(Value::as_array);
-    let class_name = class_names.and_then(|names| names.first()?.as_str()).map(short).unwrap_or_default();
+    let is_true = |key: &str| {
+        flag_of(value(key)?).unwrap_or_else(|what| {
+            complain(key, what);
+            None
+        })
+    };
+    // Every family that needs these two reads them again, and complains.
+    let quiet_number = |keys: &[&str]| keys.iter().find_map(|key| whole_of(value(key)?).ok()?).unwrap_or(0);
+    let class_name = match root.get("architectures") {
+        Some(Value::Array(names)) => names.first().and_then(Value::as_str),
+        // As people write it by hand.
+        Some(Value::String(name)) => Some(name.as_str()),
+        _ => None,
+    };
+    let class_name = class_name.map(short).unwrap_or_default();
     let n_embd = number(&["hidden_size", "n_embd", "d_model"]);
     let n_heads = number(&["num_attention_heads", "n_head", "num_heads"]);
     // Falcon's first decoder has one for all, whatever the number says.
@@ -79,36 +118,39 @@ fn config_from_json(bytes: &[u8]) -> std::result::Result<CheckpointConfig, Strin
     // Since transformers 5 both stand in `rope_parameters`.
     let rope = value("rope_parameters").or_else(|| value("rope_scaling")).and_then(Value::as_object);
     let rope_scaling = rope.and_then(|rope| rope.get("rope_type").or_else(|| rope.get("type"))?.as_str()).map(short);
-    let rope_theta = rope.and_then(|rope| rope.get("rope_theta")).or_else(|| value("rope_theta")).and_then(Value::as_f64);
+    let rope_theta = rope.and_then(|rope| rope.get("rope_theta")).or_else(|| value("rope_theta"));
+    let rope_theta = rope_theta.and_then(|theta| number_of(theta).ok().flatten());
     let uses_window = is_true("use_sliding_window").unwrap_or(true);
     let is_tied_by_default =
         matches!(model_type.as_str(), "gpt2" | "gemma2" | "gemma3" | "gemma3_text" | "falcon" | "starcoder2" | "bert");
-    Ok(CheckpointConfig {
+    let config = CheckpointConfig {
         n_layers: number(&["num_hidden_layers", "n_layer", "num_layers"]),
         n_embd,
         n_ff,
         n_heads,
         n_kv_heads,
         head_dim,
-        n_ctx_train: number(&["max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length"]),
+        n_ctx_train: quiet_number(&["max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length"]),
         n_vocab: number(&["vocab_size"]),
         n_experts: number(&["num_local_experts", "num_experts", "n_routed_experts"]),
-        sliding_window: value("sliding_window").and_then(Value::as_u64).filter(|&window| window > 0 && uses_window),
-        rope_theta: rope_theta.filter(|theta| theta.is_finite()),
+        sliding_window: Some(quiet_number(&["sliding_window"])).filter(|&window| window > 0 && uses_window),
+        rope_theta,
         rope_scaling: rope_scaling.filter(|kind| kind != "default"),
         has_tied_embeddings: is_true("tie_word_embeddings").unwrap_or(is_tied_by_default),
         has_attention_bias: is_true("attention_bias").unwrap_or(false),
         has_mlp_bias: is_true("mlp_bias").unwrap_or(false),
         torch_dtype: text("torch_dtype").or_else(|| text("dtype")),
-        quantization: root.get("quantization_config").or_else(|| value("quantization_config")).and_then(quantization),
+        quantization: stated_quantization(&root, &json),
         has_vision: ["vision_config", "vision_tower", "mm_vision_tower", "visual"]
             .iter()
             .any(|key| root.get(*key).is_some_and(|v| !v.is_null())),
         pooling: None,
+        odd_values: Vec::new(),
         class_name,
         model_type,
-        json,
-    })
+        json: json.clone(),
+    };
+    Ok(CheckpointConfig { odd_values: odd_values.into_inner(), ..config })
 }
 
 /// The root with the entries of the language model's part over it; its `architectures` and `model_type` stay.
@@ -118,9 +160,21 @@ fn merged(root: &Map<String, Value>, part: Option<&Map<String, Value>>) -> Map<S
     root.iter().chain(inner).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
+/// The quantization that the configuration speaks of, whatever the tensors say.
+fn stated_quantization(root: &Map<String, Value>, json: &Map<String, Value>) -> Option<SourceQuantization> {
+    let is_there = |key: &&&str| root.get(**key).or_else(|| json.get(**key)).is_some_and(|value| !value.is_null());
+    if let Some(key) = ["quantization_config", "compression_config"].iter().find(is_there) {
+        return quantization(root.get(*key).or_else(|| json.get(*key))?);
+    }
+    // `mlx_lm.convert -q` writes a key of its own, and since 2025 the other one as well.
+    let mlx = root.get("quantization")?.as_object().filter(|entries| entries.contains_key("group_size"))?;
+    let bits = mlx.get("bits").and_then(|bits| whole_of(bits).ok()?);
+    Some(SourceQuantization { method: QuantizationMethod::Mlx, name: "MLX".into(), bits })
+}
+
 fn quantization(value: &Value) -> Option<SourceQuantization> {
     let entries = value.as_object()?;
-    let flag = |key: &str| entries.get(key).and_then(Value::as_bool).unwrap_or(false);
+    let flag = |key: &str| entries.get(key).and_then(|flag| flag_of(flag).ok()?).unwrap_or(false);
     let (in_4_bits, in_8_bits) = (flag("load_in_4bit"), flag("load_in_8bit"));
     let name = match entries.get("quant_method").and_then(Value::as_str) {
         Some(name) => short(name),
@@ -128,7 +182,8 @@ fn quantization(value: &Value) -> Option<SourceQuantization> {
         None if in_4_bits || in_8_bits => "bitsandbytes".into(),
         None => "an unnamed method".into(),
     };
-    let bits = match (entries.get("bits").or_else(|| entries.get("w_bit")).and_then(Value::as_u64), in_4_bits, in_8_bits) {
+    let bits = entries.get("bits").or_else(|| entries.get("w_bit")).and_then(|bits| whole_of(bits).ok()?);
+    let bits = match (bits, in_4_bits, in_8_bits) {
         (Some(bits), ..) => Some(bits),
         (None, true, _) => Some(4),
         (None, false, true) => Some(8),
@@ -199,24 +254,40 @@ mod tests {
         check(r#"{"quant_method":"mxfp4"}"#, QuantizationMethod::Mxfp4, None);
         check(r#"{"quant_method":"compressed-tensors"}"#, QuantizationMethod::Other, None);
         assert_eq!(config(r#"{"quantization_config":null}"#).quantization, None);
+        let mlx = config(r#"{"quantization":{"group_size":64,"bits":4}}"#).quantization.unwrap();
+        assert_eq!((mlx.method, mlx.bits), (QuantizationMethod::Mlx, Some(4)));
     }
 
     #[test]
-    fn nonsense_is_nothing_or_an_error() {
-        let of = config(
-            r#"{"hidden_size":-1,"num_hidden_layers":1e400,"num_attention_heads":"8","vocab_size":1.5,"architectures":[7]}"#
-                .replace("1e400", "18446744073709551615")
-                .as_str(),
+    fn numbers_in_every_spelling_are_read_and_others_told() {
+        let of =
+            config(r#"{"hidden_size":"64","num_hidden_layers":4.0,"num_attention_heads":"8.0","tie_word_embeddings":"true"}"#);
+        assert_eq!((of.n_embd, of.n_layers, of.n_heads, of.head_dim, of.has_tied_embeddings), (64, 4, 8, 8, true));
+        assert!(of.odd_values.is_empty());
+        let check = |json: &str, expected: &[&str]| assert_eq!(config(json).odd_values, expected, "{json}");
+        check(r#"{"hidden_size":-1}"#, &["hidden_size is -1, below 0,"]);
+        check(r#"{"num_hidden_layers":18446744073709551615}"#, &["num_hidden_layers is 18446744073709551615, impossibly large,"]);
+        check(r#"{"n_head":"many"}"#, &[r#"n_head is "many", no whole number,"#]);
+        check(
+            r#"{"vocab_size":1.5,"mlp_bias":"perhaps"}"#,
+            &["vocab_size is 1.5, no whole number,", r#"mlp_bias is "perhaps", neither true nor false,"#],
         );
-        assert_eq!((of.n_embd, of.n_layers, of.n_heads, of.n_vocab, of.class_name.as_str()), (0, u64::MAX, 0, 0, ""));
+        check(r#"{"intermediate_size":true}"#, &["intermediate_size is true, no whole number,"]);
+        check(r#"{"intermediate_size":Infinity}"#, &[r#"intermediate_size is "Infinity", no whole number,"#]);
+        check(r#"{"time_step_limit":[0.0,Infinity],"a":NaN,"b":1e400,"hidden_size":null}"#, &[]);
+        assert_eq!(config(r#"{"architectures":"LlamaForCausalLM"}"#).class_name, "LlamaForCausalLM");
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        assert_eq!(config(r#"{"architectures":[7]}"#).class_name, "");
         let check = |json: &str, expected: &str| {
             let error = config_from_json(json.as_bytes()).unwrap_err();
             assert!(error.contains(expected), "{error}");
         };
         check("", "EOF");
         check("[]", "expected a map");
-        check(r#"{"a":NaN}"#, "expected value");
-        check(r#"{"a":1e400}"#, "number out of range");
+        check(r#"{"a":Nan}"#, "expected");
         check(&format!("{{\"a\":{}", "[".repeat(200)), "recursion limit");
         check(&format!("{{\"a\":{}", " ".repeat(1 << 21)), "a text of more than");
     }

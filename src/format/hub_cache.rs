@@ -5,6 +5,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::hf_config::read_small;
+use crate::error::{Error, Result};
+
+/// Longest commit hash in a reference of the cache.
+const MAX_REF_BYTES: u64 = 256;
 /// Most models that are listed, and most files of one that are looked at: a cache is written by others.
 const MAX_MODELS: usize = 500;
 const MAX_FILES: usize = 2000;
@@ -73,6 +78,47 @@ fn models_of(name: &str, snapshot: &Path) -> Vec<CachedModel> {
         CachedModel { name: format!("{name}/{file}"), path: path.clone(), size_bytes: *size_bytes }
     })
     .collect()
+}
+
+/// The folder that holds a model's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What the user should know about the choice.
+    pub note: Option<String>,
+}
+
+/// The folder itself; of a model's folder in the cache (`models--ORG--NAME`) the snapshot that `refs/main` names, else the latest one.
+///
+/// # Errors
+/// `Error::UnclearFolder` for one in which nothing was downloaded.
+pub(super) fn snapshot_of(folder: &Path) -> Result<Snapshot> {
+    let snapshots = folder.join("snapshots");
+    if !snapshots.is_dir() || folder.join("config.json").exists() {
+        return Ok(Snapshot { path: folder.to_path_buf(), note: None });
+    }
+    if let Ok(hash) = read_small(&folder.join("refs").join("main"), "reference", MAX_REF_BYTES) {
+        let hash = String::from_utf8_lossy(&hash).trim().to_string();
+        let is_plain = !hash.is_empty() && hash.chars().all(|c| c.is_ascii_alphanumeric());
+        if is_plain && snapshots.join(&hash).is_dir() {
+            return Ok(Snapshot { path: snapshots.join(hash), note: None });
+        }
+    }
+    let mut all: Vec<PathBuf> = entries(&snapshots).into_iter().filter(|path| path.is_dir()).collect();
+    let age = |path: &PathBuf| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    // One with a description before one without, then the latest.
+    all.sort_by_key(|path| (path.join("config.json").exists(), age(path), path.clone()));
+    match all.pop() {
+        None => Err(Error::UnclearFolder { what: "no snapshot in it, nothing was downloaded".into(), path: snapshots }),
+        Some(path) => {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let note = (!all.is_empty()).then(|| {
+                format!("there are {} snapshots and none is named main: {} is the latest", all.len() + 1, name.escape_debug())
+            });
+            Ok(Snapshot { path, note })
+        }
+    }
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -10,11 +10,13 @@
 //!
 //! Nothing read from a file is trusted: every length is checked against the bytes left before anything is allocated.
 
+mod adapter;
 mod checkpoint;
 #[cfg(test)]
 mod checkpoint_tests;
 mod checksum;
 mod class_defaults;
+pub(crate) mod config_value;
 mod cursor;
 pub mod gguf;
 mod gguf_header;
@@ -28,6 +30,8 @@ mod imatrix_sums;
 mod import_reader;
 mod model_card;
 mod open;
+mod python_json;
+mod quantized;
 mod recognise;
 mod safetensors;
 mod shard_index;
@@ -45,6 +49,8 @@ mod tests_imatrix_sums;
 mod tests_round_trip;
 #[cfg(test)]
 mod tests_safetensors;
+mod tied_head;
+mod unfinished;
 mod warnings;
 
 use std::path::Path;
@@ -61,7 +67,7 @@ pub use safetensors::read_safetensors;
 pub use tensor_reader::TensorReader;
 
 pub(crate) use hf_config::read_small;
-pub(crate) use safetensors::{check_texts, json_error};
+pub(crate) use python_json::from_python_json;
 pub(crate) use tensor_reader::read_exact_at;
 
 use crate::error::{Error, Result};
@@ -86,8 +92,8 @@ pub enum Opened {
 /// `read_gguf` and `read_checkpoint`.
 pub fn read_any(path: &Path) -> Result<Opened> {
     match recognise::kind_of(path)? {
-        Kind::Gguf => read_gguf(path).map(|model| Opened::Model(Box::new(model))),
-        Kind::Checkpoint => read_checkpoint(path).map(|checkpoint| Opened::Checkpoint(Box::new(checkpoint))),
+        (Kind::Gguf, path) => read_gguf(&path).map(|model| Opened::Model(Box::new(model))),
+        (Kind::Checkpoint, path) => read_checkpoint(&path).map(|checkpoint| Opened::Checkpoint(Box::new(checkpoint))),
     }
 }
 
@@ -97,7 +103,7 @@ pub fn read_any(path: &Path) -> Result<Opened> {
 /// `Error::CheckpointNotRunnable` for a checkpoint, else as `read_any`.
 pub fn inspect(path: &Path) -> Result<Model> {
     match recognise::kind_of(path)? {
-        Kind::Gguf => read_gguf(path),
-        Kind::Checkpoint => Err(Error::CheckpointNotRunnable { path: path.to_path_buf() }),
+        (Kind::Gguf, path) => read_gguf(&path),
+        (Kind::Checkpoint, path) => Err(Error::CheckpointNotRunnable { path: path.into_owned() }),
     }
 }

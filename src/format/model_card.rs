@@ -5,7 +5,7 @@ use std::path::Path;
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value as Json};
 
-use super::hf_config::read_small;
+use super::hf_config::read_any_small;
 
 /// Largest `README.md` that is read.
 const MAX_CARD_BYTES: u64 = 1 << 20;
@@ -19,7 +19,7 @@ const MAX_TEXT_CHARS: usize = 200;
 /// # Errors
 /// Why it cannot be read, for a person.
 pub(super) fn read_card(path: &Path) -> Result<Map<String, Json>, String> {
-    let bytes = read_small(path, "README.md", MAX_CARD_BYTES).map_err(|error| error.to_string())?;
+    let bytes = read_any_small(path, "README.md", MAX_CARD_BYTES).map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&bytes);
     front_matter(&text).map_or_else(|| Ok(Map::new()), |yaml| entries_from_yaml(&yaml))
 }

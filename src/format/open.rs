@@ -10,13 +10,24 @@ use crate::error::{Error, Result};
 /// The kind is asked for before opening: opening a FIFO would wait for a writer, perhaps for ever.
 ///
 /// # Errors
-/// `Error::NotAFile` for anything but a regular file or a link to one, `Error::Io` when there is nothing or no permission.
+/// `Error::NotAFile` for anything but a regular file or a link to one, `Error::BrokenLink` for a link to nothing, `Error::Io` when there
+/// is nothing or no permission.
 pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
-    check_regular(path, &std::fs::metadata(path).map_err(Error::io("open", path))?)?;
+    check_regular(
+        path,
+        &std::fs::metadata(path).map_err(|error| broken_link(path).unwrap_or_else(|| Error::io("open", path)(error)))?,
+    )?;
     let file = File::open(path).map_err(Error::io("open", path))?;
     let metadata = file.metadata().map_err(Error::io("read", path))?;
     check_regular(path, &metadata)?;
     Ok((file, metadata.len()))
+}
+
+/// The error of a link that leads to nothing; `None` for anything else.
+pub(super) fn broken_link(path: &Path) -> Option<Error> {
+    let is_missing = || std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    let target = std::fs::read_link(path).ok().filter(|_| is_missing())?;
+    Some(Error::BrokenLink { target, path: path.to_path_buf() })
 }
 
 fn check_regular(path: &Path, metadata: &Metadata) -> Result<()> {

@@ -1,15 +1,15 @@
 //! What a file or folder is, judged by its content and never by its name.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::Path;
 
 use super::checkpoint::{CONFIG_NAME, INDEX_ENDING};
 use super::gguf;
+use super::hub_cache::snapshot_of;
 use super::open::open_regular;
-use crate::error::{Error, Result};
+use crate::error::{Error, HEAD_BYTES, Placeholder, Result};
 
-/// Bytes that are looked at. XML prologues and HTML comments are shorter.
-const HEAD_BYTES: u64 = 4096;
 /// Bytes that a message shows.
 const SHOWN_BYTES: usize = 4;
 /// Files of a folder that are looked at.
@@ -24,22 +24,35 @@ pub(super) enum Kind {
     Checkpoint,
 }
 
-/// Which of the formats that are read this is.
+/// Which of the formats that are read this is, and the path that stands for it: of a folder that holds one GGUF model, its file.
 ///
 /// # Errors
 /// `Error::Pickle` and `Error::UnsupportedFormat` for formats known by name, `Error::UnknownFormat` with the first bytes for the rest
-/// (and for an empty file), `Error::NotAFile` and `Error::Io` as `open_regular`.
-pub(super) fn kind_of(path: &Path) -> Result<Kind> {
-    if path.is_dir() {
-        return match folder_kind(path)? {
-            FolderKind::Checkpoint => Ok(Kind::Checkpoint),
-            FolderKind::Other(what) => Err(Error::UnsupportedFormat { what: what.into(), path: path.to_path_buf() }),
-            FolderKind::Unknown => Err(Error::NotAFile { kind: "a folder", path: path.to_path_buf() }),
-        };
+/// and `Error::Placeholder` for what stands in for a file that was not fetched, `Error::SeveralModels` for a folder with several GGUF
+/// models, `Error::NotAFile` and `Error::Io` as `open_regular`.
+pub(super) fn kind_of(path: &Path) -> Result<(Kind, Cow<'_, Path>)> {
+    if !path.is_dir() {
+        return file_kind(path).map(|kind| (kind, Cow::Borrowed(path)));
     }
+    let folder = snapshot_of(path)?.path;
+    match folder_kind(&folder)? {
+        FolderKind::Checkpoint => Ok((Kind::Checkpoint, Cow::Borrowed(path))),
+        FolderKind::Gguf(names) => match names.as_slice() {
+            [only] => {
+                let file = folder.join(only);
+                file_kind(&file).map(|kind| (kind, Cow::Owned(file)))
+            }
+            _ => Err(Error::SeveralModels { names, path: folder }),
+        },
+        FolderKind::Other(what) => Err(Error::UnsupportedFormat { what: what.into(), path: path.to_path_buf() }),
+        FolderKind::Unknown => Err(Error::NotAFile { kind: "a folder", path: path.to_path_buf() }),
+    }
+}
+
+fn file_kind(path: &Path) -> Result<Kind> {
     let (file, size_bytes) = open_regular(path)?;
     let mut head = Vec::new();
-    file.take(HEAD_BYTES).read_to_end(&mut head).map_err(Error::io("read", path))?;
+    file.take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(Error::io("read", path))?;
     if head.starts_with(&gguf::MAGIC) {
         return Ok(Kind::Gguf);
     }
@@ -52,9 +65,12 @@ pub(super) fn kind_of(path: &Path) -> Result<Kind> {
     if let Some(what) = model_format(&head) {
         return Err(Error::UnsupportedFormat { what: what.into(), path: path.to_path_buf() });
     }
+    if let Some(found) = Placeholder::of(&head) {
+        return Err(Error::Placeholder { found, path: path.to_path_buf() });
+    }
     // Its header is damaged, which the reader explains better than a row of bytes does.
     let is_named_so = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
-    if is_named_so && !head.is_empty() && looks_like(&head).is_none() {
+    if is_named_so && looks_like(&head).is_none() {
         return Ok(Kind::Checkpoint);
     }
     Err(Error::UnknownFormat { found: found(&head), path: path.to_path_buf() })
@@ -69,7 +85,7 @@ fn is_part_of_checkpoint(path: &Path) -> bool {
 }
 
 /// Formats that only Python can open, by running what they say.
-fn pickle_format(head: &[u8]) -> Option<&'static str> {
+pub(super) fn pickle_format(head: &[u8]) -> Option<&'static str> {
     match head {
         [b'P', b'K', 3, 4, ..] if contains(head, b"data.pkl") => Some("a PyTorch checkpoint"),
         [0x80, 2..=5, ..] => Some("an old PyTorch checkpoint"),
@@ -114,28 +130,20 @@ fn is_onnx(head: &[u8]) -> bool {
 
 /// The first bytes in hexadecimal, and what they look like when that is known.
 fn found(head: &[u8]) -> String {
-    let Some(start) = head.get(..head.len().min(SHOWN_BYTES)).filter(|start| !start.is_empty()) else {
-        return "nothing (the file is empty)".into();
-    };
+    let start = head.get(..head.len().min(SHOWN_BYTES)).unwrap_or_default();
     let hex = start.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
     looks_like(head).map_or_else(|| hex.clone(), |what| format!("{hex} ({what})"))
 }
 
 /// What the first bytes are, when that is known.
 fn looks_like(head: &[u8]) -> Option<&'static str> {
-    Some(match head {
-        _ if text_starts_with(head, b"<!doctype html") || text_starts_with(head, b"<html") => "an HTML page",
-        _ if text_starts_with(head, b"version https://git-lfs") => "a Git LFS pointer, the file itself was not fetched",
-        _ if text_starts_with(head, b"{") => "JSON text",
-        _ if text_starts_with(head, b"<") => "XML text",
-        [b'P', b'K', 3, 4, ..] => "a ZIP archive",
-        [0x1f, 0x8b, ..] => "a gzip archive",
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => "a Zstandard archive",
-        [b'7', b'z', 0xbc, 0xaf, ..] => "a 7z archive",
-        [0xfd, b'7', b'z', b'X', ..] => "an xz archive",
-        _ if head.iter().all(|&byte| byte == 0) => "zeros, perhaps a download that has only reserved its space",
-        _ => return None,
-    })
+    if text_starts_with(head, b"{") {
+        Some("JSON text")
+    } else if text_starts_with(head, b"<") {
+        Some("XML text")
+    } else {
+        None
+    }
 }
 
 /// Ignores case, white space and a byte order mark before the text.
@@ -151,30 +159,45 @@ fn contains(head: &[u8], part: &[u8]) -> bool {
 /// What a folder's names tell.
 enum FolderKind {
     Checkpoint,
+    /// GGUF models, by name; of a split one the first part.
+    Gguf(Vec<String>),
     Other(&'static str),
     Unknown,
 }
 
 fn folder_kind(path: &Path) -> Result<FolderKind> {
-    let mut names = Vec::new();
+    let mut own_names = Vec::new();
     for entry in std::fs::read_dir(path).map_err(Error::io("open", path))?.take(MAX_FOLDER_ENTRIES) {
-        names.push(entry.map_err(Error::io("read", path))?.file_name().to_string_lossy().to_ascii_lowercase());
+        own_names.push(entry.map_err(Error::io("read", path))?.file_name().to_string_lossy().into_owned());
     }
+    let names: Vec<String> = own_names.iter().map(|name| name.to_ascii_lowercase()).collect();
     let has = |name: &str| names.iter().any(|found| found == name);
     let has_extension =
         |extension: &str| names.iter().any(|found| Path::new(found).extension().is_some_and(|found| found == extension));
     let has_pickle = names.iter().any(|name| name.starts_with("pytorch_model"));
+    let has_weights = has_extension("safetensors") || names.iter().any(|name| name.ends_with(INDEX_ENDING)) || has_pickle;
+    own_names.retain(|name| is_gguf_model(name));
+    own_names.sort();
     Ok(match () {
-        () if has_extension("safetensors") || names.iter().any(|name| name.ends_with(INDEX_ENDING)) || has_pickle => {
-            FolderKind::Checkpoint
-        }
+        () if has_weights => FolderKind::Checkpoint,
+        // Many repositories of GGUF files have a config.json beside them.
+        () if !own_names.is_empty() => FolderKind::Gguf(own_names),
         () if has("genai_config.json") || has_extension("onnx") => FolderKind::Other("a folder with an ONNX model"),
         () if has_extension("xml") && has_extension("bin") => FolderKind::Other("a folder with an OpenVINO IR"),
         () if has("manifest.json") && has("data") => FolderKind::Other("a Core ML package"),
-        // Also a model's folder in the Hugging Face cache: models--ORG--NAME with blobs, refs and snapshots.
-        () if has(CONFIG_NAME) || has("snapshots") && has("blobs") => FolderKind::Checkpoint,
+        () if has(CONFIG_NAME) || has("adapter_config.json") => FolderKind::Checkpoint,
         () => FolderKind::Unknown,
     })
+}
+
+/// A GGUF file that stands for a model: no later part of a split one, no image encoder that belongs to another.
+fn is_gguf_model(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let Some(stem) = name.strip_suffix(".gguf") else { return false };
+    let is_later_part = stem.rsplit_once("-of-").is_some_and(|(start, count)| {
+        count.len() == 5 && start.get(start.len().saturating_sub(6)..).is_some_and(|number| number != "-00001")
+    });
+    !is_later_part && !stem.starts_with("mmproj")
 }
 
 #[cfg(test)]
@@ -189,7 +212,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        kind_of(&path)
+        kind_of(&path).map(|found| found.0)
     }
 
     #[test]
@@ -213,17 +236,26 @@ mod tests {
             Err(Error::UnknownFormat { found, .. }) => assert_eq!(found, expected),
             other => panic!("{expected}: {other:?}"),
         };
-        check(b"", "nothing (the file is empty)");
         check(b"G", "47");
         check(b"GGU", "47 47 55");
-        check(b"\n<!DOCTYPE HTML><title>404", "0a 3c 21 44 (an HTML page)");
-        check(b"\xef\xbb\xbf<html>", "ef bb bf 3c (an HTML page)");
-        check(b"version https://git-lfs.github.com/spec/v1", "76 65 72 73 (a Git LFS pointer, the file itself was not fetched)");
-        check(b"{\"error\":\"Repository not found\"}", "7b 22 65 72 (JSON text)");
-        check(b"PK\x03\x04 photos", "50 4b 03 04 (a ZIP archive)");
-        check(&[0; 5000], "00 00 00 00 (zeros, perhaps a download that has only reserved its space)");
+        check(b"{\"a\":1}", "7b 22 61 22 (JSON text)");
+        check(b"<svg>", "3c 73 76 67 (XML text)");
         // A length that does not fit the file, and a JSON object: no safetensors.
         check(b"\xff\0\0\0\0\0\0\0{}", "ff 00 00 00");
+    }
+
+    #[test]
+    fn what_lies_in_the_place_of_a_file_is_named() {
+        let check = |content: &[u8], expected: Placeholder| match of(content) {
+            Err(Error::Placeholder { found, .. }) => assert_eq!(found, expected),
+            other => panic!("{expected:?}: {other:?}"),
+        };
+        check(b"", Placeholder::Empty);
+        check(b"\n<!DOCTYPE HTML><title>404", Placeholder::Html);
+        check(b"version https://git-lfs.github.com/spec/v1", Placeholder::LfsPointer);
+        check(b"{\"error\":\"Repository not found\"}", Placeholder::Answer);
+        check(b"PK\x03\x04 photos", Placeholder::Archive("a ZIP archive"));
+        check(&[0; 5000], Placeholder::Zeros);
     }
 
     #[test]
@@ -266,7 +298,7 @@ mod tests {
             for name in names {
                 std::fs::write(folder.path().join(name), "").unwrap();
             }
-            match (kind_of(folder.path()), expected) {
+            match (kind_of(folder.path()).map(|found| found.0), expected) {
                 (Ok(Kind::Checkpoint), Some("a checkpoint")) => {}
                 (Err(Error::UnsupportedFormat { what, .. }), Some(expected)) => assert_eq!(what, expected),
                 (Err(Error::NotAFile { kind, .. }), None) => assert_eq!(kind, "a folder"),
@@ -280,8 +312,31 @@ mod tests {
         check(&["openvino_model.xml", "openvino_model.bin"], Some("a folder with an OpenVINO IR"));
         check(&["config.json"], Some("a checkpoint"));
         check(&["model.safetensors"], Some("a checkpoint"));
-        check(&["blobs", "refs", "snapshots"], Some("a checkpoint"));
+        check(&["adapter_config.json"], Some("a checkpoint"));
         check(&["config.json", "genai_config.json", "model.onnx"], Some("a folder with an ONNX model"));
         check(&["notes.txt"], None);
+    }
+
+    #[test]
+    fn a_folder_with_one_gguf_model_stands_for_it() {
+        let check = |names: &[&str], expected: std::result::Result<&str, &[&str]>| {
+            let folder = tempfile::tempdir().unwrap();
+            let snapshot = folder.path().join("models--a--b/snapshots/1");
+            std::fs::create_dir_all(&snapshot).unwrap();
+            for name in names {
+                std::fs::write(snapshot.join(name), "GGUF").unwrap();
+            }
+            for path in [&snapshot, &folder.path().join("models--a--b")] {
+                match (kind_of(path), expected) {
+                    (Ok((Kind::Gguf, path)), Ok(name)) => assert_eq!(*path, snapshot.join(name)),
+                    (Err(Error::SeveralModels { names, .. }), Err(expected)) => assert_eq!(names, expected),
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        check(&["tiny-F32.gguf"], Ok("tiny-F32.gguf"));
+        check(&["tiny.gguf", "mmproj-tiny.gguf", "config.json", "README.md"], Ok("tiny.gguf"));
+        check(&["t-00001-of-00002.gguf", "t-00002-of-00002.gguf"], Ok("t-00001-of-00002.gguf"));
+        check(&["b-Q4_K_M.gguf", "a-Q8_0.gguf"], Err(&["a-Q8_0.gguf", "b-Q4_K_M.gguf"]));
     }
 }

@@ -12,7 +12,8 @@ use serde::de::{self, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visit
 
 use super::gguf_reader::map::map_start;
 use super::open::open_regular;
-use crate::error::{Error, Result};
+use super::recognise::pickle_format;
+use crate::error::{Error, HEAD_BYTES, Placeholder, Result};
 use crate::model::{CheckpointDType, CheckpointTensor};
 
 /// Largest header that the format allows, in bytes.
@@ -37,10 +38,25 @@ pub fn read_safetensors(path: &Path) -> Result<(u64, Vec<CheckpointTensor>)> {
     let (file, size_bytes) = open_regular(path)?;
     let n_bytes = usize::try_from(size_bytes.min(LENGTH_BYTES + MAX_HEADER_BYTES)).unwrap_or(0);
     if n_bytes == 0 {
-        return parse(&[], 0, path).map(|tensors| (0, tensors));
+        return Err(Error::Placeholder { found: Placeholder::Empty, path: path.to_path_buf() });
     }
     let map = map_start(&file, n_bytes).map_err(Error::io("read", path))?;
-    parse(&map, size_bytes, path).map(|tensors| (size_bytes, tensors))
+    // Only where it is none: a header's length may look like anything.
+    let told = |error| other_content(map.get(..HEAD_BYTES).unwrap_or(&map), path).unwrap_or(error);
+    parse(&map, size_bytes, path).map(|tensors| (size_bytes, tensors)).map_err(told)
+}
+
+/// What a file is that has the name of a safetensors file and is none.
+fn other_content(head: &[u8], path: &Path) -> Option<Error> {
+    let path = path.to_path_buf();
+    if let Some(what) = pickle_format(head) {
+        return Some(Error::Pickle { what, path });
+    }
+    if head.starts_with(&super::gguf::MAGIC) {
+        let what = "a GGUF file under the name of a safetensors file".into();
+        return Some(Error::UnsupportedFormat { what, path });
+    }
+    Placeholder::of(head).map(|found| Error::Placeholder { found, path })
 }
 
 /// Reads a header from the first bytes of a file of so many bytes.

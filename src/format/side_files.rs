@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::hf_config::read_small;
 use super::model_card::read_card;
-use super::safetensors::{check_texts, json_error};
+use super::python_json::from_python_json;
 use crate::model::{Checkpoint, Pooling};
 
 /// Largest of these files; real ones have a few hundred bytes.
@@ -41,8 +41,7 @@ pub(super) fn read_side_files(checkpoint: &mut Checkpoint, folder: &Path, has: &
 
 fn read_json(path: &Path) -> Result<Json, String> {
     let bytes = read_small(path, "JSON", MAX_BYTES).map_err(|error| error.to_string())?;
-    check_texts(&bytes)?;
-    serde_json::from_slice(&bytes).map_err(|error| json_error(&error))
+    from_python_json(&bytes)
 }
 
 fn read_object(path: &Path) -> Result<Map<String, Json>, String> {

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::mapping::Mapping;
-use super::{bert, deepseek2, falcon, gemma, gpt_oss, gpt2, granite, llama, moe, olmo2, phi3, starcoder2};
+use super::{bert, deepseek2, falcon, gemma, gpt_oss, gpt2, granite, limits, llama, moe, olmo2, phi3, starcoder2};
 use crate::model::CheckpointConfig;
 
 /// Makes the table of an architecture.
@@ -36,6 +36,30 @@ const ARCHITECTURES: [(&str, &str, &str, Table); 22] = [
     ("BertForSequenceClassification", "bert", "bert", bert::bert),
 ];
 
+/// `(class, the class whose weights it has)`: base classes, which are saved without a head, and heads that are left out.
+const RELATIVES: [(&str, &str); 20] = [
+    ("LlamaModel", "LlamaForCausalLM"),
+    ("MistralModel", "MistralForCausalLM"),
+    ("MixtralModel", "MixtralForCausalLM"),
+    ("Qwen2Model", "Qwen2ForCausalLM"),
+    ("Qwen2MoeModel", "Qwen2MoeForCausalLM"),
+    ("Qwen3Model", "Qwen3ForCausalLM"),
+    ("Qwen3MoeModel", "Qwen3MoeForCausalLM"),
+    ("Gemma2Model", "Gemma2ForCausalLM"),
+    ("Gemma3TextModel", "Gemma3ForCausalLM"),
+    ("Gemma3Model", "Gemma3ForConditionalGeneration"),
+    ("Phi3Model", "Phi3ForCausalLM"),
+    ("GPT2Model", "GPT2LMHeadModel"),
+    ("GptOssModel", "GptOssForCausalLM"),
+    ("DeepseekV2Model", "DeepseekV2ForCausalLM"),
+    ("DeepseekV3Model", "DeepseekV3ForCausalLM"),
+    ("Starcoder2Model", "Starcoder2ForCausalLM"),
+    ("FalconModel", "FalconForCausalLM"),
+    ("Olmo2Model", "Olmo2ForCausalLM"),
+    ("GraniteModel", "GraniteForCausalLM"),
+    ("BertForPreTraining", "BertForMaskedLM"),
+];
+
 /// The class; where `config.json` names none, that of its `model_type`.
 pub fn class_name(config: &CheckpointConfig) -> String {
     if !config.class_name.is_empty() {
@@ -44,10 +68,17 @@ pub fn class_name(config: &CheckpointConfig) -> String {
     ARCHITECTURES.iter().find(|row| row.1 == config.model_type).map_or_else(String::new, |row| row.0.into())
 }
 
+/// The row of a class: its own, or that of its relative. Capital letters are not looked at: Llama's first class was `LLaMAForCausalLM`.
+fn row_of(config: &CheckpointConfig) -> Option<&'static (&'static str, &'static str, &'static str, Table)> {
+    let class_name = class_name(config);
+    let is_same = |known: &str| known.eq_ignore_ascii_case(&class_name);
+    let relative = RELATIVES.iter().find(|row| is_same(row.0)).map(|row| row.1);
+    ARCHITECTURES.iter().find(|row| relative.map_or_else(|| is_same(row.0), |relative| relative == row.0))
+}
+
 /// The architecture's name in GGUF; `None` for one that is not known.
 pub fn gguf_architecture(config: &CheckpointConfig) -> Option<&'static str> {
-    let class_name = class_name(config);
-    ARCHITECTURES.iter().find(|row| row.0 == class_name).map(|row| row.2)
+    row_of(config).map(|row| row.2)
 }
 
 /// What a configuration leads to: `None` for an architecture that is not known.
@@ -55,7 +86,96 @@ pub fn gguf_architecture(config: &CheckpointConfig) -> Option<&'static str> {
 /// # Errors
 /// What is missing, impossible or unknown in the configuration; inside the option.
 pub fn mapping_of(config: &CheckpointConfig) -> Option<Result<Mapping, String>> {
-    let class_name = class_name(config);
-    let table = ARCHITECTURES.iter().find(|row| row.0 == class_name)?.3;
-    Some(Config::checked(config).and_then(|config| table(&config)))
+    let (.., architecture, table) = row_of(config)?;
+    Some(Config::checked(config).and_then(|config| {
+        let checked = limits::check(&config, architecture);
+        let made = checked.and_then(|()| table(&config));
+        // A value that cannot be read is the cause of what it leads to.
+        if let Some(complaint) = config.complaint() {
+            return Err(complaint);
+        }
+        let mut mapping = made?;
+        limits::check_norms(&mapping)?;
+        mapping.warnings = config.warnings();
+        mapping.warnings.dedup();
+        Ok(mapping)
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_classes_and_old_spellings_are_known() {
+        let check = |class_name: &str, model_type: &str, expected: Option<&str>| {
+            let config = CheckpointConfig { class_name: class_name.into(), model_type: model_type.into(), ..Default::default() };
+            assert_eq!(gguf_architecture(&config), expected, "{class_name} {model_type}");
+        };
+        check("LlamaForCausalLM", "llama", Some("llama"));
+        check("LLaMAForCausalLM", "llama", Some("llama"));
+        check("LlamaModel", "llama", Some("llama"));
+        check("Qwen2Model", "qwen2", Some("qwen2"));
+        check("GPT2Model", "gpt2", Some("gpt2"));
+        check("BertForPreTraining", "bert", Some("bert"));
+        check("", "qwen3", Some("qwen3"));
+        check("", "", None);
+        check("GPTNeoForCausalLM", "gpt_neo", None);
+        for (_, relative) in RELATIVES {
+            assert!(ARCHITECTURES.iter().any(|row| row.0 == relative), "{relative}");
+        }
+    }
+
+    #[test]
+    fn values_of_another_kind_are_never_taken_for_absent() {
+        let json = r#"{"hidden_size":64,"intermediate_size":256,"num_hidden_layers":1,"num_attention_heads":4,"vocab_size":100,
+            "rms_norm_eps":1e-5,"max_position_embeddings":512}"#;
+        let with = |key: &str, value: serde_json::Value| {
+            let mut json: serde_json::Map<_, _> = serde_json::from_str(json).unwrap();
+            json.insert(key.into(), value);
+            let config = CheckpointConfig {
+                class_name: "LlamaForCausalLM".into(),
+                n_layers: 1,
+                n_embd: 64,
+                n_ff: 256,
+                n_heads: 4,
+                n_kv_heads: 4,
+                head_dim: 16,
+                n_vocab: 100,
+                json,
+                ..CheckpointConfig::default()
+            };
+            mapping_of(&config).unwrap()
+        };
+        let entry = |key: &str, value, name: &str| {
+            let mapping = with(key, value).unwrap();
+            mapping.entries.iter().find(|entry| entry.0 == name).map(|entry| format!("{:?}", entry.1)).unwrap_or_default()
+        };
+        use serde_json::json;
+        assert_eq!(entry("rope_theta", json!("500000.0"), "llama.rope.freq_base"), "F32(500000.0)");
+        assert_eq!(entry("rms_norm_eps", json!("1e-05"), "llama.attention.layer_norm_rms_epsilon"), "F32(1e-5)");
+        assert_eq!(entry("max_position_embeddings", json!("2048.0"), "llama.context_length"), "U32(2048)");
+        let linear = json!({"type": "linear", "factor": "2.5"});
+        assert_eq!(entry("rope_scaling", linear, "llama.rope.scaling.factor"), "F32(2.5)");
+        let check = |key: &str, value: serde_json::Value, expected: &str| {
+            let error = with(key, value.clone()).unwrap_err();
+            assert!(error.contains(expected) && error.ends_with("in config.json"), "{key} {value}: {error}");
+        };
+        check("rope_theta", json!("fast"), r#"rope_theta is "fast", no number"#);
+        check("rope_theta", json!(true), "rope_theta is true, no number");
+        check("rope_theta", json!(-5), "rope_theta is -5, not above 0");
+        check("rope_theta", json!("Infinity"), r#"rope_theta is "Infinity", no number"#);
+        check("rms_norm_eps", json!([1e-5]), "rms_norm_eps is [");
+        check("max_position_embeddings", json!(2048.5), "max_position_embeddings is 2048.5, no whole number");
+        check("max_position_embeddings", json!(1e30), "impossibly large");
+        check("rope_scaling", json!("linear"), r#"rope_scaling is "linear", no object"#);
+        check("rope_scaling", json!({"type": "linear"}), "rope_scaling of the kind linear has no factor");
+        check("rope_scaling", json!({"type": "linear", "factor": "x"}), r#"factor is "x", no number"#);
+        check("rope_scaling", json!({"rope_type": 3}), "rope_type is 3, no text");
+        check("hidden_act", json!(1), "hidden_act is 1, no text");
+        // Nobody reads these here.
+        assert!(with("time_step_limit", json!([0, "Infinity"])).is_ok());
+        assert!(with("attention_dropout", json!("none")).is_ok());
+        assert_eq!(with("rms_norm_eps", json!(null)).unwrap_err(), "config.json does not say rms_norm_eps");
+    }
 }

@@ -60,7 +60,7 @@ pub fn bert(config: &Config) -> Result<Mapping, String> {
     // Heads of the training, which an encoder of texts does not need.
     let left_out = ["pooler.", "cls.predictions.", "cls.seq_relationship."].map(String::from).to_vec();
     let endings = &[(".gamma", ".weight"), (".beta", ".bias")];
-    Ok(Mapping::of("bert", keys, tensors).spelled(Spelling { cut: "bert.", endings, left_out }))
+    Ok(Mapping::of("bert", keys, tensors).spelled(Spelling { endings, left_out }))
 }
 
 /// Names of classes, in order; none for the two dummies that transformers makes up.

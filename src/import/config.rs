@@ -1,13 +1,16 @@
 //! What an architecture's table needs of `config.json`, with the names and defaults of the field.
 
+use std::cell::RefCell;
+
 use serde_json::{Map, Value as Json};
 
+use crate::format::config_value::{MAX_WHOLE, flag_of, number_of, odd, whole_of};
 use crate::model::CheckpointConfig;
 
 /// More layers than any model has: llama.cpp's own limit is 512 (`LLAMA_MAX_LAYERS`).
 const MAX_LAYERS: u64 = 512;
 /// No dimension is larger: the product of two fits easily into 64 bits.
-const MAX_DIM: u64 = 1 << 28;
+const MAX_DIM: u64 = MAX_WHOLE;
 /// No model is wider.
 const MAX_WIDTH: u64 = 1 << 24;
 /// No part of a head, no rank and no expert is wider: with the width and the number of heads or experts the product fits into 64 bits.
@@ -18,10 +21,15 @@ const MAX_EXPERTS: u64 = 1024;
 const MAX_IN_ALL_LAYERS: u64 = 1 << 16;
 
 /// A configuration whose numbers have been found possible.
+///
+/// A value of another kind than its key has is never taken for absent: it is kept as a complaint, and `complaint` tells it at the end.
+/// `convert_hf_to_gguf.py` writes such a value as it is, or leaves it out without a word.
 #[derive(Debug, Clone)]
 pub struct Config<'a> {
     /// What `config.json` says.
     pub facts: &'a CheckpointConfig,
+    complaints: RefCell<Vec<String>>,
+    warnings: RefCell<Vec<String>>,
 }
 
 impl<'a> Config<'a> {
@@ -30,6 +38,9 @@ impl<'a> Config<'a> {
     /// # Errors
     /// What is missing or impossible.
     pub fn checked(facts: &'a CheckpointConfig) -> Result<Self, String> {
+        if let Some(problem) = facts.odd_values.first() {
+            return Err(format!("{problem} in config.json"));
+        }
         let &CheckpointConfig { n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab, n_experts, .. } = facts;
         for (name, number) in [
             ("num_hidden_layers", n_layers),
@@ -55,7 +66,46 @@ impl<'a> Config<'a> {
         if is_too_wide || n_experts > MAX_EXPERTS || n_listed > MAX_IN_ALL_LAYERS {
             return Err("the numbers of config.json are impossibly large".into());
         }
-        Ok(Self { facts })
+        Ok(Self::of(facts))
+    }
+
+    /// One whose numbers need no check, because they are those of another.
+    pub fn of(facts: &'a CheckpointConfig) -> Self {
+        Self { facts, complaints: RefCell::default(), warnings: RefCell::default() }
+    }
+
+    /// Keeps what is wrong with a value.
+    pub fn complain(&self, text: String) {
+        self.complaints.borrow_mut().push(text);
+    }
+
+    /// Keeps what the user should know.
+    pub fn warn(&self, text: String) {
+        self.warnings.borrow_mut().push(text);
+    }
+
+    /// Takes over what another one has kept.
+    pub fn take_over(&self, other: &Config) {
+        self.complaints.borrow_mut().append(&mut other.complaints.borrow_mut());
+        self.warnings.borrow_mut().append(&mut other.warnings.borrow_mut());
+    }
+
+    /// The first value that could not be read.
+    pub fn complaint(&self) -> Option<String> {
+        self.complaints.borrow().first().map(|text| format!("{text} in config.json"))
+    }
+
+    /// What the user should know.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.borrow().clone()
+    }
+
+    /// What a reader makes of a value; a value that it cannot read is a complaint.
+    pub fn read<T>(&self, key: &str, value: &Json, reader: impl FnOnce(&Json) -> Result<Option<T>, String>) -> Option<T> {
+        reader(value).unwrap_or_else(|what| {
+            self.complain(format!("{key} is {what},"));
+            None
+        })
     }
 
     /// Width of all query heads.
@@ -73,13 +123,15 @@ impl<'a> Config<'a> {
         &self.facts.json
     }
 
-    fn value(&self, keys: &[&str]) -> Option<&'a Json> {
-        keys.iter().find_map(|key| self.json().get(*key).filter(|value| !value.is_null()))
+    /// The first of these keys that is there and not null, with its value.
+    fn value<'k>(&self, keys: &[&'k str]) -> Option<(&'k str, &'a Json)> {
+        keys.iter().find_map(|&key| Some((key, self.json().get(key).filter(|value| !value.is_null())?)))
     }
 
     /// The first of these keys that is there, as a whole number up to 2^28.
     pub fn number(&self, keys: &[&str]) -> Option<u64> {
-        self.value(keys)?.as_u64().filter(|&number| number <= MAX_DIM)
+        let (key, value) = self.value(keys)?;
+        self.read(key, value, whole_of)
     }
 
     /// A dimension that the architecture needs, at least 1 and at most 2^20.
@@ -98,12 +150,20 @@ impl<'a> Config<'a> {
 
     /// The first of these keys that is there, as a finite number.
     pub fn float(&self, keys: &[&str]) -> Option<f64> {
-        self.value(keys)?.as_f64().filter(|number| number.is_finite())
+        let (key, value) = self.value(keys)?;
+        self.read(key, value, number_of)
+    }
+
+    /// The same, above 0.
+    pub fn positive(&self, keys: &[&str]) -> Option<f64> {
+        let (key, value) = self.value(keys)?;
+        self.read(key, value, positive_of)
     }
 
     /// A yes or no; `None` where it says nothing.
     pub fn flag(&self, key: &str) -> Option<bool> {
-        self.value(&[key])?.as_bool()
+        let (key, value) = self.value(&[key])?;
+        self.read(key, value, flag_of)
     }
 
     /// Refuses a yes or no that the architecture knows in one way only.
@@ -119,16 +179,27 @@ impl<'a> Config<'a> {
 
     /// A text.
     pub fn text(&self, key: &str) -> Option<&'a str> {
-        self.value(&[key])?.as_str()
+        let (key, value) = self.value(&[key])?;
+        self.read(key, value, |_| value.as_str().map(Some).ok_or_else(|| odd(value, "no text")))
     }
 
     /// A list.
     pub fn list(&self, key: &str) -> Option<&'a [Json]> {
-        Some(self.value(&[key])?.as_array()?.as_slice())
+        let (key, value) = self.value(&[key])?;
+        self.read(key, value, |_| value.as_array().map(|list| Some(list.as_slice())).ok_or_else(|| odd(value, "no list")))
     }
 
     /// An object.
     pub fn object(&self, keys: &[&str]) -> Option<&'a Map<String, Json>> {
-        self.value(keys)?.as_object()
+        let (key, value) = self.value(keys)?;
+        self.read(key, value, |_| value.as_object().map(Some).ok_or_else(|| odd(value, "no object")))
+    }
+}
+
+/// A number above 0.
+pub fn positive_of(value: &Json) -> Result<Option<f64>, String> {
+    match number_of(value)? {
+        Some(number) if number <= 0.0 => Err(odd(value, "not above 0")),
+        number => Ok(number),
     }
 }

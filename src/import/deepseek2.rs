@@ -32,7 +32,7 @@ struct Latent {
 /// DeepSeek V2, V2 Lite and V3.
 pub fn deepseek2(config: &Config) -> Result<Mapping, String> {
     let rope = Rope::of(config);
-    check_kind(&rope, &["yarn"])?;
+    check_kind(config, &rope, &["yarn"])?;
     config.expect("rope_interleave", true)?;
     config.expect("attention_bias", false)?;
     if config.number(&["moe_layer_freq"]).unwrap_or(1) != 1 {
@@ -65,7 +65,9 @@ fn keys_of(config: &Config, rope: &Rope, latent: Latent, layers: Layers) -> Keys
     // llama.cpp computes with one key head that all share.
     let facts = CheckpointConfig { n_kv_heads: 1, head_dim: latent.kv_rank + latent.rope, ..config.facts.clone() };
     let mut keys = Keys::new("deepseek2");
-    keys.common(&Config { facts: &facts }, rope);
+    let own = Config::of(&facts);
+    keys.common(&own, rope);
+    config.take_over(&own);
     if layers.is_corrected && config.text("scoring_func").is_none() {
         // V3 scores so without saying it.
         keys.number("expert_gating_func", 2);
@@ -142,7 +144,9 @@ impl Layers {
             n_dense: config.number(&["first_k_dense_replace"]).unwrap_or(0),
             n_ff: config.dim("moe_intermediate_size")?,
             n_shared: config.number(&["n_shared_experts"]).unwrap_or(0).min(MAX_SHARED),
-            is_corrected: facts.model_type == "deepseek_v3" || config.text("topk_method") == Some("noaux_tc"),
+            is_corrected: facts.model_type == "deepseek_v3"
+                || facts.class_name.starts_with("DeepseekV3")
+                || config.text("topk_method") == Some("noaux_tc"),
         })
     }
 

@@ -11,7 +11,7 @@ use super::rope::check_kind;
 pub fn falcon(config: &Config) -> Result<Mapping, String> {
     let facts = config.facts;
     let rope = Rope::of(config);
-    check_kind(&rope, &[])?;
+    check_kind(config, &rope, &[])?;
     config.expect("alibi", false)?;
     config.expect("bias", false)?;
     config.expect("parallel_attn", true)?;

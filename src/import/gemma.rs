@@ -6,7 +6,7 @@
 use super::config::Config;
 use super::keys::{Keys, Rope};
 use super::llama::{Attention, attention_block, feed_forward, norm, outer};
-use super::mapping::{Mapping, Spelling, Tensors};
+use super::mapping::{Mapping, Tensors};
 use super::rope::check_kind;
 
 /// Gemma 2 is written without a base of RoPE: it is what llama.cpp takes where a file says none.
@@ -20,9 +20,12 @@ const GEMMA3_PERIOD: u64 = 6;
 pub fn gemma2(config: &Config) -> Result<Mapping, String> {
     let facts = config.facts;
     let rope = Rope::of(config);
-    check_kind(&rope, &[])?;
+    check_kind(config, &rope, &[])?;
     check_windows(config, GEMMA2_PERIOD)?;
     config.expect("tie_word_embeddings", true)?;
+    if !facts.has_tied_embeddings {
+        return Err("lm_head.weight differs from the embedding, which llama.cpp cannot follow for this architecture".into());
+    }
     check_scale(config)?;
     let mut keys = Keys::new("gemma2");
     keys.some_number("context_length", config.number(&["max_position_embeddings"]));
@@ -47,7 +50,7 @@ pub fn gemma2(config: &Config) -> Result<Mapping, String> {
 /// Gemma 3 without its image encoder.
 pub fn gemma3(config: &Config) -> Result<Mapping, String> {
     let rope = Rope::of(config);
-    check_kind(&rope, &["linear"])?;
+    check_kind(config, &rope, &["linear"])?;
     config.expect("use_bidirectional_attention", false)?;
     check_scale(config)?;
     if config.float(&["attn_logit_softcapping"]).is_some() {
@@ -60,9 +63,7 @@ pub fn gemma3(config: &Config) -> Result<Mapping, String> {
         check_windows(config, GEMMA3_PERIOD)?;
         keys.some_number("attention.sliding_window", config.number(&["sliding_window"]));
     }
-    // Beside an image encoder the language model's names have a part more.
-    let spelling = Spelling { cut: "language_model.", ..Spelling::default() };
-    Ok(Mapping::of("gemma3", keys, tensors_of(config, true)).spelled(spelling))
+    Ok(Mapping::of("gemma3", keys, tensors_of(config, true)))
 }
 
 fn tensors_of(config: &Config, has_head_norms: bool) -> Tensors {

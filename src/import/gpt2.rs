@@ -4,7 +4,7 @@
 
 use super::config::Config;
 use super::keys::Keys;
-use super::mapping::{Mapping, Piece, Spelling, Tensors};
+use super::mapping::{Mapping, Piece, Tensors};
 use crate::model::RowOrder;
 
 /// GPT-2.
@@ -48,5 +48,5 @@ pub fn gpt2(config: &Config) -> Result<Mapping, String> {
         tensors.plain("output.weight", "lm_head.weight", &[facts.n_vocab, n_embd]);
     }
     // As transformers saves it, names have a prefix; the file that OpenAI's weights were published in has none.
-    Ok(Mapping::of("gpt2", keys, tensors).spelled(Spelling { cut: "transformer.", ..Spelling::default() }))
+    Ok(Mapping::of("gpt2", keys, tensors))
 }

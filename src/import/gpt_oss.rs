@@ -13,7 +13,7 @@ use crate::model::{DType, QuantizationMethod, RowOrder};
 pub fn gpt_oss(config: &Config) -> Result<Mapping, String> {
     let facts = config.facts;
     let rope = Rope::of(config);
-    check_kind(&rope, &["yarn"])?;
+    check_kind(config, &rope, &["yarn"])?;
     check_windows(config)?;
     config.expect("attention_bias", true)?;
     let biases = Biases { qkv: true, output: true };

@@ -13,8 +13,10 @@ pub fn granite(config: &Config) -> Result<Mapping, String> {
     let mut facts: CheckpointConfig = config.facts.clone();
     facts.json.remove("head_dim");
     facts.head_dim = facts.n_embd / facts.n_heads;
-    let config = Config::checked(&facts)?;
-    let (mut keys, mut tensors) = llama_like(&config, "granite")?;
+    let (outer, config) = (config, Config::checked(&facts)?);
+    let made = llama_like(&config, "granite");
+    outer.take_over(&config);
+    let (mut keys, mut tensors) = made?;
     for (source, key) in [
         ("attention_multiplier", "attention.scale"),
         ("embedding_multiplier", "embedding_scale"),
@@ -23,6 +25,7 @@ pub fn granite(config: &Config) -> Result<Mapping, String> {
     ] {
         keys.some_float(key, config.float(&[source]).filter(|&number| number != 0.0));
     }
+    outer.take_over(&config);
     decoder(&mut tensors, &config, Attention { is_rotated: true, ..Attention::of(&config) });
     Ok(Mapping::of("granite", keys, tensors))
 }

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::config::Config;
+use super::config::{Config, positive_of};
+use super::limits::check_rope_factor;
+use crate::format::config_value::{number_of, odd, whole_of};
 use crate::model::{Array, Text, Value};
 
 /// Key-values under an architecture's name, in order.
@@ -25,17 +27,28 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// What a configuration says.
+    /// What a configuration says. Numbers written as texts are numbers; others that cannot be read are complaints.
     pub fn of(config: &Config) -> Self {
-        let both = config.object(&["rope_parameters", "rope_scaling"]).cloned().unwrap_or_default();
-        let inner = |key: &str| both.get(key).and_then(Json::as_object);
-        if inner("full_attention").is_some() || inner("sliding_attention").is_some() {
-            let sliding_theta = inner("sliding_attention").and_then(|part| part.get("rope_theta")?.as_f64());
-            return Self { full: inner("full_attention").cloned().unwrap_or_default(), sliding_theta };
-        }
-        let mut full = both;
+        let mut both = config.object(&["rope_parameters", "rope_scaling"]).cloned().unwrap_or_default();
+        both.retain(|_, value| !value.is_null());
+        let inner = |key: &str| {
+            let value = both.get(key).filter(|value| !value.is_null())?;
+            config.read(key, value, |_| value.as_object().map(Some).ok_or_else(|| odd(value, "no object")))
+        };
+        let (full, sliding) = (inner("full_attention"), inner("sliding_attention"));
+        let mut rope = if full.is_some() || sliding.is_some() {
+            let sliding_theta = sliding.and_then(|part| config.read("rope_theta", part.get("rope_theta")?, positive_of));
+            Self { full: full.cloned().unwrap_or_default(), sliding_theta }
+        } else {
+            Self::with_outside(config, both)
+        };
+        rope.read_numbers(config);
+        rope
+    }
+
+    fn with_outside(config: &Config, mut full: Map<String, Json>) -> Self {
         let theta =
-            config.float(&["global_rope_theta", "rope_global_theta", "rope_theta_global", "rope_theta", "rotary_emb_base"]);
+            config.positive(&["global_rope_theta", "rope_global_theta", "rope_theta_global", "rope_theta", "rotary_emb_base"]);
         let outside = [
             ("rope_theta", theta.map(Json::from)),
             ("rope_type", full.get("type").cloned()),
@@ -48,7 +61,34 @@ impl Rope {
             }
         }
         let local = ["local_rope_theta", "rope_local_theta", "rope_theta_local", "swa_rope_theta", "rope_local_base_freq"];
-        Self { full, sliding_theta: config.float(&local) }
+        Self { full, sliding_theta: config.positive(&local) }
+    }
+
+    /// Makes numbers of what says a number.
+    fn read_numbers(&mut self, config: &Config) {
+        for (key, value) in &mut self.full {
+            let read = match key.as_str() {
+                "rope_theta" | "factor" | "low_freq_factor" | "high_freq_factor" => {
+                    config.read(key, value, positive_of).map(Json::from)
+                }
+                "original_max_position_embeddings" => config.read(key, value, whole_of).map(Json::from),
+                "attention_factor"
+                | "attn_factor"
+                | "beta_fast"
+                | "beta_slow"
+                | "extrapolation_factor"
+                | "mscale"
+                | "mscale_all_dim"
+                | "partial_rotary_factor" => config.read(key, value, number_of).map(Json::from),
+                "long_factor" | "short_factor" => config.read(key, value, numbers_of).map(Json::from),
+                "rope_type" | "type" if !value.is_string() && !value.is_null() => {
+                    config.complain(format!("{key} is {},", odd(value, "no text")));
+                    None
+                }
+                _ => continue,
+            };
+            *value = read.unwrap_or_else(|| value.take());
+        }
     }
 
     /// `linear`, `yarn`, `llama3`, `longrope`; empty without.
@@ -60,6 +100,19 @@ impl Rope {
     pub fn float(&self, key: &str) -> Option<f64> {
         self.full.get(key)?.as_f64().filter(|number| number.is_finite())
     }
+}
+
+/// A list of numbers.
+fn numbers_of(value: &Json) -> Result<Option<Vec<f64>>, String> {
+    let Some(list) = value.as_array() else {
+        return if value.is_null() { Ok(None) } else { Err(odd(value, "no list")) };
+    };
+    let numbers: Result<Vec<Option<f64>>, String> = list.iter().map(number_of).collect();
+    numbers?
+        .into_iter()
+        .map(|number| number.ok_or_else(|| odd(value, "no list of numbers")))
+        .collect::<Result<Vec<f64>, _>>()
+        .map(Some)
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "GGUF keeps these numbers as f32")]
@@ -152,6 +205,7 @@ impl Keys {
         if config.has("num_key_value_heads") {
             self.number("attention.head_count_kv", facts.n_kv_heads);
         }
+        check_rope_factor(config, rope);
         self.rope_scaling(rope);
         self.some_float("rope.freq_base", rope.float("rope_theta"));
         self.some_float("rope.freq_base_swa", rope.sliding_theta);
@@ -167,7 +221,8 @@ impl Keys {
         match config.text("scoring_func") {
             Some("softmax") => self.number("expert_gating_func", 1),
             Some("sigmoid") => self.number("expert_gating_func", 2),
-            _ => {}
+            Some(other) => config.complain(format!("scoring_func is {}, which llama.cpp cannot follow,", other.escape_debug())),
+            None => {}
         }
         if config.number(&["head_dim"]).is_some() {
             self.number("attention.key_length", facts.head_dim);

@@ -25,7 +25,7 @@ pub fn llama(config: &Config) -> Result<Mapping, String> {
 /// Keys of an architecture of Llama's kind, and the tensors before its embedding.
 pub fn llama_like(config: &Config, architecture: &'static str) -> Result<(Keys, Tensors), String> {
     let rope = Rope::of(config);
-    check_kind(&rope, &["linear", "yarn", "llama3"])?;
+    check_kind(config, &rope, &["linear", "yarn", "llama3"])?;
     let mut keys = Keys::new(architecture);
     keys.common(config, &rope);
     keys.number("vocab_size", config.facts.n_vocab);
@@ -58,7 +58,7 @@ pub fn qwen3(config: &Config) -> Result<Mapping, String> {
 /// Keys of an architecture with nothing of its own, in which llama.cpp rotates halves.
 pub fn neox_keys(config: &Config, architecture: &'static str) -> Result<Keys, String> {
     let rope = Rope::of(config);
-    check_kind(&rope, &["linear", "yarn"])?;
+    check_kind(config, &rope, &["linear", "yarn"])?;
     let mut keys = Keys::new(architecture);
     keys.common(config, &rope);
     Ok(keys)

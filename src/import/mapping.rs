@@ -1,7 +1,5 @@
 //! The tensors of an architecture: from which of the checkpoint's each of the GGUF file's is made.
 
-use std::borrow::Cow;
-
 use super::keys::Keys;
 use crate::model::{DType, MXFP4_ENDINGS, RowOrder};
 
@@ -18,12 +16,15 @@ pub struct Mapping {
     pub tensors: Vec<Mapped>,
     /// How the names of published checkpoints differ from those of the pieces.
     pub spelling: Spelling,
+    /// What the user should know.
+    pub warnings: Vec<String>,
 }
 
 impl Mapping {
     /// One whose checkpoints have the names of the pieces.
     pub(super) fn of(architecture: &'static str, keys: Keys, tensors: Tensors) -> Self {
-        Self { architecture, first: Vec::new(), entries: keys.all, tensors: tensors.all, spelling: Spelling::default() }
+        let (first, warnings) = (Vec::new(), Vec::new());
+        Self { architecture, first, entries: keys.all, tensors: tensors.all, spelling: Spelling::default(), warnings }
     }
 
     /// The same, for checkpoints with names of another kind.
@@ -33,33 +34,13 @@ impl Mapping {
     }
 }
 
-/// How names of a checkpoint become names of pieces.
+/// How names of a checkpoint become names of pieces; what stands before all of them, `Names` finds by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Spelling {
-    /// Taken out of a name, once, where it is in it: `bert.`.
-    pub cut: &'static str,
     /// Other endings: `(.gamma, .weight)`.
     pub endings: &'static [(&'static str, &'static str)],
-    /// How names of tensors begin that are left out, after the cut.
+    /// How names of tensors begin that are left out.
     pub left_out: Vec<String>,
-}
-
-impl Spelling {
-    /// A tensor's name as the pieces have it; `None` for one that is left out.
-    #[must_use]
-    pub fn name<'a>(&self, name: &'a str) -> Option<Cow<'a, str>> {
-        let mut name = Cow::Borrowed(name);
-        if !self.cut.is_empty() && name.contains(self.cut) {
-            name = name.replacen(self.cut, "", 1).into();
-        }
-        for (ending, other) in self.endings {
-            if let Some(start) = name.strip_suffix(ending) {
-                name = format!("{start}{other}").into();
-                break;
-            }
-        }
-        (!self.left_out.iter().any(|start| name.starts_with(start.as_str()))).then_some(name)
-    }
 }
 
 /// A tensor of the GGUF file.
@@ -218,21 +199,4 @@ fn is_kept_in_f32(name: &str, shape: &[u64]) -> bool {
     let is_router = name.ends_with("ffn_gate_inp.weight") || name.ends_with("ffn_gate_inp_shexp.weight");
     let is_position = matches!(name, "position_embd.weight" | "token_types.weight");
     shape.len() <= 1 || name.ends_with("_norm.weight") || !name.ends_with(".weight") || is_router || is_position
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_spelled_as_the_table_has_them() {
-        let spelling =
-            Spelling { cut: "bert.", endings: &[(".gamma", ".weight"), (".beta", ".bias")], left_out: vec!["pooler.".into()] };
-        let check = |name: &str, expected: Option<&str>| assert_eq!(spelling.name(name).as_deref(), expected, "{name}");
-        check("encoder.weight", Some("encoder.weight"));
-        check("bert.encoder.gamma", Some("encoder.weight"));
-        check("encoder.beta", Some("encoder.bias"));
-        check("bert.pooler.dense.weight", None);
-        assert_eq!(Spelling::default().name("bert.x").as_deref(), Some("bert.x"));
-    }
 }

@@ -1,15 +1,18 @@
 //! The model that a checkpoint becomes: the GGUF file that a conversion without loss would give.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::architectures::mapping_of;
+use super::architectures::{class_name, mapping_of};
+use super::disagreement::disagreement;
 use super::general::general_entries;
 use super::mapping::{Content, Mapped, Mapping, Piece};
+use super::names::Names;
 use super::naming::Weights;
 use super::tokenizer::tokenizer_metadata;
 use crate::error::{Error, Result};
+use crate::format::config_value::whole_of;
 use crate::model::{
     BlockScale, Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, DType, Hyperparameters, Import, Level, Metadata,
     Model, Origin, Part, RowOrder, Tensor, Value,
@@ -21,84 +24,6 @@ use crate::model::{
 const QUANTIZATION_VERSION: u32 = 2;
 /// How many examples of a kind are kept.
 const MAX_EXAMPLES: usize = 3;
-
-/// Where a checkpoint's tensors and the table of its architecture disagree.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Disagreement {
-    /// Tensors of the checkpoint that the table needs.
-    pub n_needed: usize,
-    /// Names of those that are not there.
-    pub missing: Vec<String>,
-    /// Names that the table does not know.
-    pub extra: Vec<String>,
-    /// `model.norm.weight is 576, config.json leads to 577`.
-    pub wrong_shapes: Vec<String>,
-}
-
-/// Compares a checkpoint's tensors with those that its configuration leads to expect.
-#[must_use]
-pub fn disagreement(checkpoint: &Checkpoint, mapping: &Mapping) -> Disagreement {
-    let found = found(checkpoint, mapping);
-    let mut known = HashSet::new();
-    let mut all = Disagreement::default();
-    for piece in pieces(mapping) {
-        if !known.insert(piece.name.clone()) {
-            continue;
-        }
-        all.n_needed += 1;
-        match found.get(piece.name.as_str()).map(|tensor| tensor.shape.as_slice()) {
-            None => all.missing.push(piece.name.clone()),
-            Some(shape) if shape != piece.shape => all.wrong_shapes.push(format!(
-                "{} is {}, config.json leads to {}",
-                piece.name,
-                shape_text(shape),
-                shape_text(&piece.shape)
-            )),
-            Some(_) => {}
-        }
-    }
-    let is_extra = |name: &str| {
-        let spelled = mapping.spelling.name(name);
-        spelled.is_some_and(|name| !known.contains(name.as_ref()) && !is_harmless(&name, checkpoint.config.as_ref()))
-    };
-    all.extra = checkpoint.tensors.iter().map(|tensor| &tensor.name).filter(|name| is_extra(name)).cloned().collect();
-    all
-}
-
-/// The checkpoint's tensors by the names that the table has for them.
-fn found<'a>(checkpoint: &'a Checkpoint, mapping: &Mapping) -> HashMap<Cow<'a, str>, &'a CheckpointTensor> {
-    let named = |tensor: &'a CheckpointTensor| Some((mapping.spelling.name(&tensor.name)?, tensor));
-    checkpoint.tensors.iter().filter_map(named).collect()
-}
-
-/// All that the tensors are made of.
-fn pieces(mapping: &Mapping) -> impl Iterator<Item = Cow<'_, Piece>> {
-    let stored = mapping.tensors.iter().flat_map(|tensor| match &tensor.content {
-        Content::Stored { pieces, .. } => pieces.as_slice(),
-        Content::Computed(_) => &[],
-    });
-    stored.flat_map(|piece| std::iter::once(Cow::Borrowed(piece)).chain(piece.exponents().map(Cow::Owned)))
-}
-
-fn shape_text(shape: &[u64]) -> String {
-    shape.iter().map(u64::to_string).collect::<Vec<_>>().join(" × ")
-}
-
-/// True for a tensor that no table names and that harms nothing: what the program computes by itself, a tied head, scales of an FP8
-/// checkpoint, an image encoder.
-fn is_harmless(name: &str, config: Option<&CheckpointConfig>) -> bool {
-    let is_computed = [".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias", ".attn.bias", ".attn.masked_bias"]
-        .iter()
-        .any(|end| name.ends_with(end))
-        || name.ends_with("embeddings.position_ids");
-    let is_scale = ["_scale_inv", "_scale"].iter().any(|end| name.ends_with(end));
-    let is_float_quantized =
-        config.and_then(|config| config.quantization.as_ref()).is_some_and(|quantization| quantization.method.is_float());
-    let is_tied_head = name == "lm_head.weight" && config.is_some_and(|config| config.has_tied_embeddings);
-    let is_vision = config.is_some_and(|config| config.has_vision)
-        && ["vision_tower.", "visual.", "multi_modal_projector."].iter().any(|part| name.contains(part));
-    is_computed || is_scale && is_float_quantized || is_tied_head || is_vision
-}
 
 /// The type in which a tensor is kept without loss: F32 for what is always F32 and for types that mix.
 fn lossless_dtype(tensor: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>) -> DType {
@@ -124,7 +49,8 @@ fn lossless_dtype(tensor: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>)
 /// The model without its tokenizer, from what is there and what is missing alike: for predictions.
 #[must_use]
 pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
-    let found = found(checkpoint, mapping);
+    let names = Names::of(checkpoint, mapping);
+    let (found, _) = names.found(checkpoint);
     let mut tensors = Vec::with_capacity(mapping.tensors.len());
     let mut origins = Vec::with_capacity(mapping.tensors.len());
     let mut has_wide_matrix = false;
@@ -167,7 +93,7 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
         metadata,
         tensors,
         hyperparameters,
-        warnings: checkpoint.warnings.clone(),
+        warnings: checkpoint.warnings.iter().chain(&mapping.warnings).cloned().collect(),
         import: Some(Arc::new(Import { name: checkpoint.name.clone(), origins })),
     }
 }
@@ -223,7 +149,10 @@ fn exponents_of(piece: &Piece, found: &HashMap<Cow<str>, &CheckpointTensor>) -> 
 /// Rows and columns of the blocks that share a scale.
 fn block_size(config: &CheckpointConfig) -> Option<(u64, u64)> {
     match config.json.get("quantization_config")?.get("weight_block_size")?.as_array()?.as_slice() {
-        [rows, columns] => Some((rows.as_u64()?, columns.as_u64()?)).filter(|size| size.0 > 0 && size.1 > 0),
+        [rows, columns] => {
+            let dim = |dim| whole_of(dim).ok().flatten().filter(|&dim| dim > 0);
+            Some((dim(rows)?, dim(columns)?))
+        }
         _ => None,
     }
 }
@@ -279,20 +208,37 @@ pub fn import(checkpoint: &Checkpoint) -> Result<Model> {
 /// missing, unknown or of another shape, weights that are no floats.
 pub fn checked_model(checkpoint: &Checkpoint) -> Result<Model> {
     let obstacle = |what: String| Error::CheckpointNotConvertible { what, path: checkpoint.path.clone() };
-    let config = checkpoint.config.as_ref().ok_or_else(|| obstacle("config.json is missing".into()))?;
+    let config =
+        checkpoint.config.as_ref().ok_or_else(|| obstacle(checkpoint.with_unfinished("config.json is missing".into())))?;
     let mapping = match mapping_of(config) {
-        None => return Err(obstacle(format!("{} is not known", super::class_name(config)))),
+        None if class_name(config).is_empty() => {
+            return Err(obstacle("config.json names no architecture (neither architectures nor a known model_type)".into()));
+        }
+        None => return Err(obstacle(format!("{} is not known", class_name(config)))),
         Some(mapping) => mapping.map_err(obstacle)?,
     };
     if let Some(quantization) = config.quantization.as_ref().filter(|found| !found.method.is_float()) {
-        return Err(obstacle(format!("its weights are quantized already ({})", quantization.name)));
+        return Err(obstacle(format!(
+            "its weights are quantized already ({}): take the unquantized original",
+            quantization.name
+        )));
+    }
+    if let Some(lack) = checkpoint.missing_weights() {
+        return Err(obstacle(lack));
     }
     let disagreement = disagreement(checkpoint, &mapping);
     let first = |names: &[String]| names.iter().take(MAX_EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
+    for (what, names) in
+        [("tensors are in two files", &checkpoint.duplicates), ("index and files disagree", &checkpoint.index_errors)]
+    {
+        if !names.is_empty() {
+            return Err(obstacle(format!("{what}: {}", first(names))));
+        }
+    }
+    if let Some(cause) = disagreement.cause {
+        return Err(obstacle(cause));
+    }
     for (what, names) in [
-        ("files are missing", &checkpoint.missing_files),
-        ("tensors are in two files", &checkpoint.duplicates),
-        ("index and files disagree", &checkpoint.index_errors),
         ("tensors are missing", &disagreement.missing),
         ("this architecture does not have these tensors", &disagreement.extra),
         ("tensors have another shape", &disagreement.wrong_shapes),

@@ -15,7 +15,7 @@ pub fn phi3(config: &Config) -> Result<Mapping, String> {
     let facts = config.facts;
     let rope = Rope::of(config);
     // Early files call it su or yarn.
-    check_kind(&rope, &["longrope", "su", "yarn"])?;
+    check_kind(config, &rope, &["longrope", "su", "yarn"])?;
     let n_ctx = config.dim("max_position_embeddings")?;
     let n_ctx_before = rope.full.get("original_max_position_embeddings").and_then(Json::as_u64).filter(|&n| n > 1);
     let n_ctx_before = n_ctx_before.ok_or("config.json does not say a possible original_max_position_embeddings")?;
@@ -84,7 +84,7 @@ fn factors(rope: &Rope, n_rot: u64) -> Result<Option<Factors>, String> {
         let numbers = rope.full.get(key)?.as_array()?.iter().map(|number| Some(number.as_f64()? as f32));
         numbers.collect::<Option<Vec<f32>>>().filter(|numbers| !numbers.is_empty())
     };
-    if matches!(rope.kind(), "" | "default") {
+    if matches!(rope.kind(), "" | "default" | "dynamic") {
         return Ok(None);
     }
     let is_whole = |list: &Vec<f32>| list.len() as u64 == n_rot / 2 && n_rot.is_multiple_of(2);

@@ -1,14 +1,25 @@
 //! RoPE scaling that becomes a tensor.
 
+use super::config::Config;
 use super::keys::Rope;
 
 /// Refuses kinds of scaling that the architecture's table does not carry over: without it the model would be wrong at long contexts.
 ///
+/// The kind `dynamic` changes nothing up to the context of the training, so that only what is beyond it is lost, with a warning
+/// (`convert_hf_to_gguf.py` gives none).
+///
 /// # Errors
 /// The kind.
-pub fn check_kind(rope: &Rope, known: &[&str]) -> Result<(), String> {
+pub fn check_kind(config: &Config, rope: &Rope, known: &[&str]) -> Result<(), String> {
     match rope.kind() {
         "" | "default" => Ok(()),
+        "dynamic" => {
+            let n_ctx = config.facts.n_ctx_train;
+            config.warn(format!(
+                "rope_scaling of the kind dynamic is not known to llama.cpp: contexts of more than {n_ctx} tokens are not stretched"
+            ));
+            Ok(())
+        }
         kind if known.contains(&kind) => Ok(()),
         kind => Err(format!("RoPE scaling of the kind {} is not known for this architecture", kind.escape_debug())),
     }
@@ -72,10 +83,16 @@ mod tests {
 
     #[test]
     fn other_kinds_are_refused() {
-        let check = |json: &str, is_known: bool| assert_eq!(check_kind(&rope(json), &["yarn"]).is_ok(), is_known, "{json}");
-        check("{}", true);
-        check(r#"{"rope_type":"default"}"#, true);
-        check(r#"{"rope_type":"yarn"}"#, true);
-        check(r#"{"rope_type":"dynamic"}"#, false);
+        let facts = crate::model::CheckpointConfig { n_ctx_train: 512, ..Default::default() };
+        let check = |json: &str, is_known: bool, n_warnings: usize| {
+            let config = Config::of(&facts);
+            assert_eq!(check_kind(&config, &rope(json), &["yarn"]).is_ok(), is_known, "{json}");
+            assert_eq!(config.warnings().len(), n_warnings, "{json}");
+        };
+        check("{}", true, 0);
+        check(r#"{"rope_type":"default"}"#, true, 0);
+        check(r#"{"rope_type":"yarn"}"#, true, 0);
+        check(r#"{"rope_type":"dynamic"}"#, true, 1);
+        check(r#"{"rope_type":"linear"}"#, false, 0);
     }
 }

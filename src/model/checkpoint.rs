@@ -13,6 +13,8 @@ pub struct Checkpoint {
     pub files: Vec<PathBuf>,
     /// Names of files that belong to it and are not there.
     pub missing_files: Vec<String>,
+    /// Downloads in the same folder that have not ended: `model.safetensors.crdownload`.
+    pub unfinished_files: Vec<String>,
     /// Size of all files together, in bytes.
     pub size_bytes: u64,
     /// Tensors, file after file, in the order of their data.
@@ -111,6 +113,8 @@ pub struct CheckpointConfig {
     pub has_vision: bool,
     /// How a sentence-transformers model makes one vector of those of all tokens; from `modules.json`.
     pub pooling: Option<Pooling>,
+    /// Values of another kind than their keys have: `hidden_size is "many", no whole number,`.
+    pub odd_values: Vec<String>,
     /// All of it. Of a model with an image encoder, the language model's part is laid over the rest.
     pub json: serde_json::Map<String, serde_json::Value>,
 }
@@ -152,6 +156,8 @@ pub enum QuantizationMethod {
     Fp8,
     /// 4-bit floats with a scale per 32 weights.
     Mxfp4,
+    /// MLX: packed integers with scales and biases.
+    Mlx,
     /// Any other.
     Other,
 }
@@ -168,6 +174,7 @@ impl QuantizationMethod {
             "bitsandbytes" | "bitsandbytes_4bit" | "bitsandbytes_8bit" => Self::BitsAndBytes,
             "fp8" | "fbgemm_fp8" => Self::Fp8,
             "mxfp4" => Self::Mxfp4,
+            "mlx" => Self::Mlx,
             _ => Self::Other,
         }
     }
@@ -279,6 +286,29 @@ impl Checkpoint {
         self.tensors.iter().fold(0, |sum, tensor| sum.saturating_add(n_weights(tensor)))
     }
 
+    /// Which of its weights are not there, and what lies there instead; `None` for a checkpoint with all its files.
+    #[must_use]
+    pub fn missing_weights(&self) -> Option<String> {
+        let text = match (self.missing_files.len(), self.files.len(), self.pickle_files.as_slice()) {
+            (0, 0, []) => "no safetensors file: there are no weights".to_string(),
+            (0, 0, pickles) => {
+                format!("its weights are only there as Python pickles ({}), which are never opened", first_names(pickles))
+            }
+            (0, ..) => return None,
+            (n, n_there, _) => format!("{n} of {} files are missing: {}", n + n_there, first_names(&self.missing_files)),
+        };
+        Some(self.with_unfinished(text))
+    }
+
+    /// What is said about a missing file, with the downloads that have not ended.
+    #[must_use]
+    pub fn with_unfinished(&self, text: String) -> String {
+        match self.unfinished_files.as_slice() {
+            [] => text,
+            names => format!("{text}; downloads that have not ended: {}", first_names(names)),
+        }
+    }
+
     /// `(data type, tensors, weights, bytes)` for each type that occurs, the largest first.
     #[must_use]
     pub fn weights_by_dtype(&self) -> Vec<(CheckpointDType, usize, u64, u64)> {
@@ -295,6 +325,16 @@ impl Checkpoint {
         }
         rows.sort_by_key(|row| std::cmp::Reverse(row.3));
         rows
+    }
+}
+
+/// The first few, and how many more.
+fn first_names(names: &[String]) -> String {
+    const MAX_NAMES: usize = 3;
+    let shown = names.iter().take(MAX_NAMES).map(|name| name.escape_debug().to_string()).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

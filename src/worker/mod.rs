@@ -267,13 +267,13 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             })
         }
         Job::Detect { output_dir } => hardware::survey(&output_dir, monitor).map(|machine| Output::Machine(Box::new(machine))),
-        Job::Convert { model, request } => make(&model, &request, monitor),
+        Job::Convert { model, request } => make(&model, &request, monitor, on_part),
         Job::ConvertFile { path, mut request } => {
             let model = convert::open_model(&path)?;
             if request.out_dir.as_os_str().is_empty() {
                 request.out_dir = convert::default_output_dir(Some(&model));
             }
-            make(&model, &request, monitor)
+            make(&model, &request, monitor, on_part)
         }
         Job::Bench { request } => {
             let outcomes = bench::bench(&request, monitor)?;
@@ -328,12 +328,18 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
     }
 }
 
-/// Converts, and looks whether what came from a checkpoint runs.
-fn make(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Result<Output> {
+/// Converts, and looks whether what came from a checkpoint runs. Of a file that is found broken nothing is left; `on_part` gets the others.
+fn make(model: &Model, request: &ConvertRequest, monitor: &Monitor, on_part: &dyn Fn(Output)) -> Result<Output> {
     let mut made = convert::convert(model, request, monitor)?;
     bench::known::remember_conversions(model, &made);
     if !model.is_runnable() {
         bench::self_check(model, &mut made, monitor)?;
+        if let Some(error) = bench::discard_broken(&mut made)? {
+            if !made.is_empty() {
+                on_part(Output::Conversions(made));
+            }
+            return Err(error);
+        }
     }
     // From here on the file that keeps every weight stands for the checkpoint: it can be run.
     let own = model.own_level().filter(|_| !model.is_runnable());

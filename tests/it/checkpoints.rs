@@ -186,11 +186,30 @@ fn what_llama_cpp_would_compute_differently_is_refused() {
         let error = checked_model(&checkpoint).unwrap_err().to_string();
         assert!(error.contains(expected), "{name}: {error}");
     };
-    let dynamic = || json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}});
+    let other = || json!({"rope_scaling": {"rope_type": "mrope", "factor": 2.0}});
     for name in ["llama", "qwen2", "qwen3-moe", "gemma2", "gemma3", "starcoder2", "olmo2", "granite", "deepseek-v2", "falcon"] {
-        check(name, dynamic(), "RoPE scaling of the kind dynamic");
+        check(name, other(), "RoPE scaling of the kind mrope");
     }
-    check("phi3", dynamic(), "RoPE scaling of the kind dynamic");
+    check("phi3", other(), "RoPE scaling of the kind mrope");
+    for (name, key, other) in [
+        ("llama", "hidden_act", "gelu"),
+        ("mixtral", "hidden_act", "gelu"),
+        ("qwen2", "hidden_act", "relu"),
+        ("qwen3-moe", "hidden_act", "gelu"),
+        ("gemma2", "hidden_activation", "silu"),
+        ("gemma3", "hidden_activation", "silu"),
+        ("phi3", "hidden_act", "gelu"),
+        ("gpt2", "activation_function", "relu"),
+        ("gpt-oss", "hidden_act", "gelu"),
+        ("deepseek-v2", "hidden_act", "gelu"),
+        ("starcoder2", "hidden_act", "relu"),
+        ("falcon", "activation", "relu"),
+        ("olmo2", "hidden_act", "gelu"),
+        ("granite", "hidden_act", "gelu"),
+        ("bert", "hidden_act", "relu"),
+    ] {
+        check(name, json!({key: other}), &format!("{key} is {other} in config.json, llama.cpp computes"));
+    }
     check("gemma2", json!({"layer_types": ["full_attention", "full_attention"]}), "pattern of 2");
     check("gemma2", json!({"tie_word_embeddings": false}), "tie_word_embeddings is false");
     check("gemma3", json!({"_sliding_window_pattern": 4}), "pattern of 6");
@@ -227,6 +246,13 @@ fn impossible_numbers_are_refused() {
     check("deepseek-v2", json!({"v_head_dim": 0}), "possible v_head_dim");
     check("deepseek-v2", json!({"q_lora_rank": 0}), "possible q_lora_rank");
     check("phi3", json!({"original_max_position_embeddings": 0}), "original_max_position_embeddings");
+    check("deepseek-v2", json!({"routed_scaling_factor": "large"}), r#"routed_scaling_factor is "large", no number"#);
+    check("deepseek-v2", json!({"kv_lora_rank": -1}), "kv_lora_rank is -1, below 0");
+    check("granite", json!({"logits_scaling": "NaN"}), r#"logits_scaling is "NaN", no number"#);
+    check("gemma2", json!({"final_logit_softcapping": true}), "final_logit_softcapping is true, no number");
+    check("gpt2", json!({"layer_norm_epsilon": {}}), "layer_norm_epsilon is {}, no number");
+    check("falcon", json!({"alibi": "perhaps"}), "alibi is \"perhaps\", neither true nor false");
+    check("mixtral", json!({"num_experts_per_tok": 1.5}), "num_experts_per_tok is 1.5, no whole number");
     check("falcon", json!({"num_kv_heads": 3}), "cannot share");
     check("gpt2", json!({"n_positions": null}), "possible n_positions");
     check("bert", json!({"type_vocab_size": 3}), "another shape");
@@ -262,4 +288,62 @@ fn deepseek_v3_corrects_its_scores_and_leaves_out_what_guesses_ahead() {
     assert_eq!((bias.shape.as_slice(), bias.dtype), ([4].as_slice(), DType::F32));
     assert_eq!(model.metadata.u64("deepseek2.expert_gating_func"), Some(2));
     assert_eq!(model.tensors.iter().filter(|tensor| tensor.name.contains("embd")).count(), 1);
+}
+
+#[test]
+fn numbers_in_every_spelling_and_names_with_any_prefix_make_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, mut case) in cases() {
+        // The checkpoint's own folder names it.
+        let plain = checked_model(&write(&case, &folder.path().join("plain"))).unwrap();
+        let spelled = |value: &Json| match value {
+            Json::Number(number) if number.is_u64() => Json::from(format!("{number}.0")),
+            Json::Number(number) => Json::from(number.to_string()),
+            Json::Bool(flag) => Json::from(if *flag { "True" } else { "False" }),
+            other => other.clone(),
+        };
+        for (_, value) in case["config"].as_object_mut().unwrap() {
+            *value = spelled(value);
+        }
+        case["config"]["time_step_limit"] = json!([0.0, "Infinity"]);
+        let mut found =
+            checked_model(&write(&case, &folder.path().join("spelled"))).unwrap_or_else(|error| panic!("{name}: {error}"));
+        found.path.clone_from(&plain.path);
+        found.files.clone_from(&plain.files);
+        assert!(found.metadata == plain.metadata && found.tensors == plain.tensors, "{name}");
+    }
+}
+
+#[test]
+fn names_with_anything_before_them_make_the_same_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, case) in cases().into_iter().filter(|(name, _)| !name.starts_with("deepseek") && !name.contains("vision")) {
+        let plain = checked_model(&write(&case, &folder.path().join("plain"))).unwrap();
+        for prefix in ["language_model.", "_orig_mod.", "module.", "base_model.model."] {
+            let mut checkpoint = write(&case, &folder.path().join("prefixed"));
+            for tensor in &mut checkpoint.tensors {
+                tensor.name.insert_str(0, prefix);
+            }
+            let found = checked_model(&checkpoint).unwrap_or_else(|error| panic!("{name} {prefix}: {error}"));
+            assert_eq!(found.import.unwrap().origins, plain.import.as_ref().unwrap().origins, "{name} {prefix}");
+        }
+        let mut checkpoint = write(&case, &folder.path().join("bare"));
+        for tensor in &mut checkpoint.tensors {
+            tensor.name = tensor.name.strip_prefix("model.").unwrap_or(&tensor.name).to_string();
+        }
+        let found = checked_model(&checkpoint).unwrap_or_else(|error| panic!("{name} without a root: {error}"));
+        assert_eq!(found.import.unwrap().origins, plain.import.as_ref().unwrap().origins, "{name} without a root");
+    }
+}
+
+#[test]
+fn a_dynamic_scale_of_rope_is_told_and_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["llama", "qwen2", "qwen3-moe", "gemma2", "gemma3", "phi3", "starcoder2", "olmo2", "granite", "falcon"] {
+        let plain = checked_model(&write(&changed(name, &json!({})), &folder.path().join("plain"))).unwrap();
+        let dynamic = json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}});
+        let found = checked_model(&write(&changed(name, &dynamic), &folder.path().join("dynamic"))).unwrap();
+        assert!(found.warnings.iter().any(|warning| warning.contains("dynamic")), "{name}: {:?}", found.warnings);
+        assert!(found.metadata == plain.metadata, "{name}");
+    }
 }

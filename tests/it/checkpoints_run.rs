@@ -227,12 +227,35 @@ fn an_encoder_and_the_sample_are_converted_and_tried() {
 }
 
 #[test]
-fn a_file_that_makes_no_sense_is_called_wrong() {
+fn an_exact_file_of_a_model_that_speaks_no_english_is_kept_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let (_, case) = cases().into_iter().find(|(name, _)| name == "llama").unwrap();
     let checkpoint = write(&case, folder.path());
     let output = run(&[&"convert", &checkpoint.path, &"--level", &"BF16", &"--out", &folder.path()]);
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("hardly better than guessing among 320") && text.contains("--no-check"), "{text}");
+    let made = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    assert_eq!(made.filter(|path| path.extension().is_some_and(|extension| extension == "gguf")).count(), 1);
+}
+
+#[test]
+fn a_file_that_was_found_broken_does_not_keep_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(&[&"sample", &"--out", &folder.path(), &"--only-unpack"]);
+    let sample = std::path::PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+    let path = sample.join("tokenizer.json");
+    let mut tokenizer: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    // llama.cpp does not know this step, so that it splits the text otherwise.
+    tokenizer["normalizer"] = serde_json::json!({"type": "Lowercase"});
+    std::fs::write(&path, tokenizer.to_string()).unwrap();
+    let out = folder.path().join("out");
+    let output = run(&[&"convert", &sample, &"--level", &"Q8_0", &"--out", &out]);
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && stderr.contains("error: wrong: perplexity"), "{stderr}");
-    assert!(stderr.contains("hardly better than guessing among 320"), "{stderr}");
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("into other tokens") && stderr.contains("normalizer Lowercase"), "{stderr}");
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
+    // It is there for who wants it all the same.
+    let output = run(&[&"convert", &sample, &"--level", &"Q8_0", &"--out", &out, &"--no-check"]);
+    assert!(output.status.success() && std::fs::read_dir(&out).unwrap().count() == 2);
 }

@@ -36,6 +36,11 @@ fn checkpoint_seeds() {
 }
 
 #[test]
+fn config_seeds() {
+    check("config", readers::config);
+}
+
+#[test]
 fn tokenizer_seeds() {
     check("tokenizer", readers::tokenizer);
 }

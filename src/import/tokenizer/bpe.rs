@@ -8,6 +8,7 @@ use super::encoder::Encoder;
 use super::entries::{Entries, TokenType, Tokens, pad_text};
 use super::files::Folder;
 use super::json::{AddedEntry, AddedTokens, MAX_TOKENS, Merges, ModelJson, Part, TokenizerJson, Vocab};
+use super::normalizer;
 use super::pre::{Pre, ignores_merges, pre_tokenizer_of};
 use super::settings::Settings;
 use super::special::{Special, Wanted, read_merges};
@@ -49,7 +50,7 @@ pub(super) fn read_base(folder: &Folder, n_vocab: u64) -> Result<Base> {
     }
     let encoder = Encoder::new(&mut json, &settings).map_err(|what| folder.unknown(what))?;
     let pre = pre_tokenizer_of(&encoder, &json, &settings).map_err(|what| folder.unknown(what))?;
-    let tokens = base_tokens(&encoder, n_vocab).map_err(|what| folder.unknown(what))?;
+    let tokens = base_tokens(folder, &encoder, n_vocab)?;
     Ok(Base { tokens, pre, json })
 }
 
@@ -65,15 +66,18 @@ pub fn encode(folder: &Folder, text: &str) -> Result<Option<Vec<u32>>> {
     encoder.encode(text).map(Some).map_err(|what| folder.unknown(what))
 }
 
-fn base_tokens(encoder: &Encoder, n_vocab: u64) -> std::result::Result<Tokens, String> {
+/// All tokens. An added one keeps its own text, which llama.cpp looks for in the text as it is; `convert_hf_to_gguf.py` encodes and decodes
+/// it, and loses the letters that a byte-level decoder takes for bytes: `déjà`.
+fn base_tokens(folder: &Folder, encoder: &Encoder, n_vocab: u64) -> Result<Tokens> {
     let (texts, added) = (encoder.tokens(), encoder.added());
-    let largest = texts.last_key_value().map(|(&id, _)| u64::from(id)).ok_or("the vocabulary is empty")?;
+    let last = texts.last_key_value().map(|(&id, text)| (u64::from(id), text.clone()));
+    let (largest, token) = last.ok_or_else(|| folder.unknown("the vocabulary is empty"))?;
     let n_tokens = if n_vocab == 0 { texts.len() as u64 } else { n_vocab };
     if n_tokens > MAX_TOKENS {
-        return Err(format!("the model has {n_tokens} tokens, at most {MAX_TOKENS} are read"));
+        return Err(folder.unknown(format!("the model has {n_tokens} tokens, at most {MAX_TOKENS} are read")));
     }
     if largest >= n_tokens {
-        return Err(format!("a token has the number {largest}, the model has only {n_tokens}"));
+        return Err(folder.beyond(token, largest, n_tokens));
     }
     let mut tokens = Tokens::default();
     for id in 0..u32::try_from(n_tokens).unwrap_or(0) {
@@ -81,11 +85,10 @@ fn base_tokens(encoder: &Encoder, n_vocab: u64) -> std::result::Result<Tokens, S
             (None, _) => (pad_text(id.into()), TokenType::Unused),
             (Some(text), None) => (Text::from(text.as_str()), TokenType::Normal),
             (Some(text), Some(token)) => {
-                // llama.cpp looks for these tokens in the text as it is.
-                let text = if token.normalized { text.clone() } else { encoder.decode(&encoder.encode(text)?)? };
-                if token.special || looks_special(&text) {
+                if token.special || looks_special(text) {
                     (Text::from(text.as_str()), TokenType::Control)
                 } else {
+                    // Spaces are often written so in added tokens.
                     (Text::from(text.replace('\u{2581}', " ").as_str()), TokenType::UserDefined)
                 }
             }
@@ -114,16 +117,20 @@ pub(super) fn looks_special(token: &str) -> bool {
 /// # Errors
 /// As `read_base`.
 pub(super) fn add_bpe(folder: &Folder, n_vocab: u64, entries: &mut Entries, warnings: &mut Vec<String>) -> Result<()> {
-    let Base { tokens, pre, json } = read_base(folder, n_vocab)?;
+    let Base { mut tokens, pre, json } = read_base(folder, n_vocab)?;
     if json.kind() != "BPE" {
         return Err(
             folder.unknown(format!("this model's vocabulary is merged from bytes, tokenizer.json holds a {} model", json.kind()))
         );
     }
-    entries.vocabulary("gpt2", &pre.name, tokens);
+    warnings.extend(tokens.make_unique());
+    warnings.extend(normalizer::warning(&json, normalizer::Kind::Bytes));
     // Without tokenizer.json the other files tell all.
     let found = Some(&json).filter(|_| folder.has("tokenizer.json"));
-    let mut special = Special::read(folder, found, Wanted { merges: true, ..Wanted::default() })?;
+    let wanted = Wanted { merges: true, n_tokens: Some(tokens.texts.len()), ..Wanted::default() };
+    let mut special = Special::read(folder, found, wanted)?;
+    special.find_end(folder, &tokens.texts)?;
+    entries.vocabulary("gpt2", &pre.name, tokens);
     if pre.is_by_definition {
         warnings.push(format!(
             "the pre-tokenizer was recognised by its definition as {}: llama.cpp does not list this vocabulary",

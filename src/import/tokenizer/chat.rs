@@ -17,39 +17,60 @@ pub(super) enum ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// What `tokenizer_config.json` holds, else a file of its own.
+    /// A file of its own, else what `tokenizer_config.json` holds, else what a processor's file holds. What is null or empty says nothing.
     ///
-    /// Source: `SpecialVocab._try_load_from_tokenizer_json` in `gguf-py/gguf/vocab.py`, llama.cpp of 2026-08-21.
+    /// As transformers has it: the files win, and `convert_hf_to_gguf.py` takes the older text in `tokenizer_config.json` instead.
+    ///
+    /// Source: `PreTrainedTokenizerBase._from_pretrained` in `tokenization_utils_base.py`, transformers 4.57.
     ///
     /// # Errors
     /// As `Folder::json` for the files.
-    pub fn read(folder: &Folder, config: &Map<String, Json>) -> Result<Option<Self>> {
-        if let Some(stated) = config.get("chat_template") {
-            return Ok(Self::of(stated));
-        }
-        if let Some(template) = folder.text("chat_template.jinja")? {
-            let more = folder.additional_templates()?;
-            if more.is_empty() {
-                return Ok(Some(Self::One(template)));
+    pub fn read(folder: &Folder, config: Option<&Map<String, Json>>) -> Result<Option<Self>> {
+        let stated = config.and_then(|config| config.get("chat_template")).and_then(Self::of);
+        let own = folder.filled_text("chat_template.jinja")?;
+        let more = folder.additional_templates()?;
+        let template = match (own, stated) {
+            (Some(template), _) => Some(Self::One(template)),
+            (None, Some(stated)) => Some(stated),
+            (None, None) => {
+                let json = folder.json("chat_template.json")?.unwrap_or_default();
+                json.get("chat_template").and_then(Self::of)
             }
-            return Ok(Some(Self::Several([("default".into(), template)].into_iter().chain(more).collect())));
+        };
+        if more.is_empty() {
+            return Ok(template);
         }
-        let json = folder.json("chat_template.json")?.unwrap_or_default();
-        Ok(json.get("chat_template").and_then(Self::of))
+        let mut all = match template {
+            Some(Self::One(template)) => vec![("default".into(), template)],
+            Some(Self::Several(choices)) => choices,
+            None => Vec::new(),
+        };
+        all.retain(|(name, _)| !more.iter().any(|(other, _)| other == name));
+        all.extend(more);
+        Ok(Some(Self::Several(all)))
     }
 
     fn of(value: &Json) -> Option<Self> {
         match value {
-            Json::String(template) => Some(Self::One(template.clone())),
+            Json::String(template) => (!template.is_empty()).then(|| Self::One(template.clone())),
+            // As tokenizers keep it in memory.
+            Json::Object(choices) => {
+                let choice = |(name, template): (&String, &Json)| Some((name.clone(), template.as_str()?.to_string()));
+                Self::several(choices.iter().take(MAX_TEMPLATES).filter_map(choice).collect())
+            }
             Json::Array(choices) => {
                 let choice = |choice: &Json| {
                     let fields = choice.as_object()?;
                     Some((text_of(fields, "name")?.to_string(), text_of(fields, "template")?.to_string()))
                 };
-                Some(Self::Several(choices.iter().take(MAX_TEMPLATES).filter_map(choice).collect()))
+                Self::several(choices.iter().take(MAX_TEMPLATES).filter_map(choice).collect())
             }
             _ => None,
         }
+    }
+
+    fn several(choices: Vec<(String, String)>) -> Option<Self> {
+        (!choices.is_empty()).then_some(Self::Several(choices))
     }
 
     /// Writes it. Names are kept to letters and digits.

@@ -21,10 +21,9 @@ const MAX_REGEX_BYTES: usize = 16 << 10;
 /// Most steps of a normalizer or a pre-tokenizer.
 const MAX_STEPS: usize = 64;
 
-/// A tokenizer that encodes and decodes, without special tokens before or behind a text.
+/// A tokenizer that encodes, without special tokens before or behind a text.
 pub(super) struct Encoder {
     tokenizer: Tokenizer,
-    cleans_up: bool,
 }
 
 type Result<T> = std::result::Result<T, String>;
@@ -64,37 +63,12 @@ impl Encoder {
             tokenizer.add_tokens(more.into_iter().map(added_token))?;
             Ok(tokenizer)
         })?;
-        let cleans_up = settings.flag("clean_up_tokenization_spaces").unwrap_or(false);
-        Ok(Self { tokenizer, cleans_up })
+        Ok(Self { tokenizer })
     }
 
     /// The numbers of a text's tokens.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         guarded("encoding", || Ok(self.tokenizer.encode(text, false)?.get_ids().to_vec()))
-    }
-
-    /// The text of tokens, cleaned up as transformers does where the settings ask for it.
-    ///
-    /// Source: `clean_up_tokenization` in `tokenization_utils_base.py`, transformers 4.57.
-    pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        let mut text = guarded("decoding", || self.tokenizer.decode(ids, false))?;
-        if self.cleans_up {
-            for (from, to) in [
-                (" .", "."),
-                (" ?", "?"),
-                (" !", "!"),
-                (" ,", ","),
-                (" ' ", "'"),
-                (" n't", "n't"),
-                (" 'm", "'m"),
-                (" 's", "'s"),
-                (" 've", "'ve"),
-                (" 're", "'re"),
-            ] {
-                text = text.replace(from, to);
-            }
-        }
-        Ok(text)
     }
 
     /// The number of a token.

@@ -1,5 +1,7 @@
 //! Key-values in the order in which the converter writes them, and what its kinds of tokens are called.
 
+use std::collections::HashMap;
+
 use crate::model::{Array, Metadata, Text, Value};
 
 /// What a token is for.
@@ -40,6 +42,55 @@ impl Tokens {
             scores: vec![-10_000.0; n_tokens],
             types: vec![TokenType::Unused; n_tokens],
         }
+    }
+
+    /// Gives each token a text of its own: llama.cpp loads no file in which two have the same. Tokens that fill the vocabulary up get
+    /// names that no token has (those of `convert_hf_to_gguf.py` may be taken); of two others the one that a text leads to keeps it.
+    /// Returns what the user should know.
+    pub fn make_unique(&mut self) -> Option<String> {
+        let is_filler = |tokens: &Self, id: usize| {
+            tokens.types.get(id) == Some(&TokenType::Unused) && tokens.texts.get(id) == Some(&pad_text(id as u64))
+        };
+        let is_added =
+            |tokens: &Self, id: usize| matches!(tokens.types.get(id), Some(TokenType::Control | TokenType::UserDefined));
+        let mut owners: HashMap<Text, usize> = HashMap::with_capacity(self.texts.len());
+        let (mut fillers, mut others) = (Vec::new(), Vec::new());
+        for id in 0..self.texts.len() {
+            let text = &self.texts[id];
+            // llama.cpp gives those without a text one of their own.
+            if text.0.is_empty() {
+                continue;
+            }
+            if is_filler(self, id) {
+                fillers.push(id);
+                continue;
+            }
+            match owners.get(text).copied() {
+                // An added token is looked for before the text is split.
+                Some(other) if is_added(self, id) && !is_added(self, other) => {
+                    owners.insert(text.clone(), id);
+                    others.push(other);
+                }
+                Some(_) => others.push(id),
+                None => {
+                    owners.insert(text.clone(), id);
+                }
+            }
+        }
+        let example = others.first().map(|&id| self.texts[id].lossy().escape_debug().take(40).collect::<String>());
+        for &id in fillers.iter().chain(&others) {
+            let mut text = pad_text(id as u64);
+            while owners.contains_key(&text) {
+                text.0.push(b'_');
+            }
+            owners.insert(text.clone(), id);
+            self.texts[id] = text;
+            self.types[id] = TokenType::Unused;
+        }
+        example.map(|example| match others.len() {
+            1 => format!("two tokens have the text {example}: llama.cpp loads only one of them, the other is called {:?}", self.texts[others[0]]),
+            n => format!("{n} tokens have the text of another one, such as {example}: llama.cpp loads none of these, they are called [PAD…]"),
+        })
     }
 
     /// Puts a token in its place, which must be one; nothing happens beyond the end.
@@ -86,7 +137,7 @@ impl Entries {
         }
     }
 
-    /// Kind of vocabulary, pre-tokenizer and tokens.
+    /// Kind of vocabulary, pre-tokenizer and tokens, whose texts `make_unique` has looked at.
     pub fn vocabulary(&mut self, kind: &str, pre: &str, tokens: Tokens) {
         self.text("tokenizer.ggml.model", kind);
         self.text("tokenizer.ggml.pre", pre);
@@ -98,5 +149,33 @@ impl Entries {
             let types = tokens.types.into_iter().map(|kind| kind as i32).collect();
             self.0.set("tokenizer.ggml.token_type", Value::Array(Array::I32(types)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_tokens_have_one_text() {
+        use TokenType::{Control, Normal, Unused, UserDefined};
+        let check = |all: &[(&str, TokenType)], expected: &[&str], warning: &str| {
+            let (texts, types) = all.iter().map(|(text, kind)| (Text::from(*text), *kind)).unzip();
+            let mut tokens = Tokens { texts, types, scores: Vec::new() };
+            let found = tokens.make_unique().unwrap_or_default();
+            assert_eq!(tokens.texts, expected.iter().map(|&text| Text::from(text)).collect::<Vec<_>>(), "{all:?}");
+            assert!(found.contains(warning) && found.is_empty() == warning.is_empty(), "{found}");
+        };
+        check(&[("a", Normal), ("[PAD1]", Unused)], &["a", "[PAD1]"], "");
+        check(&[("[PAD1]", Control), ("[PAD1]", Unused)], &["[PAD1]", "[PAD1]_"], "");
+        check(&[("[PAD2]", Normal), ("[PAD2]_", Normal), ("[PAD2]", Unused)], &["[PAD2]", "[PAD2]_", "[PAD2]__"], "");
+        check(&[("a", Normal), ("a", UserDefined)], &["[PAD0]", "a"], "two tokens have the text a");
+        check(&[("a", Control), ("a", Normal)], &["a", "[PAD1]"], "two tokens have the text a");
+        check(
+            &[("a", Normal), ("a", Normal), ("a", Normal)],
+            &["a", "[PAD1]", "[PAD2]"],
+            "2 tokens have the text of another one, such as a",
+        );
+        check(&[("", Normal), ("", Normal)], &["", ""], "");
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value as Json};
 
 use crate::error::{Error, Result};
-use crate::format::{check_texts, json_error, read_small};
+use crate::format::{from_python_json, read_small};
 
 /// Largest file that is read: the largest tokenizers have 35 MB.
 pub(super) const MAX_FILE_BYTES: u64 = 96 << 20;
@@ -22,9 +22,10 @@ pub(super) struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    /// True when there is a file of this name.
+    /// True when there is a file of this name, be it a link that leads to nothing: opening that tells what is wrong.
     pub fn has(&self, name: &str) -> bool {
-        self.path.join(name).is_file()
+        let path = self.path.join(name);
+        path.is_file() || path.is_symlink() && !path.is_dir()
     }
 
     /// A file's path.
@@ -35,6 +36,11 @@ impl Folder<'_> {
     /// What is wrong with the tokenizer as a whole.
     pub fn unknown(&self, what: impl Into<String>) -> Error {
         Error::UnknownTokenizer { what: what.into(), path: self.path.to_path_buf() }
+    }
+
+    /// A token that the model has no row for.
+    pub fn beyond(&self, token: String, number: u64, n_tokens: u64) -> Error {
+        Error::TokenBeyondModel { token, number, n_tokens, path: self.path.to_path_buf() }
     }
 
     /// What is wrong with a file.
@@ -53,14 +59,19 @@ impl Folder<'_> {
         String::from_utf8(bytes).map(Some).map_err(|error| self.damaged(name, format!("no UTF-8: {error}")))
     }
 
+    /// A text in UTF-8; `None` when it is not there or empty.
+    pub fn filled_text(&self, name: &'static str) -> Result<Option<String>> {
+        let is_empty = std::fs::metadata(self.file(name)).is_ok_and(|metadata| metadata.len() == 0);
+        if is_empty { Ok(None) } else { self.text(name) }
+    }
+
     /// A JSON object of moderate size; `None` when it is not there.
     pub fn json(&self, name: &'static str) -> Result<Option<Map<String, Json>>> {
         if !self.has(name) {
             return Ok(None);
         }
         let bytes = read_small(&self.file(name), name, MAX_JSON_BYTES)?;
-        check_texts(&bytes).map_err(|what| self.damaged(name, what))?;
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| self.damaged(name, json_error(&error)))
+        from_python_json(&bytes).map(Some).map_err(|what| self.damaged(name, what))
     }
 
     /// `(name, text)` of the templates in `additional_chat_templates`, by name.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 
 use super::files::Folder;
 use crate::error::Result;
-use crate::format::{check_texts, json_error};
+use crate::format::from_python_json;
 
 const NAME: &str = "tokenizer.json";
 /// No vocabulary has more tokens: the largest have a quarter of a million.
@@ -124,8 +124,7 @@ impl TokenizerJson {
 
     /// Reads its text.
     pub fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
-        check_texts(bytes)?;
-        let json: Self = serde_json::from_slice(bytes).map_err(|error| json_error(&error))?;
+        let json: Self = from_python_json(bytes)?;
         let ids = json.model.vocab.0.values().map(|&id| u64::from(id)).chain(json.added_tokens().iter().map(|token| token.id));
         match ids.max() {
             Some(id) if id >= MAX_TOKENS => Err(format!("a token has the number {id}, at most {MAX_TOKENS} tokens are read")),
@@ -135,8 +134,7 @@ impl TokenizerJson {
 
     /// Reads a `vocab.json`: texts and their numbers.
     pub fn parse_vocab(bytes: &[u8]) -> std::result::Result<Vocab, String> {
-        check_texts(bytes)?;
-        let vocab: Vocab = serde_json::from_slice(bytes).map_err(|error| json_error(&error))?;
+        let vocab: Vocab = from_python_json(bytes)?;
         match vocab.0.values().max() {
             Some(&id) if u64::from(id) >= MAX_TOKENS => {
                 Err(format!("a token has the number {id}, at most {MAX_TOKENS} tokens are read"))

@@ -6,6 +6,7 @@ use super::encoder::Encoder;
 use super::entries::{Entries, TokenType, Tokens};
 use super::files::{Folder, text_of};
 use super::json::{MAX_TOKENS, Merges, TokenizerJson};
+use super::normalizer;
 use super::settings::Settings;
 use super::special::{Special, Wanted};
 use crate::error::Result;
@@ -27,22 +28,28 @@ pub(super) fn add_llama_hf(folder: &Folder, n_vocab: u64, entries: &mut Entries,
     }
     let settings = Settings::read(folder)?;
     let encoder = Encoder::new(&mut json, &settings).map_err(|what| folder.unknown(what))?;
-    let tokens = tokens_of(&encoder, &settings, &json.model.merges, n_vocab).map_err(|what| folder.unknown(what))?;
+    let mut tokens = tokens_of(folder, &encoder, &settings, &json.model.merges, n_vocab)?;
+    warnings.extend(tokens.make_unique());
+    warnings.extend(normalizer::warning(&json, normalizer::Kind::Pieces));
     let n_tokens = tokens.texts.len();
-    entries.vocabulary("llama", "default", tokens);
     let mut special = Special::read(folder, Some(&json), Wanted { n_tokens: Some(n_tokens), ..Wanted::default() })?;
+    special.find_end(folder, &tokens.texts)?;
+    entries.vocabulary("llama", "default", tokens);
     warnings.append(&mut special.warnings);
     special.add_to(entries);
     Ok(true)
 }
 
-fn tokens_of(encoder: &Encoder, settings: &Settings, merges: &Merges, n_vocab: u64) -> std::result::Result<Tokens, String> {
+fn tokens_of(folder: &Folder, encoder: &Encoder, settings: &Settings, merges: &Merges, n_vocab: u64) -> Result<Tokens> {
     let texts = encoder.tokens();
     let n_base = encoder.n_base_tokens() as u64;
     let n_used = texts.last_key_value().map_or(0, |(&id, _)| u64::from(id) + 1);
     let n_tokens = if n_vocab == 0 { n_used } else { n_vocab };
-    if n_used > n_tokens || n_tokens > MAX_TOKENS {
-        return Err(format!("a token has the number {}, the model has {n_tokens}", n_used.saturating_sub(1)));
+    if n_tokens > MAX_TOKENS {
+        return Err(folder.unknown(format!("the model has {n_tokens} tokens, at most {MAX_TOKENS} are read")));
+    }
+    if let Some((&id, text)) = texts.last_key_value().filter(|_| n_used > n_tokens) {
+        return Err(folder.beyond(text.clone(), id.into(), n_tokens));
     }
     let special: BTreeSet<u32> = settings.specials.iter().filter_map(|(_, text)| encoder.id_of(text)).collect();
     let scores = merge_scores(merges);

@@ -12,6 +12,7 @@
 mod bpe;
 mod chat;
 mod encoder;
+mod end_token;
 mod entries;
 mod files;
 mod frame;
@@ -19,6 +20,7 @@ mod frame;
 mod golden_tests;
 mod json;
 mod llama_hf;
+mod normalizer;
 mod pre;
 mod pre_definitions;
 mod pre_hashes;
@@ -42,7 +44,7 @@ use special::{Special, Wanted};
 use wordpiece::add_wordpiece;
 
 use super::{class_name, gguf_architecture};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Checkpoint, Value};
 
 /// Key-values `tokenizer.*` of a checkpoint, in the order of `convert_hf_to_gguf.py`, and what the user should know.
@@ -93,6 +95,15 @@ impl Way {
 /// `Error::UnknownTokenizer` for files that are missing and tokenizers that llama.cpp does not have, `Error::DamagedFile` for files that
 /// are none, `Error::Io` and `Error::NotAFile` for those that cannot be opened.
 pub fn tokenizer_metadata(checkpoint: &Checkpoint) -> Result<TokenizerMetadata> {
+    read_tokenizer(checkpoint).map_err(|error| match error {
+        Error::UnknownTokenizer { what, path } if what.starts_with("there is no") => {
+            Error::UnknownTokenizer { what: checkpoint.with_unfinished(what), path }
+        }
+        other => other,
+    })
+}
+
+fn read_tokenizer(checkpoint: &Checkpoint) -> Result<TokenizerMetadata> {
     let folder = Folder { path: &checkpoint.path };
     let config = match &checkpoint.config {
         Some(config) if checkpoint.path.is_dir() => config,
@@ -138,9 +149,10 @@ pub fn tokenizer_metadata(checkpoint: &Checkpoint) -> Result<TokenizerMetadata> 
 /// # Errors
 /// As `tokenizer_metadata`.
 pub fn encode(checkpoint: &Checkpoint, text: &str) -> Result<Option<Vec<u32>>> {
-    let is_sentencepiece =
-        checkpoint.tokenizer_files.iter().any(|name| matches!(name.as_str(), "tokenizer.model" | "spiece.model"));
-    if is_sentencepiece || !checkpoint.path.is_dir() { Ok(None) } else { bpe::encode(&Folder { path: &checkpoint.path }, text) }
+    let folder = Folder { path: &checkpoint.path };
+    let has = |name: &str| checkpoint.tokenizer_files.iter().any(|file| file == name);
+    let is_sentencepiece = has("spiece.model") || has("tokenizer.model") && sentencepiece::other_kind(&folder)?.is_none();
+    if is_sentencepiece || !checkpoint.path.is_dir() { Ok(None) } else { bpe::encode(&folder, text) }
 }
 
 /// Source: `LlamaModel.set_vocab` in `conversion/llama.py`, llama.cpp of 2026-08-21.

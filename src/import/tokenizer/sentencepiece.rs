@@ -27,6 +27,10 @@ pub(super) struct SentencePiece {
     pub model_type: u64,
     /// True when it puts a space before a text.
     pub adds_space: bool,
+    /// What it does to a text first: `identity`, `nmt_nfkc`.
+    pub normalizer: String,
+    /// True when it makes one space of several.
+    pub joins_spaces: bool,
 }
 
 /// A piece of text.
@@ -48,14 +52,24 @@ impl SentencePiece {
     ///
     /// # Errors
     /// `Error::DamagedFile` when it is none, else as `Folder::bytes`.
-    pub fn read(folder: &Folder) -> Result<Option<Self>> {
+    pub fn read(folder: &Folder, warnings: &mut Vec<String>) -> Result<Option<Self>> {
         let Some(bytes) = folder.bytes(NAME)? else { return Ok(None) };
+        if let Some(kind) = other_kind_of(&bytes) {
+            if !folder.has("tokenizer.json") {
+                return Err(
+                    folder.unknown(format!("{NAME} is {kind} and no SentencePiece model, and there is no tokenizer.json"))
+                );
+            }
+            warnings.push(format!("{NAME} is {kind} and no SentencePiece model: tokenizer.json is used instead"));
+            return Ok(None);
+        }
         Self::parse(&bytes).map(Some).map_err(|what| folder.damaged(NAME, what))
     }
 
     /// Reads its bytes.
     pub fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
-        let mut model = Self { pieces: Vec::new(), model_type: UNIGRAM, adds_space: true };
+        let (normalizer, joins_spaces) = (String::new(), false);
+        let mut model = Self { pieces: Vec::new(), model_type: UNIGRAM, adds_space: true, normalizer, joins_spaces };
         let mut message = Message::new(bytes);
         while let Some((number, field)) = message.next_field()? {
             match (number, field) {
@@ -67,7 +81,13 @@ impl SentencePiece {
                     model.pieces.push(piece);
                 }
                 (2, Field::Bytes(bytes)) => model.read_number(bytes, 3, |model, number| model.model_type = number)?,
-                (3, Field::Bytes(bytes)) => model.read_number(bytes, 3, |model, number| model.adds_space = number != 0)?,
+                (3, Field::Bytes(bytes)) => {
+                    // One space of several is made unless the file says otherwise.
+                    model.joins_spaces = true;
+                    model.read_number(bytes, 3, |model, number| model.adds_space = number != 0)?;
+                    model.read_number(bytes, 4, |model, number| model.joins_spaces = number != 0)?;
+                    model.read_normalizer(bytes)?;
+                }
                 _ => {}
             }
         }
@@ -86,6 +106,57 @@ impl SentencePiece {
         }
         Ok(())
     }
+}
+
+impl SentencePiece {
+    fn read_normalizer(&mut self, bytes: &[u8]) -> std::result::Result<(), String> {
+        let mut message = Message::new(bytes);
+        let mut has_map = false;
+        while let Some((number, field)) = message.next_field()? {
+            match (number, field) {
+                (1, Field::Bytes(name)) => {
+                    self.normalizer = String::from_utf8_lossy(name).chars().filter(|c| !c.is_control()).take(32).collect();
+                }
+                (2, Field::Bytes(map)) => has_map = !map.is_empty(),
+                _ => {}
+            }
+        }
+        // Without a table of replacements nothing is replaced, whatever the name.
+        if !has_map {
+            self.normalizer.clear();
+        } else if self.normalizer.is_empty() {
+            self.normalizer = "a table of its own".into();
+        }
+        Ok(())
+    }
+}
+
+/// What a `tokenizer.model` is that is no SentencePiece model; `None` for one that is, or is damaged.
+///
+/// # Errors
+/// As `Folder::bytes`.
+pub(super) fn other_kind(folder: &Folder) -> Result<Option<&'static str>> {
+    Ok(folder.bytes(NAME)?.and_then(|bytes| other_kind_of(&bytes)))
+}
+
+/// Llama 3's own file has lines of base64, each with its number; Mistral's is JSON. `convert_hf_to_gguf.py` fails at both.
+fn other_kind_of(bytes: &[u8]) -> Option<&'static str> {
+    let is_ranked = |line: &[u8]| {
+        let mut parts = line.split(|&byte| byte == b' ');
+        let (token, rank) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+        !token.is_empty()
+            && token.iter().all(is_base64)
+            && !rank.is_empty()
+            && rank.iter().all(u8::is_ascii_digit)
+            && parts.next().is_none()
+    };
+    let mut lines =
+        bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end).filter(|line| !line.is_empty()).take(3).peekable();
+    if lines.peek().is_some() && lines.all(is_ranked) {
+        return Some("tiktoken's");
+    }
+    bytes.trim_ascii_start().starts_with(b"{").then_some("JSON")
 }
 
 impl Piece {
@@ -139,13 +210,22 @@ pub(super) fn add_sentencepiece(
     entries: &mut Entries,
     warnings: &mut Vec<String>,
 ) -> Result<bool> {
-    let Some(model) = SentencePiece::read(folder)? else { return Ok(false) };
+    let Some(model) = SentencePiece::read(folder, warnings)? else { return Ok(false) };
     if model.model_type != BPE {
         warnings.push("tokenizer.model is no BPE model: llama.cpp may split some texts differently".into());
     }
     let says_space = entries.0.find("tokenizer.ggml.add_space_prefix").is_some() || overlay == Overlay::Gemma;
     if !model.adds_space && !says_space {
         warnings.push("the tokenizer puts no space before a text, llama.cpp does".into());
+    }
+    if !matches!(model.normalizer.as_str(), "" | "identity") {
+        warnings.push(format!(
+            "llama.cpp does not have the normalizer of tokenizer.model ({}): some texts are split into other tokens",
+            model.normalizer
+        ));
+    }
+    if model.joins_spaces {
+        warnings.push("the tokenizer makes one space of several, llama.cpp does not".into());
     }
     let n_tokens = if n_vocab == 0 { model.pieces.len() as u64 } else { n_vocab };
     if n_tokens > MAX_TOKENS {
@@ -184,8 +264,10 @@ pub(super) fn add_sentencepiece(
     if n_beyond > 0 {
         warnings.push(format!("{n_beyond} added tokens have numbers beyond the model's {n_tokens} tokens; they are left out"));
     }
-    entries.vocabulary("llama", "default", tokens);
+    warnings.extend(tokens.make_unique());
     let mut special = Special::read(folder, json.as_ref(), Wanted { n_tokens: Some(n_tokens), ..Wanted::default() })?;
+    special.find_end(folder, &tokens.texts)?;
+    entries.vocabulary("llama", "default", tokens);
     warnings.append(&mut special.warnings);
     special.add_to(entries);
     Ok(true)

@@ -3,11 +3,13 @@
 use serde_json::{Map, Value as Json};
 
 use super::chat::ChatTemplate;
+use super::end_token::{ROLES as END_ROLES, end_tokens};
 use super::entries::Entries;
 use super::files::{Folder, text_of, token_text};
 use super::frame::{paired_token, pieces, sequence_of, special_of};
 use super::json::{Merges, TokenizerJson};
 use crate::error::Result;
+use crate::format::config_value::whole_of;
 use crate::model::Text;
 
 /// The roles that are looked for, as the converter does by default.
@@ -65,8 +67,8 @@ impl Special {
         if let Some(json) = json {
             special.read_post_processor(json, config.as_mut());
         }
+        special.chat = ChatTemplate::read(folder, config.as_ref())?;
         if let Some(config) = &config {
-            special.chat = ChatTemplate::read(folder, config)?;
             special.read_config(config, json);
         }
         special.read_model_config(&folder.json("config.json")?.unwrap_or_default());
@@ -90,6 +92,27 @@ impl Special {
             }
             _ => self.warnings.push(format!("the {role} token has the number {id}, which no token has; it is left out")),
         }
+    }
+
+    /// Looks further for the token that ends a text, where neither the settings' added tokens nor a number in `config.json` told it.
+    ///
+    /// # Errors
+    /// As `Folder::json`.
+    pub fn find_end(&mut self, folder: &Folder, tokens: &[Text]) -> Result<()> {
+        if self.ids.iter().any(|(role, _)| role == "eos") {
+            return Ok(());
+        }
+        let found = end_tokens(folder, tokens)?;
+        if found.is_empty() {
+            self.warnings.push("nothing names an end token (eos_token): answers do not end by themselves".into());
+        }
+        for id in found {
+            let free = END_ROLES.iter().find(|role| !self.ids.iter().any(|(known, _)| known == *role));
+            if let Some(role) = free {
+                self.set(role, id);
+            }
+        }
+        Ok(())
     }
 
     /// True, false, or not said whether a token is added before a text.
@@ -272,11 +295,13 @@ impl Special {
         for role in self.roles.clone() {
             let key = format!("{role}_token_id");
             let stated = config.get(&key).filter(|id| !id.is_null()).or_else(|| inner?.get(&key));
-            let Some(Json::Number(number)) = stated else { continue };
-            match number.as_u64() {
-                Some(id) => self.set(&role, id),
+            // A list of ends is looked at where nothing else names one.
+            let Some(stated) = stated.filter(|stated| !stated.is_array()) else { continue };
+            match whole_of(stated) {
+                Ok(Some(id)) => self.set(&role, id),
+                Ok(None) => {}
                 // The converter ends here; old files mean "none" by -1.
-                None => self.warnings.push(format!("config.json says {key} is {number}; it is left out")),
+                Err(what) => self.warnings.push(format!("config.json says {key} is {what}; it is left out")),
             }
         }
     }

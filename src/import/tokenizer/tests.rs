@@ -96,7 +96,9 @@ fn a_number_that_no_token_can_have_is_left_out() {
     let json = serde_json::to_vec(&small()).unwrap();
     let found = read(folder(&[("config.json", config), ("tokenizer.json", &json)]).path()).unwrap();
     assert_eq!(value(&found, "tokenizer.ggml.padding_token_id"), None);
-    assert_eq!(value(&found, "tokenizer.ggml.eos_token_id"), None);
+    // Of a list the first ends a text, and llama.cpp ends an answer at the second as well.
+    assert_eq!(value(&found, "tokenizer.ggml.eos_token_id"), Some(Value::U32(0)));
+    assert_eq!(value(&found, "tokenizer.ggml.eot_token_id"), Some(Value::U32(5)));
     assert_eq!(value(&found, "tokenizer.ggml.bos_token_id"), Some(Value::U32(0)));
     assert!(found.warnings.iter().any(|warning| warning.contains("pad_token_id is -1")), "{:?}", found.warnings);
 }
@@ -184,8 +186,8 @@ fn hostile_descriptions_are_refused() {
         "the vocabulary",
     );
     check("/added_tokens", json!([{"id": 1_u64 << 40, "content": "x"}]), "at most");
-    let too_many = of("GPT2LMHeadModel", 1 << 40, &small(), &json!({})).unwrap_err();
-    assert!(too_many.to_string().contains("1099511627776 tokens"), "{too_many}");
+    let too_many = of("GPT2LMHeadModel", 1 << 23, &small(), &json!({})).unwrap_err();
+    assert!(too_many.to_string().contains("8388608 tokens"), "{too_many}");
 }
 
 #[test]
@@ -250,4 +252,125 @@ fn code_llama_and_small_granite_have_their_own_rules() {
     assert_eq!(value(&found, "tokenizer.ggml.add_space_prefix"), Some(Value::Bool(false)));
     let found = of("GraniteForCausalLM", 49152, &json, &json!({"add_bos_token": true})).unwrap();
     assert_eq!(value(&found, "tokenizer.ggml.add_bos_token"), Some(Value::Bool(false)));
+}
+
+/// The texts of all tokens.
+fn tokens(metadata: &TokenizerMetadata) -> Vec<String> {
+    match value(metadata, "tokenizer.ggml.tokens") {
+        Some(Value::Array(Array::Str(texts))) => texts.iter().map(|text| text.lossy().into_owned()).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn added_tokens_keep_their_own_text() {
+    // Letters of the byte alphabet.
+    let added: Vec<Json> = ["déjà", "Straße", "Ġé", "ÿ<é>"]
+        .iter()
+        .enumerate()
+        .map(|(idx, text)| json!({"id": 5 + idx, "content": text, "special": idx == 3, "normalized": false}))
+        .collect();
+    let found = of("GPT2LMHeadModel", 9, &with("/added_tokens", json!(added)), &json!({})).unwrap();
+    assert_eq!(tokens(&found)[5..], ["déjà", "Straße", "Ġé", "ÿ<é>"]);
+}
+
+#[test]
+fn a_filler_takes_no_name_of_a_token() {
+    let json = with("/added_tokens", json!([{"id": 5, "content": "[PAD6]", "special": true, "normalized": false}]));
+    let found = of("GPT2LMHeadModel", 8, &json, &json!({})).unwrap();
+    assert_eq!(tokens(&found)[5..], ["[PAD6]", "[PAD6]_", "[PAD7]"]);
+}
+
+#[test]
+fn a_token_beyond_the_model_is_named_with_a_remedy() {
+    let error = of("GPT2LMHeadModel", 5, &small(), &json!({})).unwrap_err();
+    assert!(matches!(&error, Error::TokenBeyondModel { token, number: 5, n_tokens: 5, .. } if token == "<|end|>"), "{error}");
+    assert!(error.hint().contains("resize_token_embeddings"), "{}", error.hint());
+}
+
+/// The chat template that is written, and the file that `inspect` names.
+fn chat(files: &[(&str, &str)]) -> (Option<String>, Option<String>) {
+    let (config, json) = (config("GPT2LMHeadModel", 8), serde_json::to_vec(&small()).unwrap());
+    let mut all: Vec<(&str, &[u8])> = vec![("config.json", &config), ("tokenizer.json", &json)];
+    all.extend(files.iter().map(|(name, text)| (*name, text.as_bytes())));
+    let dir = folder(&[]);
+    for (name, bytes) in all {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    let template = match value(&read(dir.path()).unwrap(), "tokenizer.chat_template") {
+        Some(Value::Str(text)) => Some(text.lossy().into_owned()),
+        _ => None,
+    };
+    (template, read_checkpoint(dir.path()).unwrap().chat_template_file)
+}
+
+#[test]
+fn the_chat_template_is_that_of_transformers() {
+    let check = |files: &[(&str, &str)], template: Option<&str>, file: Option<&str>| {
+        let found = chat(files);
+        assert_eq!((found.0.as_deref(), found.1.as_deref()), (template, file), "{files:?}");
+    };
+    let (jinja, old, json) = ("chat_template.jinja", "tokenizer_config.json", "chat_template.json");
+    check(&[], None, None);
+    check(&[(jinja, "NEW")], Some("NEW"), Some(jinja));
+    check(&[(jinja, "NEW"), (old, r#"{"chat_template":null}"#)], Some("NEW"), Some(jinja));
+    check(&[(jinja, "NEW"), (old, r#"{"chat_template":"OLD"}"#)], Some("NEW"), Some(jinja));
+    check(&[(jinja, ""), (old, r#"{"chat_template":"OLD"}"#)], Some("OLD"), Some(old));
+    check(&[(old, r#"{"chat_template":"OLD"}"#), (json, r#"{"chat_template":"3"}"#)], Some("OLD"), Some(old));
+    check(&[(old, r#"{"chat_template":""}"#), (json, r#"{"chat_template":"3"}"#)], Some("3"), Some(json));
+    check(&[(json, r#"{"chat_template":"3"}"#)], Some("3"), Some(json));
+    let named = r#"{"chat_template":[{"name":"default","template":"A"},{"name":"tool_use","template":"B"}]}"#;
+    check(&[(old, named)], Some("A"), Some(old));
+    check(&[(old, r#"{"chat_template":{"default":"A","rag":"B"}}"#)], Some("A"), Some(old));
+    check(&[(jinja, "NEW"), ("additional_chat_templates/tool_use.jinja", "T")], Some("NEW"), Some(jinja));
+    check(&[(old, r#"{"chat_template":"OLD"}"#), ("additional_chat_templates/rag.jinja", "R")], Some("OLD"), Some(old));
+}
+
+#[test]
+fn a_model_without_an_end_is_told() {
+    let warned = |files: &Json| {
+        let found = of("GPT2LMHeadModel", 8, &small(), files).unwrap();
+        found.warnings.iter().any(|warning| warning.contains("end token"))
+    };
+    assert!(warned(&json!({})));
+    assert!(!warned(&json!({"eos_token": "<|end|>"})));
+    // A token of the vocabulary that no file calls an added one.
+    assert!(!warned(&json!({"eos_token": "ab"})));
+}
+
+#[test]
+fn another_tokenizer_model_beside_a_tokenizer_json_is_no_obstacle() {
+    let (config, json) = (config("LlamaForCausalLM", 8), serde_json::to_vec(&small()).unwrap());
+    for (model, kind) in [("IQ== 0\nIg== 1\n", "tiktoken's"), ("{\"config\":{}}", "JSON")] {
+        let files: [(&str, &[u8]); 3] =
+            [("config.json", &config), ("tokenizer.json", &json), ("tokenizer.model", model.as_bytes())];
+        let dir = folder(&files);
+        let found = read(dir.path()).unwrap();
+        assert!(found.warnings.iter().any(|warning| warning.contains(kind)), "{:?}", found.warnings);
+        assert!(super::encode(&read_checkpoint(dir.path()).unwrap(), "ab").unwrap().is_some());
+        let error = read(folder(&[files[0], files[2]]).path()).unwrap_err();
+        assert!(error.to_string().contains(kind), "{error}");
+    }
+}
+
+#[test]
+fn what_lies_in_the_place_of_a_file_is_named() {
+    let (config, json) = (config("LlamaForCausalLM", 8), serde_json::to_vec(&small()).unwrap());
+    for name in ["tokenizer.json", "tokenizer.model", "special_tokens_map.json", "chat_template.jinja", "added_tokens.json"] {
+        let mut files: Vec<(&str, &[u8])> = vec![("config.json", &config), ("tokenizer.json", &json)];
+        files.retain(|file| file.0 != name);
+        files.push((name, b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 1\n"));
+        let error = read(folder(&files).path()).unwrap_err();
+        assert!(error.to_string().contains("a Git LFS pointer") && error.hint().contains("git lfs pull"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_download_of_the_tokenizer_that_has_not_ended_is_told() {
+    let config = config("LlamaForCausalLM", 8);
+    let dir = folder(&[("config.json", &config), ("tokenizer.json.incomplete", b"x")]);
+    let error = read(dir.path()).unwrap_err();
+    assert!(error.to_string().contains("downloads that have not ended: tokenizer.json.incomplete"), "{error}");
 }

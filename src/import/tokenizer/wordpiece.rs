@@ -3,8 +3,10 @@
 use super::bpe::{Base, read_base};
 use super::entries::{Entries, TokenType};
 use super::files::Folder;
+use super::normalizer;
 use super::special::{Special, Wanted};
 use crate::error::Result;
+use crate::format::config_value::whole_of;
 use crate::model::{CheckpointConfig, Text};
 
 /// Writes a WordPiece vocabulary: a ▁ before each piece that begins a word, nothing before the others.
@@ -25,7 +27,7 @@ pub(super) fn add_wordpiece(
         let what = format!("this model's vocabulary consists of word pieces, tokenizer.json holds a {} model", json.kind());
         return Err(folder.unknown(what));
     }
-    let n_types = config.json.get("type_vocab_size").and_then(serde_json::Value::as_u64).unwrap_or(2);
+    let n_types = config.json.get("type_vocab_size").and_then(|n_types| whole_of(n_types).ok()?).unwrap_or(2);
     entries.number("token_type_count", u32::try_from(n_types).unwrap_or(u32::MAX));
     for (text, kind) in tokens.texts.iter_mut().zip(&tokens.types) {
         if *kind == TokenType::Control {
@@ -37,6 +39,8 @@ pub(super) fn add_wordpiece(
             None => Text::from(format!("\u{2581}{own}").as_str()),
         };
     }
+    warnings.extend(tokens.make_unique());
+    warnings.extend(normalizer::warning(&json, normalizer::Kind::Words));
     let n_tokens = tokens.texts.len();
     entries.vocabulary("bert", &pre.name, tokens);
     let found = Some(&json).filter(|_| folder.has("tokenizer.json"));

@@ -1,0 +1,38 @@
+//! Adapters: what a fine-tuning adds to a model that lies elsewhere.
+
+use std::path::Path;
+
+use super::checkpoint::Listing;
+use super::hf_config::read_small;
+use super::python_json::from_python_json;
+use crate::error::Error;
+
+/// Largest `adapter_config.json` that is read.
+const MAX_BYTES: u64 = 1 << 20;
+/// The description of an adapter.
+const NAME: &str = "adapter_config.json";
+
+/// The error for a folder of an adapter whose base model lies elsewhere.
+pub(super) fn adapter_in(folder: &Path, listed: &Listing) -> Option<Error> {
+    let has_weights = listed.0.iter().any(|name| {
+        let is_weights = name.ends_with(".safetensors") || name.starts_with("pytorch_model");
+        is_weights && !name.starts_with("adapter")
+    });
+    let is_adapter = listed.has(NAME) || listed.0.iter().any(|name| name.starts_with("adapter_model."));
+    (is_adapter && !has_weights).then(|| Error::Adapter { what: adapter_kind(folder, listed), path: folder.to_path_buf() })
+}
+
+/// `a LoRA adapter of meta-llama/Llama-3.2-1B`, as far as `adapter_config.json` tells.
+pub(super) fn adapter_kind(folder: &Path, listed: &Listing) -> String {
+    let entries = listed.has(NAME).then(|| read_small(&folder.join(NAME), NAME, MAX_BYTES).ok());
+    let entries = entries.flatten().and_then(|bytes| from_python_json::<serde_json::Map<_, _>>(&bytes).ok()).unwrap_or_default();
+    let text = |key: &str| {
+        let text = entries.get(key).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty())?;
+        Some(text.chars().filter(|c| !c.is_control()).take(96).collect::<String>())
+    };
+    let kind = match text("peft_type").as_deref() {
+        None | Some("LORA") => "a LoRA adapter".to_string(),
+        Some(kind) => format!("an adapter of PEFT ({kind})"),
+    };
+    text("base_model_name_or_path").map_or(kind.clone(), |base| format!("{kind} of {base}"))
+}
