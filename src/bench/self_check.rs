@@ -156,15 +156,15 @@ mod tests {
     use super::*;
     use crate::model::Level;
 
-    fn probed(perplexity: Option<f64>) -> Result<Probe> {
-        Ok(Probe { n_vocab: 1000, ids: vec![1, 2], perplexity, n_tokens: 256 })
+    fn probed(perplexity: Option<f64>) -> Probe {
+        Probe { n_vocab: 1000, ids: vec![1, 2], perplexity, n_tokens: 256 }
     }
 
     #[test]
     fn files_are_judged_by_their_first_run() {
         // `(is plausible, is broken)`
         let check = |perplexity: f64, expected: Option<&[u32]>, state: (bool, bool), text: &str| {
-            let found = judged(&probed(Some(perplexity)), Some(5.0), expected, None);
+            let found = judged(&Ok(probed(Some(perplexity))), Some(5.0), expected, None);
             assert!((found.is_plausible, found.is_broken) == state && found.text.contains(text), "{found:?}");
         };
         let (fine, broken) = ((true, false), (false, true));
@@ -174,7 +174,7 @@ mod tests {
         check(200.0, None, broken, "far above that of the other levels");
         check(f64::NAN, None, broken, "no numbers");
         check(f64::INFINITY, None, broken, "no numbers");
-        let encoder = Ok(Probe { n_vocab: 1000, ids: vec![1, 2], perplexity: None, n_tokens: 1 });
+        let encoder = Ok(probed(None));
         assert_eq!(
             judged(&encoder, None, Some(&[1, 2]), None).text,
             "loads: it is an encoder, its 2 tokens of a text were looked at"
@@ -184,14 +184,14 @@ mod tests {
 
     #[test]
     fn a_model_that_speaks_no_english_keeps_its_file() {
-        let found = judged(&probed(Some(900.0)), Some(880.0), None, None);
+        let found = judged(&Ok(probed(Some(900.0))), Some(880.0), None, None);
         assert!(!found.is_plausible && !found.is_broken && found.text.contains("guessing among 1,000"), "{found:?}");
     }
 
     #[test]
     fn a_part_of_the_tokenizer_that_is_lacking_is_named() {
         let warnings = ["a".to_string(), "llama.cpp does not have the tokenizer's normalizer Lowercase: x".to_string()];
-        let found = judged(&probed(Some(20.0)), None, Some(&[7]), lacking(&warnings));
+        let found = judged(&Ok(probed(Some(20.0))), None, Some(&[7]), lacking(&warnings));
         assert!(found.is_broken && found.text.contains("normalizer Lowercase"), "{found:?}");
         assert_eq!(lacking(&warnings[..1]), None);
     }

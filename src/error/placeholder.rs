@@ -145,7 +145,7 @@ fn is_answer(text: &[u8]) -> bool {
 /// One line with a relative path into a cache.
 fn is_link(text: &[u8]) -> bool {
     let text = text.trim_ascii_end();
-    let is_path = text.iter().all(|byte| byte.is_ascii_graphic());
+    let is_path = text.iter().all(u8::is_ascii_graphic);
     text.len() < MAX_ANSWER_BYTES && is_path && text.starts_with(b"../") && contains_ignoring_case(text, b"blobs/")
 }
 

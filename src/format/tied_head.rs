@@ -97,7 +97,9 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             write_described(dir.path(), &tied);
             let mut tensors = llama_tensors(3);
-            tensors.iter_mut().for_each(|tensor| tensor.0.insert_str(0, prefix));
+            for tensor in &mut tensors {
+                tensor.0.insert_str(0, prefix);
+            }
             let path = dir.path().join("model.safetensors");
             write_safetensors(&path, &tensors);
             // The head is the last tensor.
@@ -120,7 +122,9 @@ mod tests {
             write_described(dir.path(), config);
             let mut tensors = llama_tensors(3);
             tensors.pop();
-            tensors.iter_mut().for_each(|tensor| tensor.0 = tensor.0.replacen("model.", prefix, 1));
+            for tensor in &mut tensors {
+                tensor.0 = tensor.0.replacen("model.", prefix, 1);
+            }
             write_safetensors(&dir.path().join("model.safetensors"), &tensors);
             let checkpoint = read_checkpoint(dir.path()).unwrap();
             let found = checkpoint.warnings.iter().filter(|warning| warning.contains("no head")).count();

@@ -77,6 +77,7 @@ fn row_of(config: &CheckpointConfig) -> Option<&'static (&'static str, &'static 
 }
 
 /// The architecture's name in GGUF; `None` for one that is not known.
+#[must_use]
 pub fn gguf_architecture(config: &CheckpointConfig) -> Option<&'static str> {
     row_of(config).map(|row| row.2)
 }
@@ -85,6 +86,7 @@ pub fn gguf_architecture(config: &CheckpointConfig) -> Option<&'static str> {
 ///
 /// # Errors
 /// What is missing, impossible or unknown in the configuration; inside the option.
+#[must_use]
 pub fn mapping_of(config: &CheckpointConfig) -> Option<Result<Mapping, String>> {
     let (.., architecture, table) = row_of(config)?;
     Some(Config::checked(config).and_then(|config| {
@@ -104,6 +106,8 @@ pub fn mapping_of(config: &CheckpointConfig) -> Option<Result<Mapping, String>> 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -151,7 +155,6 @@ mod tests {
             let mapping = with(key, value).unwrap();
             mapping.entries.iter().find(|entry| entry.0 == name).map(|entry| format!("{:?}", entry.1)).unwrap_or_default()
         };
-        use serde_json::json;
         assert_eq!(entry("rope_theta", json!("500000.0"), "llama.rope.freq_base"), "F32(500000.0)");
         assert_eq!(entry("rms_norm_eps", json!("1e-05"), "llama.attention.layer_norm_rms_epsilon"), "F32(1e-5)");
         assert_eq!(entry("max_position_embeddings", json!("2048.0"), "llama.context_length"), "U32(2048)");

@@ -171,7 +171,9 @@ mod tests {
     #[test]
     fn a_prefix_is_no_disagreement() {
         let mut tensors = llama_tensors(3);
-        tensors.iter_mut().for_each(|tensor| tensor.0.insert_str(0, "_orig_mod.model."));
+        for tensor in &mut tensors {
+            tensor.0.insert_str(0, "_orig_mod.model.");
+        }
         let found = of(&tensors);
         assert_eq!((found.prefix.as_str(), found.missing.len(), found.extra.len()), ("model.", 0, 0));
     }

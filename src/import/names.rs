@@ -113,7 +113,7 @@ impl Names {
             match found.insert(name, tensor) {
                 // The same name in two files is told by the files.
                 Some(other) if is_needed && other.name != tensor.name => {
-                    twice.push(format!("{} and {}", other.name, tensor.name))
+                    twice.push(format!("{} and {}", other.name, tensor.name));
                 }
                 _ => {}
             }
