@@ -241,7 +241,7 @@ fn impossible_numbers_are_refused() {
     check("mixtral", json!({"num_local_experts": 100_000}), "impossibly large");
     check("mixtral", json!({"num_local_experts": 0}), "how many experts");
     check("mixtral", json!({"num_local_experts": 5}), "tensors are missing");
-    check("qwen3-moe", json!({"moe_intermediate_size": 1_u64 << 60}), "possible moe_intermediate_size");
+    check("qwen3-moe", json!({"moe_intermediate_size": 1_u64 << 60}), "moe_intermediate_size is 1152921504606846976, impossibly");
     check("deepseek-v2", json!({"num_attention_heads": 1_u64 << 20, "num_key_value_heads": 1}), "impossibly large");
     check("deepseek-v2", json!({"v_head_dim": 0}), "possible v_head_dim");
     check("deepseek-v2", json!({"q_lora_rank": 0}), "possible q_lora_rank");
