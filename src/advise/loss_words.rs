@@ -81,6 +81,13 @@ impl LossWords {
         })
     }
 
+    /// `slight`, or `slight?` where the intervals reach into worse classes: for a narrow column, beside `text` in full.
+    #[must_use]
+    pub fn short_text(self) -> String {
+        let mark = if self.at_worst == self.word { "" } else { "?" };
+        format!("{}{mark}", self.word.label())
+    }
+
     /// `slight`, or `slight, perhaps noticeable` where the intervals reach into worse classes.
     #[must_use]
     pub fn text(self) -> String {
@@ -174,6 +181,8 @@ mod tests {
         let check = |kld: Interval, expected: Option<&str>| {
             let found = LossWords::of(kld, Interval::exact(0.99)).map(LossWords::text);
             assert_eq!(found.as_deref(), expected, "{kld:?}");
+            let short = LossWords::of(kld, Interval::exact(0.99)).map(LossWords::short_text);
+            assert_eq!(short.is_some_and(|text| text.ends_with('?')), expected.is_some_and(|text| text.contains("perhaps")));
         };
         check(around(0.05, 0.02), Some("slight"));
         check(around(0.09, 0.02), Some("slight, perhaps noticeable"));

@@ -82,15 +82,24 @@ fn tabs_ui(ui: &mut Ui, form: &mut Form) {
 /// All levels side by side: speed, loss, limits, and the table of both.
 fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, commands: &mut Vec<Command>) {
     origins_ui(ui, store);
-    settings_ui(ui, store, model, form, commands);
-    widgets::card_gap(ui);
     // Measurements can be shown without a known machine; then there is nothing to predict from.
     let unknown = Machine::default();
     let machine = store.machine.ready().map_or(&unknown, |machine| machine);
     let rows = rows_of(ui, model, machine, form, store);
+    // The answer first, as soon as there is one and nothing is being measured.
+    let is_measuring = store.jobs.iter().any(|job| job.is_open() && matches!(job.kind, JobKind::Bench(_) | JobKind::Quality(_)));
+    let is_answered = !is_measuring && rows.iter().any(|row| row.verdict.is_some());
+    if !is_answered {
+        settings_ui(ui, store, model, form, commands);
+        widgets::card_gap(ui);
+    }
     choice_ui(ui, model, machine, form, &rows, commands);
     widgets::card(ui, "", |ui| plot_ui(ui, &rows, form));
     widgets::card_gap(ui);
+    if is_answered {
+        settings_ui(ui, store, model, form, commands);
+        widgets::card_gap(ui);
+    }
     doubts_view::doubts_ui(ui, store, &rows, commands);
     quality_view::quality_view_ui(ui, store, model, form, &rows, commands);
     widgets::card_gap(ui);

@@ -8,8 +8,8 @@ use crate::advise::{GateKind, Gates, Limits, MAX_MEAN_KLD, Preset, WishKind};
 use crate::model::Model;
 use crate::state::Form;
 
-/// From this width on three limits stand side by side.
-const WIDTH_OF_THREE: f32 = 980.0;
+/// Limits side by side.
+const N_COLUMNS: usize = 2;
 
 /// Draws the card: the presets, one line for each gate, one for each wish.
 pub fn gates_view_ui(ui: &mut Ui, model: &Model, form: &mut Form) {
@@ -19,8 +19,7 @@ pub fn gates_view_ui(ui: &mut Ui, model: &Model, form: &mut Form) {
         let muted = theme::muted(ui);
         let text = "The verdict is about quality alone. It is PASS only when every gate that is on holds, error bars included.";
         ui.label(RichText::new(text).color(muted));
-        let n_columns = if ui.available_width() > WIDTH_OF_THREE { 3 } else { 2 };
-        grid_ui(ui, "gates", n_columns, GateKind::ALL, |ui, kind| {
+        grid_ui(ui, "gates", GateKind::ALL, |ui, kind| {
             let is_meaningless = kind == GateKind::PplRatio && model.has_recurrent_layers();
             gate_ui(ui, kind, is_meaningless, &mut form.limits.gates);
         });
@@ -28,15 +27,15 @@ pub fn gates_view_ui(ui: &mut Ui, model: &Model, form: &mut Form) {
         let text =
             "Wishes are judged beside the verdict and named in words. All are off at first; a memory limit on Plan is one too.";
         ui.label(RichText::new(text).color(muted));
-        grid_ui(ui, "wishes", n_columns, WishKind::SET, |ui, kind| wish_ui(ui, kind, &mut form.limits));
+        grid_ui(ui, "wishes", WishKind::SET, |ui, kind| wish_ui(ui, kind, &mut form.limits));
     });
 }
 
-fn grid_ui<T>(ui: &mut Ui, id: &str, n_columns: usize, kinds: impl IntoIterator<Item = T>, mut draw: impl FnMut(&mut Ui, T)) {
-    Grid::new(id).num_columns(n_columns).spacing([32.0, 8.0]).show(ui, |ui| {
+fn grid_ui<T>(ui: &mut Ui, id: &str, kinds: impl IntoIterator<Item = T>, mut draw: impl FnMut(&mut Ui, T)) {
+    Grid::new(id).num_columns(N_COLUMNS).min_col_width(360.0).spacing([32.0, 8.0]).show(ui, |ui| {
         for (idx, kind) in kinds.into_iter().enumerate() {
             draw(ui, kind);
-            if (idx + 1) % n_columns == 0 {
+            if (idx + 1) % N_COLUMNS == 0 {
                 ui.end_row();
             }
         }

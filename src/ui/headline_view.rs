@@ -49,7 +49,7 @@ fn words_ui(ui: &mut Ui, headline: &Headline, row: &ComparisonRow, tone: Tone) {
         }
         if let Some(run) = &row.quality {
             ui.label(RichText::new("loss").small().color(theme::palette(ui).text_secondary));
-            loss_view::loss_label(ui, run.summary.loss_words(), run.summary.same_top.value);
+            loss_view::loss_label(ui, Some(run.summary.mean_kld), Some(run.summary.same_top));
         }
     });
     let title = ui.add(Label::new(RichText::new(&headline.title).heading()).wrap());

@@ -20,7 +20,7 @@ const HEADER_HEIGHT: f32 = 26.0;
 /// What stands in a cell without a value.
 const NOTHING: &str = "–";
 /// From this width on the table has room for the machine.
-const WIDTH_WITH_MACHINE: f32 = 1080.0;
+const WIDTH_WITH_MACHINE: f32 = 1240.0;
 /// From this width on the table has room for the reading of prompts and for the part of equal tokens.
 const WIDTH_WITH_ALL_NUMBERS: f32 = 900.0;
 /// Between two columns: a number at the right edge of one must not touch a word at the left of the next.
@@ -360,7 +360,7 @@ fn words_ui(ui: &mut Ui, column: Column, rows: &[Row], level: &LevelRuns, main: 
         }
         Column::Verdict => verdict_ui(ui, level.quality(rows)),
         Column::Loss => match level.quality(rows) {
-            Some(row) => drop(loss_view::loss_label(ui, row.loss_words(), row.same_top.map_or(f64::NAN, |top| top.value))),
+            Some(row) => drop(loss_view::loss_label(ui, row.mean_kld, row.same_top)),
             None => drop(ui.label(RichText::new(NOTHING).color(theme::muted(ui)))),
         },
         Column::Time => {

@@ -49,7 +49,7 @@ fn form_with(history: HistoryForm) -> Form {
 
 /// As wide as a page in a window of 1280 points, high enough to show all of it.
 fn harness_with(store: Store, form: HistoryForm) -> Harness<'static, PageState> {
-    page_harness_sized(history_view_ui, store, form_with(form), vec2(1140.0, 1800.0), 1.0, egui::Theme::Dark)
+    page_harness_sized(history_view_ui, store, form_with(form), vec2(1400.0, 1800.0), 1.0, egui::Theme::Dark)
 }
 
 fn harness() -> Harness<'static, PageState> {

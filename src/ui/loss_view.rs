@@ -4,8 +4,9 @@ use eframe::egui::{Label, Response, RichText, Sense, Ui};
 
 use super::theme;
 use super::widgets::{self, Tone};
-use crate::advise::{Decision, LossWord, LossWords, Verdict, same_words_text, scale_text};
+use crate::advise::{Decision, Interval, LossWord, LossWords, Verdict, same_words_text, scale_text};
 use crate::bench::ComparisonRow;
+use crate::units::nats_text;
 
 /// The tone of a decision on quality.
 #[must_use]
@@ -29,16 +30,21 @@ pub fn gates_text(verdict: &Verdict) -> String {
     if verdict.gates.is_empty() { "No gate is on".into() } else { verdict.gates.iter().map(line).collect::<Vec<_>>().join("\n") }
 }
 
-/// The loss in a word; hovered, how many next words are the same and what the words mean. `unknown` without a number.
-pub fn loss_label(ui: &mut Ui, words: Option<LossWords>, same_top: f64) -> Response {
+/// The loss in a word, with a question mark where the error bars reach into worse ones; hovered, the numbers behind it and what the words
+/// mean. `unknown` without a number.
+pub fn loss_label(ui: &mut Ui, mean_kld: Option<Interval>, same_top: Option<Interval>) -> Response {
+    let words = mean_kld.zip(same_top).and_then(|(kld, top)| LossWords::of(kld, top));
     let (text, color) = match words {
-        Some(words) => (words.text(), word_color(ui, words.word)),
+        Some(words) => (words.short_text(), word_color(ui, words.word)),
         None => ("unknown".into(), theme::muted(ui)),
     };
     let label = ui.add(Label::new(RichText::new(text).color(color)).sense(Sense::hover()));
     label.on_hover_ui(|ui| {
         ui.set_max_width(460.0);
-        ui.label(format!("{}\n\n{}", widgets::sentence(&same_words_text(same_top)), scale_text()));
+        let mut lines: Vec<String> = words.map(|words| widgets::sentence(&words.text())).into_iter().collect();
+        lines.extend(same_top.map(|top| widgets::sentence(&same_words_text(top.value))));
+        lines.extend(mean_kld.map(|kld| format!("Mean KL divergence {} nats", kld.text(nats_text))));
+        ui.label(format!("{}\n\n{}", lines.join("\n"), scale_text()));
     })
 }
 

@@ -181,7 +181,7 @@ fn cell_ui(ui: &mut Ui, numbers: &NumberColumns<Column>, row: &ComparisonRow, co
             }
         }
         (Column::Loss, Some(run)) => {
-            loss_view::loss_label(ui, run.summary.loss_words(), run.summary.same_top.value);
+            loss_view::loss_label(ui, Some(run.summary.mean_kld), Some(run.summary.same_top));
         }
         (column, Some(run)) => {
             if let Some(text) = number_text(run, column) {
