@@ -173,10 +173,45 @@ fn every_node_of_the_tree_has_a_name_and_those_of_the_path_their_facts() {
 fn the_tree_stays_inside_the_page() {
     let mut harness = harness(plan_page_ui, store_with_model_and_machine(), Form::default());
     click(&mut harness, "Show the whole tree");
+    shoot(&mut harness, "plan-tree");
     for node in harness.get_all_by_role(Role::ListItem) {
         let rect = node.rect();
         assert!(rect.left() >= 0.0 && rect.right() <= 1140.0, "{:?} at {rect:?}", node.accesskit_node().label());
     }
+}
+
+#[test]
+fn in_a_narrow_window_the_tree_starts_at_its_root_and_scrolls_sideways() {
+    let size = vec2(760.0, 3200.0);
+    let mut harness =
+        page_harness_sized(plan_page_ui, store_with_model_and_machine(), Form::default(), size, 1.0, egui::Theme::Dark);
+    click(&mut harness, "Show the whole tree");
+    shoot(&mut harness, "plan-tree-narrow");
+    let rect_of = |harness: &Harness<'_, PageState>, text: &str| {
+        let is_wanted =
+            |node: &egui_kittest::Node<'_>| node.accesskit_node().label().is_some_and(|label| label.starts_with(text));
+        harness.get_all_by_role(Role::ListItem).find(is_wanted).unwrap().rect()
+    };
+    let root = rect_of(&harness, "What kind of network is it?, taken");
+    let top = harness.get_all_by_role(Role::ListItem).map(|node| node.rect().top()).fold(f32::INFINITY, f32::min);
+    assert!(root.left() >= 0.0 && root.right() < size.x && root.top() <= top + 1.0, "{root:?}");
+    let end = rect_of(&harness, "No conversion, taken");
+    assert!(end.right() > size.x, "it has to be scrolled: {end:?}");
+    harness.hover_at(root.center());
+    harness.step();
+    for _ in 0..20 {
+        harness.event(egui::Event::MouseWheel {
+            unit: egui::MouseWheelUnit::Point,
+            delta: vec2(-200.0, 0.0),
+            source: egui::MouseWheelSource::Wheel,
+            modifiers: egui::Modifiers::NONE,
+            phase: egui::TouchPhase::Move,
+        });
+        harness.step();
+    }
+    harness.run();
+    let end = rect_of(&harness, "No conversion, taken");
+    assert!(end.right() <= size.x, "{end:?}");
 }
 
 #[test]
