@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::chart::{ChartKind, chart};
 use super::png::png_from_svg;
 use super::report::{ReportInput, report_html};
-use super::stored::kept_rows;
+use super::stored::{kept_rows, mixed_warnings};
 use super::svg::{SvgStyle, chart_svg};
 use super::table::{rows_to_csv, rows_to_json, rows_to_tsv};
 use crate::advise::{Goal, Limits, advise};
@@ -155,6 +155,7 @@ pub fn export(request: &ExportRequest) -> Result<PathBuf> {
             Vec::new()
         }
     };
+    let warnings = mixed_warnings(&kept);
     let input = ExportInput {
         model: &request.model,
         machine: &request.machine,
@@ -162,7 +163,7 @@ pub fn export(request: &ExportRequest) -> Result<PathBuf> {
         limits: &request.limits,
         rows: &request.rows,
         kept: &kept,
-        warnings: &[],
+        warnings: &warnings,
     };
     let stem = format!("{}-{}", request.model.file_stem(), request.what.file_stem());
     write_new(&request.dir, &stem, request.what.extension(), &export_bytes(request.what, &input)?)

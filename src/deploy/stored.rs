@@ -231,9 +231,8 @@ fn name(path: &Path) -> String {
 pub fn kept_rows(history: &History, rows: &[ComparisonRow]) -> Result<Vec<Row>> {
     let all = history.list(&Filter::default())?;
     let latest = |row: &ComparisonRow, kind: Kind| {
-        let kept = all.iter().find(|kept| kept.kind == kind && kept.path.to_string_lossy() == row.path.to_string_lossy())?;
         // A run that was not kept must not borrow the date of an earlier one.
-        let is_it = match kind {
+        let is_it = |kept: &&Row| match kind {
             Kind::Speed => {
                 row.run.as_ref().is_some_and(|run| kept.decode_tokens_per_sec == Some(run.decode_tokens_per_sec.median()))
             }
@@ -241,12 +240,29 @@ pub fn kept_rows(history: &History, rows: &[ComparisonRow]) -> Result<Vec<Row>> 
                 row.quality.as_ref().is_some_and(|run| kept.mean_kld.map(|kld| kld.value) == Some(run.summary.mean_kld.value))
             }
         };
-        is_it.then(|| Row { path: row.path.clone(), ..kept.clone() })
+        let of_file = |kept: &&Row| kept.kind == kind && kept.path.to_string_lossy() == row.path.to_string_lossy();
+        let kept = all.iter().filter(of_file).find(is_it)?;
+        Some(Row { path: row.path.clone(), ..kept.clone() })
     };
     Ok(rows
         .iter()
         .flat_map(|row| [Kind::Speed, Kind::Quality].into_iter().filter_map(move |kind| latest(row, kind)).collect::<Vec<_>>())
         .collect())
+}
+
+/// What runs have not in common that numbers beside each other should: machine, runtime, text.
+pub(super) fn mixed_warnings(kept: &[Row]) -> Vec<String> {
+    let names = |of: fn(&Row) -> Option<&str>| {
+        let mut names: Vec<&str> = kept.iter().filter_map(of).collect();
+        names.sort_unstable();
+        names.dedup();
+        (names.len() > 1).then(|| names.join("; "))
+    };
+    let machines = names(|row| Some(&row.machine)).map(|names| format!("the runs are of several machines: {names}"));
+    let runtimes = names(|row| Some(&row.runtime)).map(|names| format!("the runs are of several runtimes: {names}"));
+    let texts = names(|row| row.text_name.as_deref())
+        .map(|names| format!("the losses are on several texts, so they cannot be compared: {names}"));
+    [machines, runtimes, texts].into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -354,6 +370,22 @@ mod tests {
         assert!(warnings[1].contains("another laptop"));
         let warnings = comparison(&[with_sha256(speed("Q2_K", &[30.0]), "q2")]).unwrap().warnings;
         assert!(warnings.len() == 1 && warnings[0].contains("no level is held against it"), "{warnings:?}");
+    }
+
+    #[test]
+    fn runs_of_several_machines_runtimes_and_texts_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut history = History::open(&dir.path().join("history.sqlite3")).unwrap();
+        let elsewhere = NewRun { machine: "Apple M3, 16.0 GiB".into(), ..speed("Q8_0", &[1.0]) };
+        let mut on_other_text = quality("Q8_0", &[0.5]);
+        if let Measurement::Quality(run) = &mut on_other_text.measurement {
+            std::sync::Arc::make_mut(run).provenance.text_name = "mine.txt".into();
+        }
+        history.record(&[speed("F16", &[1.0]), elsewhere, quality("Q4_0", &[0.5]), on_other_text]).unwrap();
+        let rows = history.list(&Filter::default()).unwrap();
+        let warnings = mixed_warnings(&rows);
+        assert!(warnings.len() == 2 && warnings[0].contains("Apple M3") && warnings[1].contains("mine.txt"), "{warnings:?}");
+        assert_eq!(mixed_warnings(&rows[3..]), [] as [&str; 0]);
     }
 
     #[test]
