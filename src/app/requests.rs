@@ -28,10 +28,12 @@ impl App {
     pub(super) fn begin_conversion(&mut self, levels: Vec<Level>, is_collecting: bool) -> Result<()> {
         let (model, request) = self.conversion(levels, None)?;
         let levels = convert::existing_outputs(&model, &request.levels, &request.overrides, &request.out_dir);
+        // Who asks again for what is all there wants another file; beside new levels the old ones are left alone.
+        let usual = if levels.len() == request.levels.len() { Existing::KeepBoth } else { Existing::Skip };
         let matrix = imatrix_path(&model, &request.out_dir);
         let is_asked = is_collecting && !self.form.imatrix.reuse && matrix.exists();
         let question = ExistingForm {
-            files: levels.into_iter().map(|(level, path)| (level, path, Existing::Skip)).collect(),
+            files: levels.into_iter().map(|(level, path)| (level, path, usual)).collect(),
             matrix: is_asked.then_some((matrix, Existing::Skip)),
             levels: request.levels,
             is_collecting,

@@ -43,8 +43,12 @@ fn question_ui(ui: &mut Ui, store: &Store, question: &DeleteForm) {
     let is_wanted = |path| question.paths.contains(path);
     let sizes = store.conversions.iter().filter(|made| is_wanted(&made.path)).map(|made| made.size_bytes);
     let size = bytes_text(sizes.fold(0, u64::saturating_add));
-    let end = if question.no_bin.is_some() { "It cannot be had back" } else { "It can be had back from there" };
-    let text = format!("{size} become free. {end}. Its measurements stay in the history.");
+    let what = if question.no_bin.is_some() {
+        format!("{size} become free and cannot be had back.")
+    } else {
+        format!("{size} go to the bin, where they can be had back.")
+    };
+    let text = format!("{what} The measurements stay in the history.");
     ui.add(Label::new(RichText::new(text).color(theme::palette(ui).text_secondary)).wrap());
 }
 
@@ -95,7 +99,7 @@ mod tests {
         assert_eq!(harness.state().commands, [asked]);
         let question = DeleteForm { paths: vec!["/levels/m-Q4_0.gguf".into()], no_bin: None };
         let mut harness = on(Some(question.clone()));
-        assert!(has(&harness, "Delete m-Q4_0.gguf?") && has(&harness, "150 MiB become free"));
+        assert!(has(&harness, "Delete m-Q4_0.gguf?") && has(&harness, "150 MiB go to the bin"));
         shoot(&mut harness, "optimize-delete");
         click(&mut harness, "Move to the bin");
         assert_eq!(harness.state().commands, [Command::AnswerDelete]);
@@ -109,7 +113,7 @@ mod tests {
     fn without_a_bin_it_is_asked_again() {
         let error = Error::NoBin { reason: "no such folder".into(), path: "/levels/m-Q4_0.gguf".into() };
         let mut harness = on(Some(DeleteForm { paths: vec!["/levels/m-Q4_0.gguf".into()], no_bin: Some(error) }));
-        assert!(has(&harness, "Cannot move to the bin: no such folder") && has(&harness, "It cannot be had back"));
+        assert!(has(&harness, "Cannot move to the bin: no such folder") && has(&harness, "become free and cannot be had back"));
         click(&mut harness, "Delete for good");
         assert_eq!(harness.state().commands, [Command::AnswerDelete]);
     }

@@ -94,7 +94,14 @@ fn candidates(model: &Model, folders: &[PathBuf]) -> Vec<Candidate> {
     let candidate = |path: &PathBuf| {
         let summary = summarize_gguf(path).ok()?;
         let source = summary.metadata.str(SOURCE_CHECKSUM_KEY)?.into_owned();
-        (!real(path).is_some_and(|real| own.contains(&real))).then(|| Candidate { path: path.clone(), summary, source })
+        // A copy of the model is no level of it.
+        let is_copy = model.is_runnable()
+            && summary
+                .metadata
+                .str(TENSORS_CHECKSUM_KEY)
+                .is_some_and(|sum| model.metadata.str(TENSORS_CHECKSUM_KEY) == Some(sum));
+        let is_own = is_copy || real(path).is_some_and(|real| own.contains(&real));
+        (!is_own).then(|| Candidate { path: path.clone(), summary, source })
     };
     paths.par_iter().filter_map(candidate).collect()
 }

@@ -138,11 +138,13 @@ fn other_files_and_the_model_itself_are_left_out() {
     std::fs::write(setup.folder().join("broken-Q2_K.gguf"), "GGUF").unwrap();
     std::fs::write(setup.folder().join("notes.txt"), "mine").unwrap();
     std::fs::create_dir(setup.folder().join("folder.gguf")).unwrap();
+    std::fs::copy(&setup.source.path, setup.folder().join("copy.gguf")).unwrap();
     let folders = [setup.folder(), setup.folder().join("."), "/no/such".into()];
     assert_eq!(names(&setup.find(&setup.source, &folders)), ["Q8_0", "Q4_0"], "each once");
     // A file of the same weights whose header tells nothing is read.
     let mut plain = (*setup.source).clone();
     plain.metadata.0.retain(|(key, _)| !key.starts_with("planish."));
+    std::fs::remove_file(setup.folder().join("copy.gguf")).unwrap();
     assert_eq!(names(&setup.find(&Arc::new(plain), &folders)), ["Q8_0", "Q4_0"]);
 }
 
