@@ -1,10 +1,16 @@
 //! Every framework at every level, with size, memory, speed and loss.
 
-use super::estimate::{Load, Repacking, Usage, decode_band, kv_cache_bytes, prefill_band};
+use super::learned::{Basis, Learned};
 use super::loss::{full_loss_percent, is_published, loss_class, loss_percent, scaled};
+use super::memory::{compute_bytes, kv_cache_bytes};
+use super::offered::mark_copies;
 use super::own_level::{decoded_from, own_name};
+use super::published::Published;
 use super::recipe::{Planner, n_elements, n_rows};
-use super::{Band, Budget, Candidate, ExpectedLoss, Fit, Goal, MemoryEstimate};
+use super::speed::{decode_band, prefill_band};
+use super::usage::{Load, Repacking, Usage};
+use super::workload::Workload;
+use super::{Budget, Candidate, ExpectedLoss, Fit, Goal, MemoryEstimate};
 use crate::hardware::{Framework, Machine};
 use crate::model::{DType, Level, Model, Tensor};
 use crate::quant::can_dequantize;
@@ -22,8 +28,10 @@ pub(super) struct Scored {
     pub(super) read_bytes: f64,
     /// True when it is clearly smaller than the source: anything else only costs.
     pub(super) gains: bool,
-    /// True when it may be recommended: its loss is known, and the model is all that it takes.
+    /// True when it may be recommended: its loss is known, the model is all that it takes, and no other level gives the same file.
     pub(super) is_eligible: bool,
+    /// The type of each tensor in the file; empty for other formats.
+    pub(super) dtypes: Vec<DType>,
 }
 
 impl Scored {
@@ -40,7 +48,15 @@ impl Scored {
 const MAX_PART_OF_SOURCE: f64 = 0.95;
 
 /// All candidates, llama.cpp's first, each framework from the most to the least precise; and whether the source itself fits.
-pub(super) fn all(model: &Model, machine: &Machine, goal: &Goal, budget: &Budget, is_here: bool) -> (Vec<Scored>, Fit) {
+///
+/// `learned` is what measurements here have taught; `None` when the target is another machine, whose speed is unknown.
+pub(super) fn all(
+    model: &Model,
+    machine: &Machine,
+    goal: &Goal,
+    budget: &Budget,
+    learned: Option<&Learned>,
+) -> (Vec<Scored>, Fit) {
     let planner = Planner::new(model);
     let usage = Usage::new(model);
     let context = Context {
@@ -48,18 +64,28 @@ pub(super) fn all(model: &Model, machine: &Machine, goal: &Goal, budget: &Budget
         lost_before: if model.is_quantized() { Some(own_name(model)) } else { decoded_from(model) },
         repacking: Repacking::of(&machine.cpu),
         undecodable: undecodable(model, &planner),
-        prefill: prefill_band(&usage, machine).filter(|_| is_here),
         planner,
         usage,
         machine,
         goal,
         budget,
-        is_here,
+        learned,
     };
-    let levels = Level::all().map(|level| context.gguf(level));
-    let variants = VARIANTS.iter().map(|variant| context.variant(variant));
-    let source = context.usage.load(|_, tensor| (tensor.size_bytes, context.repacking.applies(tensor.dtype, tensor)));
-    (levels.chain(variants).collect(), fit(model, &source, goal.n_ctx, budget).0)
+    let mut scored: Vec<Scored> = Level::all().map(|level| context.gguf(level)).collect();
+    mark_copies(&mut scored);
+    scored.extend(VARIANTS.iter().map(|variant| context.variant(variant)));
+    let source = Workload::of_file(model, &machine.cpu, goal.n_ctx);
+    let load = context.usage.load(|_, tensor| (tensor.size_bytes, context.repacking.applies(tensor.dtype, tensor)));
+    let source_fit = context.fit(&load, source.memory(), 0).0;
+    (scored, source_fit)
+}
+
+/// A measured mean KL divergence as the increase of perplexity in per cent that goes with it: `exp(KLD) - 1`.
+///
+/// Measured on SmolLM2 (benches/README.md): 0.058 nats beside +5.3 %, 0.42 beside +41 %. The perplexity itself would do worse: it has more
+/// noise, and is lower than the source's now and then.
+fn percent_of_kld(mean_kld: f64) -> f64 {
+    if mean_kld.is_finite() { (mean_kld.max(0.0).exp() - 1.0) * 100.0 } else { f64::MAX }
 }
 
 /// The first type of a matrix that cannot be read, so that no level can be made of it.
@@ -96,31 +122,29 @@ const fn onnx(bits: u64) -> Layout {
     Layout::Groups { bits, group: 32, extra_bits: 32 } // MatMulNBits: an f32 scale
 }
 
-const fn qnn(bits: u64) -> Layout {
-    Layout::Rows { bits, extra_bits: 32 } // symmetric per channel: an f32 scale
-}
+/// QNN: symmetric per channel, an f32 scale.
+const PER_CHANNEL: Layout = Layout::Rows { bits: 8, extra_bits: 32 };
 
 /// Layouts: MLX affine groups, ONNX Runtime's `MatMulNBits`, OpenVINO's compressed constants, QNN per channel.
 ///
 /// Losses are assumed from the type of llama.cpp with the same bits and group (its published table is in `loss`): MLX 4-bit stands
-/// near `Q4_K_S`, ONNX Runtime's symmetric INT4 near `Q4_0`; 3-bit near `Q3_K_S`; W4 per channel is worse than any group of 32.
-const VARIANTS: [Variant; 11] = [
+/// near `Q4_K_S`, ONNX Runtime's symmetric INT4 near `Q4_0`; 3-bit near `Q3_K_S`.
+const VARIANTS: [Variant; 10] = [
     Variant { framework: Framework::OnnxRuntime, name: "INT8", layout: onnx(8), loss_percent: 0.05 },
     Variant { framework: Framework::OnnxRuntime, name: "INT4", layout: onnx(4), loss_percent: 7.5 },
     Variant { framework: Framework::OpenVino, name: "INT8", layout: Layout::Rows { bits: 8, extra_bits: 24 }, loss_percent: 0.3 },
     Variant {
         framework: Framework::OpenVino,
-        name: "INT4 group 128",
-        layout: Layout::GroupsInBlocks { bits: 4, group: 128, extra_bits: 16 },
+        name: "INT4 group 64",
+        layout: Layout::GroupsInBlocks { bits: 4, group: 64, extra_bits: 16 },
         loss_percent: 7.5,
     },
     Variant { framework: Framework::Mlx, name: "8-bit group 64", layout: mlx(8), loss_percent: 0.05 },
     Variant { framework: Framework::Mlx, name: "6-bit group 64", layout: mlx(6), loss_percent: 0.4 },
     Variant { framework: Framework::Mlx, name: "4-bit group 64", layout: mlx(4), loss_percent: 4.3 },
     Variant { framework: Framework::Mlx, name: "3-bit group 64", layout: mlx(3), loss_percent: 26.0 },
-    Variant { framework: Framework::Qnn, name: "A16W8", layout: qnn(8), loss_percent: 0.5 },
-    Variant { framework: Framework::Qnn, name: "A8W8", layout: qnn(8), loss_percent: 5.0 },
-    Variant { framework: Framework::Qnn, name: "W4", layout: qnn(4), loss_percent: 15.0 },
+    Variant { framework: Framework::Qnn, name: "A16W8", layout: PER_CHANNEL, loss_percent: 0.5 },
+    Variant { framework: Framework::Qnn, name: "A8W8", layout: PER_CHANNEL, loss_percent: 5.0 },
 ];
 
 impl Layout {
@@ -158,6 +182,15 @@ fn is_table(tensor: &Tensor) -> bool {
     matches!(tensor.name.as_str(), "token_embd.weight" | "output.weight")
 }
 
+/// What a candidate is, before it is judged.
+struct Output {
+    framework: Framework,
+    level: Option<Level>,
+    name: &'static str,
+    size_bytes: u64,
+    is_exact: bool,
+}
+
 /// What all candidates of one model share.
 struct Context<'a> {
     planner: Planner<'a>,
@@ -170,9 +203,8 @@ struct Context<'a> {
     source_bits: f64,
     /// What the source's weights are or were quantized to.
     lost_before: Option<String>,
-    prefill: Option<Band>,
-    /// False when the target is another machine: its speed is unknown.
-    is_here: bool,
+    /// What measurements here have taught; `None` when the target is another machine.
+    learned: Option<&'a Learned>,
 }
 
 impl Context<'_> {
@@ -181,21 +213,38 @@ impl Context<'_> {
         // A model that cannot be written has no size; it is shown as too large rather than hidden.
         let size_bytes = self.planner.output_size_bytes(&recipe).unwrap_or(u64::MAX);
         let load = self.usage.recipe_load(&recipe, self.repacking);
-        let percent = loss_percent(&self.planner, &recipe);
+        let workload = Workload::new(&self.usage, &recipe.dtypes, &load, self.goal.n_ctx);
         let mut notes = Vec::new();
         if recipe.n_fallbacks > 0 {
             let n_tensors = count_text(recipe.dtypes.len() as u64);
             notes.push(format!("{} of {n_tensors} tensors get a larger type because of their row length", recipe.n_fallbacks));
         }
-        if !is_published(level) {
+        let measured_loss = self.learned.and_then(|learned| learned.loss(level));
+        let percent =
+            measured_loss.map_or_else(|| loss_percent(&self.planner, &recipe), |loss| percent_of_kld(loss.mean_kld.value));
+        if !is_published(level) && measured_loss.is_none() {
             notes.push("its loss is assumed from the error of its weights".into());
         }
-        let mut scored = self.scored(Framework::LlamaCpp, Some(level), level.name(), size_bytes, true, &load, percent, notes);
-        if let Some(prerequisite) = level.prerequisite() {
-            scored.candidate.missing.get_or_insert(format!("{level} takes {prerequisite}"));
+        let (offset, memory_basis) =
+            self.learned.map_or((0, Basis::Predicted), |learned| learned.memory_offset(level, self.goal.n_ctx));
+        let output =
+            Output { framework: Framework::LlamaCpp, level: Some(level), name: level.name(), size_bytes, is_exact: true };
+        let mut scored = self.scored(&output, &load, (workload.memory(), offset), percent, notes);
+        let candidate = &mut scored.candidate;
+        if let Some(learned) = self.learned {
+            let plain = decode_band(&workload, self.machine);
+            (candidate.decode_tokens_per_sec, candidate.decode_basis) =
+                learned.decode_band(level, &workload, self.machine, plain);
+            let plain = prefill_band(&workload, &self.machine.cpu);
+            (candidate.prefill_tokens_per_sec, candidate.prefill_basis) = learned.prefill_band(&workload, self.machine, plain);
         }
-        scored.is_eligible = is_published(level) && level.prerequisite().is_none();
-        Scored { full_loss_percent: full_loss_percent(&self.planner, &recipe), ..scored }
+        candidate.memory_basis = memory_basis;
+        candidate.measured_loss = measured_loss;
+        if let Some(prerequisite) = level.prerequisite() {
+            candidate.missing.get_or_insert(format!("{level} takes {prerequisite}"));
+        }
+        scored.is_eligible = (is_published(level) || measured_loss.is_some()) && level.prerequisite().is_none();
+        Scored { full_loss_percent: full_loss_percent(&self.planner, &recipe), dtypes: recipe.dtypes, ..scored }
     }
 
     fn variant(&self, variant: &Variant) -> Scored {
@@ -203,7 +252,10 @@ impl Context<'_> {
         let grouped = self.grouped_share(variant.layout);
         let large = variant.loss_percent * grouped + variant.layout.ungrouped_loss_percent() * (1.0 - grouped);
         let percent = scaled(large, self.planner.model().n_parameters());
-        self.scored(variant.framework, None, variant.name, load.weights_bytes, false, &load, percent, Vec::new())
+        let memory = Workload::new(&self.usage, &[], &load, self.goal.n_ctx).memory();
+        let size_bytes = load.weights_bytes;
+        let output = Output { framework: variant.framework, level: None, name: variant.name, size_bytes, is_exact: false };
+        self.scored(&output, &load, (memory, 0), percent, Vec::new())
     }
 
     /// The part of the blocks' weights whose rows are whole groups.
@@ -220,53 +272,57 @@ impl Context<'_> {
         if all > 0.0 { grouped / all } else { 1.0 }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the two callers above are the only ones")]
     #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
     fn scored(
         &self,
-        framework: Framework,
-        level: Option<Level>,
-        name: &str,
-        size_bytes: u64,
-        size_is_exact: bool,
+        output: &Output,
         load: &Load,
+        (memory, offset): (MemoryEstimate, i64),
         percent: f64,
         mut notes: Vec<String>,
     ) -> Scored {
         let model = self.planner.model();
-        let shape = &model.hyperparameters;
         let n_parameters = model.n_parameters();
         let bits_per_weight = if n_parameters == 0 { 0.0 } else { load.weights_bytes as f64 * 8.0 / n_parameters as f64 };
-        let (fit, memory) = fit(model, load, self.goal.n_ctx, self.budget);
-        let gains = bits_per_weight < self.source_bits * MAX_PART_OF_SOURCE;
+        let (fit, memory) = self.fit(load, memory, offset);
+        // A file's size counts too: what is no weight, such as the vocabulary, does not get smaller.
+        let is_smaller_file = !output.is_exact || (output.size_bytes as f64) < model.size_bytes as f64 * MAX_PART_OF_SOURCE;
+        let gains = bits_per_weight < self.source_bits * MAX_PART_OF_SOURCE && is_smaller_file;
         if !gains {
             let how = if bits_per_weight < self.source_bits { "hardly a gain" } else { "no gain" };
             notes.insert(0, format!("{how}: the source has {} bits per weight", significant_text(self.source_bits)));
         }
-        let is_quantized = level.is_none_or(|level| level.base_dtype().is_quantized());
+        let is_quantized = output.level.is_none_or(|level| level.base_dtype().is_quantized());
         if let Some(first) = self.lost_before.as_ref().filter(|_| is_quantized && percent > 0.0) {
             notes.push(format!("requantized from {first}"));
         }
         match fit {
             Fit::TooLarge { missing_bytes } => notes.insert(0, format!("{} too large", bytes_text(missing_bytes))),
             Fit::FitsWithOffload { n_gpu_layers } => {
-                notes.insert(0, format!("{n_gpu_layers} of {} layers on the GPU", shape.n_layers));
+                notes.insert(0, format!("{n_gpu_layers} of {} layers on the GPU", model.hyperparameters.n_layers));
             }
             Fit::Fits => {}
         }
+        let framework = output.framework;
         let candidate = Candidate {
             framework,
-            level,
-            level_name: name.to_string(),
-            size_bytes,
-            size_is_exact,
+            level: output.level,
+            level_name: output.name.to_string(),
+            size_bytes: output.size_bytes,
+            size_is_exact: output.is_exact,
             bits_per_weight,
             memory,
-            decode_tokens_per_sec: decode_band(shape, load, self.goal.n_ctx, self.machine).filter(|_| self.is_here),
-            prefill_tokens_per_sec: self.prefill.filter(|_| framework == Framework::LlamaCpp),
+            decode_tokens_per_sec: None,
+            decode_basis: Basis::Predicted,
+            prefill_tokens_per_sec: None,
+            prefill_basis: Basis::Predicted,
+            memory_basis: Basis::Predicted,
             expected_loss: loss_class(percent),
+            measured_loss: None,
             fit,
             missing: self.missing(framework),
+            copy_of: None,
+            published: (framework != Framework::LlamaCpp).then(|| Published::of(framework)),
             note: (!notes.is_empty()).then(|| notes.join("; ")),
         };
         Scored {
@@ -276,6 +332,40 @@ impl Context<'_> {
             read_bytes: load.read_bytes,
             gains,
             is_eligible: true,
+            dtypes: Vec::new(),
+        }
+    }
+
+    /// Whether it fits, and the memory where it would run: on the GPU if it fits there as a whole, else on the CPU.
+    ///
+    /// `offset` is by how much runs on the CPU took more than predicted. With a dedicated GPU and too little main memory, as many layers
+    /// as fit go to the GPU, each with its part of the KV cache.
+    fn fit(&self, load: &Load, memory: MemoryEstimate, offset: i64) -> (Fit, MemoryEstimate) {
+        let shape = &self.planner.model().hyperparameters;
+        let (n_ctx, budget) = (self.goal.n_ctx, self.budget);
+        let on_cpu = memory.with_offset(offset);
+        let on_gpu = MemoryEstimate { weights_bytes: load.weights_bytes, compute_bytes: compute_bytes(shape, n_ctx), ..memory };
+        if budget.vram_bytes > 0 && on_gpu.total_bytes() <= budget.vram_bytes {
+            return (Fit::Fits, on_gpu);
+        }
+        let total = on_cpu.total_bytes();
+        if total <= budget.ram_bytes {
+            return (Fit::Fits, on_cpu);
+        }
+        let n_layers = shape.n_layers;
+        if budget.vram_bytes == 0 || n_layers == 0 {
+            return (Fit::TooLarge { missing_bytes: total - budget.ram_bytes }, on_cpu);
+        }
+        let kv_bytes = kv_cache_bytes(shape, n_ctx);
+        let gpu_layer = (load.block_gpu_bytes.saturating_add(kv_bytes)).div_ceil(n_layers).max(1);
+        let cpu_layer = load.block_bytes.saturating_add(kv_bytes) / n_layers;
+        let room = budget.vram_bytes.saturating_sub(on_gpu.compute_bytes);
+        let n_gpu_layers = (room / gpu_layer).min(n_layers);
+        let rest = total.saturating_sub(cpu_layer.saturating_mul(n_gpu_layers));
+        if n_gpu_layers > 0 && rest <= budget.ram_bytes {
+            (Fit::FitsWithOffload { n_gpu_layers }, on_cpu)
+        } else {
+            (Fit::TooLarge { missing_bytes: rest.saturating_sub(budget.ram_bytes).max(1) }, on_cpu)
         }
     }
 
@@ -285,7 +375,7 @@ impl Context<'_> {
             return self.undecodable.map(|dtype| format!("this version of Planish cannot decode {dtype}"));
         }
         let runtime = self.machine.runtimes.iter().find(|runtime| runtime.framework == framework);
-        let absent = runtime.filter(|runtime| runtime.version.is_none() && self.is_here);
+        let absent = runtime.filter(|runtime| runtime.version.is_none() && self.learned.is_some());
         Some(match absent {
             Some(runtime) if runtime.note.is_empty() => {
                 format!("this version of Planish writes GGUF only; {} is not installed", framework.name())
@@ -295,37 +385,6 @@ impl Context<'_> {
             }
             None => "this version of Planish writes GGUF only".to_string(),
         })
-    }
-}
-
-/// Whether it fits, and the memory where it would run: on the GPU if it fits there as a whole, else on the CPU.
-///
-/// With a dedicated GPU and too little main memory, as many layers as fit go to the GPU, each with its part of the KV cache.
-fn fit(model: &Model, load: &Load, n_ctx: u64, budget: &Budget) -> (Fit, MemoryEstimate) {
-    let shape = &model.hyperparameters;
-    let on_cpu = load.memory(shape, n_ctx);
-    let on_gpu = MemoryEstimate { weights_bytes: load.weights_bytes, ..on_cpu };
-    if budget.vram_bytes > 0 && on_gpu.total_bytes() <= budget.vram_bytes {
-        return (Fit::Fits, on_gpu);
-    }
-    let total = on_cpu.total_bytes();
-    if total <= budget.ram_bytes {
-        return (Fit::Fits, on_cpu);
-    }
-    let n_layers = shape.n_layers;
-    if budget.vram_bytes == 0 || n_layers == 0 {
-        return (Fit::TooLarge { missing_bytes: total - budget.ram_bytes }, on_cpu);
-    }
-    let kv_bytes = kv_cache_bytes(shape, n_ctx);
-    let gpu_layer = (load.block_gpu_bytes.saturating_add(kv_bytes)).div_ceil(n_layers).max(1);
-    let cpu_layer = load.block_bytes.saturating_add(kv_bytes) / n_layers;
-    let room = budget.vram_bytes.saturating_sub(on_cpu.compute_bytes);
-    let n_gpu_layers = (room / gpu_layer).min(n_layers);
-    let rest = total.saturating_sub(cpu_layer.saturating_mul(n_gpu_layers));
-    if n_gpu_layers > 0 && rest <= budget.ram_bytes {
-        (Fit::FitsWithOffload { n_gpu_layers }, on_cpu)
-    } else {
-        (Fit::TooLarge { missing_bytes: rest.saturating_sub(budget.ram_bytes).max(1) }, on_cpu)
     }
 }
 

@@ -132,7 +132,12 @@ mod tests {
     fn machine() -> Machine {
         Machine {
             cpu: Cpu { n_physical: 4, n_logical: 4, simd: vec!["AVX2".into()], ..Cpu::default() },
-            bandwidth: Some(Bandwidth { one_thread_bytes_per_sec: 1e10, all_threads_bytes_per_sec: 2e10, n_threads: 4 }),
+            bandwidth: Some(Bandwidth {
+                one_thread_bytes_per_sec: 1e10,
+                all_threads_bytes_per_sec: 2e10,
+                n_threads: 4,
+                other_load: None,
+            }),
             encoding: EncodingSpeed {
                 secs_per_weight: [DType::F32, DType::F16, DType::Q8_0, DType::Q6_K, DType::Q5_0, DType::Q4_K]
                     .map(|dtype| (dtype, 1e-8))

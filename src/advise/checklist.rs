@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::estimate::{compute_bytes, kv_cache_bytes};
+use super::memory::{compute_bytes, kv_cache_bytes};
 use super::recipe::{Planner, output_size_bytes};
 use crate::error::{Error, PICKLE_HINT};
 use crate::hardware::{EncodingSpeed, Machine};

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::candidates::{Scored, is_acceptable};
 use super::own_level::{decoded_from, own_name};
 use super::plan::{Choice, compare, group};
-use super::{Budget, Fit, Goal, Leaf, Priority};
+use super::{Basis, Budget, Candidate, Fit, Goal, Leaf, Priority};
 use crate::hardware::{Framework, Machine};
 use crate::model::Model;
 use crate::units::{bytes_text, count_text, percent_text, significant_text, tokens_per_sec_text};
@@ -42,7 +42,7 @@ fn reasons_for(first: &Scored, model: &Model, goal: &Goal, budget: &Budget) -> V
         _ => "it fits".into(),
     };
     let mut reasons = vec![
-        format!("{}: {why}; expected loss {}", best.level_name, best.expected_loss.label()),
+        format!("{}: {why}; {}", best.shown_name(), loss_phrase(best)),
         format!(
             "{}, {} of the source, {} bits per weight",
             bytes_text(best.size_bytes),
@@ -53,9 +53,20 @@ fn reasons_for(first: &Scored, model: &Model, goal: &Goal, budget: &Budget) -> V
     ];
     if let Some(band) = best.decode_tokens_per_sec {
         let (low, high) = (significant_text(band.low), significant_text(band.high));
-        reasons.push(format!("predicted {} on the CPU ({low} to {high})", tokens_per_sec_text(band.mid)));
+        let basis = match best.decode_basis {
+            Basis::Predicted => "predicted".to_string(),
+            Basis::Adjusted { n_runs: 1 } => "predicted, adjusted by 1 earlier run here:".into(),
+            Basis::Adjusted { n_runs } => format!("predicted, adjusted by {n_runs} earlier runs here:"),
+            Basis::Measured => "measured here:".into(),
+        };
+        reasons.push(format!("{basis} {} on the CPU ({low} to {high})", tokens_per_sec_text(band.mid)));
     }
     reasons
+}
+
+fn loss_phrase(candidate: &Candidate) -> String {
+    let kind = if candidate.measured_loss.is_some() { "loss" } else { "expected loss" };
+    format!("{kind} {}", candidate.loss_text())
 }
 
 /// Why no GGUF file can be written from this source; `None` when it can.
@@ -69,15 +80,18 @@ fn undecodable(scored: &[Scored]) -> Option<String> {
 fn reasons_for_source(model: &Model, first: Option<&Scored>, undecodable: Option<String>) -> Vec<String> {
     let own = own_name(model);
     let bits = significant_text(model.bits_per_weight());
-    let mut reasons = vec![format!("use the source as it is: it is {own} already ({bits} bits per weight) and fits")];
+    let mut reasons = vec![format!("keep the file as it is: it is {own} already ({bits} bits per weight) and fits")];
+    if first.is_none() && undecodable.is_none() {
+        reasons.push("no level that fits saves 5 % or more".into());
+    }
     reasons.extend(undecodable);
     if let Some(candidate) = first.map(|first| &first.candidate) {
         let size = bytes_text(candidate.size_bytes);
         reasons.push(format!(
-            "if it must be smaller: {}, {size}, {} of the source, expected loss {}",
-            candidate.level_name,
+            "if it must be smaller: {}, {size}, {} of the source, {}",
+            candidate.shown_name(),
             part_text(candidate.size_bytes, model),
-            candidate.expected_loss.label()
+            loss_phrase(candidate)
         ));
     }
     reasons
@@ -157,6 +171,8 @@ pub(super) fn warn(model: &Model, machine: &Machine, goal: &Goal, is_here: bool,
         );
     } else if machine.bandwidth.is_none() {
         warnings.push("memory bandwidth not measured yet: no speed is predicted".into());
+    } else if machine.bandwidth.is_some_and(|bandwidth| bandwidth.is_disturbed()) {
+        warnings.push("memory bandwidth was measured while the machine was busy: speeds may be predicted too low".into());
     } else if !machine.gpus.is_empty() {
         warnings.push("speeds are predicted for the CPU".into());
     }

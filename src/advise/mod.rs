@@ -6,16 +6,18 @@ mod checklist;
 #[cfg(test)]
 mod checklist_tests;
 pub mod choices;
-pub mod estimate;
 mod explain;
 pub mod fallback;
 pub mod gates;
 #[cfg(test)]
 mod golden_tests;
 mod interval;
+pub mod learned;
 mod limits;
 mod loss;
 mod loss_words;
+mod memory;
+mod offered;
 pub mod overrides;
 #[cfg(test)]
 mod overrides_tests;
@@ -25,35 +27,44 @@ mod plan;
 mod plan_tests;
 mod preflight;
 mod prune;
+mod published;
 pub mod recipe;
 mod roles;
 mod rules;
+mod speed;
 mod steps;
 #[cfg(test)]
 mod test_models;
 mod tree;
+mod usage;
 mod wishes;
+mod workload;
 
 use serde::{Deserialize, Serialize};
 
 pub use chain_time::{ChainWork, chain_secs};
 pub use checklist::{CheckItem, CheckState, CheckedCheckpoint, Checklist, Room, checklist};
-pub use estimate::{compute_bytes, decode_band, kv_cache_bytes, memory_estimate, prefill_band};
 pub use fallback::Fallback;
 pub use gates::{Decision, GateKind, GateResult, Gates, MAX_MEAN_KLD, Verdict, cheapest_passing, judge};
 pub use interval::Interval;
+pub use learned::{Basis, Learned, MeasuredLevel, MeasuredLoss, Trial};
 pub use limits::{Limits, Preset};
 pub use loss::{loss_class, loss_percent};
 pub use loss_words::{LossWord, LossWords, WORDS_ARE_TOKENS, accuracy_remark, same_words_text, scale_text};
+pub use memory::{compute_bytes, kv_cache_bytes, memory_estimate};
+pub use offered::class_of_bits;
 pub use overrides::{Overrides, TensorType, layers_from_text};
 pub use own_level::{decoded_from, own_level, own_name, quantized_origin};
-pub use plan::advise;
+pub use plan::{advise, advise_with};
 pub use preflight::{PreflightRow, preflight};
 pub use prune::{Pruned, pruned, pruned_imatrix};
+pub use published::Published;
 pub use recipe::{Planner, Recipe, bits_per_weight, output_metadata, output_size_bytes, output_specs, recipe};
+pub use speed::{decode_band, prefill_band};
 pub use steps::with_neighbours;
 pub use tree::tree;
 pub use wishes::{WishKind, WishResult, Wishes, judge_wishes};
+pub use workload::Workload;
 
 use crate::hardware::Framework;
 use crate::model::Level;
@@ -137,6 +148,8 @@ pub struct Plan {
     /// Index of the best candidate that fits and that this version can carry out; `None` where nothing does, and where a quantized source
     /// is best used as it is: `reasons` says which.
     pub recommended: Option<usize>,
+    /// True when the advice is to keep the source as it is: no conversion would give more than it costs.
+    pub keeps_source: bool,
     /// Index of the second choice.
     pub runner_up: Option<usize>,
     /// Why the recommended one, with numbers; or why none.
@@ -227,7 +240,7 @@ pub struct Candidate {
     pub framework: Framework,
     /// The level where the framework is llama.cpp.
     pub level: Option<Level>,
-    /// The level's name in the framework's own words: `Q4_K_M`, `INT4 group 128`, `4-bit group 64`, `A16W8`.
+    /// The level's name in the framework's own words: `Q4_K_M`, `INT4 group 64`, `4-bit group 64`, `A16W8`.
     pub level_name: String,
     /// Size of the output; to the byte when `size_is_exact`.
     pub size_bytes: u64,
@@ -237,16 +250,29 @@ pub struct Candidate {
     pub bits_per_weight: f64,
     /// Memory at the wanted context.
     pub memory: MemoryEstimate,
-    /// Predicted decode speed in tokens per second; `None` without a measured bandwidth.
+    /// Predicted decode speed in tokens per second; `None` without a measured bandwidth, and for frameworks that this version does not
+    /// run: there only what is published stands.
     pub decode_tokens_per_sec: Option<Band>,
+    /// How that came about: predicted, adjusted by earlier runs, or measured.
+    pub decode_basis: Basis,
     /// Predicted prefill speed in tokens per second; `None` without a known machine.
     pub prefill_tokens_per_sec: Option<Band>,
+    /// How that came about.
+    pub prefill_basis: Basis,
+    /// How `memory` came about.
+    pub memory_basis: Basis,
     /// Expected loss, from published measurements until the user has measured.
     pub expected_loss: ExpectedLoss,
+    /// What this model lost at this level, as measured; `None` until then.
+    pub measured_loss: Option<MeasuredLoss>,
     /// Whether it fits.
     pub fit: Fit,
     /// What keeps this version or machine from carrying it out; `None`: it can be done here.
     pub missing: Option<String>,
+    /// The level whose file is the same tensor by tensor, because of this model's shapes; `None` where there is none.
+    pub copy_of: Option<Level>,
+    /// What others publish about the framework's speed and size, where nothing is predicted; `None` for llama.cpp.
+    pub published: Option<Published>,
     /// One line about this candidate alone: `1.2 GiB too large`, `requantized from Q4_1`.
     pub note: Option<String>,
 }
@@ -260,7 +286,7 @@ pub struct MemoryEstimate {
     pub kv_cache_bytes: u64,
     /// Compute buffers.
     pub compute_bytes: u64,
-    /// The program itself.
+    /// The program itself, and the vocabulary; where earlier runs took more or less than was predicted for them, that difference too.
     pub fixed_bytes: u64,
 }
 

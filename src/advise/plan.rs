@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::candidates::{self, Scored, is_acceptable, preference};
 use super::explain::{counterfactual, priority_facts, reasons, warn};
 use super::tree::{self, ENTERPRISE_NO, ENTERPRISE_YES, KIND_LANGUAGE, KIND_OTHER, KIND_UNKNOWN};
-use super::{Budget, Fit, Goal, Leaf, Plan, Priority, Step, Target, Tree};
+use super::{Budget, Fit, Goal, Leaf, Learned, Plan, Priority, Step, Target, Tree};
 use crate::hardware::{Framework, Gpu, Machine, Vendor};
 use crate::model::{Level, Model};
 use crate::units::{bytes_text, count_text, parameters_text};
@@ -27,11 +27,18 @@ const ASSUMED_RAM_BYTES: u64 = 8 << 30;
 /// quantized already and fits, nothing is recommended unless a level is as good as the goal asks: then the source is the best choice.
 #[must_use]
 pub fn advise(model: &Model, machine: &Machine, goal: &Goal) -> Plan {
+    advise_with(model, machine, goal, &Learned::default())
+}
+
+/// The same, with what measurements on this machine have taught: predictions are corrected by them, and what was measured of a level
+/// stands in place of what is predicted or published.
+#[must_use]
+pub fn advise_with(model: &Model, machine: &Machine, goal: &Goal, learned: &Learned) -> Plan {
     let mut warnings = Vec::new();
     let place = Place::of(machine, goal);
     let is_here = place.is_here(machine, goal);
     let budget = budget(machine, goal, is_here, &mut warnings);
-    let (mut scored, source_fit) = candidates::all(model, machine, goal, &budget, is_here);
+    let (mut scored, source_fit) = candidates::all(model, machine, goal, &budget, is_here.then_some(learned));
     let tree = tree::tree();
     let (path, leaf) = walk(&tree, model, machine, goal, place, &budget, &scored);
     rank(&mut scored, &leaf, goal);
@@ -46,6 +53,7 @@ pub fn advise(model: &Model, machine: &Machine, goal: &Goal) -> Plan {
         candidates: scored.into_iter().map(|scored| scored.candidate).collect(),
         recommended,
         runner_up,
+        keeps_source: choice == Choice::Source,
         tree,
         path,
         leaf,
@@ -59,7 +67,7 @@ pub fn advise(model: &Model, machine: &Machine, goal: &Goal) -> Plan {
 pub(super) enum Choice {
     /// Convert to the first candidate.
     First,
-    /// Use the source as it is: quantizing it again would cost more than it gives.
+    /// Keep the source as it is: quantizing it again would cost more than it gives, or no level is clearly smaller.
     Source,
     /// Nothing fits and helps.
     Nothing,
@@ -67,12 +75,13 @@ pub(super) enum Choice {
 
 impl Choice {
     fn of(model: &Model, goal: &Goal, source_fit: Fit, first: Option<&Scored>) -> Self {
-        let source_is_usable = model.is_quantized() && !matches!(source_fit, Fit::TooLarge { .. });
+        let source_fits = model.has_weights() && !matches!(source_fit, Fit::TooLarge { .. });
+        let would_lose_twice = source_fits && model.is_quantized();
         match first {
-            Some(_) if source_is_usable && goal.priority == Priority::Quality => Self::Source,
-            Some(first) if source_is_usable && !is_acceptable(first, goal) => Self::Source,
+            Some(_) if would_lose_twice && goal.priority == Priority::Quality => Self::Source,
+            Some(first) if would_lose_twice && !is_acceptable(first, goal) => Self::Source,
             Some(_) => Self::First,
-            None if source_is_usable => Self::Source,
+            None if source_fits => Self::Source,
             None => Self::Nothing,
         }
     }

@@ -50,7 +50,10 @@ impl Plan {
 
     fn is_worth_trying(&self, model: &Model, level: Level) -> bool {
         self.candidate_of(level).is_some_and(|found| {
-            found.missing.is_none() && !matches!(found.fit, Fit::TooLarge { .. }) && found.size_bytes < model.size_bytes
+            found.missing.is_none()
+                && found.is_offered()
+                && !matches!(found.fit, Fit::TooLarge { .. })
+                && found.size_bytes < model.size_bytes
         })
     }
 }

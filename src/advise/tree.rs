@@ -56,7 +56,11 @@ pub fn tree() -> Tree {
         leaf(
             &[Mlx, LlamaCpp],
             "4-bit group 64; 8-bit where memory allows",
-            &["made for Apple's unified memory", "llama.cpp with Metal is the alternative that also runs elsewhere"],
+            &[
+                "made for Apple's unified memory",
+                "llama.cpp with Metal is the alternative that also runs elsewhere",
+                "published (EdgeAI for Beginners): 7 B weights in about 4 GB, 2-4 times as fast",
+            ],
         ),
     );
 
@@ -69,8 +73,13 @@ pub fn tree() -> Tree {
         "OpenVINO",
         leaf(
             &[OpenVino, LlamaCpp, OnnxRuntime],
-            "INT4 group 128 or INT8",
-            &["one file for Intel's CPU, GPU and NPU", "published: 50-75 % smaller, 2-5 times as fast"],
+            "INT4 group 64 or INT8; channel-wise INT4 on the NPU",
+            &[
+                "made by Intel for its CPUs, GPUs and NPUs",
+                // Source: `ggml_openvino_get_requant_type` in ggml-openvino-extra.cpp, llama.cpp of 2026-08-21.
+                "llama.cpp's OpenVINO backend reaches the NPU too: there it makes Q4_0 of the weights",
+                "published (EdgeAI for Beginners): 50-75 % smaller, 2-5 times as fast",
+            ],
         ),
     );
 
@@ -82,8 +91,8 @@ pub fn tree() -> Tree {
         "leaf-nvidia",
         "llama.cpp with CUDA",
         leaf(
-            &[LlamaCpp, OnnxRuntime, OpenVino],
-            "Q4_K_M and neighbours",
+            &[LlamaCpp, OnnxRuntime],
+            "Q4_K_M and neighbours; INT4 with ONNX Runtime",
             &["layers that do not fit the GPU stay in main memory", "one file for GPU and CPU"],
         ),
     );
@@ -96,11 +105,16 @@ pub fn tree() -> Tree {
         &mut nodes,
         snapdragon + 1,
         "leaf-snapdragon",
-        "QNN",
+        "llama.cpp with its Hexagon backend",
         leaf(
-            &[Qnn, LlamaCpp],
-            "A16W8, A8W8 or W4",
-            &["only QNN reaches the Hexagon NPU", "published: 50-80 % smaller, 5-15 times as fast"],
+            &[LlamaCpp, Qnn],
+            "Q4_0, Q8_0, IQ4_NL or MXFP4; k-quants with a recent llama.cpp",
+            // Source: `ggml_hexagon_supported_mul_mat` in ggml-hexagon.cpp, llama.cpp of 2026-08-21, which has the k-quants too.
+            &[
+                "llama.cpp's Hexagon backend computes Q4_0, Q4_1, Q8_0, IQ4_NL and MXFP4 on the NPU, recent versions k-quants as well",
+                "QNN is the first choice for other networks there, with A16W8 or A8W8",
+                "published for QNN (EdgeAI for Beginners): 50-80 % smaller, 5-15 times as fast",
+            ],
         ),
     );
 
@@ -114,7 +128,10 @@ pub fn tree() -> Tree {
         leaf(
             &[LlamaCpp, OpenVino],
             "Q4_K_M and neighbours",
-            &["one file for every processor and system", "published: 7 B weights in about 4 GB, 2-3 times as fast"],
+            &[
+                "one file for every processor and system",
+                "published (EdgeAI for Beginners): 7 B weights in about 4 GB, 2-3 times as fast",
+            ],
         ),
     );
 
@@ -134,31 +151,41 @@ pub fn tree() -> Tree {
             "INT4",
             &[
                 "versioned recipes; the same model on ONNX Runtime and Windows ML",
-                "published: 60-75 % smaller, 2-6 times as fast",
+                "published (EdgeAI for Beginners): 60-75 % smaller, 2-6 times as fast",
             ],
         ),
     );
 
     let static_or_dynamic = "INT8, static or dynamic";
+    let int8_activations = "A16W8 or A8W8";
     let others = [
         (
             "leaf-other-intel",
             "Intel CPU, GPU or NPU",
             "OpenVINO",
             &[OpenVino, OnnxRuntime][..],
+            static_or_dynamic,
             "Intel's compiler fuses convolutions in INT8",
         ),
-        ("leaf-other-snapdragon", "Snapdragon", "QNN", &[Qnn, OnnxRuntime], "the Hexagon NPU computes in INT8"),
+        (
+            "leaf-other-snapdragon",
+            "Snapdragon",
+            "QNN",
+            &[Qnn, OnnxRuntime],
+            int8_activations,
+            "the Hexagon NPU computes in whole numbers of 8 and 16 bits",
+        ),
         (
             "leaf-other",
             "anything else",
             "ONNX Runtime",
             &[OnnxRuntime, OpenVino],
+            static_or_dynamic,
             "Olive's passes know vision, audio and encoders",
         ),
     ];
-    for (id, answer, text, frameworks, reason) in others {
-        let at = push_leaf(&mut nodes, id, text, leaf(frameworks, static_or_dynamic, &[reason]));
+    for (id, answer, text, frameworks, level_family, reason) in others {
+        let at = push_leaf(&mut nodes, id, text, leaf(frameworks, level_family, &[reason]));
         branch(&mut nodes, 2, answer, at);
     }
     Tree { nodes }

@@ -182,7 +182,7 @@ fn row(facts: FileFacts, predicted: Option<&Candidate>, outcomes: &[Outcome]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::advise::{Band, Budget, Decision, ExpectedLoss, Fit, Leaf, MemoryEstimate, Preset, Tree};
+    use crate::advise::{Band, Basis, Budget, Decision, ExpectedLoss, Fit, Leaf, MemoryEstimate, Preset, Tree};
     use crate::bench::Stat;
     use crate::bench::history::{Measurement, test_runs};
     use crate::error::Error;
@@ -204,6 +204,12 @@ mod tests {
             expected_loss: ExpectedLoss::Low,
             fit: Fit::Fits,
             missing: None,
+            decode_basis: Basis::Predicted,
+            prefill_basis: Basis::Predicted,
+            memory_basis: Basis::Predicted,
+            measured_loss: None,
+            copy_of: None,
+            published: None,
             note: None,
         }
     }
@@ -220,6 +226,7 @@ mod tests {
             ],
             recommended: None,
             runner_up: None,
+            keeps_source: false,
             reasons: Vec::new(),
             counterfactual: None,
             warnings: Vec::new(),
@@ -279,6 +286,7 @@ mod tests {
             provenance,
             energy: crate::bench::Energy::default(),
             sustained: None,
+            workload: None,
         };
         Outcome { path: path.into(), result: Ok(run) }
     }

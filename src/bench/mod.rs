@@ -19,6 +19,7 @@ mod run;
 mod self_check;
 mod stat;
 mod sustained;
+mod teaching;
 pub mod tensor_error;
 #[cfg(test)]
 mod tensor_error_tests;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::advise::{Band, Verdict, WishResult};
+use crate::advise::{Band, Verdict, WishResult, Workload};
 use crate::error::Error;
 use crate::hardware::Conditions;
 use crate::model::Level;
@@ -54,6 +55,7 @@ pub use identity::model_sha256;
 pub use run::{bench, bench_with};
 pub use self_check::{discard_broken, self_check};
 pub use sustained::Sustained;
+pub use teaching::{learned, learned_from_history, levels_of_history, levels_of_session};
 pub use warnings::merged_warnings;
 
 /// What to measure.
@@ -128,6 +130,9 @@ pub struct Run {
     pub energy: Energy,
     /// The long run; `None` when none was asked for, or it failed, which a warning tells.
     pub sustained: Option<Sustained>,
+    /// What the file asks of the machine, so that later predictions can learn from the run; `None` in runs of earlier versions.
+    #[serde(default)]
+    pub workload: Option<Workload>,
 }
 
 /// What a result depends on.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::run::BUSY_LOAD;
 use crate::error::Result;
+use crate::hardware::BUSY_LOAD;
 use crate::hardware::sample_conditions;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::units::percent_text;

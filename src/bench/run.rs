@@ -8,9 +8,10 @@ use super::quiet::wait_for_quiet;
 use super::round::{Round, measure};
 use super::sustained::{LongRun, cool_down, sustain};
 use super::{BenchRequest, Outcome, Provenance, Run, Start, Stat};
+use crate::advise::Workload;
 use crate::error::{Error, Result};
 use crate::format::inspect;
-use crate::hardware::{Conditions, PowerSource, sample_conditions};
+use crate::hardware::{BUSY_LOAD, Conditions, Cpu, PowerSource, detect, sample_conditions};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::{self, BenchTask};
 use crate::units::{percent_text, significant_text};
@@ -19,8 +20,6 @@ use crate::units::{percent_text, significant_text};
 const MAX_THREADS: u32 = 512;
 /// How long the load by other programs is sampled before each round.
 const SAMPLING_TIME: Duration = Duration::from_millis(250);
-/// Above this part of all cores other programs disturb a measurement noticeably.
-pub(super) const BUSY_LOAD: f32 = 0.15;
 /// Beginnings of the warnings, by which they are known again.
 pub(super) const BUSY_WARNING: &str = "other programs used";
 pub(super) const BATTERY_WARNING: &str = "measured on battery";
@@ -28,6 +27,8 @@ pub(super) const HOT_WARNING: &str = "the processor was at";
 pub(super) const VARIED: &str = "speed varied by";
 /// From here on laptops lower their clock. Intel and AMD mobile processors throttle between 95 and 105 °C and reduce boost earlier.
 const HOT_CELSIUS: f32 = 85.0;
+/// The runtime makes its context a multiple of this. Source: `GGML_PAD(n_ctx, 256)` in llama-context.cpp, llama.cpp.
+const CTX_GRANULE: u64 = 256;
 /// The longest run under load that may be asked for: a day.
 const MAX_SUSTAINED_SECS: u32 = 24 * 60 * 60;
 /// A spread above this part of the median hides the difference between neighbouring levels.
@@ -57,7 +58,9 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
         wait_for_quiet(monitor)?;
     }
     let n_threads = request.n_threads.unwrap_or_else(runtime::default_n_threads);
-    let mut series: Vec<Series> = request.models.iter().map(|path| Series::new(path)).collect();
+    let n_ctx = (u64::from(request.n_prompt_tokens) + u64::from(request.n_gen_tokens)).next_multiple_of(CTX_GRANULE);
+    let cpu = detect(Path::new(".")).cpu;
+    let mut series: Vec<Series> = request.models.iter().map(|path| Series::new(path, &cpu, n_ctx)).collect();
     let mut conditions: Vec<Conditions> = Vec::new();
     let mut probe = EnergyProbe::find();
     let steps = plan(series.len(), request.n_repetitions);
@@ -157,6 +160,7 @@ struct Series {
     /// What llama.cpp is given: the first shard of a split model.
     first_file: PathBuf,
     size_bytes: u64,
+    workload: Option<Workload>,
     rounds: Vec<Round>,
     failure: Option<Error>,
     long_run: Option<LongRun>,
@@ -164,11 +168,12 @@ struct Series {
 
 impl Series {
     /// Looks at the header: a file that is missing or damaged needs no child to say so.
-    fn new(path: &Path) -> Self {
+    fn new(path: &Path, cpu: &Cpu, n_ctx: u64) -> Self {
         let mut series = Self {
             path: path.to_path_buf(),
             first_file: path.to_path_buf(),
             size_bytes: 0,
+            workload: None,
             rounds: Vec::new(),
             failure: None,
             long_run: None,
@@ -176,6 +181,7 @@ impl Series {
         match inspect(path) {
             Ok(model) => {
                 series.size_bytes = model.size_bytes;
+                series.workload = Some(Workload::of_file(&model, cpu, n_ctx));
                 series.first_file = model.files.into_iter().next().unwrap_or(series.first_file);
             }
             Err(error) => series.failure = Some(error),
@@ -195,7 +201,7 @@ impl Series {
     }
 
     fn into_outcome(self, shared: &Provenance, facts: &EnergyFacts) -> Outcome {
-        let Self { path, size_bytes, rounds, failure, long_run, .. } = self;
+        let Self { path, size_bytes, workload, rounds, failure, long_run, .. } = self;
         if let Some(error) = failure {
             return Outcome { path, result: Err(error) };
         }
@@ -220,6 +226,7 @@ impl Series {
             provenance,
             energy,
             sustained,
+            workload,
         };
         Outcome { path, result: Ok(run) }
     }
@@ -304,7 +311,15 @@ mod tests {
     }
 
     fn series(rounds: Vec<Round>, failure: Option<Error>) -> Series {
-        Series { path: "m.gguf".into(), first_file: "m.gguf".into(), size_bytes: 9, rounds, failure, long_run: None }
+        Series {
+            path: "m.gguf".into(),
+            first_file: "m.gguf".into(),
+            size_bytes: 9,
+            workload: None,
+            rounds,
+            failure,
+            long_run: None,
+        }
     }
 
     fn shared(warnings: Vec<String>) -> Provenance {
@@ -383,7 +398,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let empty = dir.path().join("empty.gguf");
         std::fs::write(&empty, b"").unwrap();
-        let failure = |path: &Path| Series::new(path).failure;
+        let failure = |path: &Path| Series::new(path, &Cpu::default(), 768).failure;
         assert!(matches!(failure(dir.path()), Some(Error::NotAFile { kind: "a folder", .. })));
         assert!(matches!(failure(&dir.path().join("none")), Some(Error::Io { kind: std::io::ErrorKind::NotFound, .. })));
         assert!(matches!(failure(&empty), Some(Error::UnknownFormat { .. })));

@@ -93,6 +93,7 @@ mod tests {
             provenance,
             energy,
             sustained: None,
+            workload: None,
         }
     }
 

@@ -9,7 +9,7 @@ use super::output::{columns_text, facts_text, print_json, print_text};
 use super::progress;
 use super::tables;
 use super::{BenchArgs, ConvertArgs};
-use crate::advise::{self, Goal, Planner};
+use crate::advise::{self, Goal, Learned, Planner};
 use crate::bench::{self, BenchRequest, Start};
 use crate::convert::{self, Conversion, ConvertRequest, Existing, Overwrite, Resume};
 use crate::error::Result;
@@ -70,7 +70,11 @@ pub(super) fn metadata_text(metadata: &Metadata) -> String {
 pub(super) fn recommend(path: &Path, goal: &Goal, all: bool, as_json: bool) -> Result<()> {
     let model = convert::open_model(path)?;
     let machine = hardware::survey(&folder_of(path), &progress::monitor())?;
-    let plan = advise::advise(&model, &machine, goal);
+    let learned = bench::learned_from_history(&model, &machine).unwrap_or_else(|error| {
+        eprintln!("warning: predictions do not learn from earlier runs: {error}");
+        Learned::default()
+    });
+    let plan = advise::advise_with(&model, &machine, goal, &learned);
     if as_json {
         return print_json(&json!({ "model": tables::model_json(&model, false, false), "goal": goal, "plan": plan }));
     }

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::extras::{ExtraColumns, energy_note};
 use super::output::{columns_text, facts_text};
-use crate::advise::{Band, Candidate, Fit, Plan};
+use crate::advise::{Band, Basis, Candidate, Fit, Plan};
 use crate::bench::{ComparisonRow, Outcome, Stat, merged_warnings};
 use crate::convert::Conversion;
 use crate::hardware::{Machine, PowerSource, Runtime};
@@ -42,8 +42,9 @@ pub(super) fn machine_text(machine: &Machine) -> String {
         ("swap", units::bytes_text(memory.swap_bytes)),
     ];
     if let Some(bandwidth) = machine.bandwidth {
+        let how = if bandwidth.is_disturbed() { "measured while the machine was busy" } else { "measured" };
         let text = format!(
-            "{} on one thread, {} on {} (measured)",
+            "{} on one thread, {} on {} ({how})",
             units::bytes_per_sec_text(bandwidth.one_thread_bytes_per_sec),
             units::bytes_per_sec_text(bandwidth.all_threads_bytes_per_sec),
             bandwidth.n_threads
@@ -222,25 +223,44 @@ pub(super) fn plan_text(plan: &Plan, all: bool) -> String {
     }
     text.push_str(&format!("\nMemory  {}\n", plan.budget.origin));
     if let Some(best) = plan.recommended.and_then(|idx| plan.candidates.get(idx)) {
-        text.push_str(&format!("\nRecommended: {} {}\n", best.framework.name(), best.level_name));
+        text.push_str(&format!("\nRecommended: {} {}\n", best.framework.name(), best.shown_name()));
     } else {
-        text.push_str("\nNo conversion is recommended:\n");
+        let heading = if plan.keeps_source { "Recommended: keep the file as it is" } else { "No conversion is recommended:" };
+        text.push_str(&format!("\n{heading}\n"));
     }
     for reason in &plan.reasons {
         text.push_str(&format!("  {reason}\n"));
     }
     if let Some(second) = plan.runner_up.and_then(|idx| plan.candidates.get(idx)) {
-        text.push_str(&format!("Runner-up: {} {}\n", second.framework.name(), second.level_name));
+        text.push_str(&format!("Runner-up: {} {}\n", second.framework.name(), second.shown_name()));
     }
     if let Some(counterfactual) = &plan.counterfactual {
         text.push_str(&format!("Otherwise: {counterfactual}\n"));
     }
-    let rows: Vec<Vec<String>> =
-        plan.candidates.iter().filter(|candidate| all || candidate.missing.is_none()).map(candidate_row).collect();
+    let rows: Vec<Vec<String>> = plan
+        .candidates
+        .iter()
+        .filter(|candidate| all || candidate.missing.is_none() && candidate.is_offered())
+        .map(candidate_row)
+        .collect();
     text.push('\n');
-    let header = ["framework", "level", "size", "bits/weight", "memory", "decode (predicted)", "expected loss", "fits"];
+    let header = ["framework", "level", "size", "bits/weight", "memory", "decode tok/s", "loss", "fits"];
     text.push_str(&columns_text(&header, &rows, &[2, 3, 4, 5]));
+    text.push_str(BASIS_NOTE);
     with_warnings(text, &plan.warnings)
+}
+
+/// What the marks of a table of candidates mean.
+const BASIS_NOTE: &str = "\nmemory and decode are predicted; a adjusted by earlier runs on this machine, m measured here. \
+     loss is assumed unless it says measured. published: EdgeAI for Beginners, module 04";
+
+/// The mark behind a number.
+fn basis_mark(basis: Basis) -> &'static str {
+    match basis {
+        Basis::Predicted => "",
+        Basis::Adjusted { .. } => " a",
+        Basis::Measured => " m",
+    }
 }
 
 fn candidate_row(candidate: &Candidate) -> Vec<String> {
@@ -257,12 +277,16 @@ fn candidate_row(candidate: &Candidate) -> Vec<String> {
     };
     vec![
         candidate.framework.name().into(),
-        candidate.level_name.clone(),
+        candidate.shown_name(),
         size,
         units::significant_text(candidate.bits_per_weight),
-        units::bytes_text(candidate.memory.total_bytes()),
-        candidate.decode_tokens_per_sec.map_or_else(|| NOTHING.into(), band_text),
-        candidate.expected_loss.label().into(),
+        format!("{}{}", units::bytes_text(candidate.memory.total_bytes()), basis_mark(candidate.memory_basis)),
+        match (candidate.decode_tokens_per_sec, candidate.published) {
+            (Some(band), _) => format!("{}{}", band_text(band), basis_mark(candidate.decode_basis)),
+            (None, Some(published)) => format!("published: {}", published.speed),
+            (None, None) => NOTHING.into(),
+        },
+        candidate.loss_text(),
         fit,
     ]
 }

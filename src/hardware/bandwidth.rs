@@ -54,7 +54,7 @@ pub fn measure_bandwidth(n_threads: usize, monitor: &Monitor) -> Result<Bandwidt
     let shares: Vec<&[&[u64]]> = whole.chunks(1).collect();
     let all = if n_threads == 1 { one } else { fastest(&shares, monitor)? };
     monitor.report(steps(3))?;
-    Ok(Bandwidth { one_thread_bytes_per_sec: one, all_threads_bytes_per_sec: all, n_threads })
+    Ok(Bandwidth { one_thread_bytes_per_sec: one, all_threads_bytes_per_sec: all, n_threads, other_load: None })
 }
 
 /// Four times the last-level caches, within what the machine can spare.

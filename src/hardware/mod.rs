@@ -40,7 +40,7 @@ pub use disk::disk_of;
 pub use disk_speed::measure_disk_write;
 pub use encoding::{EncodingSpeed, measure_encoding};
 pub use energy::{EnergyMeter, EnergyReading, NotMeasurable};
-pub use survey::survey;
+pub use survey::{measure_quiet_bandwidth, survey};
 
 /// Everything that is known about the machine. Unknown parts are `None`, zero-length or listed in `warnings`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -232,6 +232,19 @@ pub struct Bandwidth {
     pub all_threads_bytes_per_sec: f64,
     /// How many threads that was.
     pub n_threads: usize,
+    /// Part of all cores that other programs used just before or just after, whichever is more, 0 to 1; `None` where it is not known.
+    pub other_load: Option<f32>,
+}
+
+/// Above this part of all cores other programs disturb a measurement noticeably.
+pub const BUSY_LOAD: f32 = 0.15;
+
+impl Bandwidth {
+    /// True when other programs took part of the bandwidth while it was measured.
+    #[must_use]
+    pub fn is_disturbed(&self) -> bool {
+        self.other_load.is_some_and(|load| load > BUSY_LOAD)
+    }
 }
 
 /// The five frameworks that Planish recommends.

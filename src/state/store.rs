@@ -158,6 +158,11 @@ impl Store {
             }
             Event::Finished { id, result, elapsed_secs } => self.finish(id, result, elapsed_secs),
             Event::Refused { error } => self.refusal = Some(error),
+            Event::Bandwidth { bandwidth } => {
+                if let Slot::Ready(machine) = &mut self.machine {
+                    machine.bandwidth = Some(bandwidth);
+                }
+            }
             Event::Picked { .. } => {}
             Event::NoDialog { .. } => self.lacks_file_dialogs = true,
             Event::Partial { id, output } => self.take(id, output),

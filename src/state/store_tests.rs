@@ -50,6 +50,23 @@ fn convert(store: &mut Store, id: u64, source: &str) -> JobId {
 }
 
 #[test]
+fn a_bandwidth_measured_again_takes_the_place_of_the_first() {
+    let bandwidth = |other_load| crate::hardware::Bandwidth {
+        one_thread_bytes_per_sec: 1e10,
+        all_threads_bytes_per_sec: 2e10,
+        n_threads: 2,
+        other_load: Some(other_load),
+    };
+    let mut store = Store::default();
+    store.apply(Event::Bandwidth { bandwidth: bandwidth(0.0) });
+    assert!(store.machine.ready().is_none(), "no machine is invented");
+    store.machine = Slot::Ready(Box::new(Machine { bandwidth: Some(bandwidth(0.7)), ..Machine::default() }));
+    store.apply(Event::Bandwidth { bandwidth: bandwidth(0.01) });
+    assert_eq!(store.machine.ready().and_then(|machine| machine.bandwidth), Some(bandwidth(0.01)));
+    assert!(store.jobs.is_empty());
+}
+
+#[test]
 fn a_second_model_forgets_the_files_of_the_first() {
     let mut store = Store::default();
     open(&mut store, 1, "a.gguf");

@@ -8,10 +8,10 @@ use egui_extras::{Column as Width, TableBuilder, TableRow};
 use super::glossary;
 use super::sorting::{Side, Sorting, compare_known};
 use super::theme::{self, Palette};
-use crate::advise::{Band, Candidate, ExpectedLoss, Fit, Plan};
+use crate::advise::{Band, Basis, Candidate, ExpectedLoss, Fit, Plan};
 use crate::hardware::Framework;
 use crate::state::Form;
-use crate::units::{bytes_text, exact_bytes_text, significant_text};
+use crate::units::{bytes_text, exact_bytes_text, nats_text, significant_text};
 
 const ROW_HEIGHT: f32 = 28.0;
 const HEADER_HEIGHT: f32 = 26.0;
@@ -85,7 +85,7 @@ fn visible_rows(plan: &Plan, view: View) -> Vec<usize> {
         .filter(|&idx| {
             let candidate = &plan.candidates[idx];
             let is_wanted = view.framework.is_none_or(|framework| framework == candidate.framework);
-            is_wanted && (view.shows_all || is_possible(candidate))
+            is_wanted && (view.shows_all || is_possible(candidate) && candidate.is_offered())
         })
         .collect();
     view.sorting.sort(&mut rows, |column, &a, &b| compare(column, &plan.candidates[a], &plan.candidates[b]));
@@ -192,7 +192,7 @@ fn row_ui(row: &mut TableRow<'_, '_>, palette: &Palette, plan: &Plan, idx: usize
     });
     row.col(|ui| {
         let description = candidate.level.map_or("", crate::model::Level::description);
-        let response = ui.label(text(candidate.level_name.clone()).strong());
+        let response = ui.label(text(candidate.shown_name()).strong());
         if !description.is_empty() {
             response.on_hover_text(description);
         }
@@ -214,13 +214,21 @@ fn row_ui(row: &mut TableRow<'_, '_>, palette: &Palette, plan: &Plan, idx: usize
         right_ui(ui, text(significant_text(candidate.bits_per_weight)));
     });
     row.col(|ui| {
-        right_ui(ui, text(bytes_text(candidate.memory.total_bytes()))).on_hover_ui(|ui| memory_tooltip_ui(ui, candidate));
+        right_ui(ui, text(bytes_text(candidate.memory.total_bytes()))).on_hover_ui(|ui| {
+            memory_tooltip_ui(ui, candidate);
+            ui.label(candidate.memory_basis.explanation());
+        });
     });
     row.col(|ui| match candidate.decode_tokens_per_sec {
         Some(band) => {
-            right_ui(ui, text(band_text(band))).on_hover_text(
-                "Predicted from the memory bandwidth, not measured. In brackets: the band that holds nine of ten machines",
-            );
+            let mark = if candidate.decode_basis == Basis::Predicted { "" } else { " ●" };
+            let response = right_ui(ui, text(format!("{}{mark}", band_text(band))));
+            response.on_hover_text(format!("{}. In brackets: the likely range", candidate.decode_basis.explanation()));
+        }
+        None if candidate.published.is_some() => {
+            let published = candidate.published.map(|published| (published.speed, published.text())).unwrap_or_default();
+            right_ui(ui, RichText::new(published.0).color(palette.muted).small())
+                .on_hover_text(format!("{}. Not measured on this machine", super::widgets::sentence(&published.1)));
         }
         None => {
             right_ui(ui, RichText::new("unknown").color(palette.muted))
@@ -230,8 +238,11 @@ fn row_ui(row: &mut TableRow<'_, '_>, palette: &Palette, plan: &Plan, idx: usize
     row.col(|ui| {
         ui.add_space(14.0);
         let color = if is_dim { palette.muted } else { loss_color(palette, candidate.expected_loss) };
-        ui.label(RichText::new(candidate.expected_loss.label()).color(color))
-            .on_hover_text("Published for this class of levels, not measured on this model");
+        let origin = match candidate.measured_loss.map(|loss| loss.mean_kld) {
+            Some(kld) => format!("Measured on this model: mean KLD {} to {} nats", nats_text(kld.low), nats_text(kld.high)),
+            None => "Published for this class of levels, not measured on this model".into(),
+        };
+        ui.label(RichText::new(candidate.loss_text()).color(color)).on_hover_text(origin);
     });
     row.col(|ui| {
         let (words, color) = fit_words(candidate, palette);

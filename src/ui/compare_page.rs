@@ -7,7 +7,7 @@ use eframe::egui::{self, Align, DragValue, Layout, RichText, Ui};
 use super::compare_table::comparison_table_ui;
 use super::icons::Icon;
 use super::known_view::origins_ui;
-use super::plan_page::{model_hint_ui, plan_of};
+use super::plan_page::{model_hint_ui, plan_before_measuring};
 use super::widgets::{self, Tone};
 use super::{
     answers_view, doubts_view, flips_view, gates_view, headline_view, history_view, plots, quality_view, tensors_view, theme,
@@ -273,7 +273,7 @@ pub(super) fn choice_ui(
     rows: &[ComparisonRow],
     commands: &mut Vec<Command>,
 ) {
-    let planned = plan_of(ui, model, machine, &form.goal).recommended_level();
+    let planned = plan_before_measuring(ui, model, machine, &form.goal).recommended_level();
     let errors = bench::prediction_errors_text(&bench::prediction_errors(rows));
     match bench::headline(model, rows, planned) {
         Some(headline) => headline_view::headline_ui(ui, model, &headline, rows, &errors, commands),

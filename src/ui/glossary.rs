@@ -3,7 +3,7 @@
 use crate::model::{DType, Level};
 
 /// `(term, what it is, in words that need no other term)`. Lower case, sorted by topic.
-const TERMS: [(&str, &str); 62] = [
+const TERMS: [(&str, &str); 67] = [
     (
         "quantization",
         "Storing each weight with fewer bits. The file gets smaller and text comes faster; the answers get a little worse.",
@@ -87,13 +87,21 @@ const TERMS: [(&str, &str); 62] = [
         "physical cores",
         "Real processor cores. Two hardware threads of one core share its arithmetic, so one thread per physical core is usually fastest.",
     ),
-    ("cache", "Small, fast memory inside the processor. Models do not fit, but the working data does."),
+    ("cache", "Small, fast memory inside the processor. Only very small models fit into it; the working data does."),
     ("swap", "Disk space used as memory. A model that swaps is a hundred times slower."),
     ("container limit", "The most memory that this container may use, whatever the machine has."),
     ("unified memory", "The GPU has no memory of its own and shares the main memory."),
     ("gpu", "Graphics processor: much arithmetic and fast memory of its own."),
     ("npu", "Neural processor: runs quantized networks with little power, through special runtimes."),
     ("power source", "On battery most laptops slow down; measure on the source that you will use."),
+    ("measured", "Found on this machine by running the file."),
+    ("predicted", "Computed from the file and from what was measured of this machine, before anything ran."),
+    (
+        "adjusted",
+        "Predicted, then corrected by what earlier measurements on this machine came to: as much faster or slower, as much more or less memory.",
+    ),
+    ("assumed", "Taken from measurements of other models, or from the types of the weights; not measured on this model."),
+    ("published", "What the makers of a framework or of a course about it say, about no machine in particular."),
     ("preflight", "What can be done with this file, judged from its header alone, before anything is read or written."),
     ("simd", "Instructions that process many numbers at once. The newer the set, the faster quantized arithmetic."),
     ("avx2", "256-bit instructions of x86 processors since 2013. The baseline for fast inference."),

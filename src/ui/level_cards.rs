@@ -33,6 +33,16 @@ pub(super) struct Cards<'a> {
     pub(super) note: &'a str,
 }
 
+impl Cards<'_> {
+    /// True for a level whose real bits belong to this class; one that would be another level's file only while it is chosen or there.
+    fn is_listed(&self, level: Level, class: PrecisionClass, chosen: &BTreeSet<Level>) -> bool {
+        let Some(candidate) = self.plan.candidate_of(level) else { return level.class() == class };
+        let is_seen =
+            candidate.is_offered() || chosen.contains(&level) || self.store.conversions.iter().any(|made| made.level == level);
+        candidate.class() == Some(class) && is_seen
+    }
+}
+
 /// Draws the cards and takes choices into `levels`; `shows_all` is whether rarely used levels are shown.
 pub(super) fn level_cards_ui(ui: &mut Ui, cards: &Cards, levels: &mut BTreeSet<Level>, shows_all: &mut bool) {
     let mut picked: Option<Vec<Level>> = None;
@@ -48,7 +58,7 @@ pub(super) fn level_cards_ui(ui: &mut Ui, cards: &Cards, levels: &mut BTreeSet<L
             if is_all {
                 for class in PrecisionClass::ALL {
                     class_heading_ui(ui, class);
-                    let of_class: Vec<Level> = Level::all().filter(|level| level.class() == class).collect();
+                    let of_class: Vec<Level> = Level::all().filter(|&level| cards.is_listed(level, class, levels)).collect();
                     level_grid_ui(ui, cards, &of_class, levels);
                     ui.add_space(theme::UNIT);
                 }
@@ -165,7 +175,7 @@ fn level_card_ui(
             color if color == p.text => p.muted,
             color => color,
         };
-        ui_inside.label(RichText::new(format!("loss {}", candidate.expected_loss.label())).small().color(color));
+        ui_inside.label(RichText::new(format!("loss {}", candidate.loss_text())).small().color(color));
         ui_inside.horizontal(|ui| {
             let bits = format!("{} bits/weight", significant_text(candidate.bits_per_weight));
             ui.label(RichText::new(bits).small().color(p.muted));

@@ -81,7 +81,11 @@ fn tiles(machine: &Machine) -> Vec<StatTile> {
     let bandwidth = match &machine.bandwidth {
         Some(bandwidth) => {
             StatTile::from_text("Memory bandwidth", &bytes_per_sec_text(bandwidth.all_threads_bytes_per_sec), ValueKind::Measured)
-                .note(format!("{} threads", bandwidth.n_threads))
+                .note(if bandwidth.is_disturbed() {
+                    "measured while busy".into()
+                } else {
+                    format!("{} threads", bandwidth.n_threads)
+                })
         }
         None => fact("Memory bandwidth", "unknown").note("not measured"),
     };
@@ -175,6 +179,10 @@ fn memory_ui(ui: &mut Ui, memory: &Memory, bandwidth: Option<Bandwidth>) {
             measured_row_ui(ui, "Bandwidth, 1 thread", &bytes_per_sec_text(bandwidth.one_thread_bytes_per_sec));
             let name = format!("Bandwidth, {} threads", bandwidth.n_threads);
             measured_row_ui(ui, &name, &bytes_per_sec_text(bandwidth.all_threads_bytes_per_sec));
+            if bandwidth.is_disturbed() {
+                let text = "Bandwidth was measured while the machine was busy. It is measured again when it is quiet.";
+                notice(ui, Tone::Warn, text);
+            }
         }
     });
 }

@@ -120,6 +120,7 @@ fn run(path: &std::path::Path, candidate: &Candidate, of_predicted: f64) -> Run 
         },
         energy: Energy { reason: Some("the processor shows no energy counter".into()), ..Energy::default() },
         sustained: None,
+        workload: None,
     }
 }
 
@@ -273,9 +274,9 @@ fn candidate_rows_show_the_numbers_of_the_plan_and_choose_levels() {
         assert!(has(&harness, &bytes_text(candidate.size_bytes)), "{level}");
         assert!(has(&harness, &significant_text(candidate.bits_per_weight)), "{level}");
     }
-    click(&mut harness, "Select Q2_K");
-    assert!(harness.state().form.levels.contains(&Level::Q2_K));
-    click(&mut harness, "Select Q2_K");
+    click(&mut harness, "Select Q4_K_M");
+    assert!(harness.state().form.levels.contains(&Level::Q4_K_M));
+    click(&mut harness, "Select Q4_K_M");
     assert!(harness.state().form.levels.is_empty());
 }
 

@@ -31,6 +31,7 @@ fn step_sentence(plan: &Plan, step: &Step) -> Option<String> {
 fn end_sentence(plan: &Plan) -> String {
     if plan.recommended.is_none() {
         return match plan.reasons.first() {
+            Some(reason) if plan.keeps_source => format!("So: {reason}."),
             Some(reason) => format!("So no conversion is recommended: {reason}."),
             None => "So no conversion is recommended.".into(),
         };
@@ -45,7 +46,8 @@ fn end_sentence(plan: &Plan) -> String {
 /// What stands at the end of the taken path: `llama.cpp at Q4_K_M`.
 pub(super) fn end_title(plan: &Plan) -> String {
     match plan.recommended.and_then(|idx| plan.candidates.get(idx)) {
-        Some(best) => format!("{} at {}", best.framework.name(), best.level_name),
+        Some(best) => format!("{} at {}", best.framework.name(), best.shown_name()),
+        None if plan.keeps_source => "Keep the file as it is".into(),
         None => "No conversion".into(),
     }
 }
@@ -62,16 +64,17 @@ mod tests {
         // Quantized already: the leaf would say `Q4_K_M and neighbours`.
         let as_it_is = path_sentences(&plan(&Goal::default()));
         assert!(as_it_is[0].starts_with("This is a language model: llama,"), "{as_it_is:?}");
-        assert!(as_it_is.last().unwrap().starts_with("So no conversion is recommended: use the source as it is"), "{as_it_is:?}");
+        assert!(as_it_is.last().unwrap().starts_with("So: keep the file as it is: it is "), "{as_it_is:?}");
         let mut source = sample_model();
         for tensor in &mut source.tensors {
             tensor.dtype = crate::model::DType::F32;
         }
+        source.size_bytes *= 8;
         let of_full = advise(&source, &sample_machine(), &Goal { target: Target::Apple, ..Goal::default() });
-        let level = of_full.recommended_level().unwrap();
+        let best = of_full.recommended_level().and_then(|level| of_full.candidate_of(level)).unwrap().shown_name();
         let sentences = path_sentences(&of_full);
         let end = sentences.last().unwrap();
-        assert!(end.starts_with(&format!("So: llama.cpp at {level}. First choice here is MLX, but")), "{end}");
+        assert!(end.starts_with(&format!("So: llama.cpp at {best}. First choice here is MLX, but")), "{end}");
         assert_eq!(sentences.len(), of_full.path.len(), "one for each question and one for the end");
     }
 }

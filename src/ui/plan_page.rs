@@ -14,11 +14,13 @@ use super::theme;
 use super::theme::ValueKind;
 use super::tree_view::tree_view_ui;
 use super::widgets::{self, StatTile, Tone};
-use crate::advise::{self, Band, Candidate, Goal, Plan};
+use crate::advise::{self, Band, Basis, Candidate, Goal, Learned, LossWords, Plan};
+use crate::bench::history::Kind;
+use crate::bench::{self, Outcome};
 use crate::hardware::{Framework, Machine};
 use crate::model::{Level, Model};
 use crate::state::{Command, Form, Page, Slot, Store};
-use crate::units::{bytes_text, count_text, exact_bytes_text, significant_text};
+use crate::units::{bytes_text, count_text, exact_bytes_text, nats_text, significant_text};
 
 /// Draws the page.
 pub fn plan_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
@@ -28,7 +30,7 @@ pub fn plan_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut 
     };
     let Some(machine) = machine_or_hint_ui(ui, store, form, commands) else { return };
     let budget_is_typed = form.goal.memory_budget_bytes.is_some();
-    let plan = plan_of(ui, &model, machine, &form.goal);
+    let plan = plan_of(ui, &model, machine, &form.goal, store);
     widgets::page_header(ui, "Plan", "What to do with the model on this machine, and why", |_| {});
     widgets::card(ui, "", |ui| {
         goal_strip_ui(ui, &mut form.goal, &model);
@@ -145,22 +147,46 @@ struct CachedPlan {
     model: Arc<Model>,
     machine: Machine,
     goal: Goal,
+    learned: Learned,
     plan: Arc<Plan>,
 }
 
-/// The advice for this model, machine and goal; computed when one of them has changed, because it takes longer than a millisecond.
-pub(super) fn plan_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, goal: &Goal) -> Arc<Plan> {
-    let id = egui::Id::unique("plan of the window");
+/// The advice for this model, machine and goal, with what was measured here so far.
+pub(super) fn plan_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, goal: &Goal, store: &Store) -> Arc<Plan> {
+    cached_plan(ui, "plan of the window", model, machine, goal, learned_of(model, machine, store))
+}
+
+/// The advice that was given before anything was measured.
+pub(super) fn plan_before_measuring(ui: &Ui, model: &Arc<Model>, machine: &Machine, goal: &Goal) -> Arc<Plan> {
+    cached_plan(ui, "plan before measuring", model, machine, goal, Learned::default())
+}
+
+/// Computed when one of its facts has changed, because it takes nearly a millisecond.
+fn cached_plan(ui: &Ui, id: &str, model: &Arc<Model>, machine: &Machine, goal: &Goal, learned: Learned) -> Arc<Plan> {
+    let id = egui::Id::unique(id);
     let cached = ui.data(|data| data.get_temp::<Arc<CachedPlan>>(id));
-    if let Some(cached) =
-        cached.filter(|cached| Arc::ptr_eq(&cached.model, model) && cached.machine == *machine && cached.goal == *goal)
-    {
+    if let Some(cached) = cached.filter(|cached| {
+        let is_same_subject = Arc::ptr_eq(&cached.model, model) && cached.machine == *machine;
+        is_same_subject && cached.goal == *goal && cached.learned == learned
+    }) {
         return Arc::clone(&cached.plan);
     }
-    let plan = Arc::new(advise::advise(model, machine, goal));
-    let cached = CachedPlan { model: Arc::clone(model), machine: machine.clone(), goal: goal.clone(), plan: Arc::clone(&plan) };
+    let plan = Arc::new(advise::advise_with(model, machine, goal, &learned));
+    let cached =
+        CachedPlan { model: Arc::clone(model), machine: machine.clone(), goal: goal.clone(), learned, plan: Arc::clone(&plan) };
     ui.data_mut(|data| data.insert_temp(id, Arc::new(cached)));
     plan
+}
+
+/// What was measured on this machine teaches the plan; a fraction of a millisecond.
+fn learned_of(model: &Model, machine: &Machine, store: &Store) -> Learned {
+    // A run of another machine or runtime is shown, but says nothing about this one.
+    let is_of_here =
+        |outcome: &&Outcome| store.origin_of(&outcome.path, Kind::Speed).is_none_or(|origin| origin.differences.is_empty());
+    let outcomes: Vec<Outcome> = store.outcomes.iter().filter(is_of_here).cloned().collect();
+    let levels = bench::levels_of_session(&store.conversions, &outcomes, &store.quality);
+    let rows = store.history.ready().map_or(&[][..], |rows| rows.as_slice());
+    bench::learned(model, machine, levels, &outcomes, rows)
 }
 
 fn budget_text(plan: &Plan) -> String {
@@ -212,7 +238,7 @@ fn recommendation_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
             ui.vertical(|ui| {
                 ui.spacing_mut().item_spacing.y = 2.0;
                 ui.label(RichText::new("Recommended").small().color(theme::accent(ui)));
-                ui.heading(format!("{} at {}", candidate.framework.name(), candidate.level_name));
+                ui.heading(format!("{} at {}", candidate.framework.name(), candidate.shown_name()));
             });
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| convert_button_ui(ui, candidate, form));
         });
@@ -233,13 +259,13 @@ fn convert_button_ui(ui: &mut Ui, candidate: &Candidate, form: &mut Form) {
 
 fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
     let size_kind = if candidate.size_is_exact { ValueKind::Fact } else { ValueKind::Predicted };
-    let speed = |label: &str, band: Option<Band>, unknown: &str| match band {
+    let speed = |label: &str, band: Option<Band>, basis: Basis, unknown: &str| match band {
         Some(band) => StatTile {
             label: label.into(),
             value: significant_text(band.mid),
             unit: "tok/s".into(),
-            kind: ValueKind::Predicted,
-            note: format!("band {}–{}", significant_text(band.low), significant_text(band.high)),
+            kind: kind_of(basis),
+            note: format!("{}, {}–{}", basis.word(), significant_text(band.low), significant_text(band.high)),
         },
         None => StatTile::from_text(label, "unknown", ValueKind::Fact).note(unknown),
     };
@@ -256,18 +282,31 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
         } else {
             "estimated".into()
         }),
-        StatTile::from_text("Memory", &bytes_text(candidate.memory.total_bytes()), ValueKind::Predicted)
-            .note(format!("at {} tokens", count_text(n_ctx))),
-        speed("Decode", candidate.decode_tokens_per_sec, "memory bandwidth not measured"),
-        speed("Prefill", candidate.prefill_tokens_per_sec, "processor not known"),
-        StatTile {
-            label: "Expected loss".into(),
-            value: widgets::sentence(loss_class),
-            unit: String::new(),
-            kind: ValueKind::Assumed,
-            note: loss_note,
+        StatTile::from_text("Memory", &bytes_text(candidate.memory.total_bytes()), kind_of(candidate.memory_basis))
+            .note(format!("{} at {} tokens", candidate.memory_basis.word(), count_text(n_ctx))),
+        speed("Decode", candidate.decode_tokens_per_sec, candidate.decode_basis, "memory bandwidth not measured"),
+        speed("Prefill", candidate.prefill_tokens_per_sec, candidate.prefill_basis, "processor not known"),
+        match candidate.measured_loss {
+            Some(loss) => StatTile {
+                label: "Measured loss".into(),
+                value: nats_text(loss.mean_kld.value),
+                unit: "nats".into(),
+                kind: ValueKind::Measured,
+                note: LossWords::of(loss.mean_kld, loss.same_top).map(LossWords::text).unwrap_or_default(),
+            },
+            None => StatTile {
+                label: "Expected loss".into(),
+                value: widgets::sentence(loss_class),
+                unit: String::new(),
+                kind: ValueKind::Assumed,
+                note: loss_note,
+            },
         },
     ]
+}
+
+fn kind_of(basis: Basis) -> ValueKind {
+    if basis == Basis::Measured { ValueKind::Measured } else { ValueKind::Predicted }
 }
 
 fn reasons_ui(ui: &mut Ui, reasons: &[String]) {
@@ -287,11 +326,11 @@ fn alternatives_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
         let speed =
             runner_up.decode_tokens_per_sec.map_or(String::new(), |band| format!(", about {} tok/s", significant_text(band.mid)));
         let text = format!(
-            "{} at {}: {}{speed}, expected loss {}",
+            "{} at {}: {}{speed}, loss {}",
             runner_up.framework.name(),
-            runner_up.level_name,
+            runner_up.shown_name(),
             bytes_text(runner_up.size_bytes),
-            runner_up.expected_loss.label()
+            runner_up.loss_text()
         );
         ui.add(egui::Label::new(RichText::new(text).color(theme::palette(ui).text_secondary)).wrap());
         let level = runner_up.level.filter(|level| candidate_table::is_possible(runner_up) && !form.levels.contains(level));
@@ -311,7 +350,9 @@ fn alternatives_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
 
 /// Without a recommendation the reasons say why: nothing fits, or a quantized source is best used as it is.
 fn no_recommendation_ui(ui: &mut Ui, plan: &Plan) {
-    let (title, tone) = if plan.candidates.iter().any(candidate_table::is_possible) {
+    let (title, tone) = if plan.keeps_source {
+        ("Keep the file as it is", Tone::Neutral)
+    } else if plan.candidates.iter().any(candidate_table::is_possible) {
         ("No conversion is recommended", Tone::Neutral)
     } else {
         ("Nothing fits", Tone::Bad)

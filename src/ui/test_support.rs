@@ -282,7 +282,12 @@ pub fn sample_machine() -> Machine {
             .to_vec(),
             n_threads: 8,
         },
-        bandwidth: Some(Bandwidth { one_thread_bytes_per_sec: 24.6e9, all_threads_bytes_per_sec: 61.8e9, n_threads: 8 }),
+        bandwidth: Some(Bandwidth {
+            one_thread_bytes_per_sec: 24.6e9,
+            all_threads_bytes_per_sec: 61.8e9,
+            n_threads: 8,
+            other_load: Some(0.03),
+        }),
         runtimes: vec![
             Runtime { framework: Framework::LlamaCpp, version: Some("b6210".into()), note: "built in".into() },
             Runtime { framework: Framework::OnnxRuntime, version: None, note: "pip install onnxruntime olive-ai".into() },

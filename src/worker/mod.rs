@@ -6,6 +6,7 @@ mod history;
 mod notify;
 mod picker;
 mod protocol;
+mod quiet;
 #[cfg(test)]
 mod tests;
 
@@ -16,11 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 pub use history::{HistoryAnswer, HistoryRequest};
 pub use picker::{NativePicker, Picker};
 pub use protocol::{Event, Job, JobId, Output, Picked};
+use quiet::Quiet;
 
 use crate::bench::history::{Measured, record_all};
 use crate::bench::tensor_error::tensor_errors;
@@ -233,7 +235,19 @@ fn start(name: &str, line: EventLine, leftovers: Leftovers) -> Result<(Sender<Ti
 }
 
 fn work(waiting: &Receiver<Ticket>, line: &EventLine, leftovers: &Leftovers) {
-    for ticket in waiting {
+    let mut quiet = Quiet::default();
+    loop {
+        let ticket = match quiet.patience().map_or_else(|| waiting.recv().map_err(Into::into), |time| waiting.recv_timeout(time))
+        {
+            Ok(ticket) => ticket,
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(bandwidth) = quiet.bandwidth(hardware::measure_quiet_bandwidth) {
+                    line.send(Event::Bandwidth { bandwidth });
+                }
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         let id = ticket.id;
         if ticket.cancelled.load(Ordering::Relaxed) {
             line.send(Event::Finished { id, result: Err(Error::Cancelled), elapsed_secs: 0.0 });
@@ -251,6 +265,7 @@ fn work(waiting: &Receiver<Ticket>, line: &EventLine, leftovers: &Leftovers) {
         let on_part = |output| line.send(Event::Partial { id, output });
         let result = std::panic::catch_unwind(AssertUnwindSafe(|| run(ticket.job, &monitor, &on_part, line)))
             .unwrap_or_else(|panic| Err(Error::Internal { message: panic_text(panic.as_ref()) }));
+        quiet.note(&result);
         line.send(Event::Finished { id, result, elapsed_secs: started.elapsed().as_secs_f64() });
     }
 }

@@ -14,7 +14,7 @@ use crate::convert::{self, Conversion, ConvertRequest, Removal, Verification, Ve
 use crate::deploy::ExportRequest;
 use crate::error::Error;
 use crate::format::CachedModel;
-use crate::hardware::{Disk, Machine};
+use crate::hardware::{Bandwidth, Disk, Machine};
 use crate::model::{Level, Model};
 use crate::monitor::Progress;
 
@@ -248,6 +248,11 @@ pub enum Event {
     NoDialog {
         /// What was to be asked for.
         wanted: Picked,
+    },
+    /// The memory bandwidth, measured again in a quiet moment, because the machine was busy before.
+    Bandwidth {
+        /// The new one.
+        bandwidth: Bandwidth,
     },
     /// A wish outside the queue failed.
     Refused {

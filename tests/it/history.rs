@@ -35,6 +35,7 @@ pub fn speed_run(level: &str, decode: f64) -> NewRun {
         },
         energy: planish::bench::Energy::default(),
         sustained: None,
+        workload: None,
     };
     NewRun {
         measurement: Measurement::Speed(Box::new(run)),

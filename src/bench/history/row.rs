@@ -7,7 +7,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRe
 use serde::{Deserialize, Serialize};
 
 use super::{Measurement, NewRun};
-use crate::advise::{Decision, Gates, Interval, LossWords};
+use crate::advise::{Decision, Gates, Interval, LossWords, Workload};
 use crate::hardware::PowerSource;
 
 /// What was measured.
@@ -94,6 +94,12 @@ pub struct Row {
     pub text_sha256: Option<String>,
     /// Version of Planish.
     pub planish: String,
+    /// What the file asks of the machine; `None` in quality runs and in runs of earlier versions. Read from the details.
+    #[serde(skip)]
+    pub workload: Option<Workload>,
+    /// Part of all cores that other programs used at the start, 0 to 1. Read from the details.
+    #[serde(skip)]
+    pub other_load: Option<f64>,
 }
 
 impl Row {
@@ -142,6 +148,8 @@ impl Row {
             text_name: None,
             text_sha256: None,
             planish: env!("CARGO_PKG_VERSION").into(),
+            workload: None,
+            other_load: None,
         };
         match &new.measurement {
             Measurement::Speed(run) => {
@@ -158,6 +166,8 @@ impl Row {
                     prefill_tokens_per_sec: known(run.prefill_tokens_per_sec.median()),
                     prefill_spread: known(run.prefill_tokens_per_sec.spread()),
                     peak_memory_bytes: Some(run.peak_memory_bytes),
+                    workload: run.workload.clone(),
+                    other_load: used.conditions.other_load.map(f64::from),
                     n_tokens: Some((u64::from(used.n_prompt_tokens) + u64::from(used.n_gen_tokens)) * n_rounds),
                     ..shared(Kind::Speed, &run.path, run.size_bytes)
                 }
@@ -271,6 +281,9 @@ impl Row {
             text_name: found.get("text_name")?,
             text_sha256: found.get("text_sha256")?,
             planish: found.get("planish")?,
+            // Of another version, whose details this one cannot read: then it teaches nothing.
+            workload: found.get::<_, Option<String>>("workload")?.and_then(|text| serde_json::from_str(&text).ok()),
+            other_load: found.get("other_load")?,
         })
     }
 }
@@ -312,6 +325,10 @@ pub(super) const COLUMNS: [&str; 34] = [
     "text_sha256",
     "planish",
 ];
+
+/// What is read from the details of speed runs, which are small, beside the columns.
+pub(super) const DETAILS: &str = "CASE WHEN kind = 'speed' AND json_valid(run) THEN json_extract(run, '$.workload') END AS workload, \
+     CASE WHEN kind = 'speed' AND json_valid(run) THEN json_extract(run, '$.provenance.conditions.other_load') END AS other_load";
 
 /// A number that is one.
 fn known(value: f64) -> Option<f64> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rusqlite::{OptionalExtension as _, TransactionBehavior, params_from_iter};
 
-use super::row::COLUMNS;
+use super::row::{COLUMNS, DETAILS};
 use super::{Entry, Filter, History, Kind, Measurement, NewRun, Row, verdicts};
 use crate::error::{Error, Result};
 
@@ -13,7 +13,7 @@ const RUNS: &str = "runs LEFT JOIN verdicts ON run_id = id";
 
 /// What a row is read from, beside `id`.
 fn columns() -> String {
-    format!("{}, decision, gates", COLUMNS.join(", "))
+    format!("{}, decision, gates, {DETAILS}", COLUMNS.join(", "))
 }
 
 impl History {

@@ -44,6 +44,7 @@ pub(crate) fn speed(level: &str, decode: &[f64]) -> NewRun {
         },
         energy: Energy::default(),
         sustained: None,
+        workload: None,
     };
     new(Measurement::Speed(Box::new(run)), level, Some("a1".repeat(32)))
 }

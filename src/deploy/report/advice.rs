@@ -16,6 +16,7 @@ pub(super) fn advice(input: &ReportInput) -> String {
         Some(candidate) => {
             format!("<p class=\"answer\">{} with {}</p>\n", escaped(&candidate.level_name), escaped(candidate.framework.name()))
         }
+        None if plan.keeps_source => "<p class=\"answer\">Keep the file as it is</p>\n".into(),
         None => "<p class=\"answer\">Nothing is recommended</p>\n".into(),
     };
     let reasons: Vec<String> = plan.reasons.iter().chain(&plan.counterfactual).map(|reason| sentence(reason)).collect();
@@ -53,7 +54,7 @@ fn path(input: &ReportInput) -> String {
 }
 
 fn candidates(input: &ReportInput) -> String {
-    let possible = input.plan.candidates.iter().filter(|candidate| candidate.missing.is_none());
+    let possible = input.plan.candidates.iter().filter(|candidate| candidate.missing.is_none() && candidate.is_offered());
     let rows: Vec<Vec<Cell>> = possible.take(MAX_CANDIDATES).map(candidate_row).collect();
     if rows.is_empty() {
         return String::new();
@@ -73,7 +74,7 @@ fn candidates(input: &ReportInput) -> String {
 
 fn candidate_row(candidate: &Candidate) -> Vec<Cell> {
     vec![
-        Cell::text(&candidate.level_name),
+        Cell::text(&candidate.shown_name()),
         Cell::number(&bytes_text(candidate.size_bytes)),
         Cell::number(&significant_text(candidate.bits_per_weight)),
         Cell::predicted(&bytes_text(candidate.memory.total_bytes())),

@@ -1,0 +1,273 @@
+//! What measurements of this session and of the history teach the predictions.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use super::history::{FileIdentity, Filter, History, Kind, Row, default_path, machine_text};
+use super::quality::QualityOutcome;
+use super::{Outcome, Run};
+use crate::advise::{Learned, MeasuredLevel, MeasuredLoss, Planner, Trial, Workload};
+use crate::convert::Conversion;
+use crate::error::Result;
+use crate::hardware::{BUSY_LOAD, Machine};
+use crate::model::{Level, Model};
+use crate::runtime;
+
+/// A file of the history is a level of the model when its size is within this part of the predicted one: a changed recipe is not.
+const SAME_SIZE: f64 = 0.01;
+
+/// What the runs of a session and of the history teach about predictions for `model`, and what they found of its levels.
+///
+/// Runs of the history count when they are of this machine, of the device that the latest of them used, and with as many threads as a run
+/// gets by default; of each file the latest.
+#[must_use]
+pub fn learned(
+    model: &Model,
+    machine: &Machine,
+    levels: BTreeMap<Level, MeasuredLevel>,
+    session: &[Outcome],
+    rows: &[Row],
+) -> Learned {
+    let mut trials = Vec::new();
+    let mut seen: HashSet<&Path> = HashSet::new();
+    for run in session.iter().rev().filter_map(|outcome| outcome.result.as_ref().ok()) {
+        if seen.insert(&run.path) {
+            trials.extend(trial_of_run(run));
+        }
+    }
+    // A measured level stands for itself already.
+    let of_levels: Vec<Trial> = levels.values().filter_map(|level| level.trial.clone()).collect();
+    trials.retain(|trial| !of_levels.contains(trial));
+    for row in runs_here(rows, machine) {
+        if seen.insert(&row.path) {
+            trials.extend(trial_of_row(row).filter(|trial| !of_levels.contains(trial)));
+        }
+    }
+    Learned::new(&trials, levels, &Workload::of_file(model, &machine.cpu, 0), machine)
+}
+
+/// What the user's history teaches about predictions for `model`, and what it knows of its levels; nothing where there is no history.
+///
+/// # Errors
+/// Those of opening and reading the history.
+pub fn learned_from_history(model: &Model, machine: &Machine) -> Result<Learned> {
+    // Asking for advice makes no file.
+    if !default_path()?.is_file() {
+        return Ok(Learned::default());
+    }
+    let history = History::open_default()?;
+    let rows = history.list(&Filter::default())?;
+    // A model that was never compared has no losses, and is not read for its hash.
+    let sha256 = FileIdentity::of(&model.files).and_then(|identity| history.known_sha256(&identity).transpose()).transpose()?;
+    let levels = sha256.map_or_else(BTreeMap::new, |sha256| levels_of_history(model, &sha256, machine, &rows));
+    Ok(learned(model, machine, levels, &[], &rows))
+}
+
+/// What this session knows of the model's levels.
+#[must_use]
+pub fn levels_of_session(
+    conversions: &[Conversion],
+    speed: &[Outcome],
+    quality: &[QualityOutcome],
+) -> BTreeMap<Level, MeasuredLevel> {
+    let plain = conversions.iter().filter(|conversion| conversion.changes.is_empty());
+    let measured = plain.filter_map(|conversion| {
+        let run =
+            speed.iter().rev().filter(|outcome| outcome.path == conversion.path).find_map(|outcome| outcome.result.as_ref().ok());
+        let loss = quality.iter().rev().filter(|outcome| outcome.path == conversion.path);
+        let loss = loss.filter_map(|outcome| outcome.result.as_ref().ok()).map(|run| &run.summary).next();
+        let loss = loss.map(|summary| MeasuredLoss { mean_kld: summary.mean_kld, same_top: summary.same_top });
+        let trial = run.and_then(trial_of_run);
+        let decode_range = run.map(|run| (run.decode_tokens_per_sec.min(), run.decode_tokens_per_sec.max()));
+        let level = MeasuredLevel { decode_range: decode_range.filter(|_| trial.is_some()), trial, loss };
+        (level != MeasuredLevel::default()).then_some((conversion.level, level))
+    });
+    measured.collect()
+}
+
+/// What the history knows of the levels of the model with this SHA-256: their losses, and the latest speed of the same files on this
+/// machine.
+#[must_use]
+pub fn levels_of_history(model: &Model, sha256: &str, machine: &Machine, rows: &[Row]) -> BTreeMap<Level, MeasuredLevel> {
+    let planner = Planner::new(model);
+    let is_plain = |level: Level, size_bytes: u64| {
+        #[allow(clippy::cast_precision_loss, reason = "compared within one per cent")]
+        let near = |planned: u64| (planned as f64 - size_bytes as f64).abs() <= planned as f64 * SAME_SIZE;
+        planner.output_size_bytes(&planner.recipe(level)).is_ok_and(near)
+    };
+    let mut found: BTreeMap<Level, MeasuredLevel> = BTreeMap::new();
+    let losses = rows.iter().filter(|row| row.kind == Kind::Quality && row.reference_sha256.as_deref() == Some(sha256));
+    for row in losses {
+        let Some(level) = row.level.as_deref().and_then(|name| name.parse::<Level>().ok()) else { continue };
+        if found.contains_key(&level) || !is_plain(level, row.size_bytes) {
+            continue;
+        }
+        let is_same_file = |other: &&Row| other.model_sha256.is_some() && other.model_sha256 == row.model_sha256;
+        let speed = runs_here(rows, machine).find(is_same_file);
+        let trial = speed.and_then(trial_of_row);
+        let decode_range = speed.filter(|_| trial.is_some()).and_then(|row| {
+            let (mid, spread) = (row.decode_tokens_per_sec?, row.decode_spread.unwrap_or(0.0));
+            Some((mid - spread, mid + spread))
+        });
+        let loss = row.mean_kld.zip(row.same_top).map(|(mean_kld, same_top)| MeasuredLoss { mean_kld, same_top });
+        found.insert(level, MeasuredLevel { trial, decode_range, loss });
+    }
+    found
+}
+
+/// Speed runs on this machine as they are predicted for, the latest first.
+fn runs_here<'a>(rows: &'a [Row], machine: &Machine) -> impl Iterator<Item = &'a Row> + use<'a> {
+    let here = machine_text(machine);
+    let n_threads = runtime::default_n_threads();
+    let mut backend: Option<&str> = None;
+    rows.iter().filter(move |row| {
+        let is_candidate = row.kind == Kind::Speed && row.machine == here && row.n_threads == n_threads;
+        is_candidate && *backend.get_or_insert(row.backend.as_str()) == row.backend
+    })
+}
+
+fn trial_of_run(run: &Run) -> Option<Trial> {
+    Some(Trial {
+        workload: run.workload.clone()?,
+        decode_tokens_per_sec: run.decode_tokens_per_sec.median(),
+        prefill_tokens_per_sec: run.prefill_tokens_per_sec.median(),
+        peak_memory_bytes: run.peak_memory_bytes,
+        is_disturbed: run.provenance.conditions.other_load.is_some_and(|load| load > BUSY_LOAD),
+    })
+}
+
+fn trial_of_row(row: &Row) -> Option<Trial> {
+    Some(Trial {
+        workload: row.workload.clone()?,
+        decode_tokens_per_sec: row.decode_tokens_per_sec.unwrap_or(f64::NAN),
+        prefill_tokens_per_sec: row.prefill_tokens_per_sec.unwrap_or(f64::NAN),
+        peak_memory_bytes: row.peak_memory_bytes.unwrap_or(0),
+        is_disturbed: row.other_load.is_some_and(|load| load > f64::from(BUSY_LOAD)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::{Measurement, NewRun, test_runs};
+    use super::*;
+    use crate::hardware::Bandwidth;
+    use crate::model::{DType, Hyperparameters, Metadata, Tensor, Value};
+
+    const MACHINE: &str = "Test CPU, 16.0 GiB";
+
+    fn machine() -> Machine {
+        let mut machine = Machine::default();
+        machine.cpu.name = "Test CPU".into();
+        machine.cpu.n_physical = 2;
+        machine.cpu.simd = vec!["AVX2".into()];
+        machine.memory.total_bytes = 16 << 30;
+        machine.bandwidth =
+            Some(Bandwidth { one_thread_bytes_per_sec: 1e10, all_threads_bytes_per_sec: 2e10, n_threads: 2, other_load: None });
+        machine
+    }
+
+    fn model() -> Model {
+        let mut metadata = Metadata::default();
+        metadata.set("general.architecture", Value::Str("llama".into()));
+        for (key, value) in [("block_count", 1), ("embedding_length", 256), ("feed_forward_length", 512), ("vocab_size", 1024)] {
+            metadata.set(&format!("llama.{key}"), Value::U32(value));
+        }
+        let tensor = |name: &str, n_rows: u64| Tensor {
+            name: name.into(),
+            dtype: DType::F16,
+            shape: vec![256, n_rows],
+            file_idx: 0,
+            offset: 0,
+            size_bytes: 256 * n_rows * 2,
+        };
+        let tensors = vec![tensor("token_embd.weight", 1024), tensor("blk.0.ffn_up.weight", 512)];
+        Model {
+            path: "m.gguf".into(),
+            files: vec!["m.gguf".into()],
+            size_bytes: tensors.iter().map(|tensor| tensor.size_bytes).sum(),
+            format_name: "GGUF v3".into(),
+            alignment: 32,
+            hyperparameters: Hyperparameters::from_metadata(&metadata),
+            metadata,
+            tensors,
+            warnings: Vec::new(),
+            import: None,
+        }
+    }
+
+    /// A speed run of the model with so many tokens per second, changed by `change`.
+    fn run(path: &str, decode: f64, change: impl FnOnce(&mut Run, &mut NewRun)) -> NewRun {
+        let mut new = test_runs::speed("Q8_0", &[decode]);
+        let Measurement::Speed(mut run) = new.measurement.clone() else { panic!() };
+        run.path = path.into();
+        run.workload = Some(Workload::of_file(&model(), &machine().cpu, 768));
+        run.provenance.n_threads = runtime::default_n_threads();
+        run.provenance.conditions.other_load = Some(0.0);
+        new.machine = MACHINE.into();
+        change(&mut run, &mut new);
+        new.measurement = Measurement::Speed(run);
+        new
+    }
+
+    /// The rows that a database gives of these runs, the last recorded first.
+    fn rows(runs: &[NewRun]) -> Vec<Row> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut history = History::open(&folder.path().join("h.sqlite3")).unwrap();
+        history.record(runs).unwrap();
+        history.list(&Filter::default()).unwrap()
+    }
+
+    fn n_runs(rows: &[Row]) -> usize {
+        learned(&model(), &machine(), BTreeMap::new(), &[], rows).decode.map_or(0, |correction| correction.n_runs)
+    }
+
+    #[test]
+    fn runs_of_this_machine_device_and_number_of_threads_teach_each_file_once() {
+        let check = |runs: &[NewRun], expected| assert_eq!(n_runs(&rows(runs)), expected);
+        let plain = |path: &str| run(path, 50.0, |_, _| {});
+        check(&[], 0);
+        check(&[plain("a"), plain("b"), plain("a")], 2);
+        check(&[plain("a"), run("b", 50.0, |_, new| new.machine = "Other CPU, 16.0 GiB".into())], 1);
+        check(&[plain("a"), run("b", 50.0, |run, _| run.provenance.n_threads += 1)], 1);
+        check(&[run("b", 50.0, |run, _| run.provenance.backend = "CUDA0".into()), plain("a")], 1);
+        check(&[plain("a"), run("b", 50.0, |run, _| run.workload = None)], 1);
+        check(&[plain("a"), run("b", 50.0, |run, _| run.provenance.conditions.other_load = Some(0.9))], 1);
+        check(&[test_runs::quality("Q8_0", &[0.01])], 0);
+    }
+
+    #[test]
+    fn the_latest_run_of_a_file_counts() {
+        let factor = |rows: &[Row]| learned(&model(), &machine(), BTreeMap::new(), &[], rows).decode.unwrap().factor;
+        let (slow, fast) = (run("a", 100.0, |_, _| {}), run("a", 400.0, |_, _| {}));
+        let (first, second) = (factor(&rows(&[slow.clone(), fast.clone()])), factor(&rows(&[fast, slow])));
+        assert!(first > second * 2.0, "{first} {second}");
+    }
+
+    #[test]
+    fn the_history_knows_levels_by_the_hash_of_their_source_and_their_size() {
+        let model = model();
+        let planner = Planner::new(&model);
+        let size_bytes = planner.output_size_bytes(&planner.recipe(Level::Q8_0)).unwrap();
+        let quality = |size_bytes: u64| {
+            let mut new = test_runs::quality("Q8_0", &[0.01, 0.02]);
+            let Measurement::Quality(run) = &new.measurement else { panic!() };
+            let mut run = (**run).clone();
+            run.size_bytes = size_bytes;
+            let hashes = (run.provenance.reference_sha256.clone(), run.provenance.model_sha256.clone());
+            new.measurement = Measurement::Quality(std::sync::Arc::new(run));
+            (new, hashes)
+        };
+        let (loss, (source, own)) = quality(size_bytes);
+        let speed = run("m-Q8_0.gguf", 80.0, |_, new| new.model_sha256 = Some(own));
+        let rows_of_both = rows(&[loss, speed]);
+        let found = levels_of_history(&model, &source, &machine(), &rows_of_both);
+        let level = &found[&Level::Q8_0];
+        assert!(level.loss.is_some() && level.trial.is_some(), "{level:?}");
+        assert_eq!(level.decode_range, Some((80.0, 80.0)));
+        let learned = learned(&model, &machine(), found, &[], &rows_of_both);
+        assert_eq!(learned.decode.unwrap().n_runs, 1, "the level's run is not counted twice");
+        assert!(levels_of_history(&model, "another", &machine(), &rows_of_both).is_empty());
+        let (custom, _) = quality(size_bytes * 2);
+        assert!(levels_of_history(&model, &source, &machine(), &rows(&[custom])).is_empty(), "a changed recipe");
+    }
+}
