@@ -86,7 +86,7 @@ mod tests {
             let mut history = History::open(&path).unwrap();
             history.record(&[failed_on_perplexity(), speed("Q8_0", &[40.0])]).unwrap();
             // As the version before left it.
-            history.connection.execute_batch("DROP TABLE verdicts; PRAGMA user_version = 2").unwrap();
+            history.connection.execute_batch("DROP TABLE verdicts; DROP TABLE conversions; PRAGMA user_version = 2").unwrap();
             drop(history);
             let old = schema::open(&path, &schema::MIGRATIONS[..2]).unwrap();
             let text: String = old.query_row("SELECT run FROM runs WHERE id = 1", [], |row| row.get(0)).unwrap();
