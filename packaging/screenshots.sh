@@ -17,7 +17,7 @@ mkdir -p "$shots" "$work/config/planish" "$work/bin" "$work/models"
 # A short path: the window shows it.
 cat >"$work/config/planish/settings.json" <<JSON
 { "theme": "Dark", "levels": ["Q8_0", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K"], "output_dir": "$work/models",
-  "compare_plot": "size_loss", "quality": { "max_tokens": 4000 },
+  "quality": { "max_tokens": 4000 },
   "ask": { "prompt": "What is the capital of France?", "max_tokens": 64 } }
 JSON
 

@@ -61,7 +61,7 @@ echo "idle: $((($(ticks) - before) * 100 / $(getconf CLK_TCK) / 5)) % of a core 
 close_window
 # A fresh user, without any model and any file: one click does everything.
 rm -rf "$work/fresh" && mkdir -p "$work/fresh/config/planish" "$work/fresh/bin"
-echo '{ "theme": "Dark", "compare_plot": "size_loss" }' >"$work/fresh/config/planish/settings.json"
+echo '{ "theme": "Dark" }' >"$work/fresh/config/planish/settings.json"
 export XDG_DATA_HOME=$work/fresh/data HF_HUB_CACHE=$work/fresh/hub
 start_window "$work/fresh" 1280 800
 sleep 2

@@ -17,6 +17,7 @@ mod limits;
 mod loss;
 mod loss_words;
 mod memory;
+mod more_bits;
 mod offered;
 pub mod overrides;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use limits::{Limits, Preset};
 pub use loss::{loss_class, loss_percent};
 pub use loss_words::{LossWord, LossWords, WORDS_ARE_TOKENS, accuracy_remark, same_words_text, scale_text};
 pub use memory::{compute_bytes, kv_cache_bytes, memory_estimate};
+pub use more_bits::{MoreBits, more_bits};
 pub use offered::class_of_bits;
 pub use overrides::{Overrides, TensorType, layers_from_text};
 pub use own_level::{decoded_from, own_level, own_name, quantized_origin};

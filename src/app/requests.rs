@@ -153,7 +153,7 @@ impl App {
         let ask = &self.form.ask;
         let request = AnswerRequest {
             paths,
-            prompt: ask.prompt.clone(),
+            prompts: ask.prompts(),
             max_tokens: ask.max_tokens,
             temperature: ask.temperature,
             seed: ask.seed,

@@ -1,4 +1,4 @@
-//! Answers of models to one prompt, one model after the other: two at once on the same cores slow each other tenfold.
+//! Answers of models to prompts, one model after the other: two at once on the same cores slow each other tenfold.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,8 +24,8 @@ const MAX_TEMPERATURE: f32 = 10.0;
 pub struct AnswerRequest {
     /// Model files; asked one after the other.
     pub paths: Vec<PathBuf>,
-    /// What the user says; each model's own chat template is put around it.
-    pub prompt: String,
+    /// What the user says; each model's own chat template is put around it. Each is answered by all models before the next.
+    pub prompts: Vec<String>,
     /// The most tokens of an answer; at least 1.
     pub max_tokens: u32,
     /// 0: always the likeliest token. More: chosen by chance, the more the higher.
@@ -38,7 +38,7 @@ pub struct AnswerRequest {
 
 impl Default for AnswerRequest {
     fn default() -> Self {
-        Self { paths: Vec::new(), prompt: String::new(), max_tokens: 128, temperature: 0.0, seed: 0, n_threads: None }
+        Self { paths: Vec::new(), prompts: Vec::new(), max_tokens: 128, temperature: 0.0, seed: 0, n_threads: None }
     }
 }
 
@@ -111,12 +111,14 @@ pub enum AnswerEnd {
 pub struct AnswerOutcome {
     /// The model.
     pub path: PathBuf,
+    /// Index of the prompt among those that were asked.
+    pub prompt_idx: usize,
     /// Its answer, or why there is none.
     pub result: Result<Arc<Answer>>,
 }
 
-/// Asks each model; `on_part` gets each answer as it grows, from its empty start to its end, with the model's index in
-/// `request.paths`. The outcomes are in that order.
+/// Asks each model; `on_part` gets each answer as it grows, from its empty start to its end, with its number: all models
+/// answer a prompt in the order of `request.paths` before the next. The outcomes are in that order.
 ///
 /// # Errors
 /// `Error::Cancelled` within 300 ms of the cancellation with the child killed, `Error::EmptyPrompt`, `Error::BadRequest` for settings
@@ -142,21 +144,23 @@ pub fn answer_with(
 ) -> Result<Vec<AnswerOutcome>> {
     check_request(request)?;
     let mut outcomes = Vec::new();
-    for (idx, path) in request.paths.iter().enumerate() {
+    let questions = request.prompts.iter().enumerate();
+    let questions = questions.flat_map(|(prompt_idx, prompt)| request.paths.iter().map(move |path| (prompt_idx, prompt, path)));
+    for (idx, (prompt_idx, prompt, path)) in questions.enumerate() {
         let report = |verb: &str, n_tokens: usize| {
-            let total = u64::from(request.max_tokens);
-            let done = idx as u64 * total + n_tokens as u64;
-            let stage = format!("{verb} {}", name(path));
-            let total = request.paths.len() as u64 * total;
-            monitor.report(Progress { stage, done, total, unit: ProgressUnit::Steps })
+            let per_answer = u64::from(request.max_tokens);
+            let done = idx as u64 * per_answer + n_tokens as u64;
+            let total = (request.paths.len() * request.prompts.len()) as u64 * per_answer;
+            monitor.report(Progress { stage: format!("{verb} {}", name(path)), done, total, unit: ProgressUnit::Steps })
         };
-        let mut part =
-            |answer: &Answer| on_part(idx, &AnswerOutcome { path: path.clone(), result: Ok(Arc::new(answer.clone())) });
-        let result = answer_one(exe, request, path, monitor, &report, &mut part);
+        let mut part = |answer: &Answer| {
+            on_part(idx, &AnswerOutcome { path: path.clone(), prompt_idx, result: Ok(Arc::new(answer.clone())) });
+        };
+        let result = answer_one(exe, request, prompt, path, monitor, &report, &mut part);
         if let Err(error @ Error::Cancelled) = result {
             return Err(error);
         }
-        let outcome = AnswerOutcome { path: path.clone(), result: result.map(Arc::new) };
+        let outcome = AnswerOutcome { path: path.clone(), prompt_idx, result: result.map(Arc::new) };
         on_part(idx, &outcome);
         outcomes.push(outcome);
     }
@@ -164,11 +168,11 @@ pub fn answer_with(
 }
 
 fn check_request(request: &AnswerRequest) -> Result<()> {
-    let problem = if request.prompt.trim().is_empty() {
+    let problem = if request.prompts.is_empty() || request.prompts.iter().any(|prompt| prompt.trim().is_empty()) {
         return Err(Error::EmptyPrompt);
     } else if request.paths.is_empty() {
         "no model to ask".to_string()
-    } else if request.prompt.contains('\0') {
+    } else if request.prompts.iter().any(|prompt| prompt.contains('\0')) {
         "the prompt has a NUL character".to_string()
     } else if request.max_tokens == 0 {
         "an answer must have room for at least one token".to_string()
@@ -183,6 +187,7 @@ fn check_request(request: &AnswerRequest) -> Result<()> {
 fn answer_one(
     exe: &Path,
     request: &AnswerRequest,
+    prompt: &str,
     path: &Path,
     monitor: &Monitor,
     report: &dyn Fn(&str, usize) -> Result<()>,
@@ -190,7 +195,7 @@ fn answer_one(
 ) -> Result<Answer> {
     let mut answer = Answer {
         path: path.into(),
-        prompt: request.prompt.clone(),
+        prompt: prompt.to_string(),
         sampling: request.sampling(),
         max_tokens: request.max_tokens,
         template: None,
@@ -210,7 +215,7 @@ fn answer_one(
     let model = inspect(path)?;
     let task = GenerateTask {
         path: model.files.into_iter().next().unwrap_or_else(|| path.to_path_buf()),
-        prompt: request.prompt.clone(),
+        prompt: prompt.to_string(),
         mode: PromptMode::Chat,
         n_predict: request.max_tokens,
         sampling: request.sampling(),
@@ -284,15 +289,16 @@ mod tests {
 
     #[test]
     fn requests_without_sense_are_refused_before_any_work() {
-        let good = AnswerRequest { paths: vec!["/no/such/file.gguf".into()], prompt: "hello".into(), ..AnswerRequest::default() };
+        let good =
+            AnswerRequest { paths: vec!["/no/such/file.gguf".into()], prompts: vec!["hello".into()], ..AnswerRequest::default() };
         let check = |request: AnswerRequest, expected: &str| {
             let result = answer_with(Path::new("/no/such/exe"), &request, &Monitor::silent(), |_, _| panic!("work was done"));
             let error = result.unwrap_err();
             assert!(error.to_string().contains(expected) && !error.hint().is_empty(), "{error}");
         };
-        check(AnswerRequest { prompt: " \n\t".into(), ..good.clone() }, "the prompt is empty");
+        check(AnswerRequest { prompts: vec!["hello".into(), " \n\t".into()], ..good.clone() }, "the prompt is empty");
         check(AnswerRequest { paths: Vec::new(), ..good.clone() }, "no model to ask");
-        check(AnswerRequest { prompt: "a\0b".into(), ..good.clone() }, "NUL");
+        check(AnswerRequest { prompts: vec!["a\0b".into()], ..good.clone() }, "NUL");
         check(AnswerRequest { max_tokens: 0, ..good.clone() }, "at least one token");
         check(AnswerRequest { temperature: -0.5, ..good.clone() }, "between 0 and 10");
         check(AnswerRequest { temperature: f32::NAN, ..good.clone() }, "between 0 and 10");
@@ -302,7 +308,7 @@ mod tests {
     #[test]
     fn a_file_that_is_missing_costs_only_itself() {
         let paths = vec![PathBuf::from("/no/such/file.gguf"), "/no/other.gguf".into()];
-        let request = AnswerRequest { paths: paths.clone(), prompt: "hello".into(), ..AnswerRequest::default() };
+        let request = AnswerRequest { paths: paths.clone(), prompts: vec!["hello".into()], ..AnswerRequest::default() };
         let mut parts = Vec::new();
         let outcomes = answer_with(Path::new("/no/such/exe"), &request, &Monitor::silent(), |_, part| parts.push(part.clone()));
         let outcomes = outcomes.unwrap();
@@ -325,7 +331,7 @@ mod tests {
         let model = dir.path().join("m.gguf");
         // Version 3, no tensors, no keys.
         std::fs::write(&model, [&b"GGUF\x03\0\0\0"[..], &[0; 16]].concat()).unwrap();
-        let request = AnswerRequest { paths: vec![model], prompt: "hello".into(), ..AnswerRequest::default() };
+        let request = AnswerRequest { paths: vec![model], prompts: vec!["hello".into()], ..AnswerRequest::default() };
         loop {
             match answer_with(&exe, &request, &Monitor::silent(), |_, _| {}).unwrap().remove(0).result {
                 // Another test's fork can hold the script open for writing for a moment.

@@ -14,6 +14,7 @@ pub mod known;
 pub mod pair;
 pub mod quality;
 mod quiet;
+mod realign;
 mod round;
 mod run;
 mod self_check;
@@ -26,6 +27,7 @@ mod tensor_error_tests;
 mod tensor_pieces;
 #[cfg(test)]
 pub(crate) mod test_answers;
+mod vote;
 mod warnings;
 mod weight_sums;
 mod work_folder;
@@ -52,10 +54,12 @@ pub use doubts::{Doubts, doubts};
 pub use energy::Energy;
 pub use headline::{Headline, headline};
 pub use identity::model_sha256;
+pub use realign::{Piece, Realigned, realigned};
 pub use run::{bench, bench_with};
 pub use self_check::{discard_broken, self_check};
 pub use sustained::Sustained;
 pub use teaching::{learned, learned_from_history, levels_of_history, levels_of_session};
+pub use vote::{Tally, Vote, is_swapped};
 pub use warnings::merged_warnings;
 
 /// What to measure.

@@ -1,4 +1,4 @@
-//! `planish ask`: the answers of models to one prompt, as they come, and where they part.
+//! `planish ask`: the answers of models to prompts, as they come, and where they part.
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +9,11 @@ use super::OutputArgs;
 use super::output::{columns_text, print_bytes, print_json, print_text};
 use super::progress;
 use super::run::first_failure;
-use crate::bench::{Answer, AnswerEnd, AnswerOutcome, AnswerRequest, agreement_text, answer as ask_models, first_divergence};
+use crate::bench::{
+    Answer, AnswerEnd, AnswerOutcome, AnswerRequest, agreement_text, answer as ask_models, first_divergence, realigned,
+};
 use crate::error::{Error, Result};
-use crate::units::{count_text, significant_text};
+use crate::units::{count_text, percent_text, significant_text};
 
 /// Characters of each answer that are shown from the place on where they part.
 const N_SHOWN: usize = 60;
@@ -21,9 +23,9 @@ pub(super) struct AskArgs {
     /// GGUF files; asked one after the other, each compared with the first
     #[arg(required = true)]
     models: Vec<PathBuf>,
-    /// The question or instruction; each model's own chat template is put around it
-    #[arg(long, short, value_name = "TEXT")]
-    prompt: String,
+    /// The question or instruction; each model's own chat template is put around it. Several are answered one after the other
+    #[arg(long, short, value_name = "TEXT", required = true)]
+    prompt: Vec<String>,
     /// The most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_tokens: u32,
@@ -43,7 +45,7 @@ pub(super) struct AskArgs {
 pub(super) fn ask(args: AskArgs) -> Result<()> {
     let request = AnswerRequest {
         paths: args.models,
-        prompt: args.prompt,
+        prompts: args.prompt,
         max_tokens: args.max_tokens,
         temperature: args.temperature,
         seed: args.seed,
@@ -54,13 +56,15 @@ pub(super) fn ask(args: AskArgs) -> Result<()> {
         print_json(&outcomes_json(&outcomes))?;
         outcomes
     } else {
-        let mut stream = Stream::default();
+        let mut stream = Stream { n_prompts: request.prompts.len(), ..Stream::default() };
         // No line of progress: on a terminal it would be drawn into the answer.
         let outcomes = ask_models(&request, &progress::monitor().without_progress(), |idx, part| stream.take(idx, part));
         stream.end();
         let outcomes = outcomes?;
         stream.failure.map_or(Ok(()), Err)?;
-        print_text(&summary_text(&outcomes))?;
+        let groups = outcomes.chunk_by(|one, next| one.prompt_idx == next.prompt_idx);
+        let texts: Vec<String> = groups.map(|group| titled(group, request.prompts.len() > 1)).collect();
+        print_text(&texts.join("\n\n"))?;
         outcomes
     };
     first_failure(outcomes.iter().map(|outcome| &outcome.result))
@@ -73,6 +77,8 @@ struct Stream {
     n_begun: usize,
     /// Bytes of the present one.
     n_printed: usize,
+    /// Prompts that are asked: of several each answer names its own.
+    n_prompts: usize,
     /// Standard output failed: the rest is not printed.
     failure: Option<Error>,
 }
@@ -81,7 +87,9 @@ impl Stream {
     fn take(&mut self, idx: usize, part: &AnswerOutcome) {
         if idx >= self.n_begun {
             let gap = if idx > 0 { "\n\n" } else { "" };
-            self.print(&format!("{gap}== {}\n", file_name(&part.path)));
+            let of_several = |answer: &Answer| format!(" < {}", shown(&answer.prompt.replace('\n', " ")));
+            let prompt = part.result.as_deref().ok().filter(|_| self.n_prompts > 1).map(of_several).unwrap_or_default();
+            self.print(&format!("{gap}== {}{prompt}\n", file_name(&part.path)));
             (self.n_begun, self.n_printed) = (idx + 1, 0);
         }
         match &part.result {
@@ -112,6 +120,15 @@ fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{FFFD}' } else { c }).collect()
 }
 
+/// The summary of one prompt's answers; with several prompts below its text.
+fn titled(outcomes: &[AnswerOutcome], has_others: bool) -> String {
+    let prompt = outcomes.iter().find_map(|outcome| outcome.result.as_ref().ok()).map(|answer| shown(&answer.prompt));
+    match prompt.filter(|_| has_others) {
+        Some(prompt) => format!("{}\n{}", prompt.replace('\n', " "), summary_text(outcomes)),
+        None => summary_text(outcomes),
+    }
+}
+
 fn summary_text(outcomes: &[AnswerOutcome]) -> String {
     let answers: Vec<&Answer> = outcomes.iter().filter_map(|outcome| outcome.result.as_deref().ok()).collect();
     let rows: Vec<Vec<String>> = answers
@@ -132,7 +149,8 @@ fn summary_text(outcomes: &[AnswerOutcome]) -> String {
     let Some((first, others)) = answers.split_first() else { return String::new() };
     let mut text = columns_text(&["model", "tok/s", "tokens", "prompt tokens", "ended"], &rows, &[1, 2, 3]);
     for other in others {
-        text.push_str(&format!("\n\n{}", agreement_text(first, other)));
+        let same = percent_text(realigned(first, other).same_part());
+        text.push_str(&format!("\n\n{} ({same} of the text is the same, in order)", agreement_text(first, other)));
         if let Some(found) = first_divergence(first, other) {
             for answer in [first, other] {
                 let rest: String = found.split(answer).1.chars().take(N_SHOWN).collect();
@@ -152,18 +170,21 @@ fn summary_text(outcomes: &[AnswerOutcome]) -> String {
 
 /// The answers, and for each but the first where it parts from the first.
 fn outcomes_json(outcomes: &[AnswerOutcome]) -> serde_json::Value {
-    let first = outcomes.first().and_then(|outcome| outcome.result.as_deref().ok());
-    let answers: Vec<serde_json::Value> = outcomes
-        .iter()
-        .enumerate()
-        .map(|(idx, outcome)| match &outcome.result {
-            Ok(answer) => {
-                let divergence = first.filter(|_| idx > 0).and_then(|first| first_divergence(first, answer));
-                json!({ "path": outcome.path, "answer": **answer, "divergence_from_first": divergence })
-            }
-            Err(error) => json!({ "path": outcome.path, "failure": error.to_string(), "hint": error.hint() }),
-        })
-        .collect();
+    let first_of = |prompt_idx: usize| outcomes.iter().find(|outcome| outcome.prompt_idx == prompt_idx);
+    let json_of = |outcome: &AnswerOutcome| match &outcome.result {
+        Ok(answer) => {
+            let first = first_of(outcome.prompt_idx).filter(|first| !std::ptr::eq(*first, outcome));
+            let first = first.and_then(|first| first.result.as_deref().ok());
+            let divergence = first.and_then(|first| first_divergence(first, answer));
+            let same_part = first.map(|first| realigned(first, answer).same_part());
+            json!({ "path": outcome.path, "prompt_idx": outcome.prompt_idx, "answer": **answer,
+                "divergence_from_first": divergence, "same_part": same_part })
+        }
+        Err(error) => {
+            json!({ "path": outcome.path, "prompt_idx": outcome.prompt_idx, "failure": error.to_string(), "hint": error.hint() })
+        }
+    };
+    let answers: Vec<serde_json::Value> = outcomes.iter().map(json_of).collect();
     json!({ "answers": answers })
 }
 
@@ -180,13 +201,18 @@ mod tests {
     fn answers_are_summed_up_with_the_place_where_they_part() {
         let outcome = |name: &str, pieces: &[&str]| {
             let answer = Answer { path: name.into(), ..answer(pieces) };
-            AnswerOutcome { path: name.into(), result: Ok(std::sync::Arc::new(answer)) }
+            AnswerOutcome { path: name.into(), prompt_idx: 0, result: Ok(std::sync::Arc::new(answer)) }
         };
         let outcomes =
             [outcome("a.gguf", &["Paris", ".", "\n"]), outcome("b.gguf", &["Paris", "!"]), outcome("c.gguf", &["Paris"])];
         let text = summary_text(&outcomes);
-        assert!(text.contains("Same for 1 token, then they differ\n  a.gguf: \".\\n\"\n  b.gguf: \"!\""), "{text}");
-        assert!(text.contains("then the second ends\n  a.gguf: \".\\n\"\n  c.gguf: (its end)"), "{text}");
+        assert!(text.contains("Same for 1 token, then they differ (76.9 % of the text is the same, in order)\n  a.gguf: \".\\n\"\n  b.gguf: \"!\""), "{text}");
+        assert!(
+            text.contains(
+                "then the second ends (83.3 % of the text is the same, in order)\n  a.gguf: \".\\n\"\n  c.gguf: (its end)"
+            ),
+            "{text}"
+        );
         assert!(text.contains("\n\ngreedy, llama.cpp"), "{text}");
         let json = outcomes_json(&outcomes);
         assert_eq!(json["answers"][0]["divergence_from_first"], serde_json::Value::Null);

@@ -188,16 +188,31 @@ impl Axis {
         (self.place(self.min), self.place(self.max))
     }
 
+    /// The part of it between two places, with the same scale.
+    #[must_use]
+    pub fn part(&self, start: f64, end: f64) -> Self {
+        let value = |place: f64| match self.scale {
+            Scale::Linear => place,
+            Scale::Log10 => 10_f64.powf(place),
+        };
+        Self { label: self.label.clone(), scale: self.scale, min: value(start), max: value(end) }
+    }
+
+    /// How many bytes its unit has; `None` for an axis that shows no sizes.
+    #[must_use]
+    pub fn unit_bytes(&self) -> Option<f64> {
+        [1.0, 2048.0 * 1_048_576.0]
+            .map(bytes_unit)
+            .into_iter()
+            .find(|unit| self.label.ends_with(&format!("({})", unit.1)))
+            .map(|unit| unit.0)
+    }
+
     /// Places and texts of the marks: multiples of 1, 2 or 5 times a power of ten, about `n_wanted` of them.
     #[must_use]
     pub fn ticks(&self, n_wanted: f64) -> Vec<(f64, String)> {
         match self.scale {
-            Scale::Linear => {
-                let step = nice_step((self.max - self.min) / n_wanted);
-                let count = ((self.max - self.min) / step).floor();
-                let values = std::iter::successors(Some(0.0), |idx| (*idx < count.min(50.0)).then_some(idx + 1.0));
-                values.map(|idx| (self.min + idx * step, tick_text(self.min + idx * step, step))).collect()
-            }
+            Scale::Linear => linear_ticks(self.min, self.max, n_wanted),
             Scale::Log10 => {
                 let decades = self.max.log10() - self.min.log10();
                 let factors: &[f64] = if decades < 3.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
@@ -206,10 +221,25 @@ impl Axis {
                 let exponents = exponents.take_while(|exponent| *exponent <= self.max.log10()).take(20);
                 let values = exponents.flat_map(|exponent| factors.iter().map(move |factor| factor * 10_f64.powf(exponent)));
                 let inside = values.filter(|value| (self.min..=self.max).contains(value));
-                inside.map(|value| (value.log10(), tick_text(value, 10_f64.powf(value.log10().floor())))).collect()
+                let ticks: Vec<(f64, String)> =
+                    inside.map(|value| (value.log10(), tick_text(value, 10_f64.powf(value.log10().floor())))).collect();
+                if ticks.len() > 2 {
+                    return ticks;
+                }
+                // A small part of a decade, as after a zoom.
+                linear_ticks(self.min, self.max, n_wanted).into_iter().map(|(value, text)| (value.log10(), text)).collect()
             }
         }
     }
+}
+
+/// Multiples of a nice step between two values, with their texts.
+fn linear_ticks(min: f64, max: f64, n_wanted: f64) -> Vec<(f64, String)> {
+    let step = nice_step((max - min) / n_wanted);
+    let first = (min / step - 1e-9).ceil() * step;
+    let count = ((max - first) / step + 1e-9).floor().min(50.0);
+    let indices = std::iter::successors(Some(0.0), |idx| (*idx < count).then_some(idx + 1.0));
+    indices.map(|idx| (first + idx * step, tick_text(first + idx * step, step))).collect()
 }
 
 /// A tick value with as many decimals as its step needs.
@@ -265,6 +295,26 @@ fn size_loss(rows: &[ComparisonRow]) -> Chart {
     let front = front(&marks, Better::Lower);
     let y = Axis::log10("Mean KL divergence (nats), lower is better", marks.iter().map(|mark| mark.y));
     Chart::Scatter(Scatter { kind: ChartKind::SizeLoss, x: sizes.axis(), y, marks, front, bar_meaning: QUALITY_BARS })
+}
+
+/// Size against loss of files that need not be of one model, each against its own source; no front, because they are no alternatives.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+pub fn own_losses(files: &[(String, Option<Level>, u64, Interval)]) -> Scatter {
+    let highest = files.iter().map(|file| file.2 as f64).fold(0.0, f64::max);
+    let (unit_bytes, unit) = bytes_unit(highest);
+    let sizes = Sizes { unit_bytes, unit, highest: highest / unit_bytes };
+    let mark = |(name, level, size_bytes, loss): &(String, Option<Level>, u64, Interval)| Mark {
+        name: name.clone(),
+        class: level.map(Level::class),
+        x: Interval::exact(*size_bytes as f64 / unit_bytes),
+        y: *loss,
+        is_measured: true,
+        details: format!("{name}\nmean KLD {} nats", loss.text(nats_text)),
+    };
+    let marks: Vec<Mark> = files.iter().map(mark).collect();
+    let y = Axis::log10("Mean KL divergence from its own source (nats)", marks.iter().map(|mark| mark.y));
+    Scatter { kind: ChartKind::SizeLoss, x: sizes.axis(), y, marks, front: Vec::new(), bar_meaning: QUALITY_BARS }
 }
 
 fn loss_speed(rows: &[ComparisonRow]) -> Chart {
@@ -494,7 +544,18 @@ mod tests {
         check(Axis::linear("", 0.7), &["0.0", "0.2", "0.4", "0.6"]);
         check(log(0.0015, 0.6), &["0.002", "0.005", "0.01", "0.02", "0.05", "0.1", "0.2", "0.5"]);
         check(log(0.00015, 12.0), &["0.001", "0.01", "0.1", "1", "10"]);
-        check(log(0.3, 1.9), &["0.5", "1"]);
+        check(log(0.3, 1.9), &["0.5", "1.0", "1.5"]);
+        check(log(0.0021, 0.0029), &["0.0022", "0.0024", "0.0026", "0.0028"]);
+        let part = Axis::linear("", 1000.0).part(210.0, 290.0);
+        check(part, &["220", "240", "260", "280"]);
+    }
+
+    #[test]
+    fn an_axis_of_sizes_knows_its_unit() {
+        let unit = |label: &str| Axis::linear(label, 1.0).unit_bytes();
+        assert_eq!(unit("File size (MiB)"), Some(1_048_576.0));
+        assert_eq!(unit("Memory while running (GiB)"), Some(1_073_741_824.0));
+        assert_eq!(unit("Decode (tokens/s)"), None);
     }
 
     #[test]

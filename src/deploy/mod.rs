@@ -24,7 +24,7 @@ mod table;
 #[cfg(test)]
 pub(crate) mod test_rows;
 
-pub use chart::{Axis, Bars, Chart, ChartKind, Mark, Scale, Scatter, bytes_unit, chart};
+pub use chart::{Axis, Bars, Chart, ChartKind, Mark, Scale, Scatter, bytes_unit, chart, own_losses};
 pub use export::{Export, ExportInput, ExportRequest, export, export_bytes};
 pub use look::{class_rgb, escaped, shortened};
 pub use png::png_from_svg;

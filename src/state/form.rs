@@ -1,13 +1,13 @@
 //! What the user has chosen; saved between runs.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Dialog, Field, RecipeForm};
 use crate::advise::{Goal, Limits, Preset};
-use crate::bench::ComparisonRow;
+use crate::bench::{ComparisonRow, Vote};
 use crate::convert::Existing;
 use crate::deploy::ChartKind;
 use crate::error::Error;
@@ -149,12 +149,22 @@ pub struct HistoryForm {
     pub n_more: usize,
 }
 
-/// A prompt and who shall answer it.
+/// Prompts and who shall answer them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AskForm {
     /// What the user says.
     pub prompt: String,
+    /// More prompts, each asked alone.
+    pub more_prompts: Vec<String>,
+    /// Hide whose an answer is until the user has voted.
+    pub is_blind: bool,
+    /// What the user likes better, by the number of the prompt.
+    #[serde(skip)]
+    pub votes: BTreeMap<usize, Vote>,
+    /// Prompts whose names the user wanted to see without a vote.
+    #[serde(skip)]
+    pub revealed: BTreeSet<usize>,
     /// The file whose answer stands at the left; `None`: the source.
     #[serde(skip)]
     pub first: Option<PathBuf>,
@@ -172,7 +182,26 @@ pub struct AskForm {
 impl Default for AskForm {
     fn default() -> Self {
         let prompt = "Explain in a few sentences why the sky is blue.".into();
-        Self { prompt, first: None, second: None, max_tokens: 128, temperature: 0.0, seed: 0 }
+        Self {
+            prompt,
+            more_prompts: Vec::new(),
+            is_blind: false,
+            votes: BTreeMap::new(),
+            revealed: BTreeSet::new(),
+            first: None,
+            second: None,
+            max_tokens: 128,
+            temperature: 0.0,
+            seed: 0,
+        }
+    }
+}
+
+impl AskForm {
+    /// All prompts that say something, in their order.
+    #[must_use]
+    pub fn prompts(&self) -> Vec<String> {
+        std::iter::once(&self.prompt).chain(&self.more_prompts).filter(|prompt| !prompt.trim().is_empty()).cloned().collect()
     }
 }
 
@@ -274,6 +303,9 @@ pub struct Form {
     pub compare_plot: Option<ChartKind>,
     /// The part of the Compare page in view.
     pub compare_tab: CompareTab,
+    /// The file that is chosen in plots and tables.
+    #[serde(skip)]
+    pub chosen_path: Option<PathBuf>,
     /// The converted file whose flips are looked at; `None`: the first that was measured.
     #[serde(skip)]
     pub flips_path: Option<PathBuf>,
@@ -286,6 +318,9 @@ pub struct Form {
     /// Filter of the table of errors.
     #[serde(skip)]
     pub errors_filter: String,
+    /// Names of the tensors that are chosen there and in the heat map.
+    #[serde(skip)]
+    pub errors_chosen: BTreeSet<String>,
     /// The limits that files are held against. Saved under the name that earlier versions gave to the gates, which are read from there.
     #[serde(rename = "gates")]
     pub limits: Limits,
@@ -336,11 +371,13 @@ impl Default for Form {
             convert_threads: 0,
             bench: BenchForm::default(),
             compare_plot: None,
+            chosen_path: None,
             compare_tab: CompareTab::default(),
             flips_path: None,
             flips_kind: String::new(),
             errors_path: None,
             errors_filter: String::new(),
+            errors_chosen: BTreeSet::new(),
             limits: Limits::default(),
             presets: Vec::new(),
             preset_name: String::new(),
@@ -377,6 +414,14 @@ impl Form {
     pub fn plot(&self, rows: &[ComparisonRow]) -> ChartKind {
         let has_loss = rows.iter().any(|row| row.quality.is_some());
         self.compare_plot.unwrap_or(if has_loss { ChartKind::SizeLoss } else { ChartKind::SizeSpeed })
+    }
+
+    /// Chooses a converted file everywhere: Flips, Answers and Tensors show it too.
+    pub fn choose_file(&mut self, path: &Path) {
+        self.chosen_path = Some(path.to_path_buf());
+        self.flips_path = Some(path.to_path_buf());
+        self.errors_path = Some(path.to_path_buf());
+        self.ask.second = Some(path.to_path_buf());
     }
 
     /// Puts `path` at the head of the recent models.

@@ -60,7 +60,7 @@ pub struct Store {
     pub history_comparison: Slot<Arc<Comparison>>,
     /// The latest file that the history was exported to.
     pub history_export: Option<PathBuf>,
-    /// Answers to the latest prompt in the order of asking, as far as they have come.
+    /// Answers to the latest prompts in the order of asking, as far as they have come.
     pub answers: Vec<AnswerOutcome>,
     /// The latest report, plot or table that was written; `None` while the next is.
     pub exported: Option<PathBuf>,
@@ -244,7 +244,11 @@ impl Store {
             }
             Output::Answers(new) => {
                 for outcome in new {
-                    match self.answers.iter_mut().find(|known| known.path == outcome.path) {
+                    match self
+                        .answers
+                        .iter_mut()
+                        .find(|known| (known.prompt_idx, &known.path) == (outcome.prompt_idx, &outcome.path))
+                    {
                         Some(known) => *known = outcome,
                         None => self.answers.push(outcome),
                     }

@@ -224,7 +224,7 @@ fn answers_grow_and_are_forgotten_with_the_next_question_or_model() {
         store.apply(Event::Started { id: JobId(id) });
     };
     let part = |store: &mut Store, id: u64, path: &str, pieces: &[&str]| {
-        let outcome = AnswerOutcome { path: path.into(), result: Ok(Arc::new(answer(pieces))) };
+        let outcome = AnswerOutcome { path: path.into(), prompt_idx: 0, result: Ok(Arc::new(answer(pieces))) };
         store.apply(Event::Partial { id: JobId(id), output: Output::Answers(vec![outcome]) });
     };
     let texts = |store: &Store| -> Vec<(String, String)> {

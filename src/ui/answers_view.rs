@@ -1,41 +1,36 @@
-//! The answers of two files to one prompt, side by side, with the place where they part.
+//! Two files are asked the same: prompts, the files, how they answer. The answers themselves are in `answer_pair`.
 
 use std::path::{Path, PathBuf};
 
-use eframe::egui::text::{LayoutJob, TextFormat};
-use eframe::egui::{
-    self, Align, Color32, ComboBox, CornerRadius, DragValue, Frame, Label, Layout, Margin, RichText, TextEdit, Ui,
-};
+use eframe::egui::{ComboBox, DragValue, Margin, RichText, TextEdit, Ui};
 
+use super::answer_pair::{self, Pair};
 use super::theme;
 use super::widgets::{self, Tone};
-use crate::bench::{Answer, AnswerEnd, AnswerOutcome, Divergence, agreement_text, first_divergence};
+use crate::bench::{AnswerOutcome, Tally};
 use crate::error::Error;
 use crate::model::Model;
 use crate::state::{AskForm, Command, Form, JobKind, JobRecord, JobStatus, Store};
-use crate::units::{bytes_text, count_text, tokens_per_sec_text};
-
-/// Stands before the first token that differs.
-const MARK: &str = "≠";
-/// Stands there in the answer that is over.
-const END_MARK: &str = "≠ ends here";
+use crate::units::bytes_text;
 
 /// A card that is narrower has the settings in two rows.
-const ONE_ROW_WIDTH: f32 = 960.0;
+const ONE_ROW_WIDTH: f32 = 1060.0;
+/// More prompts than this are a benchmark, not a look.
+const MAX_PROMPTS: usize = 20;
 
 /// Draws the card and the gap below it: prompt, the two files, how they answer, the answers.
 pub fn answers_view_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, commands: &mut Vec<Command>) {
     let files = files(store, model);
     let job = store.latest_job(|kind| matches!(kind, JobKind::Answer(_)));
     widgets::card(ui, "Side by side", |ui| {
-        prompt_ui(ui, &mut form.ask);
+        prompts_ui(ui, &mut form.ask);
         settings_ui(ui, &files, &mut form.ask, job, commands);
         if let Some(job) = job.filter(|job| is_worth_showing(job)) {
             super::queue::job_ui(ui, job, commands);
         }
         if !store.answers.is_empty() {
             ui.add_space(theme::UNIT);
-            answers_ui(ui, &store.answers, &files, &form.ask, job, commands);
+            answers_ui(ui, &store.answers, &files, &mut form.ask, job, commands);
         }
     });
     widgets::card_gap(ui);
@@ -72,16 +67,71 @@ fn chosen<'a>(files: &'a [File], wanted: Option<&Path>, fallback: Option<&'a Fil
     wanted.and_then(|path| files.iter().find(|file| file.path == path)).or(fallback)
 }
 
-fn prompt_ui(ui: &mut Ui, ask: &mut AskForm) {
-    let label = ui.label(RichText::new("Prompt").color(theme::muted(ui)));
+fn prompts_ui(ui: &mut Ui, ask: &mut AskForm) {
+    let has_more = !ask.more_prompts.is_empty();
+    prompt_ui(ui, if has_more { "Prompt 1" } else { "Prompt" }, &mut ask.prompt, Removable::No);
+    let mut removed = None;
+    for (idx, prompt) in ask.more_prompts.iter_mut().enumerate() {
+        if prompt_ui(ui, &format!("Prompt {}", idx + 2), prompt, Removable::Yes) {
+            removed = Some(idx);
+        }
+    }
+    if let Some(idx) = removed {
+        ask.more_prompts.remove(idx);
+    }
+    ui.horizontal(|ui| {
+        let can_add = ask.more_prompts.len() + 1 < MAX_PROMPTS;
+        let button = ui.add_enabled_ui(can_add, |ui| widgets::small_button(ui, "Add a prompt", "Add a prompt")).inner;
+        if button.on_hover_text("Each is asked alone, of both files").clicked() {
+            ask.more_prompts.push(String::new());
+        }
+        let lines = ask.prompt.lines().filter(|line| !line.trim().is_empty()).count();
+        if lines > 1 && widgets::small_button(ui, "One prompt a line", "One prompt a line").clicked() {
+            split_lines(ask);
+        }
+    });
+}
+
+/// Makes each line of the first prompt a prompt of its own.
+fn split_lines(ask: &mut AskForm) {
+    let lines = ask.prompt.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut lines: Vec<String> = lines.take(MAX_PROMPTS).map(String::from).collect();
+    if lines.is_empty() {
+        return;
+    }
+    ask.prompt = lines.remove(0);
+    lines.append(&mut ask.more_prompts);
+    lines.truncate(MAX_PROMPTS - 1);
+    ask.more_prompts = lines;
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Removable {
+    Yes,
+    No,
+}
+
+/// The field of a prompt; true when it shall be removed.
+fn prompt_ui(ui: &mut Ui, name: &str, prompt: &mut String, removable: Removable) -> bool {
+    let mut is_removed = false;
+    let label = ui
+        .horizontal(|ui| {
+            let label = ui.label(RichText::new(name).color(theme::muted(ui)));
+            if removable == Removable::Yes {
+                is_removed = widgets::small_button(ui, "Remove", &format!("Remove {name}")).clicked();
+            }
+            label
+        })
+        .inner;
     ui.add(
-        TextEdit::multiline(&mut ask.prompt)
+        TextEdit::multiline(prompt)
             .hint_text("A question or an instruction, as you would type it into a chat")
             .desired_rows(2)
             .desired_width(f32::INFINITY)
             .margin(Margin::symmetric(10, 8)),
     )
     .labelled_by(label.id);
+    is_removed
 }
 
 fn settings_ui(ui: &mut Ui, files: &[File], ask: &mut AskForm, job: Option<&JobRecord>, commands: &mut Vec<Command>) {
@@ -93,27 +143,30 @@ fn settings_ui(ui: &mut Ui, files: &[File], ask: &mut AskForm, job: Option<&JobR
         file_ui(ui, "First file", files, first, &mut ask.first);
         file_ui(ui, "Second file", files, second, &mut ask.second);
         if is_wide && numbers_ui(ui, ask, obstacle) {
-            commands.push(command(first, second));
+            start(ask, first, second, commands);
         }
     });
     if !is_wide {
         ui.horizontal(|ui| {
             if numbers_ui(ui, ask, obstacle) {
-                commands.push(command(first, second));
+                start(ask, first, second, commands);
             }
         });
     }
 }
 
-fn command(first: Option<&File>, second: Option<&File>) -> Command {
-    Command::Ask(first.into_iter().chain(second).map(|file| file.path.clone()).collect())
+/// Asks both; votes on earlier answers mean nothing for the new ones.
+fn start(ask: &mut AskForm, first: Option<&File>, second: Option<&File>, commands: &mut Vec<Command>) {
+    ask.votes.clear();
+    ask.revealed.clear();
+    commands.push(Command::Ask(first.into_iter().chain(second).map(|file| file.path.clone()).collect()));
 }
 
 /// Why the files cannot be asked now; empty when they can.
 fn obstacle(ask: &AskForm, [first, second]: [Option<&File>; 2], job: Option<&JobRecord>) -> &'static str {
     if job.is_some_and(JobRecord::is_open) {
         "The files are being asked"
-    } else if ask.prompt.trim().is_empty() {
+    } else if ask.prompts().is_empty() {
         "Write a prompt first"
     } else if first.map(|file| &file.path) == second.map(|file| &file.path) {
         "Choose two different files"
@@ -137,6 +190,9 @@ fn numbers_ui(ui: &mut Ui, ask: &mut AskForm, obstacle: &str) -> bool {
         .labelled_by(label.id)
         .on_hover_text("Start of the random numbers: the same seed gives the same answer")
         .on_disabled_hover_text("Nothing is left to chance at temperature 0");
+    ui.checkbox(&mut ask.is_blind, "Blind").on_hover_text(
+        "Shuffles the sides and hides whose an answer is until you have said which one is better; the votes are counted",
+    );
     let button = ui.add_enabled_ui(obstacle.is_empty(), |ui| widgets::primary_button(ui, "Ask both")).inner;
     button.on_disabled_hover_text(obstacle).clicked()
 }
@@ -162,149 +218,48 @@ fn file_ui(ui: &mut Ui, name: &str, files: &[File], chosen: Option<&File>, choic
     }
 }
 
+/// The answers to each prompt, and what was voted.
 fn answers_ui(
     ui: &mut Ui,
     outcomes: &[AnswerOutcome],
     files: &[File],
-    ask: &AskForm,
+    ask: &mut AskForm,
     job: Option<&JobRecord>,
     commands: &mut Vec<Command>,
 ) {
     let is_running = job.is_some_and(JobRecord::is_open);
-    let answer_of = |idx: usize| outcomes.get(idx).and_then(|outcome| outcome.result.as_deref().ok());
-    let (first, second) = (answer_of(0), answer_of(1));
-    if let Some(asked) = first.or(second).map(|answer| answer.prompt.trim()).filter(|asked| *asked != ask.prompt.trim()) {
-        let text = format!("Answers to: {}", asked.replace('\n', " "));
-        ui.add(Label::new(RichText::new(&text).color(theme::palette(ui).text_secondary)).truncate()).on_hover_text(asked);
+    let name_of = |outcome: &AnswerOutcome| {
+        let known = files.iter().find(|file| file.path == outcome.path);
+        known.map_or_else(|| outcome.path.display().to_string(), |file| file.name.clone())
+    };
+    // Both files of the first prompt, in the order of asking.
+    let asked: Vec<String> = outcomes.iter().filter(|outcome| outcome.prompt_idx == 0).map(name_of).collect();
+    if let (Some(first), Some(second), true) = (asked.first(), asked.get(1), !ask.votes.is_empty()) {
+        let tally = Tally::of(ask.votes.values().copied());
+        widgets::notice(ui, Tone::Neutral, &format!("Votes: {}", tally.text(first, second)));
+        ui.add_space(theme::UNIT);
     }
-    let mut divergence = None;
-    if let (Some(first), Some(second)) = (first, second) {
-        divergence = first_divergence(first, second);
-        let text = agreement_text(first, second);
-        match divergence {
-            Some(_) => widgets::notice(ui, Tone::Neutral, &format!("{text}: {MARK} marks the place")),
-            None if first.end.is_some() && second.end.is_some() => widgets::notice(ui, Tone::Good, &text),
-            None if second.tokens.is_empty() => {}
-            None => widgets::notice(ui, Tone::Neutral, &text),
+    let now = ask.prompts();
+    let n_prompts = outcomes.iter().map(|outcome| outcome.prompt_idx + 1).max().unwrap_or(0);
+    for prompt_idx in 0..n_prompts {
+        let of_prompt: Vec<(&AnswerOutcome, String)> = outcomes
+            .iter()
+            .filter(|outcome| outcome.prompt_idx == prompt_idx)
+            .map(|outcome| (outcome, name_of(outcome)))
+            .collect();
+        if prompt_idx > 0 {
+            ui.add_space(theme::UNIT);
+            ui.separator();
         }
-    }
-    // Both columns need the list of wishes: one after the other.
-    let mut wishes = Vec::new();
-    widgets::two_columns(
-        ui,
-        0.5,
-        |ui| outcome_ui(ui, outcomes.first(), files, divergence, is_running, commands),
-        |ui| outcome_ui(ui, outcomes.get(1), files, divergence, is_running, &mut wishes),
-    );
-    commands.append(&mut wishes);
-    if let Some(answer) = first.or(second).filter(|answer| !answer.runtime.is_empty()) {
-        let text = widgets::sentence(&answer.settings_text());
-        ui.add(Label::new(RichText::new(text).small().color(theme::muted(ui))).wrap());
-    }
-}
-
-fn outcome_ui(
-    ui: &mut Ui,
-    outcome: Option<&AnswerOutcome>,
-    files: &[File],
-    divergence: Option<Divergence>,
-    is_running: bool,
-    commands: &mut Vec<Command>,
-) {
-    let Some(outcome) = outcome else {
-        if is_running {
-            let text = "Waits for the first answer: two models at once would slow each other.";
-            ui.add(Label::new(RichText::new(text).color(theme::muted(ui))).wrap());
-        }
-        return;
-    };
-    let known = files.iter().find(|file| file.path == outcome.path);
-    let name = known.map_or_else(|| outcome.path.display().to_string(), |file| file.name.clone());
-    ui.horizontal(|ui| {
-        ui.spacing_mut().interact_size.y = 24.0;
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if let Ok(answer) = &outcome.result
-                && !answer.text.is_empty()
-            {
-                widgets::copy_button(ui, &format!("answer of {name}"), || answer.text.clone(), commands);
-            }
-            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                ui.label(RichText::new(&name).font(theme::strong_font())).on_hover_text(outcome.path.display().to_string());
-                if let Ok(answer) = &outcome.result {
-                    let facts = RichText::new(facts_text(answer, is_running)).color(theme::palette(ui).text_secondary);
-                    ui.add(Label::new(facts).truncate())
-                        .on_hover_text("The speed is of this one answer; Measure gives it with error bars");
-                }
-            });
+        ui.push_id(prompt_idx, |ui| {
+            let pair = Pair { prompt_idx, outcomes: of_prompt, is_running };
+            let shows_prompt =
+                n_prompts > 1 || pair.prompt().is_some_and(|asked| now.first().map(|now| now.trim()) != Some(asked));
+            answer_pair::pair_ui(ui, &pair, shows_prompt, ask, commands);
         });
-    });
-    match &outcome.result {
-        Ok(answer) => answer_ui(ui, answer, divergence),
-        Err(error) => widgets::error_banner(ui, error, commands),
     }
-}
-
-/// `41.8 tok/s · 24 tokens · ended by itself`.
-fn facts_text(answer: &Answer, is_running: bool) -> String {
-    let n_tokens = answer.tokens.len();
-    let tokens = if n_tokens == 1 { "1 token".to_string() } else { format!("{} tokens", count_text(n_tokens as u64)) };
-    let mut parts: Vec<String> = answer.tokens_per_sec.map(tokens_per_sec_text).into_iter().collect();
-    parts.push(match (answer.end, is_running) {
-        (None, true) if answer.template.is_none() => "loading…".into(),
-        (None, true) if n_tokens == 0 => "reading the prompt…".into(),
-        (None, true) => format!("{tokens} so far"),
-        (None, false) => format!("{tokens}, broken off"),
-        (Some(AnswerEnd::ByItself), _) => tokens,
-        (Some(AnswerEnd::AtLimit), _) => format!("{tokens}, stopped at the limit"),
-    });
-    if answer.end.is_some() {
-        parts.push(format!("{} prompt tokens", count_text(u64::from(answer.n_prompt_tokens))));
+    let settings = outcomes.iter().filter_map(|outcome| outcome.result.as_deref().ok()).find(|answer| !answer.runtime.is_empty());
+    if let Some(answer) = settings {
+        answer_pair::settings_note_ui(ui, answer);
     }
-    parts.join("  ·  ")
-}
-
-fn answer_ui(ui: &mut Ui, answer: &Answer, divergence: Option<Divergence>) {
-    if let Some(note) = answer.template_note() {
-        widgets::notice(ui, Tone::Warn, &widgets::sentence(note));
-    }
-    if answer.text.is_empty() && answer.end.is_none() {
-        return;
-    }
-    let p = theme::palette(ui);
-    Frame::new()
-        .fill(p.well)
-        .corner_radius(CornerRadius::same(theme::CONTROL_RADIUS))
-        .inner_margin(Margin::symmetric(12, 10))
-        .show(ui, |ui| {
-            ui.set_width(ui.available_width());
-            if answer.text.is_empty() && divergence.is_none() {
-                ui.label(RichText::new("Ended at once, without text").color(p.muted));
-            } else {
-                ui.add(Label::new(marked_text(ui, answer, divergence)).wrap().selectable(true));
-            }
-        });
-}
-
-/// The text; from the place on where it parts from the other, on a ground of its own behind a mark.
-fn marked_text(ui: &Ui, answer: &Answer, divergence: Option<Divergence>) -> LayoutJob {
-    let p = theme::palette(ui);
-    let font = egui::TextStyle::Body.resolve(ui.style());
-    let format = |color: Color32, background: Color32| TextFormat {
-        font_id: font.clone(),
-        color,
-        background,
-        line_height: Some(20.0),
-        ..TextFormat::default()
-    };
-    let mut job = LayoutJob::default();
-    let plain = format(p.text, Color32::TRANSPARENT);
-    let Some(divergence) = divergence else {
-        job.append(&answer.text, 0.0, plain);
-        return job;
-    };
-    let (same, other) = divergence.split(answer);
-    job.append(same, 0.0, plain);
-    job.append(if other.is_empty() { END_MARK } else { MARK }, 2.0, format(p.warn, p.warn_soft));
-    job.append(other, 0.0, format(p.text, p.warn_soft));
-    job
 }

@@ -79,7 +79,7 @@ fn store() -> Store {
 fn outcome(path: PathBuf, pieces: &[&str], change: impl FnOnce(&mut Answer)) -> AnswerOutcome {
     let mut answer = Answer { path: path.clone(), prompt: PROMPT.into(), ..answer(pieces) };
     change(&mut answer);
-    AnswerOutcome { path, result: Ok(Arc::new(answer)) }
+    AnswerOutcome { path, prompt_idx: 0, result: Ok(Arc::new(answer)) }
 }
 
 fn answered() -> Store {
@@ -210,6 +210,79 @@ fn equal_answers_have_no_mark() {
     store.answers[1] = outcome(made(Level::Q2_K), &FIRST, |_| {});
     let harness = harness(store, form());
     assert!(has(&harness, "The same, all 12 tokens") && !has(&harness, "≠"));
+}
+
+#[test]
+fn what_both_say_behind_the_difference_is_not_marked() {
+    let mut store = answered();
+    store.answers[0] = outcome(source(), &["The", " sky", " is", " blue", "."], |_| {});
+    store.answers[1] = outcome(made(Level::Q2_K), &["The", " sea", " is", " blue", "."], |_| {});
+    let harness = harness(store, form());
+    assert!(has(&harness, "Same for 1 token, then they differ"));
+    assert!(has(&harness, "75.0 % of the text is the same"), "24 of 32 bytes");
+    assert!(has(&harness, "The≠ sky is blue.") && has(&harness, "The≠ sea is blue."));
+}
+
+#[test]
+fn several_prompts_are_asked_one_by_one() {
+    let mut harness = harness(store(), form());
+    click(&mut harness, "Add a prompt");
+    click(&mut harness, "Add a prompt");
+    for (label, text) in [("Prompt 2", "Why?"), ("Prompt 3", "How?\nWhen?")] {
+        harness.get_by_role_and_label(Role::MultilineTextInput, label).focus();
+        harness.run();
+        harness.get_by_role_and_label(Role::MultilineTextInput, label).type_text(text);
+        harness.run();
+    }
+    assert_eq!(harness.state().form.ask.prompts(), [PROMPT, "Why?", "How?\nWhen?"]);
+    click(&mut harness, "Remove Prompt 2");
+    assert_eq!(harness.state().form.ask.prompts(), [PROMPT, "How?\nWhen?"]);
+    harness.state_mut().form.ask = AskForm { prompt: "one\n\ntwo\nthree".into(), ..AskForm::default() };
+    harness.run();
+    click(&mut harness, "One prompt a line");
+    assert_eq!(harness.state().form.ask.prompts(), ["one", "two", "three"]);
+}
+
+/// Two prompts with the answers of both files; the second is of the same texts.
+fn twice() -> Store {
+    let mut store = answered();
+    let again = store.answers.clone().into_iter().map(|outcome| AnswerOutcome { prompt_idx: 1, ..outcome });
+    store.answers.extend(again.collect::<Vec<_>>());
+    store
+}
+
+#[test]
+fn a_blind_vote_hides_the_names_until_it_is_given_and_is_counted() {
+    let mut form = form();
+    form.ask.is_blind = true;
+    let mut harness = page_harness_sized(view_ui, twice(), form, vec2(1140.0, 1400.0), 1.0, egui::Theme::Dark);
+    assert_eq!(harness.query_all_by_label("Answer A").count(), 2);
+    assert!(!has(&harness, "41.8 tok/s") && !has(&harness, "63.2 tok/s"), "the speed would tell");
+    let left_is_first = |harness: &Harness<'_, PageState>| {
+        let left = |text: &str| harness.query_all_by_label_contains(text).next().unwrap().rect().left();
+        left("because of≠ a phenomenon") < left("because of≠ the way")
+    };
+    let is_first_left = left_is_first(&harness);
+    harness.get_all_by_label("A is better").next().unwrap().click();
+    harness.run();
+    let (first, second) = if is_first_left { (1, 0) } else { (0, 1) };
+    assert!(has(&harness, &format!("Votes: Source {first}, Q2_K {second}, the same 0")));
+    assert!(has(&harness, "41.8 tok/s") && has(&harness, "Your vote: "));
+    assert_eq!(left_is_first(&harness), is_first_left, "the sides stay");
+    assert_eq!(harness.query_all_by_label("Answer A").count(), 1, "the other prompt is still blind");
+    click(&mut harness, "Show names");
+    assert!(has(&harness, "No vote: the names were shown before"));
+    assert_eq!(harness.query_all_by_label("Answer A").count(), 0);
+    click(&mut harness, "Ask both");
+    assert!(harness.state().form.ask.votes.is_empty(), "new answers, new votes");
+}
+
+#[test]
+fn a_blind_vote_waits_for_both_answers() {
+    let mut form = form();
+    form.ask.is_blind = true;
+    let harness = harness(running(), form);
+    assert!(has(&harness, "The answers are shown when both are complete") && !has(&harness, "The sky appears"));
 }
 
 #[test]

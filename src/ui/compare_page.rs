@@ -94,7 +94,7 @@ fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, co
         widgets::card_gap(ui);
     }
     choice_ui(ui, model, machine, form, &rows, commands);
-    widgets::card(ui, "", |ui| plot_ui(ui, &rows, form));
+    widgets::card(ui, "", |ui| plot_ui(ui, store, model, &rows, form));
     widgets::card_gap(ui);
     if is_answered {
         settings_ui(ui, store, model, form, commands);
@@ -106,6 +106,8 @@ fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, co
     gates_view::gates_view_ui(ui, model, form);
     widgets::card_gap(ui);
     let copied = rows.clone();
+    let chosen = form.chosen_path.clone();
+    let mut clicked = None;
     widgets::card_with_actions(
         ui,
         "All numbers",
@@ -118,8 +120,11 @@ fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, co
             }
             super::export_view::export_menu_ui(ui, store, model, form, &copied, commands);
         },
-        |ui| comparison_table_ui(ui, rows),
+        |ui| clicked = comparison_table_ui(ui, rows, chosen.as_deref()),
     );
+    if let Some(path) = clicked {
+        form.choose_file(&path);
+    }
 }
 
 /// Rows with what they were made from.
@@ -285,7 +290,7 @@ pub(super) fn choice_ui(
     }
 }
 
-fn plot_ui(ui: &mut Ui, rows: &[ComparisonRow], form: &mut Form) {
+fn plot_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, rows: &[ComparisonRow], form: &mut Form) {
     let choices = [
         (ChartKind::SizeLoss, ChartKind::SizeLoss.title()),
         (ChartKind::LossSpeed, ChartKind::LossSpeed.title()),
@@ -294,12 +299,38 @@ fn plot_ui(ui: &mut Ui, rows: &[ComparisonRow], form: &mut Form) {
         (ChartKind::Decode, "Speed"),
         (ChartKind::Memory, ChartKind::Memory.title()),
     ];
-    let before = form.plot(rows);
-    let mut shown = before;
-    widgets::segmented(ui, &mut shown, &choices);
-    if shown != before {
-        form.compare_plot = Some(shown);
+    let mut kind = form.plot(rows);
+    if widgets::segmented(ui, &mut kind, &choices) {
+        form.compare_plot = Some(kind);
     }
     ui.add_space(theme::UNIT);
-    plots::plot_ui(ui, shown, rows);
+    let plan = store.machine.ready().map(|machine| plan_before_measuring(ui, model, machine, &form.goal));
+    #[allow(clippy::cast_precision_loss, reason = "a place in a plot")]
+    let memory = plan.as_ref().map(|plan| {
+        let budget = &plan.budget;
+        (budget.ram_bytes.saturating_add(budget.vram_bytes) as f64, budget.origin.as_str())
+    });
+    let around = plots::Around { memory: memory.filter(|memory| memory.0 > 0.0), chosen: form.chosen_path.as_deref() };
+    if let Some(row) = plots::plot_ui(ui, kind, rows, around) {
+        form.choose_file(&row.path.clone());
+    }
+    chosen_ui(ui, rows, form);
+}
+
+/// Which file is chosen, and where more of it is to be seen.
+fn chosen_ui(ui: &mut Ui, rows: &[ComparisonRow], form: &mut Form) {
+    let Some(row) = rows.iter().find(|row| form.chosen_path.as_deref() == Some(row.path.as_path())) else { return };
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(format!("{} is chosen", row.name)).font(theme::strong_font()));
+        for (tab, name) in
+            [(CompareTab::Flips, "Its flips"), (CompareTab::Answers, "Its answers"), (CompareTab::Tensors, "Its tensors")]
+        {
+            if widgets::small_button(ui, name, name).clicked() {
+                form.compare_tab = tab;
+            }
+        }
+        if widgets::small_button(ui, "Choose none", "Choose no file").clicked() {
+            form.chosen_path = None;
+        }
+    });
 }

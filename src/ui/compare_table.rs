@@ -1,8 +1,9 @@
 //! The comparison as a table whose numbers line up at the decimal point; units stand in the headers.
 
 use std::cmp::Ordering;
+use std::path::{Path, PathBuf};
 
-use eframe::egui::{Align, Label, Layout, RichText, ScrollArea, Ui};
+use eframe::egui::{Align, CursorIcon, Label, Layout, RichText, ScrollArea, Sense, Ui};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
 use super::candidate_table::band_text;
@@ -64,8 +65,8 @@ const NUMBERS: [(Column, &str, &str, f32); 11] = [
     ),
 ];
 
-/// Draws the table; a click on a heading sorts it.
-pub fn comparison_table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>) {
+/// Draws the table; a click on a heading sorts it. Returns the file that was chosen by a click on its name.
+pub fn comparison_table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>, chosen: Option<&Path>) -> Option<PathBuf> {
     let id = ui.make_persistent_id("comparison sorting");
     let mut sorting: Sorting<Column> = ui.data(|data| data.get_temp(id)).unwrap_or_default();
     sorting.sort(&mut rows, compare);
@@ -77,7 +78,7 @@ pub fn comparison_table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>) {
         _ => true,
     });
     // In a narrow window the table is wider than its card.
-    ScrollArea::horizontal().id_salt("comparison").show(ui, |ui| table.ui(ui, &rows, &mut sorting));
+    let scrolled = ScrollArea::horizontal().id_salt("comparison").show(ui, |ui| table.ui(ui, &rows, chosen, &mut sorting));
     ui.data_mut(|data| data.insert_temp(id, sorting));
     let reason = rows.iter().filter_map(energy_of).find_map(|energy| energy.reason.as_deref());
     if let Some(reason) = reason.filter(|_| !has_energy) {
@@ -85,6 +86,7 @@ pub fn comparison_table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>) {
         ui.add_space(theme::UNIT);
         ui.add(Label::new(RichText::new(text).color(theme::muted(ui))).wrap());
     }
+    scrolled.inner
 }
 
 /// The unit that a column of sizes has: one for all its rows.
@@ -138,7 +140,8 @@ impl Table {
     }
 
     #[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
-    fn ui(&self, ui: &mut Ui, rows: &[ComparisonRow], sorting: &mut Sorting<Column>) {
+    fn ui(&self, ui: &mut Ui, rows: &[ComparisonRow], chosen: Option<&Path>, sorting: &mut Sorting<Column>) -> Option<PathBuf> {
+        let mut clicked = None;
         let n_columns = self.columns.len() as f32;
         let gaps = ui.spacing().item_spacing.x * n_columns;
         let spare = ui.available_width() - gaps - MIN_NAME_WIDTH - self.columns.iter().map(|column| column.3).sum::<f32>();
@@ -164,18 +167,25 @@ impl Table {
                 .body(|body| {
                     body.rows(theme::ROW_HEIGHT, rows.len(), |mut line| {
                         if let Some(row) = rows.get(line.index()) {
-                            self.row_ui(&mut line, row);
+                            line.set_selected(chosen == Some(row.path.as_path()));
+                            if self.row_ui(&mut line, row) {
+                                clicked = Some(row.path.clone());
+                            }
                         }
                     });
                 });
         });
+        clicked
     }
 
-    fn row_ui(&self, line: &mut TableRow<'_, '_>, row: &ComparisonRow) {
-        line.col(|ui| name_ui(ui, row));
+    /// Draws a row; true when its name was clicked.
+    fn row_ui(&self, line: &mut TableRow<'_, '_>, row: &ComparisonRow) -> bool {
+        let mut is_clicked = false;
+        line.col(|ui| is_clicked = name_ui(ui, row));
         for &(column, ..) in &self.columns {
             line.col(|ui| self.cell_ui(ui, row, column));
         }
+        is_clicked
     }
 
     fn cell_ui(&self, ui: &mut Ui, row: &ComparisonRow, column: Column) {
@@ -312,16 +322,18 @@ fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
     }
 }
 
-/// The name, with the conditions of the measurement or the reason of its failure.
-fn name_ui(ui: &mut Ui, row: &ComparisonRow) {
-    let response = ui.add(Label::new(RichText::new(&row.name).font(theme::strong_font())).truncate());
-    response.on_hover_ui(|ui| {
+/// The name, with the conditions of the measurement; true when it was clicked.
+fn name_ui(ui: &mut Ui, row: &ComparisonRow) -> bool {
+    let name = Label::new(RichText::new(&row.name).font(theme::strong_font())).truncate();
+    let response = ui.add(name.selectable(false).sense(Sense::click())).on_hover_cursor(CursorIcon::PointingHand);
+    let response = response.on_hover_ui(|ui| {
         ui.set_max_width(420.0);
         ui.label(row.path.display().to_string());
         if let Some(run) = &row.run {
             provenance_ui(ui, run);
         }
     });
+    response.clicked()
 }
 
 fn provenance_ui(ui: &mut Ui, run: &Run) {

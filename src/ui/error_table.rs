@@ -1,19 +1,20 @@
 //! Errors of tensors as a table, searchable and sortable, the worst first; and the same rows as text. Only visible rows are drawn.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::{Arc, Weak};
 
-use eframe::egui::{Align, Id, Label, Layout, RichText, Ui};
+use eframe::egui::{Align, Checkbox, Id, Label, Layout, RichText, Ui};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
-use super::candidate_table::right_ui;
+use super::figures::NumberColumns;
 use super::sorting::{Side, Sorting, compare_known};
 use super::theme;
 use super::widgets::search_field;
 use crate::bench::tensor_error::{Difference, TensorError, TensorErrors};
 use crate::model::DType;
-use crate::units::{cosine_text, count_text, small_percent_text, small_text};
+use crate::units::{cosine_text, count_text, small_text};
 
 /// A column that can be sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,7 @@ const COLUMNS: [(Column, &str, &str, Side); 6] = [
     (Column::Weights, "Weights", "How many there are", Side::Right),
     (
         Column::RelativeRms,
-        "Relative RMS error",
+        "Relative RMS error, %",
         "Root of the summed squares of all differences, as a part of that of all weights of the source",
         Side::Right,
     ),
@@ -48,16 +49,27 @@ struct Rows {
     filter: String,
     sorting: Sorting<Column>,
     indices: Arc<Vec<usize>>,
+    /// Measured with the rows: ten thousand texts are too many for a frame.
+    numbers: Arc<NumberColumns<Column>>,
 }
 
-/// Search field, count and table; returns the rows in view as TSV when the user wants to copy them.
-pub fn error_table_ui(ui: &mut Ui, errors: &Arc<TensorErrors>, filter: &mut String, max_height: f32) -> Option<String> {
+/// The columns with numbers.
+const NUMBERS: [Column; 4] = [Column::Weights, Column::RelativeRms, Column::Largest, Column::Cosine];
+
+/// Search field, count and table, whose boxes choose tensors; returns the rows in view as TSV when the user wants to copy them.
+pub fn error_table_ui(
+    ui: &mut Ui,
+    errors: &Arc<TensorErrors>,
+    filter: &mut String,
+    chosen: &mut BTreeSet<String>,
+    max_height: f32,
+) -> Option<String> {
     let id = Id::unique("error table sorting");
     let mut sorting: Sorting<Column> = ui.data(|data| data.get_temp(id)).unwrap_or_default();
     let mut copied = None;
     ui.horizontal(|ui| {
         search_field(ui, "Search errors", filter);
-        let rows = cached_rows(ui, errors, filter, sorting);
+        let rows = cached_rows(ui, errors, filter, sorting).indices;
         let (n, n_all) = (count_text(rows.len() as u64), count_text(errors.tensors.len() as u64));
         let shown =
             if rows.len() == errors.tensors.len() { format!("{n_all} tensors") } else { format!("{n} of {n_all} tensors") };
@@ -71,12 +83,12 @@ pub fn error_table_ui(ui: &mut Ui, errors: &Arc<TensorErrors>, filter: &mut Stri
     });
     ui.add_space(theme::UNIT);
     let rows = cached_rows(ui, errors, filter, sorting);
-    table_ui(ui, errors, &rows, &mut sorting, max_height);
+    table_ui(ui, errors, &rows, chosen, &mut sorting, max_height);
     ui.data_mut(|data| data.insert_temp(id, sorting));
     copied
 }
 
-fn cached_rows(ui: &Ui, errors: &Arc<TensorErrors>, filter: &str, sorting: Sorting<Column>) -> Arc<Vec<usize>> {
+fn cached_rows(ui: &Ui, errors: &Arc<TensorErrors>, filter: &str, sorting: Sorting<Column>) -> Rows {
     let id = Id::unique("error table rows");
     let cached = ui.data(|data| data.get_temp::<Rows>(id));
     if let Some(rows) = cached
@@ -84,12 +96,26 @@ fn cached_rows(ui: &Ui, errors: &Arc<TensorErrors>, filter: &str, sorting: Sorti
         && rows.sorting == sorting
         && rows.filter == filter
     {
-        return rows.indices;
+        return rows;
     }
     let indices = Arc::new(rows_of(&errors.tensors, filter, sorting));
-    let rows = Rows { errors: Arc::downgrade(errors), filter: filter.to_string(), sorting, indices: Arc::clone(&indices) };
-    ui.data_mut(|data| data.insert_temp(id, rows));
-    indices
+    let shown: Vec<&TensorError> = indices.iter().filter_map(|&idx| errors.tensors.get(idx)).collect();
+    let numbers = Arc::new(NumberColumns::of(ui, &NUMBERS, &shown, |column, tensor| number_text(tensor, column)));
+    let rows = Rows { errors: Arc::downgrade(errors), filter: filter.to_string(), sorting, indices, numbers };
+    ui.data_mut(|data| data.insert_temp(id, rows.clone()));
+    rows
+}
+
+/// What a cell says, without its unit; `None` for what is no number.
+fn number_text(tensor: &TensorError, column: Column) -> Option<String> {
+    let found = tensor.result.as_ref().ok();
+    match column {
+        Column::Name | Column::Types => None,
+        Column::Weights => Some(count_text(tensor.n_elements)),
+        Column::RelativeRms => found.filter(|found| !found.is_identical).map(|found| small_text(found.relative_rms * 100.0)),
+        Column::Largest => found.map(|found| small_text(found.max_abs)),
+        Column::Cosine => found.and_then(|found| found.cosine).map(cosine_text),
+    }
 }
 
 /// Indices of the tensors whose name or types contain all words of `filter`, in the wanted order; without one the worst first.
@@ -120,7 +146,14 @@ fn compare(column: Column, a: &TensorError, b: &TensorError) -> Ordering {
     }
 }
 
-fn table_ui(ui: &mut Ui, errors: &TensorErrors, rows: &[usize], sorting: &mut Sorting<Column>, max_height: f32) {
+fn table_ui(
+    ui: &mut Ui,
+    errors: &TensorErrors,
+    rows: &Rows,
+    chosen: &mut BTreeSet<String>,
+    sorting: &mut Sorting<Column>,
+    max_height: f32,
+) {
     ui.scope(|ui| {
         ui.spacing_mut().item_spacing.x = 16.0;
         ui.spacing_mut().interact_size.y = 20.0;
@@ -128,62 +161,90 @@ fn table_ui(ui: &mut Ui, errors: &TensorErrors, rows: &[usize], sorting: &mut So
             .id_salt("errors")
             .striped(true)
             .cell_layout(Layout::left_to_right(Align::Center))
+            .column(Width::exact(22.0))
             .column(Width::remainder().at_least(120.0).clip(true))
             .column(Width::exact(132.0).clip(true))
-            .column(Width::exact(104.0))
-            .column(Width::exact(136.0))
-            .column(Width::exact(88.0))
-            .column(Width::exact(88.0))
+            .column(Width::exact(rows.numbers.width(Column::Weights, 76.0)))
+            .column(Width::exact(rows.numbers.width(Column::RelativeRms, 134.0)))
+            .column(Width::exact(rows.numbers.width(Column::Largest, 64.0)))
+            .column(Width::exact(rows.numbers.width(Column::Cosine, 70.0)))
             .min_scrolled_height(max_height)
             .max_scroll_height(max_height)
             .auto_shrink([false, true])
             .header(theme::ROW_HEIGHT, |mut header| {
+                header.col(|ui| all_ui(ui, errors, &rows.indices, chosen));
                 for (column, name, explanation, side) in COLUMNS {
                     header.col(|ui| sorting.header_ui(ui, column, name, explanation, side));
                 }
             })
             .body(|body| {
-                body.rows(theme::ROW_HEIGHT - 2.0, rows.len(), |mut row| {
-                    if let Some(tensor) = rows.get(row.index()).and_then(|&idx| errors.tensors.get(idx)) {
-                        row_ui(&mut row, tensor);
+                body.rows(theme::ROW_HEIGHT - 2.0, rows.indices.len(), |mut row| {
+                    if let Some(tensor) = rows.indices.get(row.index()).and_then(|&idx| errors.tensors.get(idx)) {
+                        row.set_selected(chosen.contains(&tensor.name));
+                        row.col(|ui| select_ui(ui, tensor, chosen));
+                        row_ui(&mut row, &rows.numbers, tensor);
                     }
                 });
             });
     });
 }
 
-fn row_ui(row: &mut TableRow<'_, '_>, tensor: &TensorError) {
+/// The box above all others: chooses the tensors of the table or none of them.
+fn all_ui(ui: &mut Ui, errors: &TensorErrors, rows: &[usize], chosen: &mut BTreeSet<String>) {
+    let names = || rows.iter().filter_map(|&idx| errors.tensors.get(idx)).map(|tensor| &tensor.name);
+    let mut is_all = rows.len() <= chosen.len() && names().all(|name| chosen.contains(name));
+    let response = ui.add(Checkbox::without_text(&mut is_all)).accessible_name("Select all tensors of the table");
+    if response.changed() {
+        let names: Vec<String> = names().cloned().collect();
+        if is_all {
+            chosen.extend(names);
+        } else {
+            chosen.retain(|name| !names.contains(name));
+        }
+    }
+}
+
+fn select_ui(ui: &mut Ui, tensor: &TensorError, chosen: &mut BTreeSet<String>) {
+    let mut is_chosen = chosen.contains(&tensor.name);
+    if ui.add(Checkbox::without_text(&mut is_chosen)).accessible_name(format!("Select {}", tensor.name)).changed() {
+        toggle(chosen, &tensor.name);
+    }
+}
+
+/// Chooses a tensor, or takes it off the choice.
+pub fn toggle(chosen: &mut BTreeSet<String>, name: &str) {
+    if !chosen.remove(name) {
+        chosen.insert(name.to_string());
+    }
+}
+
+fn row_ui(row: &mut TableRow<'_, '_>, numbers: &NumberColumns<Column>, tensor: &TensorError) {
     row.col(|ui| {
         ui.add(Label::new(RichText::new(&tensor.name).monospace()).truncate());
     });
     row.col(|ui| {
         ui.add(Label::new(RichText::new(tensor.types_text()).color(theme::palette(ui).text_secondary)).truncate());
     });
-    row.col(|ui| {
-        right_ui(ui, RichText::new(count_text(tensor.n_elements)).color(theme::palette(ui).text_secondary));
-    });
-    row.col(|ui| {
-        match &tensor.result {
-            Err(mismatch) => {
-                right_ui(ui, RichText::new("not comparable").color(theme::bad(ui))).on_hover_text(mismatch.to_string())
-            }
-            Ok(found) if found.is_identical => {
-                right_ui(ui, RichText::new("0, copied").color(theme::muted(ui))).on_hover_text("The same type and the same bytes")
-            }
-            Ok(found) => right_ui(ui, RichText::new(small_percent_text(found.relative_rms)).font(theme::strong_font())),
-        };
-    });
-    let found = tensor.result.as_ref().ok();
-    row.col(|ui| {
-        if let Some(found) = found {
-            right_ui(ui, RichText::new(small_text(found.max_abs)));
+    for column in NUMBERS {
+        row.col(|ui| number_ui(ui, numbers, tensor, column));
+    }
+}
+
+fn number_ui(ui: &mut Ui, numbers: &NumberColumns<Column>, tensor: &TensorError, column: Column) {
+    let p = theme::palette(ui);
+    let color = if column == Column::Weights { p.text_secondary } else { p.text };
+    match (number_text(tensor, column), &tensor.result) {
+        (Some(text), _) => {
+            numbers.cell_ui(ui, column, &text, color);
         }
-    });
-    row.col(|ui| {
-        if let Some(cosine) = found.and_then(|found| found.cosine) {
-            right_ui(ui, RichText::new(cosine_text(cosine)));
+        (None, Err(mismatch)) if column == Column::RelativeRms => {
+            numbers.cell_ui(ui, column, "not comparable", p.bad).on_hover_text(mismatch.to_string());
         }
-    });
+        (None, Ok(_)) if column == Column::RelativeRms => {
+            numbers.cell_ui(ui, column, "copied, 0", p.muted).on_hover_text("The same type and the same bytes");
+        }
+        (None, _) => {}
+    }
 }
 
 /// The rows for spreadsheets: a header line, plain numbers, empty cells for what is unknown.

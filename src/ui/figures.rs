@@ -4,7 +4,7 @@
 //! the number behind it have columns of their own. The whole stands at the right edge of its cell, below the end of its header.
 
 use eframe::egui::text::{LayoutJob, TextFormat};
-use eframe::egui::{Align, Color32, FontId, Label, Layout, Response, RichText, TextStyle, Ui};
+use eframe::egui::{Align, Color32, FontId, Label, Layout, Response, RichText, TextStyle, Ui, vec2};
 
 /// What parts one number of a cell from the next.
 const SEPARATORS: [&str; 2] = [" ± ", " ("];
@@ -127,6 +127,18 @@ impl<C: Copy + PartialEq> NumberColumns<C> {
             Some(figures) => figures.cell_ui(ui, text, color),
             None => ui.label(RichText::new(text).color(color)),
         }
+    }
+
+    /// Draws a number of a column of a grid, whose cells have no width of their own.
+    pub fn grid_cell_ui(&self, ui: &mut Ui, column: C, text: &str, least: f32) -> Response {
+        let size = vec2(self.width(column, least), ui.spacing().interact_size.y);
+        let color = ui.visuals().text_color();
+        let layout = Layout::left_to_right(Align::Center);
+        ui.allocate_ui_with_layout(size, layout, |ui| {
+            ui.set_width(size.x);
+            self.cell_ui(ui, column, text, color)
+        })
+        .inner
     }
 
     fn figures(&self, column: C) -> Option<&Figures> {

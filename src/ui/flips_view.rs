@@ -7,12 +7,14 @@ use eframe::egui::{Align, Color32, ComboBox, FontId, Grid, Label, Layout, RichTe
 use egui_extras::{Column, TableBuilder};
 
 use super::candidate_table::right_ui;
+use super::figures::NumberColumns;
 use super::icons::Icon;
 use super::theme;
 use super::widgets::{self, Tone};
-use crate::bench::quality::{Flip, FlipClass, QualityRun, Strip, TokenChoice};
+use crate::advise::Interval;
+use crate::bench::quality::{Flip, FlipClass, KindSummary, QualityRun, Strip, TokenChoice};
 use crate::state::{CompareTab, Form, Store};
-use crate::units::{count_text, nats_text, percent_text, ratio_text};
+use crate::units::{count_text, nats_text, percent_text, ratio_text, significant_text};
 
 const LIST_HEIGHT: f32 = 380.0;
 const STRIP_HEIGHT: f32 = 320.0;
@@ -69,8 +71,8 @@ pub fn flips_view_ui(ui: &mut Ui, store: &Store, form: &mut Form) {
     widgets::card(ui, "Flips, the most harmful first", |ui| flips_ui(ui, run, &kinds, form));
     widgets::card_gap(ui);
     widgets::card(ui, "The text, tinted by divergence", |ui| strips_ui(ui, run, &form.flips_kind));
-    if path.is_some() {
-        form.flips_path = path;
+    if let Some(path) = path {
+        form.choose_file(&path);
     }
 }
 
@@ -80,24 +82,45 @@ fn name_of(store: &Store, path: &std::path::Path) -> String {
     made.map_or_else(|| path.file_name().unwrap_or_default().to_string_lossy().into_owned(), crate::convert::Conversion::name)
 }
 
+/// The columns of the losses by kind, with their least widths: those of their headings.
+const KIND_COLUMNS: [(&str, f32); 4] =
+    [("Tokens", 50.0), ("Mean KLD, nats", 106.0), ("Perplexity, ×", 92.0), ("Same top token, %", 126.0)];
+
+fn kind_text(kind: &KindSummary, column: usize) -> String {
+    // One chunk says nothing about its error.
+    let has_error = kind.mean_kld.half_width().is_finite();
+    let with_error =
+        |interval: Interval, text: fn(f64) -> String| if has_error { interval.text(text) } else { text(interval.value) };
+    match column {
+        0 => count_text(kind.n_tokens),
+        1 => with_error(kind.mean_kld, nats_text),
+        2 => with_error(kind.ppl_ratio, ratio_text),
+        _ => with_error(kind.same_top.map(|part| part * 100.0), significant_text),
+    }
+}
+
 fn kinds_ui(ui: &mut Ui, run: &QualityRun) {
-    Grid::new("kinds").striped(true).num_columns(6).spacing([32.0, 6.0]).show(ui, |ui| {
-        for name in ["Text", "Tokens", "Mean KLD", "Perplexity ×", "Same top token"] {
-            ui.label(RichText::new(name).font(theme::strong_font()).color(theme::muted(ui)));
+    let numbers = NumberColumns::of(ui, &[0, 1, 2, 3], &run.by_kind, |column, kind| Some(kind_text(kind, column)));
+    Grid::new("kinds").striped(true).num_columns(6).spacing([24.0, 6.0]).show(ui, |ui| {
+        let muted = theme::muted(ui);
+        let heading = |name: &str| RichText::new(name).font(theme::strong_font()).color(muted);
+        let headings: Vec<RichText> = KIND_COLUMNS.iter().map(|column| heading(column.0)).collect();
+        ui.label(heading("Text"));
+        for (column, text) in headings.into_iter().enumerate() {
+            let least = KIND_COLUMNS.get(column).map_or(0.0, |column| column.1);
+            let size = eframe::egui::vec2(numbers.width(column, least), ui.spacing().interact_size.y);
+            ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Center), |ui| {
+                ui.set_width(size.x);
+                ui.label(text);
+            });
         }
         ui.end_row();
         for kind in &run.by_kind {
             ui.label(widgets::sentence(&kind.kind));
-            ui.label(count_text(kind.n_tokens));
-            if kind.mean_kld.half_width().is_finite() {
-                ui.label(kind.mean_kld.text(nats_text));
-                ui.label(kind.ppl_ratio.text(ratio_text));
-                ui.label(kind.same_top.text(percent_text));
-            } else {
-                // One chunk says nothing about its error.
-                ui.label(nats_text(kind.mean_kld.value));
-                ui.label(ratio_text(kind.ppl_ratio.value));
-                ui.label(percent_text(kind.same_top.value));
+            for (column, (_, least)) in KIND_COLUMNS.into_iter().enumerate() {
+                numbers.grid_cell_ui(ui, column, &kind_text(kind, column), least);
+            }
+            if !kind.mean_kld.half_width().is_finite() {
                 ui.label(RichText::new("one chunk, error not known").small().color(theme::muted(ui)));
             }
             ui.end_row();
@@ -147,8 +170,10 @@ fn flip_table_ui(ui: &mut Ui, flips: &[&Flip]) {
         ("Source", "The source's first choice, and how likely it finds it"),
         ("This file", "The first choice of this file, and how likely it finds it"),
         ("The text has", "What really follows in the text"),
-        ("Lost", "Probability that this file takes away from the source's choice"),
+        ("Lost, %", "Probability that this file takes away from the source's choice"),
     ];
+    let lost = |flip: &&Flip| significant_text(f64::from(flip.probability_lost) * 100.0);
+    let numbers = NumberColumns::of(ui, &["lost"], flips, |_, flip| Some(lost(flip)));
     ui.push_id("flips", |ui| {
         TableBuilder::new(ui)
             .striped(true)
@@ -168,7 +193,7 @@ fn flip_table_ui(ui: &mut Ui, flips: &[&Flip]) {
                     header.col(|ui| {
                         let text = RichText::new(name).small().strong();
                         // The text before ends where the choices begin.
-                        let response = if idx == 1 { right_ui(ui, text) } else { ui.label(text) };
+                        let response = if idx == 1 || idx == 5 { right_ui(ui, text) } else { ui.label(text) };
                         response.on_hover_text(explanation);
                     });
                 }
@@ -182,7 +207,8 @@ fn flip_table_ui(ui: &mut Ui, flips: &[&Flip]) {
                         row.col(|ui| choice_ui(ui, &flip.candidate, Some(flip.candidate.p_candidate)));
                         row.col(|ui| truth_ui(ui, flip));
                         row.col(|ui| {
-                            ui.label(percent_text(f64::from(flip.probability_lost)));
+                            let color = theme::palette(ui).text;
+                            numbers.cell_ui(ui, "lost", &lost(flip), color);
                         });
                     }
                 });
@@ -338,7 +364,6 @@ mod tests {
     use egui_kittest::kittest::Queryable as _;
 
     use super::*;
-    use crate::advise::Interval;
     use crate::bench::history::{Measurement, test_runs};
     use crate::bench::quality::QualityOutcome;
     use crate::ui::compare_page_ui;

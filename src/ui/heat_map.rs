@@ -119,8 +119,18 @@ impl Geometry {
     }
 }
 
-/// Draws the map with its scale. Returns the tensor that was clicked.
-pub fn heat_map_ui(ui: &mut Ui, errors: &TensorErrors, grid: &Grid) -> Option<usize> {
+impl Geometry {
+    /// The row whose name stands here.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few hundred rows")]
+    fn row_of_label(&self, at: Pos2) -> Option<usize> {
+        let is_label = (self.origin.x..self.origin.x + self.label_width - 2.0).contains(&at.x) && at.y >= self.origin.y;
+        is_label.then(|| ((at.y - self.origin.y) / ROW_HEIGHT) as usize)
+    }
+}
+
+/// Draws the map with its scale, and a frame around the cells of the tensors that are `chosen`. Returns the tensors that were clicked: one for
+/// a cell, all of its kind for the name of a row.
+pub fn heat_map_ui(ui: &mut Ui, errors: &TensorErrors, grid: &Grid, chosen: &BTreeSet<String>) -> Vec<usize> {
     legend_ui(ui, errors, grid);
     ui.add_space(theme::UNIT);
     let font = FontId::proportional(12.0);
@@ -143,21 +153,33 @@ pub fn heat_map_ui(ui: &mut Ui, errors: &TensorErrors, grid: &Grid) -> Option<us
         WidgetInfo::labeled(Role::Image, true, text)
     });
     let geometry = Geometry { origin: rect.min, label_width, cell_width, n_layers: grid.layers.len() };
-    let pointed = response.hover_pos().and_then(|at| paint(ui, errors, grid, &geometry, Some(at)));
-    if response.hover_pos().is_none() {
-        paint(ui, errors, grid, &geometry, None);
-    }
+    let pointer = response.hover_pos();
+    let pointed = paint(ui, errors, grid, &geometry, pointer, chosen);
     axis(ui, grid, &geometry);
-    let is_clicked = response.clicked();
     let found = pointed.and_then(|idx| Some((idx, errors.tensors.get(idx)?)));
     if let Some((_, tensor)) = found {
         tooltip_ui(&response, tensor);
     }
-    found.filter(|_| is_clicked).map(|(idx, _)| idx)
+    let kind = pointer.and_then(|at| geometry.row_of_label(at)).and_then(|row| grid.rows.get(row));
+    if found.is_some() || kind.is_some() {
+        ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
+    }
+    match (response.clicked(), found, kind) {
+        (true, Some((idx, _)), _) => vec![idx],
+        (true, None, Some(kind)) => kind.cells.iter().chain([&kind.outside]).flatten().copied().collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Paints labels and cells; returns the tensor below the pointer.
-fn paint(ui: &Ui, errors: &TensorErrors, grid: &Grid, geometry: &Geometry, pointer: Option<Pos2>) -> Option<usize> {
+fn paint(
+    ui: &Ui,
+    errors: &TensorErrors,
+    grid: &Grid,
+    geometry: &Geometry,
+    pointer: Option<Pos2>,
+    chosen: &BTreeSet<String>,
+) -> Option<usize> {
     let p = theme::palette(ui);
     let painter = ui.painter();
     let mut pointed = None;
@@ -170,6 +192,9 @@ fn paint(ui: &Ui, errors: &TensorErrors, grid: &Grid, geometry: &Geometry, point
             let Some((idx, tensor)) = cell.and_then(|idx| Some((idx, errors.tensors.get(idx)?))) else { continue };
             let rect = geometry.cell(row_idx, column);
             paint_cell(ui, rect, Look::of(tensor, grid.highest));
+            if chosen.contains(&tensor.name) {
+                painter.rect_stroke(rect, CornerRadius::same(1), Stroke::new(2.0, p.accent), StrokeKind::Inside);
+            }
             if pointer.is_some_and(|at| rect.expand(0.5).contains(at)) {
                 painter.rect_stroke(rect, CornerRadius::same(1), Stroke::new(2.0, p.text), StrokeKind::Outside);
                 pointed = Some(idx);

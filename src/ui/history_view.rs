@@ -8,9 +8,10 @@ use eframe::egui::{Align, Label, Layout, RichText, Ui};
 use super::history_comparison::comparison_ui;
 use super::history_table::{history_table_ui, sorted_levels, visible_groups};
 use super::icons::Icon;
+use super::savings_view::savings_ui;
 use super::widgets::{self, Tone};
 use super::{shell, theme};
-use crate::bench::history::{ExportFormat, Group, LevelRuns, Row};
+use crate::bench::history::{ExportFormat, Group, LevelRuns, Row, savings};
 use crate::state::{Command, CompareTab, Form, HistoryForm, Slot, Store};
 use crate::units::count_text;
 
@@ -101,6 +102,8 @@ fn runs_ui(ui: &mut Ui, store: &Store, rows: &Arc<Vec<Row>>, form: &mut HistoryF
         }
     });
     widgets::card_gap(ui);
+    let all = super::history_table::all_groups(ui, rows);
+    savings_ui(ui, &savings(rows, &all, &chosen_columns(&all, &form.selected)));
     match &store.history_comparison {
         Slot::Ready(comparison) => comparison_ui(ui, comparison),
         Slot::Failed(error) => widgets::error_banner(ui, error, commands),

@@ -280,6 +280,34 @@ fn a_comparison_that_failed_says_why() {
 }
 
 #[test]
+fn levels_of_two_models_stand_side_by_side_with_their_own_losses() {
+    let other = |mut run: NewRun| {
+        if let Measurement::Quality(run) = &mut run.measurement {
+            Arc::make_mut(run).path = "/models/other-Q4_K_M.gguf".into();
+        }
+        run
+    };
+    let source = NewRun { model_sha256: Some("f0".repeat(32)), ..speed("F16", &[20.0]) };
+    let mut large = source;
+    if let Measurement::Speed(run) = &mut large.measurement {
+        run.size_bytes = 1_144_811_072;
+    }
+    let runs = [large, quality("Q8_0", &[0.5]), other(quality("Q4_K_M", &[0.25]))];
+    let store = Store { history: Slot::Ready(Arc::new(kept(&runs, &[1]).0)), ..Store::default() };
+    let form = HistoryForm { selected: vec![2], ..HistoryForm::default() };
+    let mut harness = harness_with(store, form);
+    assert!(!has(&harness, "Models side by side"), "one model");
+    click(&mut harness, "Select run 3");
+    assert!(has(&harness, "Models side by side") && has(&harness, "against the model's own source"));
+    // A gigabyte saved: the loss itself.
+    let card = harness.get_by_label("Models side by side").rect().bottom();
+    for text in ["1.14", "1.00", "0.500", "0.250"] {
+        assert!(harness.query_all_by_label(text).any(|node| node.rect().top() > card), "{text}");
+    }
+    assert!(has(&harness, "Size against loss; all numbers"));
+}
+
+#[test]
 fn nothing_is_wider_than_the_page_in_any_window() {
     // Windows of 960, 1280 and 1920 points, less rail and margins.
     for width in [820.0, 1140.0, 1520.0] {

@@ -1,6 +1,7 @@
 //! Drawing. Pages read `Store`, edit `Form` and push `Command`s; they do no I/O, start no work and wait for nothing.
 
 mod about_view;
+mod answer_pair;
 mod answers_view;
 #[cfg(test)]
 mod answers_view_tests;
@@ -41,6 +42,7 @@ mod level_cards;
 mod loss_view;
 pub mod machine_page;
 pub mod model_page;
+mod more_bits_view;
 mod optimize_bar;
 mod optimize_page;
 mod origin_view;
@@ -49,8 +51,12 @@ mod palette;
 mod path_text;
 mod plan_bar;
 mod plan_page;
+mod plot_pointer;
 mod plot_style;
+mod plot_values;
 mod plots;
+#[cfg(test)]
+mod plots_tests;
 pub mod preflight;
 mod quality_view;
 mod queue;
@@ -59,6 +65,7 @@ mod recipe_table;
 mod recipe_view;
 #[cfg(test)]
 mod recipe_view_tests;
+mod savings_view;
 mod settings_view;
 pub mod shell;
 mod sorting;

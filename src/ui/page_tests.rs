@@ -57,7 +57,7 @@ fn recommended(store: &Store) -> Level {
 
 /// A store after an afternoon of work: six levels, four of them measured, one measurement failed, jobs in every state.
 #[allow(clippy::cast_precision_loss, reason = "made-up speeds")]
-fn busy_store() -> Store {
+pub(super) fn busy_store() -> Store {
     let mut store = unquantized_store();
     let plan = plan_of(&store);
     let model = store.model.ready().unwrap().clone();
@@ -271,7 +271,9 @@ fn candidate_rows_show_the_numbers_of_the_plan_and_choose_levels() {
     let mut harness = harness(plan_page_ui, store, Form::default());
     for level in order_of_levels(&harness) {
         let candidate = candidate(&plan, level);
-        assert!(has(&harness, &bytes_text(candidate.size_bytes)), "{level}");
+        #[allow(clippy::cast_precision_loss)]
+        let mib = significant_text(candidate.size_bytes as f64 / 1_048_576.0);
+        assert!(has(&harness, &mib), "{level}: {mib}");
         assert!(has(&harness, &significant_text(candidate.bits_per_weight)), "{level}");
     }
     click(&mut harness, "Select Q4_K_M");

@@ -43,7 +43,7 @@ pub fn error_bar(low: [f64; 2], high: [f64; 2], cap: [f64; 2]) -> Vec<Vec<[f64; 
 
 /// A plot that shows its data and nothing else, and lets the page scroll.
 pub fn base_plot<'a>(id: &str, palette: &Palette) -> Plot<'a> {
-    // The page scrolls: a plot that took the wheel or the drag would trap the user. Its bounds are those of the data.
+    // The page scrolls: a plot that took the wheel would trap the user. Drags are those of `plot_pointer`.
     Plot::new(id.to_string())
         .allow_zoom(false)
         .allow_drag(false)

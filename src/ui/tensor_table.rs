@@ -6,10 +6,11 @@ use std::sync::{Arc, Weak};
 use eframe::egui::{self, Align, Button, Id, Label, Layout, RichText, Role, Ui, WidgetInfo};
 use egui_extras::{Column, TableBuilder};
 
+use super::figures::Figures;
 use super::theme;
 use super::widgets::{search_field, term_rich};
 use crate::model::{Model, Tensor};
-use crate::units::{bytes_text, count_text};
+use crate::units::{count_text, exact_bytes_text, significant_text};
 
 /// What the table is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,6 +51,29 @@ struct Rows {
     filter: String,
     sorting: Sorting,
     indices: Arc<Vec<usize>>,
+    /// Measured with the rows: ten thousand texts are too many for a frame.
+    sizes: Arc<Figures>,
+    unit: Unit,
+}
+
+/// The unit of all sizes of the table.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Unit {
+    bytes: f64,
+    name: &'static str,
+}
+
+impl Unit {
+    /// KiB for small models, so that their norms are not zeros with decimals.
+    fn of(tensors: &[Tensor]) -> Self {
+        let largest = tensors.iter().map(|tensor| tensor.size_bytes).max().unwrap_or(0);
+        if largest < 100 << 20 { Self { bytes: 1024.0, name: "KiB" } } else { Self { bytes: 1_048_576.0, name: "MiB" } }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+    fn text(self, size_bytes: u64) -> String {
+        significant_text(size_bytes as f64 / self.bytes)
+    }
 }
 
 /// Indices of the tensors that contain all words of `filter` in name or type, in the wanted order; equal ones in file order.
@@ -85,7 +109,7 @@ pub fn tensor_table_ui(ui: &mut Ui, model: &Arc<Model>, filter: &mut String, max
     let sorting = ui.data(|data| data.get_temp::<Sorting>(sorting_id)).unwrap_or_default();
     ui.horizontal(|ui| {
         search_field(ui, "Search tensors", filter);
-        let rows = cached_rows(ui, model, filter, sorting);
+        let rows = cached_rows(ui, model, filter, sorting).indices;
         let shown = if rows.len() == model.tensors.len() {
             format!("{} tensors", count_text(rows.len() as u64))
         } else {
@@ -100,7 +124,7 @@ pub fn tensor_table_ui(ui: &mut Ui, model: &Arc<Model>, filter: &mut String, max
     }
 }
 
-fn cached_rows(ui: &Ui, model: &Arc<Model>, filter: &str, sorting: Sorting) -> Arc<Vec<usize>> {
+fn cached_rows(ui: &Ui, model: &Arc<Model>, filter: &str, sorting: Sorting) -> Rows {
     let id = Id::unique("tensor table rows");
     let cached = ui.data(|data| data.get_temp::<Rows>(id));
     if let Some(rows) = cached
@@ -108,16 +132,19 @@ fn cached_rows(ui: &Ui, model: &Arc<Model>, filter: &str, sorting: Sorting) -> A
         && rows.sorting == sorting
         && rows.filter == filter
     {
-        return rows.indices;
+        return rows;
     }
     let indices = Arc::new(rows_of(&model.tensors, filter, sorting));
-    let rows = Rows { model: Arc::downgrade(model), filter: filter.to_string(), sorting, indices: Arc::clone(&indices) };
-    ui.data_mut(|data| data.insert_temp(id, rows));
-    indices
+    let unit = Unit::of(&model.tensors);
+    let texts = indices.iter().filter_map(|&idx| model.tensors.get(idx)).map(|tensor| unit.text(tensor.size_bytes));
+    let sizes = Arc::new(Figures::of(ui, texts));
+    let rows = Rows { model: Arc::downgrade(model), filter: filter.to_string(), sorting, indices, sizes, unit };
+    ui.data_mut(|data| data.insert_temp(id, rows.clone()));
+    rows
 }
 
 /// The table; returns the sorting when a heading was clicked.
-fn table(ui: &mut Ui, tensors: &[Tensor], rows: &[usize], sorting: Sorting, max_height: f32) -> Option<Sorting> {
+fn table(ui: &mut Ui, tensors: &[Tensor], rows: &Rows, sorting: Sorting, max_height: f32) -> Option<Sorting> {
     let p = theme::palette(ui);
     let mut new_sorting = None;
     ui.scope(|ui| {
@@ -142,7 +169,8 @@ fn table(ui: &mut Ui, tensors: &[Tensor], rows: &[usize], sorting: Sorting, max_
                         let is_number = matches!(key, SortKey::Weights | SortKey::Bytes | SortKey::Layer);
                         let layout = if is_number { Layout::right_to_left(Align::Center) } else { *ui.layout() };
                         ui.with_layout(layout, |ui| {
-                            if heading(ui, title, key, sorting) {
+                            let unit = if key == SortKey::Bytes { rows.unit.name } else { "" };
+                            if heading(ui, title, unit, key, sorting) {
                                 new_sorting = Some(clicked(sorting, key));
                             }
                         });
@@ -150,8 +178,8 @@ fn table(ui: &mut Ui, tensors: &[Tensor], rows: &[usize], sorting: Sorting, max_
                 }
             })
             .body(|body| {
-                body.rows(theme::ROW_HEIGHT - 2.0, rows.len(), |mut row| {
-                    let Some(tensor) = rows.get(row.index()).and_then(|&idx| tensors.get(idx)) else { return };
+                body.rows(theme::ROW_HEIGHT - 2.0, rows.indices.len(), |mut row| {
+                    let Some(tensor) = rows.indices.get(row.index()).and_then(|&idx| tensors.get(idx)) else { return };
                     row.col(|ui| {
                         ui.add(Label::new(RichText::new(&tensor.name).monospace()).truncate());
                     });
@@ -163,7 +191,10 @@ fn table(ui: &mut Ui, tensors: &[Tensor], rows: &[usize], sorting: Sorting, max_
                         term_rich(ui, tensor.dtype.name(), RichText::new(tensor.dtype.name()).color(p.text));
                     });
                     row.col(|ui| right(ui, &count_text(tensor.n_elements()), p.text));
-                    row.col(|ui| right(ui, &bytes_text(tensor.size_bytes), p.text));
+                    row.col(|ui| {
+                        let text = rows.unit.text(tensor.size_bytes);
+                        rows.sizes.cell_ui(ui, &text, p.text).on_hover_text(exact_bytes_text(tensor.size_bytes));
+                    });
                 });
             });
     });
@@ -179,7 +210,7 @@ fn clicked(sorting: Sorting, key: SortKey) -> Sorting {
     }
 }
 
-fn heading(ui: &mut Ui, title: &str, key: SortKey, sorting: Sorting) -> bool {
+fn heading(ui: &mut Ui, title: &str, unit: &str, key: SortKey, sorting: Sorting) -> bool {
     let p = theme::palette(ui);
     let is_sorted = sorting.key == key;
     let arrow = match (is_sorted, sorting.is_descending) {
@@ -188,7 +219,8 @@ fn heading(ui: &mut Ui, title: &str, key: SortKey, sorting: Sorting) -> bool {
         (true, true) => " ↓",
     };
     let color = if is_sorted { p.accent } else { p.muted };
-    let text = RichText::new(format!("{title}{arrow}")).font(egui::FontId::new(12.0, theme::medium())).color(color);
+    let comma = if unit.is_empty() { "" } else { ", " };
+    let text = RichText::new(format!("{title}{comma}{unit}{arrow}")).font(egui::FontId::new(12.0, theme::medium())).color(color);
     let response = ui.add(Button::new(text).frame(false));
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Sort by {}", title.to_lowercase())));
     response.clicked()

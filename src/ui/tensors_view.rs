@@ -5,14 +5,15 @@ use std::sync::{Arc, Weak};
 
 use eframe::egui::{Align, ComboBox, Id, Layout, RichText, Ui};
 
-use super::error_table::error_table_ui;
+use super::error_table::{error_table_ui, toggle};
 use super::heat_map::{Grid, heat_map_ui};
 use super::icons::Icon;
 use super::widgets::{self, Tone};
-use super::{queue, theme};
+use super::{more_bits_view, queue, theme};
 use crate::bench::tensor_error::TensorErrors;
 use crate::convert::Conversion;
 use crate::error::Error;
+use crate::model::Level;
 use crate::state::{Command, Form, JobKind, JobRecord, Page, Store};
 use crate::units::{bytes_text, small_percent_text};
 
@@ -38,7 +39,7 @@ pub fn tensors_view_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
     }
     if let Some(errors) = measured {
         widgets::card_gap(ui);
-        result_ui(ui, errors, form, commands);
+        result_ui(ui, store, errors, chosen.level, form, commands);
     }
 }
 
@@ -88,7 +89,9 @@ fn settings_ui(ui: &mut Ui, store: &Store, chosen: &Conversion, is_measured: boo
     });
 }
 
-fn result_ui(ui: &mut Ui, errors: &Arc<TensorErrors>, form: &mut Form, commands: &mut Vec<Command>) {
+fn result_ui(ui: &mut Ui, store: &Store, errors: &Arc<TensorErrors>, level: Level, form: &mut Form, commands: &mut Vec<Command>) {
+    // Names of another model's tensors mean nothing here.
+    form.errors_chosen.retain(|name| errors.tensors.iter().any(|tensor| tensor.name == *name));
     for warning in &errors.warnings {
         widgets::notice(ui, Tone::Warn, &widgets::sentence(warning));
         widgets::card_gap(ui);
@@ -104,16 +107,18 @@ fn result_ui(ui: &mut Ui, errors: &Arc<TensorErrors>, form: &mut Form, commands:
             }
         },
         |ui| {
-            let clicked = heat_map_ui(ui, errors, &grid).and_then(|idx| errors.tensors.get(idx));
-            if let Some(tensor) = clicked {
-                form.errors_filter.clone_from(&tensor.name);
+            let clicked = heat_map_ui(ui, errors, &grid, &form.errors_chosen);
+            for tensor in clicked.into_iter().filter_map(|idx| errors.tensors.get(idx)) {
+                toggle(&mut form.errors_chosen, &tensor.name);
             }
-            ui.label(RichText::new("A click on a cell finds its tensor in the table.").small().color(theme::muted(ui)));
+            let text = "A click on a cell chooses its tensor, one on the name of a row all of its kind.";
+            ui.label(RichText::new(text).small().color(theme::muted(ui)));
         },
     );
+    more_bits_view::more_bits_ui(ui, store, level, form);
     widgets::card_gap(ui);
     widgets::card(ui, "Tensors, the worst first", |ui| {
-        if let Some(text) = error_table_ui(ui, errors, &mut form.errors_filter, TABLE_HEIGHT) {
+        if let Some(text) = error_table_ui(ui, errors, &mut form.errors_filter, &mut form.errors_chosen, TABLE_HEIGHT) {
             commands.push(Command::Copy(text));
         }
     });

@@ -187,19 +187,58 @@ fn the_table_is_sorted_filtered_and_copied() {
     assert!(lines[1..].is_sorted_by_key(|cells| std::cmp::Reverse(cells[6].parse::<f64>().unwrap().to_bits())), "{tsv}");
 }
 
-#[test]
-fn a_click_on_a_cell_finds_its_tensor() {
-    let mut harness = harness(measured_store());
-    let map = harness.get_by_label_contains("Relative RMS error by kind and layer, up to").rect();
-    // The last column but the one outside the layers, in the row of the second kind in the file.
-    let at = egui::pos2(map.right() - 56.0 - 16.0 - 5.0, map.top() + 2.5 * 20.0);
+fn click_at(harness: &mut Harness<'_, PageState>, at: egui::Pos2) {
     harness.hover_at(at);
     harness.run();
     harness.drag_at(at);
     harness.drop_at(at);
     harness.run();
-    assert_eq!(harness.state().form.errors_filter, "blk.29.ffn_down.weight");
-    assert!(has(&harness, "1 of 272 tensors"));
+}
+
+#[test]
+fn cells_rows_of_the_map_and_rows_of_the_table_choose_tensors() {
+    let mut harness = harness(measured_store());
+    let map = harness.get_by_label_contains("Relative RMS error by kind and layer, up to").rect();
+    let chosen = |harness: &Harness<'_, PageState>| harness.state().form.errors_chosen.iter().cloned().collect::<Vec<_>>();
+    // The last column but the one outside the layers, in the row of the second kind in the file.
+    let cell = egui::pos2(map.right() - 56.0 - 16.0 - 5.0, map.top() + 2.5 * 20.0);
+    click_at(&mut harness, cell);
+    assert_eq!(chosen(&harness), ["blk.29.ffn_down.weight"]);
+    click_at(&mut harness, cell);
+    assert!(chosen(&harness).is_empty(), "a second click takes it back");
+    click_at(&mut harness, egui::pos2(map.left() + 8.0, map.top() + 2.5 * 20.0));
+    assert_eq!(chosen(&harness).len(), 30, "all of the kind");
+    click(&mut harness, "Choose no tensors");
+    click(&mut harness, "Select blk.9.attn_k.weight");
+    assert_eq!(chosen(&harness), ["blk.9.attn_k.weight"]);
+    click(&mut harness, "Select all tensors of the table");
+    assert_eq!(chosen(&harness).len(), 272);
+    click(&mut harness, "Select all tensors of the table");
+    assert!(chosen(&harness).is_empty());
+}
+
+#[test]
+fn chosen_tensors_get_more_bits_as_a_recipe_on_the_optimize_page() {
+    let mut store = measured_store();
+    let mut model = (**store.model.ready().unwrap()).clone();
+    for tensor in model.tensors.iter_mut().filter(|tensor| tensor.dtype.is_quantized()) {
+        tensor.dtype = crate::model::DType::F16;
+        tensor.size_bytes = 2 * tensor.n_elements();
+    }
+    let model = Arc::new(model);
+    store.model = Slot::Ready(Arc::clone(&model));
+    let names: std::collections::BTreeSet<String> = (0..12).map(|idx| format!("blk.{idx}.ffn_up.weight")).collect();
+    let form = Form { errors_chosen: names.clone(), ..Form::default() };
+    let mut harness = page_harness_sized(tensors_view_ui, store, form, vec2(1140.0, 1200.0), 1.0, egui::Theme::Dark);
+    let found = crate::advise::more_bits(&model, Level::Q3_K_M, &crate::advise::Overrides::default(), &names).unwrap();
+    let grown = crate::units::bytes_change_text(found.from_bytes, found.to_bytes);
+    click(&mut harness, &format!("Give these 12 tensors more bits ({grown})"));
+    let form = &harness.state().form;
+    assert_eq!(
+        (form.page, form.recipe.level, form.levels.iter().copied().collect::<Vec<_>>()),
+        (Page::Optimize, Some(Level::Q3_K_M), vec![Level::Q3_K_M])
+    );
+    assert_eq!(form.recipe.of(&model), found.overrides);
 }
 
 #[test]

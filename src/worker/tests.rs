@@ -121,7 +121,8 @@ fn an_export_is_written_while_another_job_is_at_work() {
 fn a_model_that_cannot_be_opened_fails_its_answer_and_its_judgement() {
     let mut worker = worker();
     let path = std::path::PathBuf::from("/no/such/file.gguf");
-    let request = bench::AnswerRequest { paths: vec![path.clone()], prompt: "why?".into(), ..bench::AnswerRequest::default() };
+    let request =
+        bench::AnswerRequest { paths: vec![path.clone()], prompts: vec!["why?".into()], ..bench::AnswerRequest::default() };
     let id = worker.submit(Job::Answer { request }).unwrap();
     let (_, result) = wait_for_end(&mut worker, id);
     let Ok(Output::Answers(answers)) = result else { panic!("{result:?}") };

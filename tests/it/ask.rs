@@ -19,7 +19,7 @@ fn exe() -> &'static Path {
 }
 
 fn request(prompt: &str) -> AnswerRequest {
-    AnswerRequest { paths: vec![common::smollm2()], prompt: prompt.into(), max_tokens: 32, ..AnswerRequest::default() }
+    AnswerRequest { paths: vec![common::smollm2()], prompts: vec![prompt.into()], max_tokens: 32, ..AnswerRequest::default() }
 }
 
 fn ask(request: &AnswerRequest) -> Vec<Arc<Answer>> {

@@ -4,6 +4,7 @@
 //! schema    opening: whose file it is, its version, migrations, write-ahead log
 //! row       what is filtered and sorted: one row per measured file
 //! store     list, get, record, delete
+//! savings   levels of several models beside each other
 //! verdicts  what the gates said of each run
 //! record    from finished measurements to rows
 //! made      which file was made from which
@@ -23,6 +24,7 @@ mod hashes;
 mod made;
 mod record;
 mod row;
+mod savings;
 mod schema;
 mod store;
 #[cfg(test)]
@@ -46,6 +48,7 @@ pub use groups::{Group, LevelRuns, groups};
 pub use hashes::FileIdentity;
 pub use record::{machine_text, record_all};
 pub use row::{Kind, Row};
+pub use savings::{Saving, savings};
 
 /// The variable that names another file than the one in the user's data folder.
 pub const PATH_VARIABLE: &str = "PLANISH_HISTORY";

@@ -1,0 +1,118 @@
+//! Levels of several models beside each other: what each saves against its own source, and what that costs.
+
+use super::{Group, LevelRuns, Row};
+use crate::advise::Interval;
+use crate::convert::model_name_of;
+
+/// A gigabyte, as memory and disks are sold.
+const GB: f64 = 1e9;
+
+/// A level of a model with what it saves and loses against its own source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Saving {
+    /// The model, without the level.
+    pub model: String,
+    /// The level.
+    pub level: String,
+    /// Size of the file in bytes.
+    pub size_bytes: u64,
+    /// Size of what the loss was measured against; `None` where the history does not have it.
+    pub source_bytes: Option<u64>,
+    /// Mean KL divergence from its own source, in nats.
+    pub mean_kld: Option<Interval>,
+    /// Median and half the range of the rounds, in tokens per second.
+    pub decode: Option<(f64, f64)>,
+    /// SHA-256 of the text of the loss.
+    pub text_sha256: Option<String>,
+}
+
+impl Saving {
+    /// Bytes that are saved against the source; `None` where nothing is.
+    #[must_use]
+    pub fn saved_bytes(&self) -> Option<u64> {
+        self.source_bytes?.checked_sub(self.size_bytes).filter(|saved| *saved > 0)
+    }
+
+    /// Nats of loss for each gigabyte that is saved.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+    pub fn loss_per_gb(&self) -> Option<f64> {
+        Some(self.mean_kld?.value / (self.saved_bytes()? as f64 / GB))
+    }
+}
+
+/// The chosen rows in the order of choice; empty unless they are of two models or more.
+#[must_use]
+pub fn savings(rows: &[Row], groups: &[Group], columns: &[Vec<i64>]) -> Vec<Saving> {
+    let level_of = |ids: &Vec<i64>| groups.iter().flat_map(|group| &group.levels).find(|level| level.shown_ids() == *ids);
+    let found: Vec<Saving> = columns.iter().filter_map(level_of).filter_map(|level| saving(rows, level)).collect();
+    let is_of_one = found.windows(2).all(|pair| pair.first().map(|one| &one.model) == pair.last().map(|other| &other.model));
+    if is_of_one { Vec::new() } else { found }
+}
+
+fn saving(rows: &[Row], level: &LevelRuns) -> Option<Saving> {
+    let main = level.main(rows)?;
+    let quality = level.quality(rows);
+    let reference = quality.and_then(|row| row.reference_sha256.as_deref());
+    let source = reference.and_then(|sha256| rows.iter().find(|row| row.model_sha256.as_deref() == Some(sha256)));
+    Some(Saving {
+        model: model_name_of(&main.model_name).to_string(),
+        level: main.short_name().to_string(),
+        size_bytes: main.size_bytes,
+        source_bytes: source.map(|row| row.size_bytes),
+        mean_kld: quality.and_then(|row| row.mean_kld),
+        decode: level.speed(rows).and_then(|row| Some((row.decode_tokens_per_sec?, row.decode_spread.unwrap_or(0.0)))),
+        text_sha256: quality.and_then(|row| row.text_sha256.clone()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_runs::{kept, quality, speed};
+    use super::super::{Measurement, NewRun, groups};
+    use super::*;
+
+    /// A run whose file is of another model and size.
+    fn of_model(name: &str, size_bytes: u64, mut run: NewRun) -> NewRun {
+        match &mut run.measurement {
+            Measurement::Speed(run) => {
+                run.path = format!("/models/{name}.gguf").into();
+                run.size_bytes = size_bytes;
+            }
+            Measurement::Quality(run) => {
+                let run = std::sync::Arc::make_mut(run);
+                run.path = format!("/models/{name}.gguf").into();
+                run.size_bytes = size_bytes;
+            }
+        }
+        run
+    }
+
+    #[test]
+    fn each_level_is_held_against_its_own_source() {
+        let source = NewRun { model_sha256: Some("f0".repeat(32)), ..speed("F16", &[10.0]) };
+        let runs = [
+            of_model("small-F16", 4_000_000_000, source),
+            of_model("small-Q4_0", 2_000_000_000, quality("Q4_0", &[0.5])),
+            of_model("large-Q4_0", 3_000_000_000, speed("Q4_0", &[20.0])),
+        ];
+        let (rows, _) = kept(&runs, &[1]);
+        let all = groups(&rows, &(0..rows.len()).collect::<Vec<_>>());
+        let found = savings(&rows, &all, &[vec![2], vec![3]]);
+        let told: Vec<(&str, Option<u64>)> = found.iter().map(|one| (one.model.as_str(), one.saved_bytes())).collect();
+        assert_eq!(told, [("small", Some(2_000_000_000)), ("large", None)], "nobody knows the source of the second");
+        assert!((found[0].loss_per_gb().unwrap() - 0.25).abs() < 1e-12);
+        assert_eq!((found[1].loss_per_gb(), found[1].decode), (None, Some((20.0, 0.0))));
+        assert!(savings(&rows, &all, &[vec![2]]).is_empty() && savings(&rows, &all, &[vec![1], vec![2]]).is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_no_smaller_saves_nothing() {
+        let source = NewRun { model_sha256: Some("f0".repeat(32)), ..speed("F16", &[10.0]) };
+        let runs = [of_model("m-F16", 10, source), of_model("m-Q8_0", 10, quality("Q8_0", &[0.5]))];
+        let (rows, _) = kept(&runs, &[1]);
+        let level = LevelRuns { speed: None, quality: rows.iter().position(|row| row.id == 2), ids: vec![2] };
+        let found = saving(&rows, &level).unwrap();
+        assert_eq!((found.source_bytes, found.saved_bytes(), found.loss_per_gb()), (Some(10), None, None));
+    }
+}
