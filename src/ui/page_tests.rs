@@ -160,8 +160,8 @@ fn every_node_of_the_tree_has_a_name_and_those_of_the_path_their_facts() {
     assert_eq!(names.len(), plan.tree.nodes.len());
     for step in &plan.path {
         let node = &plan.tree.nodes[step.node_idx];
-        // The end of the path is what is recommended here: nothing, because the file is quantized already.
-        let title = if node.leaf.is_some() { "No conversion" } else { node.text };
+        // The end of the path is what is recommended here: to keep the file, because it is quantized already.
+        let title = if node.leaf.is_some() { "Keep the file as it is" } else { node.text };
         let taken: Vec<&String> = names.iter().filter(|name| name.starts_with(&format!("{title}, taken"))).collect();
         assert!(taken.iter().any(|name| name.contains(&step.facts)), "{}: {taken:?}", node.text);
         if let Some(branch_idx) = step.branch_idx {
@@ -196,7 +196,7 @@ fn in_a_narrow_window_the_tree_starts_at_its_root_and_scrolls_sideways() {
     let root = rect_of(&harness, "What kind of network is it?, taken");
     let top = harness.get_all_by_role(Role::ListItem).map(|node| node.rect().top()).fold(f32::INFINITY, f32::min);
     assert!(root.left() >= 0.0 && root.right() < size.x && root.top() <= top + 1.0, "{root:?}");
-    let end = rect_of(&harness, "No conversion, taken");
+    let end = rect_of(&harness, "Keep the file as it is, taken");
     assert!(end.right() > size.x, "it has to be scrolled: {end:?}");
     harness.hover_at(root.center());
     harness.step();
@@ -211,7 +211,7 @@ fn in_a_narrow_window_the_tree_starts_at_its_root_and_scrolls_sideways() {
         harness.step();
     }
     harness.run();
-    let end = rect_of(&harness, "No conversion, taken");
+    let end = rect_of(&harness, "Keep the file as it is, taken");
     assert!(end.right() <= size.x, "{end:?}");
 }
 
