@@ -399,7 +399,9 @@ mod tests {
         let empty = dir.path().join("empty.gguf");
         std::fs::write(&empty, b"").unwrap();
         let failure = |path: &Path| Series::new(path, &Cpu::default(), 768).failure;
-        assert!(matches!(failure(dir.path()), Some(Error::NotAFile { kind: "a folder", .. })));
+        let folder = dir.path().join("folder");
+        std::fs::create_dir(&folder).unwrap();
+        assert!(matches!(failure(&folder), Some(Error::NotAFile { kind: "a folder", .. })));
         assert!(matches!(failure(&dir.path().join("none")), Some(Error::Io { kind: std::io::ErrorKind::NotFound, .. })));
         assert!(matches!(failure(&empty), Some(Error::UnknownFormat { .. })));
     }
