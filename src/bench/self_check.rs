@@ -77,11 +77,11 @@ fn lacking(warnings: &[String]) -> Option<&str> {
     warnings.iter().map(String::as_str).find(|warning| warning.contains("normalizer") || warning.contains("pre-tokenizer"))
 }
 
-/// True for a failure that says nothing about the file: too little memory, no runtime.
+/// True for a failure that says nothing about the file: too little memory, no runtime, or a process that said nothing and reported no failure.
 fn is_of_the_machine(error: &Error) -> bool {
     let tells_of_memory = |reason: &str| {
         let reason = reason.to_ascii_lowercase();
-        ["memory", "allocat", "sigkill", "bad_alloc"].iter().any(|word| reason.contains(word))
+        ["memory", "allocat", "sigkill", "bad_alloc", "without a result"].iter().any(|word| reason.contains(word))
     };
     match error {
         Error::RuntimeMissing { .. } | Error::Io { .. } => true,
@@ -204,6 +204,7 @@ mod tests {
         };
         let died = |reason: &str| Error::ChildDied { reason: reason.into(), path: "m".into() };
         let failed = |reason: &str| Error::Runtime { runtime: "llama.cpp".into(), reason: reason.into(), path: "m".into() };
+        check(died("it ended without a result"), false);
         check(died("signal: 9 (SIGKILL), the system may have run out of memory"), false);
         check(died("signal: 6 (SIGABRT), GGML_ASSERT(id_to_token.size() == token_to_id.size()) failed"), true);
         check(failed("unable to allocate CPU buffer"), false);
