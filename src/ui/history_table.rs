@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::{Arc, Weak};
 
-use eframe::egui::{self, Align, Button, Checkbox, Id, Label, Layout, RichText, Ui, vec2};
+use eframe::egui::{self, Align, Button, Checkbox, Id, Label, Layout, RichText, ScrollArea, Ui, vec2};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
 use super::figures::NumberColumns;
@@ -25,6 +25,9 @@ const WIDTH_WITH_MACHINE: f32 = 1240.0;
 const WIDTH_WITH_ALL_NUMBERS: f32 = 900.0;
 /// Between two columns: a number at the right edge of one must not touch a word at the left of the next.
 const COLUMN_GAP: f32 = 14.0;
+/// The column of check marks, and the least that a level's name gets.
+const CHECK_WIDTH: f32 = 26.0;
+const LEVEL_WIDTH: f32 = 110.0;
 /// As many models and days are shown at first, and as many more for each click.
 const N_GROUPS: usize = 20;
 
@@ -182,10 +185,18 @@ impl Table {
             Column::Prefill | Column::SameTop | Column::Kld | Column::Time => width >= WIDTH_WITH_ALL_NUMBERS,
             _ => true,
         };
-        let columns = COLUMNS.into_iter().filter(|column| is_shown(column.0));
-        let columns = columns
+        let columns = COLUMNS
+            .into_iter()
+            .filter(|column| is_shown(column.0))
             .map(|(column, name, explanation, side, least)| (column, name, explanation, side, numbers.width(column, least)));
         Self { columns: columns.collect(), numbers, unit_bytes, unit }
+    }
+
+    /// What all columns take at least, with the gaps between them.
+    #[allow(clippy::cast_precision_loss, reason = "a dozen columns")]
+    fn least_width(&self) -> f32 {
+        let widths = self.columns.iter().map(|(.., width)| if *width > 0.0 { *width } else { LEVEL_WIDTH });
+        CHECK_WIDTH + widths.sum::<f32>() + COLUMN_GAP * self.columns.len() as f32
     }
 
     fn builder<'ui>(&self, ui: &'ui mut Ui) -> TableBuilder<'ui> {
@@ -193,9 +204,9 @@ impl Table {
             .striped(true)
             .vscroll(false)
             .cell_layout(Layout::left_to_right(Align::Center))
-            .column(Width::exact(26.0));
+            .column(Width::exact(CHECK_WIDTH));
         for (.., width) in &self.columns {
-            let column = if *width > 0.0 { Width::exact(*width) } else { Width::remainder().at_least(110.0) };
+            let column = if *width > 0.0 { Width::exact(*width) } else { Width::remainder().at_least(LEVEL_WIDTH) };
             table = table.column(column.clip(true));
         }
         table
@@ -208,7 +219,10 @@ pub fn history_table_ui(ui: &mut Ui, rows: &[Row], groups: &[Group], form: &mut 
     let n_shown = form.n_more * N_GROUPS + N_GROUPS;
     let shown = groups.get(..n_shown).unwrap_or(groups);
     let table = Table::new(ui, rows, shown);
-    ui.scope(|ui| {
+    // In a narrow window the table is wider than its card.
+    let width = ui.available_width().max(table.least_width());
+    ScrollArea::horizontal().id_salt("runs").show(ui, |ui| {
+        ui.set_width(width);
         ui.spacing_mut().item_spacing.x = COLUMN_GAP;
         header_ui(ui, &table, rows, groups, &mut form.selected);
         for (idx, group) in shown.iter().enumerate() {
