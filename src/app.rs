@@ -69,7 +69,19 @@ pub fn run(model: Option<PathBuf>, started: Instant) -> Result<()> {
         (app.settings, app.store.notices) = (settings, note.into_iter().collect());
         Ok(Box::new(FirstFrame { app, started: first_frame.take() }))
     };
-    eframe::run_native(APP_NAME, options, Box::new(created)).map_err(|error| Error::NoWindow { reason: error.to_string() })
+    eframe::run_native(APP_NAME, options, Box::new(created))
+        .map_err(|error| Error::NoWindow { reason: system_words(&error.to_string()) })
+}
+
+/// The system's words without the place in the source of a library that passed them on, as winit puts it before them:
+/// `os error at /home/…/winit-0.30.13/src/x.rs:765: …`.
+fn system_words(text: &str) -> String {
+    let place = text.find(".rs:").and_then(|dot| {
+        let start = text.get(..dot)?.rfind(" at ").or_else(|| text.get(..dot)?.rfind([' ', '(']))?;
+        let behind = text.get(dot + 4..)?.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':');
+        Some(format!("{}:{behind}", text.get(..start)?))
+    });
+    place.map_or_else(|| text.to_string(), |text| system_words(&text))
 }
 
 /// Logs how long the first frame took, then is the app itself.

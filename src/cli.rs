@@ -18,8 +18,11 @@ mod progress;
 mod quality;
 mod report;
 mod run;
+mod signals;
 mod tables;
 mod verify;
+
+pub use signals::ignore_file_size_signal;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -34,6 +37,8 @@ use crate::convert::{self, Existing, Overwrite};
 use crate::deploy::ChartKind;
 use crate::error::{Error, Result};
 use crate::model::Level;
+use crate::path_text;
+use crate::path_text::one_line;
 
 /// Exit status of a failed request.
 const EXIT_FAILED: u8 = 1;
@@ -241,7 +246,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct OutputArgs {
-    /// Print one JSON document to standard output, and nothing else there
+    /// Print one JSON document to standard output, and nothing else there; a path in it that is not UTF-8 is a file: URI
     #[arg(long)]
     json: bool,
 }
@@ -439,7 +444,8 @@ fn is_mistyped_command(word: &Path) -> bool {
 
 /// One `error:` line and a `hint:` line on standard error.
 pub fn print_error(error: &Error) {
-    eprintln!("error: {error}\nhint: {}", error.hint());
+    // On one line each: names of files and words of other programs may hold anything.
+    eprintln!("error: {}\nhint: {}", one_line(&error.to_string()), one_line(&error.hint()));
 }
 
 fn overwrite(force: bool) -> Overwrite {
@@ -466,7 +472,7 @@ fn carry_out(command: Command) -> Result<Status> {
         Command::Sample { out, only_unpack, bench, quality, limits, output } => {
             let sample = convert::unpack_sample(&out)?;
             if only_unpack {
-                let text = output::print_text(&sample.display().to_string());
+                let text = output::print_text(&path_text::shown(&sample));
                 return text.map(|()| Status::Done);
             }
             let convert = ConvertArgs {

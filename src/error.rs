@@ -6,7 +6,9 @@ mod texts;
 use std::path::{Path, PathBuf};
 
 pub use placeholder::{HEAD_BYTES, Placeholder};
-use texts::{beyond_text, several_text, unmatched_text};
+use texts::{beyond_text, death_hint, several_text, unmatched_text};
+
+use crate::path_text::shown;
 
 /// The result of every fallible function of the crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -29,7 +31,7 @@ pub enum Error {
     },
 
     /// The operating system refused an operation on a file or folder.
-    #[error("cannot {action} {}: {reason}", path.display())]
+    #[error("cannot {action} {}: {reason}", shown(path))]
     Io {
         /// A verb that completes "cannot … PATH": `open`, `read`, `write`, `create`, `rename`.
         action: &'static str,
@@ -42,7 +44,7 @@ pub enum Error {
     },
 
     /// The path is a folder, a FIFO, a device or a socket where a file is needed.
-    #[error("not a regular file but {kind}: {}", path.display())]
+    #[error("not a regular file but {kind}: {}", shown(path))]
     NotAFile {
         /// `a folder`, `a FIFO`, `a device`, `a socket`.
         kind: &'static str,
@@ -51,7 +53,7 @@ pub enum Error {
     },
 
     /// Something else lies in the place of the file: a pointer, a web page, nothing.
-    #[error("not the file itself but {}: {}", found.name(), path.display())]
+    #[error("not the file itself but {}: {}", found.name(), shown(path))]
     Placeholder {
         /// What.
         found: Placeholder,
@@ -60,7 +62,7 @@ pub enum Error {
     },
 
     /// A link to a file that is not there.
-    #[error("a link that leads to nothing, {} is not there: {}", target.display(), path.display())]
+    #[error("a link that leads to nothing, {} is not there: {}", shown(target), shown(path))]
     BrokenLink {
         /// Where it leads.
         target: PathBuf,
@@ -69,7 +71,7 @@ pub enum Error {
     },
 
     /// The first bytes belong to no format that Planish reads.
-    #[error("not a model file that Planish reads, it starts with {found}: {}", path.display())]
+    #[error("not a model file that Planish reads, it starts with {found}: {}", shown(path))]
     UnknownFormat {
         /// The first bytes in hexadecimal, and what they look like.
         found: String,
@@ -78,7 +80,7 @@ pub enum Error {
     },
 
     /// A known format that this version cannot carry out yet.
-    #[error("{what} cannot be opened yet: {}", path.display())]
+    #[error("{what} cannot be opened yet: {}", shown(path))]
     UnsupportedFormat {
         /// The format's name, for example `a safetensors file`.
         what: String,
@@ -87,7 +89,7 @@ pub enum Error {
     },
 
     /// The file ends before a field that its header promises.
-    #[error("{what} needs {needed} bytes, only {left} are left in the file: {}", path.display())]
+    #[error("{what} needs {needed} bytes, only {left} are left in the file: {}", shown(path))]
     Truncated {
         /// The field.
         what: String,
@@ -100,7 +102,7 @@ pub enum Error {
     },
 
     /// The bytes contradict the format.
-    #[error("damaged GGUF, {what}: {}", path.display())]
+    #[error("damaged GGUF, {what}: {}", shown(path))]
     Malformed {
         /// What contradicts what, with numbers.
         what: String,
@@ -108,19 +110,57 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A tensor has a type id that llama.cpp does not define.
-    #[error("tensor {tensor} has unknown type id {type_id}: {}", path.display())]
-    UnknownTensorType {
-        /// The tensor's name.
-        tensor: String,
-        /// The id in the file.
-        type_id: u32,
+    /// A GGUF file that is no model: an importance matrix, an adapter, a vocabulary.
+    #[error("this is no model but {what}: {}", shown(path))]
+    NotAModel {
+        /// What it is.
+        what: &'static str,
+        /// What to take instead.
+        hint: &'static str,
         /// The file.
         path: PathBuf,
     },
 
+    /// A GGUF file whose header shows that llama.cpp cannot load it.
+    #[error("llama.cpp cannot load this model, {what}: {}", shown(path))]
+    NotLoadable {
+        /// What does not add up.
+        what: String,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A part of a split model under another name than its own.
+    #[error("this is part {number} of {count} of a split model, but it is not named so: {}", shown(path))]
+    MisnamedPart {
+        /// Which part its header says that it is, from 1.
+        number: u64,
+        /// How many there are.
+        count: u64,
+        /// The name that it should have.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// Two files without anything that could be compared.
+    #[error("{what}: {}", shown(path))]
+    NotComparable {
+        /// Why.
+        what: &'static str,
+        /// The second file.
+        path: PathBuf,
+    },
+
+    /// An output whose name, or that of a file that goes with it, the file system does not take.
+    #[error("the name of the output is too long for its file system: {}", shown(path))]
+    NameTooLong {
+        /// The output.
+        path: PathBuf,
+    },
+
     /// A GGUF file of a version or byte order that is not read.
-    #[error("{what} cannot be read: {}", path.display())]
+    #[error("{what} cannot be read: {}", shown(path))]
     UnsupportedVersion {
         /// The version: `GGUF version 1`.
         what: String,
@@ -129,7 +169,7 @@ pub enum Error {
     },
 
     /// A shard of a split model is not beside the others.
-    #[error("shard {number} of {count} is missing: {}", path.display())]
+    #[error("shard {number} of {count} is missing: {}", shown(path))]
     MissingShard {
         /// Which, from 1.
         number: u32,
@@ -194,7 +234,7 @@ pub enum Error {
     },
 
     /// A file cannot be moved to the system's bin.
-    #[error("cannot move to the bin: {reason}: {}", path.display())]
+    #[error("cannot move to the bin: {reason}: {}", shown(path))]
     NoBin {
         /// What the system says.
         reason: String,
@@ -202,28 +242,28 @@ pub enum Error {
         path: PathBuf,
     },
     /// The output exists and the user did not say `--force`.
-    #[error("output exists: {}", path.display())]
+    #[error("output exists: {}", shown(path))]
     OutputExists {
         /// The existing file.
         path: PathBuf,
     },
 
     /// The output is the source itself, by whatever name.
-    #[error("output would overwrite its source {}", path.display())]
+    #[error("output would overwrite its source {}", shown(path))]
     OutputIsSource {
         /// The source file.
         path: PathBuf,
     },
 
     /// Another run is writing this very output.
-    #[error("another run is writing {}", path.display())]
+    #[error("another run is writing {}", shown(path))]
     OutputLocked {
         /// The partial file.
         path: PathBuf,
     },
 
     /// What an earlier run left of an output cannot be continued.
-    #[error("cannot go on with {}: {why}", path.display())]
+    #[error("cannot go on with {}: {why}", shown(path))]
     CannotResume {
         /// `the source has changed`.
         why: String,
@@ -232,14 +272,14 @@ pub enum Error {
     },
 
     /// A file that carries no checksums of its own.
-    #[error("there are no checksums in {}", path.display())]
+    #[error("there are no checksums in {}", shown(path))]
     NoChecksums {
         /// The file.
         path: PathBuf,
     },
 
     /// A file whose bytes are not those that were written, or that was not made from what is said.
-    #[error("{what}: {}", path.display())]
+    #[error("{what}: {}", shown(path))]
     Damaged {
         /// `2 of 272 tensors are damaged (blk.0.attn_k.weight, …)`.
         what: String,
@@ -248,7 +288,7 @@ pub enum Error {
     },
 
     /// The disk is too small for what is asked, known before the first byte.
-    #[error("needs {needed_bytes} bytes, only {free_bytes} are free in {}", path.display())]
+    #[error("needs {needed_bytes} bytes, only {free_bytes} are free in {}", shown(path))]
     NotEnoughSpace {
         /// Bytes that all outputs together need.
         needed_bytes: u64,
@@ -259,7 +299,7 @@ pub enum Error {
     },
 
     /// The source changed or shrank while it was read.
-    #[error("source changed while it was read: {}", path.display())]
+    #[error("source changed while it was read: {}", shown(path))]
     SourceChanged {
         /// The source file.
         path: PathBuf,
@@ -282,7 +322,7 @@ pub enum Error {
     },
 
     /// The runtime refused or failed on a model.
-    #[error("{runtime} failed on {}: {reason}", path.display())]
+    #[error("{runtime} failed on {}: {reason}", shown(path))]
     Runtime {
         /// The runtime's name.
         runtime: String,
@@ -302,7 +342,7 @@ pub enum Error {
     },
 
     /// Reference and candidate split a text differently, so their answers cannot be compared.
-    #[error("it has another {what} than the reference ({candidate}, reference {reference}): {}", path.display())]
+    #[error("it has another {what} than the reference ({candidate}, reference {reference}): {}", shown(path))]
     OtherVocabulary {
         /// `vocabulary` or `tokenizer`.
         what: &'static str,
@@ -315,7 +355,7 @@ pub enum Error {
     },
 
     /// The measuring child process ended without a result.
-    #[error("the measuring process died ({reason}) on {}", path.display())]
+    #[error("the measuring process died ({reason}) on {}", shown(path))]
     ChildDied {
         /// Exit status or signal, with the last line it wrote.
         reason: String,
@@ -324,7 +364,7 @@ pub enum Error {
     },
 
     /// The history's file is something else, or damaged; it is left as it is.
-    #[error("not a history of Planish but {problem}: {}", path.display())]
+    #[error("not a history of Planish but {problem}: {}", shown(path))]
     NotAHistory {
         /// What it is instead: `a database of another program`.
         problem: String,
@@ -333,7 +373,7 @@ pub enum Error {
     },
 
     /// The history was written by a later version of Planish; it is left as it is.
-    #[error("the history has schema version {found}, this version of Planish knows up to {known}: {}", path.display())]
+    #[error("the history has schema version {found}, this version of Planish knows up to {known}: {}", shown(path))]
     HistoryTooNew {
         /// The file's version.
         found: i64,
@@ -344,7 +384,7 @@ pub enum Error {
     },
 
     /// The history's database refused an operation.
-    #[error("cannot {action} the history: {reason}: {}", path.display())]
+    #[error("cannot {action} the history: {reason}: {}", shown(path))]
     History {
         /// A verb that completes "cannot … the history": `open`, `read`, `write`, `update`.
         action: &'static str,
@@ -366,14 +406,14 @@ pub enum Error {
     EmptyPrompt,
 
     /// The history has no measurement of a model or of files made from it.
-    #[error("nothing of this model is in the history: {}", path.display())]
+    #[error("nothing of this model is in the history: {}", shown(path))]
     NothingStored {
         /// The model.
         path: PathBuf,
     },
 
     /// A file that cannot serve as an importance matrix.
-    #[error("not a usable importance matrix, {what}: {}", path.display())]
+    #[error("not a usable importance matrix, {what}: {}", shown(path))]
     BadImatrix {
         /// What is wrong with it.
         what: String,
@@ -382,7 +422,7 @@ pub enum Error {
     },
 
     /// A file other than GGUF contradicts its format.
-    #[error("damaged {format}, {what}: {}", path.display())]
+    #[error("damaged {format}, {what}: {}", shown(path))]
     DamagedFile {
         /// The format: `safetensors`, `config.json`.
         format: &'static str,
@@ -393,7 +433,7 @@ pub enum Error {
     },
 
     /// An importance matrix of a model of another shape.
-    #[error("the importance matrix has {found} columns for tensor {tensor}, which has {expected}: {}", path.display())]
+    #[error("the importance matrix has {found} columns for tensor {tensor}, which has {expected}: {}", shown(path))]
     ImatrixMismatch {
         /// The tensor's name.
         tensor: String,
@@ -406,7 +446,7 @@ pub enum Error {
     },
 
     /// A folder whose files do not tell which of them belong together.
-    #[error("{what}: {}", path.display())]
+    #[error("{what}: {}", shown(path))]
     UnclearFolder {
         /// What is unclear.
         what: String,
@@ -415,7 +455,7 @@ pub enum Error {
     },
 
     /// A folder with several GGUF models.
-    #[error("{} GGUF models in one folder ({}): {}", names.len(), several_text(names), path.display())]
+    #[error("{} GGUF models in one folder ({}): {}", names.len(), several_text(names), shown(path))]
     SeveralModels {
         /// Their files.
         names: Vec<String>,
@@ -424,7 +464,7 @@ pub enum Error {
     },
 
     /// A pickle can run any program when it is opened, so Planish never does.
-    #[error("{what} holds a Python pickle, which can run any program and is never opened: {}", path.display())]
+    #[error("{what} holds a Python pickle, which can run any program and is never opened: {}", shown(path))]
     Pickle {
         /// The format: `a PyTorch checkpoint`.
         what: &'static str,
@@ -433,14 +473,14 @@ pub enum Error {
     },
 
     /// A checkpoint where a GGUF file is needed.
-    #[error("a Hugging Face checkpoint cannot be run or measured as it is: {}", path.display())]
+    #[error("a Hugging Face checkpoint cannot be run or measured as it is: {}", shown(path))]
     CheckpointNotRunnable {
         /// What was given.
         path: PathBuf,
     },
 
     /// A file made from a checkpoint that is complete and makes no sense.
-    #[error("{reason}: {}", path.display())]
+    #[error("{reason}: {}", shown(path))]
     WrongOutput {
         /// What a first run showed.
         reason: String,
@@ -449,7 +489,7 @@ pub enum Error {
     },
 
     /// A checkpoint with an obstacle to its conversion.
-    #[error("cannot convert this checkpoint: {what}: {}", path.display())]
+    #[error("cannot convert this checkpoint: {what}: {}", shown(path))]
     CheckpointNotConvertible {
         /// The first obstacle.
         what: String,
@@ -458,7 +498,7 @@ pub enum Error {
     },
 
     /// An adapter: what a fine-tuning adds to a model that lies elsewhere.
-    #[error("{what}, which is no model by itself: {}", path.display())]
+    #[error("{what}, which is no model by itself: {}", shown(path))]
     Adapter {
         /// Which kind, and of which model: `a LoRA adapter of meta-llama/Llama-3.2-1B`.
         what: String,
@@ -467,7 +507,7 @@ pub enum Error {
     },
 
     /// A tokenizer with more tokens than the model's embedding has rows.
-    #[error("{}: {}", beyond_text(token, *number, *n_tokens), path.display())]
+    #[error("{}: {}", beyond_text(token, *number, *n_tokens), shown(path))]
     TokenBeyondModel {
         /// The token's text.
         token: String,
@@ -480,7 +520,7 @@ pub enum Error {
     },
 
     /// A tokenizer that llama.cpp cannot be told about.
-    #[error("the tokenizer cannot be converted: {what}: {}", path.display())]
+    #[error("the tokenizer cannot be converted: {what}: {}", shown(path))]
     UnknownTokenizer {
         /// What is missing, unknown or contradicts itself.
         what: String,
@@ -498,7 +538,7 @@ pub enum Error {
     },
 
     /// Importance matrices of different models, which cannot be added up.
-    #[error("these importance matrices cannot be merged, {tensor} has {found}, before it had {expected}: {}", path.display())]
+    #[error("these importance matrices cannot be merged, {tensor} has {found}, before it had {expected}: {}", shown(path))]
     ImatrixesDiffer {
         /// The tensor's name.
         tensor: String,
@@ -569,6 +609,11 @@ impl Error {
             Self::Io { kind: ErrorKind::StorageFull | ErrorKind::QuotaExceeded, .. } => {
                 "free some space or choose another folder; the unfinished file has been removed".into()
             }
+            Self::Io { kind: ErrorKind::FileTooLarge, .. } => {
+                "raise the limit on the size of files (ulimit -f), or choose a folder on another file system; the unfinished file has been removed"
+                    .into()
+            }
+            Self::Io { kind: ErrorKind::InvalidFilename, .. } => "choose a shorter name".into(),
             Self::Io { .. } => "check the disk and the path".into(),
             Self::NotAFile { .. } => "choose a .gguf file, or the folder of a Hugging Face checkpoint to check it".into(),
             Self::UnknownFormat { .. } => "choose a .gguf file; a download that failed often is an HTML page".into(),
@@ -582,7 +627,17 @@ impl Error {
             }
             Self::Truncated { .. } => "the download is probably incomplete: fetch the file again".into(),
             Self::Malformed { .. } => "fetch the file again, or open it with the tool that wrote it".into(),
-            Self::UnknownTensorType { .. } => "the file is damaged or newer than this version of Planish".into(),
+            Self::NotAModel { hint, .. } => (*hint).into(),
+            Self::NotLoadable { .. } => {
+                "fetch the file again, or get another conversion of the model; planish inspect shows what was found".into()
+            }
+            Self::MisnamedPart { name, .. } => {
+                format!("give it back its name, {name}, and keep all parts in one folder under one name")
+            }
+            Self::NotComparable { .. } => "compare a file with the model that it was made from".into(),
+            Self::NameTooLong { .. } => {
+                "rename the source to something shorter, or choose another folder; .part.journal is written behind the name".into()
+            }
             Self::UnsupportedVersion { .. } => "get a conversion of the model in GGUF version 2 or 3, little-endian".into(),
             Self::MissingShard { .. } => "put all shards into one folder under their original names".into(),
             Self::UnknownLevel { .. } => {
@@ -614,7 +669,7 @@ impl Error {
             Self::Runtime { .. } => {
                 "check that the model is complete and that its architecture is supported by this llama.cpp".into()
             }
-            Self::BadText { .. } => "choose a longer text in UTF-8, or leave it out to use the bundled one".into(),
+            Self::BadText { .. } => "choose a file with text in UTF-8 that is long enough, or leave it out to use the bundled one".into(),
             Self::OtherVocabulary { .. } => "compare a model with the file it was made from".into(),
             Self::NotAHistory { .. } => {
                 "move that file away, or set PLANISH_HISTORY to another one; Planish does not touch it".into()
@@ -623,7 +678,7 @@ impl Error {
             Self::History { .. } => "check space and permissions of its folder, or set PLANISH_HISTORY to another file".into(),
             Self::UnknownRun { .. } => "planish history lists the runs with their numbers".into(),
             Self::NothingStored { .. } => "measure it first: planish compare MODEL --level Q8_0,Q4_K_M --out DIR".into(),
-            Self::ChildDied { .. } => "the model may need more memory than is free: try a smaller level or context".into(),
+            Self::ChildDied { reason, .. } => death_hint(reason).into(),
             Self::BadImatrix { .. } => {
                 "choose a file that planish imatrix or llama-imatrix wrote for this model, .gguf or .dat".into()
             }
@@ -636,7 +691,7 @@ impl Error {
             Self::SeveralModels { .. } => "open one of these files".into(),
             Self::Pickle { .. } => PICKLE_HINT.into(),
             Self::CheckpointNotRunnable { path } => {
-                format!("convert it first: planish convert {} --level BF16 --out FOLDER", path.display())
+                format!("convert it first: planish convert {} --level BF16 --out FOLDER", shown(path))
             }
             Self::WrongOutput { .. } => {
                 "the file was removed; if the checkpoint works elsewhere, please report it with the model's name \
@@ -672,5 +727,36 @@ impl Error {
             Self::UnmatchedPattern { fixed: None, .. } => "planish inspect MODEL --tensors lists all names".into(),
             Self::CannotPrune { .. } => "choose other layers, or leave them in".into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lack_of_memory_is_called_one() {
+        let hint = |reason: &str| Error::ChildDied { reason: reason.into(), path: "m.gguf".into() }.hint();
+        for reason in
+            ["signal: 9 (SIGKILL), the system may have run out of memory", "signal: 6 (SIGABRT), failed to allocate buffer"]
+        {
+            assert!(hint(reason).contains("more memory"), "{reason}");
+        }
+        let others = [
+            "signal: 6 (SIGABRT), llama-vocab.cpp:2578: GGML_ASSERT(a == b) failed",
+            "signal: 11 (SIGSEGV)",
+            "signal: 4 (SIGILL)",
+            "exit status: 1, panic: index out of bounds",
+            "it left out a chunk",
+        ];
+        for reason in others {
+            assert!(!hint(reason).contains("memory"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_one_line_whatever_the_path() {
+        let error = Error::MissingShard { number: 2, count: 3, path: "a\n\u{1b}[31m.gguf".into() };
+        assert_eq!(error.to_string(), "shard 2 of 3 is missing: a\\n\\u{1b}[31m.gguf");
     }
 }

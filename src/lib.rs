@@ -4,6 +4,7 @@
 //! the result is measured and drawn. Window and command line are two front doors to the same functions.
 //!
 //! ```text
+//! path_text  paths as text: for a person, and in JSON without loss
 //! model      what a model is: plain data, no I/O
 //! format     bytes ↔ model: recognise, read and write GGUF, read the headers of Hugging Face checkpoints
 //! quant      numbers ↔ blocks: pure functions on slices
@@ -41,6 +42,7 @@ pub mod hardware;
 pub mod import;
 pub mod model;
 pub mod monitor;
+pub mod path_text;
 pub mod quant;
 pub mod runtime;
 pub mod state;

@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let started = Instant::now();
+    cli::ignore_file_size_signal();
     // A measuring process: nothing but its request may run in it.
     if std::env::args_os().nth(1).is_some_and(|arg| arg == planish::runtime::CHILD_ARGUMENT) {
         return planish::runtime::child::child_main();

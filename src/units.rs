@@ -84,19 +84,19 @@ pub fn parameters_text(n_parameters: u64) -> String {
 /// A rate of bytes, in decimal units as memory and disks are sold: `21.4 GB/s`.
 #[must_use]
 pub fn bytes_per_sec_text(rate: f64) -> String {
-    if rate >= 1e9 { format!("{} GB/s", significant_text(rate / 1e9)) } else { format!("{} MB/s", significant_text(rate / 1e6)) }
+    if rate >= 1e9 { with_unit(rate / 1e9, "GB/s") } else { with_unit(rate / 1e6, "MB/s") }
 }
 
 /// Tokens per second: `41.8 tok/s`.
 #[must_use]
 pub fn tokens_per_sec_text(rate: f64) -> String {
-    format!("{} tok/s", significant_text(rate))
+    with_unit(rate, "tok/s")
 }
 
 /// A power: `15.2 W`.
 #[must_use]
 pub fn watts_text(watts: f64) -> String {
-    format!("{} W", significant_text(watts))
+    with_unit(watts, "W")
 }
 
 /// A time for a person: `0.84 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
@@ -127,7 +127,13 @@ pub fn duration_text(secs: f64) -> String {
 /// A part of one as per cent: `62 %`, `0.42 %`.
 #[must_use]
 pub fn percent_text(part: f64) -> String {
-    format!("{} %", significant_text(part * 100.0))
+    with_unit(part * 100.0, "%")
+}
+
+/// A number that is not finite has no unit: it is unknown.
+fn with_unit(value: f64, unit: &str) -> String {
+    let text = significant_text(value);
+    if value.is_finite() { format!("{text} {unit}") } else { text }
 }
 
 /// A KL divergence with three digits; below 0.001 with an exponent, because four decimals would show nothing.
@@ -182,6 +188,9 @@ pub fn cosine_text(cosine: f64) -> String {
 #[must_use]
 pub fn plus_minus_text(value: f64, half_width: f64) -> String {
     let value_text = significant_text(value);
+    if !value.is_finite() {
+        return value_text;
+    }
     let half_text = rounded_like(&value_text, half_width, &significant_text(half_width));
     format!("{value_text} ± {half_text}")
 }

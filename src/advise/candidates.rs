@@ -217,7 +217,11 @@ impl Context<'_> {
         let mut notes = Vec::new();
         if recipe.n_fallbacks > 0 {
             let n_tensors = count_text(recipe.dtypes.len() as u64);
-            notes.push(format!("{} of {n_tensors} tensors get a larger type because of their row length", recipe.n_fallbacks));
+            notes.push(format!(
+                "{} of {n_tensors} tensors get {} because of their row length",
+                recipe.n_fallbacks,
+                recipe.other_type()
+            ));
         }
         let measured_loss = self.learned.and_then(|learned| learned.loss(level));
         let percent =

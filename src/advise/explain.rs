@@ -99,8 +99,8 @@ fn reasons_for_source(model: &Model, first: Option<&Scored>, undecodable: Option
 
 fn reason_for_nothing(model: &Model, goal: &Goal, budget: &Budget, scored: &[Scored]) -> String {
     let gguf = || scored.iter().map(|scored| &scored.candidate).filter(|candidate| candidate.level.is_some());
-    if !model.has_weights() {
-        return "the file has no tensors: there is nothing to quantize".into();
+    if let Some(hindrance) = model.hindrance() {
+        return hindrance;
     }
     if let Some(missing) = undecodable(scored) {
         return missing;

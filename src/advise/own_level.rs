@@ -19,7 +19,7 @@ fn own_level_of(planner: &Planner) -> Option<Level> {
     let candidates = model.own_level().into_iter().chain(others);
     candidates.into_iter().find(|&level| {
         Fallback::ALL.into_iter().any(|fallback| {
-            let dtypes = planner.dtypes(level, fallback).0;
+            let dtypes = planner.recipe_by(level, fallback).dtypes;
             model.tensors.iter().zip(&dtypes).all(|(tensor, dtype)| tensor.dtype == *dtype)
         })
     })

@@ -38,7 +38,11 @@ pub fn advise_with(model: &Model, machine: &Machine, goal: &Goal, learned: &Lear
     let place = Place::of(machine, goal);
     let is_here = place.is_here(machine, goal);
     let budget = budget(machine, goal, is_here, &mut warnings);
-    let (mut scored, source_fit) = candidates::all(model, machine, goal, &budget, is_here.then_some(learned));
+    let (mut scored, source_fit) = match model.hindrance() {
+        // Nothing is offered, and nothing predicted, of what cannot be loaded.
+        Some(_) => (Vec::new(), Fit::TooLarge { missing_bytes: 0 }),
+        None => candidates::all(model, machine, goal, &budget, is_here.then_some(learned)),
+    };
     let tree = tree::tree();
     let (path, leaf) = walk(&tree, model, machine, goal, place, &budget, &scored);
     rank(&mut scored, &leaf, goal);

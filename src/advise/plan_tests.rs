@@ -398,7 +398,8 @@ fn hostile_models_never_panic() {
                 for memory_budget_bytes in [None, Some(0), Some(u64::MAX)] {
                     let goal = Goal { n_ctx, memory_budget_bytes, ..Goal::default() };
                     let plan = advise(&model, &with_gpu(machine("x", 16), gpu(Vendor::Nvidia, 8, false)), &goal);
-                    assert_eq!(plan.candidates.len(), 33 + 10);
+                    // A projector is no model: nothing is offered for it.
+                    assert_eq!(plan.candidates.len(), if architecture == "clip" { 0 } else { 33 + 10 });
                 }
             }
         }
@@ -412,13 +413,18 @@ fn advice_is_given_within_a_frame() {
     model.metadata.set("tokenizer.ggml.tokens", Value::Array(crate::model::Array::Str(words)));
     let machine = machine("Intel", 16);
     std::hint::black_box(advise(&model, &machine, &Goal::default()));
-    // The fastest of many: other programs slow a run down, nothing speeds one up.
-    let elapsed = (0..50).map(|_| {
-        let start = std::time::Instant::now();
+    // The time on a processor, which other programs do not lengthen: that of many runs, because the system counts it in ticks.
+    let started = std::time::Instant::now();
+    let now = || {
+        let of_thread = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+        let nanos = of_thread.and_then(|text| text.split(' ').next()?.parse().ok());
+        nanos.map_or_else(|| started.elapsed(), std::time::Duration::from_nanos)
+    };
+    let start = now();
+    for _ in 0..50 {
         std::hint::black_box(advise(&model, &machine, &Goal::default()));
-        start.elapsed()
-    });
-    let elapsed = elapsed.min().unwrap();
+    }
+    let elapsed = now().saturating_sub(start) / 50;
     println!("advise: {elapsed:?}");
     // Measured: 0.6 ms, and 11 ms while ten builds share two cores. A frame has 16.
     assert!(elapsed.as_millis() < 16, "{elapsed:?}");

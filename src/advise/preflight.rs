@@ -34,8 +34,11 @@ pub fn preflight(model: &Model) -> Vec<PreflightRow> {
 
 fn llama_cpp_row(model: &Model) -> PreflightRow {
     let row = |is_possible, text| PreflightRow { framework: Framework::LlamaCpp, is_possible, text };
-    if !model.has_weights() {
-        return row(false, "a vocabulary without weights: nothing to quantize".into());
+    if let Some(kind) = model.other_kind() {
+        return row(false, format!("this is {}: there is nothing to convert or to run", kind.name()));
+    }
+    if !model.obstacles.is_empty() {
+        return row(false, format!("llama.cpp cannot load this file: {}", model.obstacles.join("; ")));
     }
     let undecodable =
         model.tensors.iter().find(|tensor| !crate::quant::can_dequantize(tensor.dtype) && tensor.dtype.is_quantized());

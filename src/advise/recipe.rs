@@ -36,6 +36,10 @@ pub struct Recipe {
     pub dtypes: Vec<DType>,
     /// Tensors whose rows are no whole number of the wanted blocks, so that they got another type.
     pub n_fallbacks: usize,
+    /// Those of them whose type the level foresees, and not the user.
+    pub n_fallbacks_of_level: usize,
+    /// True when each of these got a type of more bits than the wanted one.
+    pub is_larger: bool,
 }
 
 /// The recipe of one level. For several levels of one model, `Planner` does the common part once.
@@ -132,6 +136,14 @@ pub struct Planner<'a> {
     overrides: Overrides,
     /// One per tensor: the type of the first pattern that matches its name.
     named: Vec<Option<DType>>,
+}
+
+impl Recipe {
+    /// What tensors got whose rows did not fit.
+    #[must_use]
+    pub fn other_type(&self) -> &'static str {
+        if self.is_larger { "a larger type" } else { "another type" }
+    }
 }
 
 impl<'a> Planner<'a> {
@@ -246,15 +258,14 @@ impl<'a> Planner<'a> {
     /// The recipe of one level.
     #[must_use]
     pub fn recipe(&self, level: Level) -> Recipe {
-        let (dtypes, n_fallbacks) = self.dtypes(level, self.overrides.fallback);
-        Recipe { level, dtypes, n_fallbacks }
+        self.recipe_by(level, self.overrides.fallback)
     }
 
-    /// The types of all tensors at a level with this menu of fallbacks, and how many tensors needed one.
-    pub(super) fn dtypes(&self, level: Level, fallback: Fallback) -> (Vec<DType>, usize) {
+    /// The recipe of one level with this menu of fallbacks.
+    pub(super) fn recipe_by(&self, level: Level, fallback: Fallback) -> Recipe {
         let mut dtypes: Vec<DType> = self.model.tensors.iter().map(|tensor| tensor.dtype).collect();
         let mut counters = Counters::default();
-        let mut n_fallbacks = 0;
+        let (mut n_fallbacks, mut n_fallbacks_of_level, mut is_larger) = (0, 0, true);
         for &idx in &self.order {
             if self.roles[idx].is_quantizable {
                 let wanted = self.wanted(idx, &mut counters, level);
@@ -262,11 +273,17 @@ impl<'a> Planner<'a> {
                 let dtype = fallback.dtype(wanted, row_len);
                 if !self.is_kept(idx, dtype) {
                     dtypes[idx] = dtype;
-                    n_fallbacks += usize::from(!row_len.is_multiple_of(wanted.block_len()));
+                    if !row_len.is_multiple_of(wanted.block_len()) {
+                        n_fallbacks += 1;
+                        if !self.is_chosen(idx, wanted) {
+                            n_fallbacks_of_level += 1;
+                            is_larger &= dtype.bits_per_weight() > wanted.bits_per_weight();
+                        }
+                    }
                 }
             }
         }
-        (dtypes, n_fallbacks)
+        Recipe { level, dtypes, n_fallbacks, n_fallbacks_of_level, is_larger }
     }
 
     /// True for blocks of a checkpoint (MXFP4) that another type would not make smaller: its makers trained with them.
@@ -311,8 +328,7 @@ impl<'a> Planner<'a> {
             let is_special = matches!(self.roles[idx].category, Category::TokenEmbedding | Category::Output);
             if self.is_quantizable(idx) && (self.named[idx].is_some() || is_special) {
                 let chosen = self.wanted(idx, &mut Counters::default(), recipe.level);
-                let is_chosen = [self.named[idx], self.overrides.token_embedding, self.overrides.output].contains(&Some(chosen));
-                if is_chosen && !self.model.tensors[idx].row_len().is_multiple_of(chosen.block_len()) {
+                if self.is_chosen(idx, chosen) && !self.model.tensors[idx].row_len().is_multiple_of(chosen.block_len()) {
                     unfit.push((idx, chosen));
                 }
             }
@@ -324,6 +340,14 @@ impl<'a> Planner<'a> {
             warnings.push(format!("rows of {row_len} are no whole blocks of {chosen}: {found} instead for {name}{more}"));
         }
         warnings
+    }
+
+    /// True where the user asked for this type, for the tensor or for what it is.
+    fn is_chosen(&self, idx: usize, wanted: DType) -> bool {
+        // A tied embedding is the head too.
+        let is_special = matches!(self.roles[idx].category, Category::TokenEmbedding | Category::Output);
+        let special = [self.overrides.token_embedding, self.overrides.output];
+        self.named[idx] == Some(wanted) || is_special && special.contains(&Some(wanted))
     }
 
     /// The changes.

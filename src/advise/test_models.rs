@@ -22,6 +22,7 @@ pub fn model_of(metadata: Metadata, tensors: &[(&str, Vec<u64>, DType)]) -> Mode
         metadata,
         tensors,
         warnings: Vec::new(),
+        obstacles: Vec::new(),
         import: None,
     }
 }

@@ -1,6 +1,6 @@
 //! What the worker says: into the store, and what follows from it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::App;
 use crate::error::Error;
@@ -19,14 +19,14 @@ impl App {
                 self.commands.push(Command::OpenModel(path));
             }
             Event::Picked { wanted: Picked::OutputDir, path: Some(path) } => {
-                self.form.output_dir = path.to_string_lossy().into_owned();
+                self.form.output_dir = crate::path_text::to_text(&path);
                 self.commands.push(Command::FindKnown);
             }
             Event::Picked { wanted: Picked::Imatrix, path: Some(path) } => {
-                self.form.imatrix_path = path.to_string_lossy().into_owned();
+                self.form.imatrix_path = crate::path_text::to_text(&path);
             }
             Event::Picked { wanted: Picked::CalibrationText, path: Some(path) } => {
-                self.form.imatrix.text_path = path.to_string_lossy().into_owned();
+                self.form.imatrix.text_path = crate::path_text::to_text(&path);
             }
             Event::NoDialog { wanted } => {
                 self.store.apply(Event::NoDialog { wanted });
@@ -71,7 +71,9 @@ impl App {
                     // It has changed what is free.
                     self.store.output_disk = None;
                 }
-                if self.store.imatrix.is_none() && filled.is_some_and(|path| path == Path::new(&self.form.imatrix_path)) {
+                if self.store.imatrix.is_none()
+                    && filled.is_some_and(|path| path == crate::path_text::from_text(&self.form.imatrix_path))
+                {
                     // It was of the model before.
                     self.form.imatrix_path.clear();
                 }
@@ -137,7 +139,7 @@ impl App {
 
 /// `Saved planish-report.html`, with what can be done with it.
 fn saved_toast(path: PathBuf) -> Toast {
-    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let name = crate::path_text::file_name(&path);
     Toast::new(format!("Saved {name}"))
         .with_action("Open", Command::OpenFile(path.clone()))
         .with_action("Show in folder", Command::Reveal(path))

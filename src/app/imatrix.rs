@@ -29,7 +29,7 @@ impl App {
         let collecting = CollectRequest {
             model: model.path.clone(),
             text: match form.text {
-                TextChoice::File => TextSource::File(absolute(Path::new(form.text_path.trim()))),
+                TextChoice::File => TextSource::File(absolute(&crate::path_text::from_text(form.text_path.trim()))),
                 TextChoice::Bundled | TextChoice::Pasted => TextSource::Bundled,
             },
             n_ctx: DEFAULT_CHUNK_TOKENS,
@@ -49,7 +49,7 @@ impl App {
 
     /// Keeps an importance matrix that was collected as the chosen one.
     pub(super) fn take_imatrix(&mut self, path: &Path) {
-        self.form.imatrix_path = path.to_string_lossy().into_owned();
+        self.form.imatrix_path = crate::path_text::to_text(path);
         self.form.imatrix.collect = false;
         self.save();
     }

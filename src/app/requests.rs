@@ -109,7 +109,9 @@ impl App {
 
     /// The importance matrix that the form names.
     pub(super) fn chosen_imatrix(&self) -> Option<PathBuf> {
-        Some(self.form.imatrix_path.trim()).filter(|path| !path.is_empty()).map(|path| absolute(Path::new(path)))
+        Some(self.form.imatrix_path.trim())
+            .filter(|path| !path.is_empty())
+            .map(|path| absolute(&crate::path_text::from_text(path)))
     }
 
     /// What the form asks for, with this importance matrix.
@@ -184,7 +186,7 @@ impl App {
         let form = &self.form.quality;
         let text = match form.text {
             TextChoice::Bundled => TextSource::Bundled,
-            TextChoice::File => TextSource::File(absolute(Path::new(form.text_path.trim()))),
+            TextChoice::File => TextSource::File(absolute(&crate::path_text::from_text(form.text_path.trim()))),
             TextChoice::Pasted => TextSource::Pasted(form.pasted.clone()),
         };
         QualityRequest {
@@ -215,7 +217,7 @@ impl App {
     /// The folder from the form; else the model's; else the user's.
     pub(super) fn output_dir(&self) -> PathBuf {
         if !self.form.output_dir.trim().is_empty() {
-            return absolute(Path::new(self.form.output_dir.trim()));
+            return absolute(&crate::path_text::from_text(self.form.output_dir.trim()));
         }
         convert::default_output_dir(self.store.model.ready().map(|model| &**model))
     }

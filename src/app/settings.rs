@@ -60,7 +60,9 @@ fn put_aside(path: &Path, error: &serde_json::Error) -> String {
     let free = (1..1000).map(numbered).find(|bad| !bad.exists());
     let reason = format!("The settings could not be read ({error})");
     match free.map(|bad| std::fs::rename(path, &bad).map(|()| bad)) {
-        Some(Ok(bad)) => format!("{reason}. They were put aside as {}; all choices are the usual ones again", bad.display()),
+        Some(Ok(bad)) => {
+            format!("{reason}. They were put aside as {}; all choices are the usual ones again", crate::path_text::shown(&bad))
+        }
         _ => format!("{reason}. All choices are the usual ones again"),
     }
 }

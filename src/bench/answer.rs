@@ -56,6 +56,7 @@ impl AnswerRequest {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Answer {
     /// The model.
+    #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// What was asked.
     pub prompt: String,
@@ -329,8 +330,10 @@ mod tests {
         std::fs::write(&exe, format!("#!/bin/sh\nread line\n{}\n", lines.join("\n"))).unwrap();
         std::fs::set_permissions(&exe, std::fs::Permissions::from_mode(0o755)).unwrap();
         let model = dir.path().join("m.gguf");
-        // Version 3, no tensors, no keys.
-        std::fs::write(&model, [&b"GGUF\x03\0\0\0"[..], &[0; 16]].concat()).unwrap();
+        // Version 3, one tensor of eight numbers, no keys.
+        let counts = [1_u64.to_le_bytes(), 0_u64.to_le_bytes()].concat();
+        let tensor = [&1_u64.to_le_bytes()[..], b"t", &1_u32.to_le_bytes(), &8_u64.to_le_bytes(), &[0; 12]].concat();
+        std::fs::write(&model, [&b"GGUF\x03\0\0\0"[..], &counts, &tensor, &[0; 7 + 32]].concat()).unwrap();
         let request = AnswerRequest { paths: vec![model], prompts: vec!["hello".into()], ..AnswerRequest::default() };
         loop {
             match answer_with(&exe, &request, &Monitor::silent(), |_, _| {}).unwrap().remove(0).result {

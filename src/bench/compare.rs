@@ -10,6 +10,7 @@ use crate::advise::{
 use crate::convert::Conversion;
 use crate::hardware::{Framework, Machine};
 use crate::model::{Level, Model};
+use crate::path_text;
 
 /// The runtime makes its context a multiple of this. Source: `GGML_PAD(n_ctx, 256)` in llama-context.cpp, llama.cpp.
 const CTX_GRANULE: u64 = 256;
@@ -138,7 +139,7 @@ fn source_row(plan: &Plan, model: &Model, outcomes: &[Outcome]) -> ComparisonRow
     let facts = FileFacts {
         level,
         name: match own_name(model).as_str() {
-            "" => model.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            "" => path_text::file_name(&model.path),
             own => format!("{own} (source)"),
         },
         path: &model.path,
@@ -247,6 +248,7 @@ mod tests {
             metadata,
             tensors: Vec::new(),
             warnings: Vec::new(),
+            obstacles: Vec::new(),
             import: None,
         }
     }

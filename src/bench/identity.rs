@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::inspect;
 use crate::model::Model;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
+use crate::path_text;
 use crate::runtime::hex;
 
 /// Bytes that are read and hashed at a time.
@@ -53,7 +54,7 @@ pub(super) fn sha256_with(history: Option<&History>, path: &Path, monitor: &Moni
 }
 
 fn computed_sha256(model: &Model, monitor: &Monitor) -> Result<String> {
-    let name = model.path.file_name().unwrap_or(model.path.as_os_str()).to_string_lossy();
+    let name = path_text::file_name(&model.path);
     let mut hash = Sha256::new();
     let mut done = 0;
     let mut block = vec![0; BLOCK_BYTES];

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::{self, ImatrixSums, UnusedExperts, merged_imatrix, read_imatrix_sums};
 use crate::model::{Model, Text};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
+use crate::path_text;
 use crate::runtime::{self, CollectTask, Event, ImatrixTensor, Request};
 use crate::units::small_percent_text;
 
@@ -74,8 +75,10 @@ pub struct ImportanceChange {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Collected {
     /// The file.
+    #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// The model, or the files that were merged.
+    #[serde(with = "crate::path_text")]
     pub sources: Vec<PathBuf>,
     /// The texts, without folders.
     pub texts: Vec<String>,
@@ -136,7 +139,9 @@ impl Collected {
 /// Where the importance matrix of a model goes: `MODEL-NAME.imatrix.gguf`.
 #[must_use]
 pub fn imatrix_path(model: &Model, dir: &Path) -> PathBuf {
-    dir.join(format!("{}.imatrix.gguf", model.file_stem()))
+    let mut name = model.file_stem_os();
+    name.push(".imatrix.gguf");
+    dir.join(name)
 }
 
 /// Runs the model over the text and writes the importance matrix.
@@ -165,9 +170,6 @@ pub fn collect_imatrix_with(exe: &Path, request: &CollectRequest, monitor: &Moni
     }
     let text = if let TextSource::File(path) = &request.text { Some(path) } else { None };
     check_out(&request.out, request.existing.overwrite(), model.files.iter().chain(text))?;
-    if !model.has_weights() {
-        return Err(Error::BadRequest { message: format!("there are no weights in {}", model.path.display()) });
-    }
     let corpus = calibration_corpus(&request.text)?;
     let folder = WorkFolder::new("imatrix")?;
     let task = CollectTask {
@@ -231,7 +233,7 @@ fn run(
     corpus: &Corpus,
     monitor: &Monitor,
 ) -> Result<Vec<ImportanceChange>> {
-    let name = request.model.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = path_text::file_name(&request.model);
     let mut changes = Vec::new();
     monitor.report(Progress { stage: format!("load {name}"), done: 0, total: 0, unit: ProgressUnit::Steps })?;
     runtime::run_with(exe, task, monitor, |event| {

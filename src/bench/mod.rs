@@ -117,6 +117,7 @@ pub struct Stat {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// The model file.
+    #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Size of the file in bytes.
     pub size_bytes: u64,
@@ -175,6 +176,7 @@ pub struct ComparisonRow {
     /// Its name; `F16 (source)` for the source, or its file name when it is no preset.
     pub name: String,
     /// The file.
+    #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Size of the file in bytes.
     pub size_bytes: u64,

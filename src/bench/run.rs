@@ -232,8 +232,8 @@ impl Series {
     }
 }
 
-pub(super) fn name(path: &Path) -> std::borrow::Cow<'_, str> {
-    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy()
+pub(super) fn name(path: &Path) -> String {
+    crate::path_text::stem(path)
 }
 
 /// What made the rounds doubtful; `conditions` has one entry per round.

@@ -191,6 +191,7 @@ mod tests {
             metadata,
             tensors,
             warnings: Vec::new(),
+            obstacles: Vec::new(),
             import: None,
         }
     }

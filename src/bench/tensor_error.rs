@@ -10,7 +10,7 @@ use serde::ser::{SerializeStruct, Serializer};
 
 use super::tensor_pieces::{Meter, Piecewise, compare};
 use crate::convert::open_model;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::TensorReader;
 use crate::model::{DType, Model, Tensor};
 use crate::monitor::Monitor;
@@ -23,8 +23,10 @@ const N_NAMED: usize = 3;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TensorErrors {
     /// The file that the other was made from.
+    #[serde(with = "crate::path_text")]
     pub source: PathBuf,
     /// The converted file.
+    #[serde(with = "crate::path_text")]
     pub converted: PathBuf,
     /// One entry per tensor in the order of the source, then those that only the converted file has.
     pub tensors: Vec<TensorError>,
@@ -35,6 +37,25 @@ pub struct TensorErrors {
     pub overall_relative_rms: Option<f64>,
     /// What keeps the result from speaking of the whole file.
     pub warnings: Vec<String>,
+}
+
+impl TensorErrors {
+    /// Refuses a result that says nothing: files of different models.
+    ///
+    /// # Errors
+    /// `Error::NotComparable` when no tensor could be compared.
+    pub fn check(&self) -> Result<()> {
+        if self.tensors.iter().any(|tensor| tensor.result.is_ok()) {
+            return Ok(());
+        }
+        let is_shared = |tensor: &TensorError| tensor.source_dtype.is_some() && tensor.converted_dtype.is_some();
+        let what = if self.tensors.iter().any(is_shared) {
+            "no tensor of it can be compared with that of the source"
+        } else {
+            "it has no tensor in common with the source"
+        };
+        Err(Error::NotComparable { what, path: self.converted.clone() })
+    }
 }
 
 /// What became of one tensor.

@@ -13,6 +13,7 @@ use crate::bench::{
     Answer, AnswerEnd, AnswerOutcome, AnswerRequest, agreement_text, answer as ask_models, first_divergence, realigned,
 };
 use crate::error::{Error, Result};
+use crate::path_text;
 use crate::units::{count_text, percent_text, significant_text};
 
 /// Characters of each answer that are shown from the place on where they part.
@@ -177,11 +178,11 @@ fn outcomes_json(outcomes: &[AnswerOutcome]) -> serde_json::Value {
             let first = first.and_then(|first| first.result.as_deref().ok());
             let divergence = first.and_then(|first| first_divergence(first, answer));
             let same_part = first.map(|first| realigned(first, answer).same_part());
-            json!({ "path": outcome.path, "prompt_idx": outcome.prompt_idx, "answer": **answer,
+            json!({ "path": path_text::to_text(&outcome.path), "prompt_idx": outcome.prompt_idx, "answer": **answer,
                 "divergence_from_first": divergence, "same_part": same_part })
         }
         Err(error) => {
-            json!({ "path": outcome.path, "prompt_idx": outcome.prompt_idx, "failure": error.to_string(), "hint": error.hint() })
+            json!({ "path": path_text::to_text(&outcome.path), "prompt_idx": outcome.prompt_idx, "failure": error.to_string(), "hint": error.hint() })
         }
     };
     let answers: Vec<serde_json::Value> = outcomes.iter().map(json_of).collect();
@@ -189,7 +190,7 @@ fn outcomes_json(outcomes: &[AnswerOutcome]) -> serde_json::Value {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path_text::file_name(path)
 }
 
 #[cfg(test)]

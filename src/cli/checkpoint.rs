@@ -9,6 +9,7 @@ use crate::advise::CheckedCheckpoint;
 use crate::convert::check_checkpoint;
 use crate::error::Result;
 use crate::model::{Checkpoint, CheckpointConfig};
+use crate::path_text;
 use crate::units;
 
 /// Prints what it is and its check.
@@ -28,7 +29,7 @@ fn checkpoint_text(checked: &CheckedCheckpoint, with_tensors: bool) -> String {
     let checkpoint = &checked.checkpoint;
     let mut facts = vec![
         ("name", checkpoint.name.clone()),
-        ("path", checkpoint.path.display().to_string()),
+        ("path", path_text::shown(&checkpoint.path)),
         ("format", "Hugging Face checkpoint".into()),
         ("size", format!("{} ({})", units::bytes_text(checkpoint.size_bytes), units::exact_bytes_text(checkpoint.size_bytes))),
     ];
@@ -128,7 +129,7 @@ fn checkpoint_json(checked: &CheckedCheckpoint, parts: InspectParts) -> Json {
     let dtypes = checkpoint.weights_by_dtype();
     let mut json = json!({
         "name": checkpoint.name,
-        "path": checkpoint.path,
+        "path": path_text::to_text(&checkpoint.path),
         "format": "Hugging Face checkpoint",
         "can_be_converted": checked.model.is_some(),
         "files": checkpoint.files,

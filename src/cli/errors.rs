@@ -10,7 +10,12 @@ use crate::units::{cosine_text, count_text, small_percent_text, small_text};
 
 pub(super) fn errors(source: &Path, model: &Path, as_json: bool) -> Result<()> {
     let found = tensor_errors(source, model, &progress::monitor())?;
-    if as_json { print_json(&found) } else { print_text(&errors_text(&found)) }
+    if as_json {
+        print_json(&found)?;
+    } else {
+        print_text(&errors_text(&found))?;
+    }
+    found.check()
 }
 
 /// The table, the error of the whole, and the warnings.

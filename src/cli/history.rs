@@ -14,6 +14,7 @@ use crate::bench::history::{
 };
 use crate::convert::{Overwrite, write_whole};
 use crate::error::{Error, Result};
+use crate::path_text;
 use crate::units::{count_text, local_date_from_text, local_time_text, nats_text, percent_text, plus_minus_text};
 
 /// What stands in a cell without a value.
@@ -106,7 +107,7 @@ impl FilterArgs {
 /// Keeps what was measured. A failure is told and changes nothing: the numbers are as good as before.
 pub(super) fn keep(outcomes: &[impl Measured]) {
     if let Err(error) = record_all(outcomes, &progress::monitor()) {
-        eprintln!("warning: not kept in the history: {error}");
+        eprintln!("warning: not kept in the history: {}", path_text::one_line(&error.to_string()));
     }
 }
 
@@ -189,7 +190,7 @@ fn show(history: &History, ids: &[i64], as_json: bool) -> Result<()> {
 fn entry_text(entry: &Entry, alone: &Comparison) -> String {
     let first = |values: &[String]| values.first().cloned().unwrap_or_default();
     let mut facts: Vec<(&str, String)> = alone.facts.iter().map(|fact| (fact.name, first(&fact.values))).collect();
-    facts.push(("File", entry.row.path.display().to_string()));
+    facts.push(("File", path_text::shown(&entry.row.path)));
     for line in &alone.numbers {
         facts
             .extend(line.values.first().copied().flatten().map(|value| (line.quantity.label(), line.quantity.value_text(value))));
@@ -205,7 +206,7 @@ fn entry_text(entry: &Entry, alone: &Comparison) -> String {
         }
         Measurement::Quality(run) => {
             let used = &run.provenance;
-            facts.push(("Reference", run.reference.display().to_string()));
+            facts.push(("Reference", path_text::shown(&run.reference)));
             facts.push(("Tokens of a chunk", used.n_ctx.to_string()));
             facts.push(("Seed", used.seed.to_string()));
             facts.push(("Changed tokens", count_text(run.n_flips)));

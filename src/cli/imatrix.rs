@@ -11,6 +11,7 @@ use crate::bench::imatrix::{
     merge_imatrices,
 };
 use crate::error::Result;
+use crate::path_text;
 use crate::units::{count_text, duration_text, small_percent_text};
 
 #[derive(Debug, Args)]
@@ -71,7 +72,7 @@ fn collected_text(collected: &Collected) -> String {
         if collected.n_chunks == 1 { "chunk" } else { "chunks" }
     );
     let mut facts = vec![
-        ("file", collected.path.display().to_string()),
+        ("file", path_text::shown(&collected.path)),
         ("tensors", count_text(collected.n_tensors as u64)),
         ("text", text),
         ("time", duration_text(collected.elapsed_secs)),

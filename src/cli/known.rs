@@ -46,7 +46,7 @@ pub(super) fn levels(args: &LevelsArgs) -> Result<()> {
         eprintln!("warning: runs are missing: {problem}");
     }
     if let Some(missing) = args.delete.iter().find(|level| !known.levels.iter().any(|made| made.level == **level)) {
-        let message = format!("no file of level {missing} was made from {}", args.model.display());
+        let message = format!("no file of level {missing} was made from {}", crate::path_text::shown(&args.model));
         return Err(Error::BadRequest { message });
     }
     let removal = if args.for_good { Removal::ForGood } else { Removal::Bin };
@@ -56,7 +56,7 @@ pub(super) fn levels(args: &LevelsArgs) -> Result<()> {
         remove_output(&made.path, removal)?;
         forget_conversion(&made.path);
         let verb = if args.for_good { "deleted" } else { "moved to the bin" };
-        eprintln!("{verb}: {}", made.path.display());
+        eprintln!("{verb}: {}", crate::path_text::shown(&made.path));
     }
     if args.output.json { print_json(&levels_json(&known)) } else { print_text(&levels_text(&known)) }
 }
@@ -73,7 +73,7 @@ fn levels_json(known: &Known) -> serde_json::Value {
     let level = |made: &Conversion| {
         json!({
             "level": made.level,
-            "path": made.path,
+            "path": crate::path_text::to_text(&made.path),
             "size_bytes": made.size_bytes,
             "bits_per_weight": made.bits_per_weight,
             "changes": made.changes,
@@ -82,7 +82,7 @@ fn levels_json(known: &Known) -> serde_json::Value {
         })
     };
     json!({
-        "source": known.stand_in.as_ref().map_or(&known.source, |model| &model.path),
+        "source": crate::path_text::to_text(known.stand_in.as_ref().map_or(&known.source, |model| &model.path)),
         "size_bytes": sum_bytes(known),
         "levels": known.levels.iter().map(level).collect::<Vec<_>>(),
     })
@@ -90,7 +90,7 @@ fn levels_json(known: &Known) -> serde_json::Value {
 
 fn levels_text(known: &Known) -> String {
     if known.levels.is_empty() {
-        return format!("no levels of {} were found", known.source.display());
+        return format!("no levels of {} were found", crate::path_text::shown(&known.source));
     }
     let rows: Vec<Vec<String>> = known.levels.iter().map(|made| row(known, made)).collect();
     let header = ["level", "size", "bits/weight", "decode tok/s", "mean KLD", "measured", "file"];
@@ -101,7 +101,7 @@ fn levels_text(known: &Known) -> String {
     for origin in &known.origins {
         if let Some(note) = origin.note() {
             let kind = origin.kind.label().to_lowercase();
-            text.push_str(&format!("\nwarning: {kind} of {}: {note}", origin.path.display()));
+            text.push_str(&format!("\nwarning: {kind} of {}: {note}", crate::path_text::shown(&origin.path)));
         }
     }
     text
@@ -119,6 +119,6 @@ fn row(known: &Known, made: &Conversion) -> Vec<String> {
         decode.unwrap_or_else(|| NOTHING.into()),
         loss.map_or_else(|| NOTHING.into(), |run| nats_text(run.summary.mean_kld.value)),
         latest.map_or_else(|| NOTHING.into(), local_day_text),
-        made.path.display().to_string(),
+        crate::path_text::shown(&made.path),
     ]
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::monitor::{Monitor, Progress, ProgressUnit};
+use crate::path_text::one_line;
 use crate::units;
 
 /// Time between two lines where standard error is a file or a pipe.
@@ -34,13 +35,39 @@ fn cancel_flag() -> Arc<AtomicBool> {
 
 /// A monitor that draws a line on standard error and ends the work on SIGINT.
 pub(super) fn monitor() -> Monitor {
-    let is_terminal = std::io::stderr().is_terminal();
+    let is_terminal = std::io::stderr().is_terminal() && can_redraw(std::env::var_os("TERM").as_deref());
     let line = std::sync::Mutex::new(Line { started: Instant::now(), stage_started: Instant::now(), drawn: None, is_terminal });
     Monitor::new(cancel_flag(), move |progress| {
         if let Ok(mut line) = line.lock() {
             line.draw(&progress);
         }
     })
+}
+
+/// False for terminals without cursor control, such as those of editors: they get lines, as files do. Windows sets no TERM.
+fn can_redraw(term: Option<&std::ffi::OsStr>) -> bool {
+    term.map_or(cfg!(windows), |term| !term.is_empty() && term != "dumb")
+}
+
+/// Columns of the terminal behind standard error; `None` where it does not tell.
+fn terminal_columns() -> Option<usize> {
+    #[cfg(unix)]
+    {
+        let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok()?;
+        Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// A line that wraps could not be erased again: it is cut to one column less than there are.
+fn cut(text: &str, columns: Option<usize>) -> std::borrow::Cow<'_, str> {
+    match columns.map(|columns| columns.saturating_sub(1)) {
+        Some(room) if text.chars().count() > room => {
+            text.chars().take(room.saturating_sub(1)).chain((room > 0).then_some('…')).collect::<String>().into()
+        }
+        _ => text.into(),
+    }
 }
 
 struct Line {
@@ -62,10 +89,11 @@ impl Line {
         }
         self.drawn = Some(Instant::now());
         let text = progress_text(progress, self.stage_started.elapsed().as_secs_f64());
+        let text = one_line(&text);
         let mut stderr = std::io::stderr().lock();
         // A closed standard error is no reason to stop the work.
         let _ = if self.is_terminal {
-            write!(stderr, "\r\x1b[2K{text}")
+            write!(stderr, "\r\x1b[2K{}", cut(&text, terminal_columns()))
         } else {
             writeln!(stderr, "[{:>6.1} s] {text}", self.started.elapsed().as_secs_f64())
         };
@@ -98,6 +126,17 @@ fn progress_text(progress: &Progress, elapsed_secs: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_terminals_that_can_are_redrawn_and_no_line_wraps() {
+        let redraws = |term: &str| can_redraw(Some(std::ffi::OsStr::new(term)));
+        assert!(redraws("xterm-256color") && redraws("linux") && !redraws("dumb") && !redraws(""));
+        assert_eq!(cut("0123456789", Some(20)), "0123456789");
+        assert_eq!(cut("0123456789", Some(10)), "01234567…");
+        assert_eq!(cut("0123456789", Some(2)), "…");
+        assert_eq!(cut("0123456789", Some(1)), "");
+        assert_eq!(cut("0123456789", None), "0123456789");
+    }
 
     #[test]
     fn text_has_what_is_known() {

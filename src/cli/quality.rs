@@ -24,6 +24,7 @@ use crate::deploy::{llama_cli_command, ollama_command};
 use crate::error::{Error, Result};
 use crate::hardware::{self, Machine};
 use crate::model::{Level, Model};
+use crate::path_text;
 use crate::units::{bytes_text, count_text, duration_text, nats_text};
 
 /// What `compare` does beside its levels.
@@ -406,5 +407,5 @@ fn last_chars(text: &str, n: usize) -> String {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path_text::file_name(path)
 }

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::format;
 use crate::hardware::{self, Machine};
 use crate::model::Model;
+use crate::path_text;
 
 /// Writes what the history knows of a model and of the files made from it.
 pub(super) fn report(path: &Path, out: &Path, overwrite: Overwrite, goal: &Goal, args: &LimitArgs) -> Result<()> {
@@ -41,7 +42,7 @@ pub(super) fn report(path: &Path, out: &Path, overwrite: Overwrite, goal: &Goal,
         warnings: &stored.warnings,
     };
     write_whole(out, &export_bytes(Export::Report, &input)?, overwrite)?;
-    let mut text = format!("report on {} written to {}", files_text(stored.rows.len()), out.display());
+    let mut text = format!("report on {} written to {}", files_text(stored.rows.len()), path_text::shown(out));
     for warning in &stored.warnings {
         text.push_str(&format!("\nwarning: {warning}"));
     }
@@ -83,7 +84,7 @@ impl Files {
             None => Err(Error::BadRequest {
                 message: format!(
                     "cannot tell from its end what to write, known are html, svg, png, csv, tsv and json: {}",
-                    path.display()
+                    path_text::shown(path)
                 ),
             }),
         });
@@ -114,7 +115,7 @@ impl Files {
         let input = ExportInput { model, machine, goal, limits, rows, kept: &kept, warnings: &[] };
         for (path, what) in wanted {
             write_whole(path, &export_bytes(what, &input)?, overwrite)?;
-            eprintln!("written: {}", path.display());
+            eprintln!("written: {}", path_text::shown(path));
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::format::{self, Opened};
 use crate::hardware;
 use crate::model::{Level, Metadata, Model, Value};
+use crate::path_text;
 use crate::units;
 
 /// Which long lists `inspect` adds.
@@ -86,7 +87,7 @@ pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<
     let request = convert_request(args);
     if args.existing == Some(Existing::Skip) {
         for (_, path) in convert::existing_outputs(&model, &request.levels, &request.overrides, &request.out_dir) {
-            eprintln!("skipped, exists: {}", path.display());
+            eprintln!("skipped, exists: {}", crate::path_text::shown(&path));
         }
     }
     let mut conversions = convert::convert(&model, &request, &progress::monitor())?;
@@ -231,8 +232,8 @@ pub(super) fn outcomes_json<'a, T: Serialize + 'a>(
 ) -> Vec<serde_json::Value> {
     outcomes
         .map(|(path, result)| match result {
-            Ok(outcome) => json!({ "path": path, key: outcome }),
-            Err(error) => json!({ "path": path, "failure": error.to_string(), "hint": error.hint() }),
+            Ok(outcome) => json!({ "path": path_text::to_text(path), key: outcome }),
+            Err(error) => json!({ "path": path_text::to_text(path), "failure": error.to_string(), "hint": error.hint() }),
         })
         .collect()
 }

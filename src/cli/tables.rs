@@ -9,6 +9,7 @@ use crate::bench::{ComparisonRow, Outcome, Stat, merged_warnings};
 use crate::convert::Conversion;
 use crate::hardware::{Machine, PowerSource, Runtime};
 use crate::model::{Metadata, Model, Value};
+use crate::path_text;
 use crate::units;
 
 /// What stands in a cell without a value.
@@ -113,7 +114,7 @@ pub(super) fn model_text(model: &Model) -> String {
     let optional = |n: u64| if n == 0 { NOTHING.to_string() } else { units::count_text(n) };
     let mut facts = vec![
         ("name", model.display_name()),
-        ("file", model.path.display().to_string()),
+        ("file", path_text::shown(&model.path)),
         ("format", model.format_name.clone()),
         ("size", format!("{} ({})", units::bytes_text(model.size_bytes), units::exact_bytes_text(model.size_bytes))),
         ("architecture", shape.architecture.clone()),
@@ -159,6 +160,9 @@ pub(super) fn model_text(model: &Model) -> String {
     text.push_str(&facts_text(
         &crate::advise::preflight(model).iter().map(|row| (row.framework.name(), row.text.clone())).collect::<Vec<_>>(),
     ));
+    for obstacle in &model.obstacles {
+        text.push_str(&format!("\nblocked: {obstacle}"));
+    }
     with_warnings(text, &model.warnings)
 }
 
@@ -166,8 +170,8 @@ pub(super) fn model_json(model: &Model, with_tensors: bool, with_metadata: bool)
     let shape = &model.hyperparameters;
     let mut json = json!({
         "name": model.display_name(),
-        "path": model.path,
-        "files": model.files,
+        "path": path_text::to_text(&model.path),
+        "files": model.files.iter().map(|file| path_text::to_text(file)).collect::<Vec<_>>(),
         "format": model.format_name,
         "size_bytes": model.size_bytes,
         "architecture": shape.architecture,
@@ -188,6 +192,7 @@ pub(super) fn model_json(model: &Model, with_tensors: bool, with_metadata: bool)
         "tokenizer": model.metadata.str("tokenizer.ggml.model"),
         "has_chat_template": model.metadata.find("tokenizer.chat_template").is_some(),
         "preflight": crate::advise::preflight(model),
+        "obstacles": model.obstacles,
         "warnings": model.warnings,
     });
     if with_tensors {
@@ -299,7 +304,7 @@ pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
                 conversion.name(),
                 units::exact_bytes_text(conversion.size_bytes),
                 units::significant_text(conversion.bits_per_weight),
-                conversion.path.display().to_string(),
+                path_text::shown(&conversion.path),
             ]
         })
         .collect();
@@ -324,7 +329,7 @@ pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
 pub(super) fn outcomes_text(outcomes: &[Outcome]) -> String {
     let measured = || outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok());
     let extras = ExtraColumns::of(measured());
-    let name_of = |outcome: &Outcome| outcome.path.file_name().unwrap_or(outcome.path.as_os_str()).to_string_lossy().into_owned();
+    let name_of = |outcome: &Outcome| path_text::file_name(&outcome.path);
     let rows: Vec<Vec<String>> = outcomes
         .iter()
         .map(|outcome| {
@@ -457,7 +462,7 @@ fn list_text(items: &[String]) -> String {
 
 fn with_warnings(mut text: String, warnings: &[String]) -> String {
     for warning in warnings {
-        text.push_str(&format!("\nwarning: {warning}"));
+        text.push_str(&format!("\nwarning: {}", crate::path_text::one_line(warning)));
     }
     text
 }

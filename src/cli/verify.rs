@@ -10,6 +10,7 @@ use super::output::{facts_text, print_json, print_text};
 use super::progress;
 use crate::convert::{Verification, VerifyRequest, verify as verify_file};
 use crate::error::Result;
+use crate::path_text;
 use crate::units::{count_text, exact_bytes_text};
 
 #[derive(Debug, Args)]
@@ -53,7 +54,7 @@ pub(super) fn verify(args: VerifyArgs) -> Result<()> {
 fn verification_text(found: &Verification) -> String {
     let verdict = if found.findings.is_empty() { "as it was written".into() } else { found.findings.join("; ") };
     let rows = [
-        ("file", found.path.display().to_string()),
+        ("file", path_text::shown(&found.path)),
         ("verdict", verdict),
         ("compared", found.compared_text()),
         ("recipe", found.recipe.clone()),

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::format::{Checksum, Placed, TensorReader, TensorSpec, header_checksum, set_checksum};
 use crate::model::{HEADER_CHECKSUM_KEY, IMATRIX_CHECKSUM_KEY, Model, SOURCE_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
+use crate::path_text;
 
 /// Converts a model to all requested levels in one pass over it.
 ///
@@ -63,7 +64,7 @@ pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Re
         for ((part, manifest), begun) in parts.iter().zip(&manifests).zip(&mut begun) {
             seal(part, begun)?;
             manifest.write_at(&begun.manifest.to_json()?, 0)?;
-            let stage = format!("syncing {}", part.path().display());
+            let stage = format!("syncing {}", path_text::shown(part.path()));
             let progress = Progress { stage, done: total, total, unit: ProgressUnit::Bytes };
             part.sync(&progress, monitor)?;
             manifest.sync(&progress, monitor)?;
@@ -137,7 +138,7 @@ fn begin(
         && specs.len() == model.tensors.len()
         && specs.iter().zip(&model.tensors).all(|(spec, tensor)| spec.name == tensor.name);
     if !is_planned {
-        let (name, found, planned) = (output.path.display(), layout.file_size_bytes, output.size_bytes);
+        let (name, found, planned) = (path_text::shown(&output.path), layout.file_size_bytes, output.size_bytes);
         return Err(Error::Internal {
             message: format!("{name} has {found} bytes or other tensors than planned ({planned} bytes)"),
         });
@@ -178,7 +179,7 @@ fn begin(
     };
     let mut begun = Begun { records: vec![None; specs.len()], specs, places: layout.tensors, manifest };
     if let Some(found) = &found {
-        let stage = format!("checking what is there of {}", output.path.display());
+        let stage = format!("checking what is there of {}", path_text::shown(&output.path));
         monitor.report(Progress { stage, done: 0, total: model.tensor_bytes(), unit: ProgressUnit::Bytes })?;
         let is_there = |record: &Record| is_intact(&part, &begun, model, *record, monitor);
         let there: Vec<bool> = found.records.par_iter().map(is_there).collect::<Result<_>>()?;

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::paths::{journal_path, manifest_path};
 use crate::error::{Error, Result};
 
 /// The folder itself, or the closest one above it that exists: there it would be created.
@@ -10,6 +11,22 @@ pub(super) fn existing_ancestor(dir: &Path) -> Result<PathBuf> {
     let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
     let found = dir.ancestors().find(|ancestor| std::fs::symlink_metadata(ancestor).is_ok());
     Ok(found.map_or_else(|| dir.clone(), Path::to_path_buf))
+}
+
+/// Refuses an output whose name, with what is written behind it meanwhile, the file system of its folder does not take.
+///
+/// Asked of `folder`, which exists: below a folder that does not, every name is only missing.
+pub(super) fn check_name(folder: &Path, output: &Path) -> Result<()> {
+    for path in [journal_path(output), manifest_path(output)] {
+        let name = path.file_name().unwrap_or_default();
+        for place in [folder.join(name), path.clone()] {
+            let too_long = std::fs::symlink_metadata(&place).is_err_and(|error| error.kind() == ErrorKind::InvalidFilename);
+            if too_long {
+                return Err(Error::NameTooLong { path: output.to_path_buf() });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what is no folder or may not be written to.
@@ -77,6 +94,21 @@ mod tests {
         assert_eq!(existing_ancestor(dir.path()).unwrap(), dir.path());
         assert!(free_bytes(dir.path()).unwrap() > 0);
         assert_eq!(check_writable(dir.path()), Ok(()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn names_that_are_too_long_are_known_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |n_bytes: usize, expected: bool| {
+            let output = dir.path().join("new").join("m".repeat(n_bytes));
+            assert_eq!(check_name(dir.path(), &output).is_ok(), expected, "{n_bytes}");
+        };
+        // Behind the name, of 255 bytes at most, stands .manifest.json.
+        check(241, true);
+        check(242, false);
+        let deep = (0..30).fold(dir.path().to_path_buf(), |path, _| path.join("d".repeat(200)));
+        assert!(matches!(check_name(dir.path(), &deep.join("m")), Err(Error::NameTooLong { .. })));
     }
 
     #[test]

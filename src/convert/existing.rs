@@ -64,8 +64,11 @@ fn is_taken(path: &Path) -> bool {
 
 /// The first free name behind this one: `a-Q4_K_M-2.gguf`.
 fn numbered_path(path: &Path) -> PathBuf {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let numbered = |n: u32| path.with_file_name(format!("{stem}-{n}.gguf"));
+    let numbered = |n: u32| {
+        let mut name = crate::path_text::stem_of(path);
+        name.push(format!("-{n}.gguf"));
+        path.with_file_name(name)
+    };
     let free = (2..u32::MAX).map(numbered).find(|path| !is_taken(path) && !is_taken(&manifest_path(path)));
     free.unwrap_or_else(|| path.to_path_buf())
 }
@@ -73,7 +76,7 @@ fn numbered_path(path: &Path) -> PathBuf {
 /// The number in the name of a file that was kept beside another of the same level: 2 of `a-Q4_K_M-2.gguf`; `None` for others.
 #[must_use]
 pub fn copy_number(path: &Path, level: Level) -> Option<u32> {
-    let stem = path.file_stem()?.to_str()?;
+    let stem = crate::path_text::stem(path);
     let (front, number) = stem.rsplit_once('-')?;
     let plain = front.strip_suffix("-custom").unwrap_or(front);
     let number = number.parse().ok().filter(|n| *n >= 2)?;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::format::{Checksum, Placed, TensorSpec};
+use crate::path_text;
 
 /// What the file starts with, by which it is known.
 const START: &str = "{\n  \"planish_manifest\": ";
@@ -98,7 +99,7 @@ impl Ingredient {
 }
 
 pub(super) fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path_text::to_text(Path::new(path.file_name().unwrap_or_default()))
 }
 
 impl Manifest {

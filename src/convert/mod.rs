@@ -124,8 +124,10 @@ pub struct Conversion {
     /// The level.
     pub level: Level,
     /// The file.
+    #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// The file it was made from.
+    #[serde(with = "crate::path_text")]
     pub source: PathBuf,
     /// Its size, which is the predicted size.
     pub size_bytes: u64,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::advise::{CheckedCheckpoint, Room, checklist};
 use crate::error::Result;
-use crate::format::{Opened, read_any};
+use crate::format::{Opened, a_model, read_any};
 use crate::hardware;
 use crate::import::import;
 use crate::import::tokenizer::encode;
@@ -14,10 +14,10 @@ use crate::model::{Checkpoint, Model};
 /// The model in a file or folder; of a checkpoint the one that it becomes.
 ///
 /// # Errors
-/// Those of `format::read_any` and of `import::import`.
+/// Those of `format::read_any` and of `import::import`; `Error::NotAModel` for a GGUF file that is none.
 pub fn open_model(path: &Path) -> Result<Model> {
     match read_any(path)? {
-        Opened::Model(model) => Ok(*model),
+        Opened::Model(model) => a_model(*model),
         Opened::Checkpoint(checkpoint) => import(&checkpoint),
     }
 }

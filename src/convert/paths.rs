@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::advise::Overrides;
 use crate::model::{DType, Level, Model};
+use crate::path_text;
 
 /// Names at the end of published files that are neither a level nor a data type of ours.
 ///
@@ -20,12 +21,15 @@ const CUSTOM_SUFFIX: &str = "-custom";
 /// A level or type name at the end of the source's name is replaced, in any case and after any of `-`, `.` and `_`.
 #[must_use]
 pub fn output_path(model: &Model, level: Level, out_dir: &Path) -> PathBuf {
-    let stem = model.file_stem();
-    let base = match without_type_name(&stem) {
-        "" => "model",
-        base => base,
-    };
-    out_dir.join(format!("{base}-{level}.gguf"))
+    let stem = model.file_stem_os();
+    // All that is cut off is ASCII: cut off the bytes of the name, it leaves a name that is not UTF-8 as it is.
+    let text = stem.to_string_lossy();
+    let mut name = path_text::without_end(&stem, text.len() - without_type_name(&text).len());
+    if name.is_empty() {
+        name.push("model");
+    }
+    name.push(format!("-{level}.gguf"));
+    out_dir.join(name)
 }
 
 /// Where the output of `level` with these changes goes: never to the name of the plain level. `a-Q4_K_M-custom.gguf`.
@@ -35,14 +39,15 @@ pub fn output_path_by(model: &Model, level: Level, overrides: &Overrides, out_di
     if !overrides.change(level) {
         return plain;
     }
-    let stem = plain.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    plain.with_file_name(format!("{stem}{CUSTOM_SUFFIX}.gguf"))
+    let mut name = path_text::stem_of(&plain);
+    name.push(format!("{CUSTOM_SUFFIX}.gguf"));
+    plain.with_file_name(name)
 }
 
 /// True for a file with the name of a changed recipe.
 #[must_use]
 pub fn has_custom_name(path: &Path) -> bool {
-    path.file_stem().is_some_and(|stem| without_number(&stem.to_string_lossy()).ends_with(CUSTOM_SUFFIX))
+    without_number(&path_text::stem(path)).ends_with(CUSTOM_SUFFIX)
 }
 
 /// Where outputs go when nobody says: beside the model; without one, and for a checkpoint inside the Hugging Face cache, where nothing
@@ -50,7 +55,7 @@ pub fn has_custom_name(path: &Path) -> bool {
 #[must_use]
 pub fn default_output_dir(model: Option<&Model>) -> PathBuf {
     let is_in_cache = |model: &&Model| {
-        !model.is_runnable() && model.path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("models--"))
+        !model.is_runnable() && model.path.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"models--"))
     };
     let beside = model.filter(|model| !is_in_cache(model)).and_then(|model| model.path.parent().map(Path::to_path_buf));
     beside
@@ -185,6 +190,23 @@ mod tests {
         check("-Q4_0.gguf", "-Q4_0-Q8_0.gguf");
         check("Modell-Größe.gguf", "Modell-Größe-Q8_0.gguf");
         check("größe.gguf", "größe-Q8_0.gguf");
+        // Only .gguf is an extension.
+        check("Qwen2.5-0.5B", "Qwen2.5-0.5B-Q8_0.gguf");
+        check("phi-4.5.F16", "phi-4.5-Q8_0.gguf");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_bytes_of_a_name_stay() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let path = |bytes: &'static [u8]| Path::new(std::ffi::OsStr::from_bytes(bytes));
+        let check = |file: &'static [u8], expected: &'static [u8]| {
+            let model = super::super::tests::model_named(path(file));
+            assert_eq!(output_path(&model, Level::Q8_0, Path::new("out")), path(expected));
+        };
+        check(b"in/caf\xe9-F32.gguf", b"out/caf\xe9-Q8_0.gguf");
+        check(b"in/\xe9\xff", b"out/\xe9\xff-Q8_0.gguf");
+        check(b"in/big\xe9-F16-00001-of-00003.gguf", b"out/big\xe9-Q8_0.gguf");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::existing::placed;
 use super::manifest::may_be_written;
 use super::paths::{FileId, manifest_path, output_path_by, part_path};
 use super::{ConvertRequest, Overwrite, disk, without_layers};
+use crate::advise::pruned_imatrix;
 use crate::advise::recipe::{self, Planner, Recipe};
-use crate::advise::{Fallback, pruned_imatrix};
 use crate::error::{Error, Result};
 use crate::format::{Imatrix, Layout, TensorSpec, read_imatrix};
 use crate::model::{Level, Model, Tensor};
@@ -57,8 +57,11 @@ pub struct PlannedOutput {
 /// or is the source, a folder that is not writable, too little space, an importance matrix that is none or of another model.
 pub fn preflight(model: &Model, request: &ConvertRequest) -> Result<WorkPlan> {
     let n_threads = n_threads(request)?;
-    if !model.has_weights() {
-        return Err(Error::BadRequest { message: format!("there are no weights to convert in {}", model.path.display()) });
+    if let Some(kind) = model.other_kind() {
+        return Err(Error::NotAModel { what: kind.name(), hint: kind.hint(), path: model.path.clone() });
+    }
+    if !model.obstacles.is_empty() {
+        return Err(Error::NotLoadable { what: model.obstacles.join("; "), path: model.path.clone() });
     }
     let mut levels = Vec::new();
     for &level in &request.levels {
@@ -85,6 +88,9 @@ pub fn preflight(model: &Model, request: &ConvertRequest) -> Result<WorkPlan> {
         check_names(&output.path, &sources, output.overwrite)?;
     }
     let folder = disk::existing_ancestor(&request.out_dir)?;
+    for output in &outputs {
+        disk::check_name(&folder, &output.path)?;
+    }
     disk::check_writable(&folder)?;
     let needed_bytes = outputs.iter().map(|output| output.size_bytes).fold(0, u64::saturating_add);
     let reclaimed: u64 = outputs.iter().map(|output| disk::reclaimed_bytes(&part_path(&output.path))).sum();
@@ -110,9 +116,9 @@ fn plan_output(planner: &Planner, level: Level, out_dir: &Path, imatrix: Option<
         let level = if level.needs_imatrix() { level.name() } else { dtype.name() };
         return Err(Error::NeedsImatrix { level, tensor: tensor.name.clone() });
     }
-    // What was assumed of a checkpoint goes into the file; of a GGUF file nothing is.
-    let mut warnings = if model.import.is_some() { model.warnings.clone() } else { Vec::new() };
-    warnings.extend(loss_warnings(model, &recipe, planner.overrides().fallback));
+    // What was assumed of a checkpoint, or is odd about a GGUF file, goes into the output.
+    let mut warnings = model.warnings.clone();
+    warnings.extend(loss_warnings(model, &recipe));
     warnings.extend(planner.change_warnings(&recipe));
     warnings.extend(imatrix.iter().flat_map(|imatrix| imatrix_warnings(model, &recipe, imatrix)));
     Ok(PlannedOutput {
@@ -211,7 +217,7 @@ fn check_names(path: &Path, sources: &[(&PathBuf, FileId)], overwrite: Overwrite
     }
 }
 
-fn loss_warnings(model: &Model, recipe: &Recipe, fallback: Fallback) -> Vec<String> {
+fn loss_warnings(model: &Model, recipe: &Recipe) -> Vec<String> {
     let base = recipe.level.base_dtype();
     let mut grids: Vec<&str> = Vec::new();
     for tensor in changed(model, recipe).filter(|tensor| tensor.dtype.is_quantized()) {
@@ -228,12 +234,13 @@ fn loss_warnings(model: &Model, recipe: &Recipe, fallback: Fallback) -> Vec<Stri
             format!("decoded from {grids}: larger than its source, not better")
         });
     }
-    if recipe.n_fallbacks > 0 {
-        let other = if fallback == Fallback::SameSize { "another type" } else { "a larger type" };
+    // Of types that the user asked for, `change_warnings` tells.
+    if recipe.n_fallbacks_of_level > 0 {
         warnings.push(format!(
-            "{} of {} tensors got {other} than {} foresees: their rows are not a whole number of its blocks",
-            recipe.n_fallbacks,
+            "{} of {} tensors got {} than {} foresees: their rows are not a whole number of its blocks",
+            recipe.n_fallbacks_of_level,
             recipe.dtypes.len(),
+            recipe.other_type(),
             recipe.level,
         ));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::paths::{journal_path, part_path};
-use super::tests::{Fixture, data};
+use super::tests::{Fixture, data, read_model};
 use super::*;
 use crate::error::Error;
 use crate::format::inspect;
@@ -151,7 +151,7 @@ fn where_it_is_the_same_it_goes_on_without_being_asked() {
     let source = std::fs::File::options().write(true).open(&fixture.model.path).unwrap();
     source.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(5)).unwrap();
     let fresh = |request: &ConvertRequest| {
-        let model = inspect(&fixture.model.path).unwrap();
+        let model = read_model(&fixture.model.path);
         convert(&model, request, &cancelling_at(model.tensor_bytes() / 2))
     };
     assert_eq!(fresh(&if_same("other")), Err(Error::Cancelled));
@@ -238,7 +238,7 @@ fn damage_anywhere_is_found() {
 fn a_made_file_says_anew_where_it_comes_from() {
     let fixture = Fixture::with(&[("token_embd.weight", DType::F16, &[256, 4], data(1, DType::F16, &[256, 4]))]);
     let first = convert(&fixture.model, &fixture.request(&[Level::Q8_0]), &Monitor::silent()).unwrap();
-    let model = inspect(&first[0].path).unwrap();
+    let model = read_model(&first[0].path);
     let request = ConvertRequest { out_dir: fixture.dir.path().join("second"), ..fixture.request(&[Level::Q4_0]) };
     let second = convert(&model, &request, &Monitor::silent()).unwrap();
     let found =

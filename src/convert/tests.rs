@@ -25,6 +25,7 @@ pub(super) fn model_named(path: &Path) -> Model {
         tensors: Vec::new(),
         hyperparameters: Hyperparameters::default(),
         warnings: Vec::new(),
+        obstacles: Vec::new(),
         import: None,
     }
 }
@@ -103,7 +104,12 @@ fn write_model(path: &Path, tensors: &[(&str, DType, &[u64], Vec<u8>)]) -> Model
         bytes[start..start + data.len()].copy_from_slice(data);
     }
     std::fs::write(path, bytes).unwrap();
-    format::inspect(path).unwrap()
+    read_model(path)
+}
+
+/// Reads a header. How tensors are written is asked here, not what llama.cpp would say of so few of them.
+pub(super) fn read_model(path: &Path) -> Model {
+    Model { warnings: Vec::new(), obstacles: Vec::new(), ..format::read_gguf(path).unwrap() }
 }
 
 pub(super) struct Fixture {
@@ -414,7 +420,7 @@ fn senseless_requests_are_refused() {
     check(fixture.request(&[]));
     check(ConvertRequest { n_threads: Some(0), ..fixture.request(&[Level::Q8_0]) });
     let empty = Fixture::with(&[]);
-    assert!(matches!(empty.convert(&[Level::Q8_0]), Err(Error::BadRequest { .. })));
+    assert!(matches!(empty.convert(&[Level::Q8_0]), Err(Error::NotAModel { what: "a vocabulary without weights", .. })));
     assert!(!fixture.out_dir().exists() && !empty.out_dir().exists());
 }
 

@@ -15,6 +15,7 @@ use crate::model::{
     HEADER_CHECKSUM_KEY, IMATRIX_CHECKSUM_KEY, Model, RECIPE_KEY, SOURCE_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY, VERSION_KEY,
 };
 use crate::monitor::{Monitor, Progress, ProgressUnit};
+use crate::path_text;
 
 /// Chunks between two reports: some 50 MB.
 const CHUNKS_AT_ONCE: usize = 64;
@@ -36,6 +37,7 @@ pub struct VerifyRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verification {
     /// The file.
+    #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Its size in bytes.
     pub size_bytes: u64,
@@ -129,7 +131,7 @@ pub fn verify(request: &VerifyRequest, monitor: &Monitor) -> Result<Verification
         verification.compared.push("manifest");
     }
     if let Some(source) = &request.source {
-        let name = source.display();
+        let name = path_text::shown(source);
         if source_sum(source, &verification.recipe, monitor)?.to_string() != verification.source_blake3 {
             verification.findings.push(format!("it was not made from {name}"));
         }
@@ -137,7 +139,7 @@ pub fn verify(request: &VerifyRequest, monitor: &Monitor) -> Result<Verification
     }
     if let Some(imatrix) = &request.imatrix {
         if text(IMATRIX_CHECKSUM_KEY) != Some(Checksum::of_file(imatrix)?.to_string()) {
-            verification.findings.push(format!("it was not made with {}", imatrix.display()));
+            verification.findings.push(format!("it was not made with {}", path_text::shown(imatrix)));
         }
         verification.compared.push("imatrix");
     }
@@ -169,7 +171,7 @@ fn tensor_sums(model: &Model, verb: &str, monitor: &Monitor) -> Result<Vec<Check
     let jobs: Vec<(usize, Chunk)> =
         model.tensors.iter().enumerate().flat_map(|(idx, tensor)| chunks(tensor).map(move |chunk| (idx, chunk))).collect();
     let mut of_tensors: Vec<Vec<Checksum>> = vec![Vec::new(); model.tensors.len()];
-    let stage = format!("{verb} {}", model.path.display());
+    let stage = format!("{verb} {}", path_text::shown(&model.path));
     let mut progress = Progress { stage, done: 0, total: model.tensor_bytes(), unit: ProgressUnit::Bytes };
     for batch in jobs.chunks(CHUNKS_AT_ONCE) {
         monitor.report(progress.clone())?;

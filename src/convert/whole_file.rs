@@ -1,5 +1,6 @@
 //! Small files, written like the large ones: under their final name only when they are complete.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::part_file::{PartFile, sync_dir};
@@ -40,19 +41,23 @@ pub fn check_target(path: &Path, overwrite: Overwrite) -> Result<()> {
         return Err(Error::OutputExists { path: path.to_path_buf() });
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    disk::check_writable(&disk::existing_ancestor(folder.unwrap_or(Path::new(".")))?)
+    let folder = disk::existing_ancestor(folder.unwrap_or(Path::new(".")))?;
+    disk::check_name(&folder, path)?;
+    disk::check_writable(&folder)
 }
 
 /// Writes `bytes` into `dir`, which is made if need be, as `STEM.EXTENSION`, or with the next free number behind the stem; returns the file.
 ///
 /// # Errors
 /// `Error::Io`; `Error::OutputExists` when thousands of names are taken.
-pub fn write_new(dir: &Path, stem: &str, extension: &str, bytes: &[u8]) -> Result<PathBuf> {
+pub fn write_new(dir: &Path, stem: impl AsRef<OsStr>, extension: &str, bytes: &[u8]) -> Result<PathBuf> {
     std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     let mut taken = PathBuf::new();
     for number in 1..=MAX_NAMES {
         let suffix = if number == 1 { String::new() } else { format!("-{number}") };
-        let path = dir.join(format!("{stem}{suffix}.{extension}"));
+        let mut name = stem.as_ref().to_os_string();
+        name.push(format!("{suffix}.{extension}"));
+        let path = dir.join(name);
         match write_whole(&path, bytes, Overwrite::Never) {
             Ok(()) => return Ok(path),
             Err(Error::OutputExists { path } | Error::OutputLocked { path }) => taken = path,

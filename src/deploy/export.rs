@@ -165,7 +165,8 @@ pub fn export(request: &ExportRequest) -> Result<PathBuf> {
         kept: &kept,
         warnings: &warnings,
     };
-    let stem = format!("{}-{}", request.model.file_stem(), request.what.file_stem());
+    let mut stem = request.model.file_stem_os();
+    stem.push(format!("-{}", request.what.file_stem()));
     write_new(&request.dir, &stem, request.what.extension(), &export_bytes(request.what, &input)?)
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 #[must_use]
 pub fn quoted_path(path: &Path) -> String {
     #[cfg(unix)]
-    if path.to_str().is_none() {
+    if path.to_str().is_none_or(|text| text.contains(char::is_control)) {
         use std::os::unix::ffi::OsStrExt as _;
         let bytes = path.as_os_str().as_bytes();
         let word: String = bytes
@@ -22,8 +22,8 @@ pub fn quoted_path(path: &Path) -> String {
             .collect();
         return format!("$'{}{word}'", if bytes.starts_with(b"-") { "./" } else { "" });
     }
-    let text = path.display().to_string();
-    quoted(&if text.starts_with('-') { format!("./{text}") } else { text })
+    let text = path.to_string_lossy();
+    quoted(&if text.starts_with('-') { format!("./{text}") } else { text.into_owned() })
 }
 
 /// A text as one word of a POSIX shell: as it is where that is safe, else in single quotes.
@@ -81,6 +81,7 @@ mod tests {
         check("--force", "./--force");
         check("~x", "'~x'");
         check("", "''");
+        check("a\nb.gguf", if cfg!(unix) { "$'a\\x0ab.gguf'" } else { "'a\nb.gguf'" });
     }
 
     #[cfg(unix)]

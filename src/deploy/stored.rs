@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::inspect;
 use crate::hardware::Machine;
 use crate::model::{Level, Model};
+use crate::path_text;
 use crate::units::local_time_text;
 
 /// A comparison that was measured earlier.
@@ -221,7 +222,7 @@ fn tell_apart(rows: &mut [ComparisonRow]) {
 }
 
 fn name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path_text::file_name(path)
 }
 
 /// The runs of the history that these rows are, as far as they were kept.
@@ -240,7 +241,7 @@ pub fn kept_rows(history: &History, rows: &[ComparisonRow]) -> Result<Vec<Row>> 
                 row.quality.as_ref().is_some_and(|run| kept.mean_kld.map(|kld| kld.value) == Some(run.summary.mean_kld.value))
             }
         };
-        let of_file = |kept: &&Row| kept.kind == kind && kept.path.to_string_lossy() == row.path.to_string_lossy();
+        let of_file = |kept: &&Row| kept.kind == kind && kept.path == row.path;
         let kept = all.iter().filter(of_file).find(is_it)?;
         Some(Row { path: row.path.clone(), ..kept.clone() })
     };

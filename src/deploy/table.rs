@@ -5,6 +5,7 @@
 use crate::advise::{Decision, Interval};
 use crate::bench::ComparisonRow;
 use crate::bench::pair::{decode_pair, measured, prefill_pair};
+use crate::path_text;
 
 /// Names of the columns. Only ever appended to: spreadsheets count on the order.
 const COLUMNS: [&str; 39] = [
@@ -82,7 +83,7 @@ fn cells(row: &ComparisonRow) -> [String; 39] {
         whole(run.map(|run| run.peak_memory_bytes)),
         whole(row.predicted_memory_bytes),
         row.failure.clone().unwrap_or_default(),
-        row.path.display().to_string(),
+        path_text::shown(&row.path),
         number(decode_joules.map(|(mid, _)| mid)),
         number(decode_joules.map(|(_, spread)| spread)),
         number(prefill_joules.map(|(mid, _)| mid)),
@@ -129,21 +130,7 @@ pub fn rows_to_csv(rows: &[ComparisonRow]) -> String {
 /// Writing plain values cannot fail; an error would be shown in place of the rows.
 #[must_use]
 pub fn rows_to_json(rows: &[ComparisonRow]) -> String {
-    // JSON has no place for a path that is no Unicode.
-    let readable = |path: &std::path::Path| std::path::PathBuf::from(path.to_string_lossy().into_owned());
-    let mut rows = rows.to_vec();
-    for row in &mut rows {
-        row.path = readable(&row.path);
-        if let Some(run) = &mut row.run {
-            run.path = readable(&run.path);
-        }
-        if let Some(run) = &mut row.quality {
-            let run = std::sync::Arc::make_mut(run);
-            run.path = readable(&run.path);
-            run.reference = readable(&run.reference);
-        }
-    }
-    serde_json::to_string_pretty(&rows).unwrap_or_else(|error| error.to_string())
+    serde_json::to_string_pretty(rows).unwrap_or_else(|error| error.to_string())
 }
 
 /// Source: RFC 4180, section 2.

@@ -23,3 +23,21 @@ pub(super) fn unmatched_text(pattern: &str, fixed: Option<&str>) -> String {
         None => format!("no tensor of the model matches {pattern}"),
     }
 }
+
+/// What to do about a child that died: a check that failed in llama.cpp is no lack of memory, a kill mostly is one.
+pub(super) fn death_hint(reason: &str) -> &'static str {
+    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    if says(&["out of memory", "failed to allocate", "unable to allocate", "bad_alloc", "cannot allocate", "Cannot allocate"]) {
+        "the model may need more memory than is free: try a smaller level or context"
+    } else if says(&["panic: "]) {
+        "this is a defect of Planish: please report it with the command and the model's name"
+    } else if says(&["ASSERT", "SIGABRT"]) {
+        "llama.cpp gave up on what is in the file: planish inspect shows what is odd about it"
+    } else if says(&["SIGKILL", "signal: 9", "signal 9"]) {
+        "the model may need more memory than is free: try a smaller level or context"
+    } else if says(&["SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE"]) {
+        "llama.cpp crashed: the file may be damaged or cut off while it was read; planish inspect shows what is odd about it"
+    } else {
+        "try again; if it dies again, another level or another conversion of the model may do"
+    }
+}

@@ -19,6 +19,7 @@ use super::tied_head::{settle_missing_head, settle_tied_head};
 use super::unfinished::unfinished_files;
 use crate::error::{Error, Result};
 use crate::model::{Checkpoint, CheckpointTensor, QuantizationMethod, SourceQuantization};
+use crate::path_text;
 
 /// Name of the description of the network.
 pub(super) const CONFIG_NAME: &str = "config.json";
@@ -338,7 +339,7 @@ fn name_of(folder: &Path) -> String {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy()).into_owned()
+    path_text::file_name(path)
 }
 
 fn parent_of(path: &Path) -> PathBuf {

@@ -20,6 +20,9 @@ const MIN_ARRAY_BYTES: u64 = 4 + 8;
 /// Entries that space is reserved for at once; more only as they are really there.
 const MAX_RESERVED: u64 = 1 << 16;
 
+/// Names of tensors with the ids of their types.
+pub(super) type UnknownTypes = Vec<(String, u32)>;
+
 /// What one file says before its tensor data.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Header {
@@ -31,6 +34,8 @@ pub(super) struct Header {
     pub(super) alignment: u64,
     /// Tensors in file order, with offsets from the start of the file; `file_idx` is 0.
     pub(super) tensors: Vec<Tensor>,
+    /// Tensors of types that nobody here knows, with the ids of the types. Their sizes are the room up to what follows.
+    pub(super) unknown: UnknownTypes,
     /// What llama.cpp would refuse although all data can be found.
     pub(super) warnings: Vec<String>,
 }
@@ -41,7 +46,7 @@ pub(super) struct Header {
 /// after the last tensor may be missing, and a file without tensors needs none.
 ///
 /// # Errors
-/// `Error::Truncated`, `Error::Malformed`, `Error::UnknownTensorType` or `Error::UnsupportedVersion`, each naming the field.
+/// `Error::Truncated`, `Error::Malformed` or `Error::UnsupportedVersion`, each naming the field.
 /// Never panics, allocates at most a small multiple of `bytes`.
 pub(super) fn parse(bytes: &[u8], file_size_bytes: u64, path: &Path) -> Result<Header> {
     parse_with(bytes, file_size_bytes, path, Arrays::Read)
@@ -63,7 +68,8 @@ fn parse_with(bytes: &[u8], file_size_bytes: u64, path: &Path, arrays: Arrays) -
     let mut cursor = Cursor::new(bytes, file_size_bytes, path);
     let magic = cursor.field::<4>(format_args!("the magic"))?;
     if magic != MAGIC {
-        return Err(cursor.malformed(format!("the first bytes are {magic:02x?}, not GGUF")));
+        let found = magic.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+        return Err(cursor.malformed(format!("the first bytes are {found}, not GGUF")));
     }
     let version = cursor.u32(format_args!("the version"))?;
     check_version(version, &cursor)?;
@@ -74,12 +80,12 @@ fn parse_with(bytes: &[u8], file_size_bytes: u64, path: &Path, arrays: Arrays) -
 
     let metadata = read_metadata(&mut cursor, n_key_values, arrays)?;
     let alignment = alignment_of(&metadata, &cursor)?;
-    let mut tensors = read_tensor_infos(&mut cursor, n_tensors)?;
+    let (mut tensors, unknown) = read_tensor_infos(&mut cursor, n_tensors)?;
     let mut warnings = Vec::new();
     if !tensors.is_empty() {
         place(&mut tensors, alignment, &cursor, file_size_bytes, &mut warnings)?;
     }
-    Ok(Header { version, metadata, alignment, tensors, warnings })
+    Ok(Header { version, metadata, alignment, tensors, unknown, warnings })
 }
 
 fn check_version(version: u32, cursor: &Cursor<'_>) -> Result<()> {
@@ -235,9 +241,10 @@ fn alignment_of(metadata: &Metadata, cursor: &Cursor<'_>) -> Result<u64> {
 }
 
 /// The infos as they stand; `offset` still counts from the start of the tensor data.
-fn read_tensor_infos(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<Tensor>> {
+fn read_tensor_infos(cursor: &mut Cursor<'_>, count: u64) -> Result<(Vec<Tensor>, UnknownTypes)> {
     let mut seen = HashSet::new();
     let mut tensors = Vec::with_capacity(reserved(count));
+    let mut unknown = Vec::new();
     for tensor_idx in 0..count {
         let name = cursor.name(format_args!("the name of tensor {tensor_idx}"))?;
         if !seen.insert(name) {
@@ -250,21 +257,33 @@ fn read_tensor_infos(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<Tensor>>
         let shape = cursor.numbers(n_dims.into(), u64::from_le_bytes, format_args!("the shape of tensor {name}"))?;
         let type_id = cursor.u32(format_args!("the type of tensor {name}"))?;
         let offset = cursor.u64(format_args!("the offset of tensor {name}"))?;
-        let dtype = DType::from_ggml_id(type_id).ok_or_else(|| Error::UnknownTensorType {
-            tensor: name.to_string(),
-            type_id,
-            path: cursor.path().to_path_buf(),
-        })?;
+        let dtype = DType::from_ggml_id(type_id).unwrap_or(DType::Unknown);
         if element_count(&shape).is_none() {
             let dims = shape.iter().map(|&dim| dim.cast_signed()).collect::<Vec<_>>();
             return Err(cursor.malformed(format!("tensor {name} has the impossible shape {dims:?}")));
+        }
+        if dtype == DType::Unknown {
+            unknown.push((name.to_string(), type_id));
         }
         let size_bytes = tensor_size_bytes(dtype, &shape).ok_or_else(|| {
             cursor.malformed(format!("tensor {name} of shape {shape:?} is not a whole number of {dtype} blocks per row"))
         })?;
         tensors.push(Tensor { name: name.to_string(), dtype, shape, file_idx: 0, offset, size_bytes });
     }
-    Ok(tensors)
+    Ok((tensors, unknown))
+}
+
+/// Gives tensors of unknown types the room up to the next tensor, or up to the end of the data.
+fn size_unknown(tensors: &mut [Tensor], data_bytes: u64) {
+    if tensors.iter().all(|tensor| tensor.dtype != DType::Unknown) {
+        return;
+    }
+    let mut offsets: Vec<u64> = tensors.iter().map(|tensor| tensor.offset).collect();
+    offsets.sort_unstable();
+    for tensor in tensors.iter_mut().filter(|tensor| tensor.dtype == DType::Unknown) {
+        let behind = offsets.get(offsets.partition_point(|&offset| offset <= tensor.offset)..).unwrap_or_default();
+        tensor.size_bytes = behind.first().copied().unwrap_or(data_bytes).saturating_sub(tensor.offset);
+    }
 }
 
 /// Makes offsets absolute and checks that data is aligned, within the file and not shared.
@@ -276,6 +295,7 @@ fn place(
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let start = align_up(cursor.position(), alignment).unwrap_or(u64::MAX);
+    size_unknown(tensors, file_size_bytes.saturating_sub(start));
     let mut expected = Some(start);
     let mut is_packed = true;
     for tensor in &mut *tensors {

@@ -1,18 +1,24 @@
 //! GGUF files on disk → model: one file, or all shards of a split model.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::gguf::MAX_HEADER_BYTES;
+use super::gguf::{MAGIC, MAX_HEADER_BYTES};
 use super::gguf_header::{self, Header};
 use super::open::open_regular;
-use super::warnings;
-use crate::error::{Error, Result};
-use crate::model::{Hyperparameters, Metadata, Model, Tensor};
+use super::{obstacles, warnings};
+use crate::error::{Error, HEAD_BYTES, Placeholder, Result};
+use crate::model::{DType, Hyperparameters, Metadata, Model, Tensor};
+use crate::path_text::{self, shown};
 
 const SPLIT_NO: &str = "split.no"; // from 0
 const SPLIT_COUNT: &str = "split.count";
 const SPLIT_TENSORS_COUNT: &str = "split.tensors.count";
+/// Bytes of `-00001-of-00003.gguf`.
+const END_BYTES: usize = 20;
+/// Files of a folder that are looked at for the other parts of a split model.
+const MAX_BESIDE: usize = 10_000;
 
 /// Reads the header of a GGUF file; tensor data stays on disk.
 ///
@@ -21,22 +27,24 @@ const SPLIT_TENSORS_COUNT: &str = "split.tensors.count";
 ///
 /// # Errors
 /// `Error::NotAFile` and `Error::Io` for what cannot be opened; `Error::Truncated`, `Error::Malformed`,
-/// `Error::UnknownTensorType` and `Error::UnsupportedVersion` for what cannot be read; `Error::MissingShard` when a shard is
-/// not beside the picked one.
+/// `Error::UnsupportedVersion` for what cannot be read; `Error::MissingShard` when a shard is not beside the picked one and
+/// `Error::MisnamedPart` for one under another name than its own.
 pub fn read_gguf(path: &Path) -> Result<Model> {
     let picked = OneFile::read(path)?;
     let n_shards = picked.header.metadata.u64(SPLIT_COUNT).unwrap_or(1);
     let name = ShardName::parse(path);
     if n_shards <= 1 {
         let mut model = joined(vec![picked])?;
-        if let Some(ShardName { number, count, .. }) = name.filter(|name| name.count > 1) {
+        if let Some(ShardName { number, count, .. }) = &name.filter(|name| name.count > 1) {
             model.warnings.push(format!("named as shard {number} of {count}, but its header says that it is a whole model"));
         }
         return Ok(model);
     }
     let malformed = |path: &Path, what: String| Error::Malformed { what, path: path.to_path_buf() };
+    let number = picked.header.metadata.u64(SPLIT_NO).unwrap_or(0).saturating_add(1);
     let Some(name) = name.filter(|name| u64::from(name.count) == n_shards) else {
-        return Err(malformed(path, format!("one of {n_shards} shards whose name does not end in -00001-of-{n_shards:05}.gguf")));
+        let name = shown(Path::new(&own_name(path, number, n_shards)));
+        return Err(Error::MisnamedPart { number, count: n_shards, name, path: path.to_path_buf() });
     };
     let mut picked = Some(picked);
     let mut shards = Vec::new();
@@ -50,12 +58,7 @@ pub fn read_gguf(path: &Path) -> Result<Model> {
                 read => read?,
             },
         };
-        let says = |key: &str| shard.header.metadata.u64(key);
-        let (expected_no, found) = (u64::from(number - 1), (says(SPLIT_NO), says(SPLIT_COUNT)));
-        if found != (Some(expected_no), Some(n_shards)) {
-            let what = format!("split.no and split.count are {found:?}, expected {expected_no} and {n_shards}");
-            return Err(malformed(&shard.path, what));
-        }
+        check_place(&shard, &name, number)?;
         shards.push(shard);
     }
     let n_promised = shards.first().and_then(|shard| shard.header.metadata.u64(SPLIT_TENSORS_COUNT));
@@ -88,6 +91,44 @@ pub fn summarize_gguf(path: &Path) -> Result<Summary> {
     Ok(Summary { size_bytes, metadata: header.metadata, tensors: header.tensors })
 }
 
+/// Refuses a part whose header says another number than its name.
+fn check_place(shard: &OneFile, name: &ShardName, number: u32) -> Result<()> {
+    let says = |key: &str| shard.header.metadata.u64(key);
+    let malformed = |what: String| Err(Error::Malformed { what, path: shard.path.clone() });
+    match (says(SPLIT_NO), says(SPLIT_COUNT)) {
+        (Some(no), Some(count)) if count == u64::from(name.count) && no < count => {
+            let own = no + 1;
+            if own == u64::from(number) {
+                return Ok(());
+            }
+            let name = shown(Path::new(&name.named(own)));
+            Err(Error::MisnamedPart { number: own, count, name, path: shard.path.clone() })
+        }
+        (Some(no), Some(count)) => {
+            let own = no.saturating_add(1);
+            malformed(format!("named as part {number} of {}, but its header says part {own} of {count}", name.count))
+        }
+        _ => malformed(format!("named as part {number} of {}, but its header does not say which part it is", name.count)),
+    }
+}
+
+/// The name that a part should have: that of a part beside it with its own number, if there is one, else the one that it has with numbers.
+fn own_name(path: &Path, number: u64, count: u64) -> OsString {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = std::fs::read_dir(folder).into_iter().flatten().take(MAX_BESIDE).flatten();
+    let mut names: Vec<ShardName> = beside
+        .filter_map(|entry| ShardName::parse(Path::new(&entry.file_name())))
+        .filter(|name| u64::from(name.count) == count && u64::from(name.number) != number)
+        .collect();
+    names.sort_by(|a, b| (&a.prefix, a.number).cmp(&(&b.prefix, b.number)));
+    names.dedup_by(|a, b| a.prefix == b.prefix);
+    match names.as_slice() {
+        [name] => name.named(number),
+        _ => ShardName { prefix: path_text::stem_of(path), number: 1, count: u32::try_from(count).unwrap_or(u32::MAX) }
+            .named(number),
+    }
+}
+
 /// A file and its header.
 struct OneFile {
     path: PathBuf,
@@ -107,6 +148,11 @@ impl OneFile {
             parse(&[], 0, path)?
         } else {
             let map = map::map_start(&file, mapped_bytes).map_err(Error::io("read", path))?;
+            // A part of a split model is not recognised before it is read.
+            let head = map.get(..HEAD_BYTES).unwrap_or(&map);
+            if let Some(found) = Placeholder::of(head).filter(|_| !head.starts_with(&MAGIC)) {
+                return Err(Error::Placeholder { found, path: path.to_path_buf() });
+            }
             parse(&map, size_bytes, path)?
         };
         Ok(Self { path: path.to_path_buf(), size_bytes, header })
@@ -119,7 +165,7 @@ fn joined(files: Vec<OneFile>) -> Result<Model> {
     let Some(first) = files.next() else {
         return Err(Error::Internal { message: "a model without files".into() });
     };
-    let Header { version, metadata, alignment, tensors, warnings } = first.header;
+    let Header { version, metadata, alignment, tensors, mut unknown, warnings } = first.header;
     let mut model = Model {
         path: first.path.clone(),
         files: vec![first.path],
@@ -130,10 +176,12 @@ fn joined(files: Vec<OneFile>) -> Result<Model> {
         metadata,
         tensors,
         warnings,
+        obstacles: Vec::new(),
         import: None,
     };
     for file in files {
         let file_idx = model.files.len();
+        unknown.extend(file.header.unknown);
         model.tensors.extend(file.header.tensors.into_iter().map(|mut tensor| {
             tensor.file_idx = file_idx;
             tensor
@@ -144,6 +192,15 @@ fn joined(files: Vec<OneFile>) -> Result<Model> {
     }
     check_shards(&model)?;
     model.warnings.extend(warnings::of(&model));
+    let found = obstacles::of(&model);
+    model.warnings.extend(found.warnings);
+    if !unknown.is_empty() {
+        let named: Vec<String> =
+            unknown.iter().map(|(name, id)| format!("{name} of type {}", DType::foreign_text(*id))).collect();
+        let what = if unknown.len() == 1 { "a tensor is".into() } else { format!("{} tensors are", unknown.len()) };
+        model.obstacles.push(format!("{what} of a type that this version does not know: {}", obstacles::listed(&named)));
+    }
+    model.obstacles.extend(found.obstacles);
     Ok(model)
 }
 
@@ -168,7 +225,7 @@ fn check_shards(model: &Model) -> Result<()> {
 /// Source: `llama_split_path` in llama.cpp: `"%s-%05d-of-%05d.gguf"`.
 #[derive(Debug, PartialEq, Eq)]
 struct ShardName {
-    prefix: String,
+    prefix: OsString,
     number: u32,
     count: u32,
 }
@@ -177,14 +234,23 @@ impl ShardName {
     fn parse(path: &Path) -> Option<Self> {
         let digits =
             |text: &str| (text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?;
-        let (rest, count) = path.file_name()?.to_str()?.strip_suffix(".gguf")?.rsplit_once("-of-")?;
-        let (prefix, number) = rest.rsplit_once('-')?;
+        // The end is ASCII; what is before it may be any bytes.
+        let name = path.file_name()?;
+        let end = name.as_encoded_bytes().last_chunk::<END_BYTES>().and_then(|end| std::str::from_utf8(end).ok())?;
+        let (number, count) = end.strip_suffix(".gguf")?.strip_prefix('-')?.split_once("-of-")?;
         let (number, count) = (digits(number)?, digits(count)?);
-        (1..=count).contains(&number).then(|| Self { prefix: prefix.to_string(), number, count })
+        (1..=count).contains(&number).then(|| Self { prefix: path_text::without_end(name, END_BYTES), number, count })
+    }
+
+    /// The name of another part.
+    fn named(&self, number: u64) -> OsString {
+        let mut name = self.prefix.clone();
+        name.push(format!("-{number:05}-of-{:05}.gguf", self.count));
+        name
     }
 
     fn sibling(&self, path: &Path, number: u32) -> PathBuf {
-        path.with_file_name(format!("{}-{number:05}-of-{:05}.gguf", self.prefix, self.count))
+        path.with_file_name(self.named(number.into()))
     }
 }
 
@@ -253,16 +319,58 @@ mod tests {
             let picked = shard(folder.path(), "m-00001-of-00002.gguf", first.0, Some(first.1));
             shard(folder.path(), "m-00002-of-00002.gguf", second.0, Some(second.1));
             let message = read_gguf(&picked).unwrap_err().to_string();
-            assert!(message.starts_with(&format!("damaged GGUF, {expected}")), "{message}");
+            assert!(message.starts_with(expected), "{message}");
         };
         let good = ("b", (1, 2, 2));
-        check(("a", (1, 2, 2)), good, "split.no and split.count are (Some(1), Some(2)), expected 0 and 2");
-        check(("a", (0, 2, 2)), ("b", (0, 2, 2)), "split.no and split.count are (Some(0), Some(2)), expected 1 and 2");
-        check(("a", (0, 2, 2)), ("b", (1, 3, 2)), "split.no and split.count are (Some(1), Some(3)), expected 1 and 2");
-        check(("a", (0, 2, 5)), good, "split.tensors.count is 5, but the shards hold 2 tensors");
-        check(("b", (0, 2, 2)), good, "tensor b is in two shards");
-        check(("a", (0, 3, 2)), good, "one of 3 shards whose name does not end in -00001-of-00003.gguf");
-        check(("a", (0, u32::MAX, 2)), good, "one of 4294967295 shards whose name does not end in -00001-of-4294967295.gguf");
+        check(("a", (1, 2, 2)), good, "this is part 2 of 2 of a split model, but it is not named so: ");
+        check(("a", (0, 2, 2)), ("b", (0, 2, 2)), "this is part 1 of 2 of a split model, but it is not named so: ");
+        check(("a", (0, 2, 2)), ("b", (1, 3, 2)), "damaged GGUF, named as part 2 of 2, but its header says part 2 of 3");
+        check(("a", (0, 2, 5)), good, "damaged GGUF, split.tensors.count is 5, but the shards hold 2 tensors");
+        check(("b", (0, 2, 2)), good, "damaged GGUF, tensor b is in two shards");
+        check(("a", (0, 3, 2)), good, "this is part 1 of 3 of a split model, but it is not named so: ");
+        check(("a", (0, u32::MAX, 2)), good, "this is part 1 of 4294967295 of a split model, but it is not named so: ");
+    }
+
+    #[test]
+    fn a_renamed_part_is_told_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let hint = |path: &Path| read_gguf(path).unwrap_err().hint();
+        let alone = shard(folder.path(), "first.gguf", "a", Some((0, 2, 2)));
+        assert!(hint(&alone).contains("its name, first-00001-of-00002.gguf,"), "{}", hint(&alone));
+        // The part beside it knows the name.
+        shard(folder.path(), "m-00002-of-00002.gguf", "b", Some((1, 2, 2)));
+        assert!(hint(&alone).contains("its name, m-00001-of-00002.gguf,"), "{}", hint(&alone));
+        // Swapped numbers.
+        let swapped = shard(folder.path(), "x-00001-of-00002.gguf", "a", Some((1, 2, 2)));
+        assert!(hint(&swapped).contains("its name, x-00002-of-00002.gguf,"), "{}", hint(&swapped));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn parts_are_found_whatever_bytes_their_names_begin_with() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        for (idx, tensor) in ["a", "b"].into_iter().enumerate() {
+            let no = u32::try_from(idx).unwrap();
+            let made = shard(folder.path(), "made", tensor, Some((no, 2, 2)));
+            let name = [b"caf\xe9-0000", (idx + 1).to_string().as_bytes(), b"-of-00002.gguf"].concat();
+            std::fs::rename(made, folder.path().join(std::ffi::OsStr::from_bytes(&name))).unwrap();
+        }
+        let picked = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9-00002-of-00002.gguf"));
+        let model = read_gguf(&picked).unwrap();
+        assert_eq!(model.files.len(), 2);
+        assert_eq!(model.file_stem_os(), std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    }
+
+    #[test]
+    fn a_part_that_was_not_fetched_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let picked = shard(folder.path(), "m-00001-of-00002.gguf", "a", Some((0, 2, 2)));
+        let path = folder.path().join("m-00002-of-00002.gguf");
+        std::fs::write(&path, "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123456789\n").unwrap();
+        let error = read_gguf(&picked).unwrap_err();
+        assert_eq!(error, Error::Placeholder { found: Placeholder::LfsPointer, path });
+        assert!(error.hint().contains("git lfs pull"), "{}", error.hint());
     }
 
     #[test]
@@ -289,7 +397,11 @@ mod tests {
     fn shard_names_follow_llama_cpp() {
         let check = |name: &str, expected: Option<(&str, u32, u32)>| {
             let found = ShardName::parse(Path::new(name));
-            assert_eq!(found.as_ref().map(|found| (found.prefix.as_str(), found.number, found.count)), expected, "{name}");
+            assert_eq!(
+                found.as_ref().map(|found| (found.prefix.to_str().unwrap(), found.number, found.count)),
+                expected,
+                "{name}"
+            );
         };
         check("/x/a-b-00002-of-00003.gguf", Some(("a-b", 2, 3)));
         check("a-00004-of-00003.gguf", None);
@@ -304,16 +416,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("odd.gguf");
         let name = "n".repeat(64);
-        let raw = Raw::file(3, 1, 1).text("general.type").u32(8).text("adapter").tensor(&name, &[8], 0, 0).data(32, 40);
+        let raw = Raw::file(3, 1, 1).text("general.type").u32(8).text("novel").tensor(&name, &[8], 0, 0).data(32, 40);
         std::fs::write(&path, raw.0).unwrap();
         let expected = [
             "8 bytes after the last tensor are not used",
             "architecture unknown: general.architecture is missing, llama.cpp cannot run it",
-            "this is no language model on its own but its type is \"adapter\"",
+            "general.type says \"novel\", not \"model\"",
             "tokenizer missing: text cannot be turned into tokens",
             &format!("tensor name {name} is longer than 63 bytes: llama.cpp refuses such a file"),
         ];
         assert_eq!(read_gguf(&path).unwrap().warnings, expected);
+        let raw = Raw::file(3, 1, 1).text("general.type").u32(8).text("adapter").tensor("t", &[8], 0, 0).data(32, 32);
+        std::fs::write(&path, raw.0).unwrap();
+        assert_eq!(read_gguf(&path).unwrap().warnings, ["this is no language model but a LoRA adapter"]);
         std::fs::write(&path, Raw::file(3, 0, 0).0).unwrap();
         assert!(read_gguf(&path).unwrap().warnings.iter().any(|warning| warning.starts_with("no weights")));
     }

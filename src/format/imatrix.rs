@@ -9,6 +9,7 @@ use super::imatrix_reader::read_imatrix_sums;
 use super::imatrix_sums::{ColumnSums, ImatrixSums};
 use crate::error::{Error, Result};
 use crate::model::{Metadata, Tensor, Text, Value};
+use crate::path_text;
 
 /// How much each column of each tensor matters: the mean square of what it was multiplied by on the user's text.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +32,7 @@ impl Imatrix {
     /// Of the path only the file's name: a model is often given away, and the folders of its maker are nobody's business.
     #[must_use]
     pub fn metadata(&self) -> Metadata {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let name = path_text::file_name(&self.path);
         let mut metadata = Metadata::default();
         metadata.set("quantize.imatrix.file", Value::Str(Text::from(&*name)));
         if let Some(dataset) = &self.dataset {

@@ -9,12 +9,12 @@ use std::path::Path;
 use super::cursor::Cursor;
 use super::gguf::MAGIC;
 use super::imatrix_sums::{
-    CHUNK_COUNT_KEY, CHUNK_SIZE_KEY, COUNTS_SUFFIX, ColumnSums, DATASETS_KEY, ImatrixSums, SUMS_SUFFIX, TYPE, TYPE_KEY,
+    CHUNK_COUNT_KEY, CHUNK_SIZE_KEY, COUNTS_SUFFIX, ColumnSums, DATASETS_KEY, ImatrixSums, SUMS_SUFFIX, TYPE_KEY,
 };
 use super::open::open_regular;
 use super::{TensorReader, read_gguf};
 use crate::error::{Error, Result};
-use crate::model::{Array, DType, Tensor, Text, Value};
+use crate::model::{Array, DType, OtherKind, Tensor, Text, Value};
 
 /// The largest file that is read, because all of it is kept in memory. Those of models with 384 experts have 1.5 GiB.
 const MAX_FILE_BYTES: u64 = 2 << 30;
@@ -58,8 +58,10 @@ fn bad(path: &Path, what: impl Into<String>) -> Error {
 fn from_gguf(path: &Path) -> Result<ImatrixSums> {
     let model = read_gguf(path)?;
     let kind = model.metadata.str(TYPE_KEY).unwrap_or("model".into());
-    if kind != TYPE {
-        return Err(bad(path, format!("it is a GGUF file of the type {kind:?}")));
+    match model.other_kind() {
+        Some(OtherKind::ImportanceMatrix) => {}
+        Some(other) => return Err(bad(path, format!("it is {}", other.name()))),
+        None => return Err(bad(path, format!("it is a GGUF file of the type {kind:?}"))),
     }
     let mut pairs: BTreeMap<&str, (Option<&Tensor>, Option<&Tensor>)> = BTreeMap::new();
     for tensor in &model.tensors {

@@ -29,6 +29,8 @@ mod imatrix_reader;
 mod imatrix_sums;
 mod import_reader;
 mod model_card;
+mod needs;
+mod obstacles;
 mod open;
 mod python_json;
 mod quantized;
@@ -45,6 +47,8 @@ mod tests_header;
 mod tests_imatrix;
 #[cfg(test)]
 mod tests_imatrix_sums;
+#[cfg(test)]
+mod tests_obstacles;
 #[cfg(test)]
 mod tests_round_trip;
 #[cfg(test)]
@@ -97,13 +101,24 @@ pub fn read_any(path: &Path) -> Result<Opened> {
     }
 }
 
+/// The model, unless it is none.
+///
+/// # Errors
+/// `Error::NotAModel` for an importance matrix, an adapter, a vocabulary and the like.
+pub fn a_model(model: Model) -> Result<Model> {
+    match model.other_kind() {
+        Some(kind) => Err(Error::NotAModel { what: kind.name(), hint: kind.hint(), path: model.path }),
+        None => Ok(model),
+    }
+}
+
 /// What a GGUF file is: `read_any` for those who need a model that can be run.
 ///
 /// # Errors
-/// `Error::CheckpointNotRunnable` for a checkpoint, else as `read_any`.
+/// `Error::CheckpointNotRunnable` for a checkpoint, `Error::NotAModel` for a GGUF file that is none, else as `read_any`.
 pub fn inspect(path: &Path) -> Result<Model> {
     match recognise::kind_of(path)? {
-        (Kind::Gguf, path) => read_gguf(&path),
+        (Kind::Gguf, path) => read_gguf(&path).and_then(a_model),
         (Kind::Checkpoint, path) => Err(Error::CheckpointNotRunnable { path: path.into_owned() }),
     }
 }

@@ -143,7 +143,9 @@ fn sums_and_counts_belong_together() {
 #[test]
 fn other_files_are_refused() {
     let tensors: &[(&str, &[u64], &[f32])] = &[("a.in_sum2", &[1], &[1.0]), ("a.counts", &[1], &[1.0])];
-    refused(&gguf("model", DType::F32, tensors), "not a usable importance matrix, it is a GGUF file of the type \"model\"");
+    let weights: &[(&str, &[u64], &[f32])] = &[("token_embd.weight", &[1], &[1.0])];
+    refused(&gguf("model", DType::F32, weights), "not a usable importance matrix, it is a GGUF file of the type \"model\"");
+    refused(&gguf("adapter", DType::F32, weights), "not a usable importance matrix, it is a LoRA adapter");
     refused(&gguf("imatrix", DType::F16, tensors), "not a usable importance matrix, a.in_sum2 is stored as F16, not as F32");
     for bytes in [&b""[..], b"GGU", b"\0\0\0\0", b"A text that is no matrix at all, but long enough.", &[0xff; 64]] {
         refused(bytes, "not a usable importance matrix, it is neither a GGUF file nor a list of entries");

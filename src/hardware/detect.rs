@@ -8,6 +8,8 @@ use super::root::Root;
 use super::runtimes::{self, Platform};
 use super::{Machine, Npu, Runtime, Vendor, apple, cpu, disk, gpu, memory, npu, nvml, os, portable, power};
 
+use crate::path_text;
+
 /// What this machine is, without the measurements of bandwidth, disk and load; `output_dir` chooses the disk and need not exist.
 ///
 /// Takes some tens of milliseconds and never fails: what is not found is `None`, empty, or named in `warnings`.
@@ -29,7 +31,7 @@ pub fn detect(output_dir: &Path) -> Machine {
     machine.disk = disk::disk_of(output_dir);
     machine.runtimes = runtimes_beside(&machine.npus);
     if machine.disk.is_none() {
-        machine.warnings.push(format!("free space at {} unknown", output_dir.display()));
+        machine.warnings.push(format!("free space at {} unknown", path_text::shown(output_dir)));
     }
     machine.warnings.extend(warnings(&machine));
     machine

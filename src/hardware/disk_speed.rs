@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::disk::disk_of;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
+use crate::path_text;
 
 /// After this time no further piece is begun.
 const MAX_TIME: Duration = Duration::from_millis(600);
@@ -43,7 +44,7 @@ pub fn measure_disk_write(dir: &Path, monitor: &Monitor) -> Result<f64> {
     let started = Instant::now();
     let (mut written, mut piece_bytes, mut best) = (0_u64, FIRST_BYTES, 0.0_f64);
     loop {
-        let stage = format!("measuring the disk at {}", dir.display());
+        let stage = format!("measuring the disk at {}", path_text::shown(dir));
         monitor.report(Progress { stage, done: written, total: budget_bytes, unit: ProgressUnit::Bytes })?;
         let piece_start = Instant::now();
         scratch.write(&noise, piece_bytes)?;

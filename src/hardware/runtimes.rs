@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use super::root::{Root, list_names};
 use super::{Framework, Runtime};
 
+use crate::path_text;
+
 /// The version of the crate that links llama.cpp; a test compares it with `Cargo.toml`.
 const LLAMA_CPP_CRATE: &str = "0.1.160";
 
@@ -104,7 +106,7 @@ fn qnn(places: &Places) -> Option<Found> {
         // The SDK unpacks to a folder named after its version: qairt/2.26.0.240828.
         let folder = sdk.file_name()?.to_string_lossy();
         let version = if is_version(&folder) { folder.into_owned() } else { UNKNOWN_VERSION.into() };
-        Some(Found { version, place: sdk.display().to_string() })
+        Some(Found { version, place: path_text::shown(sdk) })
     })
 }
 
@@ -119,7 +121,7 @@ fn package(places: &Places, names: &[&str]) -> Option<Found> {
             entries.iter().find_map(|entry| {
                 let (name, version) = entry.strip_suffix(".dist-info")?.rsplit_once('-')?;
                 let is_wanted = name.to_ascii_lowercase().replace(['-', '.'], "_") == **wanted;
-                (is_wanted && is_version(version)).then(|| Found { version: version.into(), place: folder.display().to_string() })
+                (is_wanted && is_version(version)).then(|| Found { version: version.into(), place: path_text::shown(folder) })
             })
         })
     })
@@ -132,7 +134,7 @@ fn library(places: &Places, name: &str) -> Option<Found> {
         let versions = entries.iter().filter_map(|entry| library_version(entry, name));
         let version = versions.max_by_key(|version| version.len())?;
         let version = if version.is_empty() { UNKNOWN_VERSION } else { version };
-        Some(Found { version: version.into(), place: folder.display().to_string() })
+        Some(Found { version: version.into(), place: path_text::shown(folder) })
     })
 }
 

@@ -94,6 +94,7 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
         tensors,
         hyperparameters,
         warnings: checkpoint.warnings.iter().chain(&mapping.warnings).cloned().collect(),
+        obstacles: Vec::new(),
         import: Some(Arc::new(Import { name: checkpoint.name.clone(), origins })),
     }
 }

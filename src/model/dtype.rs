@@ -43,10 +43,12 @@ pub enum DType {
     NVFP4,
     Q1_0,
     Q2_0,
+    /// A type that this version does not know, in a file that is only looked at. It has no id, and no name finds it.
+    Unknown,
 }
 
 /// `(type, ggml id, name, weights per block, bytes per block)`.
-const TABLE: [(DType, u32, &str, u64, u64); 35] = [
+const TABLE: [(DType, u32, &str, u64, u64); 36] = [
     (DType::F32, 0, "F32", 1, 4),
     (DType::F16, 1, "F16", 1, 2),
     (DType::Q4_0, 2, "Q4_0", 32, 18),
@@ -82,24 +84,69 @@ const TABLE: [(DType, u32, &str, u64, u64); 35] = [
     (DType::NVFP4, 40, "NVFP4", 64, 36),
     (DType::Q1_0, 41, "Q1_0", 128, 18),
     (DType::Q2_0, 42, "Q2_0", 64, 18),
+    (DType::Unknown, u32::MAX, "unknown", 1, 0),
+];
+
+/// Ids of types that other programs than llama.cpp write, for messages: `(first id, name)`.
+///
+/// Source: `enum ggml_type` in ggml.h of `ik_llama.cpp`, July 2026; ids that llama.cpp has given up, from its own ggml.h.
+const FOREIGN: [(u32, &str); 29] = [
+    (4, "Q4_2, given up by llama.cpp in 2023"),
+    (5, "Q4_3, given up by llama.cpp in 2023"),
+    (31, "Q4_0_4_4, given up by llama.cpp in 2024"),
+    (32, "Q4_0_4_8, given up by llama.cpp in 2024"),
+    (33, "Q4_0_8_8, given up by llama.cpp in 2024"),
+    (36, "IQ4_NL_4_4, given up by llama.cpp in 2025"),
+    (37, "IQ4_NL_4_8, given up by llama.cpp in 2025"),
+    (38, "IQ4_NL_8_8, given up by llama.cpp in 2025"),
+    (97, "Q8_0_X4 of ik_llama.cpp"),
+    (98, "Q8_1_X4 of ik_llama.cpp"),
+    (99, "Q8_2_X4 of ik_llama.cpp"),
+    (133, "Q6_0 of ik_llama.cpp"),
+    (134, "IQ1_BN of ik_llama.cpp"),
+    (135, "IQ2_BN of ik_llama.cpp"),
+    (136, "Q8_K64 of ik_llama.cpp"),
+    (137, "IQ2_K of ik_llama.cpp"),
+    (138, "IQ3_K of ik_llama.cpp"),
+    (139, "IQ4_K of ik_llama.cpp"),
+    (140, "IQ5_K of ik_llama.cpp"),
+    (141, "IQ6_K of ik_llama.cpp"),
+    (144, "IQ4_KS of ik_llama.cpp"),
+    (145, "IQ2_KS of ik_llama.cpp"),
+    (146, "IQ4_KSS of ik_llama.cpp"),
+    (152, "IQ5_KS of ik_llama.cpp"),
+    (153, "IQ2_KT of ik_llama.cpp"),
+    (154, "IQ3_KT of ik_llama.cpp"),
+    (155, "IQ4_KT of ik_llama.cpp"),
+    (156, "IQ3_KS of ik_llama.cpp"),
+    (157, "IQ2_KL of ik_llama.cpp"),
 ];
 
 impl DType {
     /// All types, in the order of their ids.
     pub fn all() -> impl Iterator<Item = Self> {
-        TABLE.iter().map(|row| row.0)
+        TABLE.iter().map(|row| row.0).filter(|dtype| *dtype != Self::Unknown)
     }
 
     /// The type with this id in a GGUF file; `None` for ids that llama.cpp has removed or never had.
     #[must_use]
     pub fn from_ggml_id(id: u32) -> Option<Self> {
-        TABLE.iter().find(|row| row.1 == id).map(|row| row.0)
+        Self::all().find(|dtype| dtype.ggml_id() == id)
     }
 
     /// The type with this name in any case; `None` for an unknown one.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        TABLE.iter().find(|row| row.2.eq_ignore_ascii_case(name)).map(|row| row.0)
+        Self::all().find(|dtype| dtype.name().eq_ignore_ascii_case(name))
+    }
+
+    /// A type id that `from_ggml_id` does not know, for a message: `139 (IQ4_K of ik_llama.cpp)`.
+    #[must_use]
+    pub fn foreign_text(id: u32) -> String {
+        match FOREIGN.iter().find(|row| row.0 == id) {
+            Some((_, name)) => format!("{id} ({name})"),
+            None => id.to_string(),
+        }
     }
 
     /// The id in a GGUF file.
@@ -136,7 +183,7 @@ impl DType {
     /// True for block types: their weights lie on a grid.
     #[must_use]
     pub fn is_quantized(self) -> bool {
-        self.block_len() > 1
+        self.block_len() > 1 || self == Self::Unknown
     }
 
     /// Bytes of a row of `row_len` weights; `None` when it is not a whole number of blocks or overflows.
@@ -188,6 +235,14 @@ mod tests {
         for id in [4, 5, 31, 32, 33, 36, 37, 38, 43, u32::MAX] {
             assert_eq!(DType::from_ggml_id(id), None, "{id}");
         }
+    }
+
+    #[test]
+    fn foreign_ids_are_named_and_no_name_finds_an_unknown_type() {
+        assert_eq!(DType::foreign_text(139), "139 (IQ4_K of ik_llama.cpp)");
+        assert_eq!(DType::foreign_text(4000), "4000");
+        assert_eq!(DType::from_name("unknown"), None);
+        assert!(FOREIGN.iter().all(|&(id, _)| DType::from_ggml_id(id).is_none()));
     }
 
     #[test]

@@ -6,11 +6,15 @@ mod hyperparameters;
 mod import;
 mod level;
 mod metadata;
+mod other_kind;
 mod provenance;
 mod tensor;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use crate::path_text;
 
 pub use checkpoint::{
     Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, MXFP4_ENDINGS, Pooling, QuantizationMethod,
@@ -21,11 +25,15 @@ pub use hyperparameters::Hyperparameters;
 pub use import::{BlockScale, Import, Origin, Part, RowOrder};
 pub use level::{Level, PrecisionClass};
 pub use metadata::{Array, Metadata, Text, Value, ValueType};
+pub use other_kind::OtherKind;
 pub use provenance::{
     HEADER_CHECKSUM_KEY, IMATRIX_CHECKSUM_KEY, PROVENANCE_PREFIX, QUANTIZED_SOURCE_KEY, RECIPE_KEY, SOURCE_CHECKSUM_KEY,
     TENSORS_CHECKSUM_KEY, VERSION_KEY, provenance_metadata,
 };
 pub use tensor::Tensor;
+
+/// What stands before the number of shards in the name of the first one.
+const SHARD_MARK: &[u8] = b"-00001-of-";
 
 /// A model on disk, as far as its headers tell: a GGUF file, or a checkpoint as the GGUF file that it becomes without loss.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +56,8 @@ pub struct Model {
     pub hyperparameters: Hyperparameters,
     /// What is odd but no reason to refuse: `tokenizer missing`.
     pub warnings: Vec<String>,
+    /// Why llama.cpp cannot load it, as far as its header tells; empty for what nothing is known against.
+    pub obstacles: Vec<String>,
     /// How the tensors of a checkpoint come about; `None` for a GGUF file.
     pub import: Option<Arc<Import>>,
 }
@@ -136,10 +146,10 @@ impl Model {
         self.tensors.iter().any(|tensor| tensor.dtype.is_quantized())
     }
 
-    /// `general.name`, else the file name without extension.
+    /// `general.name` on one line, else the file name without extension.
     #[must_use]
     pub fn display_name(&self) -> String {
-        self.metadata.str("general.name").map_or_else(|| self.file_stem(), std::borrow::Cow::into_owned)
+        self.metadata.str("general.name").map_or_else(|| self.file_stem(), |name| path_text::one_line(&name).into_owned())
     }
 
     /// The file name without `.gguf` and without a shard number; of a checkpoint its name without the organization.
@@ -148,9 +158,25 @@ impl Model {
         if let Some(import) = &self.import {
             return import.name.rsplit('/').next().unwrap_or_default().to_string();
         }
-        let stem = self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = path_text::stem(&self.path);
         match stem.find("-00001-of-") {
             Some(at) => stem[..at].to_string(),
+            None => stem,
+        }
+    }
+
+    /// The same with the bytes of the name, for names of files.
+    #[must_use]
+    pub fn file_stem_os(&self) -> OsString {
+        if self.import.is_some() {
+            let name = self.path.file_name().unwrap_or_default();
+            let is_named_so = path_text::file_name(&self.path) == self.file_stem();
+            return if is_named_so { name.to_os_string() } else { self.file_stem().into() };
+        }
+        let stem = path_text::stem_of(&self.path);
+        let bytes = stem.as_encoded_bytes();
+        match bytes.windows(SHARD_MARK.len()).position(|part| part == SHARD_MARK) {
+            Some(at) => path_text::without_end(&stem, bytes.len() - at),
             None => stem,
         }
     }

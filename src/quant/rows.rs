@@ -120,7 +120,7 @@ impl Kernel for Decode<'_> {
             DType::Q1_0 => self.blocks::<BlockQ1_0, 128>(),
             DType::Q2_0 => self.blocks::<BlockQ2_0, 64>(),
             // `can_dequantize` is false for these.
-            DType::Q8_1 | DType::Q8_K | DType::I8 | DType::I16 | DType::I32 | DType::I64 => {}
+            DType::Q8_1 | DType::Q8_K | DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::Unknown => {}
         }
     }
 }

@@ -15,6 +15,7 @@ use super::llama_sys::{Context, ContextSettings, Watch, is_encoder_decoder};
 use super::text_plan::chunks;
 use super::{CollectTask, Corpus, Event, RuntimeInfo, memory};
 use crate::format::ImatrixSums;
+use crate::path_text;
 
 /// Logits that are kept at a time: nobody reads them, but llama.cpp computes the head only for tokens that have some.
 const MAX_LOGITS_BYTES: usize = 256 << 20;
@@ -78,7 +79,7 @@ pub(super) fn collect(backend: &LlamaBackend, info: RuntimeInfo, task: &CollectT
         let sums = ImatrixSums { datasets: Vec::new(), n_chunks, chunk_tokens: Some(task.n_ctx), is_dat: false, entries };
         let bytes = sums.to_gguf(&task.sums_path).map_err(|error| error.to_string())?;
         std::fs::write(&task.sums_path, bytes)
-            .map_err(|error| format!("the sums cannot be written to {}: {error}", task.sums_path.display()))?;
+            .map_err(|error| format!("the sums cannot be written to {}: {error}", path_text::shown(&task.sums_path)))?;
     }
     Ok(memory::peak_memory_bytes())
 }

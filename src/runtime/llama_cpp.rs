@@ -13,6 +13,8 @@ use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 use super::llama_sys::{self, Context, ContextSettings};
 use super::{BenchTask, Event, Request, RuntimeInfo, memory};
 
+use crate::path_text;
+
 /// Tokens that llama.cpp accepts in one call. Source: `n_batch` in `common_params`, common.h, llama.cpp.
 pub(super) const N_BATCH: u32 = 2048;
 /// Tokens that it computes at once. Source: `n_ubatch`, likewise.
@@ -42,7 +44,7 @@ pub(super) fn carry_out(request: &Request, grants: &Receiver<u32>, emit: Emit) -
     let backend = LlamaBackend::init().map_err(|error| error.to_string())?;
     let info = info(&backend);
     if info.devices.is_empty() {
-        return Err(format!("no compute backend in {} runs on this machine", dir.display()));
+        return Err(format!("no compute backend in {} runs on this machine", path_text::shown(&dir)));
     }
     match request {
         Request::Bench(task) => bench(&backend, info, task, emit),

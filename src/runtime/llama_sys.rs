@@ -349,8 +349,8 @@ fn cpu_function(name: &CStr) -> Option<NonNull<c_void>> {
 /// Loads the best module of each kind of backend from a folder: of the CPU's one for each generation, it asks all and takes the one with
 /// the highest score that runs here. A folder without modules loads nothing.
 pub(super) fn load_backends(dir: &Path) -> Result<(), String> {
-    let text = dir.to_str().ok_or("the backends folder's name is not UTF-8")?;
-    let path = CString::new(text).map_err(|error| error.to_string())?;
+    // Bytes as they are: on Unix a path is nothing else, elsewhere they are UTF-8.
+    let path = CString::new(dir.as_os_str().as_encoded_bytes()).map_err(|error| error.to_string())?;
     // SAFETY: a valid C string that outlives the call.
     unsafe { sys::ggml_backend_load_all_from_path(path.as_ptr()) };
     Ok(())

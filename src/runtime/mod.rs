@@ -33,6 +33,7 @@ pub mod score;
 #[cfg(feature = "llama-cpp")]
 mod scoring;
 pub mod text_plan;
+mod utf8_name;
 
 use std::path::{Path, PathBuf};
 
@@ -85,12 +86,27 @@ impl Request {
             Self::Info => None,
         }
     }
+
+    /// The same request for the model at another path.
+    fn at(&self, path: &Path) -> Self {
+        let mut request = self.clone();
+        match &mut request {
+            Self::Bench(BenchTask { path: own, .. })
+            | Self::Generate(GenerateTask { path: own, .. })
+            | Self::Score(ScoreTask { path: own, .. })
+            | Self::Probe(ProbeTask { path: own, .. })
+            | Self::Collect(CollectTask { path: own, .. }) => *own = path.to_path_buf(),
+            Self::Info => {}
+        }
+        request
+    }
 }
 
 /// One measurement of one model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BenchTask {
     /// The model file; the first shard of a split model.
+    #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Tokens of the prefill measurement; at least 1.
     pub n_prompt_tokens: u32,
@@ -107,6 +123,7 @@ pub struct BenchTask {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GenerateTask {
     /// The model file; the first shard of a split model.
+    #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// The text, or what the user says.
     pub prompt: String,
@@ -124,6 +141,7 @@ pub struct GenerateTask {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeTask {
     /// The model file; the first shard of a split model.
+    #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Each is answered by an `Event::Probed`, in order; one does not know of the others.
     pub inputs: Vec<ProbeInput>,
@@ -151,10 +169,13 @@ pub enum ProbeInput {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectTask {
     /// The model file; the first shard of a split model.
+    #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// The text: a [`Corpus`] as JSON.
+    #[serde(with = "crate::path_text")]
     pub corpus_path: PathBuf,
     /// The file for the sums: an importance matrix in GGUF, whose text has no name yet.
+    #[serde(with = "crate::path_text")]
     pub sums_path: PathBuf,
     /// The tensors to look at.
     pub tensors: Vec<ImatrixTensor>,
@@ -185,12 +206,15 @@ pub struct ImatrixTensor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScoreTask {
     /// The model file; the first shard of a split model.
+    #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Which of the two it is.
     pub role: ScoreRole,
     /// The text: a [`Corpus`] as JSON.
+    #[serde(with = "crate::path_text")]
     pub corpus_path: PathBuf,
     /// The folder with the reference's answers, one file for each chunk.
+    #[serde(with = "crate::path_text")]
     pub reference_dir: PathBuf,
     /// Tokens of a chunk.
     pub n_ctx: u32,

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::utf8_name::Utf8Name;
 use super::{CHILD_ARGUMENT, Event, LLAMA_CPP, Request};
 use crate::error::{Error, Result};
 use crate::monitor::Monitor;
@@ -47,6 +48,8 @@ pub struct ChildProcess {
     stderr_reader: Option<JoinHandle<String>>,
     /// For messages: the model, or the executable when there is none.
     path: PathBuf,
+    /// What the child opens the model by.
+    _name: Option<Utf8Name>,
     last: Option<Event>,
 }
 
@@ -67,11 +70,13 @@ impl ChildProcess {
     /// Call it on the thread that waits for the child: on Linux the child dies with the thread that started it.
     ///
     /// # Errors
-    /// `Error::Io` when it cannot be started, `Error::BadRequest` when a path in the request is not UTF-8, which llama.cpp cannot open.
+    /// `Error::Io` when it cannot be started, or when a path that is not UTF-8 cannot be linked to one that is.
     pub fn spawn(exe: &Path, request: &Request) -> Result<Self> {
         let path = request.path().map_or_else(|| exe.to_path_buf(), Clone::clone);
-        let mut line = serde_json::to_string(request)
-            .map_err(|error| Error::BadRequest { message: format!("{}: {error}", path.display()) })?;
+        let name = request.path().map(|path| Utf8Name::of(path)).transpose()?;
+        let renamed = name.as_ref().map(|name| request.at(name.path()));
+        let mut line = serde_json::to_string(renamed.as_ref().unwrap_or(request))
+            .map_err(|error| Error::Internal { message: format!("a request as JSON: {error}") })?;
         line.push('\n');
         let mut command = Command::new(exe);
         command.arg(CHILD_ARGUMENT).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -85,7 +90,8 @@ impl ChildProcess {
         let mut child = command.spawn().map_err(Error::io("start", exe))?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         // From here on an early return drops the value, which ends the child.
-        let mut process = Self { child, stdin, lines: None, stdout_reader: None, stderr_reader: None, path, last: None };
+        let mut process =
+            Self { child, stdin, lines: None, stdout_reader: None, stderr_reader: None, path, _name: name, last: None };
         // Threads of their own, because a pipe cannot be read with a timeout on all systems; they end when the child does.
         if let Some(stdout) = stdout {
             let (sender, receiver) = sync_channel(N_WAITING_LINES);
@@ -291,7 +297,27 @@ fn cause(stderr: &str) -> Option<String> {
         Some((name, rest)) if is_name(name) => rest,
         _ => first,
     };
-    Some(text.strip_prefix("error loading model: ").unwrap_or(text).to_string())
+    Some(without_source_path(text.strip_prefix("error loading model: ").unwrap_or(text)))
+}
+
+/// `llama-vocab.cpp:12: GGML_ASSERT(a == b) failed` of `/home/builder/…/llama-vocab.cpp:12: GGML_ASSERT(a == b) failed`: where the library
+/// was built is nobody's business. Other texts stay as they are.
+fn without_source_path(text: &str) -> String {
+    const ENDINGS: [&str; 11] = [".c:", ".cc:", ".cpp:", ".cu:", ".h:", ".hpp:", ".cuh:", ".m:", ".mm:", ".rs:", ".comp:"];
+    let end = ENDINGS.iter().filter_map(|ending| text.find(ending)).min();
+    let Some(place) = end.and_then(|end| text.get(..end)) else { return text.to_string() };
+    let Some(slash) = place.rfind(['/', '\\']) else { return text.to_string() };
+    // The path begins at the first slash that begins a word: what it was built in may have a space in its name.
+    let begins_word =
+        |at: usize| place.get(..at).is_none_or(|before| before.is_empty() || before.ends_with([' ', '(', '"', '\'']));
+    let drive = |at: usize| at >= 2 && place.get(at - 2..at).is_some_and(|drive| drive.ends_with(':')) && begins_word(at - 2);
+    let start = place.match_indices(['/', '\\']).find_map(|(at, _)| match () {
+        () if begins_word(at) => Some(at),
+        () if drive(at) => Some(at - 2),
+        () => None,
+    });
+    let start = start.unwrap_or_else(|| place.rfind(' ').map_or(0, |space| space + 1).min(slash));
+    format!("{}{}", text.get(..start).unwrap_or_default(), text.get(slash + 1..).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -378,7 +404,14 @@ mod tests {
             Some("unknown model architecture: 'x'"),
         );
         check("gguf_init: invalid magic characters: '????'\nsecond\n", Some("invalid magic characters: '????'"));
-        check("/src/ggml.c:12: GGML_ASSERT(a == b) failed", Some("/src/ggml.c:12: GGML_ASSERT(a == b) failed"));
+        check("/src/ggml.c:12: GGML_ASSERT(a == b) failed", Some("ggml.c:12: GGML_ASSERT(a == b) failed"));
+        check(
+            "/home/a b/.cargo/registry/src/x-1/ggml/src/ggml-backend.cpp:1200: GGML_ASSERT(a) failed",
+            Some("ggml-backend.cpp:1200: GGML_ASSERT(a) failed"),
+        );
+        check("C:\\build\\ggml.c:5: fatal error", Some("ggml.c:5: fatal error"));
+        check("read/write failed in src/a.c:12: x", Some("read/write failed in a.c:12: x"));
+        check("cannot open /models/my.cpp.gguf: no such file", Some("cannot open /models/my.cpp.gguf: no such file"));
         check("thread 'main' panicked at src/x.rs:1:2:\nindex out of bounds\nnote: …", Some("panic: index out of bounds"));
     }
 

@@ -19,6 +19,8 @@ use super::score::{keep_reference, score_row};
 use super::text_plan::{Chunk, chunks};
 use super::{ChunkScores, Corpus, Event, RuntimeInfo, ScoreRole, ScoreTask, memory, reference_file};
 
+use crate::path_text;
+
 /// Logits that are kept at a time: enough rows to use the cores well, few enough for a vocabulary of 256,000.
 const MAX_LOGITS_BYTES: usize = 96 << 20;
 
@@ -148,7 +150,7 @@ impl<'a> Scorer<'a> {
             keep_reference(logits, id, u64::from(chunk_idx) << 32 | position as u64)
         })?;
         reference_file::write(&self.task.reference_dir, chunk_idx, self.n_vocab, &rows).map_err(|error| {
-            format!("the reference's answers cannot be kept in {}: {error}", self.task.reference_dir.display())
+            format!("the reference's answers cannot be kept in {}: {error}", path_text::shown(&self.task.reference_dir))
         })?;
         Ok(Event::ReferenceChunk { chunk_idx })
     }

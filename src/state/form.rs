@@ -272,6 +272,7 @@ pub struct Form {
     #[serde(skip)]
     pub path_text: String,
     /// Models opened before, the latest first.
+    #[serde(with = "crate::path_text")]
     pub recent: Vec<PathBuf>,
     /// Filter of the tensor table.
     #[serde(skip)]

@@ -13,6 +13,7 @@ use crate::model::{Level, Model};
 #[serde(default)]
 pub struct RecipeForm {
     /// The model that they are for.
+    #[serde(with = "crate::path_text", default)]
     model: Option<PathBuf>,
     /// The changes.
     overrides: Overrides,

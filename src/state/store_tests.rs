@@ -30,6 +30,7 @@ fn model(path: &str) -> Arc<Model> {
         tensors: Vec::new(),
         hyperparameters: crate::model::Hyperparameters::default(),
         warnings: Vec::new(),
+        obstacles: Vec::new(),
         import: None,
     })
 }

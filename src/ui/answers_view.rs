@@ -10,6 +10,7 @@ use super::widgets::{self, Tone};
 use crate::bench::{AnswerOutcome, Tally};
 use crate::error::Error;
 use crate::model::Model;
+use crate::path_text;
 use crate::state::{AskForm, Command, Form, JobKind, JobRecord, JobStatus, Store};
 use crate::units::bytes_text;
 
@@ -206,7 +207,7 @@ fn file_ui(ui: &mut Ui, name: &str, files: &[File], chosen: Option<&File>, choic
             for file in files {
                 let is_chosen = chosen.is_some_and(|chosen| chosen.path == file.path);
                 let response = ui.selectable_label(is_chosen, file.text());
-                if response.on_hover_text(file.path.display().to_string()).clicked() {
+                if response.on_hover_text(path_text::shown(&file.path)).clicked() {
                     *choice = Some(file.path.clone());
                 }
             }
@@ -214,7 +215,7 @@ fn file_ui(ui: &mut Ui, name: &str, files: &[File], chosen: Option<&File>, choic
         .response
         .labelled_by(label.id);
     if let Some(chosen) = chosen {
-        response.on_hover_text(chosen.path.display().to_string());
+        response.on_hover_text(path_text::shown(&chosen.path));
     }
 }
 
@@ -230,7 +231,7 @@ fn answers_ui(
     let is_running = job.is_some_and(JobRecord::is_open);
     let name_of = |outcome: &AnswerOutcome| {
         let known = files.iter().find(|file| file.path == outcome.path);
-        known.map_or_else(|| outcome.path.display().to_string(), |file| file.name.clone())
+        known.map_or_else(|| path_text::shown(&outcome.path), |file| file.name.clone())
     };
     // Both files of the first prompt, in the order of asking.
     let asked: Vec<String> = outcomes.iter().filter(|outcome| outcome.prompt_idx == 0).map(name_of).collect();

@@ -31,7 +31,7 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
     if form.compare_tab == CompareTab::History {
         return history_view::history_view_ui(ui, store, form, commands);
     }
-    let Some(model) = store.model.ready().filter(|model| model.has_weights()).cloned() else {
+    let Some(model) = store.model.ready().filter(|model| model.hindrance().is_none()).cloned() else {
         return model_hint_ui(ui, store, form, commands);
     };
     if store.conversions.is_empty() && store.outcomes.is_empty() {

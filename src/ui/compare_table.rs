@@ -14,6 +14,7 @@ use crate::bench::pair::{Pair, decode_pair, measured, measured_text, memory_pair
 use crate::bench::{ComparisonRow, Energy, Run, Sustained, deviation_text};
 use crate::deploy::bytes_unit;
 use crate::hardware::PowerSource;
+use crate::path_text;
 use crate::units::{exact_bytes_text, percent_text, significant_text, watts_text};
 
 const HEADER_HEIGHT: f32 = 26.0;
@@ -328,7 +329,7 @@ fn name_ui(ui: &mut Ui, row: &ComparisonRow) -> bool {
     let response = ui.add(name.selectable(false).sense(Sense::click())).on_hover_cursor(CursorIcon::PointingHand);
     let response = response.on_hover_ui(|ui| {
         ui.set_max_width(420.0);
-        ui.label(row.path.display().to_string());
+        ui.label(path_text::shown(&row.path));
         if let Some(run) = &row.run {
             provenance_ui(ui, run);
         }

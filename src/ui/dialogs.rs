@@ -151,7 +151,7 @@ fn dropped_ui(ui: &mut Ui, paths: &[PathBuf], form: &Form, commands: &mut Vec<Co
                         is_closed = true;
                     }
                     ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                        ui.add(Label::new(&name).truncate()).on_hover_text(path.display().to_string());
+                        ui.add(Label::new(&name).truncate()).on_hover_text(crate::path_text::shown(path));
                     });
                 });
             });

@@ -68,7 +68,7 @@ fn question_ui(ui: &mut Ui, question: &mut ExistingForm) {
     eframe::egui::ScrollArea::vertical().max_height(320.0).show(ui, |ui| {
         Grid::new("existing files").num_columns(2).spacing([16.0, 8.0]).show(ui, |ui| {
             for (level, path, answer) in &mut question.files {
-                ui.label(RichText::new(level.name()).font(theme::strong_font())).on_hover_text(path.display().to_string());
+                ui.label(RichText::new(level.name()).font(theme::strong_font())).on_hover_text(crate::path_text::shown(path));
                 ui.push_id(level.name(), |ui| {
                     widgets::segmented(ui, answer, &Existing::ALL.map(|answer| (answer, answer.label())))
                 });

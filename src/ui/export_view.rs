@@ -7,6 +7,7 @@ use super::{theme, widgets};
 use crate::bench::ComparisonRow;
 use crate::deploy::{Export, chart, has_measurement, shortened};
 use crate::model::Model;
+use crate::path_text;
 use crate::state::{Command, Form, JobKind, JobRecord, JobStatus, Store};
 
 /// Draws the button with its menu, and the file that was written last or why it was not.
@@ -78,8 +79,8 @@ fn told_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) {
         if widgets::small_button(ui, "Reveal", "Reveal export").on_hover_text("Show it in the file manager").clicked() {
             commands.push(Command::Reveal(path.clone()));
         }
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        told(ui, format!("Saved {}", shortened(&name)), theme::muted(ui)).on_hover_text(path.display().to_string());
+        let name = path_text::file_name(path);
+        told(ui, format!("Saved {}", shortened(&name)), theme::muted(ui)).on_hover_text(path_text::shown(path));
     }
 }
 

@@ -13,6 +13,7 @@ use super::theme;
 use super::widgets::{self, Tone};
 use crate::advise::Interval;
 use crate::bench::quality::{Flip, FlipClass, KindSummary, QualityRun, Strip, TokenChoice};
+use crate::path_text;
 use crate::state::{CompareTab, Form, Store};
 use crate::units::{count_text, nats_text, percent_text, ratio_text, significant_text};
 
@@ -79,7 +80,7 @@ pub fn flips_view_ui(ui: &mut Ui, store: &Store, form: &mut Form) {
 /// The level of a converted file, else the file's name.
 fn name_of(store: &Store, path: &std::path::Path) -> String {
     let made = store.conversions.iter().find(|made| made.path == path);
-    made.map_or_else(|| path.file_name().unwrap_or_default().to_string_lossy().into_owned(), crate::convert::Conversion::name)
+    made.map_or_else(|| path_text::file_name(path), crate::convert::Conversion::name)
 }
 
 /// The columns of the losses by kind, with their least widths: those of their headings.

@@ -93,5 +93,5 @@ fn template_note(model: &Model) -> &'static str {
 }
 
 fn path_text(path: &Path) -> String {
-    path.display().to_string()
+    crate::path_text::shown(path)
 }

@@ -13,6 +13,7 @@ use crate::advise::Decision;
 use crate::bench::history::{Filter, Group, LevelRuns, Row, groups};
 use crate::deploy::bytes_unit;
 use crate::hardware::PowerSource;
+use crate::path_text;
 use crate::state::{Command, HistoryForm};
 use crate::units::{bytes_text, count_text, local_clock_text, nats_text, plus_minus_text, significant_text};
 
@@ -286,7 +287,7 @@ fn group_ui(ui: &mut Ui, group: &Group, idx: usize, commands: &mut Vec<Command>)
             ui.set_max_width(widest);
             let response = ui.add(Button::new(name).frame(false).truncate());
             let response = response.on_hover_cursor(egui::CursorIcon::PointingHand);
-            if response.on_hover_text(format!("Open {}", group.source.display())).clicked() {
+            if response.on_hover_text(format!("Open {}", path_text::shown(&group.source))).clicked() {
                 commands.push(Command::OpenModel(group.source.clone()));
             }
         });
@@ -416,7 +417,7 @@ fn details_ui(ui: &mut Ui, rows: &[Row], level: &LevelRuns) {
 fn details_text(row: &Row) -> String {
     let mut lines = vec![
         format!("Run {}: {}, {}", row.id, row.kind.label().to_lowercase(), local_clock_text(row.recorded_unix_secs)),
-        row.path.display().to_string(),
+        path_text::shown(&row.path),
         bytes_text(row.size_bytes),
         row.runtime.clone(),
         row.backend.clone(),

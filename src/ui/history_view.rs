@@ -12,6 +12,7 @@ use super::savings_view::savings_ui;
 use super::widgets::{self, Tone};
 use super::{shell, theme};
 use crate::bench::history::{ExportFormat, Group, LevelRuns, Row, savings};
+use crate::path_text;
 use crate::state::{Command, CompareTab, Form, HistoryForm, Slot, Store};
 use crate::units::count_text;
 
@@ -186,7 +187,7 @@ fn exported_ui(ui: &mut Ui, path: &Path, commands: &mut Vec<Command>) {
             if widgets::small_button(ui, "Reveal", "Reveal export").on_hover_text("Show it in the file manager").clicked() {
                 commands.push(Command::Reveal(path.to_path_buf()));
             }
-            let text = format!("Saved {}", path.display());
+            let text = format!("Saved {}", path_text::shown(path));
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| ui.add(Label::new(text).truncate()));
         });
     });

@@ -28,7 +28,9 @@ pub fn imatrix_view_ui(ui: &mut Ui, model: &Model, store: &Store, form: &mut For
     if form.imatrix.collect {
         let takes_focus = form.takes_focus(Field::CalibrationText);
         ui.indent("collecting", |ui| collecting_ui(ui, model, &mut form.imatrix, takes_focus, commands));
-    } else if let Some(collected) = store.imatrix.as_ref().filter(|made| made.path == Path::new(form.imatrix_path.trim())) {
+    } else if let Some(collected) =
+        store.imatrix.as_ref().filter(|made| made.path == crate::path_text::from_text(form.imatrix_path.trim()))
+    {
         collected_ui(ui, collected);
     }
 }
@@ -88,7 +90,7 @@ fn collecting_ui(ui: &mut Ui, model: &Model, form: &mut ImatrixForm, takes_focus
             format!("Pieces of {DEFAULT_CHUNK_TOKENS} tokens; 0 means all that the text has. The bundled text has about 50");
         ui.add(field).labelled_by(label.id).on_hover_text(advice);
     });
-    let name = imatrix_path(model, Path::new("")).display().to_string();
+    let name = crate::path_text::shown(&imatrix_path(model, Path::new("")));
     ui.checkbox(&mut form.reuse, "Use the file if it is there already").on_hover_text(format!(
         "Takes {name} in the output folder as it is, when it is of this model. Else one that exists is replaced only if you allow that"
     ));

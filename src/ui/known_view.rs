@@ -119,7 +119,9 @@ pub(super) fn notices_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>
 /// On a page without a model: the way back to the last one.
 pub(super) fn go_on_ui(ui: &mut Ui, form: &Form, commands: &mut Vec<Command>) {
     let Some(last) = form.recent.first() else { return };
-    if widgets::primary_button(ui, &format!("Go on with {}", file_name(last))).on_hover_text(last.display().to_string()).clicked()
+    if widgets::primary_button(ui, &format!("Go on with {}", file_name(last)))
+        .on_hover_text(crate::path_text::shown(last))
+        .clicked()
     {
         commands.push(Command::OpenModel(last.clone()));
     }

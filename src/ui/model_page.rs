@@ -23,6 +23,7 @@ use super::widgets::{
 };
 use crate::format::CachedModel;
 use crate::model::{DType, Level, Model, PrecisionClass, Value};
+use crate::path_text;
 use crate::state::{Command, Field, Form, Slot, Store};
 use crate::units::{bytes_text, count_text, exact_bytes_text, parameters_text, significant_text};
 
@@ -184,7 +185,7 @@ fn cached_ui(ui: &mut Ui, cached: &[CachedModel]) -> Option<PathBuf> {
                 ui.label(RichText::new(bytes_text(model.size_bytes)).color(p.muted));
                 ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                     ui.add(Label::new(RichText::new(&model.name).font(theme::strong_font())).truncate())
-                        .on_hover_text(model.path.display().to_string());
+                        .on_hover_text(path_text::shown(&model.path));
                 });
             });
         });
@@ -206,7 +207,7 @@ fn recent_ui(ui: &mut Ui, form: &Form, commands: &mut Vec<Command>) {
                 }
                 ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                     ui.label(RichText::new(&name).font(theme::strong_font()));
-                    let folder = path.parent().map(|folder| folder.display().to_string()).unwrap_or_default();
+                    let folder = path.parent().map(path_text::shown).unwrap_or_default();
                     ui.add(Label::new(RichText::new(folder).small().color(p.muted)).truncate());
                 });
             });
@@ -216,12 +217,12 @@ fn recent_ui(ui: &mut Ui, form: &Form, commands: &mut Vec<Command>) {
 
 /// The last part of a path.
 pub(super) fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy()).into_owned()
+    path_text::file_name(path)
 }
 
 /// The name of what is open, with buttons that open something else.
 pub(super) fn opened_header_ui(ui: &mut Ui, name: &str, path: &Path, form: &mut Form, commands: &mut Vec<Command>) {
-    page_header(ui, name, &path.display().to_string(), |ui| {
+    page_header(ui, name, &path_text::shown(path), |ui| {
         if ui.button("Open…").clicked() {
             commands.push(Command::PickModel);
         }
@@ -247,10 +248,21 @@ pub(super) fn opened_header_ui(ui: &mut Ui, name: &str, path: &Path, form: &mut 
 fn ready_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, commands: &mut Vec<Command>) {
     opened_header_ui(ui, &model.display_name(), &model.path, form, commands);
     found_ui(ui, store, form);
+    if let Some(kind) = model.other_kind() {
+        let name = kind.name();
+        notice(
+            ui,
+            Tone::Bad,
+            &format!("This is {name}, no model: nothing can be converted or measured. To use it, {}.", kind.hint()),
+        );
+    }
+    for obstacle in &model.obstacles {
+        notice(ui, Tone::Bad, &format!("llama.cpp cannot load this file: {obstacle}."));
+    }
     for warning in &model.warnings {
         notice(ui, Tone::Warn, &super::widgets::sentence(warning));
     }
-    if !model.warnings.is_empty() {
+    if !model.warnings.is_empty() || model.hindrance().is_some() {
         card_gap(ui);
     }
     let facts = memo::of_model(ui, "model page facts", model, Facts::new);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::test_support::{PageState, page_harness, sample_model, shoot, store_with_model_and_machine};
 use crate::error::Error;
 use crate::format::CachedModel;
-use crate::state::{Command, Form, Slot, Store};
+use crate::state::{Command, Form, Page, Slot, Store};
 use eframe::egui;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
@@ -161,7 +161,7 @@ fn an_empty_model_is_no_problem() {
     shoot(&mut harness, "model-without-anything");
     harness.get_by_label("Tokenizer missing");
     harness.get_by_label("This file holds no tensors.");
-    harness.get_by_label_contains("a vocabulary without weights");
+    harness.get_by_label_contains("This is a file with settings and no weights");
 }
 
 #[test]
@@ -179,4 +179,39 @@ fn another_model_is_opened_from_the_menu_which_then_closes() {
     harness.run();
     assert_eq!(harness.state().commands, [Command::OpenModel("/m/two.gguf".into())]);
     assert!(harness.query_by_label("Path of a model").is_none(), "the menu is still open");
+}
+
+/// The store with the sample, of which something is known that stands in the way.
+fn hindered(change: impl FnOnce(&mut crate::model::Model)) -> Store {
+    let mut store = store_with_model_and_machine();
+    let mut model = sample_model();
+    change(&mut model);
+    store.model = Slot::Ready(Arc::new(model));
+    store
+}
+
+#[test]
+fn what_llama_cpp_cannot_load_is_told_and_no_level_is_offered() {
+    let store = hindered(|model| model.obstacles.push("a tensor is missing: blk.2.ffn_up.weight".into()));
+    let mut harness = harness(store, Form::default());
+    harness.get_by_label_contains("llama.cpp cannot load this file: a tensor is missing: blk.2.ffn_up.weight.");
+    assert!(harness.query_by_label_contains("Q4_K_M to").is_none(), "no levels in the preflight");
+    shoot(&mut harness, "model-obstacle");
+    for page in [Page::Plan, Page::Optimize] {
+        harness.state_mut().form.page = page;
+        harness.run();
+        harness.get_by_label("llama.cpp cannot load this model");
+        assert!(harness.query_by_label_contains("tok/s").is_none(), "nothing is predicted");
+    }
+}
+
+#[test]
+fn what_is_no_model_is_called_what_it_is() {
+    let store = hindered(|model| model.metadata.set("general.type", crate::model::Value::Str("imatrix".into())));
+    let mut harness = harness(store, Form::default());
+    harness.get_by_label_contains("This is an importance matrix, no model");
+    harness.state_mut().form.page = Page::Optimize;
+    harness.run();
+    harness.get_by_label("This file is no model");
+    harness.get_by_label_contains("--imatrix");
 }

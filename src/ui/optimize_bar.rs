@@ -70,7 +70,7 @@ fn sum_ui(ui: &mut Ui, store: &Store, form: &mut Form, batch: &Batch, status: Op
             if let Some(reason) = refusal {
                 line_ui(ui, RichText::new(reason).small().color(theme::warn(ui)));
             } else {
-                let text = format!("Into {}: {}", batch.dir.display(), free_text(store, &batch.dir));
+                let text = format!("Into {}: {}", crate::path_text::shown(&batch.dir), free_text(store, &batch.dir));
                 line_ui(ui, RichText::new(text).small().color(theme::muted(ui)));
             }
         },

@@ -69,7 +69,7 @@ fn size_note(form: &Form, overrides: &Overrides) -> &'static str {
 fn output_ui(ui: &mut Ui, model: &Model, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     widgets::card(ui, "Output", |ui| {
         let label = ui.label(RichText::new("Folder").color(theme::muted(ui)));
-        let hint = convert::default_output_dir(Some(model)).display().to_string();
+        let hint = crate::path_text::shown(&convert::default_output_dir(Some(model)));
         ui.horizontal(|ui| {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 if ui.button("Choose…").accessible_name("Choose output folder").clicked() {

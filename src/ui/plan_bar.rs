@@ -54,7 +54,7 @@ pub(super) fn plan_bar_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands:
             let made = match missing.as_slice() {
                 [] => "all levels are there already".to_string(),
                 missing if missing.len() >= levels.len() => {
-                    format!("writes {} to {}", bytes_text(size_bytes), batch.dir.display())
+                    format!("writes {} to {}", bytes_text(size_bytes), crate::path_text::shown(&batch.dir))
                 }
                 missing => format!("makes {}, the others are there already", names(missing)),
             };

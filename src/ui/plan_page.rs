@@ -77,7 +77,7 @@ pub(super) fn model_or_hint_ui(
     title: &str,
     subtitle: &str,
 ) -> Option<Arc<Model>> {
-    if let Some(model) = store.model.ready().filter(|model| model.has_weights()) {
+    if let Some(model) = store.model.ready().filter(|model| model.hindrance().is_none()) {
         return Some(Arc::clone(model));
     }
     widgets::page_header(ui, title, subtitle, |_| {});
@@ -87,11 +87,19 @@ pub(super) fn model_or_hint_ui(
 
 /// Why there is no model to work on, and where to get one.
 pub(super) fn model_hint_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+    let hindered;
     let (heading, text) = match &store.model {
-        Slot::Ready(_) => (
-            "No weights in this file",
-            "This file holds a vocabulary and no weights: there is nothing to quantize. Open another model.",
-        ),
+        Slot::Ready(model) => {
+            let (heading, text) = match (model.other_kind(), model.hindrance()) {
+                (Some(kind), _) => ("This file is no model", format!("It is {}. To use it, {}.", kind.name(), kind.hint())),
+                (None, hindrance) => {
+                    let what = widgets::sentence(&hindrance.unwrap_or_default());
+                    ("llama.cpp cannot load this model", format!("{what}."))
+                }
+            };
+            hindered = text;
+            (heading, hindered.as_str())
+        }
         Slot::Empty if store.checkpoint.is_some() => {
             ("This checkpoint cannot be converted", "The checklist on the Model page says what is in the way.")
         }

@@ -11,6 +11,7 @@ use super::{theme, widgets};
 use crate::convert::Conversion;
 use crate::model::Level;
 use crate::monitor::{Progress, ProgressUnit};
+use crate::path_text;
 use crate::state::{Command, JobKind, JobRecord, JobStatus, Store};
 use crate::units::{bytes_per_sec_text, bytes_text, count_text, duration_text, exact_bytes_text, percent_text};
 
@@ -183,7 +184,7 @@ pub fn result_ui(ui: &mut Ui, store: &Store, conversion: &Conversion, commands: 
                 commands.push(Command::AskDelete(vec![conversion.path.clone()]));
             }
             if widgets::small_button(ui, "Copy path", &format!("Copy path of {name}")).clicked() {
-                commands.push(Command::Copy(conversion.path.display().to_string()));
+                commands.push(Command::Copy(path_text::shown(&conversion.path)));
             }
             if widgets::small_button(ui, "Reveal", &format!("Reveal {name}"))
                 .on_hover_text("Show it in the file manager")
@@ -194,7 +195,7 @@ pub fn result_ui(ui: &mut Ui, store: &Store, conversion: &Conversion, commands: 
             if widgets::small_button(ui, "Verify", &format!("Verify {name}")).on_hover_text(VERIFY_HINT).clicked() {
                 commands.push(Command::Verify(conversion.path.clone()));
             }
-            let path = conversion.path.display().to_string();
+            let path = path_text::shown(&conversion.path);
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 ui.add(egui::Label::new(RichText::new(&path).monospace().color(theme::muted(ui))).truncate())
                     .on_hover_text(&path);

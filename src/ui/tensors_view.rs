@@ -14,6 +14,7 @@ use crate::bench::tensor_error::TensorErrors;
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::model::Level;
+use crate::path_text;
 use crate::state::{Command, Form, JobKind, JobRecord, Page, Store};
 use crate::units::{bytes_text, small_percent_text};
 
@@ -63,14 +64,14 @@ fn settings_ui(ui: &mut Ui, store: &Store, chosen: &Conversion, is_measured: boo
                 .show_ui(ui, |ui| {
                     for made in &store.conversions {
                         let response = ui.selectable_label(made.path == chosen.path, text_of(made));
-                        if response.on_hover_text(made.path.display().to_string()).clicked() {
+                        if response.on_hover_text(path_text::shown(&made.path)).clicked() {
                             form.errors_path = Some(made.path.clone());
                         }
                     }
                 })
                 .response
                 .labelled_by(label.id)
-                .on_hover_text(chosen.path.display().to_string());
+                .on_hover_text(path_text::shown(&chosen.path));
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let name = if is_measured { "Measure errors again" } else { "Measure errors" };
                 let button = ui.add_enabled_ui(job.is_none(), |ui| widgets::primary_button(ui, name)).inner;

@@ -154,6 +154,7 @@ pub fn sample_model() -> Model {
         metadata,
         tensors,
         warnings: Vec::new(),
+        obstacles: Vec::new(),
         import: None,
     }
 }

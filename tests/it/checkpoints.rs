@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use half::{bf16, f16};
-use planish::format::{Opened, TensorReader, read_any};
+use planish::Monitor;
+use planish::convert::{ConvertRequest, convert};
+use planish::format::{Opened, TensorReader, inspect, read_any};
 use planish::import::checked_model;
-use planish::model::{Array, DType, Metadata, Model, Value};
+use planish::model::{Array, DType, Level, Metadata, Model, Value};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
@@ -108,6 +110,23 @@ fn tensors_and_metadata_are_those_of_llama_cpps_converter() {
         let golden = &case["gguf"]["f32"];
         check_tensors(&name, &model, &golden["tensors"]);
         check_metadata(&name, &model.metadata, &golden["metadata"]);
+    }
+}
+
+/// What llama.cpp's own converter writes for each architecture must pass the checks of headers.
+#[test]
+fn no_header_of_a_converted_checkpoint_has_an_obstacle() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, case) in cases() {
+        let model = checked_model(&write(&case, &folder.path().join(&name))).unwrap();
+        let level =
+            if model.own_level().is_some_and(|level| level.base_dtype().is_quantized()) { model.own_level() } else { None };
+        let request = ConvertRequest::new(vec![level.unwrap_or(Level::F32)], folder.path().join("out").join(&name));
+        let made = convert(&model, &request, &Monitor::silent()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let written = inspect(&made[0].path).unwrap();
+        assert_eq!(written.obstacles, [] as [String; 0], "{name}");
+        let is_odd = |warning: &String| ["lacks", "looked for", "does not know"].iter().any(|part| warning.contains(part));
+        assert!(!written.warnings.iter().any(is_odd), "{name}: {:?}", written.warnings);
     }
 }
 

@@ -88,7 +88,10 @@ fn hostile_files_get_a_clear_error() {
     check("alignment 0", &gguf(0, 1, &u32_entry("general.alignment", 0)), "alignment");
     check("alignment 3", &gguf(0, 1, &u32_entry("general.alignment", 3)), "alignment");
     check("duplicate key", &gguf(0, 2, &[u32_entry("a", 1), u32_entry("a", 1)].concat()), "a");
-    check("unknown type", &gguf(1, 0, &tensor("weird", &[32], 4711, 0)), "weird");
+    // Shown, and nothing is offered.
+    let weird = write("unknown type", &gguf(1, 0, &tensor("weird", &[32], 4711, 0)));
+    let shown = String::from_utf8(run(&[&"inspect", &weird]).stdout).unwrap();
+    assert!(shown.contains("blocked: a tensor is of a type that this version does not know: weird of type 4711"), "{shown}");
     check("overflow", &gguf(1, 0, &tensor("wide", &[1 << 40, 1 << 40], 0, 0)), "wide");
     check("past the end", &gguf(1, 0, &tensor("far", &[32], 0, 1 << 40)), "far");
     let two = [tensor("t", &[8], 0, 0), tensor("t", &[8], 0, 32), vec![0; 128]].concat();

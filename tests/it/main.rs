@@ -23,6 +23,8 @@ mod history;
 mod imatrix;
 mod layering;
 mod levels;
+#[cfg(unix)]
+mod odd_files;
 mod overrides;
 #[cfg(feature = "llama-cpp")]
 mod quality;

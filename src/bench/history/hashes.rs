@@ -71,7 +71,7 @@ impl History {
         let sql = "SELECT sha256 FROM model_hashes WHERE path = ?1 AND size_bytes = ?2 AND mtime_ns = ?3 AND inode = ?4";
         let found = self.connection.query_row(
             sql,
-            params![identity.path.to_string_lossy(), identity.size_bytes, identity.mtime_ns, identity.inode],
+            params![crate::path_text::to_text(&identity.path), identity.size_bytes, identity.mtime_ns, identity.inode],
             |row| row.get(0),
         );
         found.optional().map_err(self.error("read"))
@@ -103,7 +103,8 @@ impl History {
             return Ok(());
         }
         let sql = "INSERT OR REPLACE INTO model_hashes (path, size_bytes, mtime_ns, inode, sha256) VALUES (?1, ?2, ?3, ?4, ?5)";
-        let values = params![identity.path.to_string_lossy(), identity.size_bytes, identity.mtime_ns, identity.inode, sha256];
+        let values =
+            params![crate::path_text::to_text(&identity.path), identity.size_bytes, identity.mtime_ns, identity.inode, sha256];
         self.connection.execute(sql, values).map(drop).map_err(self.error("write"))
     }
 }

@@ -16,8 +16,8 @@ impl History {
         let sql = "INSERT OR REPLACE INTO conversions (output, source, size_bytes, mtime_ns, inode, source_blake3)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let values = params![
-            output.to_string_lossy(),
-            source.path.to_string_lossy(),
+            crate::path_text::to_text(output),
+            crate::path_text::to_text(&source.path),
             source.size_bytes,
             source.mtime_ns,
             source.inode,
@@ -36,8 +36,10 @@ impl History {
         let sql = "SELECT output, source_blake3 FROM conversions
                    WHERE size_bytes = ?1 AND mtime_ns = ?2 AND inode = ?3 AND (inode <> 0 OR source = ?4) ORDER BY output";
         let mut query = self.connection.prepare(sql).map_err(&failed)?;
-        let values = params![source.size_bytes, source.mtime_ns, source.inode, source.path.to_string_lossy()];
-        let found = query.query_map(values, |row| Ok((row.get::<_, String>(0)?.into(), row.get(1)?))).map_err(&failed)?;
+        let values = params![source.size_bytes, source.mtime_ns, source.inode, crate::path_text::to_text(&source.path)];
+        let found = query
+            .query_map(values, |row| Ok((crate::path_text::from_text(&row.get::<_, String>(0)?), row.get(1)?)))
+            .map_err(&failed)?;
         found.collect::<rusqlite::Result<_>>().map_err(failed)
     }
 
@@ -47,7 +49,7 @@ impl History {
     /// `Error::History`.
     pub fn forget_conversion(&self, output: &Path) -> Result<()> {
         let forget = "DELETE FROM conversions WHERE output = ?1";
-        self.connection.execute(forget, [output.to_string_lossy()]).map(drop).map_err(self.error("write"))
+        self.connection.execute(forget, [crate::path_text::to_text(output)]).map(drop).map_err(self.error("write"))
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Measurement, NewRun};
 use crate::advise::{Decision, Gates, Interval, LossWords, Workload};
 use crate::hardware::PowerSource;
+use crate::path_text;
 
 /// What was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -43,6 +44,7 @@ pub struct Row {
     /// The model's file name.
     pub model_name: String,
     /// The model's file.
+    #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// SHA-256 of the model; `None` when it could not be computed.
     pub model_sha256: Option<String>,
@@ -121,7 +123,7 @@ impl Row {
             id: 0,
             recorded_unix_secs: new.recorded_unix_secs,
             kind,
-            model_name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+            model_name: path_text::file_name(path),
             path: path.to_path_buf(),
             model_sha256: new.model_sha256.clone(),
             reference_sha256: None,
@@ -207,7 +209,7 @@ impl Row {
             Box::new(self.recorded_unix_secs),
             Box::new(self.kind),
             Box::new(self.model_name.clone()),
-            Box::new(self.path.to_string_lossy().into_owned()),
+            Box::new(path_text::to_text(&self.path)),
             Box::new(self.model_sha256.clone()),
             Box::new(self.reference_sha256.clone()),
             Box::new(self.level.clone()),
@@ -255,7 +257,7 @@ impl Row {
             recorded_unix_secs: found.get("recorded_unix_secs")?,
             kind: found.get("kind")?,
             model_name: found.get("model_name")?,
-            path: found.get::<_, String>("path")?.into(),
+            path: path_text::from_text(&found.get::<_, String>("path")?),
             model_sha256: found.get("model_sha256")?,
             reference_sha256: found.get("reference_sha256")?,
             level: found.get("level")?,

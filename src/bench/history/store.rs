@@ -1,7 +1,5 @@
 //! Reading and writing runs.
 
-use std::path::PathBuf;
-
 use rusqlite::{OptionalExtension as _, TransactionBehavior, params_from_iter};
 
 use super::row::{COLUMNS, DETAILS};
@@ -132,20 +130,9 @@ impl History {
 }
 
 fn to_json(measurement: &Measurement) -> Result<String> {
-    // JSON has no place for a path that is no Unicode.
-    let readable = |path: &PathBuf| PathBuf::from(path.to_string_lossy().into_owned());
     let text = match measurement {
-        Measurement::Speed(run) => {
-            let mut run = run.clone();
-            run.path = readable(&run.path);
-            serde_json::to_string(&run)
-        }
-        Measurement::Quality(run) => {
-            let mut run = (**run).clone();
-            run.path = readable(&run.path);
-            run.reference = readable(&run.reference);
-            serde_json::to_string(&run)
-        }
+        Measurement::Speed(run) => serde_json::to_string(run),
+        Measurement::Quality(run) => serde_json::to_string(run),
     };
     text.map_err(|error| Error::Internal { message: format!("a run as JSON: {error}") })
 }

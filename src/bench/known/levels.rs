@@ -117,7 +117,10 @@ fn has_same_shapes(model: &Model, candidate: &Candidate) -> bool {
 /// True when the manifest beside the file names the model; without one, when the file has the name that a conversion gets.
 fn is_named_after(model: &Model, candidate: &Candidate) -> bool {
     if let Some(manifest) = Manifest::read(&manifest_path(&candidate.path)).ok().flatten() {
-        return model.path.file_name().is_some_and(|own| own.to_string_lossy() == manifest.source.name);
+        return model
+            .path
+            .file_name()
+            .is_some_and(|own| crate::path_text::to_text(std::path::Path::new(own)) == manifest.source.name);
     }
     let expected = level_of(&candidate.summary).map(|(level, _)| output_path(model, level, Path::new("")));
     expected.is_some_and(|expected| expected.file_name() == candidate.path.file_name())

@@ -1,6 +1,6 @@
 //! Reference and candidates on the same chunks, until the gates are decided.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -428,7 +428,7 @@ fn strip(chunk: &ScoredChunk) -> Strip {
 }
 
 fn name(path: &Path) -> String {
-    PathBuf::from(path.file_stem().unwrap_or(path.as_os_str())).to_string_lossy().into_owned()
+    crate::path_text::stem(path)
 }
 
 #[cfg(test)]

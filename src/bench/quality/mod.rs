@@ -88,10 +88,12 @@ pub enum Stopping {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QualityRun {
     /// The candidate.
+    #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Its size in bytes.
     pub size_bytes: u64,
     /// What it was compared with.
+    #[serde(with = "crate::path_text")]
     pub reference: PathBuf,
     /// All numbers.
     pub summary: QualitySummary,

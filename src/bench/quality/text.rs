@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::path_text;
 use crate::runtime;
 
 /// A longer text is refused: at a few hundred tokens per second nobody would see the end of it.
@@ -42,6 +43,7 @@ pub enum TextSource {
     #[default]
     Bundled,
     /// The user's file, in UTF-8.
+    #[serde(with = "crate::path_text")]
     File(PathBuf),
     /// What the user typed or pasted.
     Pasted(String),
@@ -72,7 +74,7 @@ pub struct Corpus {
 /// Reads the text; the bundled one is that for evaluation.
 ///
 /// # Errors
-/// `Error::Io`, `Error::NotAFile` for a folder; `Error::BadText` when it is empty, longer than 64 MiB or not UTF-8.
+/// `Error::Io`; `Error::BadText` when it is a folder, empty, longer than 64 MiB or not UTF-8.
 pub fn corpus(source: &TextSource) -> Result<Corpus> {
     read(source, "bundled evaluation text", &EVALUATION)
 }
@@ -93,7 +95,7 @@ fn read(source: &TextSource, bundled_name: &str, bundled: &[(&str, &str)]) -> Re
             (bundled_name.to_string(), parts)
         }
         TextSource::File(path) => {
-            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+            let name = path_text::file_name(path);
             let text = text_from_bytes(read_limited(path)?, &name)?;
             (name, vec![part("text", text)])
         }
@@ -118,7 +120,7 @@ fn read_limited(path: &Path) -> Result<Vec<u8>> {
     let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
     if !metadata.is_file() {
         let kind = if metadata.is_dir() { "a folder" } else { "a FIFO, a device or a socket" };
-        return Err(Error::NotAFile { kind, path: path.to_path_buf() });
+        return Err(Error::BadText { problem: format!("it is {kind}, not a file"), name: path_text::shown(path) });
     }
     limited_bytes(std::fs::File::open(path).map_err(Error::io("open", path))?, path)
 }
@@ -189,7 +191,9 @@ mod tests {
         check(b"", "it is empty");
         check(b" \n\t", "it is empty");
         check(b"good \xFF\xFE bad", "it is not UTF-8, first at byte 5");
-        assert!(matches!(corpus(&TextSource::File(dir.path().into())), Err(Error::NotAFile { .. })));
+        let folder = corpus(&TextSource::File(dir.path().into())).unwrap_err();
+        assert!(matches!(&folder, Error::BadText { problem, .. } if problem == "it is a folder, not a file"), "{folder}");
+        assert!(folder.hint().contains("text"), "{}", folder.hint());
         assert!(matches!(corpus(&TextSource::File(dir.path().join("none"))), Err(Error::Io { .. })));
         assert!(matches!(corpus(&TextSource::Pasted(String::new())), Err(Error::BadText { .. })));
     }

@@ -7,6 +7,7 @@ use crate::bench::pair::{decode_pair, measured_text};
 use crate::bench::{self, ComparisonRow};
 use crate::hardware::Machine;
 use crate::model::Model;
+use crate::path_text;
 use crate::units::{
     bytes_per_sec_text, bytes_text, count_text, exact_bytes_text, local_time_text, nats_text, parameters_text, percent_text,
     significant_text,
@@ -66,7 +67,7 @@ fn model_facts(input: &ReportInput) -> Vec<(&'static str, String)> {
         .or_else(|| input.kept.iter().find(|row| row.path == model.path).and_then(|row| row.model_sha256.clone()));
     let dtype = model.main_dtype().map_or_else(String::new, |dtype| dtype.to_string());
     vec![
-        ("File", model.path.display().to_string()),
+        ("File", path_text::shown(&model.path)),
         ("Size", format!("{} ({})", bytes_text(model.size_bytes), exact_bytes_text(model.size_bytes))),
         ("Format", model.format_name.clone()),
         ("Architecture", shape.architecture.clone()),

@@ -7,6 +7,7 @@ use crate::bench::Run;
 use crate::bench::history::{Kind, Row};
 use crate::bench::quality::{QualityRun, Stopping};
 use crate::hardware::{Conditions, PowerSource};
+use crate::path_text;
 use crate::units::{count_text, duration_text, local_time_text, percent_text, watts_text};
 
 pub(super) fn provenance(input: &ReportInput) -> String {
@@ -55,7 +56,7 @@ fn failures(row: &ComparisonRow) -> String {
 fn speed_facts(run: &Run, kept: Option<&Row>) -> Vec<(&'static str, String)> {
     let used = &run.provenance;
     let mut facts = vec![
-        ("File", run.path.display().to_string()),
+        ("File", path_text::shown(&run.path)),
         ("Model SHA-256", kept.and_then(|row| row.model_sha256.clone()).unwrap_or_default()),
         ("Runtime", used.runtime.clone()),
         ("Backend", used.backend.clone()),
@@ -86,9 +87,9 @@ fn quality_facts(run: &QualityRun, kept: Option<&Row>) -> Vec<(&'static str, Str
     };
     let reference = if used.reference_secs > 0.0 { duration_text(used.reference_secs) } else { "known before".into() };
     let mut facts = vec![
-        ("File", run.path.display().to_string()),
+        ("File", path_text::shown(&run.path)),
         ("Model SHA-256", used.model_sha256.clone()),
-        ("Source", run.reference.display().to_string()),
+        ("Source", path_text::shown(&run.reference)),
         ("Source SHA-256", used.reference_sha256.clone()),
         ("Text", used.text_name.clone()),
         ("Text SHA-256", used.text_sha256.clone()),
