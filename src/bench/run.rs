@@ -395,6 +395,8 @@ mod tests {
 
     #[test]
     fn a_folder_or_a_missing_or_empty_file_needs_no_child() {
+        use crate::error::Placeholder;
+
         let dir = tempfile::tempdir().unwrap();
         let empty = dir.path().join("empty.gguf");
         std::fs::write(&empty, b"").unwrap();
@@ -403,6 +405,6 @@ mod tests {
         std::fs::create_dir(&folder).unwrap();
         assert!(matches!(failure(&folder), Some(Error::NotAFile { kind: "a folder", .. })));
         assert!(matches!(failure(&dir.path().join("none")), Some(Error::Io { kind: std::io::ErrorKind::NotFound, .. })));
-        assert!(matches!(failure(&empty), Some(Error::UnknownFormat { .. })));
+        assert!(matches!(failure(&empty), Some(Error::Placeholder { found: Placeholder::Empty, .. })));
     }
 }

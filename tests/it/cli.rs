@@ -80,7 +80,7 @@ fn hostile_files_get_a_clear_error() {
     };
     let check = |name: &str, bytes: &[u8], expected: &str| check_hostile(name, &write(name, bytes), expected);
     check("empty", b"", "empty");
-    check("html", b"<!doctype html><html>not found</html>", "not a model file");
+    check("html", b"<!doctype html><html>not found</html>", "an HTML page");
     check("magic only", b"GGUF", "left");
     check("huge counts", &gguf(u64::MAX, u64::MAX, &[]), "18446744073709551615 key-values");
     check("huge key", &gguf(0, 1, &u64::MAX.to_le_bytes()), "left");
