@@ -30,11 +30,18 @@ fn endless(path: PathBuf) -> Request {
 fn gguf_of_no_architecture() -> Vec<u8> {
     let text = |text: &[u8]| [&(text.len() as u64).to_le_bytes()[..], text].concat();
     let mut bytes = b"GGUF\x03\0\0\0".to_vec();
-    bytes.extend(0_u64.to_le_bytes()); // tensors
+    bytes.extend(1_u64.to_le_bytes()); // tensors
     bytes.extend(1_u64.to_le_bytes()); // key-values
     bytes.extend(text(b"general.architecture"));
     bytes.extend(8_u32.to_le_bytes()); // a string
     bytes.extend(text(b"no such thing"));
+    // Eight numbers: a file without any is no model, and told so before a runtime sees it.
+    bytes.extend(text(b"t"));
+    bytes.extend(1_u32.to_le_bytes()); // dimensions
+    bytes.extend(8_u64.to_le_bytes());
+    bytes.extend(0_u32.to_le_bytes()); // F32
+    bytes.extend(0_u64.to_le_bytes()); // offset
+    bytes.resize(bytes.len().next_multiple_of(32) + 32, 0);
     bytes
 }
 

@@ -256,8 +256,9 @@ fn errors_tells_how_far_each_tensor_is_from_its_source() {
     let text = run(&[&"errors", &smollm2(), &path]);
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains("Q4_1 → Q8_0") && text.contains("relative RMS error of all weights"), "{text}");
-    // Of two files of which one is none.
-    let refused = run(&[&"errors", &smollm2(), &folder.path()]);
+    // Of two files of which one is none; a folder with one GGUF file would stand for that.
+    let empty = tempfile::tempdir().unwrap();
+    let refused = run(&[&"errors", &smollm2(), &empty.path()]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(stderr_of(&refused).contains("a folder"), "{}", stderr_of(&refused));
 }

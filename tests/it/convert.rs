@@ -176,10 +176,11 @@ const MATRIX_BYTES: u64 = N_ROWS * N_COLUMNS * 2;
 fn write_sparse_model(path: &Path, n_layers: u64, n_experts: u64, specs: &[TensorSpec]) {
     use std::io::{Seek, SeekFrom, Write};
     let mut metadata = Metadata::default();
-    metadata.set("general.architecture", Value::Str(Text(b"llama".into())));
-    metadata.set("llama.block_count", Value::U32(n_layers.try_into().unwrap()));
-    metadata.set("llama.embedding_length", Value::U32(4096));
-    metadata.set("llama.expert_count", Value::U32(n_experts.try_into().unwrap()));
+    // Of a known architecture nothing may be missing.
+    metadata.set("general.architecture", Value::Str(Text(b"sparse".into())));
+    metadata.set("sparse.block_count", Value::U32(n_layers.try_into().unwrap()));
+    metadata.set("sparse.embedding_length", Value::U32(4096));
+    metadata.set("sparse.expert_count", Value::U32(n_experts.try_into().unwrap()));
     let layout = Layout::plan(&metadata, specs, 32).unwrap();
     let mut file = std::fs::File::create(path).unwrap();
     file.write_all(&layout.header).unwrap();

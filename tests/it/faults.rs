@@ -357,8 +357,8 @@ fn odd_names_are_no_obstacle_and_impossible_ones_are_refused() {
         std::fs::remove_dir_all(&out_dir).unwrap();
     }
     let too_long = dir.path().join("n".repeat(256));
-    assert_refused(&wait(start(&mut convert(&common::smollm2(), "Q8_0", &too_long))), "cannot");
+    assert_refused(&wait(start(&mut convert(&common::smollm2(), "Q8_0", &too_long))), "too long");
     let far_too_long = (0..41).fold(dir.path().to_path_buf(), |path, _| path.join("n".repeat(100)));
-    assert_refused(&wait(start(&mut convert(&common::smollm2(), "Q8_0", &far_too_long))), "cannot");
-    assert_refused(&wait(start(&mut convert(&far_too_long, "Q8_0", dir.path()))), "cannot");
+    assert_refused(&wait(start(&mut convert(&common::smollm2(), "Q8_0", &far_too_long))), "too long");
+    assert_refused(&wait(start(&mut convert(&far_too_long, "Q8_0", dir.path()))), "too long");
 }
