@@ -22,6 +22,8 @@ use crate::model::{Level, Model};
 use crate::state::{BenchForm, Command, CompareTab, Form, JobKind, Page, Store};
 
 const SUBTITLE: &str = "Speed, memory and loss of every file, measured on this machine";
+/// What "Measure 12 files" takes.
+const MEASURE_WIDTH: f32 = 170.0;
 
 /// Draws the page. The history is there without an open model too.
 pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
@@ -218,6 +220,10 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
             ui.add_enabled(model.is_runnable(), egui::Checkbox::new(&mut form.bench.with_source, "With the source"))
                 .on_hover_text("Measure the file that the levels were made from too")
                 .on_disabled_hover_text(not_runnable_text(model));
+            // In a narrow window the button has a row of its own.
+            if ui.available_size_before_wrap().x < MEASURE_WIDTH {
+                ui.end_row();
+            }
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let paths = paths_to_measure(store, model, &form.bench);
                 let text = match paths.len() {

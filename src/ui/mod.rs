@@ -91,6 +91,8 @@ mod page_tests;
 #[cfg(test)]
 pub(crate) mod test_support;
 #[cfg(test)]
+mod width_tests;
+#[cfg(test)]
 mod window_tests;
 
 use eframe::egui::{self, CentralPanel, CornerRadius, Frame, Id, Margin, Panel, ScrollArea, Stroke, StrokeKind, Ui, vec2};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
-use planish::format::{Layout, inspect, read_checkpoint};
+use planish::format::{Layout, read_checkpoint, read_gguf};
 use planish::import::tokenizer::tokenizer_metadata;
 use planish::model::{Array, Metadata, Text, Value};
 use serde_json::{Map, Value as Json, json};
@@ -52,7 +52,7 @@ fn scores(metadata: &Metadata) -> Vec<f32> {
 
 impl Vocabulary {
     fn read(name: &'static str) -> Self {
-        let metadata = inspect(&path_of(name)).unwrap().metadata;
+        let metadata = read_gguf(&path_of(name)).unwrap().metadata;
         let (tokens, types) = (texts(&metadata, "tokenizer.ggml.tokens"), types(&metadata));
         Self { name, metadata, tokens, types }
     }
