@@ -84,7 +84,7 @@ fn beside_plan(judged: &[Judged], best: Judged, planned: Option<Level>) -> Strin
         Some((Decision::Inconclusive, _)) => "is undecided",
         Some((Decision::Pass, true)) => "passes too and grants fewer wishes",
         Some((Decision::Pass, false)) => "passes too and is larger",
-        None => return format!("; {planned}, which the plan recommended before, is not measured yet"),
+        None => return format!("; {planned}, which the plan recommended before measuring, is not measured yet"),
     };
     format!("; {planned}, which the plan recommended before measuring, {what}")
 }
@@ -196,7 +196,7 @@ mod tests {
     fn a_changed_recipe_is_not_what_was_planned() {
         let custom = ComparisonRow { name: "Q4_K_M custom".into(), ..row(Level::Q4_K_M, 100, Some(Decision::Pass)) };
         let found = measured_choice(&[custom], Some(Level::Q4_K_M)).unwrap();
-        let text = "Q4_K_M custom is the smallest level here that passes the gates on quality; Q4_K_M, which the plan recommended before, is not measured yet";
+        let text = "Q4_K_M custom is the smallest level here that passes the gates on quality; Q4_K_M, which the plan recommended before measuring, is not measured yet";
         assert_eq!((found.level, found.text.as_str()), (Some(Level::Q4_K_M), text));
     }
 
@@ -220,7 +220,7 @@ mod tests {
         check(
             [Some(Pass), Some(Inconclusive), None],
             Some(Q2_K),
-            Some((Some(Q8_0), true, "Q2_K, which the plan recommended before, is not")),
+            Some((Some(Q8_0), true, "Q2_K, which the plan recommended before measuring, is not")),
         );
         check([Some(Fail), Some(Inconclusive), Some(Fail)], None, Some((None, true, "1 of 3 undecided")));
         check([Some(Fail), Some(Fail), None], None, Some((None, false, "No level here passes the gates")));
