@@ -48,7 +48,8 @@ fn main() {
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         let exe = std::env::current_exe().unwrap();
-        let ended = Command::new(exe).args(std::env::args_os().skip(1)).env(PATH_VARIABLE, dir.join("history.sqlite3")).status().unwrap();
+        let ended =
+            Command::new(exe).args(std::env::args_os().skip(1)).env(PATH_VARIABLE, dir.join("history.sqlite3")).status().unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
         std::process::exit(ended.code().unwrap_or(1));
     }
