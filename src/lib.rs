@@ -30,6 +30,8 @@
 //!
 //! A module uses only modules above it in the first list; `tests/it/layering.rs` checks that.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests name their own files"))]
+
 pub mod advise;
 pub mod app;
 pub mod bench;

@@ -5,6 +5,9 @@
 //! path survives JSON, the pipe to a child, the settings and the history. `planish help` says it too.
 //!
 //! A name may hold anything: line ends, escape sequences, marks that turn the direction of writing. What is shown has them escaped.
+//!
+//! `clippy.toml` forbids `Path::display`, `to_str` and `to_string_lossy` everywhere else, tests excepted.
+#![allow(clippy::disallowed_methods, reason = "the place for these")]
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -25,6 +28,18 @@ pub fn shown(path: &Path) -> String {
 #[must_use]
 pub fn file_name(path: &Path) -> String {
     shown(Path::new(path.file_name().unwrap_or(path.as_os_str())))
+}
+
+/// True for a path that is text.
+#[must_use]
+pub fn is_utf8(path: &Path) -> bool {
+    path.to_str().is_some()
+}
+
+/// The text of a name, to look for ASCII in it; what is opened or shown is the name itself.
+#[must_use]
+pub fn searchable(name: &OsStr) -> Cow<'_, str> {
+    name.to_string_lossy()
 }
 
 /// The name of a model's file for a person, without `.gguf`.

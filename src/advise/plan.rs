@@ -6,6 +6,7 @@ use super::candidates::{self, Scored, is_acceptable, preference};
 use super::explain::{counterfactual, priority_facts, reasons, warn};
 use super::tree::{self, ENTERPRISE_NO, ENTERPRISE_YES, KIND_LANGUAGE, KIND_OTHER, KIND_UNKNOWN};
 use super::{Budget, Fit, Goal, Leaf, Learned, Plan, Priority, Step, Target, Tree};
+use crate::format::generates_text;
 use crate::hardware::{Framework, Gpu, Machine, Vendor};
 use crate::model::{Level, Model};
 use crate::units::{bytes_text, count_text, parameters_text};
@@ -178,31 +179,13 @@ fn budget(machine: &Machine, goal: &Goal, is_here: bool, warnings: &mut Vec<Stri
     Budget { ram_bytes: share(free, RAM_SHARE), vram_bytes, origin }
 }
 
-/// Architectures of networks that generate no text.
-///
-/// Source: `LLM_ARCH_NAMES` and the encoder cases of llama.cpp of 2026-08-21.
-const OTHER_ARCHITECTURES: [&str; 12] = [
-    "clip",
-    "bert",
-    "modern-bert",
-    "nomic-bert",
-    "nomic-bert-moe",
-    "neo-bert",
-    "jina-bert-v2",
-    "jina-bert-v3",
-    "eurobert",
-    "t5encoder",
-    "wavtokenizer-dec",
-    "gemma-embedding",
-];
-
 /// The answer to "what kind of network is it?" and the facts behind it.
 fn kind(model: &Model) -> (usize, String) {
     let shape = &model.hyperparameters;
     let weights = parameters_text(model.n_parameters());
     match shape.architecture.as_str() {
         "" => (KIND_UNKNOWN, format!("no architecture in the file, {weights} weights")),
-        name if OTHER_ARCHITECTURES.contains(&name) || model.metadata.str("general.type").as_deref() == Some("mmproj") => {
+        name if !generates_text(name) || model.metadata.str("general.type").as_deref() == Some("mmproj") => {
             (KIND_OTHER, format!("{name}, {weights} weights"))
         }
         name if shape.n_layers == 0 => (KIND_UNKNOWN, format!("{name} without layers, {weights} weights")),

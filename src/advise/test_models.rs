@@ -23,6 +23,7 @@ pub fn model_of(metadata: Metadata, tensors: &[(&str, Vec<u64>, DType)]) -> Mode
         tensors,
         warnings: Vec::new(),
         obstacles: Vec::new(),
+        unknown: Vec::new(),
         import: None,
     }
 }

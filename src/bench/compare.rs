@@ -249,6 +249,7 @@ mod tests {
             tensors: Vec::new(),
             warnings: Vec::new(),
             obstacles: Vec::new(),
+            unknown: Vec::new(),
             import: None,
         }
     }

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::quality::{TextSource, corpus};
-use crate::convert::{Conversion, Removal, SelfCheck, own_tokens, remove_output};
+use super::work_folder::WorkFolder;
+use crate::convert::{Conversion, ConvertRequest, Removal, SelfCheck, convert, own_tokens, preflight, remove_output};
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Level, Model, PrecisionClass};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::{self, Event, ProbeInput, ProbeTask, Request};
 use crate::units::{count_text, significant_text};
@@ -17,6 +18,13 @@ const N_TOKENS: u32 = 256;
 const GUESSING: f64 = 0.25;
 /// A file is broken when its perplexity is so many times that of the best of its siblings: the lowest levels of small models reach 3.
 const FAR_WORSE: f64 = 30.0;
+/// Below this perplexity a low level is believed without a closer one to compare it with: so are all models that were trained on English.
+const BELIEVED: f64 = 100.0;
+/// The level that a low one is compared with when no closer one was asked for. It loses less than the trial can tell, is half as large as
+/// 16-bit floats, and is written in a third of a second for each gigabyte.
+const YARDSTICK: Level = Level::Q8_0;
+/// The largest file that is made for such a comparison only, in bytes: of a model of 4 billion weights.
+const MAX_YARDSTICK_BYTES: u64 = 4 << 30;
 
 /// What a file said.
 struct Probe {
@@ -51,11 +59,70 @@ pub fn self_check(model: &Model, made: &mut [Conversion], monitor: &Monitor) -> 
             probe => probe,
         });
     }
-    let best = probes.iter().flatten().filter_map(|probe| probe.perplexity).min_by(f64::total_cmp);
+    let levels: Vec<Level> = made.iter().map(|made| made.level).collect();
+    let perplexities: Vec<f64> = probes.iter().flatten().filter_map(|probe| probe.perplexity).collect();
+    let best = perplexities.iter().copied().min_by(f64::total_cmp).map(|perplexity| Best { perplexity, of: Of::Siblings });
+    let best = match best {
+        Some(best) if needs_yardstick(&levels, &perplexities) => {
+            let yardstick = yardstick(model, &text, monitor)?;
+            let closer = yardstick.map(|perplexity| Best { perplexity, of: Of::Yardstick });
+            Some(closer.unwrap_or(Best { of: Of::Low, ..best }))
+        }
+        best => best,
+    };
     for (conversion, probe) in made.iter_mut().zip(&probes) {
         conversion.check = Some(judged(probe, best, expected.as_deref(), lacking(&model.warnings)));
     }
     Ok(())
+}
+
+/// The lowest perplexity of the same checkpoint on the same text, and of what it is.
+#[derive(Debug, Clone, Copy)]
+struct Best {
+    perplexity: f64,
+    of: Of,
+}
+
+/// What something is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// The levels that were made with it.
+    Siblings,
+    /// The same, all of them low, because there was nothing closer to the checkpoint.
+    Low,
+    /// `YARDSTICK`, made for it.
+    Yardstick,
+}
+
+/// Whether the levels are all low and one of them is worse than English allows: then either the model knows other texts, or the file is
+/// broken, and only a closer level tells which.
+fn needs_yardstick(levels: &[Level], perplexities: &[f64]) -> bool {
+    let is_low = |level: &Level| matches!(level.class(), PrecisionClass::Low | PrecisionClass::UltraLow);
+    levels.iter().all(is_low) && perplexities.iter().any(|&perplexity| perplexity > BELIEVED)
+}
+
+/// The perplexity of the same checkpoint in a level that loses nearly nothing, from a file that is gone again afterwards; `None` for a
+/// checkpoint that is too large for that, or when there is no room for it.
+///
+/// # Errors
+/// `Error::Cancelled`.
+fn yardstick(model: &Model, text: &str, monitor: &Monitor) -> Result<Option<f64>> {
+    let made = || -> Result<Option<f64>> {
+        let folder = WorkFolder::new("trial")?;
+        let request = ConvertRequest::new(vec![YARDSTICK], folder.path());
+        if preflight(model, &request)?.needed_bytes > MAX_YARDSTICK_BYTES {
+            return Ok(None);
+        }
+        let monitor = monitor.without_progress();
+        let made = convert(model, &request, &monitor)?;
+        let Some(made) = made.first() else { return Ok(None) };
+        Ok(probe(&made.path, text, N_TOKENS, &monitor)?.perplexity.filter(|perplexity| perplexity.is_finite()))
+    };
+    match made() {
+        Err(Error::Cancelled) => Err(Error::Cancelled),
+        // Why it cannot be had does not matter: the file itself was tried.
+        found => Ok(found.unwrap_or(None)),
+    }
 }
 
 /// Takes the names from files that were found broken, and takes them off the list. Returns what was wrong with the first of them.
@@ -117,7 +184,7 @@ fn probe(path: &Path, text: &str, n_tokens: u32, monitor: &Monitor) -> Result<Pr
     found.ok_or_else(|| Error::Internal { message: "the probe gave no answer".into() })
 }
 
-fn judged(probe: &Result<Probe>, best: Option<f64>, expected: Option<&[u32]>, lacking: Option<&str>) -> SelfCheck {
+fn judged(probe: &Result<Probe>, best: Option<Best>, expected: Option<&[u32]>, lacking: Option<&str>) -> SelfCheck {
     let broken = |text: String| SelfCheck { is_plausible: false, is_broken: true, perplexity: None, text };
     let probe = match probe {
         Ok(probe) => probe,
@@ -135,15 +202,19 @@ fn judged(probe: &Result<Probe>, best: Option<f64>, expected: Option<&[u32]>, la
     let check = |is_broken: bool, text| SelfCheck { is_plausible: !is_broken, is_broken, perplexity: probe.perplexity, text };
     if probe.perplexity.is_some_and(|perplexity| !perplexity.is_finite()) {
         broken("wrong: what it predicts are no numbers".into())
-    } else if best.is_some_and(|best| is_above(best * FAR_WORSE)) {
-        check(true, format!("wrong: {measured} is far above that of the other levels"))
+    } else if let Some(best) = best.filter(|best| is_above(best.perplexity * FAR_WORSE)) {
+        let of = if best.of == Of::Yardstick { "Q8_0 of the same checkpoint" } else { "the other levels" };
+        let far = significant_text(best.perplexity);
+        check(true, format!("wrong: {measured} is far above that of {of} ({far})"))
     } else if expected.is_some_and(|expected| expected != probe.ids) {
         let why = lacking.map_or(String::new(), |lacking| format!(": {lacking}"));
         check(true, format!("wrong: it splits text into other tokens than the checkpoint's tokenizer{why}; {measured}"))
     } else if is_above(f64::from(probe.n_vocab) * GUESSING) {
         let n_vocab = count_text(probe.n_vocab.into());
+        let is_alone = best.is_some_and(|best| best.of == Of::Low);
+        let alone = if is_alone { "; nothing closer to the checkpoint was there to compare it with" } else { "" };
         let text = format!(
-            "{measured} of English is hardly better than guessing among {n_vocab}: the model may know other texts, or none"
+            "{measured} of English is hardly better than guessing among {n_vocab}: the model may know other texts, or none{alone}"
         );
         SelfCheck { is_plausible: false, ..check(false, text) }
     } else {
@@ -156,6 +227,10 @@ mod tests {
     use super::*;
     use crate::model::Level;
 
+    fn best(perplexity: f64) -> Best {
+        Best { perplexity, of: Of::Siblings }
+    }
+
     fn probed(perplexity: Option<f64>) -> Probe {
         Probe { n_vocab: 1000, ids: vec![1, 2], perplexity, n_tokens: 256 }
     }
@@ -164,14 +239,14 @@ mod tests {
     fn files_are_judged_by_their_first_run() {
         // `(is plausible, is broken)`
         let check = |perplexity: f64, expected: Option<&[u32]>, state: (bool, bool), text: &str| {
-            let found = judged(&Ok(probed(Some(perplexity))), Some(5.0), expected, None);
+            let found = judged(&Ok(probed(Some(perplexity))), Some(best(5.0)), expected, None);
             assert!((found.is_plausible, found.is_broken) == state && found.text.contains(text), "{found:?}");
         };
         let (fine, broken) = ((true, false), (false, true));
         check(20.0, None, fine, "runs: perplexity 20");
         check(20.0, Some(&[1, 2]), fine, "runs");
         check(20.0, Some(&[1, 3]), broken, "into other tokens");
-        check(200.0, None, broken, "far above that of the other levels");
+        check(200.0, None, broken, "far above that of the other levels (5.00)");
         check(f64::NAN, None, broken, "no numbers");
         check(f64::INFINITY, None, broken, "no numbers");
         let encoder = Ok(probed(None));
@@ -184,8 +259,23 @@ mod tests {
 
     #[test]
     fn a_model_that_speaks_no_english_keeps_its_file() {
-        let found = judged(&Ok(probed(Some(900.0))), Some(880.0), None, None);
+        let found = judged(&Ok(probed(Some(900.0))), Some(best(880.0)), None, None);
         assert!(!found.is_plausible && !found.is_broken && found.text.contains("guessing among 1,000"), "{found:?}");
+        let alone = Best { perplexity: 900.0, of: Of::Low };
+        let found = judged(&Ok(probed(Some(900.0))), Some(alone), None, None);
+        assert!(!found.is_broken && found.text.contains("nothing closer to the checkpoint was there"), "{found:?}");
+    }
+
+    #[test]
+    fn only_low_levels_that_english_does_not_explain_need_a_yardstick() {
+        let check = |levels: &[Level], perplexities: &[f64], expected: bool| {
+            assert_eq!(needs_yardstick(levels, perplexities), expected, "{levels:?} {perplexities:?}");
+        };
+        check(&[Level::Q2_K], &[20.0], false);
+        check(&[Level::Q2_K], &[500.0], true);
+        check(&[Level::Q2_K, Level::Q4_K_M], &[20.0, 500.0], true);
+        check(&[Level::Q2_K, Level::Q8_0], &[500.0, 20.0], false);
+        check(&[Level::Q2_K], &[], false);
     }
 
     #[test]

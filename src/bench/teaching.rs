@@ -192,6 +192,7 @@ mod tests {
             tensors,
             warnings: Vec::new(),
             obstacles: Vec::new(),
+            unknown: Vec::new(),
             import: None,
         }
     }

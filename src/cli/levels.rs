@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error};
 
 use crate::model::Level;
+use crate::path_text;
 
 /// How similar two names are that might be meant for each other, by Jaro and Winkler: 1 for the same.
 const NEAR: f64 = 0.85;
@@ -21,7 +22,7 @@ impl TypedValueParser for LevelParser {
     type Value = Level;
 
     fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Level, Error> {
-        let name = value.to_string_lossy();
+        let name = path_text::searchable(value);
         name.parse().map_err(|_| {
             let mut error = Error::new(ErrorKind::InvalidValue).with_cmd(command);
             if let Some(arg) = arg {

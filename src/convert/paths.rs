@@ -23,7 +23,7 @@ const CUSTOM_SUFFIX: &str = "-custom";
 pub fn output_path(model: &Model, level: Level, out_dir: &Path) -> PathBuf {
     let stem = model.file_stem_os();
     // All that is cut off is ASCII: cut off the bytes of the name, it leaves a name that is not UTF-8 as it is.
-    let text = stem.to_string_lossy();
+    let text = path_text::searchable(&stem);
     let mut name = path_text::without_end(&stem, text.len() - without_type_name(&text).len());
     if name.is_empty() {
         name.push("model");

@@ -26,6 +26,7 @@ pub(super) fn model_named(path: &Path) -> Model {
         hyperparameters: Hyperparameters::default(),
         warnings: Vec::new(),
         obstacles: Vec::new(),
+        unknown: Vec::new(),
         import: None,
     }
 }
@@ -109,7 +110,7 @@ fn write_model(path: &Path, tensors: &[(&str, DType, &[u64], Vec<u8>)]) -> Model
 
 /// Reads a header. How tensors are written is asked here, not what llama.cpp would say of so few of them.
 pub(super) fn read_model(path: &Path) -> Model {
-    Model { warnings: Vec::new(), obstacles: Vec::new(), ..format::read_gguf(path).unwrap() }
+    Model { warnings: Vec::new(), obstacles: Vec::new(), unknown: Vec::new(), ..format::read_gguf(path).unwrap() }
 }
 
 pub(super) struct Fixture {

@@ -16,6 +16,7 @@ use crate::convert::write_new;
 use crate::error::Result;
 use crate::hardware::Machine;
 use crate::model::Model;
+use crate::path_text;
 
 /// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl Export {
     /// What a file of this name would be, by its end in any case; pictures are of the plot `kind`. `None` for an unknown end.
     #[must_use]
     pub fn from_path(path: &Path, kind: ChartKind) -> Option<Self> {
-        let extension = path.extension()?.to_string_lossy().to_lowercase();
+        let extension = path_text::searchable(path.extension()?).to_lowercase();
         match extension.as_str() {
             "html" | "htm" => Some(Self::Report),
             "png" => Some(Self::PlotPng(kind)),

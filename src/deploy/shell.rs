@@ -3,13 +3,15 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use crate::path_text;
+
 /// A path as one word of a POSIX shell, and never as an option.
 ///
 /// A name that is no Unicode is written byte by byte (`$'…'`, which bash, zsh and ksh read).
 #[must_use]
 pub fn quoted_path(path: &Path) -> String {
     #[cfg(unix)]
-    if path.to_str().is_none_or(|text| text.contains(char::is_control)) {
+    if !path_text::is_utf8(path) || path_text::searchable(path.as_os_str()).contains(char::is_control) {
         use std::os::unix::ffi::OsStrExt as _;
         let bytes = path.as_os_str().as_bytes();
         let word: String = bytes
@@ -22,7 +24,7 @@ pub fn quoted_path(path: &Path) -> String {
             .collect();
         return format!("$'{}{word}'", if bytes.starts_with(b"-") { "./" } else { "" });
     }
-    let text = path.to_string_lossy();
+    let text = path_text::searchable(path.as_os_str());
     quoted(&if text.starts_with('-') { format!("./{text}") } else { text.into_owned() })
 }
 

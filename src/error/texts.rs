@@ -1,8 +1,9 @@
 //! Messages that need more than a pattern.
 
+/// The first of some names, which are on one line already, and how many more there are.
 pub(super) fn several_text(names: &[String]) -> String {
     const MAX_NAMES: usize = 8;
-    let first: Vec<String> = names.iter().take(MAX_NAMES).map(|name| name.escape_debug().to_string()).collect();
+    let first: Vec<String> = names.iter().take(MAX_NAMES).cloned().collect();
     match names.len().saturating_sub(MAX_NAMES) {
         0 => first.join(", "),
         more => format!("{} and {more} more", first.join(", ")),

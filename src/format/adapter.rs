@@ -6,6 +6,7 @@ use super::checkpoint::Listing;
 use super::hf_config::read_small;
 use super::python_json::from_python_json;
 use crate::error::Error;
+use crate::path_text::one_line;
 
 /// Largest `adapter_config.json` that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -14,11 +15,11 @@ const NAME: &str = "adapter_config.json";
 
 /// The error for a folder of an adapter whose base model lies elsewhere.
 pub(super) fn adapter_in(folder: &Path, listed: &Listing) -> Option<Error> {
-    let has_weights = listed.0.iter().any(|name| {
+    let has_weights = listed.names().any(|(_, name)| {
         let is_weights = name.ends_with(".safetensors") || name.starts_with("pytorch_model");
         is_weights && !name.starts_with("adapter")
     });
-    let is_adapter = listed.has(NAME) || listed.0.iter().any(|name| name.starts_with("adapter_model."));
+    let is_adapter = listed.has(NAME) || listed.names().any(|(_, name)| name.starts_with("adapter_model."));
     (is_adapter && !has_weights).then(|| Error::Adapter { what: adapter_kind(folder, listed), path: folder.to_path_buf() })
 }
 
@@ -28,7 +29,7 @@ pub(super) fn adapter_kind(folder: &Path, listed: &Listing) -> String {
     let entries = entries.flatten().and_then(|bytes| from_python_json::<serde_json::Map<_, _>>(&bytes).ok()).unwrap_or_default();
     let text = |key: &str| {
         let text = entries.get(key).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty())?;
-        Some(text.chars().filter(|c| !c.is_control()).take(96).collect::<String>())
+        Some(one_line(&text.chars().take(96).collect::<String>()).into_owned())
     };
     let kind = match text("peft_type").as_deref() {
         None | Some("LORA") => "a LoRA adapter".to_string(),

@@ -2,12 +2,15 @@
 //!
 //! Only names inside the folder are opened; a link that the user or the Hugging Face cache put there is followed.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::adapter::{adapter_in, adapter_kind};
+use super::chat_template::chat_template_file;
 use super::hf_config::{read_config, read_small};
 use super::hub_cache::{Snapshot, snapshot_of};
 use super::python_json::from_python_json;
@@ -39,8 +42,6 @@ const MAX_TOKENIZER_CONFIG_BYTES: u64 = 16 << 20;
 const MAX_EXAMPLES: usize = 8;
 /// Entries of a folder that are looked at.
 const MAX_FOLDER_ENTRIES: usize = 10_000;
-/// The folder of further chat templates.
-const ADDITIONAL_TEMPLATES: &str = "additional_chat_templates";
 /// Files that make or belong to a tokenizer.
 const TOKENIZER_NAMES: [&str; 7] =
     ["tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "vocab.txt", "tokenizer_config.json"];
@@ -57,11 +58,11 @@ pub fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
     let Snapshot { path: folder, note } =
         if is_folder { snapshot_of(path)? } else { Snapshot { path: parent_of(path), note: None } };
     let listed = Listing::read(&folder)?;
-    let is_safetensors = !is_folder && !path.to_string_lossy().ends_with(".json");
+    let is_safetensors = !is_folder && !path.as_os_str().as_encoded_bytes().ends_with(b".json");
     if is_folder && let Some(error) = adapter_in(&folder, &listed) {
         return Err(error);
     }
-    let picked = if is_safetensors { path.file_name().map(|name| name.to_string_lossy().into_owned()) } else { None };
+    let picked = path.file_name().filter(|_| is_safetensors).map(OsStr::to_os_string);
     let set = match (shard_set(&folder, &listed), picked) {
         (Ok(set), Some(picked)) if !set.names.contains(&picked) => ShardSet::alone(picked),
         (Err(Error::UnclearFolder { .. }), Some(picked)) => ShardSet::alone(picked),
@@ -72,7 +73,7 @@ pub fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
     let mut checkpoint = Checkpoint {
         path: if stands_alone { path.to_path_buf() } else { folder.clone() },
         name: if stands_alone { file_name(path) } else { name_of(&folder) },
-        warnings: note.into_iter().collect(),
+        warnings: note.into_iter().chain(set.note.clone()).collect(),
         ..Checkpoint::default()
     };
     read_shards(&mut checkpoint, &folder, &set)?;
@@ -91,11 +92,11 @@ pub fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
         }
         checkpoint.config = Some(config);
     } else if checkpoint.files.is_empty()
-        && let Some(pickle) = listed.pickles().first()
+        && let Some(&pickle) = listed.pickles().first()
     {
         return Err(Error::Pickle { what: "a PyTorch checkpoint", path: folder.join(pickle) });
     }
-    checkpoint.pickle_files = listed.pickles();
+    checkpoint.pickle_files = listed.pickles().into_iter().map(|name| path_text::shown(Path::new(name))).collect();
     checkpoint.unfinished_files = unfinished_files(&folder, &listed);
     checkpoint.has_generation_config = listed.has("generation_config.json");
     read_side_files(&mut checkpoint, &folder, &|name| listed.has(name));
@@ -106,30 +107,35 @@ pub fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-/// The names in a folder.
-pub(super) struct Listing(pub BTreeSet<String>);
+/// The names in a folder. They are bytes: what is opened has the name itself, and only what is looked for or told is text.
+pub(super) struct Listing(BTreeSet<OsString>);
 
 impl Listing {
     pub fn read(folder: &Path) -> Result<Self> {
         let mut names = BTreeSet::new();
         for entry in std::fs::read_dir(folder).map_err(Error::io("open", folder))?.take(MAX_FOLDER_ENTRIES) {
-            names.insert(entry.map_err(Error::io("read", folder))?.file_name().to_string_lossy().into_owned());
+            names.insert(entry.map_err(Error::io("read", folder))?.file_name());
         }
         Ok(Self(names))
     }
 
     pub fn has(&self, name: &str) -> bool {
-        self.0.contains(name)
+        self.0.contains(OsStr::new(name))
+    }
+
+    /// Each name, and its text for looking something up in it.
+    pub fn names(&self) -> impl Iterator<Item = (&OsStr, Cow<'_, str>)> {
+        self.0.iter().map(|name| (name.as_os_str(), path_text::searchable(name)))
     }
 
     /// Weights as pickles; not `training_args.bin` and the like, which hold none.
-    fn pickles(&self) -> Vec<String> {
-        let is_pickle = |name: &&String| {
+    fn pickles(&self) -> Vec<&OsStr> {
+        let is_pickle = |name: &OsStr, text: &str| {
             let has_extension = |known: &str| Path::new(name).extension().is_some_and(|found| found.eq_ignore_ascii_case(known));
-            let is_side_file = ["training_args", "optimizer", "scheduler", "rng_state"].iter().any(|side| name.starts_with(side));
+            let is_side_file = ["training_args", "optimizer", "scheduler", "rng_state"].iter().any(|side| text.starts_with(side));
             !is_side_file && ["bin", "pt", "pth", "ckpt"].iter().any(|extension| has_extension(extension))
         };
-        self.0.iter().filter(is_pickle).cloned().collect()
+        self.names().filter(|(name, text)| is_pickle(name, text)).map(|(name, _)| name).collect()
     }
 }
 
@@ -137,40 +143,64 @@ impl Listing {
 #[derive(Debug, Default, PartialEq)]
 struct ShardSet {
     /// Their names, in order.
-    names: Vec<String>,
+    names: Vec<OsString>,
     /// Tensor → position in `names`, from an index.
     places: Option<HashMap<String, usize>>,
     /// True for a file that belongs to nothing in its folder.
     is_alone: bool,
+    /// What the user should know about the choice.
+    note: Option<String>,
 }
 
 impl ShardSet {
-    fn of(names: Vec<String>) -> Self {
+    fn of(names: Vec<OsString>) -> Self {
         Self { names, ..Self::default() }
     }
 
-    fn alone(name: String) -> Self {
-        Self { names: vec![name], places: None, is_alone: true }
+    fn alone(name: OsString) -> Self {
+        Self { names: vec![name], is_alone: true, ..Self::default() }
     }
 }
 
-/// Finds out which files of a folder make the checkpoint: those of the index, else the single file, else numbered ones.
+/// Finds out which files of a folder make the checkpoint: those of the index, else what their names tell.
 fn shard_set(folder: &Path, listed: &Listing) -> Result<ShardSet> {
-    let index = listed.0.get(INDEX_NAME).or_else(|| listed.0.iter().find(|name| name.ends_with(INDEX_ENDING)));
+    let index = Some(OsStr::new(INDEX_NAME)).filter(|_| listed.has(INDEX_NAME));
+    let index = index.or_else(|| listed.names().find(|(_, text)| text.ends_with(INDEX_ENDING)).map(|(name, _)| name));
     if let Some(index) = index {
-        return read_index(&folder.join(index));
+        let set = read_index(&folder.join(index))?;
+        if set.names.is_empty() || set.names.iter().any(|name| listed.0.contains(name)) {
+            return Ok(set);
+        }
+        // Left over from before the weights were joined, or split anew.
+        let others = shard_set_by_name(folder, listed).unwrap_or_default();
+        let is_named_so = |name: &OsString| name == SINGLE_NAME || numbered_name(name).is_some();
+        let is_whole = others.names.iter().all(|name| listed.0.contains(name));
+        let Some(first) = others.names.first().filter(|first| is_whole && is_named_so(first)) else { return Ok(set) };
+        let [index, first] = [index, first].map(|name| path_text::shown(Path::new(name)));
+        let note = format!("{index} is left over: none of the files that it names is there, {first} is taken instead");
+        return Ok(ShardSet { note: Some(note), ..others });
     }
+    shard_set_by_name(folder, listed)
+}
+
+/// The single file, else numbered ones, else the only one that is there.
+fn shard_set_by_name(folder: &Path, listed: &Listing) -> Result<ShardSet> {
     if listed.has(SINGLE_NAME) {
         return Ok(ShardSet::of(vec![SINGLE_NAME.into()]));
     }
-    let files: Vec<&String> = listed.0.iter().filter(|name| name.ends_with(".safetensors")).collect();
-    let numbered: BTreeSet<(String, usize)> = files.iter().filter_map(|name| numbered_name(name)).collect();
+    let files: Vec<&OsStr> = listed.names().filter(|(_, text)| text.ends_with(".safetensors")).map(|(name, _)| name).collect();
+    let numbered: BTreeSet<(OsString, usize)> = files.iter().filter_map(|name| numbered_name(name)).collect();
     match (files.as_slice(), numbered.iter().next()) {
         (_, Some((stem, count))) if numbered.len() == 1 => {
-            Ok(ShardSet::of((1..=*count).map(|number| format!("{stem}-{number:05}-of-{count:05}.safetensors")).collect()))
+            let named = |number: usize| {
+                let mut name = stem.clone();
+                name.push(format!("-{number:05}-of-{count:05}.safetensors"));
+                name
+            };
+            Ok(ShardSet::of((1..=*count).map(named).collect()))
         }
         ([], _) => Ok(ShardSet::default()),
-        ([only], _) => Ok(ShardSet::of(vec![(*only).clone()])),
+        ([only], _) => Ok(ShardSet::of(vec![only.to_os_string()])),
         (several, _) => Err(Error::UnclearFolder {
             what: format!("{} safetensors files and no index that says which belong together", several.len()),
             path: folder.to_path_buf(),
@@ -179,12 +209,13 @@ fn shard_set(folder: &Path, listed: &Listing) -> Result<ShardSet> {
 }
 
 /// `model` and 3 of `model-00001-of-00003.safetensors`.
-fn numbered_name(name: &str) -> Option<(String, usize)> {
-    let (rest, count) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
-    let (stem, number) = rest.rsplit_once('-')?;
+fn numbered_name(name: &OsStr) -> Option<(OsString, usize)> {
+    const END_BYTES: usize = "-00003-of-00003.safetensors".len();
+    let end = name.as_encoded_bytes().last_chunk::<END_BYTES>().and_then(|end| std::str::from_utf8(end).ok())?;
+    let (number, count) = end.strip_suffix(".safetensors")?.strip_prefix('-')?.split_once("-of-")?;
     let digits = |text: &str| (text.len() == 5).then(|| text.parse::<usize>().ok())?;
     let (number, count) = (digits(number)?, digits(count)?);
-    ((1..=count).contains(&number) && count <= MAX_SHARDS).then(|| (stem.to_string(), count))
+    ((1..=count).contains(&number) && count <= MAX_SHARDS).then(|| (path_text::without_end(name, END_BYTES), count))
 }
 
 fn read_index(path: &Path) -> Result<ShardSet> {
@@ -211,9 +242,9 @@ fn read_index(path: &Path) -> Result<ShardSet> {
         place_of[idx] = place;
     }
     Ok(ShardSet {
-        names: order.iter().map(|&idx| index.names[idx].clone()).collect(),
+        names: order.iter().map(|&idx| OsString::from(&index.names[idx])).collect(),
         places: Some(places.into_iter().map(|(tensor, idx)| (tensor, place_of[idx])).collect()),
-        is_alone: false,
+        ..ShardSet::default()
     })
 }
 
@@ -224,7 +255,7 @@ fn read_shards(checkpoint: &mut Checkpoint, folder: &Path, set: &ShardSet) -> Re
         let path = folder.join(name);
         let (size_bytes, mut tensors) = match read_safetensors(&path) {
             Err(Error::Io { kind: std::io::ErrorKind::NotFound, .. }) => {
-                checkpoint.missing_files.push(name.clone());
+                checkpoint.missing_files.push(path_text::shown(Path::new(name)));
                 continue;
             }
             read => read?,
@@ -251,7 +282,7 @@ fn read_shards(checkpoint: &mut Checkpoint, folder: &Path, set: &ShardSet) -> Re
 fn contradictions(tensors: &[CheckpointTensor], places: &[usize], set: &ShardSet) -> (Vec<String>, Vec<String>) {
     let (mut duplicates, mut index_errors) = (Vec::new(), Vec::new());
     let mut seen: HashSet<&str> = HashSet::new();
-    let name_at = |place: usize| set.names.get(place).map_or("", String::as_str);
+    let name_at = |place: usize| set.names.get(place).map_or(Cow::default(), |name| path_text::searchable(name));
     for CheckpointTensor { name, file_idx, .. } in tensors {
         if !seen.insert(name) {
             keep_example(&mut duplicates, || name.clone());
@@ -288,28 +319,13 @@ fn keep_example(examples: &mut Vec<String>, text: impl FnOnce() -> String) {
 struct TokenizerConfig {
     tokenizer_class: Option<String>,
     #[serde(default)]
-    chat_template: Stated,
-}
-
-/// True for a value that says something: no null, no empty text, list or object.
-#[derive(Default)]
-struct Stated(bool);
-
-impl<'de> Deserialize<'de> for Stated {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        Ok(Self(match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(text) => !text.is_empty(),
-            serde_json::Value::Array(list) => !list.is_empty(),
-            serde_json::Value::Object(entries) => !entries.is_empty(),
-            _ => false,
-        }))
-    }
+    chat_template: serde_json::Value,
 }
 
 fn read_tokenizer(checkpoint: &mut Checkpoint, folder: &Path, listed: &Listing) -> Result<()> {
     checkpoint.tokenizer_files = TOKENIZER_NAMES.iter().filter(|name| listed.has(name)).map(ToString::to_string).collect();
     let name = "tokenizer_config.json";
-    let mut has_template = false;
+    let mut stated = serde_json::Value::Null;
     if listed.has(name) {
         let path = folder.join(name);
         let bytes = read_small(&path, name, MAX_TOKENIZER_CONFIG_BYTES)?;
@@ -317,16 +333,9 @@ fn read_tokenizer(checkpoint: &mut Checkpoint, folder: &Path, listed: &Listing) 
         let config: TokenizerConfig = from_python_json(&bytes).map_err(damaged)?;
         checkpoint.tokenizer_class =
             config.tokenizer_class.map(|class| class.chars().filter(|c| !c.is_control()).take(64).collect());
-        has_template = config.chat_template.0;
+        stated = config.chat_template;
     }
-    // In the order of `ChatTemplate::read`, which is that of transformers.
-    let is_filled =
-        |name: &&str| listed.has(name) && std::fs::metadata(folder.join(name)).is_ok_and(|metadata| metadata.len() > 0);
-    let found = ["chat_template.jinja"].iter().find(|name| is_filled(name)).copied();
-    let found = found.or_else(|| has_template.then_some(name));
-    let found = found.or_else(|| ["chat_template.json"].iter().find(|name| is_filled(name)).copied());
-    let more = || folder.join(ADDITIONAL_TEMPLATES).is_dir().then_some(ADDITIONAL_TEMPLATES);
-    checkpoint.chat_template_file = found.or_else(more).map(String::from);
+    checkpoint.chat_template_file = chat_template_file(folder, listed, &stated).map(String::from);
     Ok(())
 }
 

@@ -308,3 +308,63 @@ fn links_in_a_circle_and_fifos_are_errors() {
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     assert!(matches!(read_any(dir.path()), Err(Error::NotAFile { .. })));
 }
+
+#[cfg(unix)]
+#[test]
+fn names_of_any_bytes_are_opened() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let odd = |dir: &Path, name: &[u8]| dir.join(std::ffi::OsStr::from_bytes(name));
+    let dir = folder();
+    write_llama(dir.path());
+    let expected = opened(dir.path()).tensors;
+    std::fs::rename(dir.path().join("model.safetensors"), odd(dir.path(), b"mod\xe8l.safetensors")).unwrap();
+    assert_eq!(opened(dir.path()).tensors, expected);
+    assert_eq!(opened(&odd(dir.path(), b"mod\xe8l.safetensors")).tensors, expected);
+    // Numbered, without an index; one of them missing.
+    let dir = folder();
+    write_described(dir.path(), CONFIG);
+    for (idx, name) in write_shards(dir.path(), &llama_tensors(3), 3).iter().enumerate() {
+        let other = [b"\xff-0000", (idx + 1).to_string().as_bytes(), b"-of-00003.safetensors"].concat();
+        std::fs::rename(dir.path().join(name), odd(dir.path(), &other)).unwrap();
+    }
+    std::fs::remove_file(dir.path().join("model.safetensors.index.json")).unwrap();
+    assert_eq!((opened(dir.path()).tensors.len(), opened(dir.path()).files.len()), (30, 3));
+    std::fs::remove_file(odd(dir.path(), b"\xff-00002-of-00003.safetensors")).unwrap();
+    let lack = opened(dir.path()).missing_weights().unwrap();
+    assert_eq!(lack, "1 of 3 files are missing: \u{FFFD}-00002-of-00003.safetensors");
+    // What is told of a name is one line.
+    let dir = folder();
+    write_described(dir.path(), CONFIG);
+    std::fs::write(dir.path().join("a\n\u{1b}[31m.bin"), "x").unwrap();
+    let lack = opened(dir.path()).missing_weights().unwrap();
+    assert!(lack.contains("(a\\n\\u{1b}[31m.bin)"), "{lack}");
+}
+
+#[test]
+fn an_index_that_was_left_over_is_not_believed() {
+    let dir = folder();
+    write_described(dir.path(), CONFIG);
+    let names = write_shards(dir.path(), &llama_tensors(3), 3);
+    for name in &names {
+        std::fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    let index = std::fs::read(dir.path().join("model.safetensors.index.json")).unwrap();
+    assert_eq!(opened(dir.path()).missing_files, names, "nothing else is there");
+    // Something else is no reason to forget what is missing.
+    write_safetensors(&dir.path().join("vision.safetensors"), &llama_tensors(1));
+    assert_eq!(opened(dir.path()).missing_files, names);
+    std::fs::remove_file(dir.path().join("vision.safetensors")).unwrap();
+    let is_told = |checkpoint: &Checkpoint, name: &str| {
+        let told = format!(
+            "model.safetensors.index.json is left over: none of the files that it names is there, {name} is taken instead"
+        );
+        checkpoint.warnings == [told] && checkpoint.missing_files.is_empty() && checkpoint.tensors.len() == 30
+    };
+    // Split anew.
+    write_shards(dir.path(), &llama_tensors(3), 2);
+    std::fs::write(dir.path().join("model.safetensors.index.json"), &index).unwrap();
+    assert!(is_told(&opened(dir.path()), "model-00001-of-00002.safetensors"), "{:?}", opened(dir.path()).warnings);
+    // Joined.
+    write_safetensors(&dir.path().join("model.safetensors"), &llama_tensors(3));
+    assert!(is_told(&opened(dir.path()), "model.safetensors"));
+}

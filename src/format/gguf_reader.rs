@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::gguf::{MAGIC, MAX_HEADER_BYTES};
 use super::gguf_header::{self, Header};
 use super::open::open_regular;
+use super::shard_name::ShardName;
 use super::{obstacles, warnings};
 use crate::error::{Error, HEAD_BYTES, Placeholder, Result};
 use crate::model::{DType, Hyperparameters, Metadata, Model, Tensor};
@@ -15,8 +16,6 @@ use crate::path_text::{self, shown};
 const SPLIT_NO: &str = "split.no"; // from 0
 const SPLIT_COUNT: &str = "split.count";
 const SPLIT_TENSORS_COUNT: &str = "split.tensors.count";
-/// Bytes of `-00001-of-00003.gguf`.
-const END_BYTES: usize = 20;
 /// Files of a folder that are looked at for the other parts of a split model.
 const MAX_BESIDE: usize = 10_000;
 
@@ -145,7 +144,7 @@ impl OneFile {
         let (file, size_bytes) = open_regular(path)?;
         let mapped_bytes = usize::try_from(size_bytes.min(MAX_HEADER_BYTES)).unwrap_or(0);
         let header = if mapped_bytes == 0 {
-            parse(&[], 0, path)?
+            return Err(Error::Placeholder { found: Placeholder::Empty, path: path.to_path_buf() });
         } else {
             let map = map::map_start(&file, mapped_bytes).map_err(Error::io("read", path))?;
             // A part of a split model is not recognised before it is read.
@@ -177,6 +176,7 @@ fn joined(files: Vec<OneFile>) -> Result<Model> {
         tensors,
         warnings,
         obstacles: Vec::new(),
+        unknown: Vec::new(),
         import: None,
     };
     for file in files {
@@ -194,10 +194,12 @@ fn joined(files: Vec<OneFile>) -> Result<Model> {
     model.warnings.extend(warnings::of(&model));
     let found = obstacles::of(&model);
     model.warnings.extend(found.warnings);
+    model.warnings.extend(found.unknown.iter().cloned());
+    model.unknown = found.unknown;
     if !unknown.is_empty() {
         let named: Vec<String> =
             unknown.iter().map(|(name, id)| format!("{name} of type {}", DType::foreign_text(*id))).collect();
-        let what = if unknown.len() == 1 { "a tensor is".into() } else { format!("{} tensors are", unknown.len()) };
+        let what = obstacles::n_tensors_text(unknown.len());
         model.obstacles.push(format!("{what} of a type that this version does not know: {}", obstacles::listed(&named)));
     }
     model.obstacles.extend(found.obstacles);
@@ -218,40 +220,6 @@ fn check_shards(model: &Model) -> Result<()> {
             .ok_or_else(|| malformed("the tensors together have more than 2^64 weights".into()))?;
     }
     Ok(())
-}
-
-/// The parts of `PREFIX-00002-of-00003.gguf`.
-///
-/// Source: `llama_split_path` in llama.cpp: `"%s-%05d-of-%05d.gguf"`.
-#[derive(Debug, PartialEq, Eq)]
-struct ShardName {
-    prefix: OsString,
-    number: u32,
-    count: u32,
-}
-
-impl ShardName {
-    fn parse(path: &Path) -> Option<Self> {
-        let digits =
-            |text: &str| (text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?;
-        // The end is ASCII; what is before it may be any bytes.
-        let name = path.file_name()?;
-        let end = name.as_encoded_bytes().last_chunk::<END_BYTES>().and_then(|end| std::str::from_utf8(end).ok())?;
-        let (number, count) = end.strip_suffix(".gguf")?.strip_prefix('-')?.split_once("-of-")?;
-        let (number, count) = (digits(number)?, digits(count)?);
-        (1..=count).contains(&number).then(|| Self { prefix: path_text::without_end(name, END_BYTES), number, count })
-    }
-
-    /// The name of another part.
-    fn named(&self, number: u64) -> OsString {
-        let mut name = self.prefix.clone();
-        name.push(format!("-{number:05}-of-{:05}.gguf", self.count));
-        name
-    }
-
-    fn sibling(&self, path: &Path, number: u32) -> PathBuf {
-        path.with_file_name(self.named(number.into()))
-    }
 }
 
 /// The only `unsafe` of the module.
@@ -394,24 +362,6 @@ mod tests {
     }
 
     #[test]
-    fn shard_names_follow_llama_cpp() {
-        let check = |name: &str, expected: Option<(&str, u32, u32)>| {
-            let found = ShardName::parse(Path::new(name));
-            assert_eq!(
-                found.as_ref().map(|found| (found.prefix.to_str().unwrap(), found.number, found.count)),
-                expected,
-                "{name}"
-            );
-        };
-        check("/x/a-b-00002-of-00003.gguf", Some(("a-b", 2, 3)));
-        check("a-00004-of-00003.gguf", None);
-        check("a-00000-of-00003.gguf", None);
-        check("a-2-of-3.gguf", None);
-        check("a-00002-of-+0003.gguf", None);
-        check("a.gguf", None);
-    }
-
-    #[test]
     fn oddities_are_warnings() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("odd.gguf");
@@ -422,8 +372,8 @@ mod tests {
             "8 bytes after the last tensor are not used",
             "architecture unknown: general.architecture is missing, llama.cpp cannot run it",
             "general.type says \"novel\", not \"model\"",
-            "tokenizer missing: text cannot be turned into tokens",
             &format!("tensor name {name} is longer than 63 bytes: llama.cpp refuses such a file"),
+            "tokenizer missing: text cannot be turned into tokens, llama.cpp cannot run it",
         ];
         assert_eq!(read_gguf(&path).unwrap().warnings, expected);
         let raw = Raw::file(3, 1, 1).text("general.type").u32(8).text("adapter").tensor("t", &[8], 0, 0).data(32, 32);
@@ -450,11 +400,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_truncated() {
+    fn an_empty_file_is_called_so() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("empty.gguf");
         std::fs::write(&path, "").unwrap();
-        assert!(matches!(read_gguf(&path), Err(Error::Truncated { left: 0, .. })));
+        assert_eq!(read_gguf(&path).unwrap_err(), Error::Placeholder { found: Placeholder::Empty, path });
     }
 
     #[cfg(unix)]

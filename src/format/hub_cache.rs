@@ -6,7 +6,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::hf_config::read_small;
+use super::shard_name::may_be_gguf_model;
 use crate::error::{Error, Result};
+use crate::path_text;
 
 /// Longest commit hash in a reference of the cache.
 const MAX_REF_BYTES: u64 = 256;
@@ -35,18 +37,17 @@ pub fn hub_folder() -> Option<PathBuf> {
         .or_else(|| variable("XDG_CACHE_HOME").or_else(home).map(|cache| cache.join("huggingface").join("hub")))
 }
 
-/// All models below the cache's folder, by name; of several snapshots the latest. What cannot be read is left out.
+/// All models below the cache's folder, by name; of several snapshots the one that opening the folder takes. What cannot be read is left out.
 #[must_use]
 pub fn cached_models(hub: &Path) -> Vec<CachedModel> {
     let mut found = Vec::new();
     for folder in entries(hub).into_iter().take(MAX_MODELS) {
-        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = path_text::file_name(&folder);
         let Some(name) = name.strip_prefix("models--").map(|name| name.replacen("--", "/", 1)) else { continue };
-        let snapshots = entries(&folder.join("snapshots"));
-        let latest =
-            snapshots.into_iter().max_by_key(|path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok());
-        if let Some(snapshot) = latest {
-            found.extend(models_of(&name, &snapshot));
+        if folder.join("snapshots").is_dir()
+            && let Ok(snapshot) = snapshot_of(&folder)
+        {
+            found.extend(models_of(&name, &snapshot.path));
         }
     }
     found.sort_by_key(|model| model.name.to_lowercase());
@@ -68,14 +69,10 @@ fn models_of(name: &str, snapshot: &Path) -> Vec<CachedModel> {
         let size_bytes = weights().map(|file| file.1).sum();
         return vec![CachedModel { name: name.into(), path: snapshot.to_path_buf(), size_bytes }];
     }
-    let is_later_part = |path: &Path| {
-        let text = path.to_string_lossy();
-        text.contains("-of-") && !text.contains("-00001-of-")
-    };
-    let gguf = files.iter().filter(|file| ends_in(&file.0, "gguf") && !is_later_part(&file.0));
+    let gguf = files.iter().filter(|file| file.0.file_name().is_some_and(may_be_gguf_model));
     gguf.map(|(path, size_bytes)| {
-        let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        CachedModel { name: format!("{name}/{file}"), path: path.clone(), size_bytes: *size_bytes }
+        let name = format!("{name}/{}", path_text::file_name(path));
+        CachedModel { name, path: path.clone(), size_bytes: *size_bytes }
     })
     .collect()
 }
@@ -112,10 +109,9 @@ pub(super) fn snapshot_of(folder: &Path) -> Result<Snapshot> {
     match all.pop() {
         None => Err(Error::UnclearFolder { what: "no snapshot in it, nothing was downloaded".into(), path: snapshots }),
         Some(path) => {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let note = (!all.is_empty()).then(|| {
-                format!("there are {} snapshots and none is named main: {} is the latest", all.len() + 1, name.escape_debug())
-            });
+            let name = path_text::file_name(&path);
+            let note = (!all.is_empty())
+                .then(|| format!("there are {} snapshots and none is named main: {name} is the latest", all.len() + 1));
             Ok(Snapshot { path, note })
         }
     }
@@ -147,6 +143,7 @@ mod tests {
         put("models--bob--big-GGUF/snapshots/d/big-Q4_K_M-00001-of-00002.gguf", 5);
         put("models--bob--big-GGUF/snapshots/d/big-Q4_K_M-00002-of-00002.gguf", 5);
         put("models--bob--big-GGUF/snapshots/d/big-Q8_0.gguf", 7);
+        put("models--bob--big-GGUF/snapshots/d/mmproj-big-F16.gguf", 3);
         put("datasets--ada--text/snapshots/abc/config.json", 1);
         put("models--ada--empty/refs/main", 3);
         let found: Vec<(String, u64)> =

@@ -11,6 +11,7 @@
 //! Nothing read from a file is trusted: every length is checked against the bytes left before anything is allocated.
 
 mod adapter;
+mod chat_template;
 mod checkpoint;
 #[cfg(test)]
 mod checkpoint_tests;
@@ -28,6 +29,7 @@ mod imatrix;
 mod imatrix_reader;
 mod imatrix_sums;
 mod import_reader;
+mod magic;
 mod model_card;
 mod needs;
 mod obstacles;
@@ -37,6 +39,7 @@ mod quantized;
 mod recognise;
 mod safetensors;
 mod shard_index;
+mod shard_name;
 mod side_files;
 mod tensor_reader;
 #[cfg(test)]
@@ -59,6 +62,7 @@ mod warnings;
 
 use std::path::Path;
 
+pub use chat_template::{additional_files, templates_of};
 pub use checkpoint::read_checkpoint;
 pub use checksum::{Checksum, header_checksum, set_checksum};
 pub use gguf_reader::{Summary, read_gguf, summarize_gguf};
@@ -67,11 +71,13 @@ pub use hub_cache::{CachedModel, cached_models, hub_folder};
 pub use imatrix::{Imatrix, read_imatrix};
 pub use imatrix_reader::read_imatrix_sums;
 pub use imatrix_sums::{ColumnSums, ImatrixSums, UnusedExperts, merged_imatrix};
+pub use needs::generates_text;
 pub use safetensors::read_safetensors;
 pub use tensor_reader::TensorReader;
 
 pub(crate) use hf_config::read_small;
 pub(crate) use python_json::from_python_json;
+pub(crate) use shard_name::ShardName;
 pub(crate) use tensor_reader::read_exact_at;
 
 use crate::error::{Error, Result};

@@ -98,6 +98,8 @@ const NORM: &[&str] = &["attention.layer_norm_epsilon", "attention.head_count", 
 const WIDE_QKV: &[Needed] = &[("attn_q.weight", &[Embd, Q]), ("attn_k.weight", &[Embd, K]), ("attn_v.weight", &[Embd, V])];
 const SQUARE_QKV: &[Needed] = &[("attn_q.weight", &[Embd, Embd]), ("attn_k.weight", &[Embd, K]), ("attn_v.weight", &[Embd, K])];
 const GATED: &[Needed] = &[("ffn_gate.weight", &[Embd, Ff]), ("ffn_down.weight", &[Ff, Embd]), ("ffn_up.weight", &[Embd, Ff])];
+const WITH_BIASES: &[Needed] =
+    &[("ffn_down.weight", &[Ff, Embd]), ("ffn_down.bias", &[Embd]), ("ffn_up.weight", &[Embd, Ff]), ("ffn_up.bias", &[Ff])];
 const EXPERTS: &[Needed] = &[
     ("ffn_gate_inp.weight", &[Embd, Experts]),
     ("ffn_down_exps.weight", &[Ff, Embd, Experts]),
@@ -206,12 +208,7 @@ const TABLE: [Needs; 12] = [
             ("ffn_norm.bias", &[Embd]),
         ],
         qkv: &[],
-        dense: &[
-            ("ffn_down.weight", &[Ff, Embd]),
-            ("ffn_down.bias", &[Embd]),
-            ("ffn_up.weight", &[Embd, Ff]),
-            ("ffn_up.bias", &[Ff]),
-        ],
+        dense: WITH_BIASES,
         ..NOTHING
     },
     Needs {
@@ -227,12 +224,7 @@ const TABLE: [Needs; 12] = [
             ("ffn_norm.bias", &[Embd]),
         ],
         qkv: SQUARE_QKV,
-        dense: &[
-            ("ffn_down.weight", &[Ff, Embd]),
-            ("ffn_down.bias", &[Embd]),
-            ("ffn_up.weight", &[Embd, Ff]),
-            ("ffn_up.bias", &[Ff]),
-        ],
+        dense: WITH_BIASES,
         ..NOTHING
     },
     Needs {
@@ -413,7 +405,46 @@ pub(super) const ARCHITECTURES: [&str; 154] = [
     "pockettts",
 ];
 
+/// Architectures of networks that generate no text.
+///
+/// Source: the encoders among these, and what turns pictures or sound into numbers or back, llama.cpp of 2026-08-21.
+const OTHERS: [&str; 12] = [
+    "clip",
+    "bert",
+    "modern-bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "neo-bert",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "eurobert",
+    "t5encoder",
+    "wavtokenizer-dec",
+    "gemma-embedding",
+];
+
+/// True for an architecture whose networks generate text, as far as is known.
+#[must_use]
+pub fn generates_text(architecture: &str) -> bool {
+    !OTHERS.contains(&architecture)
+}
+
 /// What this architecture needs; `None` for one that the table does not have.
 pub(super) fn needs_of(architecture: &str) -> Option<&'static Needs> {
     TABLE.iter().find(|needs| needs.architecture == architecture)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_agree() {
+        for needs in &TABLE {
+            assert!(ARCHITECTURES.contains(&needs.architecture) && generates_text(needs.architecture), "{}", needs.architecture);
+        }
+        for other in OTHERS {
+            assert!(ARCHITECTURES.contains(&other), "{other}");
+        }
+    }
 }

@@ -39,8 +39,10 @@ pub(super) fn settle_quantization(checkpoint: &mut Checkpoint) {
     let is_float = checkpoint.missing_files.is_empty() && !checkpoint.tensors.is_empty() && all_floats(&checkpoint.tensors);
     let Some(config) = &mut checkpoint.config else { return };
     config.quantization = match (found, config.quantization.take()) {
-        // The file's own word says more than the names of tensors.
-        (Some((method, _)), Some(stated)) if method == stated.method || method == Other && !stated.method.is_float() => {
+        // The file's own word says more than names of tensors that several methods have.
+        (Some((method, _)), Some(stated))
+            if method == stated.method || matches!(method, Other | Awq) && !stated.method.is_float() =>
+        {
             Some(stated)
         }
         (Some((method, name)), stated) => {
@@ -129,6 +131,9 @@ mod tests {
         check(None, &[("a.weight", U8), ("a.weight.absmax", U8)], BitsAndBytes);
         check(Some(BitsAndBytes), &[("a.weight", U8), ("a.weight.quant_state.bitsandbytes__nf4", U8)], BitsAndBytes);
         check(Some(Other), &[("a.weight_packed", I32)], Other);
+        // Without groups AWQ's names are those of GPTQ and of AutoRound too.
+        check(Some(Gptq), &[("a.qweight", I32), ("a.qzeros", I32), ("a.scales", F16)], Gptq);
+        check(Some(Other), &[("a.qweight", I32), ("a.qzeros", I32), ("a.scales", F16)], Other);
         check(None, &[("a_blocks", U8), ("a_scales", U8)], Mxfp4);
         check(Some(QuantizationMethod::Fp8), &[("a.weight", F8_E4M3)], QuantizationMethod::Fp8);
         check(Some(Gptq), &[], Gptq);

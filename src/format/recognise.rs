@@ -1,17 +1,25 @@
 //! What a file or folder is, judged by its content and never by its name.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::Path;
 
 use super::checkpoint::{CONFIG_NAME, INDEX_ENDING};
 use super::gguf;
+use super::gguf_reader::summarize_gguf;
 use super::hub_cache::snapshot_of;
+use super::magic::{is_safetensors, model_format, pickle_format, text_starts_with};
 use super::open::open_regular;
+use super::shard_name::may_be_gguf_model;
 use crate::error::{Error, HEAD_BYTES, Placeholder, Result};
+use crate::model::other_kind;
+use crate::path_text;
 
 /// Bytes that a message shows.
 const SHOWN_BYTES: usize = 4;
+/// GGUF files of a folder whose headers are looked at.
+const MAX_OPENED: usize = 64;
 /// Files of a folder that are looked at.
 const MAX_FOLDER_ENTRIES: usize = 10_000;
 
@@ -37,12 +45,15 @@ pub(super) fn kind_of(path: &Path) -> Result<(Kind, Cow<'_, Path>)> {
     let folder = snapshot_of(path)?.path;
     match folder_kind(&folder)? {
         FolderKind::Checkpoint => Ok((Kind::Checkpoint, Cow::Borrowed(path))),
-        FolderKind::Gguf(names) => match names.as_slice() {
+        FolderKind::Gguf(names) => match models_among(&folder, names).as_slice() {
             [only] => {
                 let file = folder.join(only);
                 file_kind(&file).map(|kind| (kind, Cow::Owned(file)))
             }
-            _ => Err(Error::SeveralModels { names, path: folder }),
+            several => {
+                let names = several.iter().map(|name| path_text::shown(Path::new(name))).collect();
+                Err(Error::SeveralModels { names, path: folder })
+            }
         },
         FolderKind::Other(what) => Err(Error::UnsupportedFormat { what: what.into(), path: path.to_path_buf() }),
         FolderKind::Unknown => Err(Error::NotAFile { kind: "a folder", path: path.to_path_buf() }),
@@ -78,54 +89,7 @@ fn file_kind(path: &Path) -> Result<Kind> {
 
 /// JSON has no magic: these two names say what it is.
 fn is_part_of_checkpoint(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| {
-        let name = name.to_string_lossy();
-        name == CONFIG_NAME || name.ends_with(INDEX_ENDING)
-    })
-}
-
-/// Formats that only Python can open, by running what they say.
-pub(super) fn pickle_format(head: &[u8]) -> Option<&'static str> {
-    match head {
-        [b'P', b'K', 3, 4, ..] if contains(head, b"data.pkl") => Some("a PyTorch checkpoint"),
-        [0x80, 2..=5, ..] => Some("an old PyTorch checkpoint"),
-        _ => None,
-    }
-}
-
-/// Model formats that are known but not read.
-fn model_format(head: &[u8]) -> Option<&'static str> {
-    match head {
-        // The magics of GGML, GGMF, GGJT and GGLA were written as little-endian numbers.
-        [b'l' | b'f', b'm', b'g', b'g', ..] | [b't', b'j', b'g', b'g', ..] | [b'a', b'l', b'g', b'g', ..] => {
-            Some("an old GGML file from before GGUF")
-        }
-        [0x89, b'H', b'D', b'F', ..] => Some("an HDF5 file (Keras)"),
-        [_, _, _, _, b'T', b'F', b'L', b'3', ..] => Some("a LiteRT (TensorFlow Lite) file"),
-        _ if is_onnx(head) => Some("an ONNX file"),
-        _ if contains(head, b"<net ") && text_starts_with(head, b"<") => Some("an OpenVINO IR file"),
-        _ => None,
-    }
-}
-
-/// A header length that fits the file, then a JSON object.
-///
-/// Source: the safetensors format description, <https://github.com/huggingface/safetensors>.
-fn is_safetensors(head: &[u8], size_bytes: u64) -> bool {
-    head.split_first_chunk::<8>().is_some_and(|(len, json)| {
-        let len = u64::from_le_bytes(*len);
-        len >= 2 && len <= size_bytes - 8 && json.starts_with(b"{")
-    })
-}
-
-/// Field 1 (`ir_version`, a small number), then another field of `ModelProto` with its right wire type.
-///
-/// Source: `message ModelProto` in onnx.proto3.
-fn is_onnx(head: &[u8]) -> bool {
-    // producer_name 2, producer_version 3, domain 4, doc_string 6, graph 7, opset_import 8: length-delimited; model_version
-    // 5: number.
-    const NEXT_TAGS: [u8; 7] = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42];
-    matches!(head, [0x08, 1..=32, tag, ..] if NEXT_TAGS.contains(tag))
+    path.file_name().is_some_and(|name| name == CONFIG_NAME || name.as_encoded_bytes().ends_with(INDEX_ENDING.as_bytes()))
 }
 
 /// The first bytes in hexadecimal, and what they look like when that is known.
@@ -146,21 +110,11 @@ fn looks_like(head: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Ignores case, white space and a byte order mark before the text.
-fn text_starts_with(head: &[u8], start: &[u8]) -> bool {
-    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
-    text.get(..start.len()).is_some_and(|text| text.eq_ignore_ascii_case(start))
-}
-
-fn contains(head: &[u8], part: &[u8]) -> bool {
-    head.windows(part.len()).any(|window| window == part)
-}
-
 /// What a folder's names tell.
 enum FolderKind {
     Checkpoint,
     /// GGUF models, by name; of a split one the first part.
-    Gguf(Vec<String>),
+    Gguf(Vec<OsString>),
     Other(&'static str),
     Unknown,
 }
@@ -168,15 +122,15 @@ enum FolderKind {
 fn folder_kind(path: &Path) -> Result<FolderKind> {
     let mut own_names = Vec::new();
     for entry in std::fs::read_dir(path).map_err(Error::io("open", path))?.take(MAX_FOLDER_ENTRIES) {
-        own_names.push(entry.map_err(Error::io("read", path))?.file_name().to_string_lossy().into_owned());
+        own_names.push(entry.map_err(Error::io("read", path))?.file_name());
     }
-    let names: Vec<String> = own_names.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let names: Vec<String> = own_names.iter().map(|name| path_text::searchable(name).to_ascii_lowercase()).collect();
     let has = |name: &str| names.iter().any(|found| found == name);
     let has_extension =
         |extension: &str| names.iter().any(|found| Path::new(found).extension().is_some_and(|found| found == extension));
     let has_pickle = names.iter().any(|name| name.starts_with("pytorch_model"));
     let has_weights = has_extension("safetensors") || names.iter().any(|name| name.ends_with(INDEX_ENDING)) || has_pickle;
-    own_names.retain(|name| is_gguf_model(name));
+    own_names.retain(|name| may_be_gguf_model(name));
     own_names.sort();
     Ok(match () {
         () if has_weights => FolderKind::Checkpoint,
@@ -190,14 +144,18 @@ fn folder_kind(path: &Path) -> Result<FolderKind> {
     })
 }
 
-/// A GGUF file that stands for a model: no later part of a split one, no image encoder that belongs to another.
-fn is_gguf_model(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let Some(stem) = name.strip_suffix(".gguf") else { return false };
-    let is_later_part = stem.rsplit_once("-of-").is_some_and(|(start, count)| {
-        count.len() == 5 && start.get(start.len().saturating_sub(6)..).is_some_and(|number| number != "-00001")
-    });
-    !is_later_part && !stem.starts_with("mmproj")
+/// Of several GGUF files those that are models by their headers: an importance matrix or an adapter often lies beside one.
+fn models_among(folder: &Path, mut names: Vec<OsString>) -> Vec<OsString> {
+    if (2..=MAX_OPENED).contains(&names.len()) {
+        let is_other = |name: &OsString| {
+            summarize_gguf(&folder.join(name)).is_ok_and(|summary| other_kind(&summary.metadata, &summary.tensors).is_some())
+        };
+        let models: Vec<OsString> = names.iter().filter(|name| !is_other(name)).cloned().collect();
+        if !models.is_empty() {
+            names = models;
+        }
+    }
+    names
 }
 
 #[cfg(test)]
@@ -338,5 +296,37 @@ mod tests {
         check(&["tiny.gguf", "mmproj-tiny.gguf", "config.json", "README.md"], Ok("tiny.gguf"));
         check(&["t-00001-of-00002.gguf", "t-00002-of-00002.gguf"], Ok("t-00001-of-00002.gguf"));
         check(&["b-Q4_K_M.gguf", "a-Q8_0.gguf"], Err(&["a-Q8_0.gguf", "b-Q4_K_M.gguf"]));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_name_of_the_only_gguf_file_may_be_any_bytes() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9.gguf"));
+        std::fs::write(&file, "GGUF").unwrap();
+        let (kind, path) = kind_of(folder.path()).unwrap();
+        assert_eq!((kind, path.as_ref()), (Kind::Gguf, file.as_path()));
+    }
+
+    #[test]
+    fn a_matrix_beside_a_model_is_no_second_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, kind: &str| {
+            let mut metadata = crate::model::Metadata::default();
+            metadata.set("general.type", crate::model::Value::Str(kind.into()));
+            let spec = super::super::TensorSpec { name: "t".into(), dtype: crate::model::DType::F32, shape: vec![8] };
+            let mut header = super::super::Layout::plan(&metadata, &[spec], 32).unwrap().header;
+            header.resize(header.len() + 32, 0);
+            std::fs::write(folder.path().join(name), header).unwrap();
+        };
+        put("model.gguf", "model");
+        put("imatrix.gguf", "imatrix");
+        put("lora.gguf", "adapter");
+        assert_eq!(*kind_of(folder.path()).unwrap().1, folder.path().join("model.gguf"));
+        put("second.gguf", "model");
+        assert!(
+            matches!(kind_of(folder.path()), Err(Error::SeveralModels { names, .. }) if names == ["model.gguf", "second.gguf"])
+        );
     }
 }

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::gguf_reader::map::map_start;
+use super::magic::pickle_format;
 use super::open::open_regular;
-use super::recognise::pickle_format;
 use crate::error::{Error, HEAD_BYTES, Placeholder, Result};
 use crate::model::{CheckpointDType, CheckpointTensor};
 

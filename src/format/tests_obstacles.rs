@@ -56,6 +56,7 @@ fn sound() -> Model {
         tensors,
         warnings: Vec::new(),
         obstacles: Vec::new(),
+        unknown: Vec::new(),
         import: None,
     }
 }
@@ -77,6 +78,7 @@ fn blocked(expected: &str, change: impl FnOnce(&mut Model)) {
 fn warned(expected: &str, change: impl FnOnce(&mut Model)) {
     let found = of(&changed(change));
     assert_eq!((found.obstacles.as_slice(), found.warnings), (&[] as &[String], vec![expected.to_string()]));
+    assert_eq!(found.unknown, [] as [String; 0]);
 }
 
 fn set(model: &mut Model, key: &str, value: Value) {
@@ -199,7 +201,7 @@ fn of_an_architecture_that_is_not_known_only_the_sure_is_an_obstacle() {
         }))
     };
     let unknown = "the llama.cpp of this version does not know the architecture novel: it cannot run it";
-    let expected = super::obstacles::Found { obstacles: Vec::new(), warnings: vec![unknown.into()] };
+    let expected = super::obstacles::Found { unknown: vec![unknown.into()], ..Default::default() };
     assert_eq!(other(|_| {}), expected);
     let found = other(|model| model.tensors.retain(|t| t.name != "blk.2.ffn_up.weight"));
     assert_eq!(
@@ -207,7 +209,7 @@ fn of_an_architecture_that_is_not_known_only_the_sure_is_an_obstacle() {
         (0, "layer 2 lacks what every other layer has: blk.2.ffn_up.weight")
     );
     let found = other(|model| model.tensors.retain(|t| !t.name.starts_with("blk.2.")));
-    assert_eq!(found.warnings, ["there is no tensor of layer 2", unknown]);
+    assert_eq!(found.warnings, ["there is no tensor of layer 2"]);
     // A dense layer before layers with experts lacks nothing.
     let found = other(|model| {
         for t in &mut model.tensors {
@@ -221,4 +223,73 @@ fn of_an_architecture_that_is_not_known_only_the_sure_is_an_obstacle() {
     assert_eq!(found.obstacles.len(), 1, "llama.cpp aborts on doubled tokens whatever the architecture");
     let found = other(|model| set(model, "novel.block_count", Value::U32(3)));
     assert_eq!(found.obstacles, [] as [String; 0]);
+}
+
+#[test]
+fn keys_of_another_type_than_llama_cpp_reads_are_named() {
+    let check = |key: &str, value: Value, expected: &str| {
+        let found = of(&changed(|model| set(model, key, value)));
+        let expected = format!("keys have other types than llama.cpp reads: {expected}");
+        assert_eq!(found.obstacles.first(), Some(&expected), "{key}");
+    };
+    check("llama.block_count", Value::U64(4), "llama.block_count is U64, llama.cpp reads U32");
+    check("llama.context_length", Value::F32(128.0), "llama.context_length is F32, llama.cpp reads U32");
+    let epsilon = "llama.attention.layer_norm_rms_epsilon";
+    check(epsilon, Value::F64(1e-5), &format!("{epsilon} is F64, llama.cpp reads F32"));
+    check("llama.rope.freq_base", Value::U32(10_000), "llama.rope.freq_base is U32, llama.cpp reads F32");
+    check("tokenizer.ggml.eos_token_id", Value::I32(2), "tokenizer.ggml.eos_token_id is I32, llama.cpp reads U32");
+    check("tokenizer.ggml.add_bos_token", Value::U8(1), "tokenizer.ggml.add_bos_token is U8, llama.cpp reads Bool");
+    let list = |n: usize| Value::Array(Array::I32(vec![4; n]));
+    check("llama.attention.head_count", list(3), "llama.attention.head_count has 3 entries for 4 layers");
+    check("llama.attention.head_count", Value::Str("4".into()), "llama.attention.head_count is Str, llama.cpp reads U32");
+    assert_eq!(of(&changed(|model| set(model, "llama.attention.head_count", list(4)))).obstacles, [] as [String; 0]);
+    // Whatever the architecture.
+    let found = of(&changed(|model| {
+        rename(model, "mamba");
+        set(model, "mamba.embedding_length", Value::I32(64));
+    }));
+    assert_eq!(found.obstacles.len(), 1, "{found:?}");
+}
+
+#[test]
+fn what_llama_cpp_does_not_know_hinders_a_run_and_no_conversion() {
+    let check = |expected: &str, change: fn(&mut Model)| {
+        let found = of(&changed(change));
+        assert_eq!((found.obstacles.as_slice(), found.unknown), (&[] as &[String], vec![expected.to_string()]));
+    };
+    check("the llama.cpp of this version does not know the pre-tokenizer new\\n: it cannot run it", |model| {
+        set(model, "tokenizer.ggml.pre", Value::Str("new\n".into()));
+    });
+    check("the llama.cpp of this version does not know the tokenizer box: it cannot run it", |model| {
+        set(model, "tokenizer.ggml.model", Value::Str("box".into()));
+    });
+    check("tokenizer missing: text cannot be turned into tokens, llama.cpp cannot run it", |model| {
+        model.metadata.remove("tokenizer.ggml.model");
+    });
+    for (key, value) in [("pre", "llama-bpe"), ("pre", "qwen2"), ("model", "no_vocab")] {
+        let found = of(&changed(|model| set(model, &format!("tokenizer.ggml.{key}"), Value::Str(value.into()))));
+        assert_eq!(found.unknown, [] as [String; 0], "{value}");
+    }
+}
+
+#[test]
+fn tensors_that_need_not_be_there_have_their_shapes_too() {
+    let check = |name: &str, shape: &[u64], expected: &str| {
+        blocked(&format!("a tensor is of another shape than the keys say: {name} is {expected}"), |model| {
+            model.tensors.push(tensor(name, shape));
+        });
+        let right: Vec<u64> = expected.split(", expected ").nth(1).unwrap().split(" × ").map(|n| n.parse().unwrap()).collect();
+        assert_eq!(of(&changed(|model| model.tensors.push(tensor(name, &right)))), super::obstacles::Found::default());
+    };
+    check("output.weight", &[64, 299], "64 × 299, expected 64 × 300");
+    check("rope_freqs.weight", &[16], "16, expected 8");
+    check("blk.1.attn_q.bias", &[32], "32, expected 64");
+    check("blk.1.attn_k.bias", &[64], "64, expected 32");
+    check("blk.3.ffn_up.bias", &[64], "64, expected 96");
+    blocked("a tensor is of another shape than the keys say: blk.0.attn_qkv.weight is 64 × 192, expected 64 × 128", |model| {
+        model
+            .tensors
+            .retain(|t| !["blk.0.attn_q.", "blk.0.attn_k.", "blk.0.attn_v."].iter().any(|part| t.name.starts_with(part)));
+        model.tensors.push(tensor("blk.0.attn_qkv.weight", &[64, 192]));
+    });
 }

@@ -29,9 +29,6 @@ pub(super) fn of(model: &Model) -> Vec<String> {
     if let Some(kind) = model.metadata.str("general.type").filter(|kind| kind != "model") {
         warnings.push(format!("general.type says \"{}\", not \"model\"", one_line(&kind)));
     }
-    if model.metadata.find("tokenizer.ggml.model").is_none() {
-        warnings.push("tokenizer missing: text cannot be turned into tokens".into());
-    }
     if let Some(first) = model.metadata.str(QUANTIZED_SOURCE_KEY).filter(|_| !model.is_quantized()) {
         warnings.push(format!("decoded from {first}: what that lost stays lost, and a level made from it loses a second time"));
     }

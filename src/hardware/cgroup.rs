@@ -1,7 +1,5 @@
 //! What a container may use: the limits of this process's control group and of all groups around it, version 2 and 1.
 
-use std::path::{Component, Path};
-
 use super::root::Root;
 
 /// A memory limit.
@@ -94,10 +92,7 @@ fn folders_below(root: &Root, mount: &str, controller: &str) -> Vec<String> {
             controllers.split(',').any(|name| name == controller).then_some(path)
         })
         .unwrap_or("/");
-    let names: Vec<&str> = Path::new(group)
-        .components()
-        .filter_map(|part| if let Component::Normal(name) = part { name.to_str() } else { None })
-        .collect();
+    let names: Vec<&str> = group.split('/').filter(|name| !matches!(*name, "" | "." | "..")).collect();
     let base = if mount.is_empty() { "/sys/fs/cgroup".to_string() } else { format!("/sys/fs/cgroup/{mount}") };
     (0..=names.len()).rev().map(|depth| names[..depth].iter().fold(base.clone(), |path, name| format!("{path}/{name}"))).collect()
 }

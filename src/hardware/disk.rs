@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Disk, portable};
+use crate::path_text;
 
 /// The disk on which `dir` lies or, while it does not exist, its nearest parent; `None` when the system does not tell.
 #[must_use]
@@ -24,7 +25,7 @@ fn mounted(folder: &Path) -> Option<Disk> {
     let text = super::root::Root::real().text("/proc/self/mounts").unwrap_or_default();
     let mount = mount_of(&text, folder).unwrap_or(Mount { point: PathBuf::from("/"), file_system: String::new() });
     Some(Disk {
-        mount_point: mount.point.to_string_lossy().into_owned(),
+        mount_point: path_text::shown(&mount.point),
         file_system: mount.file_system,
         total_bytes: sizes.f_blocks.saturating_mul(sizes.f_frsize),
         free_bytes: sizes.f_bavail.saturating_mul(sizes.f_frsize),

@@ -11,6 +11,7 @@ use super::nvml::{self, NvmlDevice};
 use super::{Conditions, Cpu, Disk, Gpu, Machine, Memory, Os, Vendor, cpu, gpu, load, npu, pci, power, simd};
 use crate::error::Result;
 use crate::monitor::Monitor;
+use crate::path_text;
 
 /// Windows gives an integrated GPU at most 1 GiB of its own, unless it is an APU, which its name tells.
 const SMALL_VRAM_BYTES: u64 = 1 << 30;
@@ -115,14 +116,14 @@ pub(super) fn video_memory(address: &str) -> Option<(u64, Option<u64>)> {
 /// The disk with the longest mount point above `folder`.
 pub(super) fn disk_of(folder: &Path) -> Option<Disk> {
     // Windows resolves links to paths that begin with `\\?\`, mount points do not.
-    let text = folder.to_string_lossy();
+    let text = path_text::searchable(folder.as_os_str());
     let folder = Path::new(text.strip_prefix(r"\\?\").unwrap_or(&text));
     let disks = Disks::new_with_refreshed_list().ok()?;
     let disk = disks.iter().filter(|disk| folder.starts_with(disk.mount_point()));
     let disk = disk.max_by_key(|disk| disk.mount_point().components().count())?;
     Some(Disk {
-        mount_point: disk.mount_point().to_string_lossy().into_owned(),
-        file_system: disk.file_system().to_string_lossy().into_owned(),
+        mount_point: path_text::shown(disk.mount_point()),
+        file_system: path_text::shown(Path::new(disk.file_system())),
         total_bytes: disk.total_space(),
         free_bytes: disk.available_space(),
         write_bytes_per_sec: None,

@@ -78,7 +78,8 @@ pub(super) fn hex_from_text(text: &str) -> Option<u32> {
 /// The names in a folder, sorted, of at most `max` entries; none when it cannot be read.
 pub(super) fn list_names(dir: &Path, max: usize) -> Vec<String> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    let mut names: Vec<String> = entries.take(max).flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut names: Vec<String> =
+        entries.take(max).flatten().map(|entry| crate::path_text::searchable(&entry.file_name()).into_owned()).collect();
     names.sort_unstable();
     names
 }

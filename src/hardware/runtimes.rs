@@ -104,7 +104,7 @@ fn qnn(places: &Places) -> Option<Found> {
     package(places, &["onnxruntime_qnn", "qai_appbuilder"]).or_else(|| library(places, "QnnHtp")).or_else(|| {
         let sdk = places.qnn_sdk.as_ref().filter(|sdk| sdk.is_dir())?;
         // The SDK unpacks to a folder named after its version: qairt/2.26.0.240828.
-        let folder = sdk.file_name()?.to_string_lossy();
+        let folder = path_text::searchable(sdk.file_name()?);
         let version = if is_version(&folder) { folder.into_owned() } else { UNKNOWN_VERSION.into() };
         Some(Found { version, place: path_text::shown(sdk) })
     })

@@ -176,6 +176,9 @@ mod tests {
         check("rope_scaling", json!({"type": "linear", "factor": "x"}), r#"factor is "x", no number"#);
         check("rope_scaling", json!({"rope_type": 3}), "rope_type is 3, no text");
         check("hidden_act", json!(1), "hidden_act is 1, no text");
+        for nothing in [json!(false), json!(""), json!([]), json!({})] {
+            assert!(with("rope_scaling", nothing).is_ok());
+        }
         // Nobody reads these here.
         assert!(with("time_step_limit", json!([0, "Infinity"])).is_ok());
         assert!(with("attention_dropout", json!("none")).is_ok());

@@ -192,6 +192,16 @@ impl<'a> Config<'a> {
     /// An object.
     pub fn object(&self, keys: &[&str]) -> Option<&'a Map<String, Json>> {
         let (key, value) = self.value(keys)?;
+        // What Python takes for nothing, the classes take for none.
+        let is_nothing = match value {
+            Json::Bool(flag) => !flag,
+            Json::String(text) => text.is_empty(),
+            Json::Array(list) => list.is_empty(),
+            _ => false,
+        };
+        if is_nothing {
+            return None;
+        }
         self.read(key, value, |_| value.as_object().map(Some).ok_or_else(|| odd(value, "no object")))
     }
 }

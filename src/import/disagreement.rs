@@ -125,7 +125,9 @@ fn is_harmless(name: &str, config: Option<&CheckpointConfig>) -> bool {
     let is_computed = [".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias", ".attn.bias", ".attn.masked_bias"]
         .iter()
         .any(|end| name.ends_with(end))
-        || name.ends_with("embeddings.position_ids");
+        || name.ends_with("embeddings.position_ids")
+        // Left by TransformerEngine: settings of its own, without numbers of the model.
+        || name.ends_with("._extra_state");
     let is_scale = ["_scale_inv", "_scale"].iter().any(|end| name.ends_with(end));
     let is_float_quantized =
         config.and_then(|config| config.quantization.as_ref()).is_some_and(|quantization| quantization.method.is_float());
@@ -162,6 +164,9 @@ mod tests {
         let mut tensors = llama_tensors(3);
         tensors.push(("module.model.norm.weight".into(), "BF16", vec![64]));
         assert!(cause(&tensors).starts_with("two tensors stand for one: "));
+        let mut tensors = llama_tensors(3);
+        tensors.push(("model.layers.1.self_attn._extra_state".into(), "U8", vec![0]));
+        assert_eq!(of(&tensors).extra, [] as [String; 0]);
         // One thing does not explain these.
         let mut tensors = llama_tensors(4);
         tensors.push(("other.weight".into(), "F32", vec![4]));

@@ -32,7 +32,7 @@ impl Rope {
         let mut both = config.object(&["rope_parameters", "rope_scaling"]).cloned().unwrap_or_default();
         both.retain(|_, value| !value.is_null());
         let inner = |key: &str| {
-            let value = both.get(key).filter(|value| !value.is_null())?;
+            let value = both.get(key)?;
             config.read(key, value, |_| value.as_object().map(Some).ok_or_else(|| odd(value, "no object")))
         };
         let (full, sliding) = (inner("full_attention"), inner("sliding_attention"));

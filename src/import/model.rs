@@ -95,6 +95,7 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
         hyperparameters,
         warnings: checkpoint.warnings.iter().chain(&mapping.warnings).cloned().collect(),
         obstacles: Vec::new(),
+        unknown: Vec::new(),
         import: Some(Arc::new(Import { name: checkpoint.name.clone(), origins })),
     }
 }

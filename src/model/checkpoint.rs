@@ -328,10 +328,10 @@ impl Checkpoint {
     }
 }
 
-/// The first few, and how many more.
+/// The first few, which are on one line already, and how many more.
 fn first_names(names: &[String]) -> String {
     const MAX_NAMES: usize = 3;
-    let shown = names.iter().take(MAX_NAMES).map(|name| name.escape_debug().to_string()).collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(MAX_NAMES).cloned().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(MAX_NAMES) {
         0 => shown,
         more => format!("{shown} and {more} more"),

@@ -25,7 +25,7 @@ pub use hyperparameters::Hyperparameters;
 pub use import::{BlockScale, Import, Origin, Part, RowOrder};
 pub use level::{Level, PrecisionClass};
 pub use metadata::{Array, Metadata, Text, Value, ValueType};
-pub use other_kind::OtherKind;
+pub use other_kind::{OtherKind, other_kind};
 pub use provenance::{
     HEADER_CHECKSUM_KEY, IMATRIX_CHECKSUM_KEY, PROVENANCE_PREFIX, QUANTIZED_SOURCE_KEY, RECIPE_KEY, SOURCE_CHECKSUM_KEY,
     TENSORS_CHECKSUM_KEY, VERSION_KEY, provenance_metadata,
@@ -58,6 +58,9 @@ pub struct Model {
     pub warnings: Vec<String>,
     /// Why llama.cpp cannot load it, as far as its header tells; empty for what nothing is known against.
     pub obstacles: Vec<String>,
+    /// Why the llama.cpp of this version cannot run it although another one may: it can be converted, nothing is predicted of it. Told
+    /// among the warnings too.
+    pub unknown: Vec<String>,
     /// How the tensors of a checkpoint come about; `None` for a GGUF file.
     pub import: Option<Arc<Import>>,
 }

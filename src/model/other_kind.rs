@@ -1,6 +1,6 @@
 //! GGUF files that are no language model: what they are, and what their owner may have been looking for.
 
-use super::Model;
+use super::{Metadata, Model, Tensor};
 
 /// What a GGUF file is that is not a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,43 +50,49 @@ impl OtherKind {
     }
 }
 
+/// What a GGUF file with this header is, if it is no model that can be run or converted; `None` for a model.
+///
+/// Key-values that hold arrays may be left out.
+#[must_use]
+pub fn other_kind(metadata: &Metadata, tensors: &[Tensor]) -> Option<OtherKind> {
+    let text = |key: &str| metadata.str(key).unwrap_or_default();
+    let (kind, architecture) = (text("general.type"), text("general.architecture"));
+    let has_key = |start: &str| metadata.0.iter().any(|(key, _)| key.starts_with(start));
+    let has_weights = !tensors.is_empty();
+    // Where an old file says nothing of itself, its names decide.
+    let is_silent = kind.is_empty();
+    let all_end_in =
+        |ends: &[&str]| has_weights && tensors.iter().all(|tensor| ends.iter().any(|end| tensor.name.ends_with(end)));
+    let all_start_with = |start: &str| has_weights && tensors.iter().all(|tensor| tensor.name.starts_with(start));
+    Some(match &*kind {
+        "imatrix" => OtherKind::ImportanceMatrix,
+        "adapter" => OtherKind::Adapter,
+        "mmproj" => OtherKind::Projector,
+        _ if is_silent && (has_key("imatrix.") || all_end_in(&[".in_sum2", ".counts"])) => OtherKind::ImportanceMatrix,
+        _ if is_silent && (has_key("adapter.") || all_end_in(&[".lora_a", ".lora_b"])) => OtherKind::Adapter,
+        _ if architecture == "clip" => OtherKind::Projector,
+        _ if architecture == "controlvector" || all_start_with("direction.") => OtherKind::ControlVector,
+        _ if has_weights => return None,
+        _ if has_key("tokenizer.") => OtherKind::Vocabulary,
+        _ => OtherKind::Settings,
+    })
+}
+
 impl Model {
     /// What this file is, if it is no model that can be run or converted; `None` for a model.
     #[must_use]
     pub fn other_kind(&self) -> Option<OtherKind> {
-        if self.import.is_some() {
-            return None;
-        }
-        let text = |key: &str| self.metadata.str(key).unwrap_or_default();
-        let (kind, architecture) = (text("general.type"), text("general.architecture"));
-        let has_key = |start: &str| self.metadata.0.iter().any(|(key, _)| key.starts_with(start));
-        // Where an old file says nothing of itself, its names decide.
-        let is_silent = kind.is_empty();
-        let all_end_in = |ends: &[&str]| {
-            self.has_weights() && self.tensors.iter().all(|tensor| ends.iter().any(|end| tensor.name.ends_with(end)))
-        };
-        let all_start_with = |start: &str| self.has_weights() && self.tensors.iter().all(|tensor| tensor.name.starts_with(start));
-        Some(match &*kind {
-            "imatrix" => OtherKind::ImportanceMatrix,
-            "adapter" => OtherKind::Adapter,
-            "mmproj" => OtherKind::Projector,
-            _ if is_silent && (has_key("imatrix.") || all_end_in(&[".in_sum2", ".counts"])) => OtherKind::ImportanceMatrix,
-            _ if is_silent && (has_key("adapter.") || all_end_in(&[".lora_a", ".lora_b"])) => OtherKind::Adapter,
-            _ if architecture == "clip" => OtherKind::Projector,
-            _ if architecture == "controlvector" || all_start_with("direction.") => OtherKind::ControlVector,
-            _ if self.has_weights() => return None,
-            _ if has_key("tokenizer.") => OtherKind::Vocabulary,
-            _ => OtherKind::Settings,
-        })
+        if self.import.is_some() { None } else { other_kind(&self.metadata, &self.tensors) }
     }
 
     /// Why nothing can be offered for this file; `None` where its header shows nothing that stands in the way.
     #[must_use]
     pub fn hindrance(&self) -> Option<String> {
-        match (self.other_kind(), self.obstacles.as_slice()) {
-            (Some(kind), _) => Some(format!("this is no model but {}", kind.name())),
-            (None, []) => None,
-            (None, obstacles) => Some(obstacles.join("; ")),
+        match (self.other_kind(), self.obstacles.as_slice(), self.unknown.as_slice()) {
+            (Some(kind), ..) => Some(format!("this is no model but {}", kind.name())),
+            (None, [], []) => None,
+            (None, [], unknown) => Some(unknown.join("; ")),
+            (None, obstacles, _) => Some(obstacles.join("; ")),
         }
     }
 }
@@ -116,6 +122,7 @@ mod tests {
             hyperparameters: Hyperparameters::default(),
             warnings: Vec::new(),
             obstacles: Vec::new(),
+            unknown: Vec::new(),
             import: None,
         }
     }
@@ -151,5 +158,7 @@ mod tests {
         );
         let broken = Model { obstacles: vec!["one".into(), "two".into()], ..model(&[], &["a"]) };
         assert_eq!(broken.hindrance().as_deref(), Some("one; two"));
+        let unknown = Model { unknown: vec!["three".into()], ..model(&[], &["a"]) };
+        assert_eq!(unknown.hindrance().as_deref(), Some("three"));
     }
 }

@@ -1,8 +1,11 @@
 //! Models under names that llama.cpp can be given: its binding takes paths in UTF-8 only.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::format::ShardName;
+use crate::path_text::is_utf8;
 
 /// A path in UTF-8 that leads to a model, for as long as the value lives.
 #[derive(Debug)]
@@ -19,7 +22,7 @@ impl Utf8Name {
     /// # Errors
     /// `Error::Io` where no link can be made.
     pub(super) fn of(path: &Path) -> Result<Self> {
-        if path.to_str().is_some() {
+        if is_utf8(path) {
             return Ok(Self { path: path.to_path_buf(), links: None });
         }
         let dir = folder();
@@ -53,27 +56,15 @@ impl Drop for Utf8Name {
 /// A new folder with a name in UTF-8.
 fn folder() -> PathBuf {
     let dir = std::env::temp_dir();
-    let dir = if dir.to_str().is_some() { dir } else { PathBuf::from("/tmp") };
+    let dir = if is_utf8(&dir) { dir } else { PathBuf::from("/tmp") };
     dir.join(format!("planish-{}-{:016x}", std::process::id(), fastrand::u64(..)))
 }
 
-/// All files of a model and what their links are called: the end of the name, which is ASCII, says how many there are.
-fn parts(path: &Path) -> Vec<(PathBuf, String)> {
-    const END_BYTES: usize = "-00001-of-00002.gguf".len();
-    let name = path.file_name().unwrap_or_default();
-    let end = name.as_encoded_bytes().last_chunk::<END_BYTES>().and_then(|end| std::str::from_utf8(end).ok());
-    let count = end
-        .and_then(|end| end.strip_suffix(".gguf")?.strip_prefix('-')?.split_once("-of-"))
-        .and_then(|(_, count)| count.parse::<u32>().ok());
-    let Some(count) = count else { return vec![(path.to_path_buf(), "model.gguf".into())] };
-    (1..=count)
-        .map(|number| {
-            let end = format!("-{number:05}-of-{count:05}.gguf");
-            let mut name = crate::path_text::without_end(name, END_BYTES);
-            name.push(&end);
-            (path.with_file_name(name), format!("model{end}"))
-        })
-        .collect()
+/// All files of a model and what their links are called.
+fn parts(path: &Path) -> Vec<(PathBuf, OsString)> {
+    let Some(name) = ShardName::parse(path) else { return vec![(path.to_path_buf(), "model.gguf".into())] };
+    let linked = ShardName { prefix: "model".into(), ..name.clone() };
+    (1..=name.count).map(|number| (name.sibling(path, number), linked.named(number.into()))).collect()
 }
 
 #[cfg(unix)]
@@ -106,7 +97,7 @@ mod tests {
         assert_eq!(Utf8Name::of(&plain).unwrap().path(), plain);
         let odd = put(b"caf\xe9.gguf");
         let name = Utf8Name::of(&odd).unwrap();
-        assert!(name.path().to_str().is_some());
+        assert!(is_utf8(name.path()));
         assert_eq!(std::fs::read(name.path()).unwrap(), b"caf\xe9.gguf");
         let folder = name.path().parent().unwrap().to_path_buf();
         drop(name);

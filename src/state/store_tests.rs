@@ -31,6 +31,7 @@ fn model(path: &str) -> Arc<Model> {
         hyperparameters: crate::model::Hyperparameters::default(),
         warnings: Vec::new(),
         obstacles: Vec::new(),
+        unknown: Vec::new(),
         import: None,
     })
 }

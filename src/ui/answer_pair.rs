@@ -164,7 +164,7 @@ fn outcome_ui(ui: &mut Ui, pair: &Pair<'_>, side: Side<'_>, aligned: Option<&Rea
                 if side.hidden_name.is_some() {
                     return;
                 }
-                label.on_hover_text(outcome.path.display().to_string());
+                label.on_hover_text(crate::path_text::shown(&outcome.path));
                 if let Ok(answer) = &outcome.result {
                     let facts = RichText::new(facts_text(answer, pair.is_running)).color(theme::palette(ui).text_secondary);
                     ui.add(Label::new(facts).truncate())

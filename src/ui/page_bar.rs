@@ -1,5 +1,7 @@
 //! The bar below a page, which does not scroll away: how far the work of the page is, and its next step.
 
+use std::path::Path;
+
 use eframe::egui::{self, Align, Label, Layout, RichText, Ui, vec2};
 
 use super::bars::bar_sized;
@@ -160,7 +162,7 @@ pub(super) fn failure_ui(ui: &mut Ui, what: &str, error: &Error, buttons: impl F
 pub(super) fn model_name(job: &JobRecord) -> Option<String> {
     let path = job.model.as_ref()?;
     let name = if path.extension().is_some_and(|ending| ending == "gguf") { path.file_stem() } else { path.file_name() };
-    name.map(|name| crate::path_text::one_line(&name.to_string_lossy()).into_owned())
+    name.map(|name| crate::path_text::shown(Path::new(name)))
 }
 
 /// Space around what stands in the bar.

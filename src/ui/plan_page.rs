@@ -94,7 +94,10 @@ pub(super) fn model_hint_ui(ui: &mut Ui, store: &Store, form: &mut Form, command
                 (Some(kind), _) => ("This file is no model", format!("It is {}. To use it, {}.", kind.name(), kind.hint())),
                 (None, hindrance) => {
                     let what = widgets::sentence(&hindrance.unwrap_or_default());
-                    ("llama.cpp cannot load this model", format!("{what}."))
+                    let is_broken = !model.obstacles.is_empty();
+                    let heading =
+                        if is_broken { "llama.cpp cannot load this model" } else { "This llama.cpp cannot run this model" };
+                    (heading, format!("{what}."))
                 }
             };
             hindered = text;

@@ -155,6 +155,7 @@ pub fn sample_model() -> Model {
         tensors,
         warnings: Vec::new(),
         obstacles: Vec::new(),
+        unknown: Vec::new(),
         import: None,
     }
 }

@@ -1,5 +1,6 @@
 //! Integration tests: one binary, because each one links the whole program.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test should end here; clippy exempts only test functions")]
+#![allow(clippy::disallowed_methods, reason = "tests name their own files")]
 
 #[cfg(feature = "llama-cpp")]
 mod ask;

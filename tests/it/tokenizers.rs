@@ -223,18 +223,11 @@ fn check_byte_level(backend: &LlamaBackend, case: (&'static str, &str, &str, Jso
         ("tokenizer_config.json", bytes(&vocabulary.settings().into())),
     ]);
     // Of the pre-tokenizer no warning: the hash of the test text told it.
-    let expected: Vec<String> = normalizer["type"]
-        .as_str()
-        .map(|name| {
-            format!(
-                "llama.cpp does not have the tokenizer's normalizer {name}: texts with composed characters, ligatures or full-width \
-                    letters may be split into other tokens"
-            )
-        })
-        .into_iter()
-        .collect();
+    let expected = normalizer["type"].as_str().map(|name| format!("llama.cpp does not have the tokenizer's normalizer {name}: "));
     let found = tokenizer_metadata(&read_checkpoint(folder.path()).unwrap()).unwrap();
-    assert_eq!(found.warnings, expected, "{name}");
+    let is_told = |warning: &String| expected.as_ref().is_some_and(|expected| warning.starts_with(expected));
+    let is_right = found.warnings.len() == usize::from(expected.is_some()) && found.warnings.iter().all(is_told);
+    assert!(is_right, "{name}: {:?}", found.warnings);
     let entries = Metadata(found.entries);
     assert_eq!(entries.str("tokenizer.ggml.pre").as_deref(), Some(pre), "{name}");
     assert_eq!(texts(&entries, "tokenizer.ggml.merges"), texts(&vocabulary.metadata, "tokenizer.ggml.merges"));

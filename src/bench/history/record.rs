@@ -110,6 +110,7 @@ mod tests {
             tensors: [DType::F32, DType::Q4_K, DType::Q4_K].map(tensor).to_vec(),
             warnings: Vec::new(),
             obstacles: Vec::new(),
+            unknown: Vec::new(),
             import: None,
         };
         assert_eq!((recipe_text(&model).as_str(), level_of(&model)), ("2 Q4_K, 1 F32", None));

@@ -3,9 +3,15 @@
 use serde_json::{Map, Value as Json};
 
 use super::entries::Entries;
-use super::files::{Folder, MAX_TEMPLATES, text_of};
+use super::files::Folder;
 use crate::error::Result;
+use crate::format::config_value::odd;
+use crate::format::templates_of;
 use crate::model::Text;
+use crate::path_text::one_line;
+
+/// Names that a warning lists.
+const MAX_NAMED: usize = 4;
 
 /// A template, or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,18 +31,40 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// As `Folder::json` for the files.
-    pub fn read(folder: &Folder, config: Option<&Map<String, Json>>) -> Result<Option<Self>> {
-        let stated = config.and_then(|config| config.get("chat_template")).and_then(Self::of);
+    pub fn read(folder: &Folder, config: Option<&Map<String, Json>>, warnings: &mut Vec<String>) -> Result<Option<Self>> {
+        let mut of = |name: &str, entries: &Map<String, Json>| {
+            let stated = entries.get("chat_template").unwrap_or(&Json::Null);
+            let mut choices = templates_of(stated);
+            let is_empty = match stated {
+                Json::Null => true,
+                Json::String(text) => text.is_empty(),
+                Json::Array(list) => list.is_empty(),
+                Json::Object(entries) => entries.is_empty(),
+                _ => false,
+            };
+            if choices.is_empty() && !is_empty {
+                warnings.push(format!("chat_template in {name} is {}; it is left out", odd(stated, "no template")));
+            }
+            // llama.cpp and transformers use no other without being asked for it by name.
+            if !choices.is_empty() && !choices.iter().any(|(name, _)| name == "default") {
+                let names = choices.iter().take(MAX_NAMED).map(|(name, _)| one_line(name)).collect::<Vec<_>>().join(", ");
+                warnings.push(format!(
+                    "no chat template in {name} is named default, llama.cpp uses none unless asked for by name: {names}"
+                ));
+            }
+            match stated {
+                Json::String(_) => choices.pop().map(|(_, template)| Self::One(template)),
+                _ => (!choices.is_empty()).then_some(Self::Several(choices)),
+            }
+        };
+        let stated = config.and_then(|config| of("tokenizer_config.json", config));
         let own = folder.filled_text("chat_template.jinja")?;
-        let more = folder.additional_templates()?;
         let template = match (own, stated) {
             (Some(template), _) => Some(Self::One(template)),
             (None, Some(stated)) => Some(stated),
-            (None, None) => {
-                let json = folder.json("chat_template.json")?.unwrap_or_default();
-                json.get("chat_template").and_then(Self::of)
-            }
+            (None, None) => of("chat_template.json", &folder.json("chat_template.json")?.unwrap_or_default()),
         };
+        let more = folder.additional_templates()?;
         if more.is_empty() {
             return Ok(template);
         }
@@ -48,29 +76,6 @@ impl ChatTemplate {
         all.retain(|(name, _)| !more.iter().any(|(other, _)| other == name));
         all.extend(more);
         Ok(Some(Self::Several(all)))
-    }
-
-    fn of(value: &Json) -> Option<Self> {
-        match value {
-            Json::String(template) => (!template.is_empty()).then(|| Self::One(template.clone())),
-            // As tokenizers keep it in memory.
-            Json::Object(choices) => {
-                let choice = |(name, template): (&String, &Json)| Some((name.clone(), template.as_str()?.to_string()));
-                Self::several(choices.iter().take(MAX_TEMPLATES).filter_map(choice).collect())
-            }
-            Json::Array(choices) => {
-                let choice = |choice: &Json| {
-                    let fields = choice.as_object()?;
-                    Some((text_of(fields, "name")?.to_string(), text_of(fields, "template")?.to_string()))
-                };
-                Self::several(choices.iter().take(MAX_TEMPLATES).filter_map(choice).collect())
-            }
-            _ => None,
-        }
-    }
-
-    fn several(choices: Vec<(String, String)>) -> Option<Self> {
-        (!choices.is_empty()).then_some(Self::Several(choices))
     }
 
     /// Writes it. Names are kept to letters and digits.

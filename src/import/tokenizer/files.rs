@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value as Json};
 
 use crate::error::{Error, Result};
-use crate::format::{from_python_json, read_small};
+use crate::format::{additional_files, from_python_json, read_small};
+use crate::path_text;
 
 /// Largest file that is read: the largest tokenizers have 35 MB.
 pub(super) const MAX_FILE_BYTES: u64 = 96 << 20;
 /// Largest JSON file that is kept as it is: `tokenizer_config.json` may hold thousands of added tokens and some templates.
 const MAX_JSON_BYTES: u64 = 16 << 20;
-/// Most templates under names.
-pub(super) const MAX_TEMPLATES: usize = 64;
 
 /// A checkpoint's folder.
 #[derive(Debug, Clone, Copy)]
@@ -76,22 +75,9 @@ impl Folder<'_> {
 
     /// `(name, text)` of the templates in `additional_chat_templates`, by name.
     pub fn additional_templates(&self) -> Result<Vec<(String, String)>> {
-        const NAME: &str = "additional_chat_templates";
-        let folder = self.path.join(NAME);
-        if !folder.is_dir() {
-            return Ok(Vec::new());
-        }
-        let mut paths = Vec::new();
-        for entry in std::fs::read_dir(&folder).map_err(Error::io("open", &folder))?.take(MAX_TEMPLATES) {
-            let path = entry.map_err(Error::io("read", &folder))?.path();
-            if path.extension().is_some_and(|extension| extension == "jinja") && path.is_file() {
-                paths.push(path);
-            }
-        }
-        paths.sort();
         let read = |path: PathBuf| {
             let bytes = read_small(&path, "chat template", MAX_JSON_BYTES)?;
-            let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = path.file_stem().map(|stem| path_text::searchable(stem).into_owned()).unwrap_or_default();
             let text = String::from_utf8(bytes).map_err(|error| Error::DamagedFile {
                 format: "chat template",
                 what: format!("no UTF-8: {error}"),
@@ -99,7 +85,7 @@ impl Folder<'_> {
             })?;
             Ok((name, text))
         };
-        paths.into_iter().map(read).collect()
+        additional_files(self.path).into_iter().map(read).collect()
     }
 }
 

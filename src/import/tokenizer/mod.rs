@@ -32,8 +32,6 @@ mod special;
 mod tests;
 mod wordpiece;
 
-use serde_json::Value as Json;
-
 use bpe::add_bpe;
 use entries::Entries;
 use files::{Folder, text_of};
@@ -45,6 +43,7 @@ use wordpiece::add_wordpiece;
 
 use super::{class_name, gguf_architecture};
 use crate::error::{Error, Result};
+use crate::format::config_value::flag_of;
 use crate::model::{Checkpoint, Value};
 
 /// Key-values `tokenizer.*` of a checkpoint, in the order of `convert_hf_to_gguf.py`, and what the user should know.
@@ -158,7 +157,11 @@ pub fn encode(checkpoint: &Checkpoint, text: &str) -> Result<Option<Vec<u32>>> {
 /// Source: `LlamaModel.set_vocab` in `conversion/llama.py`, llama.cpp of 2026-08-21.
 fn add_llama(folder: &Folder, n_vocab: u64, entries: &mut Entries, warnings: &mut Vec<String>) -> Result<()> {
     let settings = folder.json("tokenizer_config.json")?.unwrap_or_default();
-    if let Some(adds_space) = settings.get("add_prefix_space").and_then(Json::as_bool) {
+    let adds_space = settings.get("add_prefix_space").map_or(Ok(None), flag_of).unwrap_or_else(|what| {
+        warnings.push(format!("tokenizer_config.json says add_prefix_space is {what}; it is left out"));
+        None
+    });
+    if let Some(adds_space) = adds_space {
         entries.flag("add_space_prefix", adds_space);
     }
     if !add_sentencepiece(folder, n_vocab, Overlay::Usual, entries, warnings)?

@@ -21,12 +21,14 @@ pub(super) enum Kind {
 /// Tells of the steps that llama.cpp leaves out, by name.
 pub(super) fn warning(json: &TokenizerJson, kind: Kind) -> Option<String> {
     let steps = json.normalizer.steps("normalizers");
-    let lacking: Vec<String> = steps.into_iter().filter(|step| !is_done(step, kind)).map(name_of).collect();
+    let mut lacking: Vec<String> = steps.into_iter().filter(|step| !is_done(step, kind)).map(name_of).collect();
+    lacking.dedup();
     let effect = match lacking.as_slice() {
         [] => return None,
-        [one] if ["NFC", "NFD", "NFKC", "NFKD"].contains(&one.as_str()) => {
-            "texts with composed characters, ligatures or full-width letters may be split into other tokens"
-        }
+        // Qwen and OLMo have it. Nearly all text is composed already, so that it changes nothing.
+        [one] if one == "NFC" => "only texts with accents as separate characters, which are rare, are split into other tokens",
+        [one] if one == "NFD" => "texts with accented letters may be split into other tokens",
+        [one] if one == "NFKC" || one == "NFKD" => "texts with ligatures or full-width letters may be split into other tokens",
         [one] if one == "Lowercase" => "texts with capital letters are split into other tokens",
         _ => "some texts are split into other tokens",
     };

@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json};
 use super::files::{Folder, text_of, token_text};
 use super::json::{AddedEntry, TokenizerJson};
 use crate::error::Result;
+use crate::format::config_value::flag_of;
 
 /// The special tokens that have a role, in the order of transformers.
 const ROLES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
@@ -111,7 +112,7 @@ impl Settings {
 
     /// A yes or no of `tokenizer_config.json`.
     pub fn flag(&self, key: &str) -> Option<bool> {
-        self.config.get(key)?.as_bool()
+        flag_of(self.config.get(key)?).ok()?
     }
 
     /// All tokens that transformers adds to a loaded tokenizer, special where any file says so.
@@ -144,16 +145,19 @@ pub(super) fn added_by_number(tokens: &Map<String, Json>) -> std::result::Result
     let mut added = Vec::with_capacity(tokens.len());
     for (number, token) in tokens {
         let id = number.parse().map_err(|_| format!("added_tokens_decoder has the number {number:?}"))?;
-        let flag = |key: &str| token.get(key).and_then(Json::as_bool);
+        let flag = |key: &str| {
+            let flag = token.get(key).map_or(Ok(None), flag_of);
+            flag.map_err(|what| format!("added token {number}: {key} is {what}"))
+        };
         let content = token.get("content").and_then(Json::as_str).ok_or_else(|| format!("added token {number} has no text"))?;
         added.push(AddedEntry {
             id,
             content: content.to_string(),
-            single_word: flag("single_word").unwrap_or(false),
-            lstrip: flag("lstrip").unwrap_or(false),
-            rstrip: flag("rstrip").unwrap_or(false),
-            normalized: flag("normalized"),
-            special: flag("special").unwrap_or(false),
+            single_word: flag("single_word")?.unwrap_or(false),
+            lstrip: flag("lstrip")?.unwrap_or(false),
+            rstrip: flag("rstrip")?.unwrap_or(false),
+            normalized: flag("normalized")?,
+            special: flag("special")?.unwrap_or(false),
         });
     }
     added.sort_by_key(|token| token.id);

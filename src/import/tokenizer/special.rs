@@ -9,7 +9,7 @@ use super::files::{Folder, text_of, token_text};
 use super::frame::{paired_token, pieces, sequence_of, special_of};
 use super::json::{Merges, TokenizerJson};
 use crate::error::Result;
-use crate::format::config_value::whole_of;
+use crate::format::config_value::{flag_of, whole_of};
 use crate::model::Text;
 
 /// The roles that are looked for, as the converter does by default.
@@ -67,7 +67,7 @@ impl Special {
         if let Some(json) = json {
             special.read_post_processor(json, config.as_mut());
         }
-        special.chat = ChatTemplate::read(folder, config.as_ref())?;
+        special.chat = ChatTemplate::read(folder, config.as_ref(), &mut special.warnings)?;
         if let Some(config) = &config {
             special.read_config(config, json);
         }
@@ -272,7 +272,12 @@ impl Special {
     /// Roles by `tokenizer_config.json`; the numbers are those of the added tokens.
     fn read_config(&mut self, config: &Map<String, Json>, json: Option<&TokenizerJson>) {
         for role in self.roles.clone() {
-            if let Some(adds) = config.get(&format!("add_{role}_token")).and_then(Json::as_bool) {
+            let key = format!("add_{role}_token");
+            let adds = config.get(&key).map_or(Ok(None), flag_of).unwrap_or_else(|what| {
+                self.warnings.push(format!("tokenizer_config.json says {key} is {what}; it is left out"));
+                None
+            });
+            if let Some(adds) = adds {
                 match self.adds.iter().find(|(known, _)| *known == role) {
                     None => self.set_adds(&role, adds),
                     Some((_, own)) if *own != adds => self.warnings.push(format!(
@@ -291,12 +296,17 @@ impl Special {
 
     /// Roles by `config.json`, for those that have no token yet.
     fn read_model_config(&mut self, config: &Map<String, Json>) {
-        let inner = config.get("text_config").and_then(Json::as_object);
+        let inner = ["text_config", "llm_config"].iter().find_map(|key| config.get(*key)?.as_object());
         for role in self.roles.clone() {
             let key = format!("{role}_token_id");
             let stated = config.get(&key).filter(|id| !id.is_null()).or_else(|| inner?.get(&key));
-            // A list of ends is looked at where nothing else names one.
-            let Some(stated) = stated.filter(|stated| !stated.is_array()) else { continue };
+            let stated = match stated {
+                None => continue,
+                // A list of ends is looked at where nothing else names one.
+                Some(Json::Array(_)) if role == "eos" => continue,
+                Some(Json::Array(list)) if list.len() == 1 => &list[0],
+                Some(one) => one,
+            };
             match whole_of(stated) {
                 Ok(Some(id)) => self.set(&role, id),
                 Ok(None) => {}

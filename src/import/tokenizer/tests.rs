@@ -325,6 +325,13 @@ fn the_chat_template_is_that_of_transformers() {
     check(&[(old, named)], Some("A"), Some(old));
     check(&[(old, r#"{"chat_template":{"default":"A","rag":"B"}}"#)], Some("A"), Some(old));
     check(&[(jinja, "NEW"), ("additional_chat_templates/tool_use.jinja", "T")], Some("NEW"), Some(jinja));
+    // What holds no template is named by neither.
+    for stated in [r#"["T"]"#, "7", r#"{"default":null}"#, r#"[{"name":"default"}]"#] {
+        check(&[(old, &format!(r#"{{"chat_template":{stated}}}"#))], None, None);
+        check(&[(old, &format!(r#"{{"chat_template":{stated}}}"#)), (json, r#"{"chat_template":"3"}"#)], Some("3"), Some(json));
+    }
+    check(&[(json, r#"{"chat_template":null}"#)], None, None);
+    check(&[("additional_chat_templates/README.md", "x")], None, None);
     check(&[(old, r#"{"chat_template":"OLD"}"#), ("additional_chat_templates/rag.jinja", "R")], Some("OLD"), Some(old));
 }
 
@@ -373,4 +380,31 @@ fn a_download_of_the_tokenizer_that_has_not_ended_is_told() {
     let dir = folder(&[("config.json", &config), ("tokenizer.json.incomplete", b"x")]);
     let error = read(dir.path()).unwrap_err();
     assert!(error.to_string().contains("downloads that have not ended: tokenizer.json.incomplete"), "{error}");
+}
+
+#[test]
+fn settings_of_another_kind_are_told() {
+    let warned = |settings: &Json, expected: &str| {
+        let found = of("GPT2LMHeadModel", 8, &small(), settings).unwrap();
+        assert!(found.warnings.iter().any(|warning| warning.contains(expected)), "{settings} {:?}", found.warnings);
+        found
+    };
+    warned(&json!({"chat_template": ["T"]}), r#"chat_template in tokenizer_config.json is ["T"], no template"#);
+    warned(&json!({"chat_template": {"rag": "R"}}), "no chat template in tokenizer_config.json is named default");
+    warned(&json!({"add_bos_token": "perhaps"}), r#"add_bos_token is "perhaps", neither true nor false"#);
+    let found = of("GPT2LMHeadModel", 8, &small(), &json!({"add_bos_token": "True"})).unwrap();
+    assert_eq!(value(&found, "tokenizer.ggml.add_bos_token"), Some(Value::Bool(true)));
+    let decoder = json!({"added_tokens_decoder": {"0": {"content": "a", "special": "perhaps"}}});
+    let error = of("GPT2LMHeadModel", 8, &small(), &decoder).unwrap_err();
+    assert!(error.to_string().contains(r#"special is "perhaps", neither true nor false"#), "{error}");
+}
+
+#[test]
+fn a_list_of_one_number_is_that_number() {
+    let config = br#"{"architectures":["GPT2LMHeadModel"],"vocab_size":8,"bos_token_id":[5],"pad_token_id":[1,2]}"#;
+    let json = serde_json::to_vec(&small()).unwrap();
+    let found = read(folder(&[("config.json", config), ("tokenizer.json", &json)]).path()).unwrap();
+    assert_eq!(value(&found, "tokenizer.ggml.bos_token_id"), Some(Value::U32(5)));
+    assert_eq!(value(&found, "tokenizer.ggml.padding_token_id"), None);
+    assert!(found.warnings.iter().any(|warning| warning.contains("pad_token_id is [1,2]")), "{:?}", found.warnings);
 }

@@ -1,0 +1,88 @@
+//! Which file of a checkpoint holds its chat template.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::checkpoint::Listing;
+use super::hf_config::read_small;
+use super::python_json::from_python_json;
+
+/// The folder of further chat templates.
+const ADDITIONAL: &str = "additional_chat_templates";
+/// Most templates under names.
+const MAX_TEMPLATES: usize = 64;
+/// Largest `chat_template.json` that is read.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// The file that the template is taken from, `stated` being the value of `chat_template` in `tokenizer_config.json`; `None` without one.
+///
+/// In the order of transformers: a file of its own, the settings, a processor's file.
+pub(super) fn chat_template_file(folder: &Path, listed: &Listing, stated: &Value) -> Option<&'static str> {
+    let is_filled = |name: &str| std::fs::metadata(folder.join(name)).is_ok_and(|metadata| metadata.len() > 0);
+    let of_processor = || {
+        let bytes = read_small(&folder.join("chat_template.json"), "chat_template.json", MAX_BYTES).ok()?;
+        from_python_json::<Map<String, Value>>(&bytes).ok()?.remove("chat_template")
+    };
+    match () {
+        () if listed.has("chat_template.jinja") && is_filled("chat_template.jinja") => Some("chat_template.jinja"),
+        () if !templates_of(stated).is_empty() => Some("tokenizer_config.json"),
+        () if listed.has("chat_template.json") && of_processor().is_some_and(|value| !templates_of(&value).is_empty()) => {
+            Some("chat_template.json")
+        }
+        () if !additional_files(folder).is_empty() => Some(ADDITIONAL),
+        () => None,
+    }
+}
+
+/// `(name, template)` for all that a `chat_template` holds: a text, which is named `default`, a list of objects, or an object of texts as
+/// tokenizers keep it in memory. None for null, what is empty, and values of another kind.
+#[must_use]
+pub fn templates_of(value: &Value) -> Vec<(String, String)> {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(String::from);
+    let choices: Vec<(Option<String>, Option<String>)> = match value {
+        Value::String(_) => vec![(Some("default".into()), text(Some(value)))],
+        Value::Object(choices) => {
+            choices.iter().take(MAX_TEMPLATES).map(|(name, template)| (Some(name.clone()), text(Some(template)))).collect()
+        }
+        Value::Array(choices) => {
+            choices.iter().take(MAX_TEMPLATES).map(|choice| (text(choice.get("name")), text(choice.get("template")))).collect()
+        }
+        _ => Vec::new(),
+    };
+    choices.into_iter().filter_map(|(name, template)| name.zip(template)).collect()
+}
+
+/// The files with templates in `additional_chat_templates`, by name; none where it is not there.
+#[must_use]
+pub fn additional_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder.join(ADDITIONAL)).into_iter().flatten().flatten();
+    let is_template = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "jinja") && path.is_file();
+    let mut paths: Vec<PathBuf> = entries.take(MAX_TEMPLATES).map(|entry| entry.path()).filter(is_template).collect();
+    paths.sort();
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn templates_are_read_in_every_form() {
+        let check = |value: Value, expected: &[(&str, &str)]| {
+            let found = templates_of(&value);
+            let found: Vec<(&str, &str)> = found.iter().map(|(name, template)| (name.as_str(), template.as_str())).collect();
+            assert_eq!(found, expected, "{value}");
+        };
+        check(json!("T"), &[("default", "T")]);
+        check(json!({"default": "A", "rag": "B"}), &[("default", "A"), ("rag", "B")]);
+        check(json!([{"name": "default", "template": "A"}, {"name": "rag"}, "x", {"template": "C"}]), &[("default", "A")]);
+        for nothing in
+            [json!(null), json!(""), json!([]), json!({}), json!(7), json!(["T"]), json!({"default": null}), json!(true)]
+        {
+            check(nothing, &[]);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Names of GGUF files: the parts of a split model, and files that stand for a model.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use crate::path_text;
+
+/// Bytes of `-00001-of-00003.gguf`.
+const END_BYTES: usize = 20;
+
+/// The parts of `PREFIX-00002-of-00003.gguf`.
+///
+/// Source: `llama_split_path` in llama.cpp: `"%s-%05d-of-%05d.gguf"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ShardName {
+    /// What all parts begin with.
+    pub(crate) prefix: OsString,
+    /// Which, from 1.
+    pub(crate) number: u32,
+    /// How many there are.
+    pub(crate) count: u32,
+}
+
+impl ShardName {
+    /// `None` for a name of another kind.
+    pub(crate) fn parse(path: &Path) -> Option<Self> {
+        let digits =
+            |text: &str| (text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?;
+        // The end is ASCII; what is before it may be any bytes.
+        let name = path.file_name()?;
+        let end = name.as_encoded_bytes().last_chunk::<END_BYTES>().and_then(|end| std::str::from_utf8(end).ok())?;
+        let (number, count) = end.strip_suffix(".gguf")?.strip_prefix('-')?.split_once("-of-")?;
+        let (number, count) = (digits(number)?, digits(count)?);
+        (1..=count).contains(&number).then(|| Self { prefix: path_text::without_end(name, END_BYTES), number, count })
+    }
+
+    /// The name of another part.
+    pub(crate) fn named(&self, number: u64) -> OsString {
+        let mut name = self.prefix.clone();
+        name.push(format!("-{number:05}-of-{:05}.gguf", self.count));
+        name
+    }
+
+    /// The path of another part.
+    pub(crate) fn sibling(&self, path: &Path, number: u32) -> PathBuf {
+        path.with_file_name(self.named(number.into()))
+    }
+}
+
+/// A GGUF file that may stand for a model: no later part of a split one, no image encoder that belongs to another.
+pub(super) fn may_be_gguf_model(name: &OsStr) -> bool {
+    let name = path_text::searchable(name).to_ascii_lowercase();
+    let Some(stem) = name.strip_suffix(".gguf") else { return false };
+    let is_later_part = stem.rsplit_once("-of-").is_some_and(|(start, count)| {
+        count.len() == 5 && start.get(start.len().saturating_sub(6)..).is_some_and(|number| number != "-00001")
+    });
+    !is_later_part && !stem.contains("mmproj")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shard_names_follow_llama_cpp() {
+        let check = |name: &str, expected: Option<(&str, u32, u32)>| {
+            let found = ShardName::parse(Path::new(name));
+            let expected = expected.map(|(prefix, number, count)| ShardName { prefix: prefix.into(), number, count });
+            assert_eq!(found, expected, "{name}");
+        };
+        check("/x/a-b-00002-of-00003.gguf", Some(("a-b", 2, 3)));
+        check("a-00004-of-00003.gguf", None);
+        check("a-00000-of-00003.gguf", None);
+        check("a-2-of-3.gguf", None);
+        check("a-00002-of-+0003.gguf", None);
+        check("a.gguf", None);
+    }
+
+    #[test]
+    fn later_parts_and_projectors_stand_for_no_model() {
+        let check = |name: &str, expected: bool| assert_eq!(may_be_gguf_model(OsStr::new(name)), expected, "{name}");
+        check("a-Q4_0.gguf", true);
+        check("a.GGUF", true);
+        check("a-00001-of-00003.gguf", true);
+        check("a-00002-of-00003.gguf", false);
+        check("mmproj-a-F16.gguf", false);
+        check("a-mmproj-f16.gguf", false);
+        check("a.gguf.part", false);
+        check("a.bin", false);
+    }
+}
