@@ -4,6 +4,7 @@
 //! history of their own; the tables are then filled up to forty rows. A frame is layout and tessellation of 1280 × 800 points; what the
 //! graphics driver does is not in it. The aims: 100 ms to open, 8 ms a frame.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops at the first failure")]
+#![allow(clippy::disallowed_methods, reason = "it names its own files")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
