@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use eframe::egui::{ComboBox, DragValue, Margin, RichText, TextEdit, Ui};
 
 use super::answer_pair::{self, Pair};
+use super::drop_down::{drop_down_ui, entry_ui};
 use super::theme;
 use super::widgets::{self, Tone};
 use crate::bench::{AnswerOutcome, Tally};
@@ -140,7 +141,7 @@ fn settings_ui(ui: &mut Ui, files: &[File], ask: &mut AskForm, job: Option<&JobR
     let second = chosen(files, ask.second.as_deref(), files.last());
     let obstacle = obstacle(ask, [first, second], job);
     let is_wide = ui.available_width() >= ONE_ROW_WIDTH;
-    ui.horizontal(|ui| {
+    ui.horizontal_wrapped(|ui| {
         file_ui(ui, "First file", files, first, &mut ask.first);
         file_ui(ui, "Second file", files, second, &mut ask.second);
         if is_wide && numbers_ui(ui, ask, obstacle) {
@@ -148,7 +149,7 @@ fn settings_ui(ui: &mut Ui, files: &[File], ask: &mut AskForm, job: Option<&JobR
         }
     });
     if !is_wide {
-        ui.horizontal(|ui| {
+        ui.horizontal_wrapped(|ui| {
             if numbers_ui(ui, ask, obstacle) {
                 start(ask, first, second, commands);
             }
@@ -200,20 +201,17 @@ fn numbers_ui(ui: &mut Ui, ask: &mut AskForm, obstacle: &str) -> bool {
 
 fn file_ui(ui: &mut Ui, name: &str, files: &[File], chosen: Option<&File>, choice: &mut Option<PathBuf>) {
     let label = ui.label(RichText::new(name).color(theme::muted(ui)));
-    let response = ComboBox::from_id_salt(name)
-        .width(160.0)
-        .selected_text(chosen.map(File::text).unwrap_or_default())
-        .show_ui(ui, |ui| {
-            for file in files {
-                let is_chosen = chosen.is_some_and(|chosen| chosen.path == file.path);
-                let response = ui.selectable_label(is_chosen, file.text());
-                if response.on_hover_text(path_text::shown(&file.path)).clicked() {
-                    *choice = Some(file.path.clone());
-                }
+    let field = ComboBox::from_id_salt(name).width(160.0).selected_text(chosen.map(File::text).unwrap_or_default());
+    let field = drop_down_ui(ui, field, |ui| {
+        for file in files {
+            let is_chosen = chosen.is_some_and(|chosen| chosen.path == file.path);
+            let response = entry_ui(ui, is_chosen, file.text());
+            if response.on_hover_text(path_text::shown(&file.path)).clicked() {
+                *choice = Some(file.path.clone());
             }
-        })
-        .response
-        .labelled_by(label.id);
+        }
+    });
+    let response = field.labelled_by(label.id);
     if let Some(chosen) = chosen {
         response.on_hover_text(path_text::shown(&chosen.path));
     }

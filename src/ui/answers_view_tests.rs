@@ -9,7 +9,8 @@ use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use super::answers_view::answers_view_ui;
 use super::compare_page_ui;
-use super::test_support::{PageState, check_width, click, has, page_harness_sized, shoot, store_with_model_and_machine};
+use super::layout_check::check_layout;
+use super::test_support::{PageState, click, has, page_harness_sized, shoot, store_with_model_and_machine};
 use crate::bench::test_answers::answer;
 use crate::bench::{Answer, AnswerEnd, AnswerOutcome};
 use crate::convert::Conversion;
@@ -21,7 +22,7 @@ use crate::state::{AskForm, Command, CompareTab, Form, JobKind, JobRecord, JobSt
 use crate::worker::JobId;
 
 const PROMPT: &str = "Why is the sky blue?";
-const FIRST: [&str; 12] = [
+pub(super) const FIRST: [&str; 12] = [
     "The",
     " sky",
     " appears",
@@ -35,7 +36,7 @@ const FIRST: [&str; 12] = [
     " scattering",
     ": light of short wavelengths is scattered far more by the molecules of the air than light of long ones.\n\nAt sunset its way through the air is longer, so most of the blue is gone before it arrives.",
 ];
-const SECOND: [&str; 11] = [
+pub(super) const SECOND: [&str; 11] = [
     "The",
     " sky",
     " appears",
@@ -76,7 +77,7 @@ fn store() -> Store {
     store
 }
 
-fn outcome(path: PathBuf, pieces: &[&str], change: impl FnOnce(&mut Answer)) -> AnswerOutcome {
+pub(super) fn outcome(path: PathBuf, pieces: &[&str], change: impl FnOnce(&mut Answer)) -> AnswerOutcome {
     let mut answer = Answer { path: path.clone(), prompt: PROMPT.into(), ..answer(pieces) };
     change(&mut answer);
     AnswerOutcome { path, prompt_idx: 0, result: Ok(Arc::new(answer)) }
@@ -315,7 +316,7 @@ fn nothing_is_wider_than_the_view() {
         let mut form = form();
         form.ask.prompt = format!("{}?", "long ".repeat(100));
         let harness = page_harness_sized(view_ui, store, form, vec2(width, 1200.0), 1.0, egui::Theme::Light);
-        check_width(&harness, width);
+        check_layout(&harness);
     }
 }
 

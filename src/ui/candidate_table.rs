@@ -5,7 +5,10 @@ use std::cmp::Ordering;
 use eframe::egui::{self, Align, Checkbox, ComboBox, Label, Layout, RichText, Ui};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
+use super::drop_down::{drop_down_ui, entry_ui};
+use super::figures::{NumberColumns, SizeUnit, text_width};
 use super::glossary;
+use super::sideways::sideways_ui;
 use super::sorting::{Side, Sorting, compare_known};
 use super::theme::{self, Palette};
 use crate::advise::{Band, Basis, Candidate, ExpectedLoss, Fit, Plan};
@@ -54,28 +57,25 @@ pub fn candidate_table_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
 }
 
 fn filter_ui(ui: &mut Ui, plan: &Plan, view: &mut View) {
-    ui.horizontal(|ui| {
+    ui.horizontal_wrapped(|ui| {
         let label = ui.label("Framework");
         let text = view.framework.map_or("All frameworks", Framework::name);
-        ComboBox::from_id_salt("framework filter")
-            .width(170.0)
-            .selected_text(text)
-            .show_ui(ui, |ui| {
-                ui.selectable_value(&mut view.framework, None, "All frameworks");
-                for framework in Framework::ALL {
-                    ui.selectable_value(&mut view.framework, Some(framework), framework.name());
+        let field = ComboBox::from_id_salt("framework filter").width(170.0).selected_text(text);
+        let response = drop_down_ui(ui, field, |ui| {
+            for framework in std::iter::once(None).chain(Framework::ALL.map(Some)) {
+                let name = framework.map_or("All frameworks", Framework::name);
+                if entry_ui(ui, view.framework == framework, name).clicked() {
+                    view.framework = framework;
                 }
-            })
-            .response
-            .labelled_by(label.id);
+            }
+        });
+        response.labelled_by(label.id);
         ui.add_space(12.0);
         ui.checkbox(&mut view.shows_all, "Show what cannot be done here").on_hover_text(
             "Also list levels that do not fit, and frameworks that this version or machine lacks, each with the reason",
         );
         let n_visible = visible_rows(plan, *view).len();
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            ui.weak(format!("{n_visible} of {}", plan.candidates.len()));
-        });
+        ui.weak(format!("{n_visible} of {}", plan.candidates.len()));
     });
 }
 
@@ -124,35 +124,89 @@ fn fit_order(candidate: &Candidate) -> (bool, u64) {
     (candidate.missing.is_some(), missing_bytes)
 }
 
+/// The columns with numbers, with their least widths: those of their headings.
+const NUMBERS: [(Column, f32); 4] =
+    [(Column::Size, 62.0), (Column::BitsPerWeight, 34.0), (Column::Memory, 84.0), (Column::Decode, 90.0)];
+const CHECK_WIDTH: f32 = 24.0;
+/// The least that names, losses and words about what fits get.
+const FRAMEWORK_WIDTH: f32 = 110.0;
+const LEVEL_WIDTH: f32 = 180.0;
+const LOSS_WIDTH: f32 = 126.0;
+const FIT_WIDTH: f32 = 130.0;
+const COLUMN_GAP: f32 = 14.0;
+
+/// What lines up the numbers of the rows in view.
+struct Numbers {
+    columns: NumberColumns<Column>,
+    size: SizeUnit,
+    memory: SizeUnit,
+}
+
+impl Numbers {
+    fn of(ui: &Ui, candidates: &[&Candidate]) -> Self {
+        let size = SizeUnit::of(candidates.iter().map(|candidate| candidate.size_bytes));
+        let memory = SizeUnit::of(candidates.iter().map(|candidate| candidate.memory.total_bytes()));
+        let all = NUMBERS.map(|column| column.0);
+        let columns = NumberColumns::of(ui, &all, candidates, |column, candidate| number_text(candidate, column, size, memory));
+        Self { columns, size, memory }
+    }
+
+    fn widths(&self) -> [f32; 4] {
+        NUMBERS.map(|(column, least)| self.columns.width(column, least))
+    }
+}
+
+/// What a number says, without its unit; `None` where it is not known.
+fn number_text(candidate: &Candidate, column: Column, size: SizeUnit, memory: SizeUnit) -> Option<String> {
+    match column {
+        Column::Size if candidate.size_is_exact => Some(size.text(candidate.size_bytes)),
+        Column::Size => Some(format!("≈ {}", size.text(candidate.size_bytes))),
+        Column::BitsPerWeight => Some(significant_text(candidate.bits_per_weight)),
+        Column::Memory => Some(memory.text(candidate.memory.total_bytes())),
+        Column::Decode => candidate.decode_tokens_per_sec.map(|band| {
+            let mark = if candidate.decode_basis == Basis::Predicted { "" } else { " ●" };
+            format!("{}{mark}", band_text(band))
+        }),
+        Column::Framework | Column::Level | Column::Loss | Column::Fit => None,
+    }
+}
+
 fn table_ui(ui: &mut Ui, palette: &Palette, plan: &Plan, rows: &[usize], view: &mut View, form: &mut Form) {
     ui.add_space(6.0);
     let sorting = &mut view.sorting;
-    ui.push_id("candidates", |ui| {
-        TableBuilder::new(ui)
+    let candidates: Vec<&Candidate> = rows.iter().filter_map(|&idx| plan.candidates.get(idx)).collect();
+    let numbers = Numbers::of(ui, &candidates);
+    let loss_width = candidates.iter().map(|candidate| text_width(ui, &candidate.loss_text())).fold(LOSS_WIDTH, f32::max);
+    let words = [CHECK_WIDTH, FRAMEWORK_WIDTH, LEVEL_WIDTH, loss_width, FIT_WIDTH];
+    let least_width = words.iter().chain(&numbers.widths()).sum::<f32>() + 8.0 * COLUMN_GAP;
+    sideways_ui(ui, "candidates", least_width, |ui| {
+        ui.spacing_mut().item_spacing.x = COLUMN_GAP;
+        let spare = (ui.available_width() - least_width).max(0.0);
+        let mut table = TableBuilder::new(ui)
             .striped(true)
             .vscroll(false)
             .cell_layout(Layout::left_to_right(Align::Center))
-            .column(Width::exact(24.0))
-            .column(Width::initial(130.0).at_least(90.0).clip(true))
-            .column(Width::initial(210.0).at_least(100.0).clip(true))
-            .column(Width::exact(84.0))
-            .column(Width::exact(56.0))
-            .column(Width::exact(84.0))
-            .column(Width::exact(136.0))
-            .column(Width::exact(134.0))
-            .column(Width::remainder().at_least(100.0).clip(true))
-            .header(HEADER_HEIGHT, |mut header| header_ui(&mut header, sorting))
+            .column(Width::exact(CHECK_WIDTH))
+            .column(Width::exact(FRAMEWORK_WIDTH + (spare * 0.2).floor().min(40.0)).clip(true))
+            .column(Width::exact(LEVEL_WIDTH + (spare * 0.3).floor().min(60.0)).clip(true));
+        for width in numbers.widths() {
+            table = table.column(Width::exact(width));
+        }
+        table
+            .column(Width::exact(loss_width).clip(true))
+            .column(Width::remainder().at_least(FIT_WIDTH).clip(true))
+            .header(HEADER_HEIGHT, |mut header| header_ui(&mut header, sorting, &numbers))
             .body(|body| {
                 body.rows(ROW_HEIGHT, rows.len(), |mut row| {
                     if let Some(&idx) = rows.get(row.index()) {
-                        row_ui(&mut row, palette, plan, idx, form);
+                        row_ui(&mut row, palette, plan, idx, &numbers, form);
                     }
                 });
             });
     });
 }
 
-fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>) {
+fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>, numbers: &Numbers) {
     header.col(|_| {});
     let columns = [
         (Column::Framework, "Framework", "The program that runs the model", Side::Left),
@@ -160,7 +214,7 @@ fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>) {
         (Column::Size, "Size", "Size of the output file; ≈ marks an estimate, all others are exact to the byte", Side::Right),
         (Column::BitsPerWeight, "Bits", "bits per weight", Side::Right),
         (Column::Memory, "Memory", "Weights, KV cache at the wanted context, compute buffers and the program", Side::Right),
-        (Column::Decode, "Decode tok/s", "decode", Side::Right),
+        (Column::Decode, "Decode, tok/s", "decode", Side::Right),
         (
             Column::Loss,
             "Expected loss",
@@ -171,28 +225,36 @@ fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>) {
     ];
     for (column, name, explanation, side) in columns {
         header.col(|ui| {
-            if column == Column::Loss {
-                ui.add_space(14.0);
-            }
             let explanation = glossary::explain(explanation).unwrap_or_else(|| explanation.to_string());
-            sorting.header_ui(ui, column, name, &explanation, side);
+            let name = match column {
+                Column::Size => format!("{name}, {}", numbers.size.name),
+                Column::Memory => format!("{name}, {}", numbers.memory.name),
+                _ => name.to_string(),
+            };
+            sorting.header_ui(ui, column, &name, &explanation, side);
         });
     }
 }
 
-fn row_ui(row: &mut TableRow<'_, '_>, palette: &Palette, plan: &Plan, idx: usize, form: &mut Form) {
+fn row_ui(
+    row: &mut TableRow<'_, '_>,
+    palette: &Palette,
+    plan: &Plan,
+    idx: usize,
+    numbers: &Numbers,
+    form: &mut Form,
+) {
     let candidate = &plan.candidates[idx];
-    let is_dim = !is_possible(candidate);
-    let text = |text: String| if is_dim { RichText::new(text).color(palette.muted) } else { RichText::new(text) };
+    let ink = if is_possible(candidate) { palette.text } else { palette.muted };
     let mark = mark_of(plan, idx);
     row.set_selected(mark == Some("recommended"));
     row.col(|ui| select_ui(ui, candidate, form));
     row.col(|ui| {
-        ui.add(Label::new(text(candidate.framework.name().into())).truncate());
+        ui.add(Label::new(RichText::new(candidate.framework.name()).color(ink)).truncate());
     });
     row.col(|ui| {
         let description = candidate.level.map_or("", crate::model::Level::description);
-        let response = ui.label(text(candidate.shown_name()).strong());
+        let response = ui.label(RichText::new(candidate.shown_name()).strong().color(ink));
         if !description.is_empty() {
             response.on_hover_text(description);
         }
@@ -201,43 +263,11 @@ fn row_ui(row: &mut TableRow<'_, '_>, palette: &Palette, plan: &Plan, idx: usize
             ui.label(RichText::new(mark).small().color(color));
         }
     });
+    for (column, _) in NUMBERS {
+        row.col(|ui| number_ui(ui, candidate, column, numbers, ink));
+    }
     row.col(|ui| {
-        let prefix = if candidate.size_is_exact { "" } else { "≈ " };
-        let response = right_ui(ui, text(format!("{prefix}{}", bytes_text(candidate.size_bytes))));
-        response.on_hover_text(if candidate.size_is_exact {
-            format!("{}, exact", exact_bytes_text(candidate.size_bytes))
-        } else {
-            "Estimated: only GGUF sizes are known to the byte".into()
-        });
-    });
-    row.col(|ui| {
-        right_ui(ui, text(significant_text(candidate.bits_per_weight)));
-    });
-    row.col(|ui| {
-        right_ui(ui, text(bytes_text(candidate.memory.total_bytes()))).on_hover_ui(|ui| {
-            memory_tooltip_ui(ui, candidate);
-            ui.label(candidate.memory_basis.explanation());
-        });
-    });
-    row.col(|ui| match candidate.decode_tokens_per_sec {
-        Some(band) => {
-            let mark = if candidate.decode_basis == Basis::Predicted { "" } else { " ●" };
-            let response = right_ui(ui, text(format!("{}{mark}", band_text(band))));
-            response.on_hover_text(format!("{}. In brackets: the likely range", candidate.decode_basis.explanation()));
-        }
-        None if candidate.published.is_some() => {
-            let published = candidate.published.map(|published| (published.speed, published.text())).unwrap_or_default();
-            right_ui(ui, RichText::new(published.0).color(palette.muted).small())
-                .on_hover_text(format!("{}. Not measured on this machine", super::widgets::sentence(&published.1)));
-        }
-        None => {
-            right_ui(ui, RichText::new("unknown").color(palette.muted))
-                .on_hover_text("Needs the measured memory bandwidth: see the Machine page");
-        }
-    });
-    row.col(|ui| {
-        ui.add_space(14.0);
-        let color = if is_dim { palette.muted } else { loss_color(palette, candidate.expected_loss) };
+        let color = if is_possible(candidate) { loss_color(palette, candidate.expected_loss) } else { ink };
         let origin = match candidate.measured_loss.map(|loss| loss.mean_kld) {
             Some(kld) => format!("Measured on this model: mean KLD {} to {} nats", nats_text(kld.low), nats_text(kld.high)),
             None => "Published for this class of levels, not measured on this model".into(),
@@ -251,6 +281,42 @@ fn row_ui(row: &mut TableRow<'_, '_>, palette: &Palette, plan: &Plan, idx: usize
         lines.extend(candidate.note.clone());
         response.on_hover_text(lines.join("\n"));
     });
+}
+
+/// A number at its place in the column; where it is not known, words at the right edge.
+fn number_ui(ui: &mut Ui, candidate: &Candidate, column: Column, numbers: &Numbers, ink: egui::Color32) {
+    let muted = theme::muted(ui);
+    match (column, number_text(candidate, column, numbers.size, numbers.memory)) {
+        (_, Some(text)) => {
+            let response = numbers.columns.cell_ui(ui, column, &text, ink);
+            match column {
+                Column::Size if candidate.size_is_exact => {
+                    response.on_hover_text(format!("{}, exact", exact_bytes_text(candidate.size_bytes)));
+                }
+                Column::Size => drop(response.on_hover_text("Estimated: only GGUF sizes are known to the byte")),
+                Column::Memory => drop(response.on_hover_ui(|ui| {
+                    memory_tooltip_ui(ui, candidate);
+                    ui.label(candidate.memory_basis.explanation());
+                })),
+                Column::Decode => {
+                    let basis = candidate.decode_basis.explanation();
+                    response.on_hover_text(format!("{basis}. In brackets: the likely range"));
+                }
+                _ => {}
+            }
+        }
+        (Column::Decode, None) => match &candidate.published {
+            Some(published) => {
+                right_ui(ui, RichText::new(published.speed).color(muted).small())
+                    .on_hover_text(format!("{}. Not measured on this machine", super::widgets::sentence(&published.text())));
+            }
+            None => {
+                right_ui(ui, RichText::new("unknown").color(muted))
+                    .on_hover_text("Needs the measured memory bandwidth: see the Machine page");
+            }
+        },
+        _ => {}
+    }
 }
 
 /// `recommended`, `runner-up`, or nothing.

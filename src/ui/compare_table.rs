@@ -3,16 +3,16 @@
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
-use eframe::egui::{Align, CursorIcon, Label, Layout, RichText, ScrollArea, Sense, Ui};
+use eframe::egui::{Align, CursorIcon, Label, Layout, RichText, Sense, Ui};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
 use super::candidate_table::band_text;
-use super::figures::NumberColumns;
+use super::figures::{NumberColumns, SizeUnit};
+use super::sideways::sideways_ui;
 use super::sorting::{Side, Sorting, compare_known};
 use super::{glossary, theme};
 use crate::bench::pair::{Pair, decode_pair, measured, measured_text, memory_pair, prefill_pair};
 use crate::bench::{ComparisonRow, Energy, Run, Sustained, deviation_text};
-use crate::deploy::bytes_unit;
 use crate::hardware::PowerSource;
 use crate::path_text;
 use crate::units::{exact_bytes_text, percent_text, significant_text, watts_text};
@@ -78,8 +78,8 @@ pub fn comparison_table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>, chosen: Op
         Column::Sustained => has_sustained,
         _ => true,
     });
-    // In a narrow window the table is wider than its card.
-    let scrolled = ScrollArea::horizontal().id_salt("comparison").show(ui, |ui| table.ui(ui, &rows, chosen, &mut sorting));
+    let least_width = table.least_width(ui);
+    let clicked = sideways_ui(ui, "comparison", least_width, |ui| table.ui(ui, &rows, chosen, &mut sorting));
     ui.data_mut(|data| data.insert_temp(id, sorting));
     let reason = rows.iter().filter_map(energy_of).find_map(|energy| energy.reason.as_deref());
     if let Some(reason) = reason.filter(|_| !has_energy) {
@@ -87,42 +87,22 @@ pub fn comparison_table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>, chosen: Op
         ui.add_space(theme::UNIT);
         ui.add(Label::new(RichText::new(text).color(theme::muted(ui))).wrap());
     }
-    scrolled.inner
-}
-
-/// The unit that a column of sizes has: one for all its rows.
-#[derive(Debug, Clone, Copy)]
-struct Unit {
-    bytes: f64,
-    name: &'static str,
-}
-
-impl Unit {
-    #[allow(clippy::cast_precision_loss, reason = "an order of magnitude")]
-    fn of(sizes: impl Iterator<Item = u64>) -> Self {
-        let (bytes, name) = bytes_unit(sizes.max().unwrap_or(0) as f64);
-        Self { bytes, name }
-    }
-
-    #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
-    fn text(self, size_bytes: u64) -> String {
-        significant_text(size_bytes as f64 / self.bytes)
-    }
+    clicked
 }
 
 /// The columns in view with their widths, and what lines up their numbers.
 struct Table {
     columns: Vec<(Column, String, String, f32)>,
     numbers: NumberColumns<Column>,
-    size: Unit,
-    memory: Unit,
+    size: SizeUnit,
+    memory: SizeUnit,
 }
 
 impl Table {
     fn new(ui: &Ui, rows: &[ComparisonRow], is_shown: impl Fn(Column) -> bool) -> Self {
-        let size = Unit::of(rows.iter().map(|row| row.size_bytes));
+        let size = SizeUnit::of(rows.iter().map(|row| row.size_bytes));
         let memories = |row: &ComparisonRow| [row.run.as_ref().map(|run| run.peak_memory_bytes), row.predicted_memory_bytes];
-        let memory = Unit::of(rows.iter().flat_map(memories).flatten());
+        let memory = SizeUnit::of(rows.iter().flat_map(memories).flatten());
         let all: Vec<Column> = NUMBERS.iter().map(|column| column.0).collect();
         let numbers = NumberColumns::of(ui, &all, rows, |column, row| number_text(row, column, size, memory));
         let heading = |column, name: &str| match column {
@@ -140,13 +120,18 @@ impl Table {
         Self { columns: columns.collect(), numbers, size, memory }
     }
 
+    /// What all columns take at least, with the gaps between them.
+    #[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
+    fn least_width(&self, ui: &Ui) -> f32 {
+        let gaps = ui.spacing().item_spacing.x * self.columns.len() as f32;
+        MIN_NAME_WIDTH + gaps + self.columns.iter().map(|column| column.3).sum::<f32>()
+    }
+
     #[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
     fn ui(&self, ui: &mut Ui, rows: &[ComparisonRow], chosen: Option<&Path>, sorting: &mut Sorting<Column>) -> Option<PathBuf> {
         let mut clicked = None;
-        let n_columns = self.columns.len() as f32;
-        let gaps = ui.spacing().item_spacing.x * n_columns;
-        let spare = ui.available_width() - gaps - MIN_NAME_WIDTH - self.columns.iter().map(|column| column.3).sum::<f32>();
-        let growth = (spare / (n_columns + 1.0)).clamp(0.0, MAX_GROWTH).floor();
+        let spare = ui.available_width() - self.least_width(ui);
+        let growth = (spare / (self.columns.len() as f32 + 1.0)).clamp(0.0, MAX_GROWTH).floor();
         ui.push_id("comparison", |ui| {
             let mut table = TableBuilder::new(ui)
                 .striped(true)
@@ -237,7 +222,7 @@ impl Table {
 }
 
 /// What a cell says; `None` where there is no number.
-fn number_text(row: &ComparisonRow, column: Column, size: Unit, memory: Unit) -> Option<String> {
+fn number_text(row: &ComparisonRow, column: Column, size: SizeUnit, memory: SizeUnit) -> Option<String> {
     let with_spread = |pair: Pair| pair.measured.map(|(mid, spread)| measured_text(mid, spread));
     match column {
         Column::Name => None,

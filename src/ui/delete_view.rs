@@ -36,7 +36,7 @@ fn question_ui(ui: &mut Ui, store: &Store, question: &DeleteForm) {
         [path] => format!("Delete {}?", file_name(path)),
         paths => format!("Delete {} files?", paths.len()),
     };
-    ui.add(Label::new(RichText::new(title).text_style(theme::title_style()).size(18.0)).wrap());
+    widgets::big_heading_ui(ui, &title);
     if let Some(reason) = &question.no_bin {
         ui.add(Label::new(RichText::new(widgets::sentence(&reason.to_string())).color(theme::warn(ui))).wrap());
     }

@@ -16,6 +16,9 @@ use crate::state::{Command, Dialog, Form, JobKind, JobRecord, Leftovers, Store};
 /// What dropped models are converted to when no level is chosen.
 const USUAL_LEVEL: Level = Level::Q4_K_M;
 
+/// What heading, button and frame of a dialog take of the window's height.
+const AROUND: f32 = 180.0;
+
 /// Draws the open dialog, if there is one. Escape and a click beside it close it.
 pub(super) fn dialogs_ui(ui: &Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     if ui.input_mut(|input| input.consume_key(egui::Modifiers::NONE, Key::F1)) {
@@ -32,18 +35,18 @@ pub(super) fn dialogs_ui(ui: &Ui, store: &Store, form: &mut Form, commands: &mut
     let id = Id::unique("dialog").with(std::mem::discriminant(&dialog));
     let response = Modal::new(id).frame(frame).show(ui.ctx(), |ui| {
         ui.set_width(width_of(&dialog).min(ui.ctx().content_rect().width() - 80.0));
-        let title = title_of(&dialog);
-        let heading = ui.label(RichText::new(&title).text_style(theme::title_style()).size(18.0));
-        heading.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Heading, true, &title));
+        widgets::big_heading_ui(ui, &title_of(&dialog));
         ui.add_space(theme::UNIT);
-        let mut is_closed = match &dialog {
+        let height = ui.ctx().content_rect().height() - AROUND;
+        let scrolled = egui::ScrollArea::vertical().min_scrolled_height(height).max_height(height).show(ui, |ui| match &dialog {
             Dialog::Quit => quit_ui(ui, store, commands),
             Dialog::Shortcuts => shortcuts_ui(ui, form),
             Dialog::About => about_ui(ui, store, commands),
             Dialog::Settings => settings_ui(ui, form, commands),
             Dialog::OpenPath => open_path_ui(ui, form, commands),
             Dialog::Dropped(paths) => dropped_ui(ui, paths, form, commands),
-        };
+        });
+        let mut is_closed = scrolled.inner;
         if dialog != Dialog::Quit {
             ui.add_space(theme::UNIT);
             let row =

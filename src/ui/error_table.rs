@@ -9,6 +9,7 @@ use eframe::egui::{Align, Checkbox, Id, Label, Layout, RichText, Ui};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
 use super::figures::NumberColumns;
+use super::sideways::sideways_ui;
 use super::sorting::{Side, Sorting, compare_known};
 use super::theme;
 use super::widgets::search_field;
@@ -55,6 +56,13 @@ struct Rows {
 
 /// The columns with numbers.
 const NUMBERS: [Column; 4] = [Column::Weights, Column::RelativeRms, Column::Largest, Column::Cosine];
+/// Their least widths: those of their headings.
+const NUMBER_WIDTHS: [f32; 4] = [76.0, 134.0, 64.0, 70.0];
+const CHECK_WIDTH: f32 = 22.0;
+/// The least that a tensor's name gets.
+const NAME_WIDTH: f32 = 180.0;
+const TYPES_WIDTH: f32 = 132.0;
+const COLUMN_GAP: f32 = 16.0;
 
 /// Search field, count and table, whose boxes choose tensors; returns the rows in view as TSV when the user wants to copy them.
 pub fn error_table_ui(
@@ -154,20 +162,23 @@ fn table_ui(
     sorting: &mut Sorting<Column>,
     max_height: f32,
 ) {
-    ui.scope(|ui| {
-        ui.spacing_mut().item_spacing.x = 16.0;
+    let widths: Vec<f32> =
+        NUMBERS.into_iter().zip(NUMBER_WIDTHS).map(|(column, least)| rows.numbers.width(column, least)).collect();
+    let least_width = CHECK_WIDTH + NAME_WIDTH + TYPES_WIDTH + widths.iter().sum::<f32>() + 6.0 * COLUMN_GAP;
+    sideways_ui(ui, "errors sideways", least_width, |ui| {
+        ui.spacing_mut().item_spacing.x = COLUMN_GAP;
         ui.spacing_mut().interact_size.y = 20.0;
-        TableBuilder::new(ui)
+        let mut table = TableBuilder::new(ui)
             .id_salt("errors")
             .striped(true)
             .cell_layout(Layout::left_to_right(Align::Center))
-            .column(Width::exact(22.0))
-            .column(Width::remainder().at_least(120.0).clip(true))
-            .column(Width::exact(132.0).clip(true))
-            .column(Width::exact(rows.numbers.width(Column::Weights, 76.0)))
-            .column(Width::exact(rows.numbers.width(Column::RelativeRms, 134.0)))
-            .column(Width::exact(rows.numbers.width(Column::Largest, 64.0)))
-            .column(Width::exact(rows.numbers.width(Column::Cosine, 70.0)))
+            .column(Width::exact(CHECK_WIDTH))
+            .column(Width::remainder().at_least(NAME_WIDTH).clip(true))
+            .column(Width::exact(TYPES_WIDTH).clip(true));
+        for width in widths {
+            table = table.column(Width::exact(width));
+        }
+        table
             .min_scrolled_height(max_height)
             .max_scroll_height(max_height)
             .auto_shrink([false, true])

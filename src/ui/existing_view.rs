@@ -50,7 +50,7 @@ fn verb_text(question: &ExistingForm) -> String {
 fn question_ui(ui: &mut Ui, question: &mut ExistingForm) {
     let n_files = question.files.len() + usize::from(question.matrix.is_some());
     let title = if n_files == 1 { "A file exists already".to_string() } else { format!("{n_files} files exist already") };
-    ui.label(RichText::new(title).text_style(theme::title_style()).size(18.0));
+    widgets::big_heading_ui(ui, &title);
     let text = "A replaced file stays until the new one is complete. Kept files get a neighbour with a number.";
     ui.label(RichText::new(text).color(theme::muted(ui)));
     ui.add_space(theme::UNIT);
@@ -65,7 +65,8 @@ fn question_ui(ui: &mut Ui, question: &mut ExistingForm) {
         });
         ui.add_space(theme::UNIT);
     }
-    eframe::egui::ScrollArea::vertical().max_height(320.0).show(ui, |ui| {
+    let height = 320.0_f32.min(ui.ctx().content_rect().height() - 280.0);
+    eframe::egui::ScrollArea::vertical().min_scrolled_height(height).max_height(height).show(ui, |ui| {
         Grid::new("existing files").num_columns(2).spacing([16.0, 8.0]).show(ui, |ui| {
             for (level, path, answer) in &mut question.files {
                 ui.label(RichText::new(level.name()).font(theme::strong_font())).on_hover_text(crate::path_text::shown(path));

@@ -6,6 +6,9 @@
 use eframe::egui::text::{LayoutJob, TextFormat};
 use eframe::egui::{Align, Color32, FontId, Label, Layout, Response, RichText, TextStyle, Ui, vec2};
 
+use crate::deploy::bytes_unit;
+use crate::units::significant_text;
+
 /// What parts one number of a cell from the next.
 const SEPARATORS: [&str; 2] = [" ± ", " ("];
 
@@ -100,6 +103,37 @@ impl Figures {
             gap = (part.behind - width(behind)).max(0.0);
         }
         job
+    }
+}
+
+/// The width of words in a table, for columns that must not cut them.
+pub fn text_width(ui: &Ui, text: &str) -> f32 {
+    let font = TextStyle::Body.resolve(ui.style());
+    ui.painter().layout_no_wrap(text.to_string(), font, Color32::WHITE).size().x.ceil() + 2.0
+}
+
+/// The unit of a column of sizes: one for all its rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SizeUnit {
+    /// How many bytes it is.
+    pub bytes: f64,
+    /// `MiB`.
+    pub name: &'static str,
+}
+
+impl SizeUnit {
+    /// The unit in which the largest of these sizes has one to three digits before its point.
+    #[allow(clippy::cast_precision_loss, reason = "an order of magnitude")]
+    pub fn of(sizes: impl Iterator<Item = u64>) -> Self {
+        let (bytes, name) = bytes_unit(sizes.max().unwrap_or(0) as f64);
+        Self { bytes, name }
+    }
+
+    /// A size in this unit, without its name.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+    pub fn text(self, size_bytes: u64) -> String {
+        significant_text(size_bytes as f64 / self.bytes)
     }
 }
 

@@ -7,8 +7,10 @@ use eframe::egui::{Align, Color32, ComboBox, FontId, Grid, Label, Layout, RichTe
 use egui_extras::{Column, TableBuilder};
 
 use super::candidate_table::right_ui;
+use super::drop_down::{drop_down_ui, entry_ui};
 use super::figures::NumberColumns;
 use super::icons::Icon;
+use super::sideways::sideways_ui;
 use super::theme;
 use super::widgets::{self, Tone};
 use crate::advise::Interval;
@@ -17,6 +19,8 @@ use crate::path_text;
 use crate::state::{CompareTab, Form, Store};
 use crate::units::{count_text, nats_text, percent_text, ratio_text, significant_text};
 
+/// Least widths in the list: harm, the text before, each of the two choices, what the text has, what is lost.
+const FLIP_WIDTHS: [f32; 5] = [92.0, 180.0, 156.0, 116.0, 64.0];
 const LIST_HEIGHT: f32 = 380.0;
 const STRIP_HEIGHT: f32 = 320.0;
 /// Divergences at which the tint begins and is full, in nats. Assumed: below, nobody sees a difference; above, the choice is another.
@@ -48,14 +52,15 @@ pub fn flips_view_ui(ui: &mut Ui, store: &Store, form: &mut Form) {
     widgets::card(ui, "Losses by kind of text", |ui| {
         ui.horizontal_wrapped(|ui| {
             let label = ui.label(RichText::new("File").color(theme::muted(ui)));
-            let combo = ComboBox::from_id_salt("flips file").width(150.0).selected_text(name).show_ui(ui, |ui| {
+            let field = ComboBox::from_id_salt("flips file").width(150.0).selected_text(name);
+            let field = drop_down_ui(ui, field, |ui| {
                 for (other, other_run) in &runs {
-                    if ui.selectable_label(other_run.path == run.path, other).clicked() {
+                    if entry_ui(ui, other_run.path == run.path, other).clicked() {
                         path = Some(other_run.path.clone());
                     }
                 }
             });
-            combo.response.labelled_by(label.id);
+            field.labelled_by(label.id);
             let summary = &run.summary;
             let text = format!(
                 "{} of {} tokens have another likeliest token than the source ({} the same)",
@@ -87,6 +92,9 @@ fn name_of(store: &Store, path: &std::path::Path) -> String {
 const KIND_COLUMNS: [(&str, f32); 4] =
     [("Tokens", 50.0), ("Mean KLD, nats", 106.0), ("Perplexity, ×", 92.0), ("Same top token, %", 126.0)];
 
+/// What the name of a kind and the note behind its numbers take.
+const KIND_WIDTH: f32 = 260.0;
+
 fn kind_text(kind: &KindSummary, column: usize) -> String {
     // One chunk says nothing about its error.
     let has_error = kind.mean_kld.half_width().is_finite();
@@ -102,6 +110,11 @@ fn kind_text(kind: &KindSummary, column: usize) -> String {
 
 fn kinds_ui(ui: &mut Ui, run: &QualityRun) {
     let numbers = NumberColumns::of(ui, &[0, 1, 2, 3], &run.by_kind, |column, kind| Some(kind_text(kind, column)));
+    let least_width = KIND_COLUMNS.iter().enumerate().map(|(column, (_, least))| numbers.width(column, *least) + 24.0).sum::<f32>();
+    sideways_ui(ui, "kinds sideways", least_width + KIND_WIDTH, |ui| kinds_grid_ui(ui, run, &numbers));
+}
+
+fn kinds_grid_ui(ui: &mut Ui, run: &QualityRun, numbers: &NumberColumns<usize>) {
     Grid::new("kinds").striped(true).num_columns(6).spacing([24.0, 6.0]).show(ui, |ui| {
         let muted = theme::muted(ui);
         let heading = |name: &str| RichText::new(name).font(theme::strong_font()).color(muted);
@@ -134,15 +147,16 @@ fn flips_ui(ui: &mut Ui, run: &QualityRun, kinds: &[&str], form: &mut Form) {
         ui.horizontal(|ui| {
             let label = ui.label(RichText::new("Kind of text").color(theme::muted(ui)));
             let chosen = if form.flips_kind.is_empty() { "All".to_string() } else { widgets::sentence(&form.flips_kind) };
-            let combo = ComboBox::from_id_salt("flips kind").width(150.0).selected_text(chosen).show_ui(ui, |ui| {
+            let field = ComboBox::from_id_salt("flips kind").width(150.0).selected_text(chosen);
+            let field = drop_down_ui(ui, field, |ui| {
                 for kind in std::iter::once("").chain(kinds.iter().copied()) {
                     let text = if kind.is_empty() { "All".to_string() } else { widgets::sentence(kind) };
-                    if ui.selectable_label(form.flips_kind == kind, text).clicked() {
+                    if entry_ui(ui, form.flips_kind == kind, text).clicked() {
                         form.flips_kind = kind.to_string();
                     }
                 }
             });
-            combo.response.labelled_by(label.id);
+            field.labelled_by(label.id);
         });
         ui.add_space(theme::UNIT);
     }
@@ -175,7 +189,9 @@ fn flip_table_ui(ui: &mut Ui, flips: &[&Flip]) {
     ];
     let lost = |flip: &&Flip| significant_text(f64::from(flip.probability_lost) * 100.0);
     let numbers = NumberColumns::of(ui, &["lost"], flips, |_, flip| Some(lost(flip)));
-    ui.push_id("flips", |ui| {
+    let [harm_width, before_width, choice_width, truth_width, lost_width] = FLIP_WIDTHS;
+    let gaps = 5.0 * ui.spacing().item_spacing.x;
+    sideways_ui(ui, "flips", FLIP_WIDTHS.iter().sum::<f32>() + choice_width + gaps, |ui| {
         TableBuilder::new(ui)
             .striped(true)
             .vscroll(true)
@@ -184,11 +200,11 @@ fn flip_table_ui(ui: &mut Ui, flips: &[&Flip]) {
             .max_scroll_height(LIST_HEIGHT)
             .auto_shrink([false, true])
             .cell_layout(Layout::left_to_right(Align::Center))
-            .column(Column::exact(92.0))
-            .column(Column::remainder().at_least(180.0).clip(true))
-            .columns(Column::exact(156.0), 2)
-            .column(Column::exact(116.0))
-            .column(Column::exact(64.0))
+            .column(Column::exact(harm_width))
+            .column(Column::remainder().at_least(before_width).clip(true))
+            .columns(Column::exact(choice_width), 2)
+            .column(Column::exact(truth_width))
+            .column(Column::exact(lost_width))
             .header(24.0, |mut header| {
                 for (idx, (name, explanation)) in columns.into_iter().enumerate() {
                     header.col(|ui| {

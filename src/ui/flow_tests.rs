@@ -1,33 +1,25 @@
 //! The way through the pages: next steps, the bar below a page, questions in front of it, messages; driven by accessible names.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use eframe::egui::{self, Key, Modifiers, Role, accesskit, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
-use super::test_support::{PageState, click, has, page_harness, page_harness_sized, shoot, store_with_model_and_machine};
+use super::test_support::{
+    Dropped, PageState, click, has, page_harness, page_harness_sized, scroll, shoot, store_with_model_and_machine,
+    unquantized_at,
+};
 use super::{toasts, window_ui};
 use crate::error::Error;
-use crate::model::{DType, Level};
+use crate::model::Level;
 use crate::monitor::{Progress, ProgressUnit};
 use crate::state::{Command, Dialog, Field, Form, JobKind, JobRecord, JobStatus, Leftovers, Page, Slot, Store, Tour, TourStep};
 use crate::worker::JobId;
 
-/// A model that nobody has quantized yet, so that the plan recommends something.
 fn unquantized() -> Store {
-    let mut store = store_with_model_and_machine();
-    let mut model = (**store.model.ready().unwrap()).clone();
-    for tensor in model.tensors.iter_mut().filter(|tensor| tensor.dtype.is_quantized()) {
-        tensor.dtype = DType::F16;
-        tensor.size_bytes = tensor.n_elements() * 2;
-    }
-    model.path = "/home/ada/models/SmolLM2-135M-F16.gguf".into();
-    model.size_bytes = model.tensor_bytes();
-    store.model_path = Some(model.path.clone());
-    store.model = Slot::Ready(Arc::new(model));
-    store
+    unquantized_at("/home/ada/models/SmolLM2-135M-F16.gguf".into())
 }
 
 fn window(store: Store, form: Form) -> Harness<'static, PageState> {
@@ -135,20 +127,7 @@ fn the_bar_stays_while_the_page_scrolls() {
         let mut harness = page_harness_sized(window_ui, unquantized(), form, size, 1.0, egui::Theme::Dark);
         let place = |harness: &Harness<'_, PageState>| harness.get_by_label_contains("Convert 1 level").rect();
         let before = place(&harness);
-        harness.hover_at(egui::pos2(400.0, 300.0));
-        harness.step();
-        let scroll = egui::Event::MouseWheel {
-            unit: egui::MouseWheelUnit::Point,
-            delta: vec2(0.0, -600.0),
-            source: egui::MouseWheelSource::Wheel,
-            modifiers: Modifiers::NONE,
-            phase: egui::TouchPhase::Move,
-        };
-        for _ in 0..10 {
-            harness.event(scroll.clone());
-            harness.step();
-        }
-        harness.run();
+        scroll(&mut harness, egui::pos2(400.0, 300.0), vec2(0.0, -600.0), 10);
         assert!(harness.get_by_role_and_label(Role::CheckBox, "F32").rect().bottom() < 0.0, "{size:?}: the page did not scroll");
         assert_eq!(place(&harness), before, "{size:?}");
         assert!(before.bottom() < size.y && before.right() < size.x, "{size:?}: {before:?}");
@@ -224,19 +203,6 @@ fn help_settings_and_about_are_opened_and_closed() {
     click(&mut harness, "Close");
     let form = &harness.state().form;
     assert_eq!((form.dialog.clone(), form.keep_unfinished, form.theme), (None, true, crate::state::Theme::Light));
-}
-
-#[derive(Debug)]
-struct Dropped(PathBuf);
-
-impl egui::DroppedFile for Dropped {
-    fn path(&self) -> &Path {
-        &self.0
-    }
-
-    fn bytes(&self) -> Result<Vec<u8>, String> {
-        Err("the window must not read files".into())
-    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The user's limits: gates on quality, wishes beside them, and named sets of both.
 
-use eframe::egui::{self, DragValue, Grid, RichText, TextEdit, Ui};
+use eframe::egui::{self, DragValue, Grid, Label, RichText, TextEdit, Ui};
 
 use super::theme;
 use super::widgets;
@@ -8,8 +8,9 @@ use crate::advise::{GateKind, Gates, Limits, MAX_MEAN_KLD, Preset, WishKind};
 use crate::model::Model;
 use crate::state::Form;
 
-/// Limits side by side.
-const N_COLUMNS: usize = 2;
+/// The least that a limit takes.
+const LIMIT_WIDTH: f32 = 360.0;
+const LIMIT_GAP: f32 = 32.0;
 
 /// Draws the card: the presets, one line for each gate, one for each wish.
 pub fn gates_view_ui(ui: &mut Ui, model: &Model, form: &mut Form) {
@@ -18,7 +19,7 @@ pub fn gates_view_ui(ui: &mut Ui, model: &Model, form: &mut Form) {
         ui.add_space(theme::UNIT);
         let muted = theme::muted(ui);
         let text = "The verdict is about quality alone. It is PASS only when every gate that is on holds, error bars included.";
-        ui.label(RichText::new(text).color(muted));
+        ui.add(Label::new(RichText::new(text).color(muted)).wrap());
         grid_ui(ui, "gates", GateKind::ALL, |ui, kind| {
             let is_meaningless = kind == GateKind::PplRatio && model.has_recurrent_layers();
             gate_ui(ui, kind, is_meaningless, &mut form.limits.gates);
@@ -26,16 +27,17 @@ pub fn gates_view_ui(ui: &mut Ui, model: &Model, form: &mut Form) {
         ui.add_space(theme::UNIT);
         let text =
             "Wishes are judged beside the verdict and named in words. All are off at first; a memory limit on Plan is one too.";
-        ui.label(RichText::new(text).color(muted));
+        ui.add(Label::new(RichText::new(text).color(muted)).wrap());
         grid_ui(ui, "wishes", WishKind::SET, |ui, kind| wish_ui(ui, kind, &mut form.limits));
     });
 }
 
 fn grid_ui<T>(ui: &mut Ui, id: &str, kinds: impl IntoIterator<Item = T>, mut draw: impl FnMut(&mut Ui, T)) {
-    Grid::new(id).num_columns(N_COLUMNS).min_col_width(360.0).spacing([32.0, 8.0]).show(ui, |ui| {
+    let n_columns = if ui.available_width() >= 2.0 * LIMIT_WIDTH + LIMIT_GAP { 2 } else { 1 };
+    Grid::new(id).num_columns(n_columns).min_col_width(LIMIT_WIDTH).spacing([LIMIT_GAP, 8.0]).show(ui, |ui| {
         for (idx, kind) in kinds.into_iter().enumerate() {
             draw(ui, kind);
-            if (idx + 1) % N_COLUMNS == 0 {
+            if (idx + 1) % n_columns == 0 {
                 ui.end_row();
             }
         }

@@ -2,6 +2,7 @@
 
 use eframe::egui::{Align, Align2, ComboBox, DragValue, Layout, RichText, TextEdit, Ui};
 
+use super::drop_down::{drop_down_ui, entry_ui};
 use super::{glossary, theme, widgets};
 use crate::advise::{Goal, Priority, Target};
 use crate::model::Model;
@@ -62,16 +63,15 @@ fn priority_ui(ui: &mut Ui, goal: &mut Goal) {
 fn target_ui(ui: &mut Ui, goal: &mut Goal) {
     let label = ui.label(RichText::new("Runs on").color(theme::muted(ui)));
     let name_of = |target: Target| TARGETS.iter().find(|row| row.0 == target).map_or("", |row| row.1);
-    ComboBox::from_id_salt("target")
-        .width(180.0)
-        .selected_text(name_of(goal.target))
-        .show_ui(ui, |ui| {
-            for (target, name) in TARGETS {
-                ui.selectable_value(&mut goal.target, target, name);
+    let field = ComboBox::from_id_salt("target").width(180.0).selected_text(name_of(goal.target));
+    let field = drop_down_ui(ui, field, |ui| {
+        for (target, name) in TARGETS {
+            if entry_ui(ui, goal.target == target, name).clicked() {
+                goal.target = target;
             }
-        })
-        .response
-        .labelled_by(label.id);
+        }
+    });
+    field.labelled_by(label.id);
 }
 
 fn context_ui(ui: &mut Ui, goal: &mut Goal, n_ctx_train: u64) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use eframe::egui::{CornerRadius, Frame, Label, Margin, RichText, Role, Stroke, Ui, WidgetInfo};
+use eframe::egui::{CornerRadius, Frame, Label, Margin, RichText, Stroke, Ui};
 
 use super::loss_view;
 use super::theme;
@@ -52,8 +52,7 @@ fn words_ui(ui: &mut Ui, headline: &Headline, row: &ComparisonRow, tone: Tone) {
             loss_view::loss_label(ui, Some(run.summary.mean_kld), Some(run.summary.same_top));
         }
     });
-    let title = ui.add(Label::new(RichText::new(&headline.title).heading()).wrap());
-    title.widget_info(|| WidgetInfo::labeled(Role::Heading, true, &headline.title));
+    let title = widgets::heading_ui(ui, RichText::new(&headline.title).heading());
     title.on_hover_text(crate::advise::WORDS_ARE_TOKENS);
     let mut lines = vec![headline.reason.clone()];
     lines.extend(Some(headline.advice.clone()).filter(|advice| !advice.is_empty()));

@@ -1,7 +1,8 @@
 //! Runs of the history beside each other, with what changed against the first.
 
-use eframe::egui::{self, Align, Label, Layout, RichText, ScrollArea, Stroke, Ui, vec2};
+use eframe::egui::{self, Align, Label, Layout, RichText, Stroke, Ui, vec2};
 
+use super::sideways::sideways_ui;
 use super::widgets::{self, Tone};
 use super::{glossary, theme};
 use crate::bench::history::{Change, Comparison, FactLine, Judgement, NumberLine, Quantity};
@@ -30,7 +31,9 @@ pub fn comparison_ui(ui: &mut Ui, comparison: &Comparison) {
         #[allow(clippy::cast_precision_loss, reason = "a handful of runs")]
         let share = (ui.available_width() - NAME_WIDTH) / comparison.runs.len() as f32 - GAP - 1.0;
         let width = share.clamp(RUN_WIDTH, MAX_RUN_WIDTH);
-        ScrollArea::horizontal().id_salt("compared runs").show(ui, |ui| {
+        #[allow(clippy::cast_precision_loss, reason = "a handful of runs")]
+        let least_width = NAME_WIDTH + (width + GAP) * comparison.runs.len() as f32;
+        sideways_ui(ui, "compared runs", least_width, |ui| {
             ui.spacing_mut().item_spacing = vec2(GAP, 0.0);
             header_ui(ui, comparison, width);
             for line in &comparison.numbers {

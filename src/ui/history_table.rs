@@ -3,27 +3,23 @@
 use std::cmp::Ordering;
 use std::sync::{Arc, Weak};
 
-use eframe::egui::{self, Align, Button, Checkbox, Id, Label, Layout, RichText, ScrollArea, Ui, vec2};
+use eframe::egui::{self, Align, Button, Checkbox, Id, Label, Layout, RichText, Ui, vec2};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
-use super::figures::NumberColumns;
+use super::figures::{NumberColumns, SizeUnit, text_width};
+use super::sideways::sideways_ui;
 use super::sorting::{Side, Sorting, compare_known};
 use super::{glossary, loss_view, theme, widgets};
 use crate::advise::Decision;
 use crate::bench::history::{Filter, Group, LevelRuns, Row, groups};
-use crate::deploy::bytes_unit;
 use crate::hardware::PowerSource;
 use crate::path_text;
 use crate::state::{Command, HistoryForm};
-use crate::units::{bytes_text, count_text, local_clock_text, nats_text, plus_minus_text, significant_text};
+use crate::units::{bytes_text, count_text, local_clock_text, nats_text, plus_minus_text};
 
 const HEADER_HEIGHT: f32 = 26.0;
 /// What stands in a cell without a value.
 const NOTHING: &str = "–";
-/// From this width on the table has room for the machine.
-const WIDTH_WITH_MACHINE: f32 = 1240.0;
-/// From this width on the table has room for the reading of prompts and for the part of equal tokens.
-const WIDTH_WITH_ALL_NUMBERS: f32 = 900.0;
 /// Between two columns: a number at the right edge of one must not touch a word at the left of the next.
 const COLUMN_GAP: f32 = 14.0;
 /// The column of check marks, and the least that a level's name gets.
@@ -148,12 +144,11 @@ fn latest_secs(rows: &[Row], level: &LevelRuns) -> Option<i64> {
 const NUMBERS: [Column; 5] = [Column::Size, Column::Decode, Column::Prefill, Column::Kld, Column::SameTop];
 
 /// What a number of a row says; `None` where nothing was measured.
-#[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
-fn number_text(rows: &[Row], level: &LevelRuns, column: Column, unit_bytes: f64) -> Option<String> {
+fn number_text(rows: &[Row], level: &LevelRuns, column: Column, unit: SizeUnit) -> Option<String> {
     let (speed, quality) = (level.speed(rows), level.quality(rows));
     let with_spread = |mid: Option<f64>, spread: Option<f64>| Some(plus_minus_text(mid?, spread.unwrap_or(f64::NAN)));
     match column {
-        Column::Size => level.main(rows).map(|row| significant_text(row.size_bytes as f64 / unit_bytes)),
+        Column::Size => level.main(rows).map(|row| unit.text(row.size_bytes)),
         Column::Decode => speed.and_then(|row| with_spread(row.decode_tokens_per_sec, row.decode_spread)),
         Column::Prefill => speed.and_then(|row| with_spread(row.prefill_tokens_per_sec, row.prefill_spread)),
         Column::Kld => Some(quality?.mean_kld?.text(nats_text)),
@@ -165,32 +160,25 @@ fn number_text(rows: &[Row], level: &LevelRuns, column: Column, unit_bytes: f64)
     }
 }
 
-/// The columns in view with what lines up their numbers.
+/// The columns with their widths, and what lines up their numbers.
 struct Table {
-    columns: Vec<(Column, &'static str, &'static str, Side, f32)>,
+    columns: [(Column, &'static str, &'static str, Side, f32); COLUMNS.len()],
     numbers: NumberColumns<Column>,
-    unit_bytes: f64,
-    unit: &'static str,
+    unit: SizeUnit,
 }
 
 impl Table {
-    #[allow(clippy::cast_precision_loss, reason = "an order of magnitude")]
     fn new(ui: &Ui, rows: &[Row], groups: &[Group]) -> Self {
         let levels: Vec<&LevelRuns> = groups.iter().flat_map(|group| &group.levels).collect();
-        let highest = levels.iter().filter_map(|level| level.main(rows)).map(|row| row.size_bytes).max().unwrap_or(0);
-        let (unit_bytes, unit) = bytes_unit(highest as f64);
-        let numbers = NumberColumns::of(ui, &NUMBERS, &levels, |column, level| number_text(rows, level, column, unit_bytes));
-        let width = ui.available_width();
-        let is_shown = |column| match column {
-            Column::Machine => width >= WIDTH_WITH_MACHINE,
-            Column::Prefill | Column::SameTop | Column::Kld | Column::Time => width >= WIDTH_WITH_ALL_NUMBERS,
-            _ => true,
-        };
-        let columns = COLUMNS
-            .into_iter()
-            .filter(|column| is_shown(column.0))
-            .map(|(column, name, explanation, side, least)| (column, name, explanation, side, numbers.width(column, least)));
-        Self { columns: columns.collect(), numbers, unit_bytes, unit }
+        let unit = SizeUnit::of(levels.iter().filter_map(|level| level.main(rows)).map(|row| row.size_bytes));
+        let numbers = NumberColumns::of(ui, &NUMBERS, &levels, |column, level| number_text(rows, level, column, unit));
+        let machines = levels.iter().filter_map(|level| level.main(rows)).map(|row| text_width(ui, &row.machine));
+        let machine_width = machines.fold(0.0, f32::max);
+        let columns = COLUMNS.map(|(column, name, explanation, side, least)| {
+            let width = if column == Column::Machine { least.max(machine_width) } else { numbers.width(column, least) };
+            (column, name, explanation, side, width)
+        });
+        Self { columns, numbers, unit }
     }
 
     /// What all columns take at least, with the gaps between them.
@@ -220,10 +208,7 @@ pub fn history_table_ui(ui: &mut Ui, rows: &[Row], groups: &[Group], form: &mut 
     let n_shown = form.n_more * N_GROUPS + N_GROUPS;
     let shown = groups.get(..n_shown).unwrap_or(groups);
     let table = Table::new(ui, rows, shown);
-    // In a narrow window the table is wider than its card.
-    let width = ui.available_width().max(table.least_width());
-    ScrollArea::horizontal().id_salt("runs").show(ui, |ui| {
-        ui.set_width(width);
+    sideways_ui(ui, "runs", table.least_width(), |ui| {
         ui.spacing_mut().item_spacing.x = COLUMN_GAP;
         header_ui(ui, &table, rows, groups, &mut form.selected);
         for (idx, group) in shown.iter().enumerate() {
@@ -260,7 +245,7 @@ fn header_ui(ui: &mut Ui, table: &Table, rows: &[Row], groups: &[Group], selecte
                 for &(column, name, explanation, side, _) in &table.columns {
                     header.col(|ui| {
                         let explanation = glossary::explain(explanation).unwrap_or_else(|| explanation.to_string());
-                        let name = if column == Column::Size { format!("{name}, {}", table.unit) } else { name.to_string() };
+                        let name = if column == Column::Size { format!("{name}, {}", table.unit.name) } else { name.to_string() };
                         sorting.header_ui(ui, column, &name, &explanation, side);
                     });
                 }
@@ -356,7 +341,7 @@ fn row_ui(line: &mut TableRow<'_, '_>, table: &Table, rows: &[Row], level: &Leve
     for &(column, ..) in &table.columns {
         line.col(|ui| {
             if NUMBERS.contains(&column) {
-                let text = number_text(rows, level, column, table.unit_bytes);
+                let text = number_text(rows, level, column, table.unit);
                 let color = text.as_ref().map_or(theme::palette(ui).muted, |_| theme::palette(ui).text);
                 table.numbers.cell_ui(ui, column, text.as_deref().unwrap_or(NOTHING), color);
             } else {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use eframe::egui::{Align, Label, Layout, RichText, Ui};
+use eframe::egui::{Align, Key, Label, Layout, RichText, Ui};
 
 use super::history_comparison::comparison_ui;
 use super::history_table::{history_table_ui, sorted_levels, visible_groups};
@@ -86,7 +86,7 @@ fn runs_ui(ui: &mut Ui, store: &Store, rows: &Arc<Vec<Row>>, form: &mut HistoryF
             }
         });
         if !is_wide {
-            ui.horizontal(|ui| actions_ui(ui, rows, form, commands));
+            ui.horizontal_wrapped(|ui| actions_ui(ui, rows, form, commands));
         }
         if form.asks_delete {
             delete_question_ui(ui, form, commands);
@@ -166,10 +166,10 @@ fn delete_question_ui(ui: &mut Ui, form: &mut HistoryForm, commands: &mut Vec<Co
         return;
     }
     let runs = runs_text(form.selected.len());
+    let is_taken_back = ui.input(|input| input.key_pressed(Key::Escape));
     widgets::toned_box(ui, Tone::Warn, |ui| {
-        ui.label(format!("Delete {runs} for good? There is no way back."));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if widgets::small_button(ui, "Keep", "Keep").clicked() {
+            if widgets::small_button(ui, "Keep", "Keep").clicked() || is_taken_back {
                 form.asks_delete = false;
             }
             let text = format!("Delete {runs}");
@@ -177,6 +177,9 @@ fn delete_question_ui(ui: &mut Ui, form: &mut HistoryForm, commands: &mut Vec<Co
                 form.asks_delete = false;
                 commands.push(Command::DeleteRuns(std::mem::take(&mut form.selected)));
             }
+            ui.with_layout(Layout::top_down(Align::Min), |ui| {
+                ui.add(Label::new(format!("Delete {runs} for good? There is no way back.")).wrap());
+            });
         });
     });
 }

@@ -7,7 +7,7 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use super::history_view::history_view_ui;
-use super::test_support::{PageState, check_width, click, has, page_harness_sized, shoot, store_with_model_and_machine};
+use super::test_support::{PageState, click, has, page_harness_sized, shoot, store_with_model_and_machine};
 use super::window_ui;
 use crate::bench::history::test_runs::{NOON, kept, quality, speed};
 use crate::bench::history::{Comparison, ExportFormat, Measurement, NewRun};
@@ -305,18 +305,6 @@ fn levels_of_two_models_stand_side_by_side_with_their_own_losses() {
         assert!(harness.query_all_by_label(text).any(|node| node.rect().top() > card), "{text}");
     }
     assert!(has(&harness, "Size against loss; all numbers"));
-}
-
-#[test]
-fn nothing_is_wider_than_the_page_in_any_window() {
-    // Windows of 960, 1280 and 1920 points, less rail and margins.
-    for width in [820.0, 1140.0, 1520.0] {
-        let (mut store, comparison) = store(&[4, 5]);
-        store.history_comparison = Slot::Ready(Arc::new(comparison));
-        let form = HistoryForm { selected: vec![4, 5], asks_delete: true, ..HistoryForm::default() };
-        let harness = page_harness_sized(history_view_ui, store, form_with(form), vec2(width, 1800.0), 1.0, egui::Theme::Dark);
-        check_width(&harness, width);
-    }
 }
 
 /// Draws the page in its window for people to look at; without the variable there is nothing to do.

@@ -6,8 +6,9 @@ use eframe::egui::{self, Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
+use super::layout_check::check_layout;
 use super::test_support::{
-    PageState, check_width, click, has, optimize_ui, page_harness_sized, shoot, store_with_model_and_machine,
+    PageState, click, has, optimize_ui, page_harness_sized, shoot, store_with_model_and_machine,
 };
 use super::window_ui;
 use crate::bench::imatrix::{Collected, ImportanceChange};
@@ -112,7 +113,7 @@ fn collecting_shows_how_far_it_is_and_can_be_cancelled() {
     assert!(has(&harness, "changed importances by 3.00 %") && has(&harness, "31 s left"));
     click(&mut harness, "Cancel Collect importances of SmolLM2-135M-Instruct.Q4_1.gguf");
     assert_eq!(harness.state().commands, [Command::Cancel(JobId(1))]);
-    check_width(&harness, 1140.0);
+    check_layout(&harness);
 }
 
 /// Draws the page in its window for people to look at; without the variable there is nothing to do.

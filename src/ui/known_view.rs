@@ -45,9 +45,11 @@ pub(super) fn origins_ui(ui: &mut Ui, store: &Store) {
     }
     let tone = if lines.len() > 1 { Tone::Warn } else { Tone::Neutral };
     widgets::toned_box(ui, tone, |ui| {
-        for line in lines {
-            ui.add(Label::new(line).wrap());
-        }
+        ui.vertical(|ui| {
+            for line in lines {
+                ui.add(Label::new(line).wrap());
+            }
+        });
     });
     widgets::card_gap(ui);
 }

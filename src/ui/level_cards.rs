@@ -2,22 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use eframe::egui::{self, Align, Layout, RichText, Sense, Stroke, Ui, vec2};
+use eframe::egui::{self, Align, Layout, Rect, Response, RichText, Role, Sense, Stroke, Ui, WidgetInfo, vec2};
 
 use super::candidate_table::loss_color;
 use super::known_view::level_mark;
 use super::theme;
 use super::widgets::{self, Tone};
-use crate::advise::{Candidate, Plan, with_neighbours};
+use crate::advise::{Candidate, LossWords, Plan, with_neighbours};
 use crate::model::{Level, Model, PrecisionClass};
 use crate::state::Store;
-use crate::units::{bytes_text, exact_bytes_text, significant_text};
+use crate::units::{bytes_text, exact_bytes_text, nats_text, significant_text};
 
 /// From nearly no loss to the smallest, for a first comparison.
 const LADDER: [Level; 4] = [Level::Q8_0, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K];
 /// Narrowest level card: "recommended, exists" fits beside the bits.
 const MIN_CARD_WIDTH: f32 = 212.0;
 const CARD_HEIGHT: f32 = 76.0;
+/// Height of the line with name and size.
+const HEAD_HEIGHT: f32 = 26.0;
 
 /// What the cards show beside the plan.
 pub(super) struct Cards<'a> {
@@ -138,7 +140,7 @@ fn level_grid_ui(ui: &mut Ui, cards: &Cards, of_class: &[Level], levels: &mut BT
     }
 }
 
-/// A card that is a check box as a whole: name, size, bits, expected loss.
+/// A card that is a check box as a whole, one stop for the keyboard: name, size, bits, expected loss.
 fn level_card_ui(
     ui: &mut Ui,
     candidate: Option<&Candidate>,
@@ -148,52 +150,71 @@ fn level_card_ui(
     width: f32,
 ) {
     let p = theme::palette(ui);
-    let mut is_chosen = levels.contains(&level);
-    let (fill, stroke) = if is_chosen { (p.accent_soft, Stroke::new(1.5, p.accent)) } else { (p.card, Stroke::new(1.0, p.line)) };
+    let is_chosen = levels.contains(&level);
     let (rect, response) = ui.allocate_exact_size(vec2(width, CARD_HEIGHT), Sense::click());
+    response.widget_info(|| WidgetInfo::selected(Role::CheckBox, ui.is_enabled(), is_chosen, level.name()));
+    let (fill, stroke) = match (is_chosen, response.has_focus()) {
+        (_, true) => (if is_chosen { p.accent_soft } else { p.card }, Stroke::new(2.0, p.accent)),
+        (true, false) => (p.accent_soft, Stroke::new(1.5, p.accent)),
+        (false, false) => (p.card, Stroke::new(1.0, p.line)),
+    };
     ui.painter().rect(rect, theme::CONTROL_RADIUS, fill, stroke, egui::StrokeKind::Inside);
-    let inside = egui::UiBuilder::new().max_rect(rect.shrink2(vec2(10.0, 6.0))).layout(Layout::top_down(Align::Min));
-    let mut contents = ui.new_child(inside);
-    let ui_inside = &mut contents;
-    ui_inside.spacing_mut().item_spacing = vec2(6.0, 0.0);
-    let changed = ui_inside
-        .horizontal(|ui| {
-            ui.spacing_mut().interact_size.y = 26.0;
-            let check = ui.checkbox(&mut is_chosen, RichText::new(level.name()).font(theme::strong_font()));
-            if let Some(candidate) = candidate {
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                    let size = RichText::new(bytes_text(candidate.size_bytes)).font(theme::strong_font());
-                    ui.label(size).on_hover_text(exact_bytes_text(candidate.size_bytes));
-                });
-            }
-            check.changed()
-        })
-        .inner;
+    let inside = rect.shrink2(vec2(10.0, 6.0));
+    let head = Rect::from_min_size(inside.min, vec2(inside.width(), HEAD_HEIGHT));
+    let box_rect = Rect::from_min_size(head.min, vec2(ui.spacing().icon_width, HEAD_HEIGHT));
+    paint_check(ui, box_rect, &response, is_chosen);
+    let name_at = box_rect.right_center() + vec2(ui.spacing().icon_spacing, 0.0);
+    ui.painter().text(name_at, egui::Align2::LEFT_CENTER, level.name(), theme::strong_font(), p.text);
     if let Some(candidate) = candidate {
-        ui_inside.spacing_mut().interact_size.y = 18.0;
-        let color = match loss_color(p, candidate.expected_loss) {
-            color if color == p.text => p.muted,
-            color => color,
-        };
-        ui_inside.label(RichText::new(format!("loss {}", candidate.loss_text())).small().color(color));
-        ui_inside.horizontal(|ui| {
-            let bits = format!("{} bits/weight", significant_text(candidate.bits_per_weight));
-            ui.label(RichText::new(bits).small().color(p.muted));
-            if let Some((text, tone)) = mark {
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                    ui.label(RichText::new(text).small().color(tone.color(ui)));
-                });
-            }
-        });
+        let contents = egui::UiBuilder::new().max_rect(inside).layout(Layout::top_down(Align::Min));
+        facts_ui(&mut ui.new_child(contents), candidate, mark);
     }
-    if response.on_hover_text(level.description()).clicked() {
-        is_chosen = !is_chosen;
-    } else if !changed {
-        return;
-    }
-    if is_chosen {
+    if response.on_hover_text(level.description()).clicked() && !levels.remove(&level) {
         levels.insert(level);
-    } else {
-        levels.remove(&level);
     }
+}
+
+/// The box of a check box, drawn as egui draws its own.
+fn paint_check(ui: &Ui, rect: Rect, response: &Response, is_chosen: bool) {
+    let visuals = ui.style().interact(response);
+    let (small, big) = ui.spacing().icon_rectangles(rect);
+    ui.painter().rect(big, visuals.corner_radius, visuals.bg_fill, visuals.bg_stroke, egui::StrokeKind::Inside);
+    if is_chosen {
+        let check = [small.left_center(), small.center_bottom(), small.right_top()];
+        ui.painter().line(check.to_vec(), visuals.fg_stroke);
+    }
+}
+
+/// The published loss, or the measured one in one word: `slight? (0.0326 nats)`.
+fn short_loss_text(candidate: &Candidate) -> String {
+    let measured = candidate.measured_loss.and_then(|loss| {
+        let words = LossWords::of(loss.mean_kld, loss.same_top)?;
+        Some(format!("{} ({} nats)", words.short_text(), nats_text(loss.mean_kld.value)))
+    });
+    measured.unwrap_or_else(|| candidate.loss_text())
+}
+
+/// What a card says beside its name.
+fn facts_ui(ui: &mut Ui, candidate: &Candidate, mark: Option<(&str, Tone)>) {
+    let p = theme::palette(ui);
+    ui.spacing_mut().item_spacing = vec2(6.0, 0.0);
+    ui.allocate_ui_with_layout(vec2(ui.available_width(), HEAD_HEIGHT), Layout::right_to_left(Align::Center), |ui| {
+        let size = RichText::new(bytes_text(candidate.size_bytes)).font(theme::strong_font());
+        ui.label(size).on_hover_text(exact_bytes_text(candidate.size_bytes));
+    });
+    ui.spacing_mut().interact_size.y = 18.0;
+    let color = match loss_color(p, candidate.expected_loss) {
+        color if color == p.text => p.muted,
+        color => color,
+    };
+    ui.label(RichText::new(format!("loss {}", short_loss_text(candidate))).small().color(color));
+    ui.horizontal(|ui| {
+        let bits = format!("{} bits", significant_text(candidate.bits_per_weight));
+        ui.label(RichText::new(bits).small().color(p.muted)).on_hover_text("Bits per weight");
+        if let Some((text, tone)) = mark {
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                ui.label(RichText::new(text).small().color(tone.color(ui)));
+            });
+        }
+    });
 }

@@ -14,6 +14,9 @@ use crate::hardware::{Bandwidth, Cpu, Disk, Machine, Memory, PowerSource, Runtim
 use crate::state::{Command, Form, Slot, Store};
 use crate::units::{bytes_per_sec_text, bytes_text, count_text, percent_text, significant_text};
 
+/// A narrower list of runtimes has two lines for each.
+const WIDE_RUNTIME: f32 = 820.0;
+
 /// The page.
 pub fn machine_page_ui(ui: &mut Ui, store: &Store, _form: &mut Form, commands: &mut Vec<Command>) {
     let subtitle = match &store.machine {
@@ -316,6 +319,8 @@ fn runtimes_ui(ui: &mut Ui, runtimes: &[Runtime], commands: &mut Vec<Command>) {
 fn runtime_ui(ui: &mut Ui, runtime: &Runtime, commands: &mut Vec<Command>) {
     let p = theme::palette(ui);
     let name = runtime.framework.name();
+    // In a narrow window the note gets a line of its own.
+    let is_wide = ui.available_width() >= WIDE_RUNTIME;
     ui.horizontal(|ui| {
         ui.set_min_height(28.0);
         let column = |ui: &mut Ui, width: f32, add: &mut dyn FnMut(&mut Ui)| {
@@ -342,13 +347,19 @@ fn runtime_ui(ui: &mut Ui, runtime: &Runtime, commands: &mut Vec<Command>) {
             if let Some(command) = shell_command(&runtime.note).filter(|_| runtime.version.is_none()) {
                 copy_button(ui, &format!("command for {name}"), || command.to_string(), commands);
             }
-            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                let text = RichText::new(&runtime.note);
-                let text = if shell_command(&runtime.note).is_some() { text.monospace() } else { text };
-                ui.add(Label::new(text.color(p.text_secondary)).truncate());
-            });
+            if is_wide {
+                ui.with_layout(Layout::left_to_right(Align::Center), |ui| runtime_note_ui(ui, runtime));
+            }
         });
     });
+    if !is_wide {
+        runtime_note_ui(ui, runtime);
+    }
+}
+
+fn runtime_note_ui(ui: &mut Ui, runtime: &Runtime) {
+    let text = RichText::new(&runtime.note).color(theme::palette(ui).text_secondary);
+    ui.add(Label::new(if shell_command(&runtime.note).is_some() { text.monospace() } else { text }).wrap());
 }
 
 /// The note, when it is a command for a terminal; or the command after the last `: `.

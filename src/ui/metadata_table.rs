@@ -3,6 +3,7 @@
 use eframe::egui::{Align, Label, Layout, RichText, Ui};
 use egui_extras::{Column, TableBuilder};
 
+use super::sideways::sideways_ui;
 use super::theme;
 use super::widgets::{copy_button, search_field};
 use crate::model::{Metadata, Value, ValueType};
@@ -13,6 +14,14 @@ use crate::units::count_text;
 const PREVIEW_CHARS: usize = 160;
 /// Rows whose values are searched too; beyond that only keys are, to keep a hostile file from stalling the window.
 const MAX_SEARCHED_VALUES: usize = 4096;
+
+const KEY_WIDTH: f32 = 300.0;
+const TYPE_WIDTH: f32 = 110.0;
+/// The least that a value gets.
+const VALUE_WIDTH: f32 = 320.0;
+const COPY_WIDTH: f32 = 64.0;
+const COLUMN_GAP: f32 = 16.0;
+const LEAST_WIDTH: f32 = KEY_WIDTH + TYPE_WIDTH + VALUE_WIDTH + COPY_WIDTH + 3.0 * COLUMN_GAP;
 
 /// Search field, count and table.
 pub fn metadata_table_ui(ui: &mut Ui, metadata: &Metadata, filter: &mut String, max_height: f32, commands: &mut Vec<Command>) {
@@ -29,17 +38,17 @@ pub fn metadata_table_ui(ui: &mut Ui, metadata: &Metadata, filter: &mut String, 
     });
     ui.add_space(theme::UNIT);
     let p = theme::palette(ui);
-    ui.scope(|ui| {
-        ui.spacing_mut().item_spacing.x = 16.0;
+    sideways_ui(ui, "metadata sideways", LEAST_WIDTH, |ui| {
+        ui.spacing_mut().item_spacing.x = COLUMN_GAP;
         ui.spacing_mut().interact_size.y = 20.0;
         TableBuilder::new(ui)
             .id_salt("metadata")
             .striped(true)
             .cell_layout(Layout::left_to_right(Align::Center))
-            .column(Column::exact(300.0).clip(true))
-            .column(Column::exact(110.0).clip(true))
-            .column(Column::remainder().at_least(200.0).clip(true))
-            .column(Column::exact(64.0))
+            .column(Column::exact(KEY_WIDTH).clip(true))
+            .column(Column::exact(TYPE_WIDTH).clip(true))
+            .column(Column::remainder().at_least(VALUE_WIDTH).clip(true))
+            .column(Column::exact(COPY_WIDTH))
             .min_scrolled_height(max_height)
             .max_scroll_height(max_height)
             .auto_shrink([false, true])

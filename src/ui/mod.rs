@@ -16,10 +16,12 @@ mod compare_table;
 mod delete_view;
 mod dialogs;
 mod doubts_view;
+mod drop_down;
 pub mod error_table;
 mod existing_view;
 mod export_view;
 mod figures;
+mod focus_order;
 mod flips_view;
 mod gates_view;
 pub mod glossary;
@@ -68,6 +70,7 @@ mod recipe_view_tests;
 mod savings_view;
 mod settings_view;
 pub mod shell;
+mod sideways;
 mod sorting;
 pub mod tensor_table;
 pub mod tensors_view;
@@ -82,6 +85,12 @@ mod words;
 
 #[cfg(test)]
 mod flow_tests;
+#[cfg(test)]
+mod keyboard_tests;
+#[cfg(test)]
+mod layout_check;
+#[cfg(test)]
+mod layout_tests;
 mod memo;
 mod metadata_table;
 #[cfg(test)]
@@ -91,11 +100,13 @@ mod page_tests;
 #[cfg(test)]
 pub(crate) mod test_support;
 #[cfg(test)]
-mod width_tests;
+mod wheel_tests;
 #[cfg(test)]
 mod window_tests;
 
-use eframe::egui::{self, CentralPanel, CornerRadius, Frame, Id, Margin, Panel, ScrollArea, Stroke, StrokeKind, Ui, vec2};
+use eframe::egui::{
+    self, CornerRadius, Frame, Id, Margin, Panel, ScrollArea, Stroke, StrokeKind, Ui, UiBuilder, vec2,
+};
 
 pub use compare_page::compare_page_ui;
 pub use dialogs::is_worth_asking;
@@ -110,66 +121,94 @@ const MAX_PAGE_WIDTH: f32 = 1520.0;
 /// Draws everything. `theme::install` must have been called on the context.
 pub fn window_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     theme::apply_choice(ui.ctx(), form.theme);
+    // The name of the frame: without it screen readers say "unnamed".
+    ui.ctx().accesskit_node_builder(egui::accesskit_root_id(), |node| node.set_label("Planish"));
     widgets::keep_main_action(ui);
+    focus_order::walk(ui);
     // A question in front of the page gets the key that the page's button has.
     let is_asking = form.dialog.is_some() || form.existing.is_some() || form.deleting.is_some();
     let is_for_dialog = is_asking && widgets::take_main_action(ui);
     shell::page_shortcuts(ui, form);
     take_dropped_files(ui, form, commands);
     let p = theme::palette(ui);
-    let edge = Stroke::new(1.0, p.line);
-    let mut page_bottom = ui.max_rect().bottom();
     Panel::left("rail")
         .exact_size(shell::RAIL_WIDTH)
         .resizable(false)
         .show_separator_line(false)
         .frame(Frame::new().fill(p.rail))
         .show(ui, |ui| shell::rail_ui(ui, store, form));
-    Panel::bottom("status")
-        .exact_size(shell::STATUS_BAR_HEIGHT)
-        .show_separator_line(false)
-        .frame(Frame::new().fill(p.rail).inner_margin(Margin::symmetric(16, 0)))
-        .show(ui, |ui| shell::status_bar_ui(ui, store, form, commands));
-    CentralPanel::no_frame().frame(Frame::new().fill(p.page)).show(ui, |ui| {
-        let area = ui.max_rect();
-        if page_bar::has_page_bar(store, form) {
-            Panel::bottom("page bar")
-                .resizable(false)
-                .show_separator_line(true)
-                .frame(Frame::new().fill(p.card).inner_margin(page_bar::BAR_MARGIN))
-                .show(ui, |ui| page_bar::page_bar_ui(ui, store, form, commands));
-        }
-        page_bottom = ui.available_rect_before_wrap().bottom();
-        ScrollArea::vertical().id_salt(("page", form.page.label())).auto_shrink(false).show(ui, |ui| {
-            let side = ((ui.available_width() - MAX_PAGE_WIDTH) / 2.0).max(24.0);
-            let margin = Margin { left: 0, right: 0, top: 20, bottom: 24 };
-            Frame::new().inner_margin(margin).show(ui, |ui| {
-                ui.horizontal_top(|ui| {
-                    ui.spacing_mut().item_spacing.x = 0.0;
-                    ui.add_space(side);
-                    let width = ui.available_width() - side;
-                    ui.allocate_ui_with_layout(vec2(width, 0.0), egui::Layout::top_down(egui::Align::Min), |ui| {
-                        ui.set_width(width);
-                        ui.spacing_mut().item_spacing.x = 8.0;
-                        if let Some(refusal) = &store.refusal {
-                            widgets::error_banner(ui, refusal, commands);
-                            ui.add_space(theme::UNIT);
-                        }
-                        known_view::notices_ui(ui, store, commands);
-                        known_view::open_failure_ui(ui, store, commands);
-                        page_ui(ui, store, form, commands);
-                    });
-                });
-            });
-        });
-        ui.painter().rect_stroke(area.expand(0.5), CornerRadius::ZERO, edge, StrokeKind::Middle);
+    let right = ui.available_rect_before_wrap();
+    let (area, status) = right.split_top_bottom_at_y(right.bottom() - shell::STATUS_BAR_HEIGHT);
+    // Page, bar and status bar are drawn in the order in which they are read.
+    let page_bottom = ui.scope_builder(UiBuilder::new().max_rect(area), |ui| area_ui(ui, store, form, commands)).inner;
+    ui.scope_builder(UiBuilder::new().max_rect(status), |ui| {
+        Panel::bottom("status")
+            .exact_size(shell::STATUS_BAR_HEIGHT)
+            .show_separator_line(false)
+            .frame(Frame::new().fill(p.rail).inner_margin(Margin::symmetric(16, 0)))
+            .show(ui, |ui| shell::status_bar_ui(ui, store, form, commands));
     });
+    ui.painter().rect_stroke(area.expand(0.5), CornerRadius::ZERO, Stroke::new(1.0, p.line), StrokeKind::Middle);
     widgets::give_main_action(ui, is_for_dialog);
     existing_view::existing_ui(ui, form, commands);
     delete_view::delete_ui(ui, store, form, commands);
     dialogs::dialogs_ui(ui, store, form, commands);
     toasts::toasts_ui(ui, page_bottom, commands);
     drop_overlay(ui);
+}
+
+/// The page, and the bar below it, whose height is that of the last frame. Returns where the page ends.
+fn area_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) -> f32 {
+    let p = theme::palette(ui);
+    let area = ui.max_rect();
+    ui.painter().rect_filled(area, CornerRadius::ZERO, p.page);
+    let id = Id::unique("height of the page bar");
+    let known = ui.data(|data| data.get_temp::<f32>(id)).unwrap_or_default();
+    // Asked before the page is drawn, which may lead to another one.
+    let has_bar = page_bar::has_page_bar(store, form);
+    let page = area.with_max_y(area.bottom() - if has_bar { known } else { 0.0 });
+    ui.scope_builder(UiBuilder::new().max_rect(page), |ui| scrolling_page_ui(ui, store, form, commands));
+    if has_bar {
+        let bar = ui.scope_builder(UiBuilder::new().max_rect(area), |ui| {
+            Panel::bottom("page bar")
+                .resizable(false)
+                .show_separator_line(true)
+                .frame(Frame::new().fill(p.card).inner_margin(page_bar::BAR_MARGIN))
+                .show(ui, |ui| page_bar::page_bar_ui(ui, store, form, commands))
+        });
+        let drawn = bar.inner.response.rect.height();
+        if (drawn - known).abs() > 0.5 {
+            ui.data_mut(|data| data.insert_temp(id, drawn));
+            ui.ctx().request_discard("the bar below the page has another height");
+        }
+    }
+    page.bottom()
+}
+
+fn scrolling_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+    ScrollArea::vertical().id_salt(("page", form.page.label())).auto_shrink(false).show(ui, |ui| {
+        let side = ((ui.available_width() - MAX_PAGE_WIDTH) / 2.0).max(24.0);
+        let margin = Margin { left: 0, right: 0, top: 20, bottom: 24 };
+        Frame::new().inner_margin(margin).show(ui, |ui| {
+            ui.horizontal_top(|ui| {
+                ui.spacing_mut().item_spacing.x = 0.0;
+                ui.add_space(side);
+                let width = ui.available_width() - side;
+                ui.allocate_ui_with_layout(vec2(width, 0.0), egui::Layout::top_down(egui::Align::Min), |ui| {
+                    ui.set_width(width);
+                    ui.spacing_mut().item_spacing.x = 8.0;
+                    if let Some(refusal) = &store.refusal {
+                        widgets::error_banner(ui, refusal, commands);
+                        ui.add_space(theme::UNIT);
+                    }
+                    known_view::notices_ui(ui, store, commands);
+                    known_view::open_failure_ui(ui, store, commands);
+                    page_ui(ui, store, form, commands);
+                });
+            });
+        });
+        focus_order::bring_into_view(ui);
+    });
 }
 
 fn page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {

@@ -108,7 +108,7 @@ fn drop_zone_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
                 let (rect, _) = ui.allocate_exact_size(vec2(48.0, 48.0), Sense::hover());
                 icons::paint(ui.painter(), rect, Icon::Drop, p.accent);
                 ui.add_space(6.0);
-                ui.label(RichText::new("Drop a model here").text_style(theme::title_style()).size(18.0));
+                super::widgets::big_heading_ui(ui, "Drop a model here");
                 ui.label(
                     RichText::new("GGUF files, also split ones: drop the first part. Hugging Face checkpoints: drop the folder")
                         .color(p.text_secondary),
@@ -206,7 +206,7 @@ fn recent_ui(ui: &mut Ui, form: &Form, commands: &mut Vec<Command>) {
                     commands.push(Command::OpenModel(path.clone()));
                 }
                 ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                    ui.label(RichText::new(&name).font(theme::strong_font()));
+                    ui.add(Label::new(RichText::new(&name).font(theme::strong_font())).truncate());
                     let folder = path.parent().map(path_text::shown).unwrap_or_default();
                     ui.add(Label::new(RichText::new(folder).small().color(p.muted)).truncate());
                 });

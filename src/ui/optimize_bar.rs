@@ -6,7 +6,7 @@ use eframe::egui::{RichText, Ui};
 
 use super::batch::{Batch, free_text};
 use super::compare_page::paths_to_measure;
-use super::page_bar::{failure_ui, line_ui, model_name, progress_ui, row_ui};
+use super::page_bar::{failure_ui, line_ui, model_name, progress_ui, row_ui, words_ui};
 use super::words::count_of;
 use super::{theme, widgets};
 use crate::model::Level;
@@ -66,9 +66,9 @@ fn sum_ui(ui: &mut Ui, store: &Store, form: &mut Form, batch: &Batch, status: Op
     row_ui(
         ui,
         |ui| {
-            line_ui(ui, RichText::new(parts.join("  ·  ")).font(theme::strong_font()));
+            words_ui(ui, RichText::new(parts.join("  ·  ")).font(theme::strong_font()));
             if let Some(reason) = refusal {
-                line_ui(ui, RichText::new(reason).small().color(theme::warn(ui)));
+                words_ui(ui, RichText::new(reason).small().color(theme::warn(ui)));
             } else {
                 let text = format!("Into {}: {}", crate::path_text::shown(&batch.dir), free_text(store, &batch.dir));
                 line_ui(ui, RichText::new(text).small().color(theme::muted(ui)));

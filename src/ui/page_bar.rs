@@ -86,7 +86,12 @@ pub(super) fn row_ui(ui: &mut Ui, texts: impl FnOnce(&mut Ui), buttons: impl FnO
     });
 }
 
-/// One line that is cut where it has no room; the whole is its tooltip.
+/// Words, in as many lines as they need.
+pub(super) fn words_ui(ui: &mut Ui, text: RichText) {
+    ui.add(Label::new(text).wrap());
+}
+
+/// One line that is cut where it has no room, for paths; the whole is its tooltip.
 pub(super) fn line_ui(ui: &mut Ui, text: RichText) {
     ui.add(Label::new(text).truncate());
 }

@@ -8,7 +8,7 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use super::test_support::{
-    PageFn, PageState, check_width, click, has, optimize_ui, page_harness_sized, shoot, store_with_model_and_machine,
+    PageFn, PageState, click, has, optimize_ui, page_harness_sized, scroll, shoot, store_with_model_and_machine, unquantized_at,
 };
 use super::{compare_page_ui, plan_page_ui};
 use crate::advise::{Candidate, Goal, Plan, Priority, advise};
@@ -17,7 +17,7 @@ use crate::convert::{Conversion, Verification};
 use crate::deploy::ChartKind;
 use crate::error::Error;
 use crate::hardware::{Disk, Framework};
-use crate::model::{DType, Level};
+use crate::model::Level;
 use crate::monitor::{Progress, ProgressUnit};
 use crate::state::{Command, CompareTab, Form, JobKind, JobRecord, JobStatus, Page, Slot, Store, Theme};
 use crate::units::{bytes_text, significant_text};
@@ -35,19 +35,8 @@ fn candidate(plan: &Plan, level: Level) -> &Candidate {
     plan.candidates.iter().find(|candidate| candidate.framework == Framework::LlamaCpp && candidate.level == Some(level)).unwrap()
 }
 
-/// The sample model before anybody quantized it: such a source gets a recommendation.
 fn unquantized_store() -> Store {
-    let mut store = store_with_model_and_machine();
-    let mut model = (**store.model.ready().unwrap()).clone();
-    for tensor in model.tensors.iter_mut().filter(|tensor| tensor.dtype.is_quantized()) {
-        tensor.dtype = DType::F16;
-        tensor.size_bytes = tensor.n_elements() * 2;
-    }
-    model.path = "/home/ada/models/SmolLM2-135M-Instruct-F16.gguf".into();
-    model.size_bytes = model.tensor_bytes() + 1_785_664;
-    store.model_path = Some(model.path.clone());
-    store.model = Slot::Ready(Arc::new(model));
-    store
+    unquantized_at("/home/ada/models/SmolLM2-135M-Instruct-F16.gguf".into())
 }
 
 fn recommended(store: &Store) -> Level {
@@ -56,9 +45,17 @@ fn recommended(store: &Store) -> Level {
 }
 
 /// A store after an afternoon of work: six levels, four of them measured, one measurement failed, jobs in every state.
-#[allow(clippy::cast_precision_loss, reason = "made-up speeds")]
 pub(super) fn busy_store() -> Store {
-    let mut store = unquantized_store();
+    busy_store_of(unquantized_store())
+}
+
+/// The same with a model at this path.
+pub(super) fn busy_store_at(path: PathBuf) -> Store {
+    busy_store_of(unquantized_at(path))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "made-up speeds")]
+fn busy_store_of(mut store: Store) -> Store {
     let plan = plan_of(&store);
     let model = store.model.ready().unwrap().clone();
     for (idx, level) in [Level::Q8_0, Level::Q6_K, Level::Q4_K_M, Level::Q4_0, FAILED, UNMEASURED].into_iter().enumerate() {
@@ -198,19 +195,7 @@ fn in_a_narrow_window_the_tree_starts_at_its_root_and_scrolls_sideways() {
     assert!(root.left() >= 0.0 && root.right() < size.x && root.top() <= top + 1.0, "{root:?}");
     let end = rect_of(&harness, "Keep the file as it is, taken");
     assert!(end.right() > size.x, "it has to be scrolled: {end:?}");
-    harness.hover_at(root.center());
-    harness.step();
-    for _ in 0..20 {
-        harness.event(egui::Event::MouseWheel {
-            unit: egui::MouseWheelUnit::Point,
-            delta: vec2(-200.0, 0.0),
-            source: egui::MouseWheelSource::Wheel,
-            modifiers: egui::Modifiers::NONE,
-            phase: egui::TouchPhase::Move,
-        });
-        harness.step();
-    }
-    harness.run();
+    scroll(&mut harness, root.center(), vec2(-200.0, 0.0), 20);
     let end = rect_of(&harness, "Keep the file as it is, taken");
     assert!(end.right() <= size.x, "{end:?}");
 }
@@ -597,14 +582,6 @@ fn the_tabs_of_compare_are_reached_by_mouse_and_keyboard() {
     click(&mut harness, "Tensors");
     assert_eq!(harness.state().form.compare_tab, CompareTab::Tensors);
     assert!(has(&harness, "Measure errors"));
-}
-
-#[test]
-fn nothing_is_wider_than_the_page() {
-    for page in [plan_page_ui as PageFn, optimize_ui, compare_page_ui] {
-        let harness = harness(page, busy_store(), Form { levels: [Level::Q8_0].into(), ..Form::default() });
-        check_width(&harness, 1140.0);
-    }
 }
 
 /// Draws the pages in their window for people to look at; without the variable there is nothing to do.

@@ -4,7 +4,7 @@ use eframe::egui::{RichText, Ui};
 
 use super::batch::Batch;
 use super::level_cards::names;
-use super::page_bar::{line_ui, row_ui};
+use super::page_bar::{row_ui, words_ui};
 use super::words::about_duration_text;
 use super::{theme, widgets};
 use crate::advise::{ChainWork, chain_secs};
@@ -50,7 +50,7 @@ pub(super) fn plan_bar_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands:
         |ui| {
             let size_bytes: u64 =
                 missing.iter().filter_map(|&level| batch.plan.candidate_of(level)).map(|found| found.size_bytes).sum();
-            line_ui(ui, RichText::new(format!("{} and the source, side by side", names(&levels))).font(theme::strong_font()));
+            words_ui(ui, RichText::new(format!("{} and the source, side by side", names(&levels))).font(theme::strong_font()));
             let made = match missing.as_slice() {
                 [] => "all levels are there already".to_string(),
                 missing if missing.len() >= levels.len() => {
@@ -59,7 +59,7 @@ pub(super) fn plan_bar_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands:
                 missing => format!("makes {}, the others are there already", names(missing)),
             };
             let text = format!("Speed, memory and loss of each, measured on this machine; {made}.");
-            line_ui(ui, RichText::new(text).small().color(theme::muted(ui)));
+            words_ui(ui, RichText::new(text).small().color(theme::muted(ui)));
         },
         |ui| {
             let button = ui.add_enabled_ui(!is_at_work, |ui| widgets::primary_button(ui, &text)).inner;
@@ -76,7 +76,7 @@ fn no_recommendation_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
     row_ui(
         ui,
         |ui| {
-            line_ui(
+            words_ui(
                 ui,
                 RichText::new("No conversion is recommended. Levels can be chosen all the same.").color(theme::muted(ui)),
             );

@@ -249,7 +249,8 @@ fn recommendation_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
             ui.vertical(|ui| {
                 ui.spacing_mut().item_spacing.y = 2.0;
                 ui.label(RichText::new("Recommended").small().color(theme::accent(ui)));
-                ui.heading(format!("{} at {}", candidate.framework.name(), candidate.shown_name()));
+                let title = format!("{} at {}", candidate.framework.name(), candidate.shown_name());
+                widgets::heading_ui(ui, RichText::new(title).heading());
             });
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| convert_button_ui(ui, candidate, form));
         });
@@ -276,7 +277,7 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
             value: significant_text(band.mid),
             unit: "tok/s".into(),
             kind: kind_of(basis),
-            note: format!("{}, {}–{}", basis.word(), significant_text(band.low), significant_text(band.high)),
+            note: noted(basis, &format!("{}–{}", significant_text(band.low), significant_text(band.high))),
         },
         None => StatTile::from_text(label, "unknown", ValueKind::Fact).note(unknown),
     };
@@ -294,7 +295,7 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
             "estimated".into()
         }),
         StatTile::from_text("Memory", &bytes_text(candidate.memory.total_bytes()), kind_of(candidate.memory_basis))
-            .note(format!("{} at {} tokens", candidate.memory_basis.word(), count_text(n_ctx))),
+            .note(noted(candidate.memory_basis, &format!("at {} tokens", count_text(n_ctx)))),
         speed("Decode", candidate.decode_tokens_per_sec, candidate.decode_basis, "memory bandwidth not measured"),
         speed("Prefill", candidate.prefill_tokens_per_sec, candidate.prefill_basis, "processor not known"),
         match candidate.measured_loss {
@@ -314,6 +315,11 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
             },
         },
     ]
+}
+
+/// A note below a number, behind the word for what the number is based on where the tile's mark does not say that.
+fn noted(basis: Basis, note: &str) -> String {
+    if basis.word() == kind_of(basis).label() { note.to_string() } else { format!("{}, {note}", basis.word()) }
 }
 
 fn kind_of(basis: Basis) -> ValueKind {

@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use eframe::egui::{self, Event, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, Rect, TouchPhase, pos2, vec2};
+use eframe::egui::{self, Event, Modifiers, PointerButton, Pos2, Rect, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 
 use super::page_tests::busy_store;
 use super::test_support::{PageState, click, has, page_harness_sized};
-use super::{compare_page_ui, window_ui};
+use super::compare_page_ui;
 use crate::bench::history::{Measurement, test_runs};
 use crate::bench::quality::{QualityOutcome, QualityRun};
 use crate::deploy::ChartKind;
-use crate::state::{CompareTab, Form, Page, Store};
+use crate::state::{CompareTab, Form, Store};
 
 fn harness(store: Store, form: Form) -> Harness<'static, PageState> {
     page_harness_sized(compare_page_ui, store, form, vec2(1140.0, 3200.0), 1.0, egui::Theme::Dark)
@@ -103,7 +103,7 @@ fn the_pointer_reads_all_values_of_the_nearest_point() {
 }
 
 #[test]
-fn a_drag_zooms() {
+fn a_drag_zooms_and_a_double_click_shows_all_again() {
     let mut harness = harness(busy_store(), Form { compare_plot: Some(ChartKind::SizeSpeed), ..Form::default() });
     let rect = plot_rect(&harness);
     let is_zoomed = |harness: &Harness<'_, PageState>| super::plot_pointer::is_zoomed(&harness.ctx, ChartKind::SizeSpeed);
@@ -123,26 +123,22 @@ fn a_drag_zooms() {
     assert!(is_zoomed(&harness));
     click_at(&mut harness, rect.center());
     assert_eq!(harness.state().form.chosen_path, None, "no level is so small and so slow");
-}
-
-#[test]
-fn the_wheel_over_a_plot_scrolls_the_page() {
-    let form = Form { page: Page::Compare, compare_plot: Some(ChartKind::SizeSpeed), ..Form::default() };
-    let mut harness = page_harness_sized(window_ui, busy_store(), form, vec2(1280.0, 800.0), 1.0, egui::Theme::Dark);
-    let before = plot_rect(&harness);
-    harness.hover_at(pos2(before.center().x, before.top() + 40.0));
+    // Long after that click: the next two are one double click and not a triple one.
+    harness.run_steps(8);
+    harness.hover_at(rect.center());
     harness.step();
-    harness.event(Event::MouseWheel {
-        unit: MouseWheelUnit::Point,
-        delta: vec2(0.0, -200.0),
-        source: MouseWheelSource::Wheel,
+    let turn = |pressed| Event::PointerButton {
+        pos: rect.center(),
+        button: PointerButton::Primary,
+        pressed,
         modifiers: Modifiers::NONE,
-        phase: TouchPhase::Move,
-    });
+    };
+    // In one frame: the frames of a test are a quarter of a second apart.
+    harness.input_mut().events.extend([true, false, true, false].map(turn));
+    harness.step();
     harness.run();
-    let after = plot_rect(&harness);
-    assert!(after.top() < before.top() - 100.0, "{before} {after}");
-    assert!((after.height() - before.height()).abs() < 0.5);
+    assert!(!is_zoomed(&harness), "a double click shows all again");
+    assert_eq!(choose_somewhere(&mut harness).extension().and_then(|ending| ending.to_str()), Some("gguf"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use eframe::egui::{self, Align, Layout, RichText, Sense, Stroke, Ui, Vec2, vec2};
 
+use super::sideways::sideways_ui;
 use super::widgets::{Tone, card, notice};
 use super::{icons, theme};
 use crate::advise;
@@ -98,11 +99,28 @@ impl Preflight {
     }
 }
 
+/// What names of frameworks and reasons for four classes need.
+const LEAST_WIDTH: f32 = 660.0;
+
 /// The matrix as a card.
 pub fn preflight_ui(ui: &mut Ui, preflight: &Preflight) {
+    card(ui, "Preflight", |ui| {
+        sideways_ui(ui, "preflight", LEAST_WIDTH, |ui| matrix_ui(ui, preflight));
+        let Preflight { n_unsuitable, n_matrices, .. } = preflight;
+        if *n_unsuitable > 0 {
+            ui.add_space(4.0);
+            let text = format!(
+                "{n_unsuitable} of {n_matrices} matrices have rows that are no multiple of 256: there the K levels (Q2_K to Q6_K) fall back to larger types."
+            );
+            notice(ui, Tone::Neutral, &text);
+        }
+    });
+}
+
+fn matrix_ui(ui: &mut Ui, preflight: &Preflight) {
     const NAME_WIDTH: f32 = 168.0;
     let p = theme::palette(ui);
-    card(ui, "Preflight", |ui| {
+    {
         ui.spacing_mut().interact_size.y = 20.0;
         let cell_width = ((ui.available_width() - NAME_WIDTH) / 4.0).floor() - 8.0;
         let cell = |ui: &mut Ui, width: f32, add: &mut dyn FnMut(&mut Ui)| {
@@ -146,15 +164,7 @@ pub fn preflight_ui(ui: &mut Ui, preflight: &Preflight) {
                 }
             });
         }
-        let Preflight { n_unsuitable, n_matrices, .. } = preflight;
-        if *n_unsuitable > 0 {
-            ui.add_space(4.0);
-            let text = format!(
-                "{n_unsuitable} of {n_matrices} matrices have rows that are no multiple of 256: there the K levels (Q2_K to Q6_K) fall back to larger types."
-            );
-            notice(ui, Tone::Neutral, &text);
-        }
-    });
+    }
 }
 
 fn verdict_ui(ui: &mut Ui, verdict: &ClassVerdict) {

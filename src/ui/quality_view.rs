@@ -7,6 +7,7 @@ use eframe::egui::{self, Align, DragValue, Label, Layout, RichText, ScrollArea, 
 use egui_extras::{Column as Width, TableBuilder};
 
 use super::figures::NumberColumns;
+use super::sideways::sideways_ui;
 use super::sorting::{Side, Sorting, compare_known};
 use super::widgets::{self, Tone};
 use super::{loss_view, theme};
@@ -135,7 +136,7 @@ fn table_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
     let id = ui.make_persistent_id("quality sorting");
     let mut sorting: Sorting<Column> = ui.data(|data| data.get_temp(id)).unwrap_or_default();
     sorting.sort(&mut judged, |column, a, b| compare(column, a, b));
-    ScrollArea::horizontal().id_salt("quality").show(ui, |ui| losses_ui(ui, &judged, &mut sorting));
+    losses_ui(ui, &judged, &mut sorting);
     ui.data_mut(|data| data.insert_temp(id, sorting));
 }
 
@@ -145,9 +146,9 @@ fn losses_ui(ui: &mut Ui, judged: &[&ComparisonRow], sorting: &mut Sorting<Colum
     let all: Vec<Column> = COLUMNS.iter().map(|column| column.0).collect();
     let numbers = NumberColumns::of(ui, &all, judged, |column, row| number_text(row.quality.as_deref()?, column));
     let widths: Vec<f32> = COLUMNS.iter().map(|&(column, _, _, least)| numbers.width(column, least)).collect();
-    let gaps = ui.spacing().item_spacing.x * (widths.len() as f32 - 1.0);
-    let growth = ((ui.available_width() - gaps - widths.iter().sum::<f32>()) / widths.len() as f32).clamp(0.0, MAX_GROWTH);
-    ui.push_id("quality", |ui| {
+    let least_width = widths.iter().sum::<f32>() + ui.spacing().item_spacing.x * (widths.len() as f32 - 1.0);
+    let growth = ((ui.available_width() - least_width) / widths.len() as f32).clamp(0.0, MAX_GROWTH);
+    sideways_ui(ui, "quality", least_width, |ui| {
         let mut table = TableBuilder::new(ui).striped(true).vscroll(false).cell_layout(Layout::left_to_right(Align::Center));
         for width in &widths {
             table = table.column(Width::exact((width + growth).floor()).clip(true));

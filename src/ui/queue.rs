@@ -60,9 +60,6 @@ fn is_worth_showing(job: &JobRecord) -> bool {
 pub fn job_ui(ui: &mut Ui, job: &JobRecord, commands: &mut Vec<Command>) {
     let title = job_title(job);
     ui.horizontal(|ui| {
-        ui.label(RichText::new(&title).font(theme::strong_font()));
-        let (state, color) = state_text(ui, job);
-        ui.label(RichText::new(state).color(color));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if job.is_open() {
                 let is_cancelling = matches!(job.status, JobStatus::Running { is_cancelling: true, .. });
@@ -72,6 +69,11 @@ pub fn job_ui(ui: &mut Ui, job: &JobRecord, commands: &mut Vec<Command>) {
                     commands.push(Command::Cancel(job.id));
                 }
             }
+            ui.with_layout(Layout::left_to_right(Align::Center).with_main_wrap(true), |ui| {
+                ui.label(RichText::new(&title).font(theme::strong_font()));
+                let (state, color) = state_text(ui, job);
+                ui.label(RichText::new(state).color(color));
+            });
         });
     });
     match &job.status {
@@ -87,11 +89,9 @@ fn running_ui(ui: &mut Ui, job: &JobRecord, progress: Option<&Progress>, title: 
     let fraction = progress.and_then(Progress::fraction).unwrap_or(0.0);
     bar(ui, &format!("Progress of {title}"), fraction, theme::accent(ui));
     let Some(progress) = progress else { return };
-    ui.horizontal(|ui| {
+    ui.horizontal_wrapped(|ui| {
         ui.label(RichText::new(&progress.stage).color(theme::palette(ui).text_secondary));
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            ui.label(RichText::new(progress_text(job, progress)).color(theme::muted(ui)));
-        });
+        ui.label(RichText::new(progress_text(job, progress)).color(theme::muted(ui)));
     });
 }
 

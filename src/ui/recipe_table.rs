@@ -8,6 +8,7 @@ use egui_extras::{Column, TableBuilder};
 use super::bars::right_aligned;
 use super::recipe_data::{RecipeData, Row, fitting_dtypes};
 use super::recipe_view::{TYPE_WIDTH, TypeField};
+use super::sideways::sideways_ui;
 use super::theme;
 use super::widgets::{search_field, term_rich};
 use crate::advise::Overrides;
@@ -18,6 +19,9 @@ use crate::units::{bytes_change_text, bytes_text, count_text, exact_bytes_change
 /// As high as a field for a type.
 const ROW_HEIGHT: f32 = 32.0;
 const TITLES: [&str; 6] = ["Tensor", "Shape", "Level's type", "Type", "Size", "Change"];
+/// Least widths of the columns: the first one takes what is left.
+const WIDTHS: [f32; 6] = [200.0, 116.0, 84.0, TYPE_WIDTH + 12.0, 84.0, 84.0];
+const COLUMN_GAP: f32 = 14.0;
 /// Titles from here on stand over numbers.
 const FIRST_NUMBER: usize = 4;
 
@@ -36,7 +40,7 @@ pub fn recipe_table_ui(ui: &mut Ui, data: &RecipeData, filter: &mut String, over
     let only_id = ui.make_persistent_id("changed tensors only");
     let mut is_changed_only = ui.data(|data| data.get_temp::<bool>(only_id)).unwrap_or(false);
     let mut indices = Arc::default();
-    ui.horizontal(|ui| {
+    ui.horizontal_wrapped(|ui| {
         search_field(ui, "Search tensors", filter);
         if ui.checkbox(&mut is_changed_only, "Changed only").changed() {
             ui.data_mut(|data| data.insert_temp(only_id, is_changed_only));
@@ -91,19 +95,19 @@ fn found(ui: &Ui, data: &RecipeData, filter: &str, is_changed_only: bool) -> Arc
 
 fn table(ui: &mut Ui, data: &RecipeData, indices: &[usize], overrides: &mut Overrides, max_height: f32) {
     let p = theme::palette(ui);
-    ui.scope(|ui| {
-        ui.spacing_mut().item_spacing.x = 14.0;
+    let [name_width, others @ ..] = WIDTHS;
+    sideways_ui(ui, "recipe sideways", WIDTHS.iter().sum::<f32>() + 5.0 * COLUMN_GAP, |ui| {
+        ui.spacing_mut().item_spacing.x = COLUMN_GAP;
         ui.spacing_mut().interact_size.y = 26.0;
-        TableBuilder::new(ui)
+        let mut table = TableBuilder::new(ui)
             .id_salt("recipe")
             .striped(true)
             .cell_layout(Layout::left_to_right(Align::Center))
-            .column(Column::remainder().at_least(140.0).clip(true))
-            .column(Column::exact(116.0).clip(true))
-            .column(Column::exact(84.0))
-            .column(Column::exact(TYPE_WIDTH + 12.0))
-            .column(Column::exact(84.0))
-            .column(Column::exact(84.0))
+            .column(Column::remainder().at_least(name_width).clip(true));
+        for width in others {
+            table = table.column(Column::exact(width).clip(true));
+        }
+        table
             .min_scrolled_height(max_height)
             .max_scroll_height(max_height)
             .auto_shrink([false, true])

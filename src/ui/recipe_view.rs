@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use eframe::egui::{Align, Align2, ComboBox, Label, Layout, Margin, RichText, Role, TextEdit, Ui, WidgetInfo, vec2};
 
+use super::drop_down::{drop_down_ui, entry_ui};
 use super::recipe_data::{Kind, RecipeData, fitting_dtypes, recipe_data};
 use super::recipe_table::recipe_table_ui;
 use super::theme;
@@ -122,18 +123,15 @@ fn options_ui(ui: &mut Ui, level: Level, overrides: &mut Overrides, form: &mut F
     ui.horizontal_wrapped(|ui| {
         ui.set_row_height(34.0);
         let label = ui.label(RichText::new("Level").color(theme::muted(ui)));
-        ComboBox::from_id_salt("recipe level")
-            .width(96.0)
-            .selected_text(level.name())
-            .show_ui(ui, |ui| {
-                for &other in &form.levels {
-                    if ui.selectable_label(other == level, other.name()).clicked() {
-                        form.recipe.level = Some(other);
-                    }
+        let field = ComboBox::from_id_salt("recipe level").width(96.0).selected_text(level.name());
+        let field = drop_down_ui(ui, field, |ui| {
+            for &other in &form.levels {
+                if entry_ui(ui, other == level, other.name()).clicked() {
+                    form.recipe.level = Some(other);
                 }
-            })
-            .response
-            .labelled_by(label.id);
+            }
+        });
+        field.labelled_by(label.id);
         ui.add_space(12.0);
         fallback_ui(ui, &mut overrides.fallback);
         ui.add_space(12.0);
@@ -151,15 +149,15 @@ fn fallback_ui(ui: &mut Ui, fallback: &mut Fallback) {
         Fallback::LlamaCpp => "As llama.cpp",
         Fallback::SameSize => "Same size",
     };
-    ComboBox::from_id_salt("fallback")
-        .width(112.0)
-        .selected_text(name_of(*fallback))
-        .show_ui(ui, |ui| {
-            for menu in Fallback::ALL {
-                ui.selectable_value(fallback, menu, name_of(menu)).on_hover_text(menu.description());
+    let field = ComboBox::from_id_salt("fallback").width(112.0).selected_text(name_of(*fallback));
+    let field = drop_down_ui(ui, field, |ui| {
+        for menu in Fallback::ALL {
+            if entry_ui(ui, *fallback == menu, name_of(menu)).on_hover_text(menu.description()).clicked() {
+                *fallback = menu;
             }
-        })
-        .response
+        }
+    });
+    field
         .labelled_by(label.id)
         .on_hover_text("What takes the place of a type whose blocks are no whole part of a tensor's rows");
 }
@@ -304,26 +302,25 @@ impl TypeField<'_> {
         let mut choice = None;
         let p = theme::palette(ui);
         let color = if self.is_chosen { p.accent } else { p.text_secondary };
-        let response = ComboBox::from_id_salt(("type", self.name))
+        let field = ComboBox::from_id_salt(("type", self.name))
             .width(TYPE_WIDTH)
             .height(LIST_HEIGHT)
             .truncate()
-            .selected_text(RichText::new(&self.shown).color(color))
-            .show_ui(ui, |ui| {
-                ui.spacing_mut().interact_size.y = 26.0;
-                ui.spacing_mut().item_spacing.y = 0.0;
-                if ui.selectable_label(!self.is_chosen, self.otherwise).clicked() {
-                    choice = Some(Choice::Otherwise);
+            .selected_text(RichText::new(&self.shown).color(color));
+        let response = drop_down_ui(ui, field, |ui| {
+            ui.spacing_mut().interact_size.y = 26.0;
+            ui.spacing_mut().item_spacing.y = 0.0;
+            if entry_ui(ui, !self.is_chosen, self.otherwise).clicked() {
+                choice = Some(Choice::Otherwise);
+            }
+            for dtype in dtypes() {
+                let is_shown = self.is_chosen && self.shown == dtype.name();
+                let bits = format!("{}  {} bits", dtype.name(), significant_text(dtype.bits_per_weight()));
+                if entry_ui(ui, is_shown, bits).clicked() {
+                    choice = Some(Choice::DType(dtype));
                 }
-                for dtype in dtypes() {
-                    let is_shown = self.is_chosen && self.shown == dtype.name();
-                    let bits = format!("{}  {} bits", dtype.name(), significant_text(dtype.bits_per_weight()));
-                    if ui.selectable_label(is_shown, bits).clicked() {
-                        choice = Some(Choice::DType(dtype));
-                    }
-                }
-            })
-            .response;
+            }
+        });
         let label = format!("Type of {}: {}", self.name, self.shown);
         response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, &label));
         choice

@@ -8,8 +8,9 @@ use eframe::egui::{self, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
+use super::layout_check::check_layout;
 use super::test_support::{
-    PageState, check_width, click, has, model_with_tensors, optimize_ui, page_harness_sized, shoot, store_with_model_and_machine,
+    PageState, click, has, model_with_tensors, optimize_ui, page_harness_sized, shoot, store_with_model_and_machine,
 };
 use crate::advise::{Fallback, Overrides, Planner};
 use crate::model::{DType, Level, Model};
@@ -187,7 +188,7 @@ fn nothing_is_wider_than_the_page() {
             1.0,
             egui::Theme::Dark,
         );
-        check_width(&harness, width);
+        check_layout(&harness);
     };
     check(820.0);
     check(1140.0);

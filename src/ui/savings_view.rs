@@ -1,9 +1,10 @@
 //! Levels of several models beside each other: size, loss against each one's own source, speed, and loss for each gigabyte saved.
 
-use eframe::egui::{Align, Label, Layout, RichText, ScrollArea, Ui};
+use eframe::egui::{Align, Label, Layout, RichText, Ui};
 use egui_extras::{Column as Width, TableBuilder};
 
 use super::figures::NumberColumns;
+use super::sideways::sideways_ui;
 use super::widgets::{self, Tone};
 use super::{plots, theme};
 use crate::bench::history::Saving;
@@ -12,6 +13,10 @@ use crate::units::{nats_text, plus_minus_text, significant_text};
 
 const HEADER_HEIGHT: f32 = 26.0;
 const NOTHING: &str = "–";
+/// The least that a model's name gets, and what its level gets.
+const MODEL_WIDTH: f32 = 140.0;
+const LEVEL_WIDTH: f32 = 90.0;
+const COLUMN_GAP: f32 = 14.0;
 
 /// A column with numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +57,7 @@ pub fn savings_ui(ui: &mut Ui, savings: &[Saving]) {
             widgets::notice(ui, Tone::Neutral, text);
         }
         ui.add_space(theme::UNIT);
-        ScrollArea::horizontal().id_salt("savings").show(ui, |ui| table_ui(ui, savings));
+        table_ui(ui, savings);
         let files: Vec<_> = savings
             .iter()
             .filter_map(|saving| {
@@ -84,16 +89,19 @@ fn number_text(saving: &Saving, column: Column) -> Option<String> {
 fn table_ui(ui: &mut Ui, savings: &[Saving]) {
     let all: Vec<Column> = COLUMNS.iter().map(|column| column.0).collect();
     let numbers = NumberColumns::of(ui, &all, savings, |column, saving| number_text(saving, column));
-    ui.push_id("savings", |ui| {
-        ui.spacing_mut().item_spacing.x = 14.0;
+    let widths: Vec<f32> = COLUMNS.iter().map(|&(column, _, _, least)| numbers.width(column, least)).collect();
+    #[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
+    let gaps = COLUMN_GAP * (widths.len() as f32 + 1.0);
+    sideways_ui(ui, "savings", MODEL_WIDTH + LEVEL_WIDTH + gaps + widths.iter().sum::<f32>(), |ui| {
+        ui.spacing_mut().item_spacing.x = COLUMN_GAP;
         let mut table = TableBuilder::new(ui)
             .striped(true)
             .vscroll(false)
             .cell_layout(Layout::left_to_right(Align::Center))
-            .column(Width::remainder().at_least(140.0).clip(true))
-            .column(Width::exact(90.0).clip(true));
-        for &(column, _, _, least) in &COLUMNS {
-            table = table.column(Width::exact(numbers.width(column, least)));
+            .column(Width::remainder().at_least(MODEL_WIDTH).clip(true))
+            .column(Width::exact(LEVEL_WIDTH).clip(true));
+        for &width in &widths {
+            table = table.column(Width::exact(width));
         }
         table
             .header(HEADER_HEIGHT, |mut header| {

@@ -22,6 +22,11 @@ pub const RAIL_WIDTH: f32 = 92.0;
 /// Height of the status bar.
 pub const STATUS_BAR_HEIGHT: f32 = 40.0;
 
+/// A lower window has no room for all of the rail.
+const LOW: f32 = 430.0;
+/// From this width on the status bar has room for the choice between light and dark, which the settings have too.
+const WIDE: f32 = 820.0;
+
 const PAGE_KEYS: [Key; 5] = [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5];
 
 /// How far a page's part of the work is.
@@ -74,11 +79,15 @@ pub fn page_shortcuts(ui: &mut Ui, form: &mut Form) {
 pub fn rail_ui(ui: &mut Ui, store: &Store, form: &mut Form) {
     let p = theme::palette(ui);
     ui.vertical_centered(|ui| {
-        ui.add_space(14.0);
-        let (rect, _) = ui.allocate_exact_size(Vec2::splat(30.0), Sense::hover());
-        brand_mark(ui, rect);
+        // In a low window the pages come first.
+        let is_low = ui.available_height() < LOW;
+        ui.add_space(if is_low { 6.0 } else { 14.0 });
+        if !is_low {
+            let (rect, _) = ui.allocate_exact_size(Vec2::splat(30.0), Sense::hover());
+            brand_mark(ui, rect);
+        }
         ui.label(RichText::new("Planish").font(egui::FontId::new(13.0, theme::semibold())).color(p.text));
-        ui.add_space(12.0);
+        ui.add_space(if is_low { 4.0 } else { 12.0 });
         ui.spacing_mut().item_spacing.y = 4.0;
         for (idx, page) in Page::ALL.into_iter().enumerate() {
             if rail_item(ui, page, idx + 1, form.page == page, page_mark(page, store)) {
@@ -144,8 +153,10 @@ fn rail_item(ui: &mut Ui, page: Page, number: usize, is_current: bool, mark: Pag
 pub fn status_bar_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     ui.horizontal_centered(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            segmented(ui, &mut form.theme, &[(Theme::System, "System"), (Theme::Light, "Light"), (Theme::Dark, "Dark")]);
-            ui.add_space(8.0);
+            if ui.available_width() >= WIDE {
+                segmented(ui, &mut form.theme, &[(Theme::System, "System"), (Theme::Light, "Light"), (Theme::Dark, "Dark")]);
+                ui.add_space(8.0);
+            }
             zoom_ui(ui);
             if small_button(ui, "Settings", "Settings").on_hover_text("Ctrl+,").clicked() {
                 form.dialog = Some(Dialog::Settings);
@@ -279,7 +290,7 @@ pub fn waiting_ui(ui: &mut Ui, store: &Store, id: crate::worker::JobId) {
     super::widgets::card(ui, "", |ui| {
         ui.add_space(40.0);
         ui.vertical_centered(|ui| {
-            ui.label(RichText::new(&title).text_style(theme::title_style()).size(18.0));
+            super::widgets::big_heading_ui(ui, &title);
             let (stage, fraction) = match job.map(|job| &job.status) {
                 Some(JobStatus::Running { progress: Some(progress), .. }) => (progress.stage.clone(), progress.fraction()),
                 Some(JobStatus::Queued) => ("waits for the job before it".to_string(), None),

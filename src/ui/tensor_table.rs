@@ -6,11 +6,12 @@ use std::sync::{Arc, Weak};
 use eframe::egui::{self, Align, Button, Id, Label, Layout, RichText, Role, Ui, WidgetInfo};
 use egui_extras::{Column, TableBuilder};
 
-use super::figures::Figures;
+use super::figures::{Figures, SizeUnit};
+use super::sideways::sideways_ui;
 use super::theme;
 use super::widgets::{search_field, term_rich};
 use crate::model::{Model, Tensor};
-use crate::units::{count_text, exact_bytes_text, significant_text};
+use crate::units::{count_text, exact_bytes_text};
 
 /// What the table is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +37,10 @@ const COLUMNS: [(SortKey, &str); 6] = [
     (SortKey::Bytes, "Size"),
 ];
 
+/// Least widths of the columns: the first one takes what is left.
+const WIDTHS: [f32; 6] = [220.0, 48.0, 160.0, 72.0, 120.0, 104.0];
+const COLUMN_GAP: f32 = 24.0;
+
 /// Sorting as the user has chosen it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Sorting {
@@ -53,27 +58,13 @@ struct Rows {
     indices: Arc<Vec<usize>>,
     /// Measured with the rows: ten thousand texts are too many for a frame.
     sizes: Arc<Figures>,
-    unit: Unit,
+    unit: SizeUnit,
 }
 
-/// The unit of all sizes of the table.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Unit {
-    bytes: f64,
-    name: &'static str,
-}
-
-impl Unit {
-    /// KiB for small models, so that their norms are not zeros with decimals.
-    fn of(tensors: &[Tensor]) -> Self {
-        let largest = tensors.iter().map(|tensor| tensor.size_bytes).max().unwrap_or(0);
-        if largest < 100 << 20 { Self { bytes: 1024.0, name: "KiB" } } else { Self { bytes: 1_048_576.0, name: "MiB" } }
-    }
-
-    #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
-    fn text(self, size_bytes: u64) -> String {
-        significant_text(size_bytes as f64 / self.bytes)
-    }
+/// The unit of all sizes of the table: KiB for small models, so that their norms are not zeros with decimals.
+fn unit_of(tensors: &[Tensor]) -> SizeUnit {
+    let largest = tensors.iter().map(|tensor| tensor.size_bytes).max().unwrap_or(0);
+    if largest < 100 << 20 { SizeUnit { bytes: 1024.0, name: "KiB" } } else { SizeUnit { bytes: 1_048_576.0, name: "MiB" } }
 }
 
 /// Indices of the tensors that contain all words of `filter` in name or type, in the wanted order; equal ones in file order.
@@ -135,7 +126,7 @@ fn cached_rows(ui: &Ui, model: &Arc<Model>, filter: &str, sorting: Sorting) -> R
         return rows;
     }
     let indices = Arc::new(rows_of(&model.tensors, filter, sorting));
-    let unit = Unit::of(&model.tensors);
+    let unit = unit_of(&model.tensors);
     let texts = indices.iter().filter_map(|&idx| model.tensors.get(idx)).map(|tensor| unit.text(tensor.size_bytes));
     let sizes = Arc::new(Figures::of(ui, texts));
     let rows = Rows { model: Arc::downgrade(model), filter: filter.to_string(), sorting, indices, sizes, unit };
@@ -147,19 +138,19 @@ fn cached_rows(ui: &Ui, model: &Arc<Model>, filter: &str, sorting: Sorting) -> R
 fn table(ui: &mut Ui, tensors: &[Tensor], rows: &Rows, sorting: Sorting, max_height: f32) -> Option<Sorting> {
     let p = theme::palette(ui);
     let mut new_sorting = None;
-    ui.scope(|ui| {
-        ui.spacing_mut().item_spacing.x = 24.0;
+    let [name_width, others @ ..] = WIDTHS;
+    sideways_ui(ui, "tensors sideways", WIDTHS.iter().sum::<f32>() + 5.0 * COLUMN_GAP, |ui| {
+        ui.spacing_mut().item_spacing.x = COLUMN_GAP;
         ui.spacing_mut().interact_size.y = 20.0;
-        TableBuilder::new(ui)
+        let mut table = TableBuilder::new(ui)
             .id_salt("tensors")
             .striped(true)
             .cell_layout(Layout::left_to_right(Align::Center))
-            .column(Column::remainder().at_least(220.0).clip(true))
-            .column(Column::exact(48.0))
-            .column(Column::exact(160.0).clip(true))
-            .column(Column::exact(72.0))
-            .column(Column::exact(120.0))
-            .column(Column::exact(104.0))
+            .column(Column::remainder().at_least(name_width).clip(true));
+        for width in others {
+            table = table.column(Column::exact(width).clip(true));
+        }
+        table
             .min_scrolled_height(max_height)
             .max_scroll_height(max_height)
             .auto_shrink([false, true])

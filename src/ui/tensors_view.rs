@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use eframe::egui::{Align, ComboBox, Id, Layout, RichText, Ui};
 
+use super::drop_down::{drop_down_ui, entry_ui};
 use super::error_table::{error_table_ui, toggle};
 use super::heat_map::{Grid, heat_map_ui};
 use super::icons::Icon;
@@ -58,20 +59,16 @@ fn settings_ui(ui: &mut Ui, store: &Store, chosen: &Conversion, is_measured: boo
         ui.horizontal(|ui| {
             let label = ui.label(RichText::new("Converted file").color(theme::muted(ui)));
             let text_of = |made: &Conversion| format!("{} ({})", made.name(), bytes_text(made.size_bytes));
-            ComboBox::from_id_salt("converted file")
-                .width(180.0)
-                .selected_text(text_of(chosen))
-                .show_ui(ui, |ui| {
-                    for made in &store.conversions {
-                        let response = ui.selectable_label(made.path == chosen.path, text_of(made));
-                        if response.on_hover_text(path_text::shown(&made.path)).clicked() {
-                            form.errors_path = Some(made.path.clone());
-                        }
+            let field = ComboBox::from_id_salt("converted file").width(180.0).selected_text(text_of(chosen));
+            let field = drop_down_ui(ui, field, |ui| {
+                for made in &store.conversions {
+                    let response = entry_ui(ui, made.path == chosen.path, text_of(made));
+                    if response.on_hover_text(path_text::shown(&made.path)).clicked() {
+                        form.errors_path = Some(made.path.clone());
                     }
-                })
-                .response
-                .labelled_by(label.id)
-                .on_hover_text(path_text::shown(&chosen.path));
+                }
+            });
+            field.labelled_by(label.id).on_hover_text(path_text::shown(&chosen.path));
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let name = if is_measured { "Measure errors again" } else { "Measure errors" };
                 let button = ui.add_enabled_ui(job.is_none(), |ui| widgets::primary_button(ui, name)).inner;

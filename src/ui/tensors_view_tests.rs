@@ -8,7 +8,8 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use super::tensors_view::tensors_view_ui;
-use super::test_support::{PageState, check_width, click, has, page_harness_sized, shoot, store_with_model_and_machine};
+use super::layout_check::check_layout;
+use super::test_support::{PageState, click, has, page_harness_sized, shoot, store_with_model_and_machine};
 use crate::bench::tensor_error::{Difference, Mismatch, TensorError, TensorErrors};
 use crate::convert::Conversion;
 use crate::error::Error;
@@ -33,7 +34,7 @@ fn conversion(level: Level) -> Conversion {
 
 /// The tensors of the sample model at 3 bits: worse in the middle, the norms copied, one lost and one damaged.
 #[allow(clippy::cast_precision_loss, reason = "made-up errors")]
-fn errors_of(store: &Store, converted: PathBuf) -> TensorErrors {
+pub(super) fn errors_of(store: &Store, converted: PathBuf) -> TensorErrors {
     let model = store.model.ready().unwrap();
     let tensor = |tensor: &crate::model::Tensor| {
         let layer_idx = tensor.layer_idx();
@@ -247,7 +248,7 @@ fn nothing_is_wider_than_the_view() {
     for width in [820.0, 1140.0, 1500.0] {
         let harness =
             page_harness_sized(tensors_view_ui, deep_store(), Form::default(), vec2(width, 1200.0), 1.0, egui::Theme::Light);
-        check_width(&harness, width);
+        check_layout(&harness);
     }
 }
 

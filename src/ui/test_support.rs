@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Ui, UiBuilder, Vec2};
 use egui_kittest::Harness;
-use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use egui_kittest::kittest::Queryable as _;
 
 use super::theme;
 use crate::hardware::{
@@ -82,20 +81,39 @@ pub fn has(harness: &Harness<'_, PageState>, text: &str) -> bool {
     harness.query_all_by_label_contains(text).next().is_some()
 }
 
-/// Asserts that nothing that is read or used reaches beyond `width` points.
-pub fn check_width<State>(harness: &Harness<'_, State>, width: f32) {
-    for node in harness.root().children_recursive() {
-        let is_seen = matches!(
-            node.accesskit_node().role(),
-            Role::Label
-                | Role::Button
-                | Role::CheckBox
-                | Role::ComboBox
-                | Role::Image
-                | Role::TextInput
-                | Role::MultilineTextInput
-        );
-        assert!(!is_seen || node.rect().right() <= width + 0.5, "{width}: {node:?}");
+/// What the wheel sends when it is turned a little.
+pub fn wheel(delta: Vec2) -> egui::Event {
+    egui::Event::MouseWheel {
+        unit: egui::MouseWheelUnit::Point,
+        delta,
+        source: egui::MouseWheelSource::Wheel,
+        modifiers: egui::Modifiers::NONE,
+        phase: egui::TouchPhase::Move,
+    }
+}
+
+/// Turns the wheel over a place, in so many steps, and draws until nothing moves.
+pub fn scroll(harness: &mut Harness<'_, PageState>, at: egui::Pos2, delta: Vec2, n_steps: usize) {
+    harness.hover_at(at);
+    harness.step();
+    for _ in 0..n_steps {
+        harness.event(wheel(delta));
+        harness.step();
+    }
+    harness.run();
+}
+
+/// A file that is dropped on the window.
+#[derive(Debug)]
+pub struct Dropped(pub PathBuf);
+
+impl egui::DroppedFile for Dropped {
+    fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        Err("the window must not read files".into())
     }
 }
 
@@ -115,6 +133,21 @@ pub fn store_with_model_and_machine() -> Store {
         machine: Slot::Ready(Box::new(sample_machine())),
         ..Store::default()
     }
+}
+
+/// The same with the sample model, at this path, before anybody quantized it: such a source gets a recommendation.
+pub fn unquantized_at(path: PathBuf) -> Store {
+    let mut store = store_with_model_and_machine();
+    let mut model = sample_model();
+    for tensor in model.tensors.iter_mut().filter(|tensor| tensor.dtype.is_quantized()) {
+        tensor.dtype = DType::F16;
+        tensor.size_bytes = tensor.n_elements() * 2;
+    }
+    model.path = path;
+    model.size_bytes = model.tensor_bytes() + 1_785_664;
+    store.model_path = Some(model.path.clone());
+    store.model = Slot::Ready(Arc::new(model));
+    store
 }
 
 /// The header of SmolLM2-135M-Instruct.Q4_1.gguf as the file has it, but for the tables of the tokenizer, which are cut.

@@ -9,6 +9,7 @@ use eframe::egui::{
 };
 
 use super::path_text::end_title;
+use super::sideways::sideways_ui;
 use super::theme::{self, Palette};
 use crate::advise::{Branch, Plan, Step, Tree};
 
@@ -60,24 +61,23 @@ struct Layout {
 /// Draws the tree of `plan` in the width that is left, or scrolling sideways where that is too little. The root stands at the top left,
 /// so that it is in view first. Every node is an accessible label of its own.
 pub fn tree_view_ui(ui: &mut Ui, plan: &Plan) {
-    egui::ScrollArea::horizontal().id_salt("tree").auto_shrink([false, true]).show(ui, |ui| drawing_ui(ui, plan));
+    let columns = columns_of(&plan.tree);
+    let n_columns = columns.iter().copied().max().map_or(0, |deepest| deepest + 1);
+    if n_columns > 0 {
+        sideways_ui(ui, "tree", least_width(n_columns), |ui| drawing_ui(ui, plan, &columns, n_columns));
+    }
 }
 
-fn drawing_ui(ui: &mut Ui, plan: &Plan) {
+fn drawing_ui(ui: &mut Ui, plan: &Plan, columns: &[usize], n_columns: usize) {
     let palette = theme::palette(ui);
     let tree = &plan.tree;
-    let columns = columns_of(tree);
-    let n_columns = columns.iter().copied().max().map_or(0, |deepest| deepest + 1);
-    if n_columns == 0 {
-        return;
-    }
     let (node_width, column_gap) = widths(ui.available_width(), n_columns);
     let facts: BTreeMap<usize, &Step> = plan.path.iter().map(|step| (step.node_idx, step)).collect();
     let texts: Vec<NodeText> = (0..tree.nodes.len())
         .map(|idx| NodeText::lay_out(ui, palette, plan, idx, facts.get(&idx).copied(), node_width - 2.0 * PADDING.x))
         .collect();
     let sizes: Vec<NodeSize> = texts.iter().map(NodeText::size).collect();
-    let layout = lay_out(tree, &columns, &sizes, node_width, column_gap);
+    let layout = lay_out(tree, columns, &sizes, node_width, column_gap);
 
     let (area, _) = ui.allocate_exact_size(layout.size, Sense::hover());
     let at = |rect: Rect| rect.translate(area.min.to_vec2());
@@ -224,6 +224,13 @@ fn columns_of(tree: &Tree) -> Vec<usize> {
         }
     }
     columns
+}
+
+/// What so many columns take at least.
+#[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
+fn least_width(n_columns: usize) -> f32 {
+    let n = n_columns as f32;
+    MIN_NODE_WIDTH * n + MIN_COLUMN_GAP * (n - 1.0).max(0.0)
 }
 
 /// Width of a node and of the gap between columns.

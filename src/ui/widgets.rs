@@ -65,15 +65,30 @@ impl Tone {
     }
 }
 
+/// A heading for the eyes and for screen readers, which jump from one to the next.
+pub fn heading_ui(ui: &mut Ui, text: RichText) -> Response {
+    let words = text.text().to_string();
+    let response = ui.add(Label::new(text).wrap());
+    response.widget_info(|| WidgetInfo::labeled(Role::Heading, true, &words));
+    response
+}
+
+/// The heading of a question, an empty page, or something of that size.
+pub fn big_heading_ui(ui: &mut Ui, text: &str) -> Response {
+    heading_ui(ui, RichText::new(text).text_style(theme::title_style()).size(18.0))
+}
+
 /// The top of a page: title, one line about it, and actions at the right.
 pub fn page_header(ui: &mut Ui, title: &str, subtitle: &str, actions: impl FnOnce(&mut Ui)) {
-    ui.horizontal(|ui| {
-        ui.vertical(|ui| {
+    const HEIGHT: f32 = 50.0;
+    ui.allocate_ui_with_layout(vec2(ui.available_width(), HEIGHT), Layout::right_to_left(Align::Center), |ui| {
+        actions(ui);
+        ui.with_layout(Layout::top_down(Align::Min), |ui| {
             ui.spacing_mut().item_spacing.y = 2.0;
-            ui.heading(title);
-            ui.label(RichText::new(subtitle).color(theme::palette(ui).text_secondary));
+            heading_ui(ui, RichText::new(title).heading());
+            let subtitle = RichText::new(subtitle).color(theme::palette(ui).text_secondary);
+            ui.add(Label::new(subtitle).wrap());
         });
-        ui.with_layout(Layout::right_to_left(Align::Center), actions);
     });
     ui.add_space(theme::UNIT * 2.0);
 }
@@ -94,17 +109,43 @@ pub fn card_with_actions<R>(ui: &mut Ui, title: &str, actions: impl FnOnce(&mut 
         .show(ui, |ui| {
             ui.set_width(ui.available_width());
             if !title.is_empty() {
-                ui.allocate_ui_with_layout(vec2(ui.available_width(), 24.0), Layout::left_to_right(Align::Center), |ui| {
-                    let label = ui.label(RichText::new(title).text_style(theme::title_style()));
-                    // A heading, so that screen readers can jump from card to card.
-                    label.widget_info(|| WidgetInfo::labeled(Role::Heading, true, title));
-                    ui.with_layout(Layout::right_to_left(Align::Center), actions);
-                });
-                ui.add_space(2.0);
+                card_header_ui(ui, title, actions);
             }
             add(ui)
         })
         .inner
+}
+
+/// The title with the actions at its right; below it where they have no room, as told by their width in the last frame.
+fn card_header_ui(ui: &mut Ui, title: &str, actions: impl FnOnce(&mut Ui)) {
+    let heading = RichText::new(title).text_style(theme::title_style());
+    let id = ui.make_persistent_id(("actions of", title));
+    let known = ui.data(|data| data.get_temp::<f32>(id)).unwrap_or_default();
+    let font = theme::title_style().resolve(ui.style());
+    let title_width = ui.painter().layout_no_wrap(title.to_string(), font, Color32::WHITE).size().x;
+    let room = (ui.available_width() - title_width - 2.0 * theme::GAP).max(0.0);
+    if known > room {
+        heading_ui(ui, heading);
+        ui.horizontal_wrapped(actions);
+    } else {
+        let row = vec2(ui.available_width(), 24.0);
+        let width = ui.allocate_ui_with_layout(row, Layout::left_to_right(Align::Center), |ui| {
+            ui.add(Label::new(heading).extend()).widget_info(|| WidgetInfo::labeled(Role::Heading, true, title));
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                let right = ui.max_rect().right();
+                actions(ui);
+                right - ui.min_rect().left()
+            })
+            .inner
+        });
+        if (width.inner - known).abs() > 0.5 {
+            ui.data_mut(|data| data.insert_temp(id, width.inner));
+            if width.inner > room {
+                ui.ctx().request_discard("the actions of a card need a line of their own");
+            }
+        }
+    }
+    ui.add_space(2.0);
 }
 
 /// Two columns, the left one taking `left_part` of the width; one below the other in a narrow window.
@@ -245,6 +286,13 @@ pub fn primary_button(ui: &mut Ui, text: &str) -> Response {
             }
             // The focus must be seen on copper too.
             widgets.active.bg_stroke = Stroke::new(2.0, p.text);
+            if !ui.is_enabled() {
+                // What a main button would do is read also while it cannot: no fading, grey instead of copper.
+                ui.set_opacity(1.0);
+                let widget = &mut ui.visuals_mut().widgets.inactive;
+                (widget.weak_bg_fill, widget.bg_stroke) = (p.neutral_soft, Stroke::new(1.0, p.control_line));
+                widget.fg_stroke = Stroke::new(1.0, p.muted);
+            }
             ui.add(Button::new(RichText::new(text).family(theme::semibold())))
         })
         .inner;
@@ -285,7 +333,7 @@ pub fn empty_state(ui: &mut Ui, icon: Icon, title: &str, text: &str, actions: im
             let (rect, _) = ui.allocate_exact_size(Vec2::splat(44.0), Sense::hover());
             icons::paint(ui.painter(), rect, icon, p.accent);
             ui.add_space(4.0);
-            ui.label(RichText::new(title).text_style(theme::title_style()).size(18.0));
+            big_heading_ui(ui, title);
             ui.scope(|ui| {
                 ui.set_max_width(520.0);
                 ui.label(RichText::new(text).color(p.text_secondary));
@@ -363,8 +411,8 @@ pub fn segmented<T: PartialEq + Copy>(ui: &mut Ui, value: &mut T, choices: &[(T,
         .inner_margin(Margin::same(2))
         .show(ui, |ui| {
             ui.spacing_mut().interact_size.y = 24.0;
-            ui.horizontal(|ui| {
-                ui.spacing_mut().item_spacing.x = 2.0;
+            let mut buttons = |ui: &mut Ui| {
+                ui.spacing_mut().item_spacing = vec2(2.0, 2.0);
                 ui.spacing_mut().button_padding = vec2(10.0, 3.0);
                 // In a layout that grows from the right the last choice comes first.
                 let n = choices.len();
@@ -376,7 +424,15 @@ pub fn segmented<T: PartialEq + Copy>(ui: &mut Ui, value: &mut T, choices: &[(T,
                         *value = *choice;
                     }
                 }
-            });
+            };
+            // Many choices take several lines where the page is narrow.
+            let font = egui::TextStyle::Button.resolve(ui.style());
+            let width_of = |label: &str| ui.painter().layout_no_wrap(label.into(), font.clone(), p.text).size().x + 22.0;
+            if choices.iter().map(|choice| width_of(choice.1)).sum::<f32>() > ui.max_rect().width() {
+                ui.horizontal_wrapped(buttons);
+            } else {
+                ui.horizontal(&mut buttons);
+            }
         });
     *value != before
 }

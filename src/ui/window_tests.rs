@@ -1,13 +1,14 @@
 //! The window as a whole: rail, shortcuts, status bar, dropped files, long tables; and its portraits.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use eframe::egui::{self, Key, Modifiers, Theme as Variant, Vec2, accesskit::Role};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 
-use super::test_support::{PageState, model_with_tensors, page_harness, page_harness_sized, shoot, store_with_model_and_machine};
+use super::test_support::{
+    Dropped, PageState, model_with_tensors, page_harness, page_harness_sized, scroll, shoot, store_with_model_and_machine, wheel,
+};
 use super::window_ui;
 use crate::error::Error;
 use crate::model::Level;
@@ -133,19 +134,6 @@ fn the_zoom_is_shown_and_reset() {
     assert!((harness.ctx.zoom_factor() - 1.0).abs() < 0.01, "{}", harness.ctx.zoom_factor());
 }
 
-#[derive(Debug)]
-struct Dropped(PathBuf);
-
-impl egui::DroppedFile for Dropped {
-    fn path(&self) -> &Path {
-        &self.0
-    }
-
-    fn bytes(&self) -> Result<Vec<u8>, String> {
-        Err("the window must not read files".into())
-    }
-}
-
 #[test]
 fn a_dropped_file_is_opened_from_any_page() {
     let mut harness = page_harness(window_ui, Store::default(), Form { page: Page::Machine, ..Form::default() });
@@ -170,19 +158,8 @@ fn a_table_of_ten_thousand_rows_scrolls() {
     assert_eq!(harness.query_all_by_label("10,000 tensors").count(), 2, "tile and table");
     assert!(harness.query_by_label("blk.0.expert_0.weight").is_some());
     let table = harness.get_by_label("Sort by name").rect().center() + egui::vec2(0.0, 120.0);
-    harness.hover_at(table);
-    harness.step();
-    let scroll = egui::Event::MouseWheel {
-        unit: egui::MouseWheelUnit::Point,
-        delta: egui::vec2(0.0, -400.0),
-        source: egui::MouseWheelSource::Wheel,
-        modifiers: Modifiers::NONE,
-        phase: egui::TouchPhase::Move,
-    };
-    for _ in 0..10 {
-        harness.event(scroll.clone());
-        harness.step();
-    }
+    let turn = Vec2::new(0.0, -400.0);
+    scroll(&mut harness, table, turn, 10);
     assert!(harness.query_by_label("blk.0.expert_0.weight").is_none(), "the table did not scroll");
 
     // Without the harness, which also builds the tree for screen readers.
@@ -197,10 +174,10 @@ fn a_table_of_ten_thousand_rows_scrolls() {
         ctx.tessellate(output.shapes, 1.0).len()
     };
     frame(vec![egui::Event::PointerMoved(table)], 0.0);
-    frame(vec![scroll.clone()], 0.02);
+    frame(vec![wheel(turn)], 0.02);
     let start = std::time::Instant::now();
     for idx in 0..N_FRAMES {
-        frame(vec![scroll.clone()], 0.04 + f64::from(idx) / 60.0);
+        frame(vec![wheel(turn)], 0.04 + f64::from(idx) / 60.0);
     }
     println!("frame with 10,000 tensors, scrolling: {:.2} ms", start.elapsed().as_secs_f64() * 1e3 / f64::from(N_FRAMES));
 }
