@@ -14,7 +14,7 @@ use crate::convert::{self, ConvertRequest, Existing, Overwrite, Removal, Resume}
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
 use crate::model::{Level, Model};
-use crate::state::{ExistingForm, Page, TextChoice};
+use crate::state::{ExistingForm, Page, Store, TextChoice};
 use crate::worker::Job;
 
 impl App {
@@ -208,7 +208,8 @@ impl App {
         };
         let machine = self.store.machine.ready().cloned().unwrap_or_default();
         let (goal, limits) = (self.form.goal.clone(), self.form.limits.clone());
-        let measured = Measured { speed: &self.store.outcomes, quality: &self.store.quality, limits: &limits };
+        let Store { outcomes, quality, origins, .. } = &self.store;
+        let measured = Measured { speed: outcomes, quality, limits: &limits, origins };
         let rows = comparison_rows(&model, &machine, &goal, &self.store.conversions, measured);
         let dir = self.output_dir();
         self.submit(&Job::Export(Box::new(ExportRequest { what, dir, model, machine, goal, limits, rows })))

@@ -187,6 +187,8 @@ mod tests {
             failure: None,
             quality: None,
             quality_failure: None,
+            speed_origin: None,
+            quality_origin: None,
             verdict: decision.map(|decision| Verdict { decision, gates: Vec::new() }),
             wishes: Vec::new(),
         }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::history::Kind;
+use super::known::RunOrigin;
 use super::quality::QualityOutcome;
 use super::{ComparisonRow, Outcome, Provenance, Run, Stat};
 use crate::advise::{
@@ -27,6 +29,15 @@ pub struct Measured<'a> {
     pub quality: &'a [QualityOutcome],
     /// The limits that the files are held against.
     pub limits: &'a Limits,
+    /// Where those measurements come from that were not made in this session.
+    pub origins: &'a [RunOrigin],
+}
+
+impl Measured<'_> {
+    /// What makes a measurement of a file differ from one that would be made here and now.
+    fn note(&self, kind: Kind, path: &Path) -> Option<String> {
+        self.origins.iter().find(|origin| origin.kind == kind && origin.path == path)?.note()
+    }
 }
 
 /// One row per file: the source if it was measured, then the conversions in their order.
@@ -71,7 +82,12 @@ fn rows(plan: &Plan, goal: &Goal, model: &Model, conversions: &[Conversion], mea
         row.wishes = wish_results(&row, model, source_run.as_ref(), goal, measured.limits);
         row
     });
-    source.into_iter().chain(converted).collect()
+    let mut rows: Vec<ComparisonRow> = source.into_iter().chain(converted).collect();
+    for row in &mut rows {
+        row.speed_origin = measured.note(Kind::Speed, &row.path).filter(|_| row.run.is_some());
+        row.quality_origin = measured.note(Kind::Quality, &row.path).filter(|_| row.quality.is_some());
+    }
+    rows
 }
 
 /// Adds what was lost and the verdict on it.
@@ -175,6 +191,8 @@ fn row(facts: FileFacts, predicted: Option<&Candidate>, outcomes: &[Outcome]) ->
         failure,
         quality: None,
         quality_failure: None,
+        speed_origin: None,
+        quality_origin: None,
         verdict: None,
         wishes: Vec::new(),
     }
@@ -298,7 +316,7 @@ mod tests {
         std::sync::LazyLock::new(|| Preset::built_in().into_iter().last().unwrap().limits);
 
     fn speed_only(speed: &[Outcome]) -> Measured<'_> {
-        Measured { speed, quality: &[], limits: &LIMITS }
+        Measured { speed, quality: &[], limits: &LIMITS, origins: &[] }
     }
 
     fn rows_of(model: &Model, conversions: &[Conversion], measured: Measured) -> Vec<ComparisonRow> {
@@ -330,7 +348,7 @@ mod tests {
         let outcome = QualityOutcome { path: "q8.gguf".into(), result: Ok(run) };
         let source = measured("dir/source.gguf", 512, 10.0);
         let speed = [source, measured("q8.gguf", 512, 9.0)];
-        let all = Measured { speed: &speed, quality: std::slice::from_ref(&outcome), limits: &LIMITS };
+        let all = Measured { speed: &speed, quality: std::slice::from_ref(&outcome), limits: &LIMITS, origins: &[] };
         let rows = rows_of(&model(Level::F16, 4000), &[conversion(Level::Q8_0, "q8.gguf")], all);
         assert_eq!(rows[1].verdict.as_ref().map(|verdict| verdict.decision), Some(Decision::Pass));
         let words: Vec<String> = rows[1].wishes.iter().map(WishResult::text).collect();

@@ -133,7 +133,7 @@ mod tests {
             let Measurement::Quality(run) = test_runs::quality(level.name(), &[kld, kld]).measurement else { panic!() };
             quality.push(QualityOutcome { path: path.clone(), result: Ok(Arc::new(QualityRun { path, ..(*run).clone() })) });
         }
-        let measured = Measured { speed: &speed, quality: &quality, limits };
+        let measured = Measured { speed: &speed, quality: &quality, limits, origins: &[] };
         let rows = comparison_rows(&model, &Machine::default(), &Goal::default(), &conversions, measured);
         headline(&model, &rows, Some(Level::Q4_K_M)).unwrap()
     }

@@ -196,6 +196,10 @@ pub struct ComparisonRow {
     pub quality: Option<Arc<QualityRun>>,
     /// Why that measurement failed; `None` when it did not.
     pub quality_failure: Option<String>,
+    /// Why its speed cannot be held against others as it is: `measured on another machine (…)`; `None` for one that can.
+    pub speed_origin: Option<String>,
+    /// The same for what was lost: `measured on another text (…)`.
+    pub quality_origin: Option<String>,
     /// The gates on quality; `None` for the source and while the loss is not measured.
     pub verdict: Option<Verdict>,
     /// What the user wishes of size, memory and speed, judged beside the verdict; empty for the source.

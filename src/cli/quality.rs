@@ -126,7 +126,7 @@ pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_js
     }
     let n_ctx = u64::from(args.bench.prompt_tokens) + u64::from(args.bench.gen_tokens);
     let goal = Goal { n_ctx, ..Goal::default() };
-    let measured = Measured { speed: &speed, quality: &quality, limits: &limits };
+    let measured = Measured { speed: &speed, quality: &quality, limits: &limits, origins: &[] };
     let rows = bench::comparison_rows(&model, &machine, &goal, &conversions, measured);
     let planned = advise::advise(&model, &machine, &goal).recommended_level();
     let (choice, headline) = (bench::measured_choice(&rows, planned), bench::headline(&model, &rows, planned));

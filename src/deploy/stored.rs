@@ -111,7 +111,8 @@ pub fn stored_comparison(
         }
     }
     let conversions: Vec<Conversion> = files.iter().filter_map(|file| conversion(file, model)).collect();
-    let mut rows = comparison_rows(model, machine, goal, &conversions, Measured { speed: &speed, quality: &quality, limits });
+    let mut rows =
+        comparison_rows(model, machine, goal, &conversions, Measured { speed: &speed, quality: &quality, limits, origins: &[] });
     tell_apart(&mut rows);
     Ok(Stored { rows, kept, warnings })
 }

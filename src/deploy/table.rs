@@ -8,7 +8,7 @@ use crate::bench::pair::{decode_pair, measured, prefill_pair};
 use crate::path_text;
 
 /// Names of the columns. Only ever appended to: spreadsheets count on the order.
-const COLUMNS: [&str; 39] = [
+const COLUMNS: [&str; 41] = [
     "name",
     "size_bytes",
     "bits_per_weight",
@@ -48,10 +48,12 @@ const COLUMNS: [&str; 39] = [
     "verdict",
     "text_name",
     "quality_failure",
+    "speed_origin",
+    "quality_origin",
 ];
 
 /// The cells of a row, in the order of [`COLUMNS`].
-fn cells(row: &ComparisonRow) -> [String; 39] {
+fn cells(row: &ComparisonRow) -> [String; 41] {
     let number = |value: Option<f64>| value.filter(|value| value.is_finite()).map_or(String::new(), |value| value.to_string());
     let whole = |value: Option<u64>| value.map_or(String::new(), |value| value.to_string());
     let (decode, prefill) = (decode_pair(row), prefill_pair(row));
@@ -108,20 +110,22 @@ fn cells(row: &ComparisonRow) -> [String; 39] {
         row.verdict.as_ref().map_or("", |verdict| Decision::label(verdict.decision)).into(),
         row.quality.as_ref().map_or(String::new(), |quality| quality.provenance.text_name.clone()),
         row.quality_failure.clone().unwrap_or_default(),
+        row.speed_origin.clone().unwrap_or_default(),
+        row.quality_origin.clone().unwrap_or_default(),
     ]
 }
 
 /// The rows with tabs between cells. Tabs and line ends inside a cell become blanks: they would shift all that follows.
 #[must_use]
 pub fn rows_to_tsv(rows: &[ComparisonRow]) -> String {
-    let line = |cells: [String; 39]| cells.map(|cell| cell.replace(['\t', '\n', '\r'], " ")).join("\t") + "\n";
+    let line = |cells: [String; 41]| cells.map(|cell| cell.replace(['\t', '\n', '\r'], " ")).join("\t") + "\n";
     std::iter::once(COLUMNS.map(String::from)).chain(rows.iter().map(cells)).map(line).collect()
 }
 
 /// The rows with commas between cells, quoted as in RFC 4180.
 #[must_use]
 pub fn rows_to_csv(rows: &[ComparisonRow]) -> String {
-    let line = |cells: [String; 39]| cells.map(|cell| quoted(&cell)).join(",") + "\r\n";
+    let line = |cells: [String; 41]| cells.map(|cell| quoted(&cell)).join(",") + "\r\n";
     std::iter::once(COLUMNS.map(String::from)).chain(rows.iter().map(cells)).map(line).collect()
 }
 
@@ -158,6 +162,8 @@ mod tests {
         assert_eq!(value("Q4_K_M", "mean_kld_low"), "0.125");
         assert_eq!(value("Q4_K_M", "n_tokens"), "512");
         assert_eq!(value("F16", "mean_kld"), "");
+        assert_eq!(value("Q2_K", "speed_origin"), "measured on another machine (Apple M3, 16.0 GiB)");
+        assert_eq!(value("F16", "speed_origin"), "", "measured here and now");
         assert_eq!(value("Q2_K", "failure"), "died, by \"signal 9\" and more");
     }
 

@@ -29,6 +29,8 @@ pub(crate) fn rows() -> Vec<ComparisonRow> {
         failure: None,
         quality: None,
         quality_failure: None,
+        speed_origin: None,
+        quality_origin: None,
         verdict: None,
         wishes: Vec::new(),
     };
@@ -42,6 +44,7 @@ pub(crate) fn rows() -> Vec<ComparisonRow> {
             ..row(Level::Q4_K_M, "Q4_K_M", 105_000_000)
         },
         ComparisonRow {
+            speed_origin: Some("measured on another machine (Apple M3, 16.0 GiB)".into()),
             failure: Some("died, by \"signal 9\"\nand more".into()),
             quality_failure: Some("no memory".into()),
             ..row(Level::Q2_K, "Q2_K", 88_000_000)

@@ -236,14 +236,7 @@ fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>, numbe
     }
 }
 
-fn row_ui(
-    row: &mut TableRow<'_, '_>,
-    palette: &Palette,
-    plan: &Plan,
-    idx: usize,
-    numbers: &Numbers,
-    form: &mut Form,
-) {
+fn row_ui(row: &mut TableRow<'_, '_>, palette: &Palette, plan: &Plan, idx: usize, numbers: &Numbers, form: &mut Form) {
     let candidate = &plan.candidates[idx];
     let ink = if is_possible(candidate) { palette.text } else { palette.muted };
     let mark = mark_of(plan, idx);

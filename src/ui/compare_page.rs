@@ -13,6 +13,7 @@ use super::{
     answers_view, doubts_view, flips_view, gates_view, headline_view, history_view, plots, quality_view, tensors_view, theme,
 };
 use crate::advise::{Goal, Limits};
+use crate::bench::known::RunOrigin;
 use crate::bench::quality::QualityOutcome;
 use crate::bench::{self, ComparisonRow, Outcome};
 use crate::convert::Conversion;
@@ -138,6 +139,7 @@ struct CachedRows {
     conversions: Vec<Conversion>,
     outcomes: Vec<Outcome>,
     quality: Vec<QualityOutcome>,
+    origins: Vec<RunOrigin>,
     limits: Limits,
     rows: Vec<ComparisonRow>,
 }
@@ -152,6 +154,7 @@ pub(super) fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &For
         && cached.conversions == store.conversions
         && cached.outcomes == store.outcomes
         && cached.limits == form.limits
+        && cached.origins == store.origins
         && same_quality(&cached.quality, &store.quality)
     {
         return cached.rows.clone();
@@ -161,7 +164,7 @@ pub(super) fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &For
         machine,
         &form.goal,
         &store.conversions,
-        bench::Measured { speed: &store.outcomes, quality: &store.quality, limits: &form.limits },
+        bench::Measured { speed: &store.outcomes, quality: &store.quality, limits: &form.limits, origins: &store.origins },
     );
     let cached = CachedRows {
         model: Arc::clone(model),
@@ -170,6 +173,7 @@ pub(super) fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &For
         conversions: store.conversions.clone(),
         outcomes: store.outcomes.clone(),
         quality: store.quality.clone(),
+        origins: store.origins.clone(),
         limits: form.limits.clone(),
         rows: rows.clone(),
     };

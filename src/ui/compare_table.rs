@@ -10,7 +10,7 @@ use super::candidate_table::band_text;
 use super::figures::{NumberColumns, SizeUnit};
 use super::sideways::sideways_ui;
 use super::sorting::{Side, Sorting, compare_known};
-use super::{glossary, theme};
+use super::{glossary, loss_view, theme};
 use crate::bench::pair::{Pair, decode_pair, measured, measured_text, memory_pair, prefill_pair};
 use crate::bench::{ComparisonRow, Energy, Run, Sustained, deviation_text};
 use crate::hardware::PowerSource;
@@ -18,7 +18,7 @@ use crate::path_text;
 use crate::units::{exact_bytes_text, percent_text, significant_text, watts_text};
 
 const HEADER_HEIGHT: f32 = 26.0;
-const MIN_NAME_WIDTH: f32 = 110.0;
+const MIN_NAME_WIDTH: f32 = 150.0;
 /// The most that a column grows in a wide window: beyond that a number is far from its name.
 const MAX_GROWTH: f32 = 40.0;
 /// What stands in a cell without a measurement.
@@ -310,6 +310,16 @@ fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
 
 /// The name, with the conditions of the measurement; true when it was clicked.
 fn name_ui(ui: &mut Ui, row: &ComparisonRow) -> bool {
+    let Some(origin) = &row.speed_origin else { return name_alone_ui(ui, row) };
+    let layout = Layout::right_to_left(Align::Center);
+    ui.with_layout(layout, |ui| {
+        loss_view::origin_ui(ui, origin);
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| name_alone_ui(ui, row)).inner
+    })
+    .inner
+}
+
+fn name_alone_ui(ui: &mut Ui, row: &ComparisonRow) -> bool {
     let name = Label::new(RichText::new(&row.name).font(theme::strong_font())).truncate();
     let response = ui.add(name.selectable(false).sense(Sense::click())).on_hover_cursor(CursorIcon::PointingHand);
     let response = response.on_hover_ui(|ui| {

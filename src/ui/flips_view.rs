@@ -110,7 +110,8 @@ fn kind_text(kind: &KindSummary, column: usize) -> String {
 
 fn kinds_ui(ui: &mut Ui, run: &QualityRun) {
     let numbers = NumberColumns::of(ui, &[0, 1, 2, 3], &run.by_kind, |column, kind| Some(kind_text(kind, column)));
-    let least_width = KIND_COLUMNS.iter().enumerate().map(|(column, (_, least))| numbers.width(column, *least) + 24.0).sum::<f32>();
+    let least_width =
+        KIND_COLUMNS.iter().enumerate().map(|(column, (_, least))| numbers.width(column, *least) + 24.0).sum::<f32>();
     sideways_ui(ui, "kinds sideways", least_width + KIND_WIDTH, |ui| kinds_grid_ui(ui, run, &numbers));
 }
 

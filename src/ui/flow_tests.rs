@@ -8,8 +8,7 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use super::test_support::{
-    Dropped, PageState, click, has, page_harness, page_harness_sized, scroll, shoot, store_with_model_and_machine,
-    unquantized_at,
+    Dropped, PageState, click, has, page_harness, page_harness_sized, scroll, shoot, store_with_model_and_machine, unquantized_at,
 };
 use super::{toasts, window_ui};
 use crate::error::Error;

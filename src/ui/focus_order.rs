@@ -3,7 +3,7 @@
 //! egui goes in the order in which widgets are added. Rows that are filled from their right end, so that what stands there keeps its room,
 //! would be walked backwards.
 
-use eframe::egui::{Context, FocusDirection, Id, Key, LayerId, Modifiers, Order, Popup, Rect, Ui};
+use eframe::egui::{Context, FocusDirection, Id, Key, LayerId, Memory, Modifiers, Order, Popup, Rect, Ui};
 
 /// Where the keyboard has gone to in this frame.
 #[derive(Clone, Copy)]
@@ -35,7 +35,7 @@ pub fn walk(ui: &Ui) {
     if is_backwards {
         order.reverse();
     }
-    let focused = ctx.memory(|memory| memory.focused());
+    let focused = ctx.memory(Memory::focused);
     let next = match order.iter().position(|stop| Some(stop.0) == focused) {
         Some(idx) => order.get(idx + 1).or(order.first()),
         None => order.first(),
@@ -60,7 +60,7 @@ fn stops(ctx: &Context) -> Vec<(Id, Rect)> {
     let mut layers: Vec<LayerId> = ctx.viewport(|viewport| viewport.prev_pass.widgets.layer_ids().collect());
     layers.retain(|layer| ctx.memory(|memory| memory.allows_interaction(*layer)));
     let open_list = layers.iter().copied().find(|layer| layer.order != Order::Background && Popup::is_id_open(ctx, layer.id));
-    if let Some(layer) = open_list.or(ctx.memory(|memory| memory.top_modal_layer())) {
+    if let Some(layer) = open_list.or(ctx.memory(Memory::top_modal_layer)) {
         layers = vec![layer];
     }
     layers.sort_by_key(|layer| (layer.order, layer.id.value()));

@@ -41,11 +41,12 @@ enum Column {
     Loss,
     Time,
     Machine,
+    Runtime,
     Runs,
 }
 
 /// `(column, title, explanation, side, least width)`; a width of 0 takes what is left.
-const COLUMNS: [(Column, &str, &str, Side, f32); 11] = [
+const COLUMNS: [(Column, &str, &str, Side, f32); 12] = [
     (Column::Level, "Level", "level", Side::Left, 0.0),
     (Column::Size, "Size", "Size of the file", Side::Right, 62.0),
     (Column::Decode, "Decode, tok/s", "decode", Side::Right, 86.0),
@@ -55,7 +56,8 @@ const COLUMNS: [(Column, &str, &str, Side, f32); 11] = [
     (Column::Kld, "KLD, nats", "kl divergence", Side::Right, 70.0),
     (Column::SameTop, "Same top, %", "How often both models put the same token first", Side::Right, 78.0),
     (Column::Time, "Time", "Time of day on this machine of the latest run", Side::Left, 42.0),
-    (Column::Machine, "Machine", "Processor and memory", Side::Left, 150.0),
+    (Column::Machine, "Machine", "Processor and memory; marked where it is another one than this", Side::Left, 150.0),
+    (Column::Runtime, "Runtime", "What ran the file; marked where this program has another one", Side::Left, 110.0),
     (Column::Runs, "Runs", "Numbers of the runs, as in planish history", Side::Left, 62.0),
 ];
 
@@ -132,6 +134,7 @@ fn compare(rows: &[Row], column: Column, a: &LevelRuns, b: &LevelRuns) -> Orderi
         }
         Column::Time => latest_secs(rows, a).cmp(&latest_secs(rows, b)),
         Column::Machine => main(a).map(|row| row.machine).cmp(&main(b).map(|row| row.machine)),
+        Column::Runtime => main(a).map(|row| row.runtime).cmp(&main(b).map(|row| row.runtime)),
         Column::Runs => a.ids.iter().max().cmp(&b.ids.iter().max()),
     }
 }
@@ -160,25 +163,50 @@ fn number_text(rows: &[Row], level: &LevelRuns, column: Column, unit: SizeUnit) 
     }
 }
 
+/// What a measurement made now would name as its machine and runtime; `None` where that is not known.
+#[derive(Debug, Clone, Default)]
+pub struct Here {
+    /// Processor and memory.
+    pub machine: Option<String>,
+    /// The runtime and its version.
+    pub runtime: Option<String>,
+}
+
+impl Here {
+    /// Machine or runtime of a row, marked where it is another one; whether it is.
+    fn marked(&self, column: Column, row: &Row) -> (String, bool) {
+        let (of_row, here) = match column {
+            Column::Machine => (&row.machine, &self.machine),
+            _ => (&row.runtime, &self.runtime),
+        };
+        let is_other = here.as_ref().is_some_and(|here| here != of_row);
+        (if is_other { format!("{of_row} (another)") } else { of_row.clone() }, is_other)
+    }
+}
+
 /// The columns with their widths, and what lines up their numbers.
-struct Table {
+struct Table<'a> {
+    here: &'a Here,
     columns: [(Column, &'static str, &'static str, Side, f32); COLUMNS.len()],
     numbers: NumberColumns<Column>,
     unit: SizeUnit,
 }
 
-impl Table {
-    fn new(ui: &Ui, rows: &[Row], groups: &[Group]) -> Self {
+impl<'a> Table<'a> {
+    fn new(ui: &Ui, rows: &[Row], groups: &[Group], here: &'a Here) -> Self {
         let levels: Vec<&LevelRuns> = groups.iter().flat_map(|group| &group.levels).collect();
         let unit = SizeUnit::of(levels.iter().filter_map(|level| level.main(rows)).map(|row| row.size_bytes));
         let numbers = NumberColumns::of(ui, &NUMBERS, &levels, |column, level| number_text(rows, level, column, unit));
-        let machines = levels.iter().filter_map(|level| level.main(rows)).map(|row| text_width(ui, &row.machine));
-        let machine_width = machines.fold(0.0, f32::max);
+        let widest = |column| {
+            let texts = levels.iter().filter_map(|level| level.main(rows)).map(|row| here.marked(column, row).0);
+            texts.map(|text| text_width(ui, &text)).fold(0.0, f32::max)
+        };
         let columns = COLUMNS.map(|(column, name, explanation, side, least)| {
-            let width = if column == Column::Machine { least.max(machine_width) } else { numbers.width(column, least) };
+            let is_marked = matches!(column, Column::Machine | Column::Runtime);
+            let width = if is_marked { least.max(widest(column)) } else { numbers.width(column, least) };
             (column, name, explanation, side, width)
         });
-        Self { columns, numbers, unit }
+        Self { here, columns, numbers, unit }
     }
 
     /// What all columns take at least, with the gaps between them.
@@ -204,10 +232,17 @@ impl Table {
 
 /// Draws the groups; a check mark adds the numbers of a row's runs to the chosen ones, behind those chosen before; a click on a model opens
 /// it.
-pub fn history_table_ui(ui: &mut Ui, rows: &[Row], groups: &[Group], form: &mut HistoryForm, commands: &mut Vec<Command>) {
+pub fn history_table_ui(
+    ui: &mut Ui,
+    rows: &[Row],
+    groups: &[Group],
+    here: &Here,
+    form: &mut HistoryForm,
+    commands: &mut Vec<Command>,
+) {
     let n_shown = form.n_more * N_GROUPS + N_GROUPS;
     let shown = groups.get(..n_shown).unwrap_or(groups);
-    let table = Table::new(ui, rows, shown);
+    let table = Table::new(ui, rows, shown, here);
     sideways_ui(ui, "runs", table.least_width(), |ui| {
         ui.spacing_mut().item_spacing.x = COLUMN_GAP;
         header_ui(ui, &table, rows, groups, &mut form.selected);
@@ -234,7 +269,7 @@ pub fn history_table_ui(ui: &mut Ui, rows: &[Row], groups: &[Group], form: &mut 
     }
 }
 
-fn header_ui(ui: &mut Ui, table: &Table, rows: &[Row], groups: &[Group], selected: &mut Vec<i64>) {
+fn header_ui(ui: &mut Ui, table: &Table<'_>, rows: &[Row], groups: &[Group], selected: &mut Vec<i64>) {
     let before = sorting(ui);
     let mut sorting = before;
     ui.push_id("runs header", |ui| {
@@ -335,7 +370,7 @@ fn ids_text(ids: &[i64]) -> String {
     ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn row_ui(line: &mut TableRow<'_, '_>, table: &Table, rows: &[Row], level: &LevelRuns, selected: &mut Vec<i64>) {
+fn row_ui(line: &mut TableRow<'_, '_>, table: &Table<'_>, rows: &[Row], level: &LevelRuns, selected: &mut Vec<i64>) {
     line.col(|ui| select_ui(ui, level, selected));
     let Some(main) = level.main(rows) else { return };
     for &(column, ..) in &table.columns {
@@ -345,13 +380,13 @@ fn row_ui(line: &mut TableRow<'_, '_>, table: &Table, rows: &[Row], level: &Leve
                 let color = text.as_ref().map_or(theme::palette(ui).muted, |_| theme::palette(ui).text);
                 table.numbers.cell_ui(ui, column, text.as_deref().unwrap_or(NOTHING), color);
             } else {
-                words_ui(ui, column, rows, level, main);
+                words_ui(ui, table.here, column, rows, level, main);
             }
         });
     }
 }
 
-fn words_ui(ui: &mut Ui, column: Column, rows: &[Row], level: &LevelRuns, main: &Row) {
+fn words_ui(ui: &mut Ui, here: &Here, column: Column, rows: &[Row], level: &LevelRuns, main: &Row) {
     let words = |ui: &mut Ui, text: &str| ui.add(Label::new(text).truncate());
     match column {
         Column::Level => {
@@ -366,8 +401,10 @@ fn words_ui(ui: &mut Ui, column: Column, rows: &[Row], level: &LevelRuns, main: 
         Column::Time => {
             words(ui, &latest_secs(rows, level).map(local_clock_text).unwrap_or_default());
         }
-        Column::Machine => {
-            words(ui, &main.machine);
+        Column::Machine | Column::Runtime => {
+            let (text, is_other) = here.marked(column, main);
+            let color = if is_other { theme::warn(ui) } else { theme::palette(ui).text };
+            ui.add(Label::new(RichText::new(text).color(color)).truncate());
         }
         Column::Runs => {
             let text = RichText::new(ids_text(&level.ids)).color(theme::muted(ui));

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use eframe::egui::{Align, Key, Label, Layout, RichText, Ui};
 
 use super::history_comparison::comparison_ui;
-use super::history_table::{history_table_ui, sorted_levels, visible_groups};
+use super::history_table::{Here, history_table_ui, sorted_levels, visible_groups};
 use super::icons::Icon;
 use super::savings_view::savings_ui;
 use super::widgets::{self, Tone};
 use super::{shell, theme};
-use crate::bench::history::{ExportFormat, Group, LevelRuns, Row, savings};
+use crate::bench::history::{ExportFormat, Group, LevelRuns, Row, machine_text, savings};
 use crate::path_text;
 use crate::state::{Command, CompareTab, Form, HistoryForm, Slot, Store};
 use crate::units::count_text;
@@ -99,7 +99,7 @@ fn runs_ui(ui: &mut Ui, store: &Store, rows: &Arc<Vec<Row>>, form: &mut HistoryF
         if visible.is_empty() {
             ui.label(RichText::new("No run matches.").color(theme::muted(ui)));
         } else {
-            history_table_ui(ui, rows, &visible, form, commands);
+            history_table_ui(ui, rows, &visible, &here(store), form, commands);
         }
     });
     widgets::card_gap(ui);
@@ -110,6 +110,11 @@ fn runs_ui(ui: &mut Ui, store: &Store, rows: &Arc<Vec<Row>>, form: &mut HistoryF
         Slot::Failed(error) => widgets::error_banner(ui, error, commands),
         Slot::Empty | Slot::Waiting { .. } => {}
     }
+}
+
+/// This machine and what it measures with.
+fn here(store: &Store) -> Here {
+    Here { machine: store.machine.ready().map(|machine| machine_text(machine)), runtime: crate::runtime::version() }
 }
 
 fn filter_ui(ui: &mut Ui, rows: &Arc<Vec<Row>>, form: &mut HistoryForm) {

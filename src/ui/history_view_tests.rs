@@ -47,9 +47,9 @@ fn form_with(history: HistoryForm) -> Form {
     Form { page: Page::Compare, compare_tab: CompareTab::History, history, ..Form::default() }
 }
 
-/// As wide as a page in a window of 1280 points, high enough to show all of it.
+/// Wide and high enough to show all of it.
 fn harness_with(store: Store, form: HistoryForm) -> Harness<'static, PageState> {
-    page_harness_sized(history_view_ui, store, form_with(form), vec2(1400.0, 1800.0), 1.0, egui::Theme::Dark)
+    page_harness_sized(history_view_ui, store, form_with(form), vec2(1800.0, 1800.0), 1.0, egui::Theme::Dark)
 }
 
 fn harness() -> Harness<'static, PageState> {
@@ -75,6 +75,7 @@ fn levels_are_listed_by_model_and_day_with_speed_and_loss_together() {
     for text in ["41.2 ± 0.6", "0.0028 ± 0.125", "93.8 ± 1.6", "PASS", "INCONCLUSIVE", "AMD Ryzen 7 PRO 7840U", "6 runs"] {
         assert!(has(&harness, text), "{text}");
     }
+    assert!(has(&harness, "a very long name, 61.8 GiB (another)") && !has(&harness, "7840U, 27.3 GiB (another)"));
     assert!(harness.get_by_label(&late).rect().top() < harness.get_by_label(&early).rect().top());
     let top = |text: &str| harness.get_by_label_contains(text).rect().center().y;
     assert!((top("41.2 ± 0.6") - top("0.0028 ± 0.125")).abs() < 2.0, "one row");

@@ -7,9 +7,7 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use super::layout_check::check_layout;
-use super::test_support::{
-    PageState, click, has, optimize_ui, page_harness_sized, shoot, store_with_model_and_machine,
-};
+use super::test_support::{PageState, click, has, optimize_ui, page_harness_sized, shoot, store_with_model_and_machine};
 use super::window_ui;
 use crate::bench::imatrix::{Collected, ImportanceChange};
 use crate::format::UnusedExperts;

@@ -64,7 +64,8 @@ fn tab_goes_from_the_rail_through_the_page_in_reading_order_to_the_status_bar() 
     let mut optimize = window(unquantized(), on(Page::Optimize));
     let names = stops(&mut optimize);
     let cards = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M"];
-    let expected = [&pages[..], &["Choose the recommended level and its neighbours", "Choose no level", "Usual", "All levels"], &cards];
+    let expected =
+        [&pages[..], &["Choose the recommended level and its neighbours", "Choose no level", "Usual", "All levels"], &cards];
     assert!(names.starts_with(&expected.concat().map_strings()), "one stop for each card: {names:?}");
     let after_cards = names.get(expected.concat().len()..).unwrap();
     assert!(after_cards.starts_with(&vec!["Folder", "Choose output folder"].map_strings()), "{after_cards:?}");

@@ -212,6 +212,7 @@ mod tests {
         assert!(has(&harness, "These numbers were measured on 21 August 2026"));
         assert!(has(&harness, "Q4_K_M (loss): measured on another machine (Apple M3, 16.0 GiB)."));
         assert!(!has(&harness, "Q8_0 (speed)"));
+        assert_eq!(harness.query_all_by_label("differs").count(), 1, "the row in the table of losses");
         shoot(&mut harness, "compare-found");
         // Measured again here and now.
         let Measurement::Quality(loss) = quality("Q4_K_M", &[0.5]).measurement else { panic!() };
@@ -220,6 +221,7 @@ mod tests {
         harness.state_mut().store.apply(done);
         harness.run();
         assert!(has(&harness, "Some of these numbers were measured on 21 August 2026") && !has(&harness, "another machine"));
+        assert!(!has(&harness, "differs"));
     }
 
     #[test]

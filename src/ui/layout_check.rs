@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use eframe::egui::accesskit::Role;
 use eframe::egui::epaint::text::PlacedRow;
 use eframe::egui::epaint::{ClippedShape, Shape, TextShape};
-use eframe::egui::{Color32, Rect, WidgetRect};
+use eframe::egui::{Color32, Memory, Rect, WidgetRect};
 use egui_kittest::Harness;
 use egui_kittest::kittest::NodeT as _;
 
-use super::test_support::PageState;
 use super::sideways::test_marks::sideways_rects;
+use super::test_support::PageState;
 
 /// Less than this is the rounding to pixels.
 const ROUNDING: f32 = 1.6;
@@ -97,10 +97,6 @@ impl Drawn {
         Self { window, texts, boxes, widgets: widgets_of(harness), sideways: sideways_rects(&harness.ctx) }
     }
 
-    fn is_cut_sideways(&self, rect: Rect, clip: Rect) -> bool {
-        rect.left() < clip.left() - ROUNDING || rect.right() > clip.right() + ROUNDING
-    }
-
     /// True where the contents can be brought into view by scrolling sideways.
     fn scrolls_sideways(&self, visible: Rect) -> bool {
         self.sideways.iter().any(|area| area.expand(CLIP_MARGIN).contains_rect(visible))
@@ -118,11 +114,12 @@ impl Drawn {
             if text.is_elided && !may_end_early(&text.words) {
                 faults.insert(format!("ends early: {:?}", text.words));
             }
-            let is_cut = self.is_cut_sideways(text.rect, text.clip);
+            let is_cut = is_cut_sideways(text.rect, text.clip);
             if is_cut && !self.scrolls_sideways(visible) && !self.is_in(visible, &FIELDS) {
                 faults.insert(format!("cut off: {:?}", text.words));
             }
-            let is_below = text.rect.bottom() > self.window.bottom() + ROUNDING && text.clip.bottom() >= self.window.bottom() - 1.0;
+            let is_below =
+                text.rect.bottom() > self.window.bottom() + ROUNDING && text.clip.bottom() >= self.window.bottom() - 1.0;
             if is_below && text.clip.top() <= self.window.top() + 1.0 {
                 faults.insert(format!("below the window: {:?}", text.words));
             }
@@ -169,10 +166,10 @@ impl Drawn {
         for widget in &seen {
             let is_text = matches!(widget.role, Role::Label | Role::Heading);
             // What a label says is looked at as text: its rectangle may be wider.
-            if !is_text && self.is_cut_sideways(widget.rect, widget.visible) && !self.scrolls_sideways(widget.visible) {
+            if !is_text && is_cut_sideways(widget.rect, widget.visible) && !self.scrolls_sideways(widget.visible) {
                 faults.insert(format!("cut off: {}", name(widget)));
             }
-            if self.is_cut_sideways(widget.visible, self.window) {
+            if is_cut_sideways(widget.visible, self.window) {
                 faults.insert(format!("outside the window: {}", name(widget)));
             }
         }
@@ -190,6 +187,10 @@ impl Drawn {
             }
         }
     }
+}
+
+fn is_cut_sideways(rect: Rect, clip: Rect) -> bool {
+    rect.left() < clip.left() - ROUNDING || rect.right() > clip.right() + ROUNDING
 }
 
 /// True when more than an edge is shared.
@@ -234,7 +235,7 @@ fn lines_of(text: &TextShape, clip: Rect) -> Vec<Text> {
 /// The widgets of the last frame that are read or used, in the front layer where a question is open. The tree for screen readers has their
 /// roles and names; egui has the part of each that is in view.
 fn widgets_of(harness: &Harness<'_, PageState>) -> Vec<Widget> {
-    let modal = harness.ctx.memory(|memory| memory.top_modal_layer());
+    let modal = harness.ctx.memory(Memory::top_modal_layer);
     let places: Vec<WidgetRect> = harness.ctx.viewport(|viewport| {
         let layers = viewport.prev_pass.widgets.layers();
         let of_front = layers.filter(|(layer, _)| modal.is_none_or(|modal| modal == **layer));

@@ -165,8 +165,9 @@ fn pages() -> Vec<Scene> {
 }
 
 pub(super) fn questions() -> Vec<Scene> {
-    let files = [Level::Q8_0, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K]
-        .map(|level| (level, PathBuf::from(format!("/home/ada/models/A-Model-With-A-Rather-Long-Name-{level}.gguf")), Existing::Skip));
+    let files = [Level::Q8_0, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K].map(|level| {
+        (level, PathBuf::from(format!("/home/ada/models/A-Model-With-A-Rather-Long-Name-{level}.gguf")), Existing::Skip)
+    });
     let existing = ExistingForm {
         levels: files.iter().map(|file| file.0).collect(),
         files: files.to_vec(),

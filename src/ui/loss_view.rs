@@ -56,6 +56,12 @@ fn word_color(ui: &Ui, word: LossWord) -> eframe::egui::Color32 {
     }
 }
 
+/// The mark of a measurement that cannot be held against others as it is: a word, and the reason below the pointer.
+pub fn origin_ui(ui: &mut Ui, origin: &str) {
+    let mark = ui.label(RichText::new("differs").small().color(theme::warn(ui)));
+    mark.on_hover_text(widgets::sentence(origin));
+}
+
 /// What each file makes of the wishes, in words; nothing without a wish.
 pub fn wishes_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
     for row in rows.iter().filter(|row| !row.wishes.is_empty()) {

@@ -21,8 +21,8 @@ pub mod error_table;
 mod existing_view;
 mod export_view;
 mod figures;
-mod focus_order;
 mod flips_view;
+mod focus_order;
 mod gates_view;
 pub mod glossary;
 mod goal_strip;
@@ -104,9 +104,7 @@ mod wheel_tests;
 #[cfg(test)]
 mod window_tests;
 
-use eframe::egui::{
-    self, CornerRadius, Frame, Id, Margin, Panel, ScrollArea, Stroke, StrokeKind, Ui, UiBuilder, vec2,
-};
+use eframe::egui::{self, CornerRadius, Frame, Id, Margin, Panel, ScrollArea, Stroke, StrokeKind, Ui, UiBuilder, vec2};
 
 pub use compare_page::compare_page_ui;
 pub use dialogs::is_worth_asking;

@@ -480,7 +480,7 @@ fn comparison_rows_are_shown_copied_and_sorted() {
         store.machine.ready().unwrap(),
         &Goal::default(),
         &store.conversions,
-        crate::bench::Measured { speed: &store.outcomes, quality: &[], limits: &crate::advise::Limits::default() },
+        crate::bench::Measured { speed: &store.outcomes, quality: &[], limits: &crate::advise::Limits::default(), origins: &[] },
     );
     let mut harness = harness(compare_page_ui, store, Form::default());
     for row in &rows {

@@ -7,9 +7,9 @@ use eframe::egui::{self, Event, Modifiers, PointerButton, Pos2, Rect, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 
+use super::compare_page_ui;
 use super::page_tests::busy_store;
 use super::test_support::{PageState, click, has, page_harness_sized};
-use super::compare_page_ui;
 use crate::bench::history::{Measurement, test_runs};
 use crate::bench::quality::{QualityOutcome, QualityRun};
 use crate::deploy::ChartKind;

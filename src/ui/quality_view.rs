@@ -175,6 +175,9 @@ fn cell_ui(ui: &mut Ui, numbers: &NumberColumns<Column>, row: &ComparisonRow, co
     match (column, &row.quality) {
         (Column::Level, _) => {
             ui.add(Label::new(RichText::new(&row.name).font(theme::strong_font())).truncate());
+            if let Some(origin) = &row.quality_origin {
+                loss_view::origin_ui(ui, origin);
+            }
         }
         (Column::Verdict, Some(_)) => {
             if let Some(verdict) = &row.verdict {
@@ -236,7 +239,7 @@ enum Column {
 
 /// Column, heading with its unit, explanation, least width.
 const COLUMNS: [(Column, &str, &str, f32); 9] = [
-    (Column::Level, "Level", "The level", 84.0),
+    (Column::Level, "Level", "The level", 132.0),
     (Column::Verdict, "Verdict", "The gates on quality together; hover a word for each", 112.0),
     (Column::Loss, "Loss", "In a word, from the numbers behind it with their error bars; hover a word for what it means", 110.0),
     (Column::MeanKld, "Mean KLD, nats", "KL divergence from the source in nats, mean over all tokens, with its 95 % error", 92.0),

@@ -157,9 +157,7 @@ fn fallback_ui(ui: &mut Ui, fallback: &mut Fallback) {
             }
         }
     });
-    field
-        .labelled_by(label.id)
-        .on_hover_text("What takes the place of a type whose blocks are no whole part of a tensor's rows");
+    field.labelled_by(label.id).on_hover_text("What takes the place of a type whose blocks are no whole part of a tensor's rows");
 }
 
 fn layers_ui(ui: &mut Ui, layers: &mut BTreeSet<u64>, written: &mut Option<String>) {

@@ -12,12 +12,11 @@ pub fn sideways_ui<R>(ui: &mut Ui, id: &str, least_width: f32, add: impl FnOnce(
         ui.set_width(width);
         let inner = add(ui);
         bring_into_view(ui);
-        (inner, ui.min_rect().y_range())
+        #[cfg(test)]
+        test_marks::note(ui.ctx(), ui.min_rect().intersect(ui.clip_rect()));
+        inner
     });
-    let (inner, _height) = output.inner;
-    #[cfg(test)]
-    test_marks::note(ui.ctx(), eframe::egui::Rect::from_x_y_ranges(output.inner_rect.x_range(), _height));
-    inner
+    output.inner
 }
 
 /// Where such areas were drawn, for tests.

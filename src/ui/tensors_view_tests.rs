@@ -7,8 +7,8 @@ use eframe::egui::{self, Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
-use super::tensors_view::tensors_view_ui;
 use super::layout_check::check_layout;
+use super::tensors_view::tensors_view_ui;
 use super::test_support::{PageState, click, has, page_harness_sized, shoot, store_with_model_and_machine};
 use crate::bench::tensor_error::{Difference, Mismatch, TensorError, TensorErrors};
 use crate::convert::Conversion;

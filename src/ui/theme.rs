@@ -300,6 +300,7 @@ fn visuals(palette: &Palette, visuals: &mut egui::Visuals) {
 
 /// Contrast of two opaque colours, 1 to 21. Source: WCAG 2.2, "contrast ratio" and "relative luminance".
 #[cfg(test)]
+#[must_use]
 pub fn contrast(one: Color32, other: Color32) -> f64 {
     let luminance = |color: Color32| {
         let linear = |channel: u8| {

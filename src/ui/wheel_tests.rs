@@ -46,9 +46,8 @@ fn check(mut harness: Harness<'static, PageState>, title: &str, over: impl Fn(&H
 #[test]
 fn over_a_table_that_scrolls_sideways() {
     let levels = |store| window(store, Form { page: Page::Compare, ..Form::default() });
-    let heading = |label: &'static str| {
-        move |harness: &Harness<'static, PageState>| harness.get_all_by_label(label).next().unwrap().rect()
-    };
+    let heading =
+        |label: &'static str| move |harness: &Harness<'static, PageState>| harness.get_all_by_label(label).next().unwrap().rect();
     check(levels(full_store()), "Compare", heading("Sort by prefill"));
     check(levels(full_store()), "Compare", heading("Sort by verdict"));
     check(window(busy_store(), Form { page: Page::Plan, ..Form::default() }), "Plan", heading("Sort by framework"));
