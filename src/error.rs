@@ -143,6 +143,15 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A piece of a file that was cut without regard to what is in it.
+    #[error("only a piece of {whole}, which was cut for the transfer: {}", shown(path))]
+    CutFile {
+        /// The name of the whole file.
+        whole: String,
+        /// The piece.
+        path: PathBuf,
+    },
+
     /// Two files without anything that could be compared.
     #[error("{what}: {}", shown(path))]
     NotComparable {
@@ -241,6 +250,7 @@ pub enum Error {
         /// The file, which is still there.
         path: PathBuf,
     },
+
     /// The output exists and the user did not say `--force`.
     #[error("output exists: {}", shown(path))]
     OutputExists {
@@ -633,6 +643,9 @@ impl Error {
             }
             Self::MisnamedPart { name, .. } => {
                 format!("give it back its name, {name}, and keep all parts in one folder under one name")
+            }
+            Self::CutFile { whole, .. } => {
+                format!("join all pieces, in the order of their numbers or letters, into one file named {whole}, for example with cat")
             }
             Self::NotComparable { .. } => "compare a file with the model that it was made from".into(),
             Self::NameTooLong { .. } => {

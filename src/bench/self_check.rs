@@ -94,6 +94,15 @@ enum Of {
     Yardstick,
 }
 
+impl Of {
+    fn name(self) -> String {
+        match self {
+            Self::Siblings | Self::Low => "the other levels".into(),
+            Self::Yardstick => format!("{YARDSTICK} of the same checkpoint"),
+        }
+    }
+}
+
 /// Whether the levels are all low and one of them is worse than English allows: then either the model knows other texts, or the file is
 /// broken, and only a closer level tells which.
 fn needs_yardstick(levels: &[Level], perplexities: &[f64]) -> bool {
@@ -203,19 +212,22 @@ fn judged(probe: &Result<Probe>, best: Option<Best>, expected: Option<&[u32]>, l
     if probe.perplexity.is_some_and(|perplexity| !perplexity.is_finite()) {
         broken("wrong: what it predicts are no numbers".into())
     } else if let Some(best) = best.filter(|best| is_above(best.perplexity * FAR_WORSE)) {
-        let of = if best.of == Of::Yardstick { "Q8_0 of the same checkpoint" } else { "the other levels" };
-        let far = significant_text(best.perplexity);
+        let (far, of) = (significant_text(best.perplexity), best.of.name());
         check(true, format!("wrong: {measured} is far above that of {of} ({far})"))
     } else if expected.is_some_and(|expected| expected != probe.ids) {
         let why = lacking.map_or(String::new(), |lacking| format!(": {lacking}"));
         check(true, format!("wrong: it splits text into other tokens than the checkpoint's tokenizer{why}; {measured}"))
     } else if is_above(f64::from(probe.n_vocab) * GUESSING) {
         let n_vocab = count_text(probe.n_vocab.into());
+        let of_english = format!("{measured} of English is hardly better than guessing among {n_vocab}");
+        if let Some(best) = best.filter(|best| best.perplexity <= f64::from(probe.n_vocab) * GUESSING) {
+            let (far, of) = (significant_text(best.perplexity), best.of.name());
+            let text = format!("{of_english}, that of {of} is {far}: this level is too low for the model");
+            return SelfCheck { is_plausible: false, ..check(false, text) };
+        }
         let is_alone = best.is_some_and(|best| best.of == Of::Low);
         let alone = if is_alone { "; nothing closer to the checkpoint was there to compare it with" } else { "" };
-        let text = format!(
-            "{measured} of English is hardly better than guessing among {n_vocab}: the model may know other texts, or none{alone}"
-        );
+        let text = format!("{of_english}: the model may know other texts, or none{alone}");
         SelfCheck { is_plausible: false, ..check(false, text) }
     } else {
         check(false, format!("{}: {measured}", if probe.perplexity.is_some() { "runs" } else { "loads" }))
@@ -261,6 +273,12 @@ mod tests {
     fn a_model_that_speaks_no_english_keeps_its_file() {
         let found = judged(&Ok(probed(Some(900.0))), Some(best(880.0)), None, None);
         assert!(!found.is_plausible && !found.is_broken && found.text.contains("guessing among 1,000"), "{found:?}");
+        let close = Best { perplexity: 40.0, of: Of::Yardstick };
+        let found = judged(&Ok(probed(Some(900.0))), Some(close), None, None);
+        assert!(
+            !found.is_plausible && !found.is_broken && found.text.contains("that of Q8_0 of the same checkpoint is 40.0"),
+            "{found:?}"
+        );
         let alone = Best { perplexity: 900.0, of: Of::Low };
         let found = judged(&Ok(probed(Some(900.0))), Some(alone), None, None);
         assert!(!found.is_broken && found.text.contains("nothing closer to the checkpoint was there"), "{found:?}");

@@ -86,7 +86,7 @@ fn config_from_json(bytes: &[u8]) -> std::result::Result<CheckpointConfig, Strin
             None
         })
     };
-    // Every family that needs these two reads them again, and complains.
+    // Every family that needs it reads it again, and complains.
     let quiet_number = |keys: &[&str]| keys.iter().find_map(|key| whole_of(value(key)?).ok()?).unwrap_or(0);
     let class_name = match root.get("architectures") {
         Some(Value::Array(names)) => names.first().and_then(Value::as_str),
@@ -133,7 +133,11 @@ fn config_from_json(bytes: &[u8]) -> std::result::Result<CheckpointConfig, Strin
         n_ctx_train: quiet_number(&["max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length"]),
         n_vocab: number(&["vocab_size"]),
         n_experts: number(&["num_local_experts", "num_experts", "n_routed_experts"]),
-        sliding_window: Some(quiet_number(&["sliding_window"])).filter(|&window| window > 0 && uses_window),
+        // Where a class has no window, some write that it is false.
+        sliding_window: value("sliding_window")
+            .filter(|window| **window != Value::Bool(false))
+            .map(|_| number(&["sliding_window"]))
+            .filter(|&window| window > 0 && uses_window),
         rope_theta,
         rope_scaling: rope_scaling.filter(|kind| kind != "default"),
         has_tied_embeddings: is_true("tie_word_embeddings").unwrap_or(is_tied_by_default),
@@ -273,6 +277,8 @@ mod tests {
             &["vocab_size is 1.5, no whole number,", r#"mlp_bias is "perhaps", neither true nor false,"#],
         );
         check(r#"{"intermediate_size":true}"#, &["intermediate_size is true, no whole number,"]);
+        check(r#"{"sliding_window":true}"#, &["sliding_window is true, no whole number,"]);
+        check(r#"{"sliding_window":false}"#, &[]);
         check(r#"{"intermediate_size":Infinity}"#, &[r#"intermediate_size is "Infinity", no whole number,"#]);
         check(r#"{"time_step_limit":[0.0,Infinity],"a":NaN,"b":1e400,"hidden_size":null}"#, &[]);
         assert_eq!(config(r#"{"architectures":"LlamaForCausalLM"}"#).class_name, "LlamaForCausalLM");

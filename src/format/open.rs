@@ -25,8 +25,9 @@ pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
 
 /// The error of a link that leads to nothing; `None` for anything else.
 pub(super) fn broken_link(path: &Path) -> Option<Error> {
-    let is_missing = || std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
-    let target = std::fs::read_link(path).ok().filter(|_| is_missing())?;
+    // A link in a circle leads to nothing as well.
+    let leads_nowhere = || std::fs::metadata(path).is_err_and(|error| error.kind() != std::io::ErrorKind::PermissionDenied);
+    let target = std::fs::read_link(path).ok().filter(|_| leads_nowhere())?;
     Some(Error::BrokenLink { target, path: path.to_path_buf() })
 }
 

@@ -11,7 +11,7 @@ use super::gguf_reader::summarize_gguf;
 use super::hub_cache::snapshot_of;
 use super::magic::{is_safetensors, model_format, pickle_format, text_starts_with};
 use super::open::open_regular;
-use super::shard_name::may_be_gguf_model;
+use super::shard_name::{cut_from, may_be_gguf_model};
 use crate::error::{Error, HEAD_BYTES, Placeholder, Result};
 use crate::model::other_kind;
 use crate::path_text;
@@ -65,7 +65,7 @@ fn file_kind(path: &Path) -> Result<Kind> {
     let mut head = Vec::new();
     file.take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(Error::io("read", path))?;
     if head.starts_with(&gguf::MAGIC) {
-        return Ok(Kind::Gguf);
+        return cut_error(path).map_or(Ok(Kind::Gguf), Err);
     }
     if is_safetensors(&head, size_bytes) || text_starts_with(&head, b"{") && is_part_of_checkpoint(path) {
         return Ok(Kind::Checkpoint);
@@ -79,12 +79,21 @@ fn file_kind(path: &Path) -> Result<Kind> {
     if let Some(found) = Placeholder::of(&head) {
         return Err(Error::Placeholder { found, path: path.to_path_buf() });
     }
+    if let Some(error) = cut_error(path) {
+        return Err(error);
+    }
     // Its header is damaged, which the reader explains better than a row of bytes does.
     let is_named_so = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
     if is_named_so && looks_like(&head).is_none() {
         return Ok(Kind::Checkpoint);
     }
     Err(Error::UnknownFormat { found: found(&head), path: path.to_path_buf() })
+}
+
+/// The error for a piece of a file that was cut. The first one has a GGUF file's magic, the others have nothing.
+fn cut_error(path: &Path) -> Option<Error> {
+    let whole = cut_from(path)?;
+    Some(Error::CutFile { whole: path_text::shown(Path::new(&whole)), path: path.to_path_buf() })
 }
 
 /// JSON has no magic: these two names say what it is.
@@ -214,6 +223,18 @@ mod tests {
         check(b"{\"error\":\"Repository not found\"}", Placeholder::Answer);
         check(b"PK\x03\x04 photos", Placeholder::Archive("a ZIP archive"));
         check(&[0; 5000], Placeholder::Zeros);
+    }
+
+    #[test]
+    fn a_piece_of_a_file_is_called_one() {
+        for content in [&b"GGUF"[..], b"\x07\x01\x02\x03"] {
+            match named("big.gguf.part2of3", content) {
+                Err(error @ Error::CutFile { .. }) => {
+                    assert!(error.hint().contains("one file named big.gguf,"), "{}", error.hint());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

@@ -57,6 +57,22 @@ pub(super) fn may_be_gguf_model(name: &OsStr) -> bool {
     !is_later_part && !stem.contains("mmproj")
 }
 
+/// The file that a piece belongs to, where a file was cut without regard to what is in it, to fit what a server takes:
+/// `big.gguf.part1of3`, `big.gguf-split-a`. Unlike shards, pieces are no files of the format by themselves.
+pub(super) fn cut_from(path: &Path) -> Option<OsString> {
+    let name = path.file_name()?;
+    let text = path_text::searchable(name).to_ascii_lowercase();
+    let is_number = |digits: &str| digits.parse::<u32>().is_ok_and(|number| number > 0);
+    let (_, end) = text.rsplit_once(".gguf")?;
+    let is_piece = if let Some((number, count)) = end.strip_prefix(".part").and_then(|rest| rest.split_once("of")) {
+        is_number(number) && is_number(count) && count != "1"
+    } else {
+        end.strip_prefix("-split-")
+            .is_some_and(|letters| (1..=2).contains(&letters.len()) && letters.bytes().all(|byte| byte.is_ascii_lowercase()))
+    };
+    is_piece.then(|| path_text::without_end(name, end.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +90,27 @@ mod tests {
         check("a-2-of-3.gguf", None);
         check("a-00002-of-+0003.gguf", None);
         check("a.gguf", None);
+    }
+
+    #[test]
+    fn pieces_of_a_file_that_was_cut_are_known_by_their_names() {
+        let check = |name: &str, expected: Option<&str>| {
+            assert_eq!(cut_from(Path::new(name)), expected.map(OsString::from), "{name}");
+        };
+        check("a/Big.i1-Q4_K_M.gguf.part1of2", Some("Big.i1-Q4_K_M.gguf"));
+        check("big.GGUF.Part10of12", Some("big.GGUF"));
+        check("big.Q6_K.gguf-split-a", Some("big.Q6_K.gguf"));
+        for whole in [
+            "a.gguf",
+            "a-00001-of-00002.gguf",
+            "a.gguf.part",
+            "a.gguf.part1of1",
+            "a.gguf.part0of2",
+            "a-split-a",
+            "a.gguf-split-1",
+        ] {
+            check(whole, None);
+        }
     }
 
     #[test]

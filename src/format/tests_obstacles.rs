@@ -239,6 +239,9 @@ fn keys_of_another_type_than_llama_cpp_reads_are_named() {
     check("llama.rope.freq_base", Value::U32(10_000), "llama.rope.freq_base is U32, llama.cpp reads F32");
     check("tokenizer.ggml.eos_token_id", Value::I32(2), "tokenizer.ggml.eos_token_id is I32, llama.cpp reads U32");
     check("tokenizer.ggml.add_bos_token", Value::U8(1), "tokenizer.ggml.add_bos_token is U8, llama.cpp reads Bool");
+    check("general.name", Value::U32(7), "general.name is U32, llama.cpp reads Str");
+    check("general.file_type", Value::I32(0), "general.file_type is I32, llama.cpp reads U32");
+    check("split.count", Value::U32(1), "split.count is U32, llama.cpp reads U16");
     let list = |n: usize| Value::Array(Array::I32(vec![4; n]));
     check("llama.attention.head_count", list(3), "llama.attention.head_count has 3 entries for 4 layers");
     check("llama.attention.head_count", Value::Str("4".into()), "llama.attention.head_count is Str, llama.cpp reads U32");

@@ -12,6 +12,9 @@ use super::keys::Rope;
 /// The kind.
 pub fn check_kind(config: &Config, rope: &Rope, known: &[&str]) -> Result<(), String> {
     match rope.kind() {
+        "" if rope.float("factor").is_some_and(|factor| (factor - 1.0).abs() > f64::EPSILON) => {
+            Err("rope_scaling in config.json has a factor and names no kind (rope_type)".into())
+        }
         "" | "default" => Ok(()),
         "dynamic" => {
             let n_ctx = config.facts.n_ctx_train;
@@ -90,6 +93,8 @@ mod tests {
             assert_eq!(config.warnings().len(), n_warnings, "{json}");
         };
         check("{}", true, 0);
+        check(r#"{"factor":2.0}"#, false, 0);
+        check(r#"{"factor":1.0}"#, true, 0);
         check(r#"{"rope_type":"default"}"#, true, 0);
         check(r#"{"rope_type":"yarn"}"#, true, 0);
         check(r#"{"rope_type":"dynamic"}"#, true, 1);

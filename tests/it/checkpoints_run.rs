@@ -259,3 +259,60 @@ fn a_file_that_was_found_broken_does_not_keep_its_name() {
     let output = run(&[&"convert", &sample, &"--level", &"Q8_0", &"--out", &out, &"--no-check"]);
     assert!(output.status.success() && std::fs::read_dir(&out).unwrap().count() == 2);
 }
+
+/// Multiplies column 0 of the matrices behind each norm by 2^14 and divides the norm's weight by as much: the network stays the same.
+fn give_outliers(path: &std::path::Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let start = 8 + usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+    let header: serde_json::Map<String, Json> = serde_json::from_slice(&bytes[8..start]).unwrap();
+    for (name, info) in header.iter().filter(|(name, _)| name.as_str() != "__metadata__") {
+        let change: i32 = match name.rsplit('.').nth(1).unwrap() {
+            "input_layernorm" | "post_attention_layernorm" => -14,
+            "q_proj" | "k_proj" | "v_proj" | "gate_proj" | "up_proj" => 14,
+            _ => continue,
+        };
+        let size = |number: &Json| usize::try_from(number.as_u64().unwrap()).unwrap();
+        let shape: Vec<usize> = info["shape"].as_array().unwrap().iter().map(size).collect();
+        let (n_rows, row_len) = if let [rows, columns] = shape[..] { (rows, columns) } else { (1, 0) };
+        let begin = start + size(&info["data_offsets"][0]);
+        for row in 0..n_rows {
+            // BF16: the exponent begins at bit 7.
+            let number = &mut bytes[begin + row * row_len * 2..][..2];
+            let bits = i32::from(u16::from_le_bytes(number.try_into().unwrap()));
+            if bits & 0x7f80 != 0 {
+                number.copy_from_slice(&u16::try_from(bits + (change << 7)).unwrap().to_le_bytes());
+            }
+        }
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_low_level_alone_is_compared_with_a_close_one_that_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(&[&"sample", &"--out", &folder.path(), &"--only-unpack"]);
+    let sample = std::path::PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+    give_outliers(&sample.join("model.safetensors"));
+    let out = folder.path().join("out");
+    let cache = folder.path().join("cache");
+    let convert = |level: &str| {
+        let mut command = crate::common::planish();
+        command.arg("convert").arg(&sample).args(["--level", level, "--out"]).arg(&out).env("XDG_CACHE_HOME", &cache);
+        command.output().unwrap()
+    };
+    let output = convert("Q2_K");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("is far above that of Q8_0 of the same checkpoint"), "{stderr}");
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
+    let left = files_below(&cache);
+    assert!(left.is_empty(), "{left:?}");
+    // A level whose blocks are small enough for the outliers stays.
+    assert!(convert("Q4_0").status.success());
+}
+
+/// All files below a folder.
+fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}

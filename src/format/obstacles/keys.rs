@@ -40,10 +40,14 @@ const TYPES: [(&[&str], ValueType); 4] = [
 ];
 /// Keys with one number for all layers, or a list with one for each.
 const PER_LAYER: [&str; 4] = ["attention.head_count", "attention.head_count_kv", "feed_forward_length", "expert_used_count"];
-/// The same for keys of the tokenizer, whose names are whole. Source: `llama_vocab::impl::load` in llama-vocab.cpp.
-const TOKENIZER_TYPES: [(&[&str], ValueType); 3] = [
+/// The same for keys whose names are whole. Source: `llama_model_loader` in llama-model-loader.cpp and `llama_vocab::impl::load` in
+/// llama-vocab.cpp.
+const WHOLE_KEYS: [(&[&str], ValueType); 5] = [
+    (&["split.no", "split.count"], ValueType::U16),
+    (&["split.tensors.count"], ValueType::I32),
     (
         &[
+            "general.file_type",
             "tokenizer.ggml.token_type_count",
             "tokenizer.ggml.bos_token_id",
             "tokenizer.ggml.eos_token_id",
@@ -57,7 +61,7 @@ const TOKENIZER_TYPES: [(&[&str], ValueType); 3] = [
         ValueType::U32,
     ),
     (&["tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token", "tokenizer.ggml.add_sep_token"], ValueType::Bool),
-    (&["tokenizer.ggml.model", "tokenizer.ggml.pre"], ValueType::Str),
+    (&["general.architecture", "general.name", "tokenizer.ggml.model", "tokenizer.ggml.pre"], ValueType::Str),
 ];
 
 /// Whether every key has the type in which llama.cpp reads it, whatever the architecture.
@@ -76,7 +80,7 @@ pub(super) fn have_types(model: &Model, found: &mut Found) -> bool {
             check(&format!("{architecture}.{suffix}"), expected);
         }
     }
-    for (keys, expected) in TOKENIZER_TYPES {
+    for (keys, expected) in WHOLE_KEYS {
         for key in keys {
             check(key, expected);
         }

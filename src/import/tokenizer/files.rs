@@ -21,10 +21,11 @@ pub(super) struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    /// True when there is a file of this name, be it a link that leads to nothing: opening that tells what is wrong.
+    /// True when there is something of this name that is no folder, be it a link that leads to nothing or no file: opening it tells what is
+    /// wrong.
     pub fn has(&self, name: &str) -> bool {
         let path = self.path.join(name);
-        path.is_file() || path.is_symlink() && !path.is_dir()
+        path.symlink_metadata().is_ok() && !path.is_dir()
     }
 
     /// A file's path.
