@@ -17,6 +17,7 @@ mod limits;
 mod loss;
 mod loss_words;
 mod memory;
+pub mod mlx_recipe;
 mod more_bits;
 mod offered;
 pub mod overrides;
