@@ -19,7 +19,7 @@ use self::title::title_text;
 use crate::bench::Start;
 use crate::convert::VerifyRequest;
 use crate::error::{Error, Result};
-use crate::state::{Command, CompareTab, DeleteForm, Dialog, Form, JobKind, Leftovers, Page, Slot, Store, Theme};
+use crate::state::{Command, CompareTab, DeleteForm, Dialog, Form, JobKind, Leftovers, Page, Store, Theme};
 use crate::ui;
 use crate::ui::toasts::Toast;
 use crate::worker::{HistoryRequest, Job, JobId, NativePicker, Picked, Worker};
@@ -111,7 +111,8 @@ impl App {
     /// A window's state at the start: the machine is looked at first, then the model from the command line.
     #[must_use]
     pub fn new(worker: Worker, form: Form, model: Option<PathBuf>) -> Self {
-        let commands = vec![Command::Detect, Command::FindModels];
+        // Earlier runs teach the predictions, whether anybody looks at them or not.
+        let commands = vec![Command::Detect, Command::FindModels, Command::LoadHistory];
         let mut app = Self {
             worker,
             settings: Settings::default(),
@@ -154,8 +155,8 @@ impl App {
         }
         let was_in_history = shows_history(&self.form);
         ui::window_ui(ui, &self.store, &mut self.form, &mut self.commands);
-        // Another program may have measured meanwhile. The first time the tab asks by itself.
-        if shows_history(&self.form) && !was_in_history && self.knows_history() {
+        // Another program may have measured meanwhile.
+        if shows_history(&self.form) && !was_in_history {
             self.commands.push(Command::LoadHistory);
         }
         // What needs the window itself is done here, the rest does not know egui.
@@ -329,11 +330,6 @@ impl App {
 
     fn save(&mut self) {
         self.settings.save(&mut self.form);
-    }
-
-    /// True once the history has been asked for: then it is kept up to date.
-    fn knows_history(&self) -> bool {
-        !matches!(self.store.history, Slot::Empty)
     }
 
     fn submit(&mut self, job: &Job) -> Result<()> {

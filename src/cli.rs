@@ -3,17 +3,19 @@
 
 mod ask;
 mod checkpoint;
+mod comparison_table;
 mod errors;
 mod examples;
 mod extras;
 mod history;
 mod imatrix;
-mod known;
+mod level_parser;
 mod levels;
 mod limits;
 mod manual;
 mod output;
 mod overrides;
+mod plan_table;
 mod progress;
 mod quality;
 mod report;
@@ -239,7 +241,7 @@ enum Command {
     /// Collect an importance matrix: run a model over a text and note which columns of its weights matter; or merge several
     Imatrix(imatrix::ImatrixArgs),
     /// List the levels that were made from a model, wherever they are, with what was measured of them
-    Levels(known::LevelsArgs),
+    Levels(levels::LevelsArgs),
     /// Compare every byte of files made by Planish with the checksums that they carry
     Verify(verify::VerifyArgs),
 }
@@ -291,7 +293,7 @@ struct ConvertArgs {
     /// Levels, separated by commas: F32, BF16, F16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0,
     /// IQ4_NL, IQ4_XS, MXFP4_MOE, Q3_K_L, Q3_K_M, IQ3_M, IQ3_S, Q3_K_S, Q2_K, TQ2_0, TQ1_0; with an importance matrix also IQ3_XS,
     /// IQ3_XXS, Q2_K_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S
-    #[arg(long, short, value_name = "L[,L…]", required = true, value_delimiter = ',', value_parser = levels::LevelParser, hide_possible_values = true)]
+    #[arg(long, short, value_name = "L[,L…]", required = true, value_delimiter = ',', value_parser = level_parser::LevelParser, hide_possible_values = true)]
     level: Vec<Level>,
     /// Folder for the outputs; created if missing
     #[arg(long, short, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
@@ -509,7 +511,7 @@ fn carry_out(command: Command) -> Result<Status> {
             report::report(&model, &out, overwrite(force), &goal.to_goal(), &limits)
         }
         Command::Imatrix(args) => imatrix::imatrix(args),
-        Command::Levels(args) => known::levels(&args),
+        Command::Levels(args) => levels::levels(&args),
         Command::Verify(args) => verify::verify(args),
     };
     done.map(|()| Status::Done)

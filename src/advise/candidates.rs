@@ -1,7 +1,7 @@
 //! Every framework at every level, with size, memory, speed and loss.
 
 use super::learned::{Basis, Learned};
-use super::loss::{full_loss_percent, is_published, loss_class, loss_percent, scaled};
+use super::loss::{full_loss_percent, is_published, loss_percent, loss_word, percent_of_kld, scaled};
 use super::memory::{compute_bytes, kv_cache_bytes};
 use super::offered::mark_copies;
 use super::own_level::{decoded_from, own_name};
@@ -10,7 +10,7 @@ use super::recipe::{Planner, n_elements, n_rows};
 use super::speed::{decode_band, prefill_band};
 use super::usage::{Load, Repacking, Usage};
 use super::workload::Workload;
-use super::{Budget, Candidate, ExpectedLoss, Fit, Goal, MemoryEstimate};
+use super::{Budget, Candidate, Fit, Goal, MemoryEstimate};
 use crate::hardware::{Framework, Machine};
 use crate::model::{DType, Level, Model, Tensor};
 use crate::quant::can_dequantize;
@@ -39,7 +39,8 @@ impl Scored {
     pub(super) fn with_full_source(&self) -> Self {
         let mut scored = self.clone();
         scored.loss_percent = self.full_loss_percent;
-        scored.candidate.expected_loss = loss_class(self.full_loss_percent);
+        scored.candidate.expected_loss = loss_word(self.full_loss_percent);
+        scored.candidate.expected_loss_percent = self.full_loss_percent;
         scored
     }
 }
@@ -57,35 +58,14 @@ pub(super) fn all(
     budget: &Budget,
     learned: Option<&Learned>,
 ) -> (Vec<Scored>, Fit) {
-    let planner = Planner::new(model);
-    let usage = Usage::new(model);
-    let context = Context {
-        source_bits: model.bits_per_weight(),
-        lost_before: if model.is_quantized() { Some(own_name(model)) } else { decoded_from(model) },
-        repacking: Repacking::of(&machine.cpu),
-        undecodable: undecodable(model, &planner),
-        planner,
-        usage,
-        machine,
-        goal,
-        budget,
-        learned,
-    };
-    let mut scored: Vec<Scored> = Level::all().map(|level| context.gguf(level)).collect();
+    let context = Context::new(model, machine, goal, budget, learned.is_some());
+    let mut scored: Vec<Scored> = Level::all().map(|level| context.gguf(level, learned)).collect();
     mark_copies(&mut scored);
     scored.extend(VARIANTS.iter().map(|variant| context.variant(variant)));
     let source = Workload::of_file(model, &machine.cpu, goal.n_ctx);
     let load = context.usage.load(|_, tensor| (tensor.size_bytes, context.repacking.applies(tensor.dtype, tensor)));
     let source_fit = context.fit(&load, source.memory(), 0).0;
     (scored, source_fit)
-}
-
-/// A measured mean KL divergence as the increase of perplexity in per cent that goes with it: `exp(KLD) - 1`.
-///
-/// Measured on SmolLM2 (benches/README.md): 0.058 nats beside +5.3 %, 0.42 beside +41 %. The perplexity itself would do worse: it has more
-/// noise, and is lower than the source's now and then.
-fn percent_of_kld(mean_kld: f64) -> f64 {
-    if mean_kld.is_finite() { (mean_kld.max(0.0).exp() - 1.0) * 100.0 } else { f64::MAX }
 }
 
 /// The first type of a matrix that cannot be read, so that no level can be made of it.
@@ -192,7 +172,7 @@ struct Output {
 }
 
 /// What all candidates of one model share.
-struct Context<'a> {
+pub(super) struct Context<'a> {
     planner: Planner<'a>,
     usage: Usage<'a>,
     machine: &'a Machine,
@@ -203,12 +183,29 @@ struct Context<'a> {
     source_bits: f64,
     /// What the source's weights are or were quantized to.
     lost_before: Option<String>,
-    /// What measurements here have taught; `None` when the target is another machine.
-    learned: Option<&'a Learned>,
+    /// False when the target is another machine.
+    is_here: bool,
 }
 
-impl Context<'_> {
-    fn gguf(&self, level: Level) -> Scored {
+impl<'a> Context<'a> {
+    pub(super) fn new(model: &'a Model, machine: &'a Machine, goal: &'a Goal, budget: &'a Budget, is_here: bool) -> Self {
+        let planner = Planner::new(model);
+        Self {
+            source_bits: model.bits_per_weight(),
+            lost_before: if model.is_quantized() { Some(own_name(model)) } else { decoded_from(model) },
+            repacking: Repacking::of(&machine.cpu),
+            undecodable: undecodable(model, &planner),
+            planner,
+            usage: Usage::new(model),
+            machine,
+            goal,
+            budget,
+            is_here,
+        }
+    }
+
+    /// A level of llama.cpp, with what measurements here have taught; `None` when the target is another machine.
+    pub(super) fn gguf(&self, level: Level, learned: Option<&Learned>) -> Scored {
         let recipe = self.planner.recipe(level);
         // A model that cannot be written has no size; it is shown as too large rather than hidden.
         let size_bytes = self.planner.output_size_bytes(&recipe).unwrap_or(u64::MAX);
@@ -223,19 +220,19 @@ impl Context<'_> {
                 recipe.other_type()
             ));
         }
-        let measured_loss = self.learned.and_then(|learned| learned.loss(level));
+        let measured_loss = learned.and_then(|learned| learned.loss(level));
         let percent =
             measured_loss.map_or_else(|| loss_percent(&self.planner, &recipe), |loss| percent_of_kld(loss.mean_kld.value));
         if !is_published(level) && measured_loss.is_none() {
             notes.push("its loss is assumed from the error of its weights".into());
         }
         let (offset, memory_basis) =
-            self.learned.map_or((0, Basis::Predicted), |learned| learned.memory_offset(level, self.goal.n_ctx));
+            learned.map_or((0, Basis::Predicted), |learned| learned.memory_offset(level, self.goal.n_ctx));
         let output =
             Output { framework: Framework::LlamaCpp, level: Some(level), name: level.name(), size_bytes, is_exact: true };
         let mut scored = self.scored(&output, &load, (workload.memory(), offset), percent, notes);
         let candidate = &mut scored.candidate;
-        if let Some(learned) = self.learned {
+        if let Some(learned) = learned {
             let plain = decode_band(&workload, self.machine);
             (candidate.decode_tokens_per_sec, candidate.decode_basis) =
                 learned.decode_band(level, &workload, self.machine, plain);
@@ -321,7 +318,8 @@ impl Context<'_> {
             prefill_tokens_per_sec: None,
             prefill_basis: Basis::Predicted,
             memory_basis: Basis::Predicted,
-            expected_loss: loss_class(percent),
+            expected_loss: loss_word(percent),
+            expected_loss_percent: percent,
             measured_loss: None,
             fit,
             missing: self.missing(framework),
@@ -379,7 +377,7 @@ impl Context<'_> {
             return self.undecodable.map(|dtype| format!("this version of Planish cannot decode {dtype}"));
         }
         let runtime = self.machine.runtimes.iter().find(|runtime| runtime.framework == framework);
-        let absent = runtime.filter(|runtime| runtime.version.is_none() && self.learned.is_some());
+        let absent = runtime.filter(|runtime| runtime.version.is_none() && self.is_here);
         Some(match absent {
             Some(runtime) if runtime.note.is_empty() => {
                 format!("this version of Planish writes GGUF only; {} is not installed", framework.name())
@@ -395,28 +393,32 @@ impl Context<'_> {
 /// On speed, one per cent of loss counts as much as two per cent of bytes: else `Q4_0` would win against `Q4_K_S` of equal size.
 const BYTES_PER_LOSS: f64 = 2.0;
 
+/// The most loss in per cent of perplexity that a goal takes.
+const BALANCED_PERCENT: f64 = 3.0;
+const SPEED_PERCENT: f64 = 8.0;
+const SIZE_PERCENT: f64 = 20.0;
+
 /// The order of preference among candidates that fit: lower is better, first the number, then the value.
 ///
-/// - Quality: the least expected loss. On battery the class of loss, then the fewest bytes per token.
-/// - Balanced: the smallest with at most low loss (3 %). On battery as speed.
-/// - Speed: the fewest bytes per token, which decide decode speed, with at most moderate loss (8 %); see `BYTES_PER_LOSS`.
-/// - Size: the smallest with at most high loss (20 %).
+/// - Quality: the least expected loss. On battery the word for the loss, then the fewest bytes per token.
+/// - Balanced: the smallest with less than 3 % loss. On battery as speed.
+/// - Speed: the fewest bytes per token, which decide decode speed, with less than 8 % loss; see `BYTES_PER_LOSS`.
+/// - Size: the smallest with less than 20 % loss.
 ///
 /// Where nothing is good enough, the least loss.
 #[allow(clippy::cast_precision_loss, reason = "a rank")]
 pub(super) fn preference(scored: &Scored, goal: &Goal) -> (u8, f64) {
     use super::Priority::{Balanced, Quality, Size, Speed};
-    let loss = scored.candidate.expected_loss;
     let size = scored.candidate.size_bytes as f64;
     let weighted_bytes = scored.read_bytes * (1.0 + BYTES_PER_LOSS * scored.loss_percent / 100.0);
     let (limit, value) = match (goal.priority, goal.battery) {
         (Quality, false) => return (0, scored.loss_percent),
-        (Quality, true) => return (loss as u8, scored.read_bytes),
-        (Balanced, false) => (ExpectedLoss::Low, size),
-        (Balanced, true) | (Speed, _) => (ExpectedLoss::Moderate, weighted_bytes),
-        (Size, _) => (ExpectedLoss::High, size),
+        (Quality, true) => return (scored.candidate.expected_loss as u8, scored.read_bytes),
+        (Balanced, false) => (BALANCED_PERCENT, size),
+        (Balanced, true) | (Speed, _) => (SPEED_PERCENT, weighted_bytes),
+        (Size, _) => (SIZE_PERCENT, size),
     };
-    if loss <= limit { (0, value) } else { (1, scored.loss_percent) }
+    if scored.loss_percent < limit { (0, value) } else { (1, scored.loss_percent) }
 }
 
 /// True when it is as good as the goal asks, not just the least bad.

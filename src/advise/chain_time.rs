@@ -44,8 +44,8 @@ pub struct ChainWork<'a> {
 
 /// Predicted seconds of a chain; `None` where a speed of this machine is not known, or a level's types were not measured.
 ///
-/// Converting takes as long as encoding on all threads, or as writing where the disk is slower, and a checkpoint's levels are run once. Measuring takes each file's predicted
-/// speeds, scoring a part of the predicted prefill speed.
+/// Converting takes as long as encoding on all threads, or as writing where the disk is slower, and a checkpoint's levels are run once.
+/// Measuring goes at each file's predicted speeds, scoring at a part of the predicted prefill speed.
 #[must_use]
 pub fn chain_secs(model: &Model, machine: &Machine, plan: &Plan, work: &ChainWork) -> Option<f64> {
     let source = Speeds::of_source(model, plan)?;

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::candidates::{Scored, is_acceptable};
 use super::own_level::{decoded_from, own_name};
 use super::plan::{Choice, compare, group};
-use super::{Basis, Budget, Candidate, Fit, Goal, Leaf, Priority};
+use super::{Basis, Budget, Fit, Goal, Leaf, Priority};
 use crate::hardware::{Framework, Machine};
 use crate::model::Model;
 use crate::units::{bytes_text, count_text, percent_text, significant_text, tokens_per_sec_text};
@@ -42,7 +42,7 @@ fn reasons_for(first: &Scored, model: &Model, goal: &Goal, budget: &Budget) -> V
         _ => "it fits".into(),
     };
     let mut reasons = vec![
-        format!("{}: {why}; {}", best.shown_name(), loss_phrase(best)),
+        format!("{}: {why}; {}", best.shown_name(), best.loss_phrase()),
         format!(
             "{}, {} of the source, {} bits per weight",
             bytes_text(best.size_bytes),
@@ -62,11 +62,6 @@ fn reasons_for(first: &Scored, model: &Model, goal: &Goal, budget: &Budget) -> V
         reasons.push(format!("{basis} {} on the CPU ({low} to {high})", tokens_per_sec_text(band.mid)));
     }
     reasons
-}
-
-fn loss_phrase(candidate: &Candidate) -> String {
-    let kind = if candidate.measured_loss.is_some() { "loss" } else { "expected loss" };
-    format!("{kind} {}", candidate.loss_text())
 }
 
 /// Why no GGUF file can be written from this source; `None` when it can.
@@ -91,7 +86,7 @@ fn reasons_for_source(model: &Model, first: Option<&Scored>, undecodable: Option
             "if it must be smaller: {}, {size}, {} of the source, {}",
             candidate.shown_name(),
             part_text(candidate.size_bytes, model),
-            loss_phrase(candidate)
+            candidate.loss_phrase()
         ));
     }
     reasons
@@ -192,7 +187,7 @@ pub(super) fn priority_facts(goal: &Goal) -> &'static str {
         (Priority::Balanced, false) => "the smallest with at most 3 % loss",
         (Priority::Balanced, true) => "on battery: few bytes per token with at most 8 % loss",
         (Priority::Quality, false) => "the least loss that fits",
-        (Priority::Quality, true) => "on battery: the least class of loss, then the fewest bytes per token",
+        (Priority::Quality, true) => "on battery: the least word for the loss, then the fewest bytes per token",
         (Priority::Speed, _) => "few bytes per token with at most 8 % loss",
         (Priority::Size, _) => "the smallest with at most 20 % loss",
     }

@@ -38,9 +38,9 @@ pub fn kv_cache_bytes(shape: &Hyperparameters, n_ctx: u64) -> u64 {
     (0_u64..).zip(&shape.n_kv_heads).fold(0, |sum, (layer_idx, &n_kv_heads)| {
         let cells = if shape.is_windowed(layer_idx) {
             let window = shape.sliding_window.unwrap_or(0);
-            padded(window.saturating_add(N_UBATCH)).min(padded(n_ctx))
+            padded_n_ctx(window.saturating_add(N_UBATCH)).min(padded_n_ctx(n_ctx))
         } else {
-            padded(n_ctx)
+            padded_n_ctx(n_ctx)
         };
         sum.saturating_add(match (n_kv_heads, shape.kv_lora_rank) {
             (0, _) => shape.recurrent_state_bytes_per_layer,
@@ -66,11 +66,13 @@ pub fn compute_bytes(shape: &Hyperparameters, n_ctx: u64) -> u64 {
     let n_ff = shape.n_ff.iter().copied().max().unwrap_or(0);
     let widest = shape.n_vocab.max(n_ff.saturating_mul(3));
     let row_bytes = widest.saturating_add(shape.n_embd.saturating_mul(4)).saturating_mul(4);
-    let mask_row_bytes = padded(n_ctx).saturating_mul(4 + 2);
+    let mask_row_bytes = padded_n_ctx(n_ctx).saturating_mul(4 + 2);
     n_tokens.saturating_mul(row_bytes.saturating_add(mask_row_bytes)).saturating_add(shape.n_vocab.saturating_mul(4))
 }
 
-fn padded(n_ctx: u64) -> u64 {
+/// The context that the runtime makes of a wanted one.
+#[must_use]
+pub fn padded_n_ctx(n_ctx: u64) -> u64 {
     n_ctx.div_ceil(KV_PADDING).saturating_mul(KV_PADDING)
 }
 
@@ -94,7 +96,7 @@ impl Workload {
     pub fn memory(&self) -> MemoryEstimate {
         let n_tokens = N_UBATCH.min(self.n_ctx.max(1));
         let row_bytes = self.n_embd.saturating_mul(4).saturating_add(self.n_ff.saturating_mul(3)).saturating_mul(4);
-        let mask_row_bytes = padded(self.n_ctx).saturating_mul(MASK_BYTES);
+        let mask_row_bytes = padded_n_ctx(self.n_ctx).saturating_mul(MASK_BYTES);
         let logits_bytes = self.n_vocab.saturating_mul(4 + 4); // one row in the graph and one for the caller
         let touched = n_tokens.saturating_mul(row_bytes.saturating_add(mask_row_bytes));
         MemoryEstimate {

@@ -27,6 +27,7 @@ mod own_level;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod predictor;
 mod preflight;
 mod prune;
 mod published;
@@ -36,7 +37,7 @@ mod rules;
 mod speed;
 mod steps;
 #[cfg(test)]
-mod test_models;
+pub(crate) mod test_models;
 mod tree;
 mod usage;
 mod wishes;
@@ -51,14 +52,15 @@ pub use gates::{Decision, GateKind, GateResult, Gates, MAX_MEAN_KLD, Verdict, ch
 pub use interval::Interval;
 pub use learned::{Basis, Learned, MeasuredLevel, MeasuredLoss, Trial};
 pub use limits::{Limits, Preset};
-pub use loss::{loss_class, loss_percent};
+pub use loss::{loss_percent, loss_word};
 pub use loss_words::{LossWord, LossWords, WORDS_ARE_TOKENS, accuracy_remark, same_words_text, scale_text};
-pub use memory::{compute_bytes, kv_cache_bytes, memory_estimate};
+pub use memory::{compute_bytes, kv_cache_bytes, memory_estimate, padded_n_ctx};
 pub use more_bits::{MoreBits, more_bits};
 pub use offered::class_of_bits;
 pub use overrides::{Overrides, TensorType, layers_from_text};
 pub use own_level::{decoded_from, own_level, own_name, quantized_origin};
 pub use plan::{advise, advise_with};
+pub use predictor::Predictor;
 pub use preflight::{PreflightRow, preflight};
 pub use prune::{Pruned, pruned, pruned_imatrix};
 pub use published::Published;
@@ -264,8 +266,10 @@ pub struct Candidate {
     pub prefill_basis: Basis,
     /// How `memory` came about.
     pub memory_basis: Basis,
-    /// Expected loss, from published measurements until the user has measured.
-    pub expected_loss: ExpectedLoss,
+    /// The word for the loss that is expected from published measurements; once the loss is measured, for its mean KL divergence.
+    pub expected_loss: LossWord,
+    /// The increase of perplexity in per cent that the word stands for.
+    pub expected_loss_percent: f64,
     /// What this model lost at this level, as measured; `None` until then.
     pub measured_loss: Option<MeasuredLoss>,
     /// Whether it fits.
@@ -310,38 +314,6 @@ pub struct Band {
     pub mid: f64,
     /// Nine of ten machines are below this.
     pub high: f64,
-}
-
-/// How much a level is expected to cost, in classes with a published number behind each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum ExpectedLoss {
-    /// The source's own type or more.
-    None,
-    /// Perplexity up by less than 1 %.
-    Negligible,
-    /// 1 to 3 %.
-    Low,
-    /// 3 to 8 %.
-    Moderate,
-    /// 8 to 20 %.
-    High,
-    /// More than 20 %.
-    Severe,
-}
-
-impl ExpectedLoss {
-    /// The class with its range, for a person.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Negligible => "negligible (< 1 %)",
-            Self::Low => "low (1-3 %)",
-            Self::Moderate => "moderate (3-8 %)",
-            Self::High => "high (8-20 %)",
-            Self::Severe => "severe (> 20 %)",
-        }
-    }
 }
 
 /// Whether a candidate fits the budget.

@@ -1,10 +1,10 @@
 //! Which levels are worth offering for a model, and under what name: small models are not what a level's name promises.
 
-use super::Candidate;
 use super::candidates::Scored;
 use super::loss::is_published;
+use super::{Candidate, LossWord, LossWords};
 use crate::model::{DType, PrecisionClass};
-use crate::units::significant_text;
+use crate::units::{percent_text, significant_text};
 
 /// From so many bits per weight on, a file belongs to the class above ultra-low: `Q3_K_S` has 3.44 bits of blocks, `Q2_K` of a large model 3.2.
 const LOW_FROM_BITS: f64 = 3.5;
@@ -38,10 +38,33 @@ impl Candidate {
         self.level.map(|level| level.class().min(class_of_bits(self.bits_per_weight)))
     }
 
-    /// The loss in words: measured where it was, else the class that is assumed.
+    /// The word for the loss: of the measurement where there is one, else of what is expected.
+    #[must_use]
+    pub fn loss_word(&self) -> LossWord {
+        let measured = self.measured_loss.and_then(|loss| LossWords::of(loss.mean_kld, loss.same_top));
+        measured.map_or(self.expected_loss, |words| words.word)
+    }
+
+    /// The loss in words: `measured: slight (0.0457 nats)`, or the word for what is expected alone.
     #[must_use]
     pub fn loss_text(&self) -> String {
         self.measured_loss.map_or_else(|| self.expected_loss.label().into(), |loss| loss.text())
+    }
+
+    /// The same inside a sentence: `loss measured: slight (0.0457 nats)`, `expected loss: slight`.
+    #[must_use]
+    pub fn loss_phrase(&self) -> String {
+        let kind = if self.measured_loss.is_some() { "loss" } else { "expected loss:" };
+        format!("{kind} {}", self.loss_text())
+    }
+
+    /// How much the expected loss is in numbers: `perplexity about +2.8 %`; `as the source` where nothing is lost.
+    #[must_use]
+    pub fn expected_loss_note(&self) -> String {
+        match self.expected_loss_percent {
+            percent if percent <= 0.0 => "as the source".into(),
+            percent => format!("perplexity about +{}", percent_text(percent / 100.0)),
+        }
     }
 
     /// True when shapes force so many larger types that the file has more bits than its level's class.

@@ -147,6 +147,11 @@ fn share(bytes: u64, (part, whole): (u64, u64)) -> u64 {
     bytes / whole * part
 }
 
+/// The memory of this machine, whatever is assumed for it.
+pub(super) fn budget_here(machine: &Machine, goal: &Goal) -> Budget {
+    budget(machine, goal, true, &mut Vec::new())
+}
+
 fn budget(machine: &Machine, goal: &Goal, is_here: bool, warnings: &mut Vec<String>) -> Budget {
     let gpu = dedicated_gpu(machine).filter(|_| is_here);
     let gpu_bytes = gpu.and_then(|gpu| gpu.free_bytes.or(gpu.memory_bytes)).unwrap_or(0);

@@ -46,10 +46,10 @@ impl WishKind {
     /// `(granted, not granted, what it is about)`: `fast enough`, `too slow`, `speed`.
     fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::MemoryRatio | Self::Memory => ("little memory enough", "too much memory", "memory"),
+            Self::MemoryRatio | Self::Memory => ("memory low enough", "too much memory", "memory"),
             Self::SizeRatio => ("small enough", "too large", "size"),
             Self::SpeedRatio => ("fast enough", "too slow", "speed"),
-            Self::FirstToken => ("early enough", "too late", "time to first token"),
+            Self::FirstToken => ("first token soon enough", "first token too late", "time to first token"),
         }
     }
 
@@ -67,6 +67,12 @@ impl WishKind {
             Some((number, unit)) => (number.to_string(), format!(" {unit}")),
             None => (text, String::new()),
         }
+    }
+
+    /// `at least 2.00 ×`.
+    fn bound_text(self, limit: f64) -> String {
+        let (limit, unit) = self.number_and_unit(limit);
+        format!("{} {limit}{unit}", if self.is_minimum() { "at least" } else { "at most" })
     }
 
     /// `1.70 of 2.00 ×`; with both units where they differ: `1.20 s of 800 ms`.
@@ -107,11 +113,7 @@ impl Wishes {
     /// The wishes as a sentence part: `decode speed at least 2.00 ×`; `none` without any.
     #[must_use]
     pub fn text(&self) -> String {
-        let wish = |kind: WishKind| {
-            let (limit, unit) = kind.number_and_unit(self.limit(kind)?);
-            let bound = if kind.is_minimum() { "at least" } else { "at most" };
-            Some(format!("{} {bound} {limit}{unit}", kind.label().to_lowercase()))
-        };
+        let wish = |kind: WishKind| Some(format!("{} {}", kind.label().to_lowercase(), kind.bound_text(self.limit(kind)?)));
         let wishes: Vec<String> = WishKind::SET.into_iter().filter_map(wish).collect();
         if wishes.is_empty() { "none".into() } else { wishes.join(", ") }
     }
@@ -147,15 +149,13 @@ impl WishResult {
     pub fn text(&self) -> String {
         let (granted, refused, subject) = self.kind.words();
         let Some(Interval { value, .. }) = self.measured else {
-            let (limit, unit) = self.kind.number_and_unit(self.limit);
-            let bound = if self.kind.is_minimum() { "at least" } else { "at most" };
-            return format!("{subject} not measured; you wish {bound} {limit}{unit}");
+            return format!("{subject} not measured; you wish {}", self.kind.bound_text(self.limit));
         };
         let pair = self.kind.pair_text(value, self.limit);
         match self.decision {
             Decision::Pass => format!("{granted} for your wish: {pair}"),
             Decision::Fail => format!("{refused} for your wish: {pair}"),
-            Decision::Inconclusive => format!("{subject} within its error of your wish: {pair}"),
+            Decision::Inconclusive => format!("cannot tell whether the {subject} meets your wish: {pair}"),
         }
     }
 }
@@ -198,11 +198,11 @@ mod tests {
         let check = |kind, limit, measured, expected: &str| assert_eq!(result(kind, limit, measured).text(), expected);
         check(WishKind::SpeedRatio, 2.0, Some((1.7, 1.6, 1.8)), "too slow for your wish: 1.70 of 2.00 ×");
         check(WishKind::SpeedRatio, 2.0, Some((2.5, 2.4, 2.6)), "fast enough for your wish: 2.50 of 2.00 ×");
-        check(WishKind::SpeedRatio, 2.0, Some((2.1, 1.9, 2.3)), "speed within its error of your wish: 2.10 of 2.00 ×");
+        check(WishKind::SpeedRatio, 2.0, Some((2.1, 1.9, 2.3)), "cannot tell whether the speed meets your wish: 2.10 of 2.00 ×");
         check(WishKind::SpeedRatio, 2.0, None, "speed not measured; you wish at least 2.00 ×");
         check(WishKind::MemoryRatio, 0.5, Some((0.6, 0.6, 0.6)), "too much memory for your wish: 60.0 of 50.0 %");
         check(WishKind::SizeRatio, 0.5, Some((0.3, 0.3, 0.3)), "small enough for your wish: 30.0 of 50.0 %");
-        check(WishKind::FirstToken, 0.5, Some((1.5, 1.4, 1.6)), "too late for your wish: 1.5 s of 500 ms");
+        check(WishKind::FirstToken, 0.5, Some((1.5, 1.4, 1.6)), "first token too late for your wish: 1.5 s of 500 ms");
     }
 
     #[test]

@@ -32,74 +32,75 @@ impl App {
                 self.store.apply(Event::NoDialog { wanted });
                 self.ask_for_path(wanted);
             }
-            event => {
-                let filled = self.store.imatrix.as_ref().map(|collected| collected.path.clone());
-                let is_opened = matches!(
-                    &event,
-                    Event::Finished { result: Ok(Output::Model(_) | Output::Checkpoint(_)), .. } if self.store.is_opening()
-                );
-                let is_known = matches!(&event, Event::Finished { result: Ok(Output::Known(_)), .. });
-                let is_measured = matches!(&event, Event::Finished { result: Ok(output), .. } if output.is_measurement());
-                let exported = match &event {
-                    Event::Finished {
-                        result: Ok(Output::History(HistoryAnswer::Exported(path)) | Output::Exported(path)),
-                        ..
-                    } => Some(path.clone()),
-                    _ => None,
-                };
-                if let Event::Finished { result: Ok(Output::Imported { model, .. }), .. } = &event
-                    && let Some(own) = model.own_level()
-                {
-                    // It is there now, and what stands for the checkpoint.
-                    self.form.levels.remove(&own);
-                }
-                if let Event::Finished { result: Err(error @ Error::NoBin { path, .. }), .. } = &event {
-                    // Those before it are there.
-                    self.form.deleting = Some(DeleteForm { paths: vec![path.clone()], no_bin: Some(error.clone()) });
-                }
-                let of_tour = self.store.tour.as_ref().filter(|tour| tour.is_at_work()).map(|tour| tour.job);
-                let ended = match &event {
-                    Event::Finished { id, result, .. } if of_tour == Some(*id) => Some((*id, result.clone())),
-                    _ => None,
-                };
-                if let Event::Finished { id, elapsed_secs, result } = &event {
-                    self.note_long_job(*id, *elapsed_secs, result.as_ref().err());
-                }
-                let has_written = matches!(&event, Event::Finished { id, .. } if self.store.has_outputs(*id));
-                self.store.apply(event);
-                if has_written {
-                    // It has changed what is free.
-                    self.store.output_disk = None;
-                }
-                if self.store.imatrix.is_none()
-                    && filled.is_some_and(|path| path == crate::path_text::from_text(&self.form.imatrix_path))
-                {
-                    // It was of the model before.
-                    self.form.imatrix_path.clear();
-                }
-                if is_known && let Some(model) = self.store.model.ready().filter(|model| model.is_runnable()) {
-                    // As after a conversion: the file that stands for a checkpoint is no level to be made.
-                    let own = model.own_level().filter(|_| self.store.checkpoint.is_some());
-                    own.map(|own| self.form.levels.remove(&own));
-                }
-                if let Some((id, result)) = ended {
-                    self.go_on_with_tour(id, result);
-                }
-                if is_measured && self.knows_history() {
-                    self.commands.push(Command::LoadHistory);
-                }
-                self.toasts.extend(exported.map(saved_toast));
-                if let Some(path) = self.store.opened_path().filter(|_| is_opened && !self.store.is_opening()) {
-                    self.form.remember(path.to_path_buf());
-                    // What a checkpoint's levels are measured against.
-                    let own = self.store.model.ready().filter(|model| !model.is_runnable()).and_then(|model| model.own_level());
-                    self.form.levels.extend(own);
-                    self.save();
-                    self.commands.push(Command::FindKnown);
-                }
-            }
+            event => self.take_in(event),
         }
         self.carry_out();
+    }
+
+    /// Gives an event to the store, and does what follows from it.
+    fn take_in(&mut self, event: Event) {
+        let filled = self.store.imatrix.as_ref().map(|collected| collected.path.clone());
+        let is_opened = matches!(
+            &event,
+            Event::Finished { result: Ok(Output::Model(_) | Output::Checkpoint(_)), .. } if self.store.is_opening()
+        );
+        let is_known = matches!(&event, Event::Finished { result: Ok(Output::Known(_)), .. });
+        let is_measured = matches!(&event, Event::Finished { result: Ok(output), .. } if output.is_measurement());
+        let exported = match &event {
+            Event::Finished { result: Ok(Output::History(HistoryAnswer::Exported(path)) | Output::Exported(path)), .. } => {
+                Some(path.clone())
+            }
+            _ => None,
+        };
+        if let Event::Finished { result: Ok(Output::Imported { model, .. }), .. } = &event
+            && let Some(own) = model.own_level()
+        {
+            // It is there now, and what stands for the checkpoint.
+            self.form.levels.remove(&own);
+        }
+        if let Event::Finished { result: Err(error @ Error::NoBin { path, .. }), .. } = &event {
+            // Those before it are there.
+            self.form.deleting = Some(DeleteForm { paths: vec![path.clone()], no_bin: Some(error.clone()) });
+        }
+        let of_tour = self.store.tour.as_ref().filter(|tour| tour.is_at_work()).map(|tour| tour.job);
+        let ended = match &event {
+            Event::Finished { id, result, .. } if of_tour == Some(*id) => Some((*id, result.clone())),
+            _ => None,
+        };
+        if let Event::Finished { id, elapsed_secs, result } = &event {
+            self.note_long_job(*id, *elapsed_secs, result.as_ref().err());
+        }
+        let has_written = matches!(&event, Event::Finished { id, .. } if self.store.has_outputs(*id));
+        self.store.apply(event);
+        if has_written {
+            // It has changed what is free.
+            self.store.output_disk = None;
+        }
+        if self.store.imatrix.is_none() && filled.is_some_and(|path| path == crate::path_text::from_text(&self.form.imatrix_path))
+        {
+            // It was of the model before.
+            self.form.imatrix_path.clear();
+        }
+        if is_known && let Some(model) = self.store.model.ready().filter(|model| model.is_runnable()) {
+            // As after a conversion: the file that stands for a checkpoint is no level to be made.
+            let own = model.own_level().filter(|_| self.store.checkpoint.is_some());
+            own.map(|own| self.form.levels.remove(&own));
+        }
+        if let Some((id, result)) = ended {
+            self.go_on_with_tour(id, result);
+        }
+        if is_measured {
+            self.commands.push(Command::LoadHistory);
+        }
+        self.toasts.extend(exported.map(saved_toast));
+        if let Some(path) = self.store.opened_path().filter(|_| is_opened && !self.store.is_opening()) {
+            self.form.remember(path.to_path_buf());
+            // What a checkpoint's levels are measured against.
+            let own = self.store.model.ready().filter(|model| !model.is_runnable()).and_then(|model| model.own_level());
+            self.form.levels.extend(own);
+            self.save();
+            self.commands.push(Command::FindKnown);
+        }
     }
 
     /// Puts the cursor where the path can be typed that no dialog can be asked for.

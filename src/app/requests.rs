@@ -1,7 +1,7 @@
 //! From the user's choices to requests for the worker.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{App, absolute};
@@ -92,7 +92,7 @@ impl App {
         }
         let out_dir = match self.form.output_dir.trim() {
             "" => PathBuf::new(),
-            dir => absolute(Path::new(dir)),
+            dir => absolute(&crate::path_text::from_text(dir)),
         };
         for path in paths {
             let request = ConvertRequest {
@@ -208,11 +208,12 @@ impl App {
         };
         let machine = self.store.machine.ready().cloned().unwrap_or_default();
         let (goal, limits) = (self.form.goal.clone(), self.form.limits.clone());
+        let (learned, lessons) = (self.store.learned(&model, &machine), self.store.lessons(&machine));
         let Store { outcomes, quality, origins, .. } = &self.store;
-        let measured = Measured { speed: outcomes, quality, limits: &limits, origins };
+        let measured = Measured { speed: outcomes, quality, limits: &limits, lessons: &lessons, origins };
         let rows = comparison_rows(&model, &machine, &goal, &self.store.conversions, measured);
         let dir = self.output_dir();
-        self.submit(&Job::Export(Box::new(ExportRequest { what, dir, model, machine, goal, limits, rows })))
+        self.submit(&Job::Export(Box::new(ExportRequest { what, dir, model, machine, goal, limits, learned, rows })))
     }
 
     /// The folder from the form; else the model's; else the user's.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::App;
-use crate::bench::{Outcome, quality::QualityOutcome};
 use crate::convert::{self, ConvertRequest, Existing, Overwrite, Resume};
 use crate::error::{Error, Result};
 use crate::model::Level;
@@ -113,8 +112,8 @@ impl App {
                 tour.source.clone_from(&model.path);
                 tour.files.extend(made.into_iter().map(|made| made.path).filter(|path| *path != model.path));
             }
-            Output::Outcomes(outcomes) => fail_if_all_failed(&outcomes)?,
-            Output::Quality(outcomes) => fail_if_all_lost(&outcomes)?,
+            Output::Outcomes(outcomes) => fail_if_all_failed(outcomes.iter().map(|outcome| &outcome.result))?,
+            Output::Quality(outcomes) => fail_if_all_failed(outcomes.iter().map(|outcome| &outcome.result))?,
             _ => {}
         }
         let job = match tour.next_step() {
@@ -174,18 +173,9 @@ impl App {
 }
 
 /// One file that failed is told beside the others; when none could be measured there is nothing to go on with.
-fn fail_if_all_failed(outcomes: &[Outcome]) -> Result<()> {
-    match outcomes.iter().find_map(|outcome| outcome.result.as_ref().err()) {
-        Some(error) if outcomes.iter().all(|outcome| outcome.result.is_err()) => Err(error.clone()),
-        _ => Ok(()),
-    }
-}
-
-fn fail_if_all_lost(outcomes: &[QualityOutcome]) -> Result<()> {
-    match outcomes.iter().find_map(|outcome| outcome.result.as_ref().err()) {
-        Some(error) if outcomes.iter().all(|outcome| outcome.result.is_err()) => Err(error.clone()),
-        _ => Ok(()),
-    }
+fn fail_if_all_failed<'a, T: 'a>(mut results: impl Iterator<Item = &'a Result<T>>) -> Result<()> {
+    let Some(Err(first)) = results.next() else { return Ok(()) };
+    if results.all(std::result::Result::is_err) { Err(first.clone()) } else { Ok(()) }
 }
 
 pub(super) fn sample_parent() -> Result<PathBuf> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::ComparisonRow;
 use super::pair::{Pair, decode_pair, memory_pair, prefill_pair};
-use crate::advise::{Decision, Verdict};
+use crate::advise::{Basis, Decision, Verdict};
 use crate::model::Level;
 use crate::units::percent_text;
 
@@ -121,6 +121,8 @@ pub struct PredictionError {
     pub n_files: usize,
     /// Files whose measurement lies inside the predicted band.
     pub n_inside: usize,
+    /// Files whose prediction was adjusted by runs of others.
+    pub n_adjusted: usize,
 }
 
 /// The errors of the predictions of speed and memory, each over the files that have both numbers.
@@ -143,7 +145,8 @@ pub fn prediction_errors(rows: &[ComparisonRow]) -> Vec<PredictionError> {
                 n if n % 2 == 1 => ratios[n / 2],
                 n => f64::midpoint(ratios[n / 2 - 1], ratios[n / 2]),
             };
-            Some(PredictionError { quantity, median_ratio, n_files, n_inside })
+            let n_adjusted = pairs.iter().filter(|pair| pair.basis != Basis::Predicted).count();
+            Some(PredictionError { quantity, median_ratio, n_files, n_inside, n_adjusted })
         })
         .collect()
 }
@@ -155,7 +158,8 @@ pub fn prediction_errors_text(errors: &[PredictionError]) -> String {
     let each: Vec<String> =
         errors.iter().map(|error| format!("{} {}", error.quantity, deviation_text(error.median_ratio))).collect();
     let files = if most == 1 { "1 file".to_string() } else { format!("median of {most} files") };
-    format!("Measured against predicted, {files}: {}", each.join(", "))
+    let adjusted = if errors.iter().any(|error| error.n_adjusted > 0) { ", adjusted by runs of other files" } else { "" };
+    format!("Measured against predicted{adjusted}, {files}: {}", each.join(", "))
 }
 
 /// A ratio as a deviation: `+12.0 %`, `−8.00 %`.
@@ -183,6 +187,9 @@ mod tests {
             predicted_decode_tokens_per_sec: None,
             predicted_prefill_tokens_per_sec: None,
             predicted_memory_bytes: None,
+            decode_basis: Basis::Predicted,
+            prefill_basis: Basis::Predicted,
+            memory_basis: Basis::Predicted,
             run: None,
             failure: None,
             quality: None,

@@ -1,21 +1,21 @@
 //! Prediction and measurement side by side: the one source of the Compare page, its table, its plots and the exports.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::history::Kind;
 use super::known::RunOrigin;
 use super::quality::QualityOutcome;
+use super::teaching::{Lesson, learned_from_others};
 use super::{ComparisonRow, Outcome, Provenance, Run, Stat};
 use crate::advise::{
-    Candidate, Goal, Interval, Limits, Plan, Target, WishKind, WishResult, advise, judge_wishes, own_level, own_name,
+    Basis, Candidate, Goal, Interval, Learned, Limits, Predictor, WishKind, WishResult, judge_wishes, own_level, own_name,
+    padded_n_ctx,
 };
 use crate::convert::Conversion;
-use crate::hardware::{Framework, Machine};
+use crate::hardware::Machine;
 use crate::model::{Level, Model};
 use crate::path_text;
 
-/// The runtime makes its context a multiple of this. Source: `GGML_PAD(n_ctx, 256)` in llama-context.cpp, llama.cpp.
-const CTX_GRANULE: u64 = 256;
 /// A source at a preset counts as that preset when its size is within this part of the predicted one: a file of another recipe with the
 /// same name is not what was predicted.
 const SAME_SIZE: f64 = 0.02;
@@ -29,6 +29,8 @@ pub struct Measured<'a> {
     pub quality: &'a [QualityOutcome],
     /// The limits that the files are held against.
     pub limits: &'a Limits,
+    /// The runs that predictions learn from.
+    pub lessons: &'a [Lesson],
     /// Where those measurements come from that were not made in this session.
     pub origins: &'a [RunOrigin],
 }
@@ -40,10 +42,13 @@ impl Measured<'_> {
     }
 }
 
+/// A file with what is predicted of it.
+type Prediction = (PathBuf, Candidate);
+
 /// One row per file: the source if it was measured, then the conversions in their order.
 ///
 /// Predictions are for this machine at the measured context, whatever the goal says, so that both columns speak of the same thing; without
-/// a measurement they are for the goal's context.
+/// a measurement they are for the goal's context. They learn from the runs of the other files.
 #[must_use]
 pub fn comparison_rows(
     model: &Model,
@@ -53,8 +58,26 @@ pub fn comparison_rows(
     measured: Measured,
 ) -> Vec<ComparisonRow> {
     let n_ctx = measured_n_ctx(measured.speed).unwrap_or(goal.n_ctx);
-    let plan = advise(model, machine, &Goal { n_ctx, target: Target::ThisMachine, ..goal.clone() });
-    rows(&plan, goal, model, conversions, measured)
+    let predictions = predictions(&Predictor::new(model, machine, goal, n_ctx), model, machine, conversions, measured.lessons);
+    rows(&predictions, goal, model, conversions, measured)
+}
+
+/// What is predicted of the source and of each file with its level's own recipe.
+fn predictions(
+    predictor: &Predictor,
+    model: &Model,
+    machine: &Machine,
+    conversions: &[Conversion],
+    lessons: &[Lesson],
+) -> Vec<Prediction> {
+    let source = own_level(model).map(|level| (model.path.clone(), level));
+    let plain = conversions.iter().filter(|conversion| conversion.changes.is_empty());
+    let files = source.into_iter().chain(plain.map(|conversion| (conversion.path.clone(), conversion.level)));
+    let (paths, levels): (Vec<PathBuf>, Vec<Level>) = files.unzip();
+    let workload = predictor.workload();
+    let learned = paths.iter().map(|path| learned_from_others(path, lessons, &workload, machine));
+    let wanted: Vec<(Level, Learned)> = levels.into_iter().zip(learned).collect();
+    paths.into_iter().zip(predictor.predict(&wanted)).collect()
 }
 
 /// The context that these rows were measured at, as the runtime made it; `None` when nothing was measured.
@@ -63,9 +86,15 @@ pub fn compared_n_ctx(rows: &[ComparisonRow]) -> Option<u64> {
     n_ctx_of(rows.iter().filter_map(|row| row.run.as_ref()))
 }
 
-fn rows(plan: &Plan, goal: &Goal, model: &Model, conversions: &[Conversion], measured: Measured) -> Vec<ComparisonRow> {
+fn rows(
+    predictions: &[Prediction],
+    goal: &Goal,
+    model: &Model,
+    conversions: &[Conversion],
+    measured: Measured,
+) -> Vec<ComparisonRow> {
     let outcomes = measured.speed;
-    let source = outcomes.iter().any(|outcome| outcome.path == model.path).then(|| source_row(plan, model, outcomes));
+    let source = outcomes.iter().any(|outcome| outcome.path == model.path).then(|| source_row(predictions, model, outcomes));
     let source_run = source.as_ref().and_then(|row| row.run.clone());
     let converted = conversions.iter().map(|conversion| {
         let facts = FileFacts {
@@ -75,9 +104,7 @@ fn rows(plan: &Plan, goal: &Goal, model: &Model, conversions: &[Conversion], mea
             size_bytes: conversion.size_bytes,
             bits_per_weight: conversion.bits_per_weight,
         };
-        // What is predicted is the level's own recipe.
-        let predicted = candidate(plan, conversion.level).filter(|_| conversion.changes.is_empty());
-        let mut row = row(facts, predicted, outcomes);
+        let mut row = row(facts, predicted(predictions, &conversion.path), outcomes);
         add_quality(&mut row, model, measured);
         row.wishes = wish_results(&row, model, source_run.as_ref(), goal, measured.limits);
         row
@@ -138,16 +165,16 @@ fn measured_n_ctx(outcomes: &[Outcome]) -> Option<u64> {
 
 fn n_ctx_of<'a>(runs: impl Iterator<Item = &'a Run>) -> Option<u64> {
     let n_tokens = |of: &Provenance| u64::from(of.n_prompt_tokens) + u64::from(of.n_gen_tokens);
-    runs.map(|run| n_tokens(&run.provenance)).max().map(|n| n.next_multiple_of(CTX_GRANULE))
+    runs.map(|run| n_tokens(&run.provenance)).max().map(padded_n_ctx)
 }
 
-fn candidate(plan: &Plan, level: Level) -> Option<&Candidate> {
-    plan.candidates.iter().find(|candidate| candidate.framework == Framework::LlamaCpp && candidate.level == Some(level))
+fn predicted<'a>(predictions: &'a [Prediction], path: &Path) -> Option<&'a Candidate> {
+    predictions.iter().find(|(file, _)| file == path).map(|(_, candidate)| candidate)
 }
 
-fn source_row(plan: &Plan, model: &Model, outcomes: &[Outcome]) -> ComparisonRow {
+fn source_row(predictions: &[Prediction], model: &Model, outcomes: &[Outcome]) -> ComparisonRow {
     let level = own_level(model);
-    let predicted = level.and_then(|level| candidate(plan, level)).filter(|candidate| {
+    let predicted = predicted(predictions, &model.path).filter(|candidate| {
         #[allow(clippy::cast_precision_loss, reason = "compared within two per cent")]
         let (predicted, actual) = (candidate.size_bytes as f64, model.size_bytes as f64);
         (predicted - actual).abs() <= actual * SAME_SIZE
@@ -187,6 +214,9 @@ fn row(facts: FileFacts, predicted: Option<&Candidate>, outcomes: &[Outcome]) ->
         predicted_decode_tokens_per_sec: predicted.and_then(|candidate| candidate.decode_tokens_per_sec),
         predicted_prefill_tokens_per_sec: predicted.and_then(|candidate| candidate.prefill_tokens_per_sec),
         predicted_memory_bytes: predicted.map(|candidate| candidate.memory.total_bytes()),
+        decode_basis: predicted.map_or(Basis::Predicted, |candidate| candidate.decode_basis),
+        prefill_basis: predicted.map_or(Basis::Predicted, |candidate| candidate.prefill_basis),
+        memory_basis: predicted.map_or(Basis::Predicted, |candidate| candidate.memory_basis),
         run,
         failure,
         quality: None,
@@ -201,17 +231,18 @@ fn row(facts: FileFacts, predicted: Option<&Candidate>, outcomes: &[Outcome]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::advise::{Band, Basis, Budget, Decision, ExpectedLoss, Fit, Leaf, MemoryEstimate, Preset, Tree};
-    use crate::bench::Stat;
+    use crate::advise::test_models::SMOLLM2;
+    use crate::advise::{Band, Decision, Fit, LossWord, MemoryEstimate, Preset, Workload};
     use crate::bench::history::{Measurement, test_runs};
+    use crate::bench::{Stat, lessons};
     use crate::error::Error;
-    use crate::hardware::Conditions;
+    use crate::hardware::{Bandwidth, Conditions, Framework};
     use crate::model::{Hyperparameters, Metadata, Value};
 
-    fn candidate_of(framework: Framework, level: Level, size_bytes: u64, decode: f64) -> Candidate {
+    fn candidate_of(level: Level, size_bytes: u64, decode: f64) -> Candidate {
         let band = Band { low: decode / 2.0, mid: decode, high: decode * 2.0 };
         Candidate {
-            framework,
+            framework: Framework::LlamaCpp,
             level: Some(level),
             level_name: level.name().into(),
             size_bytes,
@@ -220,7 +251,8 @@ mod tests {
             memory: MemoryEstimate { weights_bytes: size_bytes, kv_cache_bytes: 10, compute_bytes: 5, fixed_bytes: 1 },
             decode_tokens_per_sec: Some(band),
             prefill_tokens_per_sec: None,
-            expected_loss: ExpectedLoss::Low,
+            expected_loss: LossWord::Slight,
+            expected_loss_percent: 3.0,
             fit: Fit::Fits,
             missing: None,
             decode_basis: Basis::Predicted,
@@ -233,24 +265,17 @@ mod tests {
         }
     }
 
-    fn plan() -> Plan {
-        Plan {
-            tree: Tree { nodes: Vec::new() },
-            path: Vec::new(),
-            leaf: Leaf { frameworks: Vec::new(), level_family: "", reasons: Vec::new() },
-            candidates: vec![
-                candidate_of(Framework::Mlx, Level::Q4_K_M, 1, 1.0),
-                candidate_of(Framework::LlamaCpp, Level::Q8_0, 2000, 20.0),
-                candidate_of(Framework::LlamaCpp, Level::Q4_K_M, 1000, 40.0),
-            ],
-            recommended: None,
-            runner_up: None,
-            keeps_source: false,
-            reasons: Vec::new(),
-            counterfactual: None,
-            warnings: Vec::new(),
-            budget: Budget { ram_bytes: 0, vram_bytes: 0, origin: String::new() },
-        }
+    /// What is predicted of these files: `Q8_0` and `Q4_K_M` alone are known.
+    fn predicted_of(model: &Model, conversions: &[Conversion]) -> Vec<Prediction> {
+        let of = |level: Level| match level {
+            Level::Q8_0 => Some(candidate_of(level, 2000, 20.0)),
+            Level::Q4_K_M => Some(candidate_of(level, 1000, 40.0)),
+            _ => None,
+        };
+        let source = own_level(model).and_then(of).map(|candidate| (model.path.clone(), candidate));
+        let plain = conversions.iter().filter(|conversion| conversion.changes.is_empty());
+        let made = plain.filter_map(|conversion| Some((conversion.path.clone(), of(conversion.level)?)));
+        source.into_iter().chain(made).collect()
     }
 
     fn model(file_type: Level, size_bytes: u64) -> Model {
@@ -316,11 +341,11 @@ mod tests {
         std::sync::LazyLock::new(|| Preset::built_in().into_iter().last().unwrap().limits);
 
     fn speed_only(speed: &[Outcome]) -> Measured<'_> {
-        Measured { speed, quality: &[], limits: &LIMITS, origins: &[] }
+        Measured { speed, quality: &[], limits: &LIMITS, lessons: &[], origins: &[] }
     }
 
     fn rows_of(model: &Model, conversions: &[Conversion], measured: Measured) -> Vec<ComparisonRow> {
-        rows(&plan(), &Goal::default(), model, conversions, measured)
+        rows(&predicted_of(model, conversions), &Goal::default(), model, conversions, measured)
     }
 
     #[test]
@@ -348,7 +373,8 @@ mod tests {
         let outcome = QualityOutcome { path: "q8.gguf".into(), result: Ok(run) };
         let source = measured("dir/source.gguf", 512, 10.0);
         let speed = [source, measured("q8.gguf", 512, 9.0)];
-        let all = Measured { speed: &speed, quality: std::slice::from_ref(&outcome), limits: &LIMITS, origins: &[] };
+        let all =
+            Measured { speed: &speed, quality: std::slice::from_ref(&outcome), limits: &LIMITS, lessons: &[], origins: &[] };
         let rows = rows_of(&model(Level::F16, 4000), &[conversion(Level::Q8_0, "q8.gguf")], all);
         assert_eq!(rows[1].verdict.as_ref().map(|verdict| verdict.decision), Some(Decision::Pass));
         let words: Vec<String> = rows[1].wishes.iter().map(WishResult::text).collect();
@@ -371,7 +397,7 @@ mod tests {
             ["Q4_K_M", "Q2_K"],
             "no row for a source not measured"
         );
-        assert_eq!(rows[0].predicted_decode_tokens_per_sec.map(|band| band.mid), Some(40.0), "llama.cpp's, not MLX's");
+        assert_eq!(rows[0].predicted_decode_tokens_per_sec.map(|band| band.mid), Some(40.0));
         assert_eq!(rows[0].predicted_memory_bytes, Some(1016));
         let decode = rows[0].run.as_ref().map(|run| run.decode_tokens_per_sec.values.clone());
         assert_eq!(decode, Some(vec![33.0]), "the later measurement");
@@ -401,6 +427,34 @@ mod tests {
         assert_eq!(predicted(Level::Q8_0, 2010), Some(2016));
         assert_eq!(predicted(Level::Q8_0, 2500), None, "another recipe under the same name");
         assert_eq!(predicted(Level::F16, 4000), None);
+    }
+
+    #[test]
+    fn predictions_learn_from_the_runs_of_the_other_files() {
+        let model = SMOLLM2.build();
+        let mut machine = Machine::default();
+        machine.cpu.n_physical = 2;
+        machine.bandwidth =
+            Some(Bandwidth { one_thread_bytes_per_sec: 1e10, all_threads_bytes_per_sec: 2e10, n_threads: 2, other_load: None });
+        let mut source = measured("model.gguf", 512, 9.0);
+        if let Ok(run) = &mut source.result {
+            run.workload = Some(Workload::of_file(&model, &machine.cpu, 768));
+            run.provenance.n_threads = crate::runtime::default_n_threads();
+        }
+        let lessons = lessons(&[&source], &[], &machine);
+        let made = Conversion { source: model.path.clone(), ..conversion(Level::Q8_0, "q8.gguf") };
+        let of = |lessons: &[Lesson]| {
+            let speed = std::slice::from_ref(&source);
+            let measured = Measured { speed, quality: &[], limits: &LIMITS, lessons, origins: &[] };
+            comparison_rows(&model, &machine, &Goal::default(), std::slice::from_ref(&made), measured)
+        };
+        let (before, after) = (of(&[]), of(&lessons));
+        assert_eq!(before[1].decode_basis, Basis::Predicted);
+        let adjusted = Basis::Adjusted { n_runs: 1 };
+        assert_eq!((after[1].decode_basis, after[1].prefill_basis, after[1].memory_basis), (adjusted, adjusted, adjusted));
+        let mid = |row: &ComparisonRow| row.predicted_decode_tokens_per_sec.unwrap().mid;
+        assert!(mid(&after[1]) < mid(&before[1]), "the source was slower than predicted");
+        assert_eq!((after[0].decode_basis, mid(&after[0])), (Basis::Predicted, mid(&before[0])), "not from its own run");
     }
 
     #[test]

@@ -95,8 +95,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::advise::Wishes;
-    use crate::advise::{Goal, Limits};
+    use crate::advise::{Goal, Limits, Wishes};
     use crate::bench::history::{Measurement, test_runs};
     use crate::bench::quality::{QualityOutcome, QualityRun};
     use crate::bench::{Measured, Outcome, comparison_rows};
@@ -133,7 +132,7 @@ mod tests {
             let Measurement::Quality(run) = test_runs::quality(level.name(), &[kld, kld]).measurement else { panic!() };
             quality.push(QualityOutcome { path: path.clone(), result: Ok(Arc::new(QualityRun { path, ..(*run).clone() })) });
         }
-        let measured = Measured { speed: &speed, quality: &quality, limits, origins: &[] };
+        let measured = Measured { speed: &speed, quality: &quality, limits, lessons: &[], origins: &[] };
         let rows = comparison_rows(&model, &Machine::default(), &Goal::default(), &conversions, measured);
         headline(&model, &rows, Some(Level::Q4_K_M)).unwrap()
     }

@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::advise::{Band, Verdict, WishResult, Workload};
+use crate::advise::{Band, Basis, Verdict, WishResult, Workload};
 use crate::error::Error;
 use crate::hardware::Conditions;
 use crate::model::Level;
@@ -56,9 +56,9 @@ pub use headline::{Headline, headline};
 pub use identity::model_sha256;
 pub use realign::{Piece, Realigned, realigned};
 pub use run::{bench, bench_with};
-pub use self_check::{discard_broken, self_check};
+pub use self_check::try_made;
 pub use sustained::Sustained;
-pub use teaching::{learned, learned_from_history, levels_of_history, levels_of_session};
+pub use teaching::{Lesson, kept_runs, learned, learned_from_history, lessons, levels_of_history, levels_of_session};
 pub use vote::{Tally, Vote, is_swapped};
 pub use warnings::merged_warnings;
 
@@ -188,6 +188,12 @@ pub struct ComparisonRow {
     pub predicted_prefill_tokens_per_sec: Option<Band>,
     /// Predicted memory in bytes at the measured context.
     pub predicted_memory_bytes: Option<u64>,
+    /// How these came about: predicted, or adjusted by runs of other files on this machine.
+    pub decode_basis: Basis,
+    /// Likewise.
+    pub prefill_basis: Basis,
+    /// Likewise.
+    pub memory_basis: Basis,
     /// The measurement; `None` until there is one.
     pub run: Option<Run>,
     /// Why the measurement failed; `None` when it did not.

@@ -1,7 +1,7 @@
 //! A quantity of the comparison: what was predicted and what was measured, as numbers and as text.
 
 use super::{ComparisonRow, Stat};
-use crate::advise::Band;
+use crate::advise::{Band, Basis};
 pub use crate::units::plus_minus_text as measured_text;
 use crate::units::significant_text;
 
@@ -12,6 +12,8 @@ pub struct Pair {
     pub predicted: Option<Band>,
     /// Median and spread of the measurements.
     pub measured: Option<(f64, f64)>,
+    /// How the prediction came about.
+    pub basis: Basis,
 }
 
 impl Pair {
@@ -43,6 +45,7 @@ pub fn decode_pair(row: &ComparisonRow) -> Pair {
     Pair {
         predicted: row.predicted_decode_tokens_per_sec,
         measured: row.run.as_ref().and_then(|run| measured(&run.decode_tokens_per_sec)),
+        basis: row.decode_basis,
     }
 }
 
@@ -52,6 +55,7 @@ pub fn prefill_pair(row: &ComparisonRow) -> Pair {
     Pair {
         predicted: row.predicted_prefill_tokens_per_sec,
         measured: row.run.as_ref().and_then(|run| measured(&run.prefill_tokens_per_sec)),
+        basis: row.prefill_basis,
     }
 }
 
@@ -65,14 +69,17 @@ pub fn memory_pair(row: &ComparisonRow) -> Pair {
             Band { low: mid, mid, high: mid }
         }),
         measured: row.run.as_ref().map(|run| (run.peak_memory_bytes as f64, 0.0)),
+        basis: row.memory_basis,
     }
 }
+
 /// The same pair in a unit that is `scale` times as large.
 #[must_use]
 pub fn pair_scaled(pair: Pair, scale: f64) -> Pair {
     Pair {
         predicted: pair.predicted.map(|band| Band { low: band.low / scale, mid: band.mid / scale, high: band.high / scale }),
         measured: pair.measured.map(|(mid, spread)| (mid / scale, spread / scale)),
+        basis: pair.basis,
     }
 }
 
@@ -90,7 +97,7 @@ pub fn pair_text(pair: Pair, unit: &str) -> String {
         } else {
             String::new()
         };
-        lines.push(format!("predicted {}{range} {unit}", significant_text(band.mid)));
+        lines.push(format!("{} {}{range} {unit}", pair.basis.word(), significant_text(band.mid)));
     }
     lines.join("\n")
 }
@@ -112,7 +119,7 @@ mod tests {
     #[test]
     fn ratio_needs_both_numbers() {
         let band = Band { low: 30.0, mid: 40.0, high: 50.0 };
-        let ratio = |predicted, measured| Pair { predicted, measured }.ratio();
+        let ratio = |predicted, measured| Pair { predicted, measured, ..Pair::default() }.ratio();
         assert_eq!(ratio(Some(band), Some((50.0, 1.0))), Some(1.25));
         assert_eq!(ratio(None, Some((50.0, 1.0))), None);
         assert_eq!(ratio(Some(band), None), None);
@@ -123,7 +130,7 @@ mod tests {
     fn the_axis_holds_bands_and_spreads() {
         let band = Band { low: 30.0, mid: 40.0, high: 50.0 };
         let check = |measured, expected: f64| {
-            let highest = Pair { predicted: Some(band), measured }.highest();
+            let highest = Pair { predicted: Some(band), measured, ..Pair::default() }.highest();
             assert!((highest - expected).abs() < 1e-9, "{highest}");
         };
         check(None, 50.0);

@@ -216,9 +216,7 @@ mod tests {
         // Everything shifted by a word at both ends: too much for tokens and words, not for the program.
         other.text = format!("x {} y", other.text);
         other.vocabulary_sha256 = "b".into();
-        let started = std::time::Instant::now();
         let found = realigned(&one, &other);
-        assert!(started.elapsed() < std::time::Duration::from_secs(10));
         let covered = |pieces: &[Piece]| pieces.iter().map(|piece| piece.range.len()).sum::<usize>();
         assert_eq!((covered(&found.one), covered(&found.other)), (one.text.len(), other.text.len()));
     }

@@ -8,7 +8,7 @@ use super::quiet::wait_for_quiet;
 use super::round::{Round, measure};
 use super::sustained::{LongRun, cool_down, sustain};
 use super::{BenchRequest, Outcome, Provenance, Run, Start, Stat};
-use crate::advise::Workload;
+use crate::advise::{Workload, padded_n_ctx};
 use crate::error::{Error, Result};
 use crate::format::inspect;
 use crate::hardware::{BUSY_LOAD, Conditions, Cpu, PowerSource, detect, sample_conditions};
@@ -27,8 +27,6 @@ pub(super) const HOT_WARNING: &str = "the processor was at";
 pub(super) const VARIED: &str = "speed varied by";
 /// From here on laptops lower their clock. Intel and AMD mobile processors throttle between 95 and 105 °C and reduce boost earlier.
 const HOT_CELSIUS: f32 = 85.0;
-/// The runtime makes its context a multiple of this. Source: `GGML_PAD(n_ctx, 256)` in llama-context.cpp, llama.cpp.
-const CTX_GRANULE: u64 = 256;
 /// The longest run under load that may be asked for: a day.
 const MAX_SUSTAINED_SECS: u32 = 24 * 60 * 60;
 /// A spread above this part of the median hides the difference between neighbouring levels.
@@ -58,7 +56,7 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
         wait_for_quiet(monitor)?;
     }
     let n_threads = request.n_threads.unwrap_or_else(runtime::default_n_threads);
-    let n_ctx = (u64::from(request.n_prompt_tokens) + u64::from(request.n_gen_tokens)).next_multiple_of(CTX_GRANULE);
+    let n_ctx = padded_n_ctx(u64::from(request.n_prompt_tokens) + u64::from(request.n_gen_tokens));
     let cpu = detect(Path::new(".")).cpu;
     let mut series: Vec<Series> = request.models.iter().map(|path| Series::new(path, &cpu, n_ctx)).collect();
     let mut conditions: Vec<Conditions> = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::known::remember_conversions;
 use super::quality::{TextSource, corpus};
 use super::work_folder::WorkFolder;
 use crate::convert::{Conversion, ConvertRequest, Removal, SelfCheck, convert, own_tokens, preflight, remove_output};
@@ -35,13 +36,25 @@ struct Probe {
     n_tokens: usize,
 }
 
+/// Tries what was made, takes away what is broken, and notes the rest in the user's history. Returns what was wrong with the first broken
+/// file.
+///
+/// # Errors
+/// `Error::Cancelled`: then all files stay, and are noted. `Error::Io` when a broken one cannot be removed.
+pub fn try_made(model: &Model, made: &mut Vec<Conversion>, monitor: &Monitor) -> Result<Option<Error>> {
+    let tried = if model.is_runnable() { Ok(()) } else { self_check(model, made, monitor) };
+    let broken = if tried.is_ok() { discard_broken(made) } else { Ok(None) };
+    remember_conversions(model, made);
+    tried.and(broken)
+}
+
 /// Runs each file over a short text and keeps what it showed in `Conversion::check`. A build without llama.cpp checks nothing.
 ///
 /// `model` is the checkpoint's: its own tokenizer says into which tokens the text must be split.
 ///
 /// # Errors
 /// `Error::Cancelled`; what goes wrong with a file is told in its check.
-pub fn self_check(model: &Model, made: &mut [Conversion], monitor: &Monitor) -> Result<()> {
+fn self_check(model: &Model, made: &mut [Conversion], monitor: &Monitor) -> Result<()> {
     if runtime::check_available().is_err() {
         return Ok(());
     }
@@ -138,7 +151,7 @@ fn yardstick(model: &Model, text: &str, monitor: &Monitor) -> Result<Option<f64>
 ///
 /// # Errors
 /// `Error::Io` when one cannot be removed.
-pub fn discard_broken(made: &mut Vec<Conversion>) -> Result<Option<Error>> {
+fn discard_broken(made: &mut Vec<Conversion>) -> Result<Option<Error>> {
     let mut first = None;
     for broken in made.extract_if(.., |made| made.check.as_ref().is_some_and(|check| check.is_broken)) {
         remove_output(&broken.path, Removal::ForGood)?;

@@ -1,7 +1,7 @@
 //! What measurements of this session and of the history teach the predictions.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::history::{FileIdentity, Filter, History, Kind, Row, default_path, machine_text};
 use super::quality::QualityOutcome;
@@ -16,34 +16,67 @@ use crate::runtime;
 /// A file of the history is a level of the model when its size is within this part of the predicted one: a changed recipe is not.
 const SAME_SIZE: f64 = 0.01;
 
-/// What the runs of a session and of the history teach about predictions for `model`, and what they found of its levels.
+/// A run that teaches predictions, and the file that it was of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lesson {
+    path: PathBuf,
+    trial: Trial,
+}
+
+/// What the runs of a session and of the history have to teach, the latest first.
 ///
-/// Runs of the history count when they are of this machine, of the device that the latest of them used, and with as many threads as a run
-/// gets by default; of each file the latest.
+/// Runs count when they are of this machine, of the device that the latest of them used, and with as many threads as a run gets by default;
+/// of each file the latest. All of `session` must be of this machine and its runtime.
 #[must_use]
-pub fn learned(
-    model: &Model,
-    machine: &Machine,
-    levels: BTreeMap<Level, MeasuredLevel>,
-    session: &[Outcome],
-    rows: &[Row],
-) -> Learned {
-    let mut trials = Vec::new();
+pub fn lessons(session: &[&Outcome], rows: &[Row], machine: &Machine) -> Vec<Lesson> {
+    let runs = session.iter().rev().filter_map(|outcome| outcome.result.as_ref().ok()).filter(|run| has_usual_threads(run));
+    let runs = runs.map(|run| (run.path.as_path(), run.provenance.backend.as_str(), trial_of_run(run)));
+    let rows = runs_here(rows, machine).map(|row| (row.path.as_path(), row.backend.as_str(), trial_of_row(row)));
+    let mut found: Vec<Lesson> = Vec::new();
     let mut seen: HashSet<&Path> = HashSet::new();
-    for run in session.iter().rev().filter_map(|outcome| outcome.result.as_ref().ok()) {
-        if seen.insert(&run.path) {
-            trials.extend(trial_of_run(run));
+    let mut latest_backend = None;
+    for (path, backend, trial) in runs.chain(rows) {
+        if *latest_backend.get_or_insert(backend) != backend || !seen.insert(path) {
+            continue;
+        }
+        // The same run may be known under the path that the file had then.
+        let new = trial.filter(|trial| found.iter().all(|known| known.trial != *trial));
+        found.extend(new.map(|trial| Lesson { path: path.to_path_buf(), trial }));
+        if found.len() == Learned::MAX_RUNS {
+            break;
         }
     }
+    found
+}
+
+/// What lessons teach about predictions for `model`, beside what was measured of its levels.
+#[must_use]
+pub fn learned(model: &Model, machine: &Machine, levels: BTreeMap<Level, MeasuredLevel>, lessons: &[Lesson]) -> Learned {
     // A measured level stands for itself already.
-    let of_levels: Vec<Trial> = levels.values().filter_map(|level| level.trial.clone()).collect();
-    trials.retain(|trial| !of_levels.contains(trial));
-    for row in runs_here(rows, machine) {
-        if seen.insert(&row.path) {
-            trials.extend(trial_of_row(row).filter(|trial| !of_levels.contains(trial)));
-        }
-    }
+    let is_of_level = |trial: &Trial| levels.values().any(|level| level.trial.as_ref() == Some(trial));
+    let trials: Vec<Trial> = lessons.iter().map(|lesson| &lesson.trial).filter(|trial| !is_of_level(trial)).cloned().collect();
     Learned::new(&trials, levels, &Workload::of_file(model, &machine.cpu, 0), machine)
+}
+
+/// What the runs of other files teach about this one, whose network is that of `workload`: its own run is what the prediction is held
+/// against.
+#[must_use]
+pub(super) fn learned_from_others(path: &Path, lessons: &[Lesson], workload: &Workload, machine: &Machine) -> Learned {
+    let others: Vec<Trial> = lessons.iter().filter(|lesson| lesson.path != path).map(|lesson| lesson.trial.clone()).collect();
+    Learned::new(&others, BTreeMap::new(), workload, machine)
+}
+
+/// The runs of the user's history, the latest first; none where there is no history.
+///
+/// # Errors
+/// Those of opening and reading the history.
+pub fn kept_runs() -> Result<Vec<Row>> {
+    kept()?.map_or_else(|| Ok(Vec::new()), |history| history.list(&Filter::default()))
+}
+
+/// The user's history; `None` where there is none: asking for advice makes no file.
+fn kept() -> Result<Option<History>> {
+    default_path()?.is_file().then(History::open_default).transpose()
 }
 
 /// What the user's history teaches about predictions for `model`, and what it knows of its levels; nothing where there is no history.
@@ -51,23 +84,19 @@ pub fn learned(
 /// # Errors
 /// Those of opening and reading the history.
 pub fn learned_from_history(model: &Model, machine: &Machine) -> Result<Learned> {
-    // Asking for advice makes no file.
-    if !default_path()?.is_file() {
-        return Ok(Learned::default());
-    }
-    let history = History::open_default()?;
+    let Some(history) = kept()? else { return Ok(Learned::default()) };
     let rows = history.list(&Filter::default())?;
     // A model that was never compared has no losses, and is not read for its hash.
-    let sha256 = FileIdentity::of(&model.files).and_then(|identity| history.known_sha256(&identity).transpose()).transpose()?;
-    let levels = sha256.map_or_else(BTreeMap::new, |sha256| levels_of_history(model, &sha256, machine, &rows));
-    Ok(learned(model, machine, levels, &[], &rows))
+    let known = FileIdentity::of(&model.files).and_then(|identity| history.known_sha256_anywhere(&identity).transpose());
+    let levels = known.transpose()?.map_or_else(BTreeMap::new, |sha256| levels_of_history(model, &sha256, machine, &rows));
+    Ok(learned(model, machine, levels, &lessons(&[], &rows, machine)))
 }
 
-/// What this session knows of the model's levels.
+/// What this session knows of the model's levels. All of `speed` must be of this machine and its runtime.
 #[must_use]
 pub fn levels_of_session(
     conversions: &[Conversion],
-    speed: &[Outcome],
+    speed: &[&Outcome],
     quality: &[QualityOutcome],
 ) -> BTreeMap<Level, MeasuredLevel> {
     let plain = conversions.iter().filter(|conversion| conversion.changes.is_empty());
@@ -77,7 +106,7 @@ pub fn levels_of_session(
         let loss = quality.iter().rev().filter(|outcome| outcome.path == conversion.path);
         let loss = loss.filter_map(|outcome| outcome.result.as_ref().ok()).map(|run| &run.summary).next();
         let loss = loss.map(|summary| MeasuredLoss { mean_kld: summary.mean_kld, same_top: summary.same_top });
-        let trial = run.and_then(trial_of_run);
+        let trial = run.filter(|run| has_usual_threads(run)).and_then(trial_of_run);
         let decode_range = run.map(|run| (run.decode_tokens_per_sec.min(), run.decode_tokens_per_sec.max()));
         let level = MeasuredLevel { decode_range: decode_range.filter(|_| trial.is_some()), trial, loss };
         (level != MeasuredLevel::default()).then_some((conversion.level, level))
@@ -105,10 +134,7 @@ pub fn levels_of_history(model: &Model, sha256: &str, machine: &Machine, rows: &
         let is_same_file = |other: &&Row| other.model_sha256.is_some() && other.model_sha256 == row.model_sha256;
         let speed = runs_here(rows, machine).find(is_same_file);
         let trial = speed.and_then(trial_of_row);
-        let decode_range = speed.filter(|_| trial.is_some()).and_then(|row| {
-            let (mid, spread) = (row.decode_tokens_per_sec?, row.decode_spread.unwrap_or(0.0));
-            Some((mid - spread, mid + spread))
-        });
+        let decode_range = speed.filter(|_| trial.is_some()).and_then(|row| row.decode_range);
         let loss = row.mean_kld.zip(row.same_top).map(|(mean_kld, same_top)| MeasuredLoss { mean_kld, same_top });
         found.insert(level, MeasuredLevel { trial, decode_range, loss });
     }
@@ -124,6 +150,11 @@ fn runs_here<'a>(rows: &'a [Row], machine: &Machine) -> impl Iterator<Item = &'a
         let is_candidate = row.kind == Kind::Speed && row.machine == here && row.n_threads == n_threads;
         is_candidate && *backend.get_or_insert(row.backend.as_str()) == row.backend
     })
+}
+
+/// True for a run with as many threads as are predicted for.
+fn has_usual_threads(run: &Run) -> bool {
+    run.provenance.n_threads == runtime::default_n_threads()
 }
 
 fn trial_of_run(run: &Run) -> Option<Trial> {
@@ -150,8 +181,8 @@ fn trial_of_row(row: &Row) -> Option<Trial> {
 mod tests {
     use super::super::history::{Measurement, NewRun, test_runs};
     use super::*;
+    use crate::advise::test_models::{Decoder, SMOLLM2};
     use crate::hardware::Bandwidth;
-    use crate::model::{DType, Hyperparameters, Metadata, Tensor, Value};
 
     const MACHINE: &str = "Test CPU, 16.0 GiB";
 
@@ -167,34 +198,7 @@ mod tests {
     }
 
     fn model() -> Model {
-        let mut metadata = Metadata::default();
-        metadata.set("general.architecture", Value::Str("llama".into()));
-        for (key, value) in [("block_count", 1), ("embedding_length", 256), ("feed_forward_length", 512), ("vocab_size", 1024)] {
-            metadata.set(&format!("llama.{key}"), Value::U32(value));
-        }
-        let tensor = |name: &str, n_rows: u64| Tensor {
-            name: name.into(),
-            dtype: DType::F16,
-            shape: vec![256, n_rows],
-            file_idx: 0,
-            offset: 0,
-            size_bytes: 256 * n_rows * 2,
-        };
-        let tensors = vec![tensor("token_embd.weight", 1024), tensor("blk.0.ffn_up.weight", 512)];
-        Model {
-            path: "m.gguf".into(),
-            files: vec!["m.gguf".into()],
-            size_bytes: tensors.iter().map(|tensor| tensor.size_bytes).sum(),
-            format_name: "GGUF v3".into(),
-            alignment: 32,
-            hyperparameters: Hyperparameters::from_metadata(&metadata),
-            metadata,
-            tensors,
-            warnings: Vec::new(),
-            obstacles: Vec::new(),
-            unknown: Vec::new(),
-            import: None,
-        }
+        Decoder { n_layers: 1, n_embd: 256, n_ff: 512, n_heads: 4, n_kv_heads: 4, n_vocab: 1024, ..SMOLLM2 }.build()
     }
 
     /// A speed run of the model with so many tokens per second, changed by `change`.
@@ -219,14 +223,18 @@ mod tests {
         history.list(&Filter::default()).unwrap()
     }
 
+    fn of_rows(rows: &[Row]) -> Learned {
+        learned(&model(), &machine(), BTreeMap::new(), &lessons(&[], rows, &machine()))
+    }
+
     fn n_runs(rows: &[Row]) -> usize {
-        learned(&model(), &machine(), BTreeMap::new(), &[], rows).decode.map_or(0, |correction| correction.n_runs)
+        of_rows(rows).decode.map_or(0, |correction| correction.n_runs)
     }
 
     #[test]
     fn runs_of_this_machine_device_and_number_of_threads_teach_each_file_once() {
         let check = |runs: &[NewRun], expected| assert_eq!(n_runs(&rows(runs)), expected);
-        let plain = |path: &str| run(path, 50.0, |_, _| {});
+        let plain = |path: &str| run(path, if path == "a" { 50.0 } else { 60.0 }, |_, _| {});
         check(&[], 0);
         check(&[plain("a"), plain("b"), plain("a")], 2);
         check(&[plain("a"), run("b", 50.0, |_, new| new.machine = "Other CPU, 16.0 GiB".into())], 1);
@@ -239,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_latest_run_of_a_file_counts() {
-        let factor = |rows: &[Row]| learned(&model(), &machine(), BTreeMap::new(), &[], rows).decode.unwrap().factor;
+        let factor = |rows: &[Row]| of_rows(rows).decode.unwrap().factor;
         // Near what is predicted of so small a model: corrections have a limit.
         let (slow, fast) = (run("a", 3_000.0, |_, _| {}), run("a", 12_000.0, |_, _| {}));
         let (first, second) = (factor(&rows(&[slow.clone(), fast.clone()])), factor(&rows(&[fast, slow])));
@@ -261,16 +269,51 @@ mod tests {
             (new, hashes)
         };
         let (loss, (source, own)) = quality(size_bytes);
-        let speed = run("m-Q8_0.gguf", 80.0, |_, new| new.model_sha256 = Some(own));
+        let speed = run("m-Q8_0.gguf", 80.0, |run, new| {
+            run.decode_tokens_per_sec.values = vec![10.0, 80.0, 300.0];
+            new.model_sha256 = Some(own);
+        });
         let rows_of_both = rows(&[loss, speed]);
         let found = levels_of_history(&model, &source, &machine(), &rows_of_both);
         let level = &found[&Level::Q8_0];
         assert!(level.loss.is_some() && level.trial.is_some(), "{level:?}");
-        assert_eq!(level.decode_range, Some((80.0, 80.0)));
-        let learned = learned(&model, &machine(), found, &[], &rows_of_both);
+        assert_eq!(level.decode_range, Some((10.0, 300.0)), "of the rounds");
+        let learned = learned(&model, &machine(), found, &lessons(&[], &rows_of_both, &machine()));
         assert_eq!(learned.decode.unwrap().n_runs, 1, "the level's run is not counted twice");
         assert!(levels_of_history(&model, "another", &machine(), &rows_of_both).is_empty());
         let (custom, _) = quality(size_bytes * 2);
         assert!(levels_of_history(&model, &source, &machine(), &rows(&[custom])).is_empty(), "a changed recipe");
+    }
+
+    /// A measurement of this session.
+    fn outcome(path: &str, decode: f64, change: impl FnOnce(&mut Run)) -> Outcome {
+        let new = run(path, decode, |run, _| change(run));
+        let Measurement::Speed(run) = new.measurement else { panic!() };
+        Outcome { path: path.into(), result: Ok(*run) }
+    }
+
+    #[test]
+    fn runs_of_the_session_teach_like_those_of_the_history_and_once() {
+        let check = |session: &[Outcome], rows: &[Row], expected: usize| {
+            let session: Vec<&Outcome> = session.iter().collect();
+            assert_eq!(lessons(&session, rows, &machine()).len(), expected);
+        };
+        let (a, b) = (outcome("a", 50.0, |_| {}), outcome("b", 60.0, |_| {}));
+        check(&[a.clone(), b.clone()], &[], 2);
+        check(&[a.clone(), outcome("b", 60.0, |run| run.provenance.n_threads += 1)], &[], 1);
+        check(&[outcome("b", 60.0, |run| run.provenance.backend = "CUDA0".into()), a.clone()], &[], 1);
+        // Kept under the path of then.
+        check(&[a], &rows(&[run("before it was moved", 50.0, |_, _| {})]), 1);
+        check(&[b], &rows(&[run("another", 50.0, |_, _| {})]), 2);
+    }
+
+    #[test]
+    fn a_prediction_learns_from_the_runs_of_other_files_alone() {
+        let session = [outcome("a", 3_000.0, |_| {}), outcome("b", 6_000.0, |_| {})];
+        let all = lessons(&session.iter().collect::<Vec<_>>(), &[], &machine());
+        let workload = Workload::of_file(&model(), &machine().cpu, 768);
+        let factor = |path: &str| learned_from_others(Path::new(path), &all, &workload, &machine()).decode.unwrap();
+        assert_eq!((factor("a").n_runs, factor("c").n_runs), (1, 2));
+        assert!(factor("a").factor > factor("b").factor * 1.5, "{:?} {:?}", factor("a"), factor("b"));
     }
 }

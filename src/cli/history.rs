@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::json;
 
 use super::OutputArgs;
@@ -10,12 +11,14 @@ use super::output::{columns_text, facts_text, print_bytes, print_json, print_tex
 use super::progress;
 use crate::advise::{Decision, LossWords, same_words_text};
 use crate::bench::history::{
-    Comparison, Entry, ExportFormat, Filter, History, Judgement, Kind, Measured, Measurement, Row, record_all,
+    Comparison, Entry, ExportFormat, Filter, History, Judgement, Kind, Measured, Measurement, Row, Saving, record_all, savings,
 };
 use crate::convert::{Overwrite, write_whole};
 use crate::error::{Error, Result};
 use crate::path_text;
-use crate::units::{count_text, local_date_from_text, local_time_text, nats_text, percent_text, plus_minus_text};
+use crate::units::{
+    count_text, local_date_from_text, local_time_text, nats_text, percent_text, plus_minus_text, significant_text,
+};
 
 /// What stands in a cell without a value.
 const NOTHING: &str = "–";
@@ -111,6 +114,14 @@ pub(super) fn keep(outcomes: &[impl Measured]) {
     }
 }
 
+/// What was read of the history; a failure is told with what it means, and nothing is used then.
+pub(super) fn or_warn<T: Default>(read: Result<T>, consequence: &str) -> T {
+    read.unwrap_or_else(|error| {
+        eprintln!("warning: {consequence}: {}", path_text::one_line(&error.to_string()));
+        T::default()
+    })
+}
+
 pub(super) fn history(args: &HistoryArgs) -> Result<()> {
     let mut history = History::open_default()?;
     match &args.action {
@@ -121,7 +132,12 @@ pub(super) fn history(args: &HistoryArgs) -> Result<()> {
             if comparison.runs.len() < 2 {
                 return Err(Error::BadRequest { message: "two different runs are needed to compare".into() });
             }
-            if output.json { print_json(&comparison) } else { print_text(&comparison_text(&comparison)) }
+            let columns: Vec<Vec<i64>> = ids.iter().map(|&id| vec![id]).collect();
+            let savings = savings(&history.list(&Filter::default())?, &columns);
+            if output.json {
+                return print_json(&ComparedJson { comparison: &comparison, savings: savings.iter().map(saving_json).collect() });
+            }
+            print_text(&format!("{}{}", comparison_text(&comparison), savings_text(&savings)))
         }
         Some(HistoryCommand::Delete { ids, all, output }) => delete(&mut history, ids, *all, output.json),
         Some(HistoryCommand::Export { format, out, force, filter }) => {
@@ -270,6 +286,51 @@ fn comparison_text(comparison: &Comparison) -> String {
     let mut text = columns_text(&header, &cells, &[]);
     for note in &comparison.notes {
         text.push_str(&format!("\nwarning: {note}"));
+    }
+    text
+}
+
+/// A comparison, and for runs of several models what each saves and loses against its own source.
+#[derive(Serialize)]
+struct ComparedJson<'a> {
+    #[serde(flatten)]
+    comparison: &'a Comparison,
+    savings: Vec<serde_json::Value>,
+}
+
+fn saving_json(saving: &Saving) -> serde_json::Value {
+    let mut json = json!(saving);
+    json["saved_bytes"] = json!(saving.saved_bytes());
+    json["loss_per_gb"] = json!(saving.loss_per_gb());
+    json
+}
+
+/// Levels of several models beside each other, each against its own source; empty for one model.
+fn savings_text(savings: &[Saving]) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+    let gb = |size_bytes: Option<u64>| size_bytes.map_or_else(|| NOTHING.into(), |size| significant_text(size as f64 / 1e9));
+    let row = |saving: &Saving| {
+        vec![
+            saving.model.clone(),
+            saving.level.clone(),
+            gb(Some(saving.size_bytes)),
+            gb(saving.source_bytes),
+            gb(saving.saved_bytes()),
+            saving.mean_kld.map_or_else(|| NOTHING.into(), |kld| kld.text(nats_text)),
+            saving.loss_per_gb().map_or_else(|| NOTHING.into(), nats_text),
+        ]
+    };
+    if savings.is_empty() {
+        return String::new();
+    }
+    let header = ["model", "level", "size, GB", "source, GB", "saved, GB", "own loss, nats", "loss per GB"];
+    let table = columns_text(&header, &savings.iter().map(row).collect::<Vec<_>>(), &[2, 3, 4, 5, 6]);
+    let mut text = format!("\n\nEach against its own source: what a level cost that model, not which model is better\n{table}");
+    if savings.iter().any(|saving| saving.mean_kld.is_none()) {
+        text.push_str("\nthe loss of a file is in its run of quality: compare those");
+    }
+    if savings.iter().any(|saving| saving.mean_kld.is_some() && saving.source_bytes.is_none()) {
+        text.push_str("\nthe size of a source is known once its speed was measured: planish bench");
     }
     text
 }

@@ -23,6 +23,14 @@ fn limit_from_text(text: &str) -> std::result::Result<Limit, String> {
     }
 }
 
+/// `0.5` or `off`.
+fn seconds_from_text(text: &str) -> std::result::Result<Limit, String> {
+    match limit_from_text(text) {
+        Ok(limit) if !text.contains('%') => Ok(limit),
+        _ => Err("a number of seconds or off".into()),
+    }
+}
+
 /// What the verdict is about.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Gates: what the verdict on quality is about, each a number, a percentage or off")]
@@ -88,7 +96,7 @@ pub(super) struct WishArgs {
     #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
     min_speed: Option<Limit>,
     /// Longest time to read the measured prompt, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = limit_from_text)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_from_text)]
     max_first_token: Option<Limit>,
 }
 
@@ -152,6 +160,8 @@ mod tests {
         check("Off", Some(None));
         check("inf", None);
         check("", None);
+        assert_eq!(seconds_from_text("0.5"), Ok(Limit(Some(0.5))));
+        assert!(seconds_from_text("50%").is_err() && seconds_from_text("soon").is_err());
     }
 
     #[test]

@@ -30,33 +30,87 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     print_bytes(format!("{text}\n").as_bytes())
 }
 
-/// Rows of text as aligned columns; the columns in `right` are flush right.
+/// Rows of text as aligned columns; the columns in `right` are flush right. Where standard output is a terminal that is narrower, the columns
+/// that do not fit follow below, each part with the first column in front.
 pub(super) fn columns_text(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
+    columns_within(header, rows, right, terminal_columns(std::io::stdout()))
+}
+
+/// The same within `room` letters; without a limit on one line each.
+fn columns_within(header: &[&str], rows: &[Vec<String>], right: &[usize], room: Option<usize>) -> String {
     // A line end in a name must not look like a row.
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell).into_owned()).collect()).collect();
+    // The last cell of a row that ends early, such as a failure, runs on to the right.
+    let is_open = |row: &[String], column: usize| row.len() < header.len() && column + 1 == row.len();
     let width_of = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([header.get(column).map_or(0, |title| title.chars().count())]).max().unwrap_or(0)
+        let cells = rows.iter().filter(|row| !is_open(row, column)).filter_map(|row| row.get(column));
+        let title = header.get(column).map_or(0, |title| title.chars().count());
+        cells.map(|cell| cell.chars().count()).chain([title]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..header.len()).map(width_of).collect();
-    let line = |cells: &[String]| {
-        let mut text = String::new();
-        for (column, cell) in cells.iter().enumerate() {
-            let padding = " ".repeat(widths.get(column).copied().unwrap_or(0).saturating_sub(cell.chars().count()));
-            if right.contains(&column) {
-                text.push_str(&padding);
-                text.push_str(cell);
-            } else {
-                text.push_str(cell);
-                text.push_str(&padding);
-            }
-            text.push_str("  ");
-        }
-        text.trim_end().to_string()
-    };
     let titles: Vec<String> = header.iter().map(ToString::to_string).collect();
-    std::iter::once(line(&titles)).chain(rows.iter().map(|row| line(row))).collect::<Vec<_>>().join("\n")
+    let parts = parts(&widths, room).into_iter().map(|columns| {
+        let line = |cells: &[String]| {
+            let mut text = String::new();
+            for &column in &columns {
+                let Some(cell) = cells.get(column) else { continue };
+                let width = widths.get(column).copied().unwrap_or(0);
+                let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
+                let is_right = right.contains(&column) && !is_open(cells, column);
+                text.push_str(&if is_right { format!("{padding}{cell}  ") } else { format!("{cell}{padding}  ") });
+            }
+            text.trim_end().to_string()
+        };
+        // A row that has ended is not told again.
+        let is_first = columns.get(1).is_none_or(|&column| column == 1);
+        let goes_on = |row: &&Vec<String>| is_first || columns.get(1).is_some_and(|&column| row.len() > column);
+        let lines = std::iter::once(&titles).chain(rows.iter().filter(goes_on)).map(|row| line(row));
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    parts.collect::<Vec<_>>().join("\n\n")
 }
+
+/// Indices of the columns that stand beside each other: all, or as many as there is room for, each part with the first one.
+fn parts(widths: &[usize], room: Option<usize>) -> Vec<Vec<usize>> {
+    let Some(room) = room else { return vec![(0..widths.len()).collect()] };
+    let (mut parts, mut used) = (vec![vec![0]], widths.first().copied().unwrap_or(0));
+    for (column, width) in widths.iter().enumerate().skip(1) {
+        if used + 2 + width > room && parts.last().is_some_and(|part| part.len() > 1) {
+            parts.push(vec![0]);
+            used = widths.first().copied().unwrap_or(0);
+        }
+        used += 2 + width;
+        if let Some(part) = parts.last_mut() {
+            part.push(column);
+        }
+    }
+    parts
+}
+
+/// Columns of a terminal; `None` where there is none, or it does not tell.
+pub(super) fn terminal_columns(#[cfg_attr(not(unix), allow(unused))] stream: impl Stream) -> Option<usize> {
+    if !stream.is_terminal() {
+        return None;
+    }
+    #[cfg(unix)]
+    {
+        let size = rustix::termios::tcgetwinsize(stream).ok()?;
+        Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// Standard output or standard error.
+#[cfg(unix)]
+pub(super) trait Stream: std::io::IsTerminal + std::os::fd::AsFd {}
+#[cfg(unix)]
+impl<T: std::io::IsTerminal + std::os::fd::AsFd> Stream for T {}
+/// Standard output or standard error.
+#[cfg(not(unix))]
+pub(super) trait Stream: std::io::IsTerminal {}
+#[cfg(not(unix))]
+impl<T: std::io::IsTerminal> Stream for T {}
 
 /// `label  value` lines with the values aligned.
 pub(super) fn facts_text(facts: &[(&str, String)]) -> String {
@@ -79,5 +133,26 @@ mod tests {
     fn columns_are_aligned() {
         let rows = [vec!["Q8_0".into(), "144.8 MB".into()], vec!["Q4_K_M".into(), "5 MB".into()]];
         assert_eq!(columns_text(&["level", "size"], &rows, &[1]), "level       size\nQ8_0    144.8 MB\nQ4_K_M      5 MB");
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_goes_on_below() {
+        let rows = [vec!["Q8_0".into(), "144.8 MB".into(), "yes".into()], vec!["Q4_K_M".into(), "5 MB".into(), "no".into()]];
+        let check = |room, expected: &str| assert_eq!(columns_within(&["level", "size", "fits"], &rows, &[1], room), expected);
+        let whole = "level       size  fits\nQ8_0    144.8 MB  yes\nQ4_K_M      5 MB  no";
+        check(None, whole);
+        check(Some(22), whole);
+        let parts = "level       size\nQ8_0    144.8 MB\nQ4_K_M      5 MB\n\nlevel   fits\nQ8_0    yes\nQ4_K_M  no";
+        check(Some(21), parts);
+        check(Some(1), parts);
+    }
+
+    #[test]
+    fn a_failure_makes_no_column_wide() {
+        let failed = "failed: a long reason that nobody can shorten";
+        let rows = [vec!["a".into(), "1 MB".into(), "2".into()], vec!["b".into(), failed.into()]];
+        let check = |room, expected: String| assert_eq!(columns_within(&["file", "size", "n"], &rows, &[1, 2], room), expected);
+        check(None, format!("file  size  n\na     1 MB  2\nb     {failed}"));
+        check(Some(10), format!("file  size\na     1 MB\nb     {failed}\n\nfile  n\na     2"));
     }
 }

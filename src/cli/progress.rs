@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::output::terminal_columns;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::path_text::one_line;
 use crate::units;
@@ -49,17 +50,6 @@ fn can_redraw(term: Option<&std::ffi::OsStr>) -> bool {
     term.map_or(cfg!(windows), |term| !term.is_empty() && term != "dumb")
 }
 
-/// Columns of the terminal behind standard error; `None` where it does not tell.
-fn terminal_columns() -> Option<usize> {
-    #[cfg(unix)]
-    {
-        let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok()?;
-        Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
-    }
-    #[cfg(not(unix))]
-    None
-}
-
 /// A line that wraps could not be erased again: it is cut to one column less than there are.
 fn cut(text: &str, columns: Option<usize>) -> std::borrow::Cow<'_, str> {
     match columns.map(|columns| columns.saturating_sub(1)) {
@@ -93,7 +83,7 @@ impl Line {
         let mut stderr = std::io::stderr().lock();
         // A closed standard error is no reason to stop the work.
         let _ = if self.is_terminal {
-            write!(stderr, "\r\x1b[2K{}", cut(&text, terminal_columns()))
+            write!(stderr, "\r\x1b[2K{}", cut(&text, terminal_columns(std::io::stderr())))
         } else {
             writeln!(stderr, "[{:>6.1} s] {text}", self.started.elapsed().as_secs_f64())
         };

@@ -10,8 +10,8 @@ use super::output::{columns_text, print_json, print_text};
 use super::overrides::OverrideArgs;
 use super::report::Files;
 use super::run::{bench_request, converted, first_failure, folder_of, outcomes_json};
-use super::{BenchArgs, ConvertArgs, QualityArgs, Status};
-use super::{progress, tables};
+use super::{BenchArgs, ConvertArgs, QualityArgs, Status, overwrite};
+use super::{comparison_table, progress, tables};
 use crate::advise::{
     self, Decision, Gates, Goal, Interval, LossWords, Planner, WishResult, Wishes, accuracy_remark, same_words_text,
 };
@@ -19,7 +19,7 @@ use crate::bench::quality::{
     QualityOutcome, QualityRequest, QualityRun, Stopping, TextSource, paired_difference, quality as measure_quality,
 };
 use crate::bench::{self, ComparisonRow, Headline, Measured, MeasuredChoice, PredictionError};
-use crate::convert::{self, Conversion, Existing, Overwrite, fitting_imatrix};
+use crate::convert::{self, Conversion, Existing, fitting_imatrix};
 use crate::deploy::{llama_cli_command, ollama_command};
 use crate::error::{Error, Result};
 use crate::hardware::{self, Machine};
@@ -67,10 +67,6 @@ pub(super) fn quality(
 
 /// Writes the file that keeps every weight, with the levels in the same pass, and compares the levels with it.
 fn compare_checkpoint(model: &Model, mut args: CompareArgs, parts: CompareParts, as_json: bool) -> Result<Status> {
-    if args.convert.existing == Some(Existing::KeepBoth) {
-        let message = "a checkpoint is compared with the file made from it, which cannot have two names: choose another --out";
-        return Err(Error::BadRequest { message: message.into() });
-    }
     let own = model.own_level().unwrap_or(Level::F32);
     args.convert.level.retain(|&level| level != own);
     let mut first = args.convert.clone();
@@ -81,38 +77,56 @@ fn compare_checkpoint(model: &Model, mut args: CompareArgs, parts: CompareParts,
         *first.overrides = OverrideArgs::default();
     }
     first.level.insert(0, own);
-    let made = converted(model, &first, parts.reuse)?;
-    let source = made.iter().find(|conversion| conversion.level == own).map(|conversion| conversion.path.clone());
-    let source = source.ok_or_else(|| Error::Internal { message: format!("no file of level {own} was made") })?;
-    // The levels that were made are complete: they are taken as they are. A search makes its own.
-    let parts = CompareParts { reuse: parts.reuse || !(parts.until_pass || is_custom), ..parts };
-    compare(&source, args, parts, as_json)
+    let mut made = converted(model, &first, parts.reuse)?;
+    let at = made.iter().position(|conversion| conversion.level == own);
+    let at = at.ok_or_else(|| Error::Internal { message: format!("no file of level {own} was made") })?;
+    let source = made.remove(at).path;
+    for level in &mut made {
+        level.source.clone_from(&source);
+    }
+    // A search and a changed recipe make their own levels, from the file.
+    let made = (!parts.until_pass && !is_custom).then_some(made);
+    compare_file(&convert::open_model(&source)?, made, &args, parts, as_json)
 }
 
 pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_json: bool) -> Result<Status> {
     let model = convert::open_model(path)?;
     // What is skipped is measured as it is.
     let parts = CompareParts { reuse: parts.reuse || args.convert.existing == Some(Existing::Skip), ..parts };
-    let overwrite = if args.convert.force { Overwrite::Allowed } else { Overwrite::Never };
-    args.files.check(overwrite, &model)?;
-    if !model.is_runnable() {
-        return compare_checkpoint(&model, args, parts, as_json);
-    }
-    let args = &args;
+    args.files.check(overwrite(args.convert.force), &model)?;
     args.limits.gates.check(&model)?;
-    let limits = args.limits.to_limits();
+    if parts.no_quality && args.limits.gates.is_given() {
+        return Err(Error::BadRequest { message: "gates are about quality, which --no-quality leaves out".into() });
+    }
     if let Some(imatrix) = &args.convert.imatrix {
         fitting_imatrix(&model, imatrix)?;
     }
+    if model.is_runnable() {
+        compare_file(&model, None, &args, parts, as_json)
+    } else {
+        compare_checkpoint(&model, args, parts, as_json)
+    }
+}
+
+/// Compares the levels of a file that can be run: those that are made already, else those that the arguments name.
+fn compare_file(
+    model: &Model,
+    made: Option<Vec<Conversion>>,
+    args: &CompareArgs,
+    parts: CompareParts,
+    as_json: bool,
+) -> Result<Status> {
+    let limits = args.limits.to_limits();
+    let overwrite = overwrite(args.convert.force);
     // The machine first: its bandwidth must be measured while nothing else runs.
-    let machine = hardware::survey(&folder_of(path), &progress::monitor())?;
+    let machine = hardware::survey(&folder_of(&model.path), &progress::monitor())?;
     let text = text_source(&args.quality)?;
     let mut quality = Vec::new();
     let (conversions, found) = if parts.until_pass {
-        let (conversions, found) = until_pass(&model, args, parts, (&text, &limits.gates), &mut quality)?;
+        let (conversions, found) = until_pass(model, args, parts, (&text, &limits.gates), &mut quality)?;
         (conversions, Some(found))
     } else {
-        (converted(&model, &args.convert, parts.reuse)?, None)
+        (made.map_or_else(|| converted(model, &args.convert, parts.reuse), Ok)?, None)
     };
     let mut files: Vec<PathBuf> = conversions.iter().map(|conversion| conversion.path.clone()).collect();
     if !parts.no_source {
@@ -124,17 +138,18 @@ pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_js
         let candidates = conversions.iter().map(|conversion| conversion.path.clone()).collect();
         quality = measure(model.path.clone(), candidates, &args.quality, &text, &limits.gates)?;
     }
-    let n_ctx = u64::from(args.bench.prompt_tokens) + u64::from(args.bench.gen_tokens);
-    let goal = Goal { n_ctx, ..Goal::default() };
-    let measured = Measured { speed: &speed, quality: &quality, limits: &limits, origins: &[] };
-    let rows = bench::comparison_rows(&model, &machine, &goal, &conversions, measured);
-    let planned = advise::advise(&model, &machine, &goal).recommended_level();
-    let (choice, headline) = (bench::measured_choice(&rows, planned), bench::headline(&model, &rows, planned));
+    let goal = Goal::default();
+    let kept = super::history::or_warn(bench::kept_runs(), "predictions do not learn from earlier runs");
+    let lessons = bench::lessons(&speed.iter().collect::<Vec<_>>(), &kept, &machine);
+    let measured = Measured { speed: &speed, quality: &quality, limits: &limits, lessons: &lessons, origins: &[] };
+    let rows = bench::comparison_rows(model, &machine, &goal, &conversions, measured);
+    let planned = advise::advise(model, &machine, &goal).recommended_level();
+    let (choice, headline) = (bench::measured_choice(&rows, planned), bench::headline(model, &rows, planned));
     let errors = bench::prediction_errors(&rows);
+    let warning = source_warning(model).filter(|_| !quality.is_empty());
     if as_json {
-        let model = tables::model_json(&model, false, false);
         print_json(&ComparisonJson {
-            model,
+            model: tables::model_json(model, false, false),
             machine: &machine,
             gates: &limits.gates,
             wishes: &limits.wishes,
@@ -143,9 +158,10 @@ pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_js
             headline: headline.as_ref(),
             prediction_errors: &errors,
             rows: &rows,
+            warnings: warning.into_iter().collect(),
         })?;
     } else {
-        let mut text = tables::comparison_text(&rows);
+        let mut text = comparison_table::comparison_text(&rows);
         if !quality.is_empty() {
             text.push_str(&format!("\n\nWhat is lost, against {}\n", file_name(&model.path)));
             text.push_str(&quality_text(&quality));
@@ -161,24 +177,24 @@ pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_js
                 None => "\n\nNone of the levels passes the gates on quality".into(),
             });
         }
-        if let Some(first) = advise::quantized_origin(&model).filter(|_| !quality.is_empty()) {
-            let how = if model.is_quantized() { format!("is {first} itself") } else { format!("was decoded from {first}") };
-            text.push_str(&format!(
-                "\nwarning: the source {how}: losses are against it, and levels near {first} look better than they are"
-            ));
-        }
-        text.push_str(&headline.map_or_else(String::new, |headline| headline_text(&model, &rows, &headline)));
+        text.extend(warning.map(|warning| format!("\nwarning: {warning}")));
+        text.push_str(&headline.map_or_else(String::new, |headline| headline_text(model, &rows, &headline)));
         print_text(&text)?;
     }
     // The advice is the one that `recommend` gives, not for the few tokens of a measurement.
-    args.files.write(&model, &machine, &Goal::default(), &limits, &rows, overwrite)?;
+    args.files.write(model, &machine, &goal, &limits, &rows, overwrite)?;
     first_failure(speed.iter().map(|outcome| &outcome.result))?;
     first_failure(quality.iter().map(|outcome| &outcome.result))?;
-    let is_met = match found {
-        Some(found) => found.is_some(),
-        None => !args.limits.is_given() || rows.iter().any(is_wanted),
-    };
+    let is_granted = !args.limits.is_given() || rows.iter().any(|row| is_wanted(row, parts));
+    let is_met = found.is_none_or(|found| found.is_some()) && is_granted;
     Ok(if is_met { Status::Done } else { Status::GateNotMet })
+}
+
+/// What losses against a source that was quantized before do not tell.
+fn source_warning(model: &Model) -> Option<String> {
+    let first = advise::quantized_origin(model)?;
+    let how = if model.is_quantized() { format!("is {first} itself") } else { format!("was decoded from {first}") };
+    Some(format!("the source {how}: losses are against it, and levels near {first} look better than they are"))
 }
 
 /// The answer at the end, where the eye is: the file to take, why, and how to run it.
@@ -189,16 +205,17 @@ fn headline_text(model: &Model, rows: &[ComparisonRow], headline: &Headline) -> 
     lines.extend(headline.refused_wishes.iter().cloned());
     if headline.has_won {
         lines.push(format!("run it: {}", llama_cli_command(&row.path)));
-        let ollama = ollama_command(&row.path, &model.file_stem(), row.level.map_or("", Level::name));
+        let ollama = ollama_command(&row.path, &model.file_stem(), &row.name);
         lines.push(format!("in Ollama: {ollama}"));
     }
     format!("\n\n{}", lines.join("\n"))
 }
 
-/// True for a file that passes the gates and grants every wish.
-fn is_wanted(row: &ComparisonRow) -> bool {
-    row.verdict.as_ref().is_some_and(|verdict| verdict.decision == Decision::Pass)
-        && row.wishes.iter().all(|wish| wish.decision == Decision::Pass)
+/// True for a level that grants every wish, and passes the gates where quality is measured.
+fn is_wanted(row: &ComparisonRow, parts: CompareParts) -> bool {
+    let does_pass = row.verdict.as_ref().is_some_and(|verdict| verdict.decision == Decision::Pass);
+    let has_wishes = !row.wishes.is_empty(); // the source has none
+    (does_pass || parts.no_quality && has_wishes) && row.wishes.iter().all(|wish| wish.decision == Decision::Pass)
 }
 
 #[derive(Serialize)]
@@ -212,6 +229,7 @@ struct ComparisonJson<'a> {
     headline: Option<&'a Headline>,
     prediction_errors: &'a [PredictionError],
     rows: &'a [ComparisonRow],
+    warnings: Vec<String>,
 }
 
 /// Size of the file of a level with the changes of its recipe, without what an importance matrix adds.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::limits::LimitArgs;
 use super::output::print_text;
 use super::progress;
-use super::run::folder_of;
+use super::run::{folder_of, learned};
 use crate::advise::{Goal, Limits};
 use crate::bench::history::History;
 use crate::bench::{ComparisonRow, model_sha256};
@@ -37,6 +37,7 @@ pub(super) fn report(path: &Path, out: &Path, overwrite: Overwrite, goal: &Goal,
         machine: &machine,
         goal,
         limits: &limits,
+        learned: &learned(&model, &machine),
         rows: &stored.rows,
         kept: &stored.kept,
         warnings: &stored.warnings,
@@ -112,7 +113,8 @@ impl Files {
         }
         // The report is as good without the numbers of the runs; that they are not kept has been told before.
         let kept = History::open_default().and_then(|history| kept_rows(&history, rows)).unwrap_or_default();
-        let input = ExportInput { model, machine, goal, limits, rows, kept: &kept, warnings: &[] };
+        let input =
+            ExportInput { model, machine, goal, limits, learned: &learned(model, machine), rows, kept: &kept, warnings: &[] };
         for (path, what) in wanted {
             write_whole(path, &export_bytes(what, &input)?, overwrite)?;
             eprintln!("written: {}", path_text::shown(path));

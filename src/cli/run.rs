@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::json;
 
+use super::history::or_warn;
 use super::output::{columns_text, facts_text, print_json, print_text};
+use super::plan_table::plan_text;
 use super::progress;
 use super::tables;
 use super::{BenchArgs, ConvertArgs};
@@ -14,7 +16,7 @@ use crate::bench::{self, BenchRequest, Start};
 use crate::convert::{self, Conversion, ConvertRequest, Existing, Overwrite, Resume};
 use crate::error::Result;
 use crate::format::{self, Opened};
-use crate::hardware;
+use crate::hardware::{self, Machine};
 use crate::model::{Level, Metadata, Model, Value};
 use crate::path_text;
 use crate::units;
@@ -71,15 +73,16 @@ pub(super) fn metadata_text(metadata: &Metadata) -> String {
 pub(super) fn recommend(path: &Path, goal: &Goal, all: bool, as_json: bool) -> Result<()> {
     let model = convert::open_model(path)?;
     let machine = hardware::survey(&folder_of(path), &progress::monitor())?;
-    let learned = bench::learned_from_history(&model, &machine).unwrap_or_else(|error| {
-        eprintln!("warning: predictions do not learn from earlier runs: {error}");
-        Learned::default()
-    });
-    let plan = advise::advise_with(&model, &machine, goal, &learned);
+    let plan = advise::advise_with(&model, &machine, goal, &learned(&model, &machine));
     if as_json {
         return print_json(&json!({ "model": tables::model_json(&model, false, false), "goal": goal, "plan": plan }));
     }
-    print_text(&tables::plan_text(&plan, all))
+    print_text(&plan_text(&plan, all))
+}
+
+/// What the history teaches about predictions for this model. One that cannot be read is told, and teaches nothing.
+pub(super) fn learned(model: &Model, machine: &Machine) -> Learned {
+    or_warn(bench::learned_from_history(model, machine), "predictions do not learn from earlier runs")
 }
 
 pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<()> {
@@ -91,11 +94,12 @@ pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<
         }
     }
     let mut conversions = convert::convert(&model, &request, &progress::monitor())?;
-    bench::known::remember_conversions(&model, &conversions);
-    if !model.is_runnable() && !args.no_check {
-        bench::self_check(&model, &mut conversions, &progress::monitor())?;
-    }
-    let wrong = bench::discard_broken(&mut conversions)?;
+    let wrong = if args.no_check {
+        bench::known::remember_conversions(&model, &conversions);
+        None
+    } else {
+        bench::try_made(&model, &mut conversions, &progress::monitor())?
+    };
     for made in &mut conversions {
         if let Some(check) = made.check.as_ref().filter(|check| !check.is_plausible) {
             made.warnings.push(format!("{}; --no-check leaves this test out", check.text));

@@ -4,8 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::extras::{ExtraColumns, energy_note};
 use super::output::{columns_text, facts_text};
-use crate::advise::{Band, Basis, Candidate, Fit, Plan};
-use crate::bench::{ComparisonRow, Outcome, Stat, merged_warnings};
+use crate::bench::{Outcome, Stat, merged_warnings};
 use crate::convert::Conversion;
 use crate::hardware::{Machine, PowerSource, Runtime};
 use crate::model::{Metadata, Model, Value};
@@ -215,87 +214,6 @@ pub(super) fn metadata_json(metadata: &Metadata) -> Json {
     metadata.0.iter().map(entry).collect()
 }
 
-pub(super) fn plan_text(plan: &Plan, all: bool) -> String {
-    let mut text = String::from("Decision\n");
-    for step in &plan.path {
-        let Some(node) = plan.tree.nodes.get(step.node_idx) else { continue };
-        let answer = step
-            .branch_idx
-            .and_then(|idx| node.branches.get(idx))
-            .map(|branch| format!(" → {}", branch.answer))
-            .unwrap_or_default();
-        text.push_str(&format!("  {}{answer}\n      {}\n", node.text, step.facts));
-    }
-    text.push_str(&format!("\nMemory  {}\n", plan.budget.origin));
-    if let Some(best) = plan.recommended.and_then(|idx| plan.candidates.get(idx)) {
-        text.push_str(&format!("\nRecommended: {} {}\n", best.framework.name(), best.shown_name()));
-    } else {
-        let heading = if plan.keeps_source { "Recommended: keep the file as it is" } else { "No conversion is recommended:" };
-        text.push_str(&format!("\n{heading}\n"));
-    }
-    for reason in &plan.reasons {
-        text.push_str(&format!("  {reason}\n"));
-    }
-    if let Some(second) = plan.runner_up.and_then(|idx| plan.candidates.get(idx)) {
-        text.push_str(&format!("Runner-up: {} {}\n", second.framework.name(), second.shown_name()));
-    }
-    if let Some(counterfactual) = &plan.counterfactual {
-        text.push_str(&format!("Otherwise: {counterfactual}\n"));
-    }
-    let rows: Vec<Vec<String>> = plan
-        .candidates
-        .iter()
-        .filter(|candidate| all || candidate.missing.is_none() && candidate.is_offered())
-        .map(candidate_row)
-        .collect();
-    text.push('\n');
-    let header = ["framework", "level", "size", "bits/weight", "memory", "decode tok/s", "loss", "fits"];
-    text.push_str(&columns_text(&header, &rows, &[2, 3, 4, 5]));
-    text.push_str(BASIS_NOTE);
-    with_warnings(text, &plan.warnings)
-}
-
-/// What the marks of a table of candidates mean.
-const BASIS_NOTE: &str = "\nmemory and decode are predicted; a adjusted by earlier runs on this machine, m measured here. \
-     loss is assumed unless it says measured. published: EdgeAI for Beginners, module 04";
-
-/// The mark behind a number.
-fn basis_mark(basis: Basis) -> &'static str {
-    match basis {
-        Basis::Predicted => "",
-        Basis::Adjusted { .. } => " a",
-        Basis::Measured => " m",
-    }
-}
-
-fn candidate_row(candidate: &Candidate) -> Vec<String> {
-    let size = if candidate.size_is_exact {
-        units::exact_bytes_text(candidate.size_bytes)
-    } else {
-        format!("≈ {}", units::bytes_text(candidate.size_bytes))
-    };
-    let fit = match (&candidate.missing, candidate.fit) {
-        (_, Fit::TooLarge { missing_bytes }) => format!("no, {} too large", units::bytes_text(missing_bytes)),
-        (Some(missing), _) => format!("not here: {missing}"),
-        (None, Fit::Fits) => "yes".into(),
-        (None, Fit::FitsWithOffload { n_gpu_layers }) => format!("with {n_gpu_layers} layers on the GPU"),
-    };
-    vec![
-        candidate.framework.name().into(),
-        candidate.shown_name(),
-        size,
-        units::significant_text(candidate.bits_per_weight),
-        format!("{}{}", units::bytes_text(candidate.memory.total_bytes()), basis_mark(candidate.memory_basis)),
-        match (candidate.decode_tokens_per_sec, candidate.published) {
-            (Some(band), _) => format!("{}{}", band_text(band), basis_mark(candidate.decode_basis)),
-            (None, Some(published)) => format!("published: {}", published.speed),
-            (None, None) => NOTHING.into(),
-        },
-        candidate.loss_text(),
-        fit,
-    ]
-}
-
 pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
     let rows: Vec<Vec<String>> = conversions
         .iter()
@@ -366,54 +284,6 @@ pub(super) fn outcomes_text(outcomes: &[Outcome]) -> String {
     with_warnings(text, &merged_warnings(&runs))
 }
 
-pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
-    let measured = || rows.iter().filter_map(|row| row.run.as_ref());
-    let extras = ExtraColumns::of(measured());
-    let cells: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| {
-            let mut cells =
-                vec![row.name.clone(), units::exact_bytes_text(row.size_bytes), units::significant_text(row.bits_per_weight)];
-            let band = |band: Option<Band>| band.map_or_else(|| NOTHING.to_string(), band_text);
-            match (&row.run, &row.failure) {
-                (Some(run), _) => {
-                    cells.extend([
-                        stat_text(&run.prefill_tokens_per_sec),
-                        band(row.predicted_prefill_tokens_per_sec),
-                        stat_text(&run.decode_tokens_per_sec),
-                        band(row.predicted_decode_tokens_per_sec),
-                        units::bytes_text(run.peak_memory_bytes),
-                        row.predicted_memory_bytes.map_or_else(|| NOTHING.into(), units::bytes_text),
-                    ]);
-                    cells.extend(extras.cells(run));
-                }
-                (None, Some(failure)) => cells.push(format!("failed: {failure}")),
-                (None, None) => cells.push("not measured".into()),
-            }
-            cells
-        })
-        .collect();
-    let header = extras.header(&[
-        "level",
-        "size",
-        "bits/weight",
-        "prefill tok/s",
-        "predicted",
-        "decode tok/s",
-        "predicted",
-        "peak memory",
-        "predicted",
-    ]);
-    let mut text = columns_text(&header, &cells, &(1..header.len()).collect::<Vec<_>>());
-    if let Some(run) = measured().next() {
-        text.push_str(&provenance_text(run));
-    }
-    text.push_str(&energy_note(measured()));
-    let runs: Vec<(&str, &[String])> =
-        rows.iter().filter_map(|row| Some((row.name.as_str(), row.run.as_ref()?.provenance.warnings.as_slice()))).collect();
-    with_warnings(text, &merged_warnings(&runs))
-}
-
 pub(super) fn runtimes_text(runtimes: &[Runtime]) -> String {
     let rows: Vec<Vec<String>> = runtimes
         .iter()
@@ -433,17 +303,7 @@ pub(super) fn stat_text(stat: &Stat) -> String {
     format!("{} ± {}", units::significant_text(stat.median()), units::significant_text(stat.spread()))
 }
 
-/// The prediction and its band: `42 (30-55)`.
-fn band_text(band: Band) -> String {
-    format!(
-        "{} ({}-{})",
-        units::significant_text(band.mid),
-        units::significant_text(band.low),
-        units::significant_text(band.high)
-    )
-}
-
-fn provenance_text(run: &crate::bench::Run) -> String {
+pub(super) fn provenance_text(run: &crate::bench::Run) -> String {
     let p = &run.provenance;
     format!(
         "\n\nmeasured with {}, {}, {} threads; {} prompt and {} generated tokens, {} rounds; ± is half the range of the rounds",
@@ -460,7 +320,7 @@ fn list_text(items: &[String]) -> String {
     if items.is_empty() { NOTHING.into() } else { items.join(", ") }
 }
 
-fn with_warnings(mut text: String, warnings: &[String]) -> String {
+pub(super) fn with_warnings(mut text: String, warnings: &[String]) -> String {
     for warning in warnings {
         text.push_str(&format!("\nwarning: {}", crate::path_text::one_line(warning)));
     }

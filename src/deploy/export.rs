@@ -9,7 +9,7 @@ use super::report::{ReportInput, report_html};
 use super::stored::{kept_rows, mixed_warnings};
 use super::svg::{SvgStyle, chart_svg};
 use super::table::{rows_to_csv, rows_to_json, rows_to_tsv};
-use crate::advise::{Goal, Limits, advise};
+use crate::advise::{Goal, Learned, Limits, advise_with};
 use crate::bench::ComparisonRow;
 use crate::bench::history::{History, Row};
 use crate::convert::write_new;
@@ -86,6 +86,8 @@ pub struct ExportInput<'a> {
     pub goal: &'a Goal,
     /// The limits.
     pub limits: &'a Limits,
+    /// What measurements have taught the advice.
+    pub learned: &'a Learned,
     /// What was predicted and measured.
     pub rows: &'a [ComparisonRow],
     /// The runs of the history that the rows are.
@@ -107,7 +109,7 @@ pub fn export_bytes(what: Export, input: &ExportInput) -> Result<Vec<u8>> {
                 model: input.model,
                 machine: input.machine,
                 goal: input.goal,
-                plan: &advise(input.model, input.machine, input.goal),
+                plan: &advise_with(input.model, input.machine, input.goal, input.learned),
                 rows: input.rows,
                 limits: input.limits,
                 kept: input.kept,
@@ -139,6 +141,8 @@ pub struct ExportRequest {
     pub goal: Goal,
     /// The limits.
     pub limits: Limits,
+    /// What measurements have taught the advice.
+    pub learned: Learned,
     /// What was predicted and measured.
     pub rows: Vec<ComparisonRow>,
 }
@@ -162,6 +166,7 @@ pub fn export(request: &ExportRequest) -> Result<PathBuf> {
         machine: &request.machine,
         goal: &request.goal,
         limits: &request.limits,
+        learned: &request.learned,
         rows: &request.rows,
         kept: &kept,
         warnings: &warnings,
@@ -200,6 +205,7 @@ mod tests {
                 machine: Box::default(),
                 goal: Goal::default(),
                 limits: Limits::default(),
+                learned: Learned::default(),
                 rows: rows(),
             };
             let path = export(&request).unwrap();

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use crate::convert::model_name_of;
 use crate::path_text;
 
 /// A path as one word of a POSIX shell, and never as an option.
@@ -44,12 +45,14 @@ pub fn llama_cli_command(path: &Path) -> String {
 
 /// Hands a file to Ollama and starts it: a Modelfile of one line, which Ollama copies the model by.
 ///
+/// Its name is the model's, without the level that `model_stem` may end in.
+///
 /// No TEMPLATE: without one Ollama takes the chat template of the file.
 ///
 /// Source: `FROM` in docs/modelfile.mdx and parser/parser.go of Ollama, where the value goes to the end of the line.
 #[must_use]
 pub fn ollama_command(path: &Path, model_stem: &str, level: &str) -> String {
-    let name = ollama_name(model_stem, level);
+    let name = ollama_name(model_name_of(model_stem), level);
     let path = quoted_path(&absolute(path));
     format!("printf 'FROM %s\\n' {path} > Modelfile && ollama create {name} -f Modelfile && ollama run {name}")
 }
@@ -104,6 +107,7 @@ mod tests {
             "printf 'FROM %s\\n' '/my models/Llama-3 8B-Q4_K_M.gguf' > Modelfile && \
              ollama create llama-3-8b:q4_k_m-custom -f Modelfile && ollama run llama-3-8b:q4_k_m-custom"
         );
+        assert!(ollama_command(path, "m-BF16", "Q8_0").contains("ollama create m:q8_0 "));
         assert_eq!(ollama_name("モデル", ""), "model");
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::advise::{self, Gates, Goal, Limits};
 use crate::bench::history::{Filter, History, Kind, Measurement, Row};
 use crate::bench::quality::QualityOutcome;
-use crate::bench::{ComparisonRow, Measured, Outcome, comparison_rows};
+use crate::bench::{ComparisonRow, Measured, Outcome, comparison_rows, lessons};
 use crate::convert::{Conversion, has_custom_name, output_path};
 use crate::error::{Error, Result};
 use crate::format::inspect;
@@ -76,7 +76,8 @@ pub fn stored_comparison(
     limits: &Limits,
 ) -> Result<Stored> {
     let mut warnings = Vec::new();
-    let (source, mut files) = files_of(&history.list(&Filter::default())?, model, model_sha256);
+    let all = history.list(&Filter::default())?;
+    let (source, mut files) = files_of(&all, model, model_sha256);
     if source.is_none() && files.is_empty() {
         return Err(Error::NothingStored { path: model.path.clone() });
     }
@@ -111,8 +112,9 @@ pub fn stored_comparison(
         }
     }
     let conversions: Vec<Conversion> = files.iter().filter_map(|file| conversion(file, model)).collect();
-    let mut rows =
-        comparison_rows(model, machine, goal, &conversions, Measured { speed: &speed, quality: &quality, limits, origins: &[] });
+    let lessons = lessons(&[], &all, machine);
+    let measured = Measured { speed: &speed, quality: &quality, limits, lessons: &lessons, origins: &[] };
+    let mut rows = comparison_rows(model, machine, goal, &conversions, measured);
     tell_apart(&mut rows);
     Ok(Stored { rows, kept, warnings })
 }

@@ -2,13 +2,14 @@
 //!
 //! Both texts have a header line, plain numbers in basic units and empty cells for what is unknown.
 
-use crate::advise::{Decision, Interval};
+use crate::advise::{Decision, Interval, LossWords};
 use crate::bench::ComparisonRow;
 use crate::bench::pair::{decode_pair, measured, prefill_pair};
+use crate::bench::quality::QualitySummary;
 use crate::path_text;
 
 /// Names of the columns. Only ever appended to: spreadsheets count on the order.
-const COLUMNS: [&str; 41] = [
+const COLUMNS: [&str; 44] = [
     "name",
     "size_bytes",
     "bits_per_weight",
@@ -50,10 +51,13 @@ const COLUMNS: [&str; 41] = [
     "quality_failure",
     "speed_origin",
     "quality_origin",
+    "decode_basis",
+    "memory_basis",
+    "loss",
 ];
 
 /// The cells of a row, in the order of [`COLUMNS`].
-fn cells(row: &ComparisonRow) -> [String; 41] {
+fn cells(row: &ComparisonRow) -> [String; 44] {
     let number = |value: Option<f64>| value.filter(|value| value.is_finite()).map_or(String::new(), |value| value.to_string());
     let whole = |value: Option<u64>| value.map_or(String::new(), |value| value.to_string());
     let (decode, prefill) = (decode_pair(row), prefill_pair(row));
@@ -112,20 +116,23 @@ fn cells(row: &ComparisonRow) -> [String; 41] {
         row.quality_failure.clone().unwrap_or_default(),
         row.speed_origin.clone().unwrap_or_default(),
         row.quality_origin.clone().unwrap_or_default(),
+        decode.predicted.map_or(String::new(), |_| row.decode_basis.word().into()),
+        row.predicted_memory_bytes.map_or(String::new(), |_| row.memory_basis.word().into()),
+        summary.and_then(QualitySummary::loss_words).map_or(String::new(), LossWords::text),
     ]
 }
 
 /// The rows with tabs between cells. Tabs and line ends inside a cell become blanks: they would shift all that follows.
 #[must_use]
 pub fn rows_to_tsv(rows: &[ComparisonRow]) -> String {
-    let line = |cells: [String; 41]| cells.map(|cell| cell.replace(['\t', '\n', '\r'], " ")).join("\t") + "\n";
+    let line = |cells: [String; 44]| cells.map(|cell| cell.replace(['\t', '\n', '\r'], " ")).join("\t") + "\n";
     std::iter::once(COLUMNS.map(String::from)).chain(rows.iter().map(cells)).map(line).collect()
 }
 
 /// The rows with commas between cells, quoted as in RFC 4180.
 #[must_use]
 pub fn rows_to_csv(rows: &[ComparisonRow]) -> String {
-    let line = |cells: [String; 41]| cells.map(|cell| quoted(&cell)).join(",") + "\r\n";
+    let line = |cells: [String; 44]| cells.map(|cell| quoted(&cell)).join(",") + "\r\n";
     std::iter::once(COLUMNS.map(String::from)).chain(rows.iter().map(cells)).map(line).collect()
 }
 

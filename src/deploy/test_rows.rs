@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::advise::{Band, Gates, Goal, Interval, Preset, judge_wishes};
+use crate::advise::{Band, Basis, Gates, Goal, Interval, Preset, judge_wishes};
 use crate::bench::history::Measurement;
 use crate::bench::history::test_runs::{quality, speed};
 use crate::bench::{ComparisonRow, Run};
@@ -25,6 +25,9 @@ pub(crate) fn rows() -> Vec<ComparisonRow> {
         predicted_decode_tokens_per_sec: band(50.0),
         predicted_prefill_tokens_per_sec: band(700.0),
         predicted_memory_bytes: Some(210_000_000),
+        decode_basis: Basis::Adjusted { n_runs: 2 },
+        prefill_basis: Basis::Adjusted { n_runs: 2 },
+        memory_basis: Basis::Predicted,
         run: None,
         failure: None,
         quality: None,

@@ -86,7 +86,7 @@ const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 33] = [
         "16-bit floats with the range of F32; the type most models are trained in",
     ),
     (Level::F16, "F16", 1, DType::F16, PrecisionClass::Full, "16-bit floats; the usual unquantized reference"),
-    (Level::Q8_0, "Q8_0", 7, DType::Q8_0, PrecisionClass::Medium, "8 bits, one scale per 32 weights; practically no loss"),
+    (Level::Q8_0, "Q8_0", 7, DType::Q8_0, PrecisionClass::Medium, "8 bits, one scale per 32 weights; no visible loss"),
     (Level::Q6_K, "Q6_K", 18, DType::Q6_K, PrecisionClass::Medium, "6-bit k-quant; very close to the original"),
     (
         Level::Q5_K_M,
@@ -94,7 +94,7 @@ const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 33] = [
         17,
         DType::Q5_K,
         PrecisionClass::Medium,
-        "5-bit k-quant, half of attn_v and ffn_down in 6 bits; low loss",
+        "5-bit k-quant, half of attn_v and ffn_down in 6 bits; a loss that is hard to notice",
     ),
     (Level::Q5_K_S, "Q5_K_S", 16, DType::Q5_K, PrecisionClass::Medium, "5-bit k-quant throughout"),
     (Level::Q5_1, "Q5_1", 9, DType::Q5_1, PrecisionClass::Medium, "5 bits with a minimum per 32 weights; legacy"),
@@ -148,7 +148,7 @@ const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 33] = [
         12,
         DType::Q3_K,
         PrecisionClass::Low,
-        "3-bit k-quant, attention output, values and ffn_down in 4 bits; visible loss",
+        "3-bit k-quant, attention output, values and ffn_down in 4 bits; noticeable loss",
     ),
     (
         Level::IQ3_M,
@@ -156,10 +156,10 @@ const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 33] = [
         27,
         DType::IQ3_S,
         PrecisionClass::Low,
-        "3-bit grid, attention values and output in 4 bits; visible loss",
+        "3-bit grid, attention values and output in 4 bits; noticeable loss",
     ),
     (Level::IQ3_S, "IQ3_S", 26, DType::IQ3_S, PrecisionClass::Low, "3-bit grid throughout; closer than Q3_K_S and as large"),
-    (Level::Q3_K_S, "Q3_K_S", 11, DType::Q3_K, PrecisionClass::Low, "3-bit k-quant throughout; high loss"),
+    (Level::Q3_K_S, "Q3_K_S", 11, DType::Q3_K, PrecisionClass::Low, "3-bit k-quant throughout; noticeable loss"),
     (
         Level::IQ3_XS,
         "IQ3_XS",
@@ -182,7 +182,7 @@ const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 33] = [
         10,
         DType::Q2_K,
         PrecisionClass::UltraLow,
-        "2-bit k-quant with 3-bit attention output and ffn_down; severe loss on small models",
+        "2-bit k-quant with 3-bit attention output and ffn_down; breaks small models",
     ),
     (Level::Q2_K_S, "Q2_K_S", 21, DType::Q2_K, PrecisionClass::UltraLow, "2-bit k-quant throughout; needs an importance matrix"),
     (
@@ -191,7 +191,7 @@ const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 33] = [
         29,
         DType::IQ2_S,
         PrecisionClass::UltraLow,
-        "2-bit grid, parts in 3 bits; needs an importance matrix, severe loss",
+        "2-bit grid, parts in 3 bits; needs an importance matrix, breaks most models all the same",
     ),
     (
         Level::IQ2_S,
@@ -199,7 +199,7 @@ const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 33] = [
         28,
         DType::IQ2_XS,
         PrecisionClass::UltraLow,
-        "2-bit coarser grid, parts in 3 bits; needs an importance matrix, severe loss",
+        "2-bit coarser grid, parts in 3 bits; needs an importance matrix, breaks most models all the same",
     ),
     (
         Level::IQ2_XS,
@@ -207,7 +207,7 @@ const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 33] = [
         20,
         DType::IQ2_XS,
         PrecisionClass::UltraLow,
-        "2-bit coarser grid; needs an importance matrix, severe loss",
+        "2-bit coarser grid; needs an importance matrix, breaks most models all the same",
     ),
     (
         Level::IQ2_XXS,

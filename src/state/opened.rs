@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Slot, Store};
-use crate::advise::CheckedCheckpoint;
+use crate::advise::{CheckedCheckpoint, Learned};
 use crate::bench::history::Kind;
 use crate::bench::imatrix::Collected;
 use crate::bench::known::{Known, RunOrigin};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::tensor_error::TensorErrors;
-use crate::bench::{AnswerOutcome, Outcome};
+use crate::bench::{self, AnswerOutcome, Lesson, Outcome};
 use crate::convert::Conversion;
 use crate::error::Error;
+use crate::hardware::Machine;
 use crate::model::Model;
 use crate::units::local_day_text;
 use crate::worker::JobId;
@@ -79,6 +80,26 @@ impl Store {
     #[must_use]
     pub fn origin_of(&self, path: &Path, kind: Kind) -> Option<&RunOrigin> {
         self.origins.iter().find(|origin| origin.kind == kind && origin.path == path)
+    }
+
+    /// Measurements of the open model that say something about this machine: a run of another machine or runtime is shown, but does not.
+    fn outcomes_of_here(&self) -> Vec<&Outcome> {
+        let is_of_here =
+            |outcome: &&Outcome| self.origin_of(&outcome.path, Kind::Speed).is_none_or(|origin| origin.differences.is_empty());
+        self.outcomes.iter().filter(is_of_here).collect()
+    }
+
+    /// The runs that predictions for this machine learn from: of the open model, and of the history.
+    #[must_use]
+    pub fn lessons(&self, machine: &Machine) -> Vec<Lesson> {
+        bench::lessons(&self.outcomes_of_here(), self.history.ready().map_or(&[], |rows| rows.as_slice()), machine)
+    }
+
+    /// What was measured on this machine, as far as it teaches predictions for the open model.
+    #[must_use]
+    pub fn learned(&self, model: &Model, machine: &Machine) -> Learned {
+        let levels = bench::levels_of_session(&self.conversions, &self.outcomes_of_here(), &self.quality);
+        bench::learned(model, machine, levels, &self.lessons(machine))
     }
 
     /// What is open stays in place until the other is read: it may not be readable.

@@ -274,6 +274,7 @@ fn an_export_is_told_when_it_is_written_and_its_failure_in_the_queue() {
             machine: Box::default(),
             goal: crate::advise::Goal::default(),
             limits: crate::advise::Limits::default(),
+            learned: crate::advise::Learned::default(),
             rows: Vec::new(),
         };
         store.submitted(id, &Job::Export(Box::new(request)));

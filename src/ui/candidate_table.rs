@@ -11,7 +11,8 @@ use super::glossary;
 use super::sideways::sideways_ui;
 use super::sorting::{Side, Sorting, compare_known};
 use super::theme::{self, Palette};
-use crate::advise::{Band, Basis, Candidate, ExpectedLoss, Fit, Plan};
+use super::{loss_view, widgets};
+use crate::advise::{Band, Basis, Candidate, Fit, Plan};
 use crate::hardware::Framework;
 use crate::state::Form;
 use crate::units::{bytes_text, exact_bytes_text, nats_text, significant_text};
@@ -109,7 +110,7 @@ fn compare(column: Column, a: &Candidate, b: &Candidate) -> Ordering {
             let mid = |candidate: &Candidate| candidate.decode_tokens_per_sec.map(|band| band.mid);
             compare_known(mid(a), mid(b))
         }
-        Column::Loss => a.expected_loss.cmp(&b.expected_loss),
+        Column::Loss => a.expected_loss_percent.total_cmp(&b.expected_loss_percent),
         Column::Fit => fit_order(a).cmp(&fit_order(b)),
     }
 }
@@ -164,7 +165,7 @@ fn number_text(candidate: &Candidate, column: Column, size: SizeUnit, memory: Si
         Column::BitsPerWeight => Some(significant_text(candidate.bits_per_weight)),
         Column::Memory => Some(memory.text(candidate.memory.total_bytes())),
         Column::Decode => candidate.decode_tokens_per_sec.map(|band| {
-            let mark = if candidate.decode_basis == Basis::Predicted { "" } else { " ●" };
+            let mark = basis_mark(candidate.decode_basis);
             format!("{}{mark}", band_text(band))
         }),
         Column::Framework | Column::Level | Column::Loss | Column::Fit => None,
@@ -217,8 +218,8 @@ fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>, numbe
         (Column::Decode, "Decode, tok/s", "decode", Side::Right),
         (
             Column::Loss,
-            "Expected loss",
-            "Published rise of perplexity for this class of levels; not measured on this model",
+            "Loss",
+            "Measured on this model where it says so, else expected from published measurements of such levels",
             Side::Left,
         ),
         (Column::Fit, "Fits", "Whether it fits the memory budget, and what else is missing here", Side::Left),
@@ -260,10 +261,13 @@ fn row_ui(row: &mut TableRow<'_, '_>, palette: &Palette, plan: &Plan, idx: usize
         row.col(|ui| number_ui(ui, candidate, column, numbers, ink));
     }
     row.col(|ui| {
-        let color = if is_possible(candidate) { loss_color(palette, candidate.expected_loss) } else { ink };
+        let color = if is_possible(candidate) { loss_view::word_color(ui, candidate.loss_word()) } else { ink };
         let origin = match candidate.measured_loss.map(|loss| loss.mean_kld) {
             Some(kld) => format!("Measured on this model: mean KLD {} to {} nats", nats_text(kld.low), nats_text(kld.high)),
-            None => "Published for this class of levels, not measured on this model".into(),
+            None => format!(
+                "{}: published for such levels, not measured on this model",
+                widgets::sentence(&candidate.expected_loss_note())
+            ),
         };
         ui.label(RichText::new(candidate.loss_text()).color(color)).on_hover_text(origin);
     });
@@ -369,13 +373,9 @@ pub fn fit_words(candidate: &Candidate, palette: &Palette) -> (String, egui::Col
     }
 }
 
-/// Low losses need no attention; the words beside the colour say the same.
-pub fn loss_color(palette: &Palette, loss: ExpectedLoss) -> egui::Color32 {
-    match loss {
-        ExpectedLoss::None | ExpectedLoss::Negligible | ExpectedLoss::Low => palette.text,
-        ExpectedLoss::Moderate | ExpectedLoss::High => palette.warn,
-        ExpectedLoss::Severe => palette.bad,
-    }
+/// The mark behind a number that is no plain prediction.
+pub(super) fn basis_mark(basis: Basis) -> &'static str {
+    if basis == Basis::Predicted { "" } else { " ●" }
 }
 
 /// A prediction with its band: `48.2 (36.1–62.0)`.

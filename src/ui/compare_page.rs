@@ -15,7 +15,7 @@ use super::{
 use crate::advise::{Goal, Limits};
 use crate::bench::known::RunOrigin;
 use crate::bench::quality::QualityOutcome;
-use crate::bench::{self, ComparisonRow, Outcome};
+use crate::bench::{self, ComparisonRow, Lesson, Outcome};
 use crate::convert::Conversion;
 use crate::deploy::{ChartKind, rows_to_json as to_json, rows_to_tsv as to_tsv};
 use crate::hardware::Machine;
@@ -141,12 +141,14 @@ struct CachedRows {
     quality: Vec<QualityOutcome>,
     origins: Vec<RunOrigin>,
     limits: Limits,
+    lessons: Vec<Lesson>,
     rows: Vec<ComparisonRow>,
 }
 
 /// The rows of plot and table; computed when a fact or the goal has changed, because the prediction takes longer than a millisecond.
 pub(super) fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, store: &Store) -> Vec<ComparisonRow> {
     let id = egui::Id::unique("comparison rows");
+    let lessons = store.lessons(machine);
     if let Some(cached) = ui.data(|data| data.get_temp::<Arc<CachedRows>>(id))
         && Arc::ptr_eq(&cached.model, model)
         && cached.machine == *machine
@@ -155,6 +157,7 @@ pub(super) fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &For
         && cached.outcomes == store.outcomes
         && cached.limits == form.limits
         && cached.origins == store.origins
+        && cached.lessons == lessons
         && same_quality(&cached.quality, &store.quality)
     {
         return cached.rows.clone();
@@ -164,7 +167,13 @@ pub(super) fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &For
         machine,
         &form.goal,
         &store.conversions,
-        bench::Measured { speed: &store.outcomes, quality: &store.quality, limits: &form.limits, origins: &store.origins },
+        bench::Measured {
+            speed: &store.outcomes,
+            quality: &store.quality,
+            limits: &form.limits,
+            lessons: &lessons,
+            origins: &store.origins,
+        },
     );
     let cached = CachedRows {
         model: Arc::clone(model),
@@ -175,6 +184,7 @@ pub(super) fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &For
         quality: store.quality.clone(),
         origins: store.origins.clone(),
         limits: form.limits.clone(),
+        lessons,
         rows: rows.clone(),
     };
     ui.data_mut(|data| data.insert_temp(id, Arc::new(cached)));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use eframe::egui::{Align, CursorIcon, Label, Layout, RichText, Sense, Ui};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
-use super::candidate_table::band_text;
+use super::candidate_table::{band_text, basis_mark};
 use super::figures::{NumberColumns, SizeUnit};
 use super::sideways::sideways_ui;
 use super::sorting::{Side, Sorting, compare_known};
@@ -50,13 +50,18 @@ const NUMBERS: [(Column, &str, &str, f32); 11] = [
     (
         Column::PredictedDecode,
         "Predicted decode, tok/s",
-        "Decode speed as predicted before measuring, with the band of nine of ten machines",
+        "Decode speed as predicted before this file was measured, with its band; ● adjusted by runs of other files on this machine",
         142.0,
     ),
     (Column::Ratio, "Deviation, %", "Measured decode speed against the predicted one", 76.0),
     (Column::Load, "Load, s", "From the start of loading to a ready context", 50.0),
     (Column::Memory, "Peak memory", "Highest resident memory of the measuring process", 112.0),
-    (Column::PredictedMemory, "Predicted memory", "Predicted memory at the measured context", 138.0),
+    (
+        Column::PredictedMemory,
+        "Predicted memory",
+        "Predicted memory at the measured context; ● adjusted by runs of other files on this machine",
+        138.0,
+    ),
     (Column::Energy, "Energy, J/tok", "Joules for each generated token, above those of the idle machine", 84.0),
     (
         Column::Sustained,
@@ -196,6 +201,12 @@ impl Table {
             (Column::Memory, Some(run)) => {
                 response.on_hover_text(exact_bytes_text(run.peak_memory_bytes));
             }
+            (Column::PredictedDecode, _) => {
+                response.on_hover_text(row.decode_basis.explanation());
+            }
+            (Column::PredictedMemory, _) => {
+                response.on_hover_text(row.memory_basis.explanation());
+            }
             (Column::Ratio, _) => {
                 let words = if is_outside(decode_pair(row)) { "Outside the predicted band" } else { "Inside the predicted band" };
                 response.on_hover_text(words);
@@ -230,14 +241,18 @@ fn number_text(row: &ComparisonRow, column: Column, size: SizeUnit, memory: Size
         Column::BitsPerWeight => Some(significant_text(row.bits_per_weight)),
         Column::Decode => with_spread(decode_pair(row)),
         Column::Prefill => with_spread(prefill_pair(row)),
-        Column::PredictedDecode => decode_pair(row).predicted.map(band_text),
+        Column::PredictedDecode => {
+            decode_pair(row).predicted.map(|band| format!("{}{}", band_text(band), basis_mark(row.decode_basis)))
+        }
         Column::Ratio => decode_pair(row).ratio().map(|ratio| {
             let text = deviation_text(ratio).trim_end_matches(" %").to_string();
             if is_outside(decode_pair(row)) { format!("{text} !") } else { text }
         }),
         Column::Load => row.run.as_ref().and_then(|run| measured(&run.load_secs)).map(|(secs, _)| significant_text(secs)),
         Column::Memory => row.run.as_ref().map(|run| memory.text(run.peak_memory_bytes)),
-        Column::PredictedMemory => row.predicted_memory_bytes.map(|size_bytes| memory.text(size_bytes)),
+        Column::PredictedMemory => {
+            row.predicted_memory_bytes.map(|size_bytes| format!("{}{}", memory.text(size_bytes), basis_mark(row.memory_basis)))
+        }
         Column::Energy => decode_joules(row).map(|(mid, spread)| measured_text(mid, spread)),
         Column::Sustained => sustained_of(row)
             .map(|found| format!("{} ({})", significant_text(found.sustained_tokens_per_sec), percent_text(found.ratio))),

@@ -104,7 +104,7 @@ fn runs_ui(ui: &mut Ui, store: &Store, rows: &Arc<Vec<Row>>, form: &mut HistoryF
     });
     widgets::card_gap(ui);
     let all = super::history_table::all_groups(ui, rows);
-    savings_ui(ui, &savings(rows, &all, &chosen_columns(&all, &form.selected)));
+    savings_ui(ui, &savings(rows, &chosen_columns(&all, &form.selected)));
     match &store.history_comparison {
         Slot::Ready(comparison) => comparison_ui(ui, comparison),
         Slot::Failed(error) => widgets::error_banner(ui, error, commands),

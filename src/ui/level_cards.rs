@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use eframe::egui::{self, Align, Layout, Rect, Response, RichText, Role, Sense, Stroke, Ui, WidgetInfo, vec2};
 
-use super::candidate_table::loss_color;
 use super::known_view::level_mark;
-use super::theme;
 use super::widgets::{self, Tone};
-use crate::advise::{Candidate, LossWords, Plan, with_neighbours};
+use super::{loss_view, theme};
+use crate::advise::{Candidate, LossWord, LossWords, Plan, with_neighbours};
 use crate::model::{Level, Model, PrecisionClass};
 use crate::state::Store;
 use crate::units::{bytes_text, exact_bytes_text, nats_text, significant_text};
@@ -185,7 +184,7 @@ fn paint_check(ui: &Ui, rect: Rect, response: &Response, is_chosen: bool) {
     }
 }
 
-/// The published loss, or the measured one in one word: `slight? (0.0326 nats)`.
+/// The expected loss, or the measured one in one word: `slight? (0.0326 nats)`.
 fn short_loss_text(candidate: &Candidate) -> String {
     let measured = candidate.measured_loss.and_then(|loss| {
         let words = LossWords::of(loss.mean_kld, loss.same_top)?;
@@ -203,11 +202,11 @@ fn facts_ui(ui: &mut Ui, candidate: &Candidate, mark: Option<(&str, Tone)>) {
         ui.label(size).on_hover_text(exact_bytes_text(candidate.size_bytes));
     });
     ui.spacing_mut().interact_size.y = 18.0;
-    let color = match loss_color(p, candidate.expected_loss) {
-        color if color == p.text => p.muted,
-        color => color,
-    };
-    ui.label(RichText::new(format!("loss {}", short_loss_text(candidate))).small().color(color));
+    let word = candidate.loss_word();
+    let color = if word <= LossWord::Slight { p.muted } else { loss_view::word_color(ui, word) };
+    let text = short_loss_text(candidate);
+    let text = if word == LossWord::None { text } else { format!("loss: {text}") };
+    ui.label(RichText::new(text).small().color(color));
     ui.horizontal(|ui| {
         let bits = format!("{} bits", significant_text(candidate.bits_per_weight));
         ui.label(RichText::new(bits).small().color(p.muted)).on_hover_text("Bits per weight");

@@ -48,7 +48,8 @@ pub fn loss_label(ui: &mut Ui, mean_kld: Option<Interval>, same_top: Option<Inte
     })
 }
 
-fn word_color(ui: &Ui, word: LossWord) -> eframe::egui::Color32 {
+/// The colour beside a word: small losses need no attention.
+pub fn word_color(ui: &Ui, word: LossWord) -> eframe::egui::Color32 {
     match word {
         LossWord::None | LossWord::HardToNotice | LossWord::Slight => ui.visuals().text_color(),
         LossWord::Noticeable => theme::warn(ui),

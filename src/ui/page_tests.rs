@@ -480,7 +480,13 @@ fn comparison_rows_are_shown_copied_and_sorted() {
         store.machine.ready().unwrap(),
         &Goal::default(),
         &store.conversions,
-        crate::bench::Measured { speed: &store.outcomes, quality: &[], limits: &crate::advise::Limits::default(), origins: &[] },
+        crate::bench::Measured {
+            speed: &store.outcomes,
+            quality: &[],
+            limits: &crate::advise::Limits::default(),
+            lessons: &[],
+            origins: &[],
+        },
     );
     let mut harness = harness(compare_page_ui, store, Form::default());
     for row in &rows {

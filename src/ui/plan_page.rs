@@ -15,8 +15,6 @@ use super::theme::ValueKind;
 use super::tree_view::tree_view_ui;
 use super::widgets::{self, StatTile, Tone};
 use crate::advise::{self, Band, Basis, Candidate, Goal, Learned, LossWords, Plan};
-use crate::bench::history::Kind;
-use crate::bench::{self, Outcome};
 use crate::hardware::{Framework, Machine};
 use crate::model::{Level, Model};
 use crate::state::{Command, Form, Page, Slot, Store};
@@ -164,7 +162,7 @@ struct CachedPlan {
 
 /// The advice for this model, machine and goal, with what was measured here so far.
 pub(super) fn plan_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, goal: &Goal, store: &Store) -> Arc<Plan> {
-    cached_plan(ui, "plan of the window", model, machine, goal, learned_of(model, machine, store))
+    cached_plan(ui, "plan of the window", model, machine, goal, store.learned(model, machine))
 }
 
 /// The advice that was given before anything was measured.
@@ -187,17 +185,6 @@ fn cached_plan(ui: &Ui, id: &str, model: &Arc<Model>, machine: &Machine, goal: &
         CachedPlan { model: Arc::clone(model), machine: machine.clone(), goal: goal.clone(), learned, plan: Arc::clone(&plan) };
     ui.data_mut(|data| data.insert_temp(id, Arc::new(cached)));
     plan
-}
-
-/// What was measured on this machine teaches the plan; a fraction of a millisecond.
-fn learned_of(model: &Model, machine: &Machine, store: &Store) -> Learned {
-    // A run of another machine or runtime is shown, but says nothing about this one.
-    let is_of_here =
-        |outcome: &&Outcome| store.origin_of(&outcome.path, Kind::Speed).is_none_or(|origin| origin.differences.is_empty());
-    let outcomes: Vec<Outcome> = store.outcomes.iter().filter(is_of_here).cloned().collect();
-    let levels = bench::levels_of_session(&store.conversions, &outcomes, &store.quality);
-    let rows = store.history.ready().map_or(&[][..], |rows| rows.as_slice());
-    bench::learned(model, machine, levels, &outcomes, rows)
 }
 
 fn budget_text(plan: &Plan) -> String {
@@ -281,13 +268,6 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
         },
         None => StatTile::from_text(label, "unknown", ValueKind::Fact).note(unknown),
     };
-    // `low (1-3 %)`: the class is the value, the range its note.
-    let loss = candidate.expected_loss.label();
-    let (loss_class, loss_range) = loss.split_once(" (").unwrap_or((loss, ""));
-    let loss_note = match loss_range.trim_end_matches(')') {
-        "" => "as the source".to_string(),
-        range => range.to_string(),
-    };
     vec![
         StatTile::from_text("File size", &bytes_text(candidate.size_bytes), size_kind).note(if candidate.size_is_exact {
             exact_bytes_text(candidate.size_bytes)
@@ -308,10 +288,10 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
             },
             None => StatTile {
                 label: "Expected loss".into(),
-                value: widgets::sentence(loss_class),
+                value: widgets::sentence(candidate.expected_loss.label()),
                 unit: String::new(),
                 kind: ValueKind::Assumed,
-                note: loss_note,
+                note: candidate.expected_loss_note(),
             },
         },
     ]
@@ -343,11 +323,11 @@ fn alternatives_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
         let speed =
             runner_up.decode_tokens_per_sec.map_or(String::new(), |band| format!(", about {} tok/s", significant_text(band.mid)));
         let text = format!(
-            "{} at {}: {}{speed}, loss {}",
+            "{} at {}: {}{speed}, {}",
             runner_up.framework.name(),
             runner_up.shown_name(),
             bytes_text(runner_up.size_bytes),
-            runner_up.loss_text()
+            runner_up.loss_phrase()
         );
         ui.add(egui::Label::new(RichText::new(text).color(theme::palette(ui).text_secondary)).wrap());
         let level = runner_up.level.filter(|level| candidate_table::is_possible(runner_up) && !form.levels.contains(level));

@@ -348,15 +348,11 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
 /// Converts, and looks whether what came from a checkpoint runs. Of a file that is found broken nothing is left; `on_part` gets the others.
 fn make(model: &Model, request: &ConvertRequest, monitor: &Monitor, on_part: &dyn Fn(Output)) -> Result<Output> {
     let mut made = convert::convert(model, request, monitor)?;
-    bench::known::remember_conversions(model, &made);
-    if !model.is_runnable() {
-        bench::self_check(model, &mut made, monitor)?;
-        if let Some(error) = bench::discard_broken(&mut made)? {
-            if !made.is_empty() {
-                on_part(Output::Conversions(made));
-            }
-            return Err(error);
+    if let Some(error) = bench::try_made(model, &mut made, monitor)? {
+        if !made.is_empty() {
+            on_part(Output::Conversions(made));
         }
+        return Err(error);
     }
     // From here on the file that keeps every weight stands for the checkpoint: it can be run.
     let own = model.own_level().filter(|_| !model.is_runnable());

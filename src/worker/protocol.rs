@@ -109,6 +109,20 @@ pub enum Job {
 }
 
 impl Job {
+    /// True for what takes a moment and stands beside the job at work.
+    #[must_use]
+    pub fn is_quick(&self) -> bool {
+        matches!(
+            self,
+            Self::History(_)
+                | Self::Export(_)
+                | Self::FindModels
+                | Self::FindKnown { .. }
+                | Self::FindDisk { .. }
+                | Self::Remove { .. }
+        )
+    }
+
     /// The source of what it converts or measures, and the files that it writes.
     #[must_use]
     pub fn subject(&self) -> (Option<PathBuf>, Vec<PathBuf>) {
@@ -184,22 +198,6 @@ pub enum Output {
     Imatrix(Arc<Collected>),
     /// Of `Job::Verify`.
     Verified(Arc<Verification>),
-}
-
-impl Job {
-    /// True for what takes a moment and stands beside the job at work.
-    #[must_use]
-    pub fn is_quick(&self) -> bool {
-        matches!(
-            self,
-            Self::History(_)
-                | Self::Export(_)
-                | Self::FindModels
-                | Self::FindKnown { .. }
-                | Self::FindDisk { .. }
-                | Self::Remove { .. }
-        )
-    }
 }
 
 impl Output {

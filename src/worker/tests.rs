@@ -106,6 +106,7 @@ fn an_export_is_written_while_another_job_is_at_work() {
         machine: Box::default(),
         goal: crate::advise::Goal::default(),
         limits: crate::advise::Limits::default(),
+        learned: crate::advise::Learned::default(),
         rows: deploy::test_rows::rows(),
     };
     let id = worker.submit(Job::Export(Box::new(request))).unwrap();

@@ -60,3 +60,31 @@ fn an_existing_output_is_skipped_replaced_or_kept_beside_the_new_one() {
     assert_eq!(names(&out).len(), 4);
     assert!(names(&out).iter().any(|name| name.ends_with("-Q4_0-2.gguf")), "{:?}", names(&out));
 }
+
+/// Also a checkpoint's, whose own file is what its levels are compared with; and wishes are judged alone where quality is left out.
+#[test]
+fn a_comparison_of_a_checkpoint_keeps_files_of_before_beside_the_new_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = unpack_sample(dir.path()).unwrap();
+    let out = dir.path().join("out");
+    let compare = |more: &[&str]| {
+        let mut command = common::planish();
+        command.arg("compare").arg(&sample).args(["--level", "Q4_0", "--out"]).arg(&out);
+        command.args(["--no-quality", "--prompt-tokens", "16", "--gen-tokens", "4", "--repetitions", "1", "--json"]);
+        command.args(more).output().unwrap()
+    };
+    let paths = |output: &std::process::Output| {
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let path = |row: &serde_json::Value| row["path"].as_str().unwrap().rsplit('/').next().unwrap().to_string();
+        json["rows"].as_array().unwrap().iter().map(path).collect::<Vec<_>>()
+    };
+    let first = compare(&["--max-size", "90%"]);
+    assert_eq!(first.status.code(), Some(0), "{}", String::from_utf8_lossy(&first.stderr));
+    assert_eq!(paths(&first), ["planish-sample-BF16.gguf", "planish-sample-Q4_0.gguf"]);
+    let second = compare(&["--existing", "keep-both", "--max-size", "1%"]);
+    assert_eq!(second.status.code(), Some(3), "no level is so small: {}", String::from_utf8_lossy(&second.stderr));
+    assert_eq!(paths(&second), ["planish-sample-BF16-2.gguf", "planish-sample-Q4_0-2.gguf"]);
+    assert_eq!(names(&out).len(), 4);
+    let output = compare(&["--existing", "keep-both", "--max-kld", "0.1"]);
+    assert_refused(&output, "gates are about quality");
+}

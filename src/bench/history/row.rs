@@ -102,6 +102,9 @@ pub struct Row {
     /// Part of all cores that other programs used at the start, 0 to 1. Read from the details.
     #[serde(skip)]
     pub other_load: Option<f64>,
+    /// Lowest and highest decode speed of the rounds. Read from the details.
+    #[serde(skip)]
+    pub decode_range: Option<(f64, f64)>,
 }
 
 impl Row {
@@ -152,6 +155,7 @@ impl Row {
             planish: env!("CARGO_PKG_VERSION").into(),
             workload: None,
             other_load: None,
+            decode_range: None,
         };
         match &new.measurement {
             Measurement::Speed(run) => {
@@ -170,6 +174,7 @@ impl Row {
                     peak_memory_bytes: Some(run.peak_memory_bytes),
                     workload: run.workload.clone(),
                     other_load: used.conditions.other_load.map(f64::from),
+                    decode_range: range(&run.decode_tokens_per_sec.values),
                     n_tokens: Some((u64::from(used.n_prompt_tokens) + u64::from(used.n_gen_tokens)) * n_rounds),
                     ..shared(Kind::Speed, &run.path, run.size_bytes)
                 }
@@ -286,6 +291,9 @@ impl Row {
             // Of another version, whose details this one cannot read: then it teaches nothing.
             workload: found.get::<_, Option<String>>("workload")?.and_then(|text| serde_json::from_str(&text).ok()),
             other_load: found.get("other_load")?,
+            decode_range: found
+                .get::<_, Option<String>>("decode_rounds")?
+                .and_then(|text| range(&serde_json::from_str::<Vec<f64>>(&text).ok()?)),
         })
     }
 }
@@ -330,7 +338,14 @@ pub(super) const COLUMNS: [&str; 34] = [
 
 /// What is read from the details of speed runs, which are small, beside the columns.
 pub(super) const DETAILS: &str = "CASE WHEN kind = 'speed' AND json_valid(run) THEN json_extract(run, '$.workload') END AS workload, \
+     CASE WHEN kind = 'speed' AND json_valid(run) THEN json_extract(run, '$.decode_tokens_per_sec.values') END AS decode_rounds, \
      CASE WHEN kind = 'speed' AND json_valid(run) THEN json_extract(run, '$.provenance.conditions.other_load') END AS other_load";
+
+/// The lowest and the highest of the rounds; `None` without one.
+fn range(rounds: &[f64]) -> Option<(f64, f64)> {
+    let low = rounds.iter().copied().reduce(f64::min)?;
+    Some((low, rounds.iter().copied().fold(low, f64::max)))
+}
 
 /// A number that is one.
 fn known(value: f64) -> Option<f64> {

@@ -1,6 +1,8 @@
 //! Levels of several models beside each other: what each saves against its own source, and what that costs.
 
-use super::{Group, LevelRuns, Row};
+use serde::Serialize;
+
+use super::{Kind, Row};
 use crate::advise::Interval;
 use crate::convert::model_name_of;
 
@@ -8,7 +10,7 @@ use crate::convert::model_name_of;
 const GB: f64 = 1e9;
 
 /// A level of a model with what it saves and loses against its own source.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Saving {
     /// The model, without the level.
     pub model: String,
@@ -41,18 +43,20 @@ impl Saving {
     }
 }
 
-/// The chosen rows in the order of choice; empty unless they are of two models or more.
+/// What columns of runs save and lose, each of the speed, the loss, or both of one file; empty unless they are of two models or more.
+///
+/// `rows` is the whole history: it tells how large the sources are.
 #[must_use]
-pub fn savings(rows: &[Row], groups: &[Group], columns: &[Vec<i64>]) -> Vec<Saving> {
-    let level_of = |ids: &Vec<i64>| groups.iter().flat_map(|group| &group.levels).find(|level| level.shown_ids() == *ids);
-    let found: Vec<Saving> = columns.iter().filter_map(level_of).filter_map(|level| saving(rows, level)).collect();
+pub fn savings(rows: &[Row], columns: &[Vec<i64>]) -> Vec<Saving> {
+    let found: Vec<Saving> = columns.iter().filter_map(|ids| saving(rows, ids)).collect();
     let is_of_one = found.windows(2).all(|pair| pair.first().map(|one| &one.model) == pair.last().map(|other| &other.model));
     if is_of_one { Vec::new() } else { found }
 }
 
-fn saving(rows: &[Row], level: &LevelRuns) -> Option<Saving> {
-    let main = level.main(rows)?;
-    let quality = level.quality(rows);
+fn saving(rows: &[Row], ids: &[i64]) -> Option<Saving> {
+    let of = |kind: Kind| rows.iter().find(|row| row.kind == kind && ids.contains(&row.id));
+    let (speed, quality) = (of(Kind::Speed), of(Kind::Quality));
+    let main = speed.or(quality)?;
     let reference = quality.and_then(|row| row.reference_sha256.as_deref());
     let source = reference.and_then(|sha256| rows.iter().find(|row| row.model_sha256.as_deref() == Some(sha256)));
     Some(Saving {
@@ -61,7 +65,7 @@ fn saving(rows: &[Row], level: &LevelRuns) -> Option<Saving> {
         size_bytes: main.size_bytes,
         source_bytes: source.map(|row| row.size_bytes),
         mean_kld: quality.and_then(|row| row.mean_kld),
-        decode: level.speed(rows).and_then(|row| Some((row.decode_tokens_per_sec?, row.decode_spread.unwrap_or(0.0)))),
+        decode: speed.and_then(|row| Some((row.decode_tokens_per_sec?, row.decode_spread.unwrap_or(0.0)))),
         text_sha256: quality.and_then(|row| row.text_sha256.clone()),
     })
 }
@@ -69,7 +73,7 @@ fn saving(rows: &[Row], level: &LevelRuns) -> Option<Saving> {
 #[cfg(test)]
 mod tests {
     use super::super::test_runs::{kept, quality, speed};
-    use super::super::{Measurement, NewRun, groups};
+    use super::super::{Measurement, NewRun};
     use super::*;
 
     /// A run whose file is of another model and size.
@@ -97,13 +101,12 @@ mod tests {
             of_model("large-Q4_0", 3_000_000_000, speed("Q4_0", &[20.0])),
         ];
         let (rows, _) = kept(&runs, &[1]);
-        let all = groups(&rows, &(0..rows.len()).collect::<Vec<_>>());
-        let found = savings(&rows, &all, &[vec![2], vec![3]]);
+        let found = savings(&rows, &[vec![2], vec![3]]);
         let told: Vec<(&str, Option<u64>)> = found.iter().map(|one| (one.model.as_str(), one.saved_bytes())).collect();
         assert_eq!(told, [("small", Some(2_000_000_000)), ("large", None)], "nobody knows the source of the second");
         assert!((found[0].loss_per_gb().unwrap() - 0.25).abs() < 1e-12);
         assert_eq!((found[1].loss_per_gb(), found[1].decode), (None, Some((20.0, 0.0))));
-        assert!(savings(&rows, &all, &[vec![2]]).is_empty() && savings(&rows, &all, &[vec![1], vec![2]]).is_empty());
+        assert!(savings(&rows, &[vec![2]]).is_empty() && savings(&rows, &[vec![1, 2], vec![2]]).is_empty());
     }
 
     #[test]
@@ -111,8 +114,7 @@ mod tests {
         let source = NewRun { model_sha256: Some("f0".repeat(32)), ..speed("F16", &[10.0]) };
         let runs = [of_model("m-F16", 10, source), of_model("m-Q8_0", 10, quality("Q8_0", &[0.5]))];
         let (rows, _) = kept(&runs, &[1]);
-        let level = LevelRuns { speed: None, quality: rows.iter().position(|row| row.id == 2), ids: vec![2] };
-        let found = saving(&rows, &level).unwrap();
+        let found = saving(&rows, &[2]).unwrap();
         assert_eq!((found.source_bytes, found.saved_bytes(), found.loss_per_gb()), (Some(10), None, None));
     }
 }

@@ -59,17 +59,8 @@ fn candidates(input: &ReportInput) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let (predicted, assumed) = (Origin::Predicted.tag(), Origin::Assumed.tag());
-    let heads = [
-        "Level".to_string(),
-        "Size".into(),
-        "Bits per weight".into(),
-        format!("Memory<br>{predicted}"),
-        format!("Decode, tok/s<br>{predicted}"),
-        format!("Loss of perplexity<br>{assumed}"),
-        "Fits".into(),
-    ];
-    format!("<h3>The first candidates, before anything is measured</h3>\n{}", html::table(&heads, &rows))
+    let heads = ["Level", "Size", "Bits per weight", "Memory", "Decode, tok/s", "Loss", "Fits"].map(String::from);
+    format!("<h3>The first candidates</h3>\n{}", html::table(&heads, &rows))
 }
 
 fn candidate_row(candidate: &Candidate) -> Vec<Cell> {
@@ -77,9 +68,15 @@ fn candidate_row(candidate: &Candidate) -> Vec<Cell> {
         Cell::text(&candidate.shown_name()),
         Cell::number(&bytes_text(candidate.size_bytes)),
         Cell::number(&significant_text(candidate.bits_per_weight)),
-        Cell::predicted(&bytes_text(candidate.memory.total_bytes())),
-        candidate.decode_tokens_per_sec.map_or_else(|| Cell::missing("unknown"), |band| Cell::predicted(&band_text(band))),
-        Cell::text(candidate.expected_loss.label()),
+        Cell::of_basis(&bytes_text(candidate.memory.total_bytes()), candidate.memory_basis),
+        candidate
+            .decode_tokens_per_sec
+            .map_or_else(|| Cell::missing("unknown"), |band| Cell::of_basis(&band_text(band), candidate.decode_basis)),
+        Cell::html(format!(
+            "{} {}",
+            escaped(&candidate.loss_text()),
+            if candidate.measured_loss.is_none() { Origin::Assumed.tag() } else { String::new() }
+        )),
         Cell::text(&match candidate.fit {
             Fit::Fits => "yes".to_string(),
             Fit::FitsWithOffload { n_gpu_layers } => format!("with {} layers on the GPU", count_text(n_gpu_layers)),

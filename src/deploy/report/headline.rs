@@ -2,7 +2,7 @@
 
 use super::super::look::escaped;
 use super::{ReportInput, html, sentence};
-use crate::advise::{decoded_from, own_name};
+use crate::advise::{advise, decoded_from, own_name};
 use crate::bench::pair::{decode_pair, measured_text};
 use crate::bench::{self, ComparisonRow};
 use crate::hardware::Machine;
@@ -29,7 +29,8 @@ pub(super) fn headline(input: &ReportInput) -> String {
 
 /// The headline of the comparison with its numbers; what is recommended while nothing is judged.
 fn answer(input: &ReportInput) -> String {
-    let planned = input.plan.recommended_level();
+    // What the plan said before this model was measured: the one that the answer is held against.
+    let planned = advise(input.model, input.machine, input.goal).recommended_level();
     let Some(found) = bench::headline(input.model, input.rows, planned) else {
         return match planned {
             Some(level) => format!("The decision tree recommends {level}; no file has been judged yet."),

@@ -1,7 +1,7 @@
 //! Pieces of HTML. Whatever comes from a file goes through here and is escaped.
 
 use super::super::look::escaped;
-use crate::advise::Decision;
+use crate::advise::{Basis, Decision};
 
 /// From so many characters on a value has a line of its own.
 const LONG_VALUE: usize = 27;
@@ -11,6 +11,7 @@ const LONG_VALUE: usize = 27;
 pub(super) enum Origin {
     Measured,
     Predicted,
+    Adjusted,
     Assumed,
 }
 
@@ -20,6 +21,7 @@ impl Origin {
         let (class, mark, word) = match self {
             Self::Measured => ("measured", "●", "measured"),
             Self::Predicted => ("predicted", "○", "predicted"),
+            Self::Adjusted => ("predicted", "◐", "adjusted"),
             Self::Assumed => ("assumed", "◇", "assumed"),
         };
         format!("<span class=\"origin {class}\">{mark}&nbsp;{word}</span>")
@@ -67,9 +69,14 @@ impl Cell {
         Self { html: escaped(text), class: "number" }
     }
 
-    /// A predicted number.
-    pub(super) fn predicted(text: &str) -> Self {
-        Self { html: escaped(text), class: "number predicted" }
+    /// A number with the tag of where it comes from.
+    pub(super) fn of_basis(text: &str, basis: Basis) -> Self {
+        let (class, origin) = match basis {
+            Basis::Predicted => ("number predicted", Origin::Predicted),
+            Basis::Adjusted { .. } => ("number predicted", Origin::Adjusted),
+            Basis::Measured => ("number", Origin::Measured),
+        };
+        Self { html: format!("{} {}", escaped(text), origin.tag()), class }
     }
 
     /// What is missing, and why.

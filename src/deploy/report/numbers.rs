@@ -38,7 +38,8 @@ pub(super) fn tables(rows: &[ComparisonRow], n_ctx: u64) -> String {
     let mut body = format!("<h3>Speed and memory</h3>\n{}", speed_table(rows));
     body.push_str(&format!(
         "<p class=\"note\">± is half the range of the rounds around their median. Predictions come from the machine's measured bandwidth and \
-         the file's size, for a context of {} tokens; nine of ten machines lie inside the band.</p>\n",
+         the file's size, for a context of {} tokens; nine of ten machines lie inside the band. Adjusted ones learn from the runs of other \
+         files on this machine, never from the file's own.</p>\n",
         count_text(n_ctx)
     ));
     if let Some(reason) = rows.iter().filter_map(|row| row.run.as_ref()).find_map(|run| run.energy.reason.as_ref()) {
@@ -53,7 +54,7 @@ pub(super) fn tables(rows: &[ComparisonRow], n_ctx: u64) -> String {
 }
 
 fn speed_table(rows: &[ComparisonRow]) -> String {
-    let (yes, guess) = (Origin::Measured.tag(), Origin::Predicted.tag());
+    let yes = Origin::Measured.tag();
     let joules = |row: &ComparisonRow| row.run.as_ref().and_then(|run| measured(run.energy.decode_joules_per_token.as_ref()?));
     let sustained = |row: &ComparisonRow| row.run.as_ref().and_then(|run| run.sustained.clone());
     let has_joules = rows.iter().any(|row| joules(row).is_some());
@@ -63,11 +64,11 @@ fn speed_table(rows: &[ComparisonRow]) -> String {
         "Size".into(),
         "Bits".into(),
         format!("Decode, tok/s<br>{yes}"),
-        format!("Decode, tok/s<br>{guess}"),
+        "Decode, tok/s<br>predicted".into(),
         format!("Prefill, tok/s<br>{yes}"),
         format!("Load<br>{yes}"),
         format!("Peak memory<br>{yes}"),
-        format!("Memory<br>{guess}"),
+        "Memory<br>predicted".into(),
     ];
     if has_joules {
         heads.push(format!("Decode, J/tok<br>{yes}"));
@@ -83,11 +84,12 @@ fn speed_table(rows: &[ComparisonRow]) -> String {
             Cell::number(&bytes_text(row.size_bytes)),
             Cell::number(&significant_text(row.bits_per_weight)),
             measured_cell(row, decode),
-            decode.predicted.map_or_else(|| Cell::missing("unknown"), |band| Cell::predicted(&band_text(band))),
+            decode.predicted.map_or_else(|| Cell::missing("unknown"), |band| Cell::of_basis(&band_text(band), decode.basis)),
             measured_cell(row, prefill),
             load.map_or_else(|| Cell::missing("–"), |(secs, _)| Cell::number(&duration_text(secs))),
             row.run.as_ref().map_or_else(|| Cell::missing("–"), |run| Cell::number(&bytes_text(run.peak_memory_bytes))),
-            row.predicted_memory_bytes.map_or_else(|| Cell::missing("unknown"), |size| Cell::predicted(&bytes_text(size))),
+            row.predicted_memory_bytes
+                .map_or_else(|| Cell::missing("unknown"), |size| Cell::of_basis(&bytes_text(size), row.memory_basis)),
         ];
         if has_joules {
             let text = joules(row).map(|(mid, spread)| measured_text(mid, spread));

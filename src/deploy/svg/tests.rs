@@ -50,7 +50,7 @@ fn bars() -> Chart {
     let row = |name: &str, measured, missing| BarRow {
         name: name.into(),
         class: Some(PrecisionClass::Low),
-        pair: Pair { predicted: Some(band), measured },
+        pair: Pair { predicted: Some(band), measured, ..Pair::default() },
         missing,
         details: "numbers".into(),
     };
