@@ -4,7 +4,7 @@ use super::candidates::Scored;
 use super::loss::is_published;
 use super::{Candidate, LossWord, LossWords};
 use crate::model::{DType, PrecisionClass};
-use crate::units::{percent_text, significant_text};
+use crate::units::significant_text;
 
 /// From so many bits per weight on, a file belongs to the class above ultra-low: `Q3_K_S` has 3.44 bits of blocks, `Q2_K` of a large model 3.2.
 const LOW_FROM_BITS: f64 = 3.5;
@@ -58,12 +58,13 @@ impl Candidate {
         format!("{kind} {}", self.loss_text())
     }
 
-    /// How much the expected loss is in numbers: `perplexity about +2.8 %`; `as the source` where nothing is lost.
+    /// How much the expected loss is in numbers: `perplexity +2.8 %`; `as the source` where nothing is lost.
     #[must_use]
     pub fn expected_loss_note(&self) -> String {
         match self.expected_loss_percent {
             percent if percent <= 0.0 => "as the source".into(),
-            percent => format!("perplexity about +{}", percent_text(percent / 100.0)),
+            percent if percent < 0.1 => format!("perplexity +{percent:.2} %"),
+            percent => format!("perplexity +{percent:.1} %"),
         }
     }
 
@@ -176,6 +177,18 @@ mod tests {
         for candidate in plan(LLAMA3_8B).candidates.iter().filter(|candidate| candidate.is_offered()) {
             assert!(!candidate.leaves_class(), "{} at {}", candidate.level_name, candidate.bits_per_weight);
         }
+    }
+
+    #[test]
+    fn expected_losses_are_told_with_their_number() {
+        let large = plan(LLAMA3_8B);
+        let check = |level, phrase: &str, note: &str| {
+            let found = candidate(&large, level);
+            assert_eq!((found.loss_phrase().as_str(), found.expected_loss_note().as_str()), (phrase, note));
+        };
+        check(Level::Q4_K_M, "expected loss: slight", "perplexity +2.8 %");
+        check(Level::Q8_0, "expected loss: no visible loss", "perplexity +0.04 %");
+        check(Level::F16, "expected loss: no visible loss", "as the source");
     }
 
     #[test]
