@@ -166,15 +166,17 @@ fn lacking(warnings: &[String]) -> Option<&str> {
     warnings.iter().map(String::as_str).find(|warning| warning.contains("normalizer") || warning.contains("pre-tokenizer"))
 }
 
-/// True for a failure that says nothing about the file: too little memory, no runtime, or a process that said nothing and reported no failure.
+/// True for a failure that says nothing about the file: too little memory, no runtime or only a part of it, or a process that said nothing and reported no failure.
 fn is_of_the_machine(error: &Error) -> bool {
-    let tells_of_memory = |reason: &str| {
+    let tells_of_it = |reason: &str| {
         let reason = reason.to_ascii_lowercase();
-        ["memory", "allocat", "sigkill", "bad_alloc", "without a result"].iter().any(|word| reason.contains(word))
+        ["memory", "allocat", "sigkill", "bad_alloc", "without a result", "not installed"]
+            .iter()
+            .any(|word| reason.contains(word))
     };
     match error {
         Error::RuntimeMissing { .. } | Error::Io { .. } => true,
-        Error::ChildDied { reason, .. } | Error::Runtime { reason, .. } => tells_of_memory(reason),
+        Error::ChildDied { reason, .. } | Error::Runtime { reason, .. } => tells_of_it(reason),
         _ => false,
     }
 }
@@ -329,6 +331,7 @@ mod tests {
         check(died("signal: 9 (SIGKILL), the system may have run out of memory"), false);
         check(died("signal: 6 (SIGABRT), GGML_ASSERT(id_to_token.size() == token_to_id.size()) failed"), true);
         check(failed("unable to allocate CPU buffer"), false);
+        check(failed("its compute backends are not installed beside planish"), false);
         check(failed("missing tensor blk.0.attn_q.weight"), true);
         check(failed("its logits are not numbers"), true);
         check(Error::Internal { message: "no".into() }, true);

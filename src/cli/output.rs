@@ -49,7 +49,7 @@ fn columns_within(header: &[&str], rows: &[Vec<String>], right: &[usize], room: 
     };
     let widths: Vec<usize> = (0..header.len()).map(width_of).collect();
     let titles: Vec<String> = header.iter().map(ToString::to_string).collect();
-    let parts = parts(&widths, room).into_iter().map(|columns| {
+    let parts = parts(&widths, room).into_iter().filter_map(|columns| {
         let line = |cells: &[String]| {
             let mut text = String::new();
             for &column in &columns {
@@ -64,8 +64,9 @@ fn columns_within(header: &[&str], rows: &[Vec<String>], right: &[usize], room: 
         // A row that has ended is not told again.
         let is_first = columns.get(1).is_none_or(|&column| column == 1);
         let goes_on = |row: &&Vec<String>| is_first || columns.get(1).is_some_and(|&column| row.len() > column);
-        let lines = std::iter::once(&titles).chain(rows.iter().filter(goes_on)).map(|row| line(row));
-        lines.collect::<Vec<_>>().join("\n")
+        let lines: Vec<String> = rows.iter().filter(goes_on).map(|row| line(row)).filter(|line| !line.is_empty()).collect();
+        let is_told = is_first || !lines.is_empty();
+        is_told.then(|| std::iter::once(line(&titles)).chain(lines).collect::<Vec<_>>().join("\n"))
     });
     parts.collect::<Vec<_>>().join("\n\n")
 }
@@ -154,5 +155,7 @@ mod tests {
         let check = |room, expected: String| assert_eq!(columns_within(&["file", "size", "n"], &rows, &[1, 2], room), expected);
         check(None, format!("file  size  n\na     1 MB  2\nb     {failed}"));
         check(Some(10), format!("file  size\na     1 MB\nb     {failed}\n\nfile  n\na     2"));
+        let alone = [vec!["b".into(), failed.into()]];
+        assert_eq!(columns_within(&["file", "size", "n"], &alone, &[], Some(10)), format!("file  size\nb     {failed}"));
     }
 }

@@ -12,13 +12,11 @@ pub(super) fn plan_text(plan: &Plan, all: bool) -> String {
     let mut text = String::from("Decision\n");
     for step in &plan.path {
         let Some(node) = plan.tree.nodes.get(step.node_idx) else { continue };
-        // The tree ends in the actual recommendation, not in what its leaf usually leads to.
-        let answer = match step.branch_idx {
-            Some(idx) => node.branches.get(idx).map_or("", |branch| branch.answer).to_string(),
-            None => recommendation_text(plan),
-        };
-        let usually = if step.branch_idx.is_none() { "usually " } else { "" };
-        text.push_str(&format!("  {} → {answer}\n      {usually}{}\n", node.text, step.facts));
+        text.push_str(&match step.branch_idx.and_then(|idx| node.branches.get(idx)) {
+            Some(branch) => format!("  {} → {}\n      {}\n", node.text, branch.answer, step.facts),
+            // The tree ends in the actual recommendation, not in what its leaf usually leads to.
+            None => format!("  → {}\n      usually here: {}, {}\n", recommendation_text(plan), node.text, step.facts),
+        });
     }
     text.push_str(&format!("\nMemory  {}\n", plan.budget.origin));
     text.push_str(&format!("\nRecommended: {}\n", recommendation_text(plan)));
