@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::advise::{self, Gates, Goal, Limits};
 use crate::bench::history::{Filter, History, Kind, Measurement, Row};
+use crate::bench::known::{Here, RunOrigin, differences};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::{ComparisonRow, Measured, Outcome, comparison_rows, lessons};
 use crate::convert::{Conversion, has_custom_name, output_path};
@@ -113,10 +114,26 @@ pub fn stored_comparison(
     }
     let conversions: Vec<Conversion> = files.iter().filter_map(|file| conversion(file, model)).collect();
     let lessons = lessons(&[], &all, machine);
-    let measured = Measured { speed: &speed, quality: &quality, limits, lessons: &lessons, origins: &[] };
+    let origins = origins_of(&kept, machine);
+    let measured = Measured { speed: &speed, quality: &quality, limits, lessons: &lessons, origins: &origins };
     let mut rows = comparison_rows(model, machine, goal, &conversions, measured);
     tell_apart(&mut rows);
     Ok(Stored { rows, kept, warnings })
+}
+
+/// What makes these runs differ from those that this machine would make now, on the text of the latest.
+fn origins_of(runs: &[Row], machine: &Machine) -> Vec<RunOrigin> {
+    let here = Here::of(machine);
+    let losses = runs.iter().filter(|row| row.kind == Kind::Quality);
+    let text = losses.max_by_key(|row| row.recorded_unix_secs).and_then(|row| row.text_sha256.as_deref());
+    let origin = |row: &Row| RunOrigin {
+        path: row.path.clone(),
+        kind: row.kind,
+        run_id: row.id,
+        recorded_unix_secs: row.recorded_unix_secs,
+        differences: differences(row, &here, text),
+    };
+    runs.iter().map(origin).collect()
 }
 
 /// The gates that the latest run of a file made from this model was judged by; `None` where none is kept.
@@ -368,8 +385,10 @@ mod tests {
     fn other_sessions_and_machines_are_told() {
         let mut elsewhere = at(with_sha256(speed("Q2_K", &[30.0]), "q2"), 5);
         elsewhere.machine = "another laptop".into();
-        let warnings =
-            comparison(&[at(with_sha256(speed("F16", &[10.0]), &source_sha256()), 9_000), elsewhere]).unwrap().warnings;
+        let stored = comparison(&[at(with_sha256(speed("F16", &[10.0]), &source_sha256()), 9_000), elsewhere]).unwrap();
+        let origin = stored.rows.iter().find(|row| row.name == "Q2_K").and_then(|row| row.speed_origin.clone());
+        assert!(origin.is_some_and(|origin| origin.starts_with("measured on another machine (another laptop)")));
+        let warnings = stored.warnings;
         assert!(warnings.len() == 2 && warnings[0].contains("m-Q2_K.gguf measured in another session"), "{warnings:?}");
         assert!(warnings[1].contains("another laptop"));
         let warnings = comparison(&[with_sha256(speed("Q2_K", &[30.0]), "q2")]).unwrap().warnings;

@@ -7,10 +7,11 @@ use crate::hardware::Framework;
 use crate::state::{Command, Dialog, Form, Store};
 
 /// Keys and what they do; `Ctrl` is ⌘ on macOS.
-const KEYS: [(&str, &str); 12] = [
+const KEYS: [(&str, &str); 13] = [
     ("Ctrl+O", "Open a model"),
     ("Ctrl+1 … Ctrl+5", "Go to a page"),
     ("Ctrl+Enter", "Do what the page is for: its coloured button"),
+    ("Ctrl+L", "Measure what the levels lose, on Compare"),
     ("Ctrl+PageDown, Ctrl+PageUp", "The next or previous tab of Compare"),
     ("Tab, Shift+Tab", "The next or previous control"),
     ("Space, Enter", "Press the control with the focus"),

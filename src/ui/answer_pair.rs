@@ -109,7 +109,7 @@ fn vote_ui(ui: &mut Ui, pair: &Pair<'_>, is_known: bool, sides: [usize; 2], ask:
         let choices =
             [("A is better", vote_for(sides[0])), ("B is better", vote_for(sides[1])), ("They are the same", Vote::Same)];
         for (text, vote) in choices {
-            if ui.button(text).clicked() {
+            if widgets::line_button(ui, text).clicked() {
                 ask.votes.insert(pair.prompt_idx, vote);
             }
         }

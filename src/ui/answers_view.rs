@@ -195,6 +195,7 @@ fn numbers_ui(ui: &mut Ui, ask: &mut AskForm, obstacle: &str) -> bool {
     ui.checkbox(&mut ask.is_blind, "Blind").on_hover_text(
         "Shuffles the sides and hides whose an answer is until you have said which one is better; the votes are counted",
     );
+    widgets::make_room_for_primary(ui, "Ask both");
     let button = ui.add_enabled_ui(obstacle.is_empty(), |ui| widgets::primary_button(ui, "Ask both")).inner;
     button.on_disabled_hover_text(obstacle).clicked()
 }

@@ -29,8 +29,10 @@ pub(super) struct Batch {
     pub(super) overrides: Overrides,
     /// Levels whose outputs are there already.
     pub(super) existing: BTreeSet<Level>,
-    /// Levels that a job is making, or will make.
+    /// Chosen levels that a job is making, or will make.
     pub(super) in_work: Vec<Level>,
+    /// All levels that a job is making, or will make.
+    pub(super) all_in_work: Vec<Level>,
     /// Chosen levels that are still to be made.
     pub(super) todo: Vec<Level>,
     /// Size of what is still to be made, in bytes.
@@ -55,7 +57,8 @@ impl Batch {
         let path_of = |level: Level| convert::output_path_by(&model, level, &overrides, &dir);
         let existing: BTreeSet<Level> =
             store.conversions.iter().filter(|made| made.path == path_of(made.level)).map(|made| made.level).collect();
-        let in_work = being_made(store, &form.levels, path_of);
+        let all_in_work = being_made(store, Level::all(), path_of);
+        let in_work: Vec<Level> = all_in_work.iter().copied().filter(|level| form.levels.contains(level)).collect();
         let is_todo = |level: &Level| !in_work.contains(level) && !existing.contains(level);
         let todo: Vec<Level> = form.levels.iter().copied().filter(is_todo).collect();
         let (todo_bytes, broken) = sizes_of(ui, &model, &plan, &overrides, &todo);
@@ -64,7 +67,7 @@ impl Batch {
             .map(|reason| widgets::sentence(&reason))
             .or_else(|| space_refusal(todo_bytes, disk))
             .or_else(|| imatrix_refusal(&model, &form.imatrix));
-        Some(Self { model, plan, recommended, overrides, existing, in_work, todo, todo_bytes, dir, refusal })
+        Some(Self { model, plan, recommended, overrides, existing, in_work, all_in_work, todo, todo_bytes, dir, refusal })
     }
 
     /// What the button would do, or why there is nothing to do: `3 levels, 412 MiB`.

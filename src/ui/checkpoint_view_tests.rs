@@ -14,6 +14,12 @@ use crate::import::checked_model;
 use crate::model::Level;
 use crate::state::{Command, Form, Page, Slot, Store, Theme};
 
+/// A checkpoint with all its layers, of which levels were found.
+pub(super) fn whole_checkpoint() -> Store {
+    let found = crate::state::FoundNote { n_levels: 5, n_measured: 4, latest_unix_secs: Some(0) };
+    Store { found: Some(found), ..store(3) }
+}
+
 /// The store after a checkpoint was opened that has so many of its three layers.
 fn store(n_layers: usize) -> Store {
     let dir = tempfile::tempdir().unwrap();

@@ -20,7 +20,7 @@ use crate::convert::Conversion;
 use crate::deploy::{ChartKind, rows_to_json as to_json, rows_to_tsv as to_tsv};
 use crate::hardware::Machine;
 use crate::model::{Level, Model};
-use crate::state::{BenchForm, Command, CompareTab, Form, JobKind, Page, Store};
+use crate::state::{BenchForm, Command, CompareTab, Form, JobKind, JobRecord, Page, Store};
 
 const SUBTITLE: &str = "Speed, memory and loss of every file, measured on this machine";
 /// What "Measure 12 files" takes.
@@ -38,7 +38,7 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
         return model_hint_ui(ui, store, form, commands);
     };
     if store.conversions.is_empty() && store.outcomes.is_empty() {
-        return nothing_ui(ui, &model, form, commands);
+        return nothing_ui(ui, store, &model, form, commands);
     }
     match form.compare_tab {
         CompareTab::Levels => levels_ui(ui, store, &model, form, commands),
@@ -49,7 +49,7 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
     }
 }
 
-fn nothing_ui(ui: &mut Ui, model: &Model, form: &mut Form, commands: &mut Vec<Command>) {
+fn nothing_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, commands: &mut Vec<Command>) {
     let text = "Convert the model to some levels first. Their speed and memory are measured and compared here.";
     widgets::empty_state(ui, Icon::Compare, "Nothing to compare yet", text, |ui| {
         if widgets::primary_button(ui, "Go to Optimize").clicked() {
@@ -57,7 +57,7 @@ fn nothing_ui(ui: &mut Ui, model: &Model, form: &mut Form, commands: &mut Vec<Co
         }
         let source_alone = ui.add_enabled(model.is_runnable(), egui::Button::new("Measure the source alone"));
         let source_alone = source_alone.on_hover_text("Gives the reference that levels are compared with");
-        if source_alone.on_disabled_hover_text(not_runnable_text(model)).clicked() {
+        if source_alone.on_disabled_hover_text(not_runnable_text(store, model)).clicked() {
             commands.push(Command::Bench(vec![model.path.clone()]));
         }
     });
@@ -205,7 +205,7 @@ fn same_quality(one: &[QualityOutcome], other: &[QualityOutcome]) -> bool {
 }
 
 fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, commands: &mut Vec<Command>) {
-    let is_measuring = store.latest_job(|kind| matches!(kind, JobKind::Bench(_))).is_some_and(crate::state::JobRecord::is_open);
+    let is_measuring = store.latest_job(|kind| matches!(kind, JobKind::Bench(_))).is_some_and(JobRecord::is_open);
     widgets::card(ui, "", |ui| {
         ui.horizontal_wrapped(|ui| {
             number_ui(
@@ -233,7 +233,7 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
             );
             ui.add_enabled(model.is_runnable(), egui::Checkbox::new(&mut form.bench.with_source, "With the source"))
                 .on_hover_text("Measure the file that the levels were made from too")
-                .on_disabled_hover_text(not_runnable_text(model));
+                .on_disabled_hover_text(not_runnable_text(store, model));
             // In a narrow window the button has a row of its own.
             if ui.available_size_before_wrap().x < MEASURE_WIDTH {
                 ui.end_row();
@@ -263,8 +263,15 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
 }
 
 /// Why a checkpoint itself cannot be measured, and what to do.
-pub(super) fn not_runnable_text(model: &Model) -> String {
-    let level = model.own_level().map_or("F32", Level::name);
+pub(super) fn not_runnable_text(store: &Store, model: &Model) -> String {
+    let own = model.own_level();
+    let level = own.map_or("F32", Level::name);
+    let is_making = |job: &JobRecord| {
+        job.is_open() && matches!(&job.kind, JobKind::Convert(levels) if own.is_some_and(|own| levels.contains(&own)))
+    };
+    if store.jobs.iter().any(is_making) {
+        return format!("{level}, which keeps every weight, is being made: it will stand for the checkpoint");
+    }
     format!("A checkpoint cannot be run as it is: convert it to {level} too, which keeps every weight")
 }
 

@@ -125,7 +125,7 @@ fn quit_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) -> bool {
         }
         is_closed |= go_on.clicked();
         for (text, leftovers) in [("Keep what is complete and quit", Leftovers::Keep), ("Discard and quit", Leftovers::Discard)] {
-            if ui.button(text).clicked() {
+            if widgets::line_button(ui, text).clicked() {
                 commands.push(Command::Quit(leftovers));
                 is_closed = true;
             }

@@ -87,14 +87,14 @@ fn question_ui(ui: &mut Ui, question: &mut ExistingForm) {
 }
 
 /// The levels among these whose files are being made by a job that runs or waits.
-pub(super) fn being_made(store: &Store, levels: &BTreeSet<Level>, path: impl Fn(Level) -> PathBuf) -> Vec<Level> {
+pub(super) fn being_made(store: &Store, levels: impl Iterator<Item = Level>, path: impl Fn(Level) -> PathBuf) -> Vec<Level> {
     let is_making = |kind: &JobKind| matches!(kind, JobKind::Convert(_));
     let mut open = store.jobs.iter().filter(|job| job.is_open() && is_making(&job.kind)).flat_map(|job| &job.outputs).peekable();
     if open.peek().is_none() {
         return Vec::new();
     }
     let outputs: BTreeSet<&PathBuf> = open.collect();
-    levels.iter().copied().filter(|&level| outputs.contains(&path(level))).collect()
+    levels.filter(|&level| outputs.contains(&path(level))).collect()
 }
 
 #[cfg(test)]

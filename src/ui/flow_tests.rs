@@ -150,6 +150,21 @@ fn what_is_being_made_is_not_offered_again() {
 }
 
 #[test]
+fn a_level_that_is_being_made_cannot_be_chosen() {
+    let mut store = unquantized();
+    store.jobs.push(running(7, &[Level::Q8_0]));
+    let mut harness = window(store, on(Page::Optimize));
+    let card = harness.get_by_role_and_label(Role::CheckBox, "Q8_0");
+    assert!(card.accesskit_node().is_disabled());
+    card.click();
+    harness.run();
+    assert!(harness.state().form.levels.is_empty() && has(&harness, "being made"));
+    harness.get_by_role_and_label(Role::CheckBox, "Q6_K").click();
+    harness.run();
+    assert_eq!(harness.state().form.levels, [Level::Q6_K].into());
+}
+
+#[test]
 fn a_failed_conversion_is_told_in_the_bar_with_its_hint() {
     let mut store = unquantized();
     let error = Error::NotEnoughSpace { needed_bytes: 2 << 30, free_bytes: 1 << 30, path: "/m".into() };

@@ -1,6 +1,6 @@
 //! The user's limits: gates on quality, wishes beside them, and named sets of both.
 
-use eframe::egui::{self, DragValue, Grid, Label, RichText, TextEdit, Ui};
+use eframe::egui::{self, Button, DragValue, Grid, Label, Response, RichText, TextEdit, TextWrapMode, Ui};
 
 use super::theme;
 use super::widgets;
@@ -50,15 +50,14 @@ fn presets_ui(ui: &mut Ui, form: &mut Form) {
         let label = ui.label(RichText::new("Presets").color(theme::muted(ui)));
         for preset in Preset::built_in() {
             let is_current = preset.limits == form.limits;
-            let button = ui.selectable_label(is_current, &preset.name).on_hover_text(preset_text(&preset.limits));
-            if button.clicked() {
+            if preset_ui(ui, is_current, &preset).clicked() {
                 form.limits = preset.limits;
             }
         }
         let mut deleted = None;
         for (idx, preset) in form.presets.iter().enumerate() {
             let is_current = preset.limits == form.limits;
-            if ui.selectable_label(is_current, &preset.name).on_hover_text(preset_text(&preset.limits)).clicked() {
+            if preset_ui(ui, is_current, preset).clicked() {
                 form.limits = preset.limits.clone();
             }
             let name = format!("Delete the preset {}", preset.name);
@@ -73,12 +72,18 @@ fn presets_ui(ui: &mut Ui, form: &mut Form) {
         let field = ui.add(field).labelled_by(label.id);
         let is_entered = field.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
         let obstacle = save_obstacle(form);
+        widgets::make_room_for_small(ui, "Save");
         let button = ui.add_enabled_ui(obstacle.is_empty(), |ui| widgets::small_button(ui, "Save", "Save the preset")).inner;
         let button = button.on_hover_text("Keep the limits below under this name").on_disabled_hover_text(obstacle);
         if obstacle.is_empty() && (button.clicked() || is_entered) {
             save(form);
         }
     });
+}
+
+fn preset_ui(ui: &mut Ui, is_current: bool, preset: &Preset) -> Response {
+    let button = Button::selectable(is_current, &preset.name).wrap_mode(TextWrapMode::Extend);
+    ui.add(button).on_hover_text(preset_text(&preset.limits))
 }
 
 /// Why the limits cannot be saved under the name in the field; empty when they can.

@@ -411,23 +411,14 @@ mod tests {
         assert!(Grid::new(&errors(Vec::new())).rows.is_empty());
     }
 
-    /// Source: relative luminance of WCAG 2.2.
-    fn luminance(color: Color32) -> f64 {
-        let linear = |channel: u8| {
-            let value = f64::from(channel) / 255.0;
-            if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
-        };
-        0.2126 * linear(color.r()) + 0.7152 * linear(color.g()) + 0.0722 * linear(color.b())
-    }
-
     #[test]
     fn larger_errors_stand_out_more_in_both_variants() {
         let steps = || (0..=20_u8).map(|step| f32::from(step) / 20.0);
-        let of = |is_dark: bool| steps().map(|part| luminance(heat_color(is_dark, part))).collect::<Vec<_>>();
+        let of =
+            |is_dark: bool| steps().map(|part| theme::contrast(heat_color(is_dark, part), Color32::BLACK)).collect::<Vec<_>>();
         assert!(of(true).is_sorted() && of(false).iter().rev().is_sorted());
-        let contrast = |a: f64, b: f64| (a.max(b) + 0.05) / (a.min(b) + 0.05);
         for (is_dark, palette) in [(true, theme::DARK), (false, theme::LIGHT)] {
-            let of_highest = contrast(luminance(heat_color(is_dark, 1.0)), luminance(palette.card));
+            let of_highest = theme::contrast(heat_color(is_dark, 1.0), palette.card);
             assert!(of_highest > 7.0, "{of_highest}");
         }
         assert_eq!(heat_color(true, f32::NAN), heat_color(true, 1.0));

@@ -12,6 +12,7 @@ use super::sorting::{Side, Sorting, compare_known};
 use super::{glossary, loss_view, theme, widgets};
 use crate::advise::Decision;
 use crate::bench::history::{Filter, Group, LevelRuns, Row, groups};
+use crate::bench::known::Here;
 use crate::hardware::PowerSource;
 use crate::path_text;
 use crate::state::{Command, HistoryForm};
@@ -163,42 +164,31 @@ fn number_text(rows: &[Row], level: &LevelRuns, column: Column, unit: SizeUnit) 
     }
 }
 
-/// What a measurement made now would name as its machine and runtime; `None` where that is not known.
-#[derive(Debug, Clone, Default)]
-pub struct Here {
-    /// Processor and memory.
-    pub machine: Option<String>,
-    /// The runtime and its version.
-    pub runtime: Option<String>,
-}
-
-impl Here {
-    /// Machine or runtime of a row, marked where it is another one; whether it is.
-    fn marked(&self, column: Column, row: &Row) -> (String, bool) {
-        let (of_row, here) = match column {
-            Column::Machine => (&row.machine, &self.machine),
-            _ => (&row.runtime, &self.runtime),
-        };
-        let is_other = here.as_ref().is_some_and(|here| here != of_row);
-        (if is_other { format!("{of_row} (another)") } else { of_row.clone() }, is_other)
-    }
+/// Machine or runtime of a row, marked where it is another one than here; whether it is.
+fn marked(here: Option<&Here>, column: Column, row: &Row) -> (String, bool) {
+    let (of_row, here) = match column {
+        Column::Machine => (&row.machine, here.map(|here| &here.machine)),
+        _ => (&row.runtime, here.and_then(|here| here.runtime.as_ref())),
+    };
+    let is_other = here.is_some_and(|here| here != of_row);
+    (if is_other { format!("{of_row} (another)") } else { of_row.clone() }, is_other)
 }
 
 /// The columns with their widths, and what lines up their numbers.
 struct Table<'a> {
-    here: &'a Here,
+    here: Option<&'a Here>,
     columns: [(Column, &'static str, &'static str, Side, f32); COLUMNS.len()],
     numbers: NumberColumns<Column>,
     unit: SizeUnit,
 }
 
 impl<'a> Table<'a> {
-    fn new(ui: &Ui, rows: &[Row], groups: &[Group], here: &'a Here) -> Self {
+    fn new(ui: &Ui, rows: &[Row], groups: &[Group], here: Option<&'a Here>) -> Self {
         let levels: Vec<&LevelRuns> = groups.iter().flat_map(|group| &group.levels).collect();
         let unit = SizeUnit::of(levels.iter().filter_map(|level| level.main(rows)).map(|row| row.size_bytes));
         let numbers = NumberColumns::of(ui, &NUMBERS, &levels, |column, level| number_text(rows, level, column, unit));
         let widest = |column| {
-            let texts = levels.iter().filter_map(|level| level.main(rows)).map(|row| here.marked(column, row).0);
+            let texts = levels.iter().filter_map(|level| level.main(rows)).map(|row| marked(here, column, row).0);
             texts.map(|text| text_width(ui, &text)).fold(0.0, f32::max)
         };
         let columns = COLUMNS.map(|(column, name, explanation, side, least)| {
@@ -236,7 +226,7 @@ pub fn history_table_ui(
     ui: &mut Ui,
     rows: &[Row],
     groups: &[Group],
-    here: &Here,
+    here: Option<&Here>,
     form: &mut HistoryForm,
     commands: &mut Vec<Command>,
 ) {
@@ -386,7 +376,7 @@ fn row_ui(line: &mut TableRow<'_, '_>, table: &Table<'_>, rows: &[Row], level: &
     }
 }
 
-fn words_ui(ui: &mut Ui, here: &Here, column: Column, rows: &[Row], level: &LevelRuns, main: &Row) {
+fn words_ui(ui: &mut Ui, here: Option<&Here>, column: Column, rows: &[Row], level: &LevelRuns, main: &Row) {
     let words = |ui: &mut Ui, text: &str| ui.add(Label::new(text).truncate());
     match column {
         Column::Level => {
@@ -402,7 +392,7 @@ fn words_ui(ui: &mut Ui, here: &Here, column: Column, rows: &[Row], level: &Leve
             words(ui, &latest_secs(rows, level).map(local_clock_text).unwrap_or_default());
         }
         Column::Machine | Column::Runtime => {
-            let (text, is_other) = here.marked(column, main);
+            let (text, is_other) = marked(here, column, main);
             let color = if is_other { theme::warn(ui) } else { theme::palette(ui).text };
             ui.add(Label::new(RichText::new(text).color(color)).truncate());
         }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use eframe::egui::{Align, Key, Label, Layout, RichText, Ui};
 
 use super::history_comparison::comparison_ui;
-use super::history_table::{Here, history_table_ui, sorted_levels, visible_groups};
+use super::history_table::{history_table_ui, sorted_levels, visible_groups};
 use super::icons::Icon;
 use super::savings_view::savings_ui;
 use super::widgets::{self, Tone};
 use super::{shell, theme};
-use crate::bench::history::{ExportFormat, Group, LevelRuns, Row, machine_text, savings};
+use crate::bench::history::{ExportFormat, Group, LevelRuns, Row, savings};
+use crate::bench::known::Here;
 use crate::path_text;
 use crate::state::{Command, CompareTab, Form, HistoryForm, Slot, Store};
 use crate::units::count_text;
@@ -61,6 +62,7 @@ fn compare_button_ui(ui: &mut Ui, columns: Vec<Vec<i64>>, commands: &mut Vec<Com
         1 => "Show 1 row".to_string(),
         n => format!("Compare {} rows", count_text(n as u64)),
     };
+    widgets::make_room_for_primary(ui, &text);
     let button = ui.add_enabled_ui(!columns.is_empty(), |ui| widgets::primary_button(ui, &text)).inner;
     if button.on_disabled_hover_text("Choose rows of the table; the first is what the others are held against").clicked() {
         commands.push(Command::CompareRuns(columns));
@@ -99,7 +101,8 @@ fn runs_ui(ui: &mut Ui, store: &Store, rows: &Arc<Vec<Row>>, form: &mut HistoryF
         if visible.is_empty() {
             ui.label(RichText::new("No run matches.").color(theme::muted(ui)));
         } else {
-            history_table_ui(ui, rows, &visible, &here(store), form, commands);
+            let here = store.machine.ready().map(|machine| Here::of(machine));
+            history_table_ui(ui, rows, &visible, here.as_ref(), form, commands);
         }
     });
     widgets::card_gap(ui);
@@ -110,11 +113,6 @@ fn runs_ui(ui: &mut Ui, store: &Store, rows: &Arc<Vec<Row>>, form: &mut HistoryF
         Slot::Failed(error) => widgets::error_banner(ui, error, commands),
         Slot::Empty | Slot::Waiting { .. } => {}
     }
-}
-
-/// This machine and what it measures with.
-fn here(store: &Store) -> Here {
-    Here { machine: store.machine.ready().map(|machine| machine_text(machine)), runtime: crate::runtime::version() }
 }
 
 fn filter_ui(ui: &mut Ui, rows: &Arc<Vec<Row>>, form: &mut HistoryForm) {
@@ -147,12 +145,14 @@ fn actions_ui(ui: &mut Ui, rows: &Arc<Vec<Row>>, form: &mut HistoryForm, command
     };
     let explanation = format!("Write the {} of {what} into a new file in the output folder", runs_text(exported.len()));
     for (format, text) in [(ExportFormat::Json, "Export JSON"), (ExportFormat::Csv, "Export CSV")] {
+        widgets::make_room_for_small(ui, text);
         let button = ui.add_enabled_ui(!exported.is_empty(), |ui| widgets::small_button(ui, text, text)).inner;
         if button.on_hover_text(&explanation).clicked() {
             commands.push(Command::ExportRuns(exported.clone(), format));
         }
     }
     let can_delete = !form.selected.is_empty() && !form.asks_delete;
+    widgets::make_room_for_small(ui, "Delete…");
     let button = ui.add_enabled_ui(can_delete, |ui| widgets::small_button(ui, "Delete…", "Delete…")).inner;
     if button.on_disabled_hover_text("Choose rows of the table first").clicked() {
         form.asks_delete = true;

@@ -71,6 +71,7 @@ pub fn layout_faults(harness: &Harness<'_, PageState>) -> BTreeSet<String> {
     drawn.cut_texts(&mut faults);
     drawn.covered_texts(&mut faults);
     drawn.left_boxes(&mut faults);
+    drawn.broken_buttons(&mut faults);
     drawn.widget_faults(&mut faults);
     faults
 }
@@ -156,6 +157,20 @@ impl Drawn {
                 if overlap(rect, visible) && !is_inside && !self.scrolls_sideways(visible) {
                     faults.insert(format!("across the edge of its box: {:?}", text.words));
                 }
+            }
+        }
+    }
+
+    /// The words of a button stand on one line.
+    fn broken_buttons(&self, faults: &mut BTreeSet<String>) {
+        let is_button = |text: &Text| self.is_in(text.visible(), &[Role::Button]);
+        for lines in self.texts.windows(2) {
+            if let [one, next] = lines
+                && one.galley == next.galley
+                && is_button(one)
+                && is_button(next)
+            {
+                faults.insert(format!("a button in several lines: {:?}", one.words));
             }
         }
     }

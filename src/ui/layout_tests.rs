@@ -24,7 +24,8 @@ use crate::error::Error;
 use crate::format::CachedModel;
 use crate::model::Level;
 use crate::state::{
-    Command, CompareTab, DeleteForm, Dialog, ExistingForm, Form, HistoryForm, JobKind, JobRecord, JobStatus, Page, Slot, Store,
+    Command, CompareTab, DeleteForm, Dialog, ExistingForm, Form, FoundNote, HistoryForm, JobKind, JobRecord, JobStatus, Page,
+    Slot, Store,
 };
 use crate::worker::JobId;
 
@@ -76,6 +77,7 @@ pub(super) fn full_store() -> Store {
         path: "/home/ada/.cache/huggingface/hub/x".into(),
         size_bytes: 1 << 30,
     }];
+    store.found = Some(FoundNote { n_levels: 5, n_measured: 4, latest_unix_secs: Some(NOON) });
     store.notices = vec!["The settings could not be read; they were put aside as settings.json.bad".into()];
     store
 }
@@ -125,6 +127,10 @@ fn dialog(dialog: Dialog) -> Form {
     Form { dialog: Some(dialog), ..on(Page::Optimize) }
 }
 
+fn unmeasured_store() -> Store {
+    Store { tensor_errors: Slot::Empty, ..full_store() }
+}
+
 fn failing_store() -> Store {
     let error = Error::NotEnoughSpace { needed_bytes: 2 << 30, free_bytes: 1 << 30, path: MODEL.into() };
     let failed = JobRecord::new(JobId(70), JobKind::Convert(vec![Level::Q8_0])).with_status(JobStatus::Failed(error.clone()));
@@ -151,7 +157,14 @@ fn pages() -> Vec<Scene> {
         Scene { store: Store::default, ..scene("no model", on(Page::Compare)) },
         scene("flips", tab(CompareTab::Flips)),
         scene("answers", tab(CompareTab::Answers)),
+        scene("blind", {
+            let ask =
+                crate::state::AskForm { is_blind: true, more_prompts: vec!["And why is it red?".into()], ..Default::default() };
+            Form { ask, ..tab(CompareTab::Answers) }
+        }),
         scene("tensors", tab(CompareTab::Tensors)),
+        Scene { store: unmeasured_store, ..scene("tensors unmeasured", tab(CompareTab::Tensors)) },
+        Scene { store: super::checkpoint_view_tests::whole_checkpoint, ..scene("checkpoint", on(Page::Model)) },
         scene("history", {
             let history = HistoryForm { selected: vec![1, 2], asks_delete: true, ..HistoryForm::default() };
             Form { history, ..tab(CompareTab::History) }

@@ -30,6 +30,8 @@ pub(super) struct Cards<'a> {
     pub(super) plan: &'a Plan,
     /// The level that is best here.
     pub(super) recommended: Option<Level>,
+    /// The levels that a job is making, or will make: they cannot be chosen meanwhile.
+    pub(super) in_work: &'a [Level],
     /// What the sizes on the cards leave out.
     pub(super) note: &'a str,
 }
@@ -125,17 +127,27 @@ fn level_grid_ui(ui: &mut Ui, cards: &Cards, of_class: &[Level], levels: &mut BT
         ui.horizontal_top(|ui| {
             ui.spacing_mut().item_spacing.x = gap;
             for &level in row {
-                let mark = match (cards.recommended == Some(level), level_mark(cards.store, level)) {
-                    (true, Some("exists")) => Some(("recommended, exists", Tone::Accent)),
-                    (true, Some(_)) => Some(("recommended, measured", Tone::Accent)),
-                    (true, None) => Some(("recommended", Tone::Accent)),
-                    (false, Some(mark)) => Some((mark, Tone::Good)),
-                    (false, None) if level.needs_imatrix() => Some(("needs a matrix", Tone::Neutral)),
-                    (false, None) => None,
-                };
-                level_card_ui(ui, cards.plan.candidate_of(level), level, mark, levels, card_width);
+                let is_free = !cards.in_work.contains(&level);
+                let mark = mark_of(cards, level);
+                let candidate = cards.plan.candidate_of(level);
+                ui.add_enabled_ui(is_free, |ui| level_card_ui(ui, candidate, level, mark, levels, card_width));
             }
         });
+    }
+}
+
+/// What stands on a card beside the bits.
+fn mark_of(cards: &Cards, level: Level) -> Option<(&'static str, Tone)> {
+    if cards.in_work.contains(&level) {
+        return Some(("being made", Tone::Accent));
+    }
+    match (cards.recommended == Some(level), level_mark(cards.store, level)) {
+        (true, Some("exists")) => Some(("recommended, exists", Tone::Accent)),
+        (true, Some(_)) => Some(("recommended, measured", Tone::Accent)),
+        (true, None) => Some(("recommended", Tone::Accent)),
+        (false, Some(mark)) => Some((mark, Tone::Good)),
+        (false, None) if level.needs_imatrix() => Some(("needs a matrix", Tone::Neutral)),
+        (false, None) => None,
     }
 }
 
@@ -168,6 +180,7 @@ fn level_card_ui(
         let contents = egui::UiBuilder::new().max_rect(inside).layout(Layout::top_down(Align::Min));
         facts_ui(&mut ui.new_child(contents), candidate, mark);
     }
+    let response = response.on_disabled_hover_text("It is being made: it can be chosen again when it is there");
     if response.on_hover_text(level.description()).clicked() && !levels.remove(&level) {
         levels.insert(level);
     }

@@ -30,7 +30,8 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
         widgets::card_gap(ui);
     }
     let note = size_note(form, &batch.overrides);
-    let cards = Cards { model: &model, store, plan: &batch.plan, recommended: batch.recommended, note };
+    let cards =
+        Cards { model: &model, store, plan: &batch.plan, recommended: batch.recommended, in_work: &batch.all_in_work, note };
     // Copies, because the right column edits the rest of the form.
     let (mut levels, mut shows_all) = (form.levels.clone(), form.all_levels);
     widgets::two_columns(

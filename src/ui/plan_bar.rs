@@ -13,6 +13,9 @@ use crate::model::Level;
 use crate::state::{Command, Form, Page, Store, Tour};
 use crate::units::bytes_text;
 
+/// A lower window has no room for two lines beside the button.
+const LOW: f32 = 500.0;
+
 /// Draws the button with what it does at its left.
 pub(super) fn plan_bar_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     let (Some(machine), Some(batch)) = (store.machine.ready(), Batch::of(ui, store, form)) else { return };
@@ -59,7 +62,10 @@ pub(super) fn plan_bar_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands:
                 missing => format!("makes {}, the others are there already", names(missing)),
             };
             let text = format!("Speed, memory and loss of each, measured on this machine; {made}.");
-            words_ui(ui, RichText::new(text).small().color(theme::muted(ui)));
+            // In a low window the page needs the room.
+            if ui.ctx().content_rect().height() >= LOW {
+                words_ui(ui, RichText::new(text).small().color(theme::muted(ui)));
+            }
         },
         |ui| {
             let button = ui.add_enabled_ui(!is_at_work, |ui| widgets::primary_button(ui, &text)).inner;

@@ -264,7 +264,7 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
             value: significant_text(band.mid),
             unit: "tok/s".into(),
             kind: kind_of(basis),
-            note: noted(basis, &format!("{}–{}", significant_text(band.low), significant_text(band.high))),
+            note: format!("{}–{}", significant_text(band.low), significant_text(band.high)),
         },
         None => StatTile::from_text(label, "unknown", ValueKind::Fact).note(unknown),
     };
@@ -275,7 +275,7 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
             "estimated".into()
         }),
         StatTile::from_text("Memory", &bytes_text(candidate.memory.total_bytes()), kind_of(candidate.memory_basis))
-            .note(noted(candidate.memory_basis, &format!("at {} tokens", count_text(n_ctx)))),
+            .note(format!("at {} tokens", count_text(n_ctx))),
         speed("Decode", candidate.decode_tokens_per_sec, candidate.decode_basis, "memory bandwidth not measured"),
         speed("Prefill", candidate.prefill_tokens_per_sec, candidate.prefill_basis, "processor not known"),
         match candidate.measured_loss {
@@ -297,13 +297,12 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
     ]
 }
 
-/// A note below a number, behind the word for what the number is based on where the tile's mark does not say that.
-fn noted(basis: Basis, note: &str) -> String {
-    if basis.word() == kind_of(basis).label() { note.to_string() } else { format!("{}, {note}", basis.word()) }
-}
-
 fn kind_of(basis: Basis) -> ValueKind {
-    if basis == Basis::Measured { ValueKind::Measured } else { ValueKind::Predicted }
+    match basis {
+        Basis::Predicted => ValueKind::Predicted,
+        Basis::Adjusted { .. } => ValueKind::Adjusted,
+        Basis::Measured => ValueKind::Measured,
+    }
 }
 
 fn reasons_ui(ui: &mut Ui, reasons: &[String]) {

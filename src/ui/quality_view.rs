@@ -93,7 +93,7 @@ fn settings_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<C
 /// Why nothing can be measured now; empty when it can.
 fn obstacle(store: &Store, quality: &QualityForm) -> Cow<'static, str> {
     if let Some(model) = store.model.ready().filter(|model| !model.is_runnable()) {
-        return super::compare_page::not_runnable_text(model).into();
+        return super::compare_page::not_runnable_text(store, model).into();
     }
     let text = if quality_job(store).is_some_and(JobRecord::is_open) {
         "A measurement is waiting or running"

@@ -15,6 +15,9 @@ use crate::path_text;
 use crate::state::{Command, JobKind, JobRecord, JobStatus, Store};
 use crate::units::{bytes_per_sec_text, bytes_text, count_text, duration_text, exact_bytes_text, percent_text};
 
+/// From this width on a finished file's line has room for its path.
+const WIDE_RESULT: f32 = 600.0;
+
 /// Draws all jobs that are open, failed, or have made something, the latest first.
 pub fn queue_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) {
     let jobs: Vec<&JobRecord> = store.jobs.iter().rev().filter(|job| is_worth_showing(job)).collect();
@@ -170,9 +173,13 @@ fn cell_ui(ui: &mut Ui, width: f32, align: Align, text: RichText) -> egui::Respo
 /// One file with its size, path and what can be done with it.
 pub fn result_ui(ui: &mut Ui, store: &Store, conversion: &Conversion, commands: &mut Vec<Command>) {
     let name = conversion.name();
+    // In a narrow window the path, which is the tooltip of the name too, has no room.
+    let is_wide = ui.available_width() >= WIDE_RESULT;
     ui.horizontal(|ui| {
         ui.spacing_mut().interact_size.y = 24.0;
-        cell_ui(ui, 124.0, Align::Min, RichText::new(&name).font(theme::strong_font()));
+        let path = path_text::shown(&conversion.path);
+        let name_width = if is_wide { 124.0 } else { 84.0 };
+        cell_ui(ui, name_width, Align::Min, RichText::new(&name).font(theme::strong_font())).on_hover_text(&path);
         cell_ui(ui, 72.0, Align::Max, RichText::new(bytes_text(conversion.size_bytes)))
             .on_hover_text(exact_bytes_text(conversion.size_bytes));
         ui.add_space(theme::UNIT * 2.0);
@@ -195,11 +202,12 @@ pub fn result_ui(ui: &mut Ui, store: &Store, conversion: &Conversion, commands: 
             if widgets::small_button(ui, "Verify", &format!("Verify {name}")).on_hover_text(VERIFY_HINT).clicked() {
                 commands.push(Command::Verify(conversion.path.clone()));
             }
-            let path = path_text::shown(&conversion.path);
-            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                ui.add(egui::Label::new(RichText::new(&path).monospace().color(theme::muted(ui))).truncate())
-                    .on_hover_text(&path);
-            });
+            if is_wide {
+                ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                    ui.add(egui::Label::new(RichText::new(&path).monospace().color(theme::muted(ui))).truncate())
+                        .on_hover_text(&path);
+                });
+            }
         });
     });
     verification_ui(ui, store, &conversion.path);

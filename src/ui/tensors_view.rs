@@ -56,7 +56,7 @@ fn chosen<'a>(store: &'a Store, form: &Form) -> Option<&'a Conversion> {
 fn settings_ui(ui: &mut Ui, store: &Store, chosen: &Conversion, is_measured: bool, form: &mut Form, commands: &mut Vec<Command>) {
     let job = store.latest_job(|kind| matches!(kind, JobKind::TensorErrors(_))).filter(|job| JobRecord::is_open(job));
     widgets::card(ui, "", |ui| {
-        ui.horizontal(|ui| {
+        ui.horizontal_wrapped(|ui| {
             let label = ui.label(RichText::new("Converted file").color(theme::muted(ui)));
             let text_of = |made: &Conversion| format!("{} ({})", made.name(), bytes_text(made.size_bytes));
             let field = ComboBox::from_id_salt("converted file").width(180.0).selected_text(text_of(chosen));
@@ -69,13 +69,14 @@ fn settings_ui(ui: &mut Ui, store: &Store, chosen: &Conversion, is_measured: boo
                 }
             });
             field.labelled_by(label.id).on_hover_text(path_text::shown(&chosen.path));
+            let name = if is_measured { "Measure errors again" } else { "Measure errors" };
+            widgets::make_room_for_primary(ui, name);
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                let name = if is_measured { "Measure errors again" } else { "Measure errors" };
                 let button = ui.add_enabled_ui(job.is_none(), |ui| widgets::primary_button(ui, name)).inner;
                 if button.on_disabled_hover_text("A comparison is waiting or running").clicked() {
                     commands.push(Command::TensorErrors(chosen.path.clone()));
                 }
-                if !is_measured && job.is_none() {
+                if !is_measured && job.is_none() && ui.available_width() > 320.0 {
                     let text = "Reads both files once and compares every weight";
                     ui.label(RichText::new(text).color(theme::muted(ui)));
                 }

@@ -95,6 +95,8 @@ pub enum ValueKind {
     Measured,
     /// Computed by a model of the machine.
     Predicted,
+    /// Predicted, then corrected by what was measured on this machine.
+    Adjusted,
     /// Taken from publications or defaults.
     Assumed,
 }
@@ -107,6 +109,7 @@ impl ValueKind {
             Self::Fact => "",
             Self::Measured => "measured",
             Self::Predicted => "predicted",
+            Self::Adjusted => "adjusted",
             Self::Assumed => "assumed",
         }
     }
@@ -117,7 +120,7 @@ impl ValueKind {
         match self {
             Self::Fact => muted(ui),
             Self::Measured => measured(ui),
-            Self::Predicted => predicted(ui),
+            Self::Predicted | Self::Adjusted => predicted(ui),
             Self::Assumed => assumed(ui),
         }
     }

@@ -124,6 +124,7 @@ pub fn kind_tag(ui: &mut Ui, kind: ValueKind) {
         let explanation = match kind {
             ValueKind::Measured => "Measured on this machine.",
             ValueKind::Predicted => "Predicted from the file's exact size and this machine's measured memory bandwidth.",
+            ValueKind::Adjusted => "Predicted, then corrected by what earlier measurements on this machine came to.",
             _ => "Assumed from publications or defaults; measure to be sure.",
         };
         let is_reversed = ui.layout().prefer_right_to_left();
@@ -148,7 +149,7 @@ pub fn paint_kind_mark(painter: &egui::Painter, center: Pos2, kind: ValueKind, c
         ValueKind::Measured => {
             painter.circle_filled(center, 4.0, color);
         }
-        ValueKind::Predicted => {
+        ValueKind::Predicted | ValueKind::Adjusted => {
             painter.circle_stroke(center, 3.5, Stroke::new(1.5, color));
         }
         ValueKind::Assumed => {

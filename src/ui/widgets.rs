@@ -1,8 +1,8 @@
 //! The parts that all pages are made of.
 
 use eframe::egui::{
-    self, Align, Button, Color32, CornerRadius, Frame, Label, Layout, Margin, Response, RichText, Role, Sense, Shape, Stroke, Ui,
-    Vec2, WidgetInfo, vec2,
+    self, Align, Button, Color32, CornerRadius, Frame, Label, Layout, Margin, Response, RichText, Role, Sense, Shape, Stroke,
+    TextWrapMode, Ui, Vec2, WidgetInfo, vec2,
 };
 
 use super::glossary;
@@ -200,16 +200,35 @@ pub fn key_value_grid<K: AsRef<str>, V: AsRef<str>>(ui: &mut Ui, rows: &[(K, V)]
     });
 }
 
+/// Goes on in the next line of a row that wraps where these words, with what is around them, have no room in this one: what is drawn in a
+/// frame or a scope of its own does not know that its row is full, and would be broken or cut.
+fn make_room(ui: &mut Ui, words: &str, font: &egui::FontId, around: f32) {
+    if !ui.layout().main_wrap() {
+        return;
+    }
+    let width = ui.painter().layout_no_wrap(words.to_string(), font.clone(), Color32::WHITE).size().x + around;
+    if ui.available_size_before_wrap().x < width {
+        ui.end_row();
+    }
+}
+
+/// Room for a [`primary_button`] in a row that wraps; for callers that put it into a scope of its own, as for one that may be disabled.
+pub fn make_room_for_primary(ui: &mut Ui, text: &str) {
+    let around = 2.0 * ui.spacing().button_padding.x + 2.0;
+    make_room(ui, text, &egui::FontId::new(14.0, theme::semibold()), around);
+}
+
+/// The same for a [`small_button`].
+pub fn make_room_for_small(ui: &mut Ui, text: &str) {
+    make_room(ui, text, &egui::FontId::new(12.0, theme::medium()), 18.0);
+}
+
 /// A word in a tinted box.
 pub fn badge(ui: &mut Ui, text: &str, tone: Tone) -> Response {
     let color = tone.color(ui);
     let font = egui::FontId::new(12.0, theme::medium());
     let margin = Margin::symmetric(8, 3);
-    // A frame does not know that its row is full: without this the text would wrap inside the last badge.
-    let width = ui.painter().layout_no_wrap(text.to_string(), font.clone(), color).size().x + margin.sum().x;
-    if ui.layout().main_wrap() && ui.available_size_before_wrap().x < width {
-        ui.end_row();
-    }
+    make_room(ui, text, &font, margin.sum().x);
     let response = Frame::new()
         .fill(tone.ground(ui))
         .corner_radius(CornerRadius::same(4))
@@ -272,6 +291,7 @@ pub fn give_main_action(ui: &Ui, is_pressed: bool) {
 pub fn primary_button(ui: &mut Ui, text: &str) -> Response {
     let p = theme::palette(ui);
     let is_pressed = ui.is_enabled() && take_main_action(ui);
+    make_room_for_primary(ui, text);
     let mut response = ui
         .scope(|ui| {
             let widgets = &mut ui.visuals_mut().widgets;
@@ -293,7 +313,7 @@ pub fn primary_button(ui: &mut Ui, text: &str) -> Response {
                 (widget.weak_bg_fill, widget.bg_stroke) = (p.neutral_soft, Stroke::new(1.0, p.control_line));
                 widget.fg_stroke = Stroke::new(1.0, p.muted);
             }
-            ui.add(Button::new(RichText::new(text).family(theme::semibold())))
+            ui.add(Button::new(RichText::new(text).family(theme::semibold())).truncate())
         })
         .inner;
     if is_pressed {
@@ -301,6 +321,11 @@ pub fn primary_button(ui: &mut Ui, text: &str) -> Response {
     }
     let keys = ui.ctx().format_shortcut(&MAIN_ACTION);
     response.on_hover_text(keys)
+}
+
+/// An ordinary button whose words stay on one line: in a row that wraps it goes to the next line instead of breaking them.
+pub fn line_button(ui: &mut Ui, text: &str) -> Response {
+    ui.add(Button::new(text).wrap_mode(TextWrapMode::Extend))
 }
 
 /// A small button that puts `text` on the clipboard. Its accessible name is "Copy `name`".
@@ -314,10 +339,11 @@ pub fn copy_button(ui: &mut Ui, name: &str, text: impl FnOnce() -> String, comma
 
 /// A button of the height of small text with an accessible name of its own.
 pub fn small_button(ui: &mut Ui, text: &str, accessible_name: &str) -> Response {
+    make_room_for_small(ui, text);
     ui.scope(|ui| {
         ui.spacing_mut().button_padding = vec2(8.0, 3.0);
         ui.spacing_mut().interact_size.y = 24.0;
-        let response = ui.add(Button::new(RichText::new(text).size(12.0)));
+        let response = ui.add(Button::new(RichText::new(text).size(12.0)).truncate());
         response.widget_info(|| WidgetInfo::labeled(Role::Button, ui.is_enabled(), accessible_name));
         response
     })
@@ -420,7 +446,8 @@ pub fn segmented<T: PartialEq + Copy>(ui: &mut Ui, value: &mut T, choices: &[(T,
                 for idx in 0..n {
                     let (choice, label) = &choices[if is_reversed { n - 1 - idx } else { idx }];
                     let is_chosen = *value == *choice;
-                    if ui.add(Button::selectable(is_chosen, *label).corner_radius(CornerRadius::same(4))).clicked() {
+                    let button = Button::selectable(is_chosen, *label).wrap_mode(TextWrapMode::Extend);
+                    if ui.add(button.corner_radius(CornerRadius::same(4))).clicked() {
                         *value = *choice;
                     }
                 }

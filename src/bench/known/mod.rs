@@ -20,11 +20,12 @@ use super::history::{Filter, History, Kind, Row, machine_text};
 use super::quality::QualityOutcome;
 use crate::convert::Conversion;
 use crate::error::{Error, Result};
-use crate::hardware;
+use crate::hardware::{self, Machine};
 use crate::model::Model;
 use crate::runtime;
 
 pub use levels::{forget_conversion, remember_conversions};
+pub use runs::differences;
 
 /// Whose levels and runs are wanted.
 #[derive(Debug, Clone)]
@@ -101,10 +102,20 @@ impl RunOrigin {
 }
 
 /// This machine and its runtime, as runs name them.
-struct Here {
-    machine: String,
-    /// `None` in a build that cannot measure: then no run is of another.
-    runtime: Option<String>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Here {
+    /// Processor and memory.
+    pub machine: String,
+    /// The runtime with its version; `None` in a build that cannot measure: then no run is of another.
+    pub runtime: Option<String>,
+}
+
+impl Here {
+    /// What a run would name that was made now on this machine.
+    #[must_use]
+    pub fn of(machine: &Machine) -> Self {
+        Self { machine: machine_text(machine), runtime: runtime::version() }
+    }
 }
 
 /// Looks for the levels and runs of a model in the user's history and on the disk.

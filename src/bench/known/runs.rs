@@ -120,9 +120,11 @@ fn take(known: &mut Known, history: &History, file: &File, runs: &[&Row], here: 
     }
 }
 
-fn differences(row: &Row, here: &Here, text: Option<&str>) -> Vec<Difference> {
+/// What makes a run differ from one that would be made here and now, on the text with this hash.
+#[must_use]
+pub fn differences(row: &Row, here: &Here, text: Option<&str>) -> Vec<Difference> {
     let mut differences = Vec::new();
-    if text.is_some() && row.text_sha256.as_deref() != text {
+    if text.is_some() && row.kind == Kind::Quality && row.text_sha256.as_deref() != text {
         differences.push(Difference::Text(row.text_name.clone().unwrap_or_default()));
     }
     if row.machine != here.machine {
