@@ -586,6 +586,9 @@ pub enum Error {
     },
 }
 
+/// What stands for a path in errors of standard output.
+pub const STANDARD_OUTPUT: &str = "standard output";
+
 /// How a pickle becomes a safetensors file.
 pub const PICKLE_HINT: &str = "if you trust its source, convert it with Python: \
     from transformers import AutoModelForCausalLM; \
@@ -616,6 +619,9 @@ impl Error {
             Self::Internal { .. } => "this is a defect of Planish: please report it with the command and the model's name".into(),
             Self::Io { kind: ErrorKind::NotFound, .. } => "check the path".into(),
             Self::Io { kind: ErrorKind::PermissionDenied, .. } => "check the permissions, or choose another folder".into(),
+            Self::Io { kind: ErrorKind::StorageFull | ErrorKind::QuotaExceeded, path, .. } if path == Path::new(STANDARD_OUTPUT) => {
+                "what standard output leads to is full: free some space or lead it elsewhere".into()
+            }
             Self::Io { kind: ErrorKind::StorageFull | ErrorKind::QuotaExceeded, .. } => {
                 "free some space or choose another folder; the unfinished file has been removed".into()
             }
@@ -765,6 +771,15 @@ mod tests {
         for reason in others {
             assert!(!hint(reason).contains("memory"), "{reason}");
         }
+    }
+
+    #[test]
+    fn a_full_standard_output_leaves_no_file_to_remove() {
+        let hint = |path: &str| {
+            let error = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            Error::io("write", Path::new(path))(error).hint()
+        };
+        assert!(hint("a.gguf").contains("has been removed") && !hint(STANDARD_OUTPUT).contains("removed"));
     }
 
     #[test]

@@ -39,16 +39,26 @@ pub fn advise_with(model: &Model, machine: &Machine, goal: &Goal, learned: &Lear
     let place = Place::of(machine, goal);
     let is_here = place.is_here(machine, goal);
     let budget = budget(machine, goal, is_here, &mut warnings);
-    let (mut scored, source_fit) = match model.hindrance() {
-        // Nothing is offered, and nothing predicted, of what cannot be loaded.
-        Some(_) => (Vec::new(), Fit::TooLarge { missing_bytes: 0 }),
-        None => candidates::all(model, machine, goal, &budget, is_here.then_some(learned)),
+    let (mut scored, source_fit) = if model.is_convertible() {
+        candidates::all(model, machine, goal, &budget, is_here.then_some(learned))
+    } else {
+        // Nothing is offered of what cannot be loaded.
+        (Vec::new(), Fit::TooLarge { missing_bytes: 0 })
     };
+    if !model.unknown.is_empty() {
+        // It can be converted for another llama.cpp; this one runs none of its levels.
+        for Scored { candidate, .. } in &mut scored {
+            (candidate.decode_tokens_per_sec, candidate.prefill_tokens_per_sec) = (None, None);
+        }
+    }
     let tree = tree::tree();
     let (path, leaf) = walk(&tree, model, machine, goal, place, &budget, &scored);
     rank(&mut scored, &leaf, goal);
     let n_first = scored.iter().take_while(|scored| group(scored) == 0).count();
-    let choice = Choice::of(model, goal, source_fit, scored.first().filter(|_| n_first > 0));
+    let choice = match model.hindrance() {
+        Some(_) => Choice::Nothing,
+        None => Choice::of(model, goal, source_fit, scored.first().filter(|_| n_first > 0)),
+    };
     let recommended = (choice == Choice::First).then_some(0);
     let runner_up = (choice == Choice::First && n_first > 1).then_some(1);
     warn(model, machine, goal, is_here, &mut warnings);

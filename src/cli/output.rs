@@ -12,7 +12,7 @@ pub(super) fn print_bytes(bytes: &[u8]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::io("write", std::path::Path::new("standard output"))(error))
+            Err(Error::io("write", std::path::Path::new(crate::error::STANDARD_OUTPUT))(error))
         }
         _ => Ok(()),
     }

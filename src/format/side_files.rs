@@ -5,6 +5,7 @@ use std::path::{Component, Path};
 
 use serde_json::{Map, Value as Json};
 
+use super::config_value::{flag_of, number_of, odd};
 use super::hf_config::read_small;
 use super::model_card::read_card;
 use super::python_json::from_python_json;
@@ -12,6 +13,26 @@ use crate::model::{Checkpoint, Pooling};
 
 /// Largest of these files; real ones have a few hundred bytes.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// Numbers of `generation_config.json` that a GGUF file can hold.
+const SAMPLING: [&str; 12] = [
+    "top_k",
+    "top_p",
+    "min_p",
+    "xtc_probability",
+    "xtc_threshold",
+    "temperature",
+    "penalty_last_n",
+    "penalty_repeat",
+    "repetition_penalty",
+    "mirostat",
+    "mirostat_tau",
+    "mirostat_eta",
+];
+/// Those of them that are whole.
+const WHOLE: [&str; 3] = ["top_k", "penalty_last_n", "mirostat"];
+/// Whole numbers below this have no gaps between them as floats.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Reads the entries of a file, or tells why it cannot.
 type Read = fn(&Path) -> Result<Map<String, Json>, String>;
@@ -30,6 +51,7 @@ pub(super) fn read_side_files(checkpoint: &mut Checkpoint, folder: &Path, has: &
     };
     checkpoint.card = keep("README.md", read_card);
     checkpoint.generation = keep("generation_config.json", read_object);
+    settle_numbers(&mut checkpoint.generation, &mut warnings);
     if let (Some(config), true) = (checkpoint.config.as_mut(), has("modules.json")) {
         match read_pooling(folder) {
             Ok(pooling) => config.pooling = pooling,
@@ -37,6 +59,34 @@ pub(super) fn read_side_files(checkpoint: &mut Checkpoint, folder: &Path, has: &
         }
     }
     checkpoint.warnings.append(&mut warnings);
+}
+
+/// Makes numbers of what says one, and leaves out with a warning what says none.
+fn settle_numbers(generation: &mut Map<String, Json>, warnings: &mut Vec<String>) {
+    for key in SAMPLING {
+        let Some(value) = generation.get_mut(key) else { continue };
+        let is_whole = WHOLE.contains(&key);
+        let what = match number_of(value) {
+            Err(what) => what,
+            Ok(Some(number)) if is_whole && (number.fract() != 0.0 || number.abs() > MAX_EXACT) => odd(value, "no whole number"),
+            Ok(Some(number)) => {
+                if is_whole {
+                    *value = whole(number).into();
+                } else if value.is_string() {
+                    *value = number.into();
+                }
+                continue;
+            }
+            Ok(None) => continue,
+        };
+        warnings.push(format!("generation_config.json says {key} is {what}; it is left out"));
+        generation.remove(key);
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "checked: it is whole and below 2^53")]
+fn whole(number: f64) -> i64 {
+    number as i64
 }
 
 fn read_json(path: &Path) -> Result<Json, String> {
@@ -63,7 +113,7 @@ fn read_pooling(folder: &Path) -> Result<Option<Pooling>, String> {
         return Err("it names a folder that is not inside".into());
     }
     let settings = read_object(&folder.join(name).join("config.json"))?;
-    let is_on = |key: &str| settings.get(key).and_then(Json::as_bool).unwrap_or(false);
+    let is_on = |key: &str| settings.get(key).and_then(|flag| flag_of(flag).ok()?).unwrap_or(false);
     let kind = settings.get("pooling_mode").and_then(Json::as_str).unwrap_or_default();
     for (key, name, pooling) in [
         ("pooling_mode_mean_tokens", "mean", Pooling::Mean),
@@ -100,6 +150,29 @@ mod tests {
         assert_eq!((found.card["license"].as_str(), found.generation["top_k"].as_u64()), (Some("mit"), Some(20)));
         assert_eq!((found.warnings.len(), found.config.unwrap().pooling), (0, None));
         assert_eq!(read(&[]), Checkpoint { config: Some(CheckpointConfig::default()), ..Checkpoint::default() });
+    }
+
+    #[test]
+    fn numbers_of_the_generation_are_read_in_every_spelling_or_told() {
+        let found = read(&[(
+            "generation_config.json",
+            r#"{"top_k":"20.0","temperature":"0.7","penalty_last_n":-1,"top_p":1,"min_p":null}"#,
+        )]);
+        assert_eq!((&found.generation["top_k"], &found.generation["temperature"]), (&Json::from(20), &Json::from(0.7)));
+        assert_eq!((found.warnings.len(), &found.generation["penalty_last_n"]), (0, &Json::from(-1)));
+        assert_eq!((&found.generation["top_p"], &found.generation["min_p"]), (&Json::from(1), &Json::Null));
+        let found = read(&[("generation_config.json", r#"{"penalty_last_n":0.5}"#)]);
+        assert_eq!(found.warnings, ["generation_config.json says penalty_last_n is 0.5, no whole number; it is left out"]);
+        let found = read(&[("generation_config.json", r#"{"top_p":NaN,"top_k":"many","mirostat":true,"x":"y"}"#)]);
+        assert_eq!(found.generation.keys().collect::<Vec<_>>(), ["x"]);
+        assert_eq!(
+            found.warnings,
+            [
+                r#"generation_config.json says top_k is "many", no number; it is left out"#,
+                r#"generation_config.json says top_p is "NaN", no number; it is left out"#,
+                "generation_config.json says mirostat is true, no number; it is left out",
+            ]
+        );
     }
 
     #[test]

@@ -85,7 +85,13 @@ impl Model {
         if self.import.is_some() { None } else { other_kind(&self.metadata, &self.tensors) }
     }
 
-    /// Why nothing can be offered for this file; `None` where its header shows nothing that stands in the way.
+    /// True where the header shows nothing that stands in the way of a conversion.
+    #[must_use]
+    pub fn is_convertible(&self) -> bool {
+        self.other_kind().is_none() && self.obstacles.is_empty()
+    }
+
+    /// Why nothing can be recommended or predicted for this file; `None` where its header shows nothing that stands in the way.
     #[must_use]
     pub fn hindrance(&self) -> Option<String> {
         match (self.other_kind(), self.obstacles.as_slice(), self.unknown.as_slice()) {
@@ -160,5 +166,6 @@ mod tests {
         assert_eq!(broken.hindrance().as_deref(), Some("one; two"));
         let unknown = Model { unknown: vec!["three".into()], ..model(&[], &["a"]) };
         assert_eq!(unknown.hindrance().as_deref(), Some("three"));
+        assert!(unknown.is_convertible() && !broken.is_convertible());
     }
 }

@@ -34,7 +34,7 @@ pub fn compare_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
     if form.compare_tab == CompareTab::History {
         return history_view::history_view_ui(ui, store, form, commands);
     }
-    let Some(model) = store.model.ready().filter(|model| model.hindrance().is_none()).cloned() else {
+    let Some(model) = store.model.ready().filter(|model| model.is_convertible()).cloned() else {
         return model_hint_ui(ui, store, form, commands);
     };
     if store.conversions.is_empty() && store.outcomes.is_empty() {

@@ -262,7 +262,7 @@ fn ready_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, com
     for warning in &model.warnings {
         notice(ui, Tone::Warn, &super::widgets::sentence(warning));
     }
-    if !model.warnings.is_empty() || model.hindrance().is_some() {
+    if !model.warnings.is_empty() || !model.is_convertible() {
         card_gap(ui);
     }
     let facts = memo::of_model(ui, "model page facts", model, Facts::new);

@@ -206,6 +206,30 @@ fn what_llama_cpp_cannot_load_is_told_and_no_level_is_offered() {
 }
 
 #[test]
+fn what_this_llama_cpp_does_not_know_can_be_converted_and_is_not_predicted() {
+    let unknown = "the llama.cpp of this version does not know the pre-tokenizer new: it cannot run it";
+    let store = hindered(|model| {
+        model.unknown.push(unknown.into());
+        model.warnings.push(unknown.into());
+    });
+    let (model, machine) = (store.model.ready().unwrap(), store.machine.ready().unwrap());
+    let plan = crate::advise::advise(model, machine, &crate::advise::Goal::default());
+    assert!(plan.candidates.iter().filter(|candidate| candidate.level.is_some()).count() > 20 && plan.recommended.is_none());
+    assert!(plan.candidates.iter().all(|candidate| candidate.decode_tokens_per_sec.is_none()));
+    let mut harness = harness(store, Form::default());
+    harness.get_by_label_contains("does not know the pre-tokenizer new");
+    harness.state_mut().form.page = Page::Plan;
+    harness.run();
+    harness.get_by_label_contains(
+        "So no conversion is recommended: the llama.cpp of this version does not know the pre-tokenizer new",
+    );
+    assert!(harness.query_by_label_contains("tok/s").is_none(), "nothing is predicted");
+    harness.state_mut().form.page = Page::Optimize;
+    harness.run();
+    harness.get_by_label("Choose output folder");
+}
+
+#[test]
 fn what_is_no_model_is_called_what_it_is() {
     let store = hindered(|model| model.metadata.set("general.type", crate::model::Value::Str("imatrix".into())));
     let mut harness = harness(store, Form::default());

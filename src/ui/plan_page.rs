@@ -75,7 +75,7 @@ pub(super) fn model_or_hint_ui(
     title: &str,
     subtitle: &str,
 ) -> Option<Arc<Model>> {
-    if let Some(model) = store.model.ready().filter(|model| model.hindrance().is_none()) {
+    if let Some(model) = store.model.ready().filter(|model| model.is_convertible()) {
         return Some(Arc::clone(model));
     }
     widgets::page_header(ui, title, subtitle, |_| {});
@@ -92,10 +92,7 @@ pub(super) fn model_hint_ui(ui: &mut Ui, store: &Store, form: &mut Form, command
                 (Some(kind), _) => ("This file is no model", format!("It is {}. To use it, {}.", kind.name(), kind.hint())),
                 (None, hindrance) => {
                     let what = widgets::sentence(&hindrance.unwrap_or_default());
-                    let is_broken = !model.obstacles.is_empty();
-                    let heading =
-                        if is_broken { "llama.cpp cannot load this model" } else { "This llama.cpp cannot run this model" };
-                    (heading, format!("{what}."))
+                    ("llama.cpp cannot load this model", format!("{what}."))
                 }
             };
             hindered = text;
