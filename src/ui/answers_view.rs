@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use eframe::egui::{ComboBox, DragValue, Margin, RichText, TextEdit, Ui};
 
 use super::answer_pair::{self, Pair};
-use super::drop_down::{drop_down_ui, entry_ui};
+use super::drop_down::{drop_down_ui, entry_ui, field_name_ui};
 use super::theme;
 use super::widgets::{self, Tone};
 use crate::bench::{AnswerOutcome, Tally};
@@ -201,7 +201,7 @@ fn numbers_ui(ui: &mut Ui, ask: &mut AskForm, obstacle: &str) -> bool {
 }
 
 fn file_ui(ui: &mut Ui, name: &str, files: &[File], chosen: Option<&File>, choice: &mut Option<PathBuf>) {
-    let label = ui.label(RichText::new(name).color(theme::muted(ui)));
+    let label = field_name_ui(ui, name, 160.0);
     let field = ComboBox::from_id_salt(name).width(160.0).selected_text(chosen.map(File::text).unwrap_or_default());
     let field = drop_down_ui(ui, field, |ui| {
         for file in files {

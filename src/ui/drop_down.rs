@@ -1,7 +1,19 @@
 //! A list that drops down from its field, for the mouse and for the keyboard: Enter opens it, arrows go through it, Enter chooses, Escape
 //! leaves it as it was.
 
-use eframe::egui::{ComboBox, Response, Ui, WidgetText};
+use eframe::egui::{ComboBox, Response, RichText, Ui, WidgetText};
+
+use super::figures::text_width;
+use super::theme;
+
+/// Draws the name of a field that is so wide in a row that wraps: on the line that has room for both.
+pub fn field_name_ui(ui: &mut Ui, name: &str, field_width: f32) -> Response {
+    let label = RichText::new(name).color(theme::muted(ui));
+    if ui.layout().main_wrap() && ui.available_size_before_wrap().x < text_width(ui, name) + field_width + 16.0 {
+        ui.end_row();
+    }
+    ui.label(label)
+}
 
 /// Draws the field, and the list while it is open. When the list closes, the keyboard goes on at the field.
 pub fn drop_down_ui(ui: &mut Ui, field: ComboBox<'_>, entries: impl FnOnce(&mut Ui)) -> Response {

@@ -2,7 +2,7 @@
 
 use eframe::egui::{Align, Align2, ComboBox, DragValue, Layout, RichText, TextEdit, Ui};
 
-use super::drop_down::{drop_down_ui, entry_ui};
+use super::drop_down::{drop_down_ui, entry_ui, field_name_ui};
 use super::{glossary, theme, widgets};
 use crate::advise::{Goal, Priority, Target};
 use crate::model::Model;
@@ -61,7 +61,7 @@ fn priority_ui(ui: &mut Ui, goal: &mut Goal) {
 }
 
 fn target_ui(ui: &mut Ui, goal: &mut Goal) {
-    let label = ui.label(RichText::new("Runs on").color(theme::muted(ui)));
+    let label = field_name_ui(ui, "Runs on", 180.0);
     let name_of = |target: Target| TARGETS.iter().find(|row| row.0 == target).map_or("", |row| row.1);
     let field = ComboBox::from_id_salt("target").width(180.0).selected_text(name_of(goal.target));
     let field = drop_down_ui(ui, field, |ui| {
