@@ -7,6 +7,7 @@ mod answers_view;
 mod answers_view_tests;
 pub mod bars;
 mod batch;
+mod buttons;
 mod candidate_table;
 mod checkpoint_view;
 #[cfg(test)]
