@@ -7,7 +7,7 @@
 //! path_text  paths as text: for a person, and in JSON without loss
 //! model      what a model is: plain data, no I/O
 //! format     bytes ↔ model: recognise, read and write GGUF, read the headers of Hugging Face checkpoints
-//! quant      numbers ↔ blocks: pure functions on slices
+//! quant      numbers ↔ blocks of GGUF and groups of MLX: pure functions on slices
 //! hardware   what this machine is: detect, probe, measure
 //! import     what a Hugging Face checkpoint becomes: names, shapes and key-values in GGUF, its tokenizer
 //! advise     what to do, pure: goal, tree, estimate, recipe
