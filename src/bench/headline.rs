@@ -53,14 +53,20 @@ fn title(model: &Model, row: &ComparisonRow, source: Option<&Run>) -> String {
     #[allow(clippy::cast_precision_loss, reason = "a ratio")]
     let size = model.size_bytes as f64 / row.size_bytes.max(1) as f64;
     let mut parts = vec![factor_text(Interval::exact(size), "smaller", "larger", "as large as the source")];
-    parts.extend(
-        row.run
-            .as_ref()
-            .zip(source)
-            .map(|(run, source)| factor_text(speed_ratio(run, source), "faster", "slower", "about as fast")),
-    );
+    parts.extend(row.run.as_ref().zip(source).map(|(run, source)| speed_text(speed_ratio(run, source))));
     parts.extend(row.quality.as_ref().map(|run| same_words_text(run.summary.same_top.value)));
     format!("{}: {}", row.name, parts.join(", "))
+}
+
+/// How many times the lower end of a ratio of speeds its upper end may be, so that the ratio means something: rounds of both files that vary
+/// by ±10 %, from where on a run is warned of, give `(1.1 / 0.9)²`. On a busy machine a round can be three times as slow as the next.
+const MAX_SPEED_WIDTH: f64 = 1.5;
+
+fn speed_text(ratio: Interval) -> String {
+    if ratio.high > MAX_SPEED_WIDTH * ratio.low {
+        return "speed unclear".into();
+    }
+    factor_text(ratio, "faster", "slower", "about as fast")
 }
 
 /// `1.8x faster`, `1.2x slower`; `same` where the error does not tell it from 1, or the two digits are those of 1.
@@ -175,11 +181,13 @@ mod tests {
     fn factors_are_told_as_far_as_they_are_known() {
         let check = |value: f64, half: f64, expected: &str| {
             let ratio = Interval { value, low: value - half, high: value + half };
-            assert_eq!(factor_text(ratio, "faster", "slower", "about as fast"), expected);
+            assert_eq!(speed_text(ratio), expected);
         };
         check(1.84, 0.1, "1.8x faster");
-        check(0.5, 0.1, "2.0x slower");
-        check(1.3, 0.4, "about as fast");
+        check(0.5, 0.09, "2.0x slower");
+        check(1.1, 0.2, "about as fast");
+        check(1.3, 0.4, "speed unclear");
+        check(0.5, 0.2, "speed unclear");
         check(1.01, 0.0, "about as fast");
         check(12.4, 0.1, "12x faster");
         check(f64::NAN, 0.0, "about as fast");
