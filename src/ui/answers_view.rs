@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use eframe::egui::{ComboBox, DragValue, Margin, RichText, TextEdit, Ui};
 
 use super::answer_pair::{self, Pair};
-use super::drop_down::{drop_down_ui, entry_ui, field_name_ui};
+use super::drop_down::{NUMBER_WIDTH, drop_down_ui, entry_ui, field_name_ui};
 use super::theme;
 use super::widgets::{self, Tone};
 use crate::bench::{AnswerOutcome, Tally};
@@ -179,15 +179,15 @@ fn obstacle(ask: &AskForm, [first, second]: [Option<&File>; 2], job: Option<&Job
 
 /// How they answer, and the button; true when it was clicked.
 fn numbers_ui(ui: &mut Ui, ask: &mut AskForm, obstacle: &str) -> bool {
-    let label = ui.label(RichText::new("Answer tokens").color(theme::muted(ui)));
+    let label = field_name_ui(ui, "Answer tokens", NUMBER_WIDTH);
     ui.add(DragValue::new(&mut ask.max_tokens).range(1..=8192).speed(1.0))
         .labelled_by(label.id)
         .on_hover_text("The most tokens of an answer; a model may end earlier by itself");
-    let label = ui.label(RichText::new("Temperature").color(theme::muted(ui)));
+    let label = field_name_ui(ui, "Temperature", NUMBER_WIDTH);
     ui.add(DragValue::new(&mut ask.temperature).range(0.0..=2.0).speed(0.01).fixed_decimals(2))
         .labelled_by(label.id)
         .on_hover_text("0: always the likeliest token. More: chosen by chance, the more the higher");
-    let label = ui.label(RichText::new("Seed").color(theme::muted(ui)));
+    let label = field_name_ui(ui, "Seed", NUMBER_WIDTH);
     ui.add_enabled(ask.temperature > 0.0, DragValue::new(&mut ask.seed).range(0..=u32::MAX).speed(0.1))
         .labelled_by(label.id)
         .on_hover_text("Start of the random numbers: the same seed gives the same answer")

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use eframe::egui::{self, Align, DragValue, Layout, RichText, Ui};
 
 use super::compare_table::comparison_table_ui;
+use super::drop_down::{NUMBER_WIDTH, field_name_ui};
 use super::icons::Icon;
 use super::known_view::origins_ui;
 use super::plan_page::{model_hint_ui, plan_before_measuring};
@@ -282,13 +283,13 @@ pub(super) fn paths_to_measure(store: &Store, model: &Model, bench: &BenchForm) 
 }
 
 fn number_ui(ui: &mut Ui, name: &str, value: &mut u32, range: std::ops::RangeInclusive<u32>, explanation: &str) {
-    let label = ui.label(RichText::new(name).color(theme::muted(ui)));
+    let label = field_name_ui(ui, name, NUMBER_WIDTH);
     ui.add(DragValue::new(value).range(range).speed(1.0)).labelled_by(label.id).on_hover_text(explanation);
     ui.add_space(theme::UNIT);
 }
 
 fn threads_ui(ui: &mut Ui, bench: &mut BenchForm) {
-    let label = ui.label(RichText::new("Threads").color(theme::muted(ui)));
+    let label = field_name_ui(ui, "Threads", NUMBER_WIDTH);
     let field = DragValue::new(&mut bench.n_threads).range(0..=1024).speed(0.1);
     let field = field.custom_formatter(|value, _| if value == 0.0 { "auto".into() } else { format!("{value:.0}") });
     let field = field.custom_parser(|text| if text.trim() == "auto" { Some(0.0) } else { text.trim().parse().ok() });

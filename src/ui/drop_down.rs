@@ -6,6 +6,9 @@ use eframe::egui::{ComboBox, Response, RichText, Ui, WidgetText};
 use super::figures::text_width;
 use super::theme;
 
+/// The width of a field for a number, about.
+pub const NUMBER_WIDTH: f32 = 56.0;
+
 /// Draws the name of a field that is so wide in a row that wraps: on the line that has room for both.
 pub fn field_name_ui(ui: &mut Ui, name: &str, field_width: f32) -> Response {
     let label = RichText::new(name).color(theme::muted(ui));

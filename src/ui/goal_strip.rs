@@ -2,7 +2,7 @@
 
 use eframe::egui::{Align, Align2, ComboBox, DragValue, Layout, RichText, TextEdit, Ui};
 
-use super::drop_down::{drop_down_ui, entry_ui, field_name_ui};
+use super::drop_down::{NUMBER_WIDTH, drop_down_ui, entry_ui, field_name_ui};
 use super::{glossary, theme, widgets};
 use crate::advise::{Goal, Priority, Target};
 use crate::model::Model;
@@ -76,7 +76,7 @@ fn target_ui(ui: &mut Ui, goal: &mut Goal) {
 
 fn context_ui(ui: &mut Ui, goal: &mut Goal, n_ctx_train: u64) {
     let explanation = glossary::explain("context length").unwrap_or_default();
-    let label = ui.label(RichText::new("Context length").color(theme::muted(ui))).on_hover_text(explanation);
+    let label = field_name_ui(ui, "Context length", NUMBER_WIDTH).on_hover_text(explanation);
     let field = DragValue::new(&mut goal.n_ctx).range(MIN_CTX..=MAX_CTX).speed(64.0).suffix(" tokens");
     ui.add(field).labelled_by(label.id);
     let steps: Vec<(u64, String)> = context_steps(n_ctx_train).into_iter().map(|n_ctx| (n_ctx, short_count(n_ctx))).collect();

@@ -73,7 +73,22 @@ pub fn layout_faults(harness: &Harness<'_, PageState>) -> BTreeSet<String> {
     drawn.left_boxes(&mut faults);
     drawn.broken_buttons(&mut faults);
     drawn.widget_faults(&mut faults);
+    fields_without_their_name(harness, &mut faults);
     faults
+}
+
+/// A row that wraps does not end with the name of a field that begins the next line.
+fn fields_without_their_name(harness: &Harness<'_, PageState>, faults: &mut BTreeSet<String>) {
+    for node in harness.root().children_recursive() {
+        let field = node.accesskit_node();
+        let Some(place) = field.bounding_box() else { continue };
+        for name in field.labelled_by() {
+            let Some(name_place) = name.bounding_box() else { continue };
+            if place.y0 >= name_place.y1 && place.x0 < name_place.x0 - 8.0 {
+                faults.insert(format!("apart from its field: {:?}", name.value().or(name.label()).unwrap_or_default()));
+            }
+        }
+    }
 }
 
 /// Asserts that the last frame has no fault.

@@ -291,6 +291,14 @@ fn faults_of_the_layout_are_found() {
         ui.painter().rect_filled(rect, 0.0, egui::Color32::DARK_GRAY);
         ui.put(rect, egui::Label::new("wider than its box").extend());
     }
+    fn apart(ui: &mut Ui, _: &Store, _: &mut Form, _: &mut Vec<Command>) {
+        ui.set_max_width(200.0);
+        ui.horizontal_wrapped(|ui| {
+            ui.add_space(100.0);
+            let name = ui.label("a name");
+            ui.add_sized([150.0, 20.0], egui::DragValue::new(&mut 1.0)).labelled_by(name.id);
+        });
+    }
     let check = |page: super::test_support::PageFn, expected: &str| {
         let found = faults(page);
         assert!(found.iter().any(|fault| fault.starts_with(expected)), "{expected}: {found:?}");
@@ -300,4 +308,5 @@ fn faults_of_the_layout_are_found() {
     check(early, "ends early: ");
     check(covered, "cover each other: ");
     check(outgrown, "across the edge of its box: ");
+    check(apart, "apart from its field: ");
 }

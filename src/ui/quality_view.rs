@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 use eframe::egui::{self, Align, DragValue, Label, Layout, RichText, ScrollArea, TextEdit, Ui};
 use egui_extras::{Column as Width, TableBuilder};
 
+use super::drop_down::{NUMBER_WIDTH, field_name_ui};
 use super::figures::NumberColumns;
 use super::sideways::sideways_ui;
 use super::sorting::{Side, Sorting, compare_known};
@@ -58,7 +59,7 @@ fn settings_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<C
     ui.horizontal_wrapped(|ui| {
         let choices = [(TextChoice::Bundled, "Bundled text"), (TextChoice::File, "File"), (TextChoice::Pasted, "Pasted text")];
         widgets::segmented(ui, &mut quality.text, &choices);
-        let label = ui.label(RichText::new("Most tokens").color(theme::muted(ui)));
+        let label = field_name_ui(ui, "Most tokens", NUMBER_WIDTH);
         ui.add(DragValue::new(&mut quality.max_tokens).range(1000..=1_000_000).speed(100.0))
             .labelled_by(label.id)
             .on_hover_text("A measurement ends earlier, as soon as the gates are decided");

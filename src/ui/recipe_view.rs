@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use eframe::egui::{Align, Align2, ComboBox, Label, Layout, Margin, RichText, Role, TextEdit, Ui, WidgetInfo, vec2};
 
-use super::drop_down::{drop_down_ui, entry_ui};
+use super::drop_down::{drop_down_ui, entry_ui, field_name_ui};
 use super::recipe_data::{Kind, RecipeData, fitting_dtypes, recipe_data};
 use super::recipe_table::recipe_table_ui;
 use super::theme;
@@ -122,7 +122,7 @@ fn shown_level(form: &Form) -> Option<Level> {
 fn options_ui(ui: &mut Ui, level: Level, overrides: &mut Overrides, form: &mut Form) {
     ui.horizontal_wrapped(|ui| {
         ui.set_row_height(34.0);
-        let label = ui.label(RichText::new("Level").color(theme::muted(ui)));
+        let label = field_name_ui(ui, "Level", 96.0);
         let field = ComboBox::from_id_salt("recipe level").width(96.0).selected_text(level.name());
         let field = drop_down_ui(ui, field, |ui| {
             for &other in &form.levels {
@@ -143,7 +143,7 @@ fn options_ui(ui: &mut Ui, level: Level, overrides: &mut Overrides, form: &mut F
 }
 
 fn fallback_ui(ui: &mut Ui, fallback: &mut Fallback) {
-    let label = ui.label(RichText::new("Rows that do not fit").color(theme::muted(ui)));
+    let label = field_name_ui(ui, "Rows that do not fit", 112.0);
     let name_of = |menu: Fallback| match menu {
         Fallback::LowestError => "Lowest error",
         Fallback::LlamaCpp => "As llama.cpp",
@@ -161,7 +161,7 @@ fn fallback_ui(ui: &mut Ui, fallback: &mut Fallback) {
 }
 
 fn layers_ui(ui: &mut Ui, layers: &mut BTreeSet<u64>, written: &mut Option<String>) {
-    let label = ui.label(RichText::new("Leave out layers").color(theme::muted(ui)));
+    let label = field_name_ui(ui, "Leave out layers", 126.0);
     let mut text = written.clone().unwrap_or_else(|| layers_text(layers));
     let field = TextEdit::singleline(&mut text).hint_text("none").desired_width(110.0).margin(Margin::symmetric(8, 5));
     let field = field.align(Align2::LEFT_CENTER);
