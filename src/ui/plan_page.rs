@@ -159,7 +159,20 @@ struct CachedPlan {
 
 /// The advice for this model, machine and goal, with what was measured here so far.
 pub(super) fn plan_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, goal: &Goal, store: &Store) -> Arc<Plan> {
-    cached_plan(ui, "plan of the window", model, machine, goal, store.learned(model, machine))
+    cached_plan(ui, "plan of the window", model, machine, goal, learned_of(ui, model, machine, store))
+}
+
+/// What the measurements teach; found once in a frame, in which facts do not change, however many parts of the window ask.
+fn learned_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, store: &Store) -> Learned {
+    let (id, key) = (egui::Id::unique("learned in this frame"), (ui.ctx().cumulative_pass_nr(), Arc::as_ptr(model) as usize));
+    if let Some((known, learned)) = ui.data(|data| data.get_temp::<((u64, usize), Arc<Learned>)>(id))
+        && known == key
+    {
+        return (*learned).clone();
+    }
+    let learned = store.learned(model, machine);
+    ui.data_mut(|data| data.insert_temp(id, (key, Arc::new(learned.clone()))));
+    learned
 }
 
 /// The advice that was given before anything was measured.
