@@ -10,7 +10,7 @@ use super::recipe::{Planner, n_elements, n_rows};
 use super::speed::{decode_band, prefill_band};
 use super::usage::{Load, Repacking, Usage};
 use super::workload::Workload;
-use super::{Budget, Candidate, Fit, Goal, MemoryEstimate};
+use super::{Budget, Candidate, Decision, Fit, Goal, MemoryEstimate};
 use crate::hardware::{Framework, Machine};
 use crate::model::{DType, Level, Model, Tensor};
 use crate::quant::can_dequantize;
@@ -400,6 +400,9 @@ const SIZE_PERCENT: f64 = 20.0;
 
 /// The order of preference among candidates that fit: lower is better, first the number, then the value.
 ///
+/// A predicted loss has to stay under the limit; a measured one is within it when it passes the gates on quality, as for the headline of a
+/// comparison: what is known needs no margin.
+///
 /// - Quality: the least expected loss. On battery the word for the loss, then the fewest bytes per token.
 /// - Balanced: the smallest with less than 3 % loss. On battery as speed.
 /// - Speed: the fewest bytes per token, which decide decode speed, with less than 8 % loss; see `BYTES_PER_LOSS`.
@@ -418,7 +421,8 @@ pub(super) fn preference(scored: &Scored, goal: &Goal) -> (u8, f64) {
         (Balanced, true) | (Speed, _) => (SPEED_PERCENT, weighted_bytes),
         (Size, _) => (SIZE_PERCENT, size),
     };
-    if scored.loss_percent < limit { (0, value) } else { (1, scored.loss_percent) }
+    let measured = scored.candidate.measured_loss.map(|loss| loss.decision == Decision::Pass);
+    if measured.unwrap_or(scored.loss_percent < limit) { (0, value) } else { (1, scored.loss_percent) }
 }
 
 /// True when it is as good as the goal asks, not just the least bad.

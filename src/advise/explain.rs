@@ -184,11 +184,13 @@ pub(super) fn warn(model: &Model, machine: &Machine, goal: &Goal, is_here: bool,
 /// What counts most, as a criterion.
 pub(super) fn priority_facts(goal: &Goal) -> &'static str {
     match (goal.priority, goal.battery) {
-        (Priority::Balanced, false) => "the smallest with at most 3 % loss",
-        (Priority::Balanced, true) => "on battery: few bytes per token with at most 8 % loss",
+        (Priority::Balanced, false) => "the smallest with at most 3 % loss predicted, or within the gates once measured",
+        (Priority::Balanced, true) => {
+            "on battery: few bytes per token with at most 8 % loss predicted, or within the gates once measured"
+        }
         (Priority::Quality, false) => "the least loss that fits",
         (Priority::Quality, true) => "on battery: the least word for the loss, then the fewest bytes per token",
-        (Priority::Speed, _) => "few bytes per token with at most 8 % loss",
-        (Priority::Size, _) => "the smallest with at most 20 % loss",
+        (Priority::Speed, _) => "few bytes per token with at most 8 % loss predicted, or within the gates once measured",
+        (Priority::Size, _) => "the smallest with at most 20 % loss predicted, or within the gates once measured",
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::speed::{decode_secs, prefill_secs};
 use super::workload::Workload;
-use super::{Band, Interval, LossWords};
+use super::{Band, Decision, Interval, LossWords};
 use crate::hardware::Machine;
 use crate::model::Level;
 use crate::units::nats_text;
@@ -96,6 +96,8 @@ pub struct MeasuredLoss {
     pub mean_kld: Interval,
     /// Part of the tokens at which both put the same token first.
     pub same_top: Interval,
+    /// What the gates on quality say of it.
+    pub decision: Decision,
 }
 
 impl MeasuredLoss {
@@ -350,7 +352,8 @@ mod tests {
     fn a_measured_level_stands_for_itself() {
         let run = trial(workload(10, 0.5), 3.0);
         let mean_kld = Interval { value: 0.05, low: 0.04, high: 0.06 };
-        let loss = MeasuredLoss { mean_kld, same_top: Interval { value: 0.9, low: 0.89, high: 0.91 } };
+        let same_top = Interval { value: 0.9, low: 0.89, high: 0.91 };
+        let loss = MeasuredLoss { mean_kld, same_top, decision: Decision::Pass };
         let measured = MeasuredLevel {
             decode_range: Some((run.decode_tokens_per_sec * 0.9, run.decode_tokens_per_sec * 1.2)),
             trial: Some(run.clone()),

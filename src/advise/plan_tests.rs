@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::test_models::{Decoder, LLAMA3_8B, SMOLLM2, model_of};
-use super::{Fit, Goal, LossWord, Plan, Priority, Target, advise, tree};
+use super::{
+    Decision, Fit, Goal, Interval, Learned, LossWord, MeasuredLevel, MeasuredLoss, Plan, Priority, Target, advise, advise_with,
+    tree,
+};
 use crate::hardware::{Bandwidth, Framework, Gpu, Machine, Npu, Runtime, Vendor};
 use crate::model::{DType, Level, Metadata, Model, Value};
 
@@ -447,4 +450,26 @@ proptest! {
             (None, _) => {}
         }
     }
+}
+
+#[test]
+fn the_gates_judge_a_loss_once_it_is_measured_and_the_goal_s_limit_before() {
+    use Decision::{Fail, Inconclusive, Pass};
+    let model = SMOLLM2.build();
+    let plan_with = |measured: &[(Level, f64, Decision)], priority| {
+        let levels = measured.iter().map(|&(level, kld, decision)| {
+            let loss = MeasuredLoss { mean_kld: Interval::exact(kld), same_top: Interval::exact(0.9), decision };
+            (level, MeasuredLevel { loss: Some(loss), ..MeasuredLevel::default() })
+        });
+        let learned = Learned { levels: levels.collect(), ..Learned::default() };
+        recommended(&advise_with(&model, &machine("AMD Ryzen", 16), &goal(priority), &learned))
+    };
+    assert_eq!(plan_with(&[], Priority::Balanced), Some(Level::Q6_K), "predicted: 6 % are too much");
+    // What the headline of a comparison takes: the smallest that passes.
+    assert_eq!(plan_with(&[(Level::Q4_K_M, 0.049, Pass)], Priority::Balanced), Some(Level::Q4_K_M));
+    assert_eq!(plan_with(&[(Level::Q4_K_M, 0.049, Inconclusive)], Priority::Balanced), Some(Level::Q6_K));
+    assert_eq!(plan_with(&[(Level::Q5_K_M, 0.01, Fail), (Level::Q4_K_M, 0.02, Fail)], Priority::Balanced), Some(Level::Q6_K));
+    // Within the 20 % of this goal, but not within the gates.
+    let failing = [(Level::Q3_K_M, 0.15, Fail), (Level::Q4_K_M, 0.049, Pass)];
+    assert_ne!(plan_with(&failing, Priority::Size), Some(Level::Q3_K_M));
 }

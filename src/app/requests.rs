@@ -208,7 +208,7 @@ impl App {
         };
         let machine = self.store.machine.ready().cloned().unwrap_or_default();
         let (goal, limits) = (self.form.goal.clone(), self.form.limits.clone());
-        let (learned, lessons) = (self.store.learned(&model, &machine), self.store.lessons(&machine));
+        let (learned, lessons) = (self.store.learned(&model, &machine, &limits.gates), self.store.lessons(&machine));
         let Store { outcomes, quality, origins, .. } = &self.store;
         let measured = Measured { speed: outcomes, quality, limits: &limits, lessons: &lessons, origins };
         let rows = comparison_rows(&model, &machine, &goal, &self.store.conversions, measured);

@@ -6,15 +6,15 @@ use serde::Serialize;
 
 use super::ComparisonRow;
 use super::pair::{Pair, decode_pair, memory_pair, prefill_pair};
-use crate::advise::{Basis, Decision, Verdict};
+use crate::advise::{Basis, Decision, Priority, Verdict};
 use crate::model::Level;
 use crate::units::percent_text;
 
 /// The recommendation after measuring.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MeasuredChoice {
-    /// The level of the smallest file that passes the gates on quality; of those, one that refuses no wish where there is one. `None` where
-    /// none passes.
+    /// The level of the file that passes the gates on quality and serves the goal best; of those, one that refuses no wish where there is
+    /// one. `None` where none passes.
     pub level: Option<Level>,
     /// That file; not in JSON, which has no place for a path that is no Unicode.
     #[serde(skip)]
@@ -36,9 +36,11 @@ struct Judged<'a> {
     refuses_a_wish: bool,
 }
 
-/// The smallest measured file that passes the gates on quality, held against the plan's; `None` while no file has a verdict.
+/// The measured file that passes the gates on quality and serves the goal best, held against the plan's; `None` while no file has a verdict.
+///
+/// For quality that is the one that loses least, for speed the one that decodes fastest, else the smallest.
 #[must_use]
-pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>) -> Option<MeasuredChoice> {
+pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>, priority: Priority) -> Option<MeasuredChoice> {
     let mut judged: Vec<Judged> = rows
         .iter()
         .filter_map(|row| {
@@ -47,16 +49,22 @@ pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>) -> Option
         })
         .collect();
     judged.sort_by_key(|judged| (judged.row.size_bytes, judged.level));
+    judged.sort_by(|a, b| cost(a.row, priority).total_cmp(&cost(b.row, priority)));
     let n_open = judged.iter().filter(|judged| judged.decision == Decision::Inconclusive).count();
     let passing = || judged.iter().filter(|judged| judged.decision == Decision::Pass);
     let best = passing().find(|judged| !judged.refuses_a_wish).or_else(|| passing().next()).copied();
     let text = match best {
         _ if judged.is_empty() => return None,
         Some(best) => {
-            let is_smallest = passing().next().is_some_and(|first| first.row.path == best.row.path);
-            let wishes = if is_smallest { "" } else { " and grants your wishes" };
+            let is_first = passing().next().is_some_and(|first| first.row.path == best.row.path);
+            let wishes = if is_first { "" } else { " and grants your wishes" };
             let beside = beside_plan(&judged, best, planned);
-            format!("{} is the smallest level here that passes the gates on quality{wishes}{beside}", best.row.name)
+            let what = match priority {
+                Priority::Quality => "loses least of the levels here that pass the gates on quality",
+                Priority::Speed => "is the fastest level here that passes the gates on quality",
+                Priority::Balanced | Priority::Size => "is the smallest level here that passes the gates on quality",
+            };
+            format!("{} {what}{wishes}{beside}", best.row.name)
         }
         None if n_open > 0 => format!("No level here passes the gates on quality yet; {n_open} of {} undecided", judged.len()),
         None => format!("No level here passes the gates on quality{}", closest_text(rows)),
@@ -71,6 +79,15 @@ pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>) -> Option
     })
 }
 
+/// What a goal would have as little of as possible; 0 for all where it looks at the size alone, infinity where it was not measured.
+fn cost(row: &ComparisonRow, priority: Priority) -> f64 {
+    match priority {
+        Priority::Quality => row.quality.as_ref().map_or(f64::INFINITY, |run| run.summary.mean_kld.value),
+        Priority::Speed => row.run.as_ref().map_or(f64::INFINITY, |run| 1.0 / run.decode_tokens_per_sec.median()),
+        Priority::Balanced | Priority::Size => 0.0,
+    }
+}
+
 /// What the choice means for the plan's level: `, as the plan recommended before measuring`.
 fn beside_plan(judged: &[Judged], best: Judged, planned: Option<Level>) -> String {
     let Some(planned) = planned else { return String::new() };
@@ -83,7 +100,10 @@ fn beside_plan(judged: &[Judged], best: Judged, planned: Option<Level>) -> Strin
         Some((Decision::Fail, _)) => "fails",
         Some((Decision::Inconclusive, _)) => "is undecided",
         Some((Decision::Pass, true)) => "passes too and grants fewer wishes",
-        Some((Decision::Pass, false)) => "passes too and is larger",
+        Some((Decision::Pass, false)) if found.is_some_and(|found| found.row.size_bytes > best.row.size_bytes) => {
+            "passes too and is larger"
+        }
+        Some((Decision::Pass, false)) => "passes too",
         None => return format!("; {planned}, which the plan recommended before measuring, is not measured yet"),
     };
     format!("; {planned}, which the plan recommended before measuring, {what}")
@@ -204,7 +224,7 @@ mod tests {
     #[test]
     fn a_changed_recipe_is_not_what_was_planned() {
         let custom = ComparisonRow { name: "Q4_K_M custom".into(), ..row(Level::Q4_K_M, 100, Some(Decision::Pass)) };
-        let found = measured_choice(&[custom], Some(Level::Q4_K_M)).unwrap();
+        let found = measured_choice(&[custom], Some(Level::Q4_K_M), Priority::Balanced).unwrap();
         let text = "Q4_K_M custom is the smallest level here that passes the gates on quality; Q4_K_M, which the plan recommended before measuring, is not measured yet";
         assert_eq!((found.level, found.text.as_str()), (Some(Level::Q4_K_M), text));
     }
@@ -216,7 +236,7 @@ mod tests {
         let check = |decisions: [Option<Decision>; 3], planned, expected: Option<(Option<Level>, bool, &str)>| {
             let [q8, q4, q2] = decisions;
             let rows = [row(Q8_0, 300, q8), row(Q4_K_M, 200, q4), row(Q2_K, 100, q2)];
-            let found = measured_choice(&rows, planned);
+            let found = measured_choice(&rows, planned, Priority::Balanced);
             let Some((level, is_open, words)) = expected else { return assert_eq!(found, None) };
             let found = found.unwrap();
             assert_eq!((found.level, found.is_open, found.planned), (level, is_open, planned), "{}", found.text);
@@ -246,7 +266,7 @@ mod tests {
         };
         let rows =
             [failing(Level::Q2_K, [Decision::Fail, Decision::Fail]), failing(Level::Q8_0, [Decision::Pass, Decision::Fail])];
-        let text = measured_choice(&rows, None).unwrap().text;
+        let text = measured_choice(&rows, None, Priority::Balanced).unwrap().text;
         assert_eq!(text, "No level here passes the gates on quality; Q8_0 comes closest and fails mean KL divergence");
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::compare::speed_ratio;
 use super::{ComparisonRow, Run, closest_judged, measured_choice};
-use crate::advise::{Decision, Interval, Verdict, WishResult, same_words_text};
+use crate::advise::{Decision, Interval, Priority, Verdict, WishResult, same_words_text};
 use crate::model::{Level, Model};
 
 /// The answer of a comparison.
@@ -12,7 +12,7 @@ use crate::model::{Level, Model};
 pub struct Headline {
     /// Index of the row that it is about.
     pub row_idx: usize,
-    /// True for the smallest file that passes the gates on quality; false for the one that comes closest.
+    /// True for the best file that passes the gates on quality; false for the one that comes closest.
     pub has_won: bool,
     /// What it gains and loses: `Q4_K_M: 3.1x smaller, 1.8x faster, 9 of 10 next words the same`.
     pub title: String,
@@ -24,10 +24,11 @@ pub struct Headline {
     pub refused_wishes: Vec<String>,
 }
 
-/// The headline of these rows; `None` while no file has a verdict. `planned` is what the plan recommended before measuring.
+/// The headline of these rows; `None` while no file has a verdict. `planned` is what the plan recommended before measuring, `priority` what
+/// counts most.
 #[must_use]
-pub fn headline(model: &Model, rows: &[ComparisonRow], planned: Option<Level>) -> Option<Headline> {
-    let choice = measured_choice(rows, planned)?;
+pub fn headline(model: &Model, rows: &[ComparisonRow], planned: Option<Level>, priority: Priority) -> Option<Headline> {
+    let choice = measured_choice(rows, planned, priority)?;
     let winner = choice.path.as_ref().and_then(|path| rows.iter().position(|row| row.path == *path));
     let closest = || closest_judged(rows).and_then(|(closest, _)| rows.iter().position(|row| row.path == closest.path));
     let row_idx = winner.or_else(closest)?;
@@ -111,6 +112,10 @@ mod tests {
 
     /// `(level, bytes, decode speed, mean KLD)`; the source has 1000 bytes and 10 tokens per second.
     fn headline_of(levels: &[(Level, u64, f64, f64)], limits: &Limits) -> Headline {
+        headline_for(levels, limits, Priority::Balanced)
+    }
+
+    fn headline_for(levels: &[(Level, u64, f64, f64)], limits: &Limits, priority: Priority) -> Headline {
         let mut model = sample_model();
         (model.path, model.size_bytes) = ("/models/m.gguf".into(), 1000);
         let path_of = |level: Level| std::path::PathBuf::from(format!("/models/m-{level}.gguf"));
@@ -140,7 +145,7 @@ mod tests {
         }
         let measured = Measured { speed: &speed, quality: &quality, limits, lessons: &[], origins: &[] };
         let rows = comparison_rows(&model, &Machine::default(), &Goal::default(), &conversions, measured);
-        headline(&model, &rows, Some(Level::Q4_K_M)).unwrap()
+        headline(&model, &rows, Some(Level::Q4_K_M), priority).unwrap()
     }
 
     const LEVELS: [(Level, u64, f64, f64); 3] =
@@ -168,6 +173,22 @@ mod tests {
         // The larger one is slower here, but the small one is too slow: the wish decides.
         let levels = [(Level::Q8_0, 530, 25.0, 0.001), (Level::Q4_K_M, 322, 18.0, 0.03)];
         assert!(headline_of(&levels, &wish(Some(2.0))).title.starts_with("Q8_0: "));
+    }
+
+    #[test]
+    fn among_those_that_pass_the_goal_decides() {
+        let check = |priority, expected: &str| {
+            let levels = [LEVELS[0], LEVELS[1], (Level::Q4_0, 330, 19.0, 0.05), LEVELS[2]];
+            let found = headline_for(&levels, &Limits::default(), priority);
+            let sentence =
+                format!("{}; {}", found.title.split(':').next().unwrap(), found.reason.split("; Q4_K_M").next().unwrap());
+            assert_eq!(sentence, expected);
+        };
+        check(Priority::Quality, "Q8_0; Q8_0 loses least of the levels here that pass the gates on quality");
+        check(Priority::Speed, "Q4_0; Q4_0 is the fastest level here that passes the gates on quality");
+        let smallest = "Q4_K_M; Q4_K_M is the smallest level here that passes the gates on quality, as the plan recommended before measuring";
+        check(Priority::Balanced, smallest);
+        check(Priority::Size, smallest);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::history::{FileIdentity, Filter, History, Kind, Row, default_path, machine_text};
 use super::quality::QualityOutcome;
 use super::{Outcome, Run};
-use crate::advise::{Learned, MeasuredLevel, MeasuredLoss, Planner, Trial, Workload};
+use crate::advise::{Decision, Gates, Learned, MeasuredLevel, MeasuredLoss, Planner, Trial, Workload};
 use crate::convert::Conversion;
 use crate::error::Result;
 use crate::hardware::{BUSY_LOAD, Machine};
@@ -98,14 +98,18 @@ pub fn levels_of_session(
     conversions: &[Conversion],
     speed: &[&Outcome],
     quality: &[QualityOutcome],
+    gates: &Gates,
 ) -> BTreeMap<Level, MeasuredLevel> {
     let plain = conversions.iter().filter(|conversion| conversion.changes.is_empty());
     let measured = plain.filter_map(|conversion| {
         let run =
             speed.iter().rev().filter(|outcome| outcome.path == conversion.path).find_map(|outcome| outcome.result.as_ref().ok());
-        let loss = quality.iter().rev().filter(|outcome| outcome.path == conversion.path);
-        let loss = loss.filter_map(|outcome| outcome.result.as_ref().ok()).map(|run| &run.summary).next();
-        let loss = loss.map(|summary| MeasuredLoss { mean_kld: summary.mean_kld, same_top: summary.same_top });
+        let mut loss = quality.iter().rev().filter(|outcome| outcome.path == conversion.path);
+        let loss = loss.find_map(|outcome| outcome.result.as_ref().ok()).map(|run| MeasuredLoss {
+            mean_kld: run.summary.mean_kld,
+            same_top: run.summary.same_top,
+            decision: run.judged(gates).decision,
+        });
         let trial = run.filter(|run| has_usual_threads(run)).and_then(trial_of_run);
         let decode_range = run.map(|run| (run.decode_tokens_per_sec.min(), run.decode_tokens_per_sec.max()));
         let level = MeasuredLevel { decode_range: decode_range.filter(|_| trial.is_some()), trial, loss };
@@ -135,7 +139,8 @@ pub fn levels_of_history(model: &Model, sha256: &str, machine: &Machine, rows: &
         let speed = runs_here(rows, machine).find(is_same_file);
         let trial = speed.and_then(trial_of_row);
         let decode_range = speed.filter(|_| trial.is_some()).and_then(|row| row.decode_range);
-        let loss = row.mean_kld.zip(row.same_top).map(|(mean_kld, same_top)| MeasuredLoss { mean_kld, same_top });
+        let decision = row.verdict.unwrap_or(Decision::Inconclusive);
+        let loss = row.mean_kld.zip(row.same_top).map(|(mean_kld, same_top)| MeasuredLoss { mean_kld, same_top, decision });
         found.insert(level, MeasuredLevel { trial, decode_range, loss });
     }
     found

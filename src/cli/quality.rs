@@ -144,7 +144,8 @@ fn compare_file(
     let measured = Measured { speed: &speed, quality: &quality, limits: &limits, lessons: &lessons, origins: &[] };
     let rows = bench::comparison_rows(model, &machine, &goal, &conversions, measured);
     let planned = advise::advise(model, &machine, &goal).recommended_level();
-    let (choice, headline) = (bench::measured_choice(&rows, planned), bench::headline(model, &rows, planned));
+    let (choice, headline) =
+        (bench::measured_choice(&rows, planned, goal.priority), bench::headline(model, &rows, planned, goal.priority));
     let errors = bench::prediction_errors(&rows);
     let warning = source_warning(model).filter(|_| !quality.is_empty());
     if as_json {

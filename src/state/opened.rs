@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Slot, Store};
-use crate::advise::{CheckedCheckpoint, Learned};
+use crate::advise::{CheckedCheckpoint, Gates, Learned};
 use crate::bench::history::Kind;
 use crate::bench::imatrix::Collected;
 use crate::bench::known::{Known, RunOrigin};
@@ -95,10 +95,10 @@ impl Store {
         bench::lessons(&self.outcomes_of_here(), self.history.ready().map_or(&[], |rows| rows.as_slice()), machine)
     }
 
-    /// What was measured on this machine, as far as it teaches predictions for the open model.
+    /// What was measured on this machine, as far as it teaches predictions for the open model; its losses are judged by `gates`.
     #[must_use]
-    pub fn learned(&self, model: &Model, machine: &Machine) -> Learned {
-        let levels = bench::levels_of_session(&self.conversions, &self.outcomes_of_here(), &self.quality);
+    pub fn learned(&self, model: &Model, machine: &Machine, gates: &Gates) -> Learned {
+        let levels = bench::levels_of_session(&self.conversions, &self.outcomes_of_here(), &self.quality, gates);
         bench::learned(model, machine, levels, &self.lessons(machine))
     }
 

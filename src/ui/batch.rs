@@ -50,7 +50,7 @@ impl Batch {
         // Sizes do not depend on the machine, so converting works also while it is being measured or could not be.
         let unknown = Machine::default();
         let machine: &Machine = store.machine.ready().map_or(&unknown, |machine| machine);
-        let plan = plan_of(ui, &model, machine, &form.goal, store);
+        let plan = plan_of(ui, &model, machine, form, store);
         let recommended = plan.recommended_level().filter(|_| store.machine.ready().is_some());
         let overrides = form.recipe.of(&model);
         let dir = output_dir(&model, form);

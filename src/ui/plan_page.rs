@@ -14,7 +14,7 @@ use super::theme;
 use super::theme::ValueKind;
 use super::tree_view::tree_view_ui;
 use super::widgets::{self, StatTile, Tone};
-use crate::advise::{self, Band, Basis, Candidate, Goal, Learned, LossWords, Plan};
+use crate::advise::{self, Band, Basis, Candidate, Gates, Goal, Learned, LossWords, Plan};
 use crate::hardware::{Framework, Machine};
 use crate::model::{Level, Model};
 use crate::state::{Command, Form, Page, Slot, Store};
@@ -28,7 +28,7 @@ pub fn plan_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut 
     };
     let Some(machine) = machine_or_hint_ui(ui, store, form, commands) else { return };
     let budget_is_typed = form.goal.memory_budget_bytes.is_some();
-    let plan = plan_of(ui, &model, machine, &form.goal, store);
+    let plan = plan_of(ui, &model, machine, form, store);
     widgets::page_header(ui, "Plan", "What to do with the model on this machine, and why", |_| {});
     widgets::card(ui, "", |ui| {
         goal_strip_ui(ui, &mut form.goal, &model);
@@ -158,19 +158,19 @@ struct CachedPlan {
 }
 
 /// The advice for this model, machine and goal, with what was measured here so far.
-pub(super) fn plan_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, goal: &Goal, store: &Store) -> Arc<Plan> {
-    cached_plan(ui, "plan of the window", model, machine, goal, learned_of(ui, model, machine, store))
+pub(super) fn plan_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, store: &Store) -> Arc<Plan> {
+    cached_plan(ui, "plan of the window", model, machine, &form.goal, learned_of(ui, model, machine, store, &form.limits.gates))
 }
 
 /// What the measurements teach; found once in a frame, in which facts do not change, however many parts of the window ask.
-fn learned_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, store: &Store) -> Learned {
+fn learned_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, store: &Store, gates: &Gates) -> Learned {
     let (id, key) = (egui::Id::unique("learned in this frame"), (ui.ctx().cumulative_pass_nr(), Arc::as_ptr(model) as usize));
     if let Some((known, learned)) = ui.data(|data| data.get_temp::<((u64, usize), Arc<Learned>)>(id))
         && known == key
     {
         return (*learned).clone();
     }
-    let learned = store.learned(model, machine);
+    let learned = store.learned(model, machine, gates);
     ui.data_mut(|data| data.insert_temp(id, (key, Arc::new(learned.clone()))));
     learned
 }
