@@ -1,10 +1,11 @@
 //! The answers of two files to one prompt, side by side: what both say, what differs, and a vote without knowing whose they are.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use eframe::egui::text::{LayoutJob, TextFormat};
-use eframe::egui::{self, Align, Color32, CornerRadius, Frame, Id, Label, Layout, Margin, RichText, Stroke, Ui};
+use eframe::egui::{self, Align, Color32, CornerRadius, Frame, Label, Layout, Margin, RichText, Stroke, Ui};
 
+use super::memo::{self, Same};
 use super::theme;
 use super::widgets::{self, Tone};
 use crate::bench::{
@@ -274,24 +275,7 @@ fn marked_text(ui: &Ui, answer: &Answer, marks: Option<Marks<'_>>) -> LayoutJob 
     job
 }
 
-/// What was computed of two answers.
-#[derive(Clone)]
-struct Cached {
-    /// Weak: while this exists, no other answers can get their addresses.
-    of: [Weak<Answer>; 2],
-    aligned: Arc<Realigned>,
-}
-
 /// Long answers take some milliseconds: aligned once for each part that comes.
 fn cached(ui: &Ui, prompt_idx: usize, first: &Arc<Answer>, second: &Arc<Answer>) -> Arc<Realigned> {
-    let id = Id::unique(("realigned", prompt_idx));
-    let is_of =
-        |known: &Cached| known.of.iter().zip([first, second]).all(|(known, now)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(now)));
-    if let Some(known) = ui.data(|data| data.get_temp::<Cached>(id)).filter(is_of) {
-        return known.aligned;
-    }
-    let aligned = Arc::new(realigned(first, second));
-    let cached = Cached { of: [first, second].map(Arc::downgrade), aligned: Arc::clone(&aligned) };
-    ui.data_mut(|data| data.insert_temp(id, cached));
-    aligned
+    memo::kept(ui, ("realigned", prompt_idx), [first, second].map(Same::of), || realigned(first, second))
 }

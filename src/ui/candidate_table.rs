@@ -178,7 +178,8 @@ fn table_ui(ui: &mut Ui, palette: &Palette, plan: &Plan, rows: &[usize], view: &
     let candidates: Vec<&Candidate> = rows.iter().filter_map(|&idx| plan.candidates.get(idx)).collect();
     let numbers = Numbers::of(ui, &candidates);
     let loss_width = candidates.iter().map(|candidate| text_width(ui, &candidate.loss_text())).fold(LOSS_WIDTH, f32::max);
-    let words = [CHECK_WIDTH, FRAMEWORK_WIDTH, LEVEL_WIDTH, loss_width, FIT_WIDTH];
+    let level_width = rows.iter().map(|&idx| level_width(ui, plan, idx)).fold(LEVEL_WIDTH, f32::max);
+    let words = [CHECK_WIDTH, FRAMEWORK_WIDTH, level_width, loss_width, FIT_WIDTH];
     let least_width = words.iter().chain(&numbers.widths()).sum::<f32>() + 8.0 * COLUMN_GAP;
     sideways_ui(ui, "candidates", least_width, |ui| {
         ui.spacing_mut().item_spacing.x = COLUMN_GAP;
@@ -189,7 +190,7 @@ fn table_ui(ui: &mut Ui, palette: &Palette, plan: &Plan, rows: &[usize], view: &
             .cell_layout(Layout::left_to_right(Align::Center))
             .column(Width::exact(CHECK_WIDTH))
             .column(Width::exact(FRAMEWORK_WIDTH + (spare * 0.2).floor().min(40.0)).clip(true))
-            .column(Width::exact(LEVEL_WIDTH + (spare * 0.3).floor().min(60.0)).clip(true));
+            .column(Width::exact(level_width + (spare * 0.3).floor().min(60.0)).clip(true));
         for width in numbers.widths() {
             table = table.column(Width::exact(width));
         }
@@ -235,6 +236,13 @@ fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>, numbe
             sorting.header_ui(ui, column, &name, &explanation, side);
         });
     }
+}
+
+/// What name and mark of a candidate take.
+fn level_width(ui: &Ui, plan: &Plan, idx: usize) -> f32 {
+    let name = plan.candidates.get(idx).map(Candidate::shown_name).unwrap_or_default();
+    // The name is strong and the mark small: measured as one text of the body's font, with the gap between them.
+    text_width(ui, &name) + mark_of(plan, idx).map_or(0.0, |mark| text_width(ui, mark) + COLUMN_GAP)
 }
 
 fn row_ui(row: &mut TableRow<'_, '_>, palette: &Palette, plan: &Plan, idx: usize, numbers: &Numbers, form: &mut Form) {

@@ -6,6 +6,7 @@ use eframe::egui::{self, Align, DragValue, Layout, RichText, Ui};
 
 use super::compare_table::comparison_table_ui;
 use super::drop_down::{NUMBER_WIDTH, field_name_ui};
+use super::facts::Facts;
 use super::icons::Icon;
 use super::known_view::origins_ui;
 use super::plan_page::{model_hint_ui, plan_before_measuring};
@@ -13,11 +14,7 @@ use super::widgets::{self, Tone};
 use super::{
     answers_view, doubts_view, flips_view, gates_view, headline_view, history_view, plots, quality_view, tensors_view, theme,
 };
-use crate::advise::{Goal, Limits};
-use crate::bench::known::RunOrigin;
-use crate::bench::quality::QualityOutcome;
-use crate::bench::{self, ComparisonRow, Lesson, Outcome};
-use crate::convert::Conversion;
+use crate::bench::{self, ComparisonRow};
 use crate::deploy::{ChartKind, rows_to_json as to_json, rows_to_tsv as to_tsv};
 use crate::hardware::Machine;
 use crate::model::{Level, Model};
@@ -109,7 +106,6 @@ fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, co
     widgets::card_gap(ui);
     gates_view::gates_view_ui(ui, model, form);
     widgets::card_gap(ui);
-    let copied = rows.clone();
     let chosen = form.chosen_path.clone();
     let mut clicked = None;
     widgets::card_with_actions(
@@ -117,92 +113,32 @@ fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, co
         "All numbers",
         |ui| {
             if widgets::small_button(ui, "Copy as JSON", "Copy as JSON").clicked() {
-                commands.push(Command::Copy(to_json(&copied)));
+                commands.push(Command::Copy(to_json(&rows)));
             }
             if widgets::small_button(ui, "Copy as TSV", "Copy as TSV").on_hover_text("For spreadsheets").clicked() {
-                commands.push(Command::Copy(to_tsv(&copied)));
+                commands.push(Command::Copy(to_tsv(&rows)));
             }
-            super::export_view::export_menu_ui(ui, store, model, form, &copied, commands);
+            super::export_view::export_menu_ui(ui, store, model, form, &rows, commands);
         },
-        |ui| clicked = comparison_table_ui(ui, rows, chosen.as_deref()),
+        |ui| clicked = comparison_table_ui(ui, &rows, chosen.as_deref()),
     );
     if let Some(path) = clicked {
         form.choose_file(&path);
     }
 }
 
-/// Rows with what they were made from.
-#[derive(Clone)]
-struct CachedRows {
-    model: Arc<Model>,
-    machine: Machine,
-    goal: Goal,
-    conversions: Vec<Conversion>,
-    outcomes: Vec<Outcome>,
-    quality: Vec<QualityOutcome>,
-    origins: Vec<RunOrigin>,
-    limits: Limits,
-    lessons: Vec<Lesson>,
-    rows: Vec<ComparisonRow>,
-}
-
 /// The rows of plot and table; computed when a fact or the goal has changed, because the prediction takes longer than a millisecond.
-pub(super) fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, store: &Store) -> Vec<ComparisonRow> {
-    let id = egui::Id::unique("comparison rows");
-    let lessons = store.lessons(machine);
-    if let Some(cached) = ui.data(|data| data.get_temp::<Arc<CachedRows>>(id))
-        && Arc::ptr_eq(&cached.model, model)
-        && cached.machine == *machine
-        && cached.goal == form.goal
-        && cached.conversions == store.conversions
-        && cached.outcomes == store.outcomes
-        && cached.limits == form.limits
-        && cached.origins == store.origins
-        && cached.lessons == lessons
-        && same_quality(&cached.quality, &store.quality)
-    {
-        return cached.rows.clone();
-    }
-    let rows = bench::comparison_rows(
-        model,
-        machine,
-        &form.goal,
-        &store.conversions,
-        bench::Measured {
+pub(super) fn rows_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, store: &Store) -> Arc<Vec<ComparisonRow>> {
+    Facts { model, machine, form, store }.memo(ui, "comparison rows", || {
+        let measured = bench::Measured {
             speed: &store.outcomes,
             quality: &store.quality,
             limits: &form.limits,
-            lessons: &lessons,
+            lessons: &store.lessons(machine),
             origins: &store.origins,
-        },
-    );
-    let cached = CachedRows {
-        model: Arc::clone(model),
-        machine: machine.clone(),
-        goal: form.goal.clone(),
-        conversions: store.conversions.clone(),
-        outcomes: store.outcomes.clone(),
-        quality: store.quality.clone(),
-        origins: store.origins.clone(),
-        limits: form.limits.clone(),
-        lessons,
-        rows: rows.clone(),
-    };
-    ui.data_mut(|data| data.insert_temp(id, Arc::new(cached)));
-    rows
-}
-
-/// Whether these are the same measurements; told by the address of each, because they hold every chunk.
-fn same_quality(one: &[QualityOutcome], other: &[QualityOutcome]) -> bool {
-    let is_same = |(a, b): (&QualityOutcome, &QualityOutcome)| {
-        a.path == b.path
-            && match (&a.result, &b.result) {
-                (Ok(a), Ok(b)) => Arc::ptr_eq(a, b),
-                (Err(a), Err(b)) => a == b,
-                _ => false,
-            }
-    };
-    one.len() == other.len() && one.iter().zip(other).all(is_same)
+        };
+        bench::comparison_rows(model, machine, &form.goal, &store.conversions, measured)
+    })
 }
 
 fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, commands: &mut Vec<Command>) {

@@ -72,7 +72,8 @@ const NUMBERS: [(Column, &str, &str, f32); 11] = [
 ];
 
 /// Draws the table; a click on a heading sorts it. Returns the file that was chosen by a click on its name.
-pub fn comparison_table_ui(ui: &mut Ui, mut rows: Vec<ComparisonRow>, chosen: Option<&Path>) -> Option<PathBuf> {
+pub fn comparison_table_ui(ui: &mut Ui, rows: &[ComparisonRow], chosen: Option<&Path>) -> Option<PathBuf> {
+    let mut rows = rows.to_vec();
     let id = ui.make_persistent_id("comparison sorting");
     let mut sorting: Sorting<Column> = ui.data(|data| data.get_temp(id)).unwrap_or_default();
     sorting.sort(&mut rows, compare);

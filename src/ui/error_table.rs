@@ -3,12 +3,13 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use eframe::egui::{Align, Checkbox, Id, Label, Layout, RichText, Ui};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
 use super::figures::NumberColumns;
+use super::memo::{self, Same};
 use super::sideways::sideways_ui;
 use super::sorting::{Side, Sorting, compare_known};
 use super::theme;
@@ -42,16 +43,11 @@ const COLUMNS: [(Column, &str, &str, Side); 6] = [
     (Column::Cosine, "Cosine", "Cosine similarity of all weights with those of the source: 1 is the same direction", Side::Right),
 ];
 
-/// Which rows, in which order, and what they were computed from.
-#[derive(Clone)]
+/// Which rows, in which order.
 struct Rows {
-    /// Weak: the result may be dropped, but while this exists no other one can get its address.
-    errors: Weak<TensorErrors>,
-    filter: String,
-    sorting: Sorting<Column>,
-    indices: Arc<Vec<usize>>,
+    indices: Vec<usize>,
     /// Measured with the rows: ten thousand texts are too many for a frame.
-    numbers: Arc<NumberColumns<Column>>,
+    numbers: NumberColumns<Column>,
 }
 
 /// The columns with numbers.
@@ -77,7 +73,8 @@ pub fn error_table_ui(
     let mut copied = None;
     ui.horizontal(|ui| {
         search_field(ui, "Search errors", filter);
-        let rows = cached_rows(ui, errors, filter, sorting).indices;
+        let rows = cached_rows(ui, errors, filter, sorting);
+        let rows = &rows.indices;
         let (n, n_all) = (count_text(rows.len() as u64), count_text(errors.tensors.len() as u64));
         let shown =
             if rows.len() == errors.tensors.len() { format!("{n_all} tensors") } else { format!("{n} of {n_all} tensors") };
@@ -96,22 +93,13 @@ pub fn error_table_ui(
     copied
 }
 
-fn cached_rows(ui: &Ui, errors: &Arc<TensorErrors>, filter: &str, sorting: Sorting<Column>) -> Rows {
-    let id = Id::unique("error table rows");
-    let cached = ui.data(|data| data.get_temp::<Rows>(id));
-    if let Some(rows) = cached
-        && std::ptr::eq(rows.errors.as_ptr(), Arc::as_ptr(errors))
-        && rows.sorting == sorting
-        && rows.filter == filter
-    {
-        return rows;
-    }
-    let indices = Arc::new(rows_of(&errors.tensors, filter, sorting));
-    let shown: Vec<&TensorError> = indices.iter().filter_map(|&idx| errors.tensors.get(idx)).collect();
-    let numbers = Arc::new(NumberColumns::of(ui, &NUMBERS, &shown, |column, tensor| number_text(tensor, column)));
-    let rows = Rows { errors: Arc::downgrade(errors), filter: filter.to_string(), sorting, indices, numbers };
-    ui.data_mut(|data| data.insert_temp(id, rows.clone()));
-    rows
+fn cached_rows(ui: &Ui, errors: &Arc<TensorErrors>, filter: &str, sorting: Sorting<Column>) -> Arc<Rows> {
+    memo::kept(ui, "error table rows", (Same::of(errors), filter.to_string(), sorting), || {
+        let indices = rows_of(&errors.tensors, filter, sorting);
+        let shown: Vec<&TensorError> = indices.iter().filter_map(|&idx| errors.tensors.get(idx)).collect();
+        let numbers = NumberColumns::of(ui, &NUMBERS, &shown, |column, tensor| number_text(tensor, column));
+        Rows { indices, numbers }
+    })
 }
 
 /// What a cell says, without its unit; `None` for what is no number.

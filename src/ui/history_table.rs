@@ -1,12 +1,13 @@
 //! The history as a table: models and days with one row for each level. Speed and loss of a level stand together.
 
 use std::cmp::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use eframe::egui::{self, Align, Button, Checkbox, Id, Label, Layout, RichText, Ui, vec2};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
 use super::figures::{NumberColumns, SizeUnit, text_width};
+use super::memo::{self, Same};
 use super::sideways::sideways_ui;
 use super::sorting::{Side, Sorting, compare_known};
 use super::{glossary, loss_view, theme, widgets};
@@ -62,15 +63,6 @@ const COLUMNS: [(Column, &str, &str, Side, f32); 12] = [
     (Column::Runs, "Runs", "Numbers of the runs, as in planish history", Side::Left, 62.0),
 ];
 
-/// The groups that the filter leaves, and what they were computed from.
-#[derive(Clone)]
-struct Visible {
-    /// Weak: the rows may be dropped, but while this exists no other ones can get their address.
-    rows: Weak<Vec<Row>>,
-    filter: String,
-    groups: Arc<Vec<Group>>,
-}
-
 /// Models and days that the filter leaves, the latest first; kept until rows or filter change.
 pub fn visible_groups(ui: &Ui, rows: &Arc<Vec<Row>>, filter: &str) -> Arc<Vec<Group>> {
     cached_groups(ui, "visible runs", rows, filter)
@@ -82,19 +74,11 @@ pub fn all_groups(ui: &Ui, rows: &Arc<Vec<Row>>) -> Arc<Vec<Group>> {
 }
 
 fn cached_groups(ui: &Ui, name: &str, rows: &Arc<Vec<Row>>, filter: &str) -> Arc<Vec<Group>> {
-    let id = Id::unique(name);
-    if let Some(known) = ui.data(|data| data.get_temp::<Visible>(id))
-        && std::ptr::eq(known.rows.as_ptr(), Arc::as_ptr(rows))
-        && known.filter == filter
-    {
-        return known.groups;
-    }
-    let wanted = Filter { text: filter.to_string(), ..Filter::default() };
-    let indices: Vec<usize> = rows.iter().enumerate().filter(|(_, row)| wanted.matches(row)).map(|(idx, _)| idx).collect();
-    let groups = Arc::new(groups(rows, &indices));
-    let visible = Visible { rows: Arc::downgrade(rows), filter: filter.to_string(), groups: Arc::clone(&groups) };
-    ui.data_mut(|data| data.insert_temp(id, visible));
-    groups
+    memo::kept(ui, name, (Same::of(rows), filter.to_string()), || {
+        let wanted = Filter { text: filter.to_string(), ..Filter::default() };
+        let indices: Vec<usize> = rows.iter().enumerate().filter(|(_, row)| wanted.matches(row)).map(|(idx, _)| idx).collect();
+        groups(rows, &indices)
+    })
 }
 
 /// The rows of a group in the order of the table.

@@ -21,6 +21,7 @@ mod drop_down;
 pub mod error_table;
 mod existing_view;
 mod export_view;
+mod facts;
 mod figures;
 mod flips_view;
 mod focus_order;

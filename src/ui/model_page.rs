@@ -10,7 +10,7 @@ use super::bars::{Segment, legend, stacked_bar};
 use super::checkpoint_view::checkpoint_ui;
 use super::icons::{self, Icon};
 use super::known_view::{found_ui, go_on_ui};
-use super::memo;
+use super::memo::{self, Same};
 use super::metadata_table::metadata_table_ui;
 use super::origin_view::origin_ui;
 use super::preflight::{Preflight, preflight_ui};
@@ -265,7 +265,7 @@ fn ready_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, com
     if !model.warnings.is_empty() || !model.is_convertible() {
         card_gap(ui);
     }
-    let facts = memo::of_model(ui, "model page facts", model, Facts::new);
+    let facts = memo::kept(ui, "model page facts", Same::of(model), || Facts::new(model));
     stat_tiles(ui, &facts.tiles);
     card_gap(ui);
     let mut verify = None;

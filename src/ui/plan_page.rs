@@ -6,15 +6,17 @@ use eframe::egui::{self, RichText, Ui};
 
 use super::candidate_table::{self, candidate_table_ui};
 use super::compare_page;
+use super::facts::Facts;
 use super::goal_strip::goal_strip_ui;
 use super::icons::Icon;
 use super::known_view::go_on_ui;
+use super::memo::{self, Same};
 use super::path_text::path_sentences;
 use super::theme;
 use super::theme::ValueKind;
 use super::tree_view::tree_view_ui;
 use super::widgets::{self, StatTile, Tone};
-use crate::advise::{self, Band, Basis, Candidate, Gates, Goal, Learned, LossWords, Plan};
+use crate::advise::{self, Band, Basis, Candidate, Goal, Plan};
 use crate::hardware::{Framework, Machine};
 use crate::model::{Level, Model};
 use crate::state::{Command, Form, Page, Slot, Store};
@@ -147,54 +149,17 @@ fn machine_or_hint_ui<'a>(ui: &mut Ui, store: &'a Store, form: &mut Form, comman
     None
 }
 
-/// A plan with what it was made from. The model is held, so that its address names no other model meanwhile.
-#[derive(Clone)]
-struct CachedPlan {
-    model: Arc<Model>,
-    machine: Machine,
-    goal: Goal,
-    learned: Learned,
-    plan: Arc<Plan>,
-}
-
 /// The advice for this model, machine and goal, with what was measured here so far.
 pub(super) fn plan_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, store: &Store) -> Arc<Plan> {
-    cached_plan(ui, "plan of the window", model, machine, &form.goal, learned_of(ui, model, machine, store, &form.limits.gates))
-}
-
-/// What the measurements teach; found once in a frame, in which facts do not change, however many parts of the window ask.
-fn learned_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, store: &Store, gates: &Gates) -> Learned {
-    let (id, key) = (egui::Id::unique("learned in this frame"), (ui.ctx().cumulative_pass_nr(), Arc::as_ptr(model) as usize));
-    if let Some((known, learned)) = ui.data(|data| data.get_temp::<((u64, usize), Arc<Learned>)>(id))
-        && known == key
-    {
-        return (*learned).clone();
-    }
-    let learned = store.learned(model, machine, gates);
-    ui.data_mut(|data| data.insert_temp(id, (key, Arc::new(learned.clone()))));
-    learned
+    Facts { model, machine, form, store }.memo(ui, "plan of the window", || {
+        advise::advise_with(model, machine, &form.goal, &store.learned(model, machine, &form.limits.gates))
+    })
 }
 
 /// The advice that was given before anything was measured.
 pub(super) fn plan_before_measuring(ui: &Ui, model: &Arc<Model>, machine: &Machine, goal: &Goal) -> Arc<Plan> {
-    cached_plan(ui, "plan before measuring", model, machine, goal, Learned::default())
-}
-
-/// Computed when one of its facts has changed, because it takes nearly a millisecond.
-fn cached_plan(ui: &Ui, id: &str, model: &Arc<Model>, machine: &Machine, goal: &Goal, learned: Learned) -> Arc<Plan> {
-    let id = egui::Id::unique(id);
-    let cached = ui.data(|data| data.get_temp::<Arc<CachedPlan>>(id));
-    if let Some(cached) = cached.filter(|cached| {
-        let is_same_subject = Arc::ptr_eq(&cached.model, model) && cached.machine == *machine;
-        is_same_subject && cached.goal == *goal && cached.learned == learned
-    }) {
-        return Arc::clone(&cached.plan);
-    }
-    let plan = Arc::new(advise::advise_with(model, machine, goal, &learned));
-    let cached =
-        CachedPlan { model: Arc::clone(model), machine: machine.clone(), goal: goal.clone(), learned, plan: Arc::clone(&plan) };
-    ui.data_mut(|data| data.insert_temp(id, Arc::new(cached)));
-    plan
+    let facts = (Same::of(model), machine.clone(), goal.clone());
+    memo::kept(ui, "plan before measuring", facts, || advise::advise(model, machine, goal))
 }
 
 fn budget_text(plan: &Plan) -> String {
@@ -243,14 +208,12 @@ fn recommendation_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
     };
     widgets::card(ui, "", |ui| {
         ui.horizontal(|ui| {
-            ui.vertical(|ui| {
-                ui.spacing_mut().item_spacing.y = 2.0;
-                ui.label(RichText::new("Recommended").small().color(theme::accent(ui)));
-                let title = format!("{} at {}", candidate.framework.name(), candidate.shown_name());
-                widgets::heading_ui(ui, RichText::new(title).heading());
-            });
+            ui.label(RichText::new("Recommended").small().color(theme::accent(ui)));
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| convert_button_ui(ui, candidate, form));
         });
+        // On a line of its own: beside the button, a long name would lie under it.
+        let title = format!("{} at {}", candidate.framework.name(), candidate.shown_name());
+        widgets::heading_ui(ui, RichText::new(title).heading());
         ui.add_space(theme::UNIT);
         widgets::stat_tiles(ui, &tiles_of(candidate, form.goal.n_ctx));
         ui.add_space(theme::UNIT * 2.0);
@@ -294,7 +257,8 @@ fn tiles_of(candidate: &Candidate, n_ctx: u64) -> Vec<StatTile> {
                 value: nats_text(loss.mean_kld.value),
                 unit: "nats".into(),
                 kind: ValueKind::Measured,
-                note: LossWords::of(loss.mean_kld, loss.same_top).map(LossWords::text).unwrap_or_default(),
+                // The word alone: “slight, perhaps noticeable” is too long for a tile, and the table below says it.
+                note: candidate.loss_word().label().into(),
             },
             None => StatTile {
                 label: "Expected loss".into(),

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use eframe::egui::{Id, Ui};
+use eframe::egui::Ui;
 
+use super::memo::{self, Same};
 use crate::advise::choices::kind_of;
 use crate::advise::overrides::writable_dtypes;
 use crate::advise::{Overrides, Planner, bits_per_weight, pruned};
@@ -164,44 +165,15 @@ pub fn fitting_dtypes(row_lens: &BTreeSet<u64>) -> Vec<DType> {
     writable_dtypes().into_iter().filter(fits).collect()
 }
 
-/// A result with what it was computed from. The model is held, so that its address names no other model meanwhile.
-struct Cached<T> {
-    model: Arc<Model>,
-    overrides: Overrides,
-    levels: Vec<Level>,
-    value: Arc<Result<T>>,
-}
-
-fn cached<T: Send + Sync + 'static>(
-    ui: &Ui,
-    id: &'static str,
-    model: &Arc<Model>,
-    overrides: &Overrides,
-    levels: &[Level],
-    compute: impl FnOnce() -> Result<T>,
-) -> Arc<Result<T>> {
-    let id = Id::unique(id);
-    let known = ui.data(|data| data.get_temp::<Arc<Cached<T>>>(id));
-    let is_same =
-        |known: &Arc<Cached<T>>| Arc::ptr_eq(&known.model, model) && known.overrides == *overrides && known.levels == levels;
-    if let Some(known) = known.filter(is_same) {
-        return Arc::clone(&known.value);
-    }
-    let value = Arc::new(compute());
-    let (model, overrides, levels) = (Arc::clone(model), overrides.clone(), levels.to_vec());
-    ui.data_mut(|data| data.insert_temp(id, Arc::new(Cached { model, overrides, levels, value: Arc::clone(&value) })));
-    value
-}
-
 /// [`RecipeData::of`], computed when model, level or changes are others than in the frame before.
 pub fn recipe_data(ui: &Ui, model: &Arc<Model>, level: Level, overrides: &Overrides) -> Arc<Result<RecipeData>> {
-    cached(ui, "recipe data", model, overrides, &[level], || RecipeData::of(model, level, overrides))
+    memo::kept(ui, "recipe data", (Same::of(model), overrides.clone(), level), || RecipeData::of(model, level, overrides))
 }
 
 /// Exact sizes of the files of these levels with the changes, in bytes.
 pub fn changed_sizes(ui: &Ui, model: &Arc<Model>, levels: &BTreeSet<Level>, overrides: &Overrides) -> Arc<Result<Vec<u64>>> {
     let levels: Vec<Level> = levels.iter().copied().collect();
-    cached(ui, "sizes of changed recipes", model, overrides, &levels, || {
+    memo::kept(ui, "sizes of changed recipes", (Same::of(model), overrides.clone(), levels.clone()), || {
         let rest = if overrides.pruned_layers.is_empty() { None } else { Some(pruned(model, &overrides.pruned_layers)?.model) };
         let planner = Planner::changed(rest.as_ref().unwrap_or(model), None, model, overrides)?;
         levels.iter().map(|&level| planner.output_size_bytes(&planner.recipe(level))).collect()

@@ -1,12 +1,13 @@
 //! The tensors of a model, searchable and sortable. Only visible rows are drawn; the order is kept until filter, sorting or model change.
 
 use std::cmp::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use eframe::egui::{self, Align, Button, Id, Label, Layout, RichText, Role, Ui, WidgetInfo};
 use egui_extras::{Column, TableBuilder};
 
 use super::figures::{Figures, SizeUnit};
+use super::memo::{self, Same};
 use super::sideways::sideways_ui;
 use super::theme;
 use super::widgets::{search_field, term_rich};
@@ -48,16 +49,11 @@ struct Sorting {
     is_descending: bool,
 }
 
-/// Which rows, in which order, and what they were computed from.
-#[derive(Clone)]
+/// Which rows, in which order.
 struct Rows {
-    /// Weak: the model may be dropped, but while this exists no other one can get its address.
-    model: Weak<Model>,
-    filter: String,
-    sorting: Sorting,
-    indices: Arc<Vec<usize>>,
+    indices: Vec<usize>,
     /// Measured with the rows: ten thousand texts are too many for a frame.
-    sizes: Arc<Figures>,
+    sizes: Figures,
     unit: SizeUnit,
 }
 
@@ -100,11 +96,11 @@ pub fn tensor_table_ui(ui: &mut Ui, model: &Arc<Model>, filter: &mut String, max
     let sorting = ui.data(|data| data.get_temp::<Sorting>(sorting_id)).unwrap_or_default();
     ui.horizontal(|ui| {
         search_field(ui, "Search tensors", filter);
-        let rows = cached_rows(ui, model, filter, sorting).indices;
-        let shown = if rows.len() == model.tensors.len() {
-            format!("{} tensors", count_text(rows.len() as u64))
+        let n_rows = cached_rows(ui, model, filter, sorting).indices.len();
+        let shown = if n_rows == model.tensors.len() {
+            format!("{} tensors", count_text(n_rows as u64))
         } else {
-            format!("{} of {} tensors", count_text(rows.len() as u64), count_text(model.tensors.len() as u64))
+            format!("{} of {} tensors", count_text(n_rows as u64), count_text(model.tensors.len() as u64))
         };
         ui.label(RichText::new(shown).color(theme::muted(ui)));
     });
@@ -115,23 +111,14 @@ pub fn tensor_table_ui(ui: &mut Ui, model: &Arc<Model>, filter: &mut String, max
     }
 }
 
-fn cached_rows(ui: &Ui, model: &Arc<Model>, filter: &str, sorting: Sorting) -> Rows {
-    let id = Id::unique("tensor table rows");
-    let cached = ui.data(|data| data.get_temp::<Rows>(id));
-    if let Some(rows) = cached
-        && std::ptr::eq(rows.model.as_ptr(), Arc::as_ptr(model))
-        && rows.sorting == sorting
-        && rows.filter == filter
-    {
-        return rows;
-    }
-    let indices = Arc::new(rows_of(&model.tensors, filter, sorting));
-    let unit = unit_of(&model.tensors);
-    let texts = indices.iter().filter_map(|&idx| model.tensors.get(idx)).map(|tensor| unit.text(tensor.size_bytes));
-    let sizes = Arc::new(Figures::of(ui, texts));
-    let rows = Rows { model: Arc::downgrade(model), filter: filter.to_string(), sorting, indices, sizes, unit };
-    ui.data_mut(|data| data.insert_temp(id, rows.clone()));
-    rows
+fn cached_rows(ui: &Ui, model: &Arc<Model>, filter: &str, sorting: Sorting) -> Arc<Rows> {
+    memo::kept(ui, "tensor table rows", (Same::of(model), filter.to_string(), sorting), || {
+        let indices = rows_of(&model.tensors, filter, sorting);
+        let unit = unit_of(&model.tensors);
+        let texts = indices.iter().filter_map(|&idx| model.tensors.get(idx)).map(|tensor| unit.text(tensor.size_bytes));
+        let sizes = Figures::of(ui, texts);
+        Rows { indices, sizes, unit }
+    })
 }
 
 /// The table; returns the sorting when a heading was clicked.

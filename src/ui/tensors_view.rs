@@ -1,14 +1,15 @@
 //! The errors of a converted file, tensor by tensor: choice of the file, heat map, table.
 
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use eframe::egui::{Align, ComboBox, Id, Layout, RichText, Ui};
+use eframe::egui::{Align, ComboBox, Layout, RichText, Ui};
 
 use super::drop_down::{drop_down_ui, entry_ui};
 use super::error_table::{error_table_ui, toggle};
 use super::heat_map::{Grid, heat_map_ui};
 use super::icons::Icon;
+use super::memo::{self, Same};
 use super::widgets::{self, Tone};
 use super::{more_bits_view, queue, theme};
 use crate::bench::tensor_error::TensorErrors;
@@ -125,14 +126,5 @@ fn result_ui(ui: &mut Ui, store: &Store, errors: &Arc<TensorErrors>, level: Leve
 
 /// Arranging ten thousand tensors takes longer than a frame has.
 fn cached_grid(ui: &Ui, errors: &Arc<TensorErrors>) -> Arc<Grid> {
-    let id = Id::unique("error grid");
-    // Weak: while this exists, no other result can get its address.
-    if let Some((known, grid)) = ui.data(|data| data.get_temp::<(Weak<TensorErrors>, Arc<Grid>)>(id))
-        && std::ptr::eq(known.as_ptr(), Arc::as_ptr(errors))
-    {
-        return grid;
-    }
-    let grid = Arc::new(Grid::new(errors));
-    ui.data_mut(|data| data.insert_temp(id, (Arc::downgrade(errors), Arc::clone(&grid))));
-    grid
+    memo::kept(ui, "error grid", Same::of(errors), || Grid::new(errors))
 }
