@@ -22,7 +22,8 @@ use planish::format::inspect;
 use planish::hardware::detect;
 use planish::model::{Level, Model};
 use planish::state::{CompareTab, Dialog, Form, Page, Slot, Store};
-use planish::ui::{theme, window_ui};
+use planish::ui::kit::theme;
+use planish::ui::window_ui;
 
 const LEVELS: [Level; 12] = [
     Level::Q8_0,

@@ -21,7 +21,7 @@ use crate::convert::VerifyRequest;
 use crate::error::{Error, Result};
 use crate::state::{Command, CompareTab, DeleteForm, Dialog, Form, JobKind, Leftovers, Page, Store, Theme};
 use crate::ui;
-use crate::ui::toasts::Toast;
+use crate::ui::kit::toasts::Toast;
 use crate::worker::{HistoryRequest, Job, JobId, NativePicker, Picked, Worker};
 
 /// The name of the window and of the settings folder.
@@ -54,13 +54,13 @@ pub fn run(model: Option<PathBuf>, started: Instant) -> Result<()> {
         viewport: place::builder(window)
             .with_title(APP_NAME)
             .with_app_id("planish")
-            .with_icon(ui::theme::icon())
+            .with_icon(ui::kit::theme::icon())
             .with_drag_and_drop(true),
         ..Default::default()
     };
     let mut first_frame = Some(started);
     let created = move |context: &eframe::CreationContext<'_>| -> std::result::Result<Box<dyn eframe::App>, Box<dyn std::error::Error + Send + Sync>> {
-        ui::theme::install(&context.egui_ctx);
+        ui::kit::theme::install(&context.egui_ctx);
         let wake = context.egui_ctx.clone();
         let worker = Worker::spawn(Arc::new(move || wake.request_repaint()), Arc::new(NativePicker))?;
         context.egui_ctx.set_zoom_factor(form.zoom.clamp(0.5, 3.0));
@@ -151,7 +151,7 @@ impl App {
     fn frame_ui(&mut self, ui: &mut eframe::egui::Ui) {
         self.shortcuts(ui.ctx());
         for toast in self.toasts.drain(..) {
-            ui::toasts::push(ui.ctx(), toast);
+            ui::kit::toasts::push(ui.ctx(), toast);
         }
         let was_in_history = shows_history(&self.form);
         ui::window_ui(ui, &self.store, &mut self.form, &mut self.commands);
@@ -163,7 +163,7 @@ impl App {
         self.commands.retain(|command| match command {
             Command::Copy(text) => {
                 ui.ctx().copy_text(text.clone());
-                ui::toasts::push(ui.ctx(), Toast::new("Copied"));
+                ui::kit::toasts::push(ui.ctx(), Toast::new("Copied"));
                 false
             }
             Command::Quit(leftovers) => {

@@ -17,7 +17,7 @@
 //! deploy     shipping it: plots, report
 //! worker     background: jobs in, events out
 //! state      what is known (Store, Slot), what is wished (Command, Form)
-//! ui         drawing: theme, one file per page
+//! ui         drawing: the kit, and a room for each page
 //! app        the joint of worker, state and ui
 //! cli        the other front door
 //! ```
@@ -25,7 +25,7 @@
 //! ```text
 //! file pick ─ Command::OpenModel ─ Job::Inspect ─ format::inspect ─ Output::Model ─ Store.model
 //!  ─ advise(model, machine, goal) = Plan ─ Command::Convert ─ Job::Convert ─ convert ─ Output::Conversions
-//!  ─ Command::Bench ─ Job::Bench ─ bench ─ Output::Outcomes ─ Store.outcomes ─ ui::compare_page
+//!  ─ Command::Bench ─ Job::Bench ─ bench ─ Output::Outcomes ─ Store.outcomes ─ ui::compare
 //! ```
 //!
 //! A module uses only modules above it in the first list; `tests/it/layering.rs` checks that.

@@ -6,7 +6,7 @@ use super::App;
 use crate::error::Error;
 use crate::state::{Command, DeleteForm, Dialog, Field, Page};
 use crate::ui;
-use crate::ui::toasts::Toast;
+use crate::ui::kit::toasts::Toast;
 use crate::worker::{Event, HistoryAnswer, JobId, Output, Picked};
 
 /// From here on people look elsewhere while they wait.

@@ -9,7 +9,7 @@ use crate::convert::{self, ConvertRequest, Existing, Overwrite, Resume};
 use crate::error::{Error, Result};
 use crate::model::Level;
 use crate::state::{Command, CompareTab, Page, Tour, TourStep};
-use crate::ui::toasts::Toast;
+use crate::ui::kit::toasts::Toast;
 use crate::worker::{Job, JobId, Output};
 
 impl App {

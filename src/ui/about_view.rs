@@ -2,7 +2,7 @@
 
 use eframe::egui::{Grid, Label, RichText, Ui};
 
-use super::{theme, widgets};
+use super::kit::{theme, widgets};
 use crate::hardware::Framework;
 use crate::state::{Command, Dialog, Form, Store};
 

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use eframe::egui::{self, Align, CornerRadius, Frame, Id, Key, Label, Layout, Margin, Modal, RichText, Stroke, Ui};
 
 use super::about_view::{about_ui, shortcuts_ui};
-use super::level_cards::names;
-use super::model_page::{file_name, path_ui};
+use super::kit::words::count_of;
+use super::kit::{theme, widgets};
+use super::model::page::{file_name, path_ui};
+use super::optimize::level_cards::names;
 use super::settings_view::settings_ui;
-use super::words::count_of;
-use super::{theme, widgets};
 use crate::model::Level;
 use crate::state::{Command, Dialog, Form, JobKind, JobRecord, Leftovers, Store};
 
@@ -110,7 +110,7 @@ fn quit_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) -> bool {
         ui.label("It has just ended.");
     }
     for job in &jobs {
-        ui.add(Label::new(format!("•  {}", super::queue::job_title(job))).wrap());
+        ui.add(Label::new(format!("•  {}", super::jobs::queue::job_title(job))).wrap());
     }
     ui.add_space(theme::UNIT);
     let text = "Kept files stay unfinished beside the others, and the same conversion goes on there. Losses measured so far are in the \
@@ -136,7 +136,7 @@ fn quit_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) -> bool {
 
 fn open_path_ui(ui: &mut Ui, form: &mut Form, commands: &mut Vec<Command>) -> bool {
     let n_commands = commands.len();
-    ui.add(Label::new(RichText::new(super::model_page::NO_DIALOG_TEXT).color(theme::palette(ui).text_secondary)).wrap());
+    ui.add(Label::new(RichText::new(super::model::page::NO_DIALOG_TEXT).color(theme::palette(ui).text_secondary)).wrap());
     ui.add_space(theme::UNIT);
     path_ui(ui, form, commands);
     commands.len() > n_commands

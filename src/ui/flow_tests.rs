@@ -7,10 +7,11 @@ use eframe::egui::{self, Key, Modifiers, Role, accesskit, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
+use super::kit::toasts;
 use super::test_support::{
     Dropped, PageState, click, has, page_harness, page_harness_sized, scroll, shoot, store_with_model_and_machine, unquantized_at,
 };
-use super::{toasts, window_ui};
+use super::window_ui;
 use crate::error::Error;
 use crate::model::Level;
 use crate::monitor::{Progress, ProgressUnit};
@@ -96,7 +97,7 @@ fn a_chain_is_told_on_every_page_and_why_it_ended() {
     store.tour = Some(Tour { failure: Some(error.clone()), ..tour });
     let mut harness = window(store, on(Page::Compare));
     assert!(has(&harness, &format!("Stopped while converting: {error}")));
-    assert!(has(&harness, &super::widgets::sentence(&hint)));
+    assert!(has(&harness, &super::kit::widgets::sentence(&hint)));
     click(&mut harness, "Dismiss the stopped chain");
     assert_eq!(harness.state().commands, [Command::ForgetTour]);
 }

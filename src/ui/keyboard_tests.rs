@@ -4,10 +4,11 @@ use eframe::egui::{self, Key, Modifiers, accesskit::Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
+use super::kit::{theme, widgets};
 use super::layout_tests::{full_store, questions};
 use super::page_tests::busy_store;
 use super::test_support::{PageState, click, has, page_harness, page_harness_sized, unquantized_at};
-use super::{theme, widgets, window_ui};
+use super::window_ui;
 use crate::advise::Target;
 use crate::model::Level;
 use crate::state::{CompareTab, Form, HistoryForm, Page, Store};

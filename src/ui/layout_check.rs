@@ -11,7 +11,7 @@ use eframe::egui::{Color32, Memory, Rect, WidgetRect};
 use egui_kittest::Harness;
 use egui_kittest::kittest::NodeT as _;
 
-use super::sideways::test_marks::sideways_rects;
+use super::kit::sideways::test_marks::sideways_rects;
 use super::test_support::PageState;
 
 /// Less than this is the rounding to pixels.

@@ -8,10 +8,10 @@ use eframe::egui::{self, Ui, Vec2, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 
-use super::answers_view_tests::{FIRST, SECOND, outcome};
+use super::compare::answers_view_tests::{FIRST, SECOND, outcome};
+use super::compare::tensors_view_tests::errors_of;
 use super::layout_check::layout_faults;
 use super::page_tests::busy_store_at;
-use super::tensors_view_tests::errors_of;
 use super::test_support::{PageState, page_harness_sized, shoot};
 use super::window_ui;
 use crate::bench::history::test_runs::{NOON, kept, quality, speed};
@@ -164,7 +164,7 @@ fn pages() -> Vec<Scene> {
         }),
         scene("tensors", tab(CompareTab::Tensors)),
         Scene { store: unmeasured_store, ..scene("tensors unmeasured", tab(CompareTab::Tensors)) },
-        Scene { store: super::checkpoint_view_tests::whole_checkpoint, ..scene("checkpoint", on(Page::Model)) },
+        Scene { store: super::model::checkpoint_view_tests::whole_checkpoint, ..scene("checkpoint", on(Page::Model)) },
         scene("history", {
             let history = HistoryForm { selected: vec![1, 2], asks_delete: true, ..HistoryForm::default() };
             Form { history, ..tab(CompareTab::History) }

@@ -1,89 +1,18 @@
 //! Drawing. Pages read `Store`, edit `Form` and push `Command`s; they do no I/O, start no work and wait for nothing.
 
 mod about_view;
-mod answer_pair;
-mod answers_view;
-#[cfg(test)]
-mod answers_view_tests;
-pub mod bars;
-mod batch;
-mod buttons;
-mod candidate_table;
-mod checkpoint_view;
-#[cfg(test)]
-mod checkpoint_view_tests;
-mod compare_page;
-mod compare_table;
-mod delete_view;
+mod compare;
 mod dialogs;
-mod doubts_view;
-mod drop_down;
-pub mod error_table;
-mod existing_view;
-mod export_view;
-mod facts;
-mod figures;
-mod flips_view;
-mod focus_order;
-mod gates_view;
-pub mod glossary;
-mod goal_strip;
-mod headline_view;
-#[cfg(test)]
-mod headline_view_tests;
-pub mod heat_map;
-mod history_comparison;
-mod history_table;
-mod history_view;
-#[cfg(test)]
-mod history_view_tests;
-pub mod icons;
-mod imatrix_view;
-#[cfg(test)]
-mod imatrix_view_tests;
-mod known_view;
-mod level_cards;
-mod loss_view;
-pub mod machine_page;
-pub mod model_page;
-mod more_bits_view;
-mod optimize_bar;
-mod optimize_page;
-mod origin_view;
-mod page_bar;
-mod palette;
-mod path_text;
-mod plan_bar;
-mod plan_page;
-mod plot_pointer;
-mod plot_style;
-mod plot_values;
-mod plots;
-#[cfg(test)]
-mod plots_tests;
-pub mod preflight;
-mod quality_view;
-mod queue;
-mod recipe_data;
-mod recipe_table;
-mod recipe_view;
-#[cfg(test)]
-mod recipe_view_tests;
-mod savings_view;
+mod history;
+mod jobs;
+pub mod kit;
+mod machine;
+mod model;
+mod opened;
+mod optimize;
+mod plan;
 mod settings_view;
 pub mod shell;
-mod sideways;
-mod sorting;
-pub mod tensor_table;
-pub mod tensors_view;
-#[cfg(test)]
-mod tensors_view_tests;
-pub mod theme;
-mod tiles;
-pub mod toasts;
-mod tree_view;
-pub mod widgets;
-mod words;
 
 #[cfg(test)]
 mod flow_tests;
@@ -93,10 +22,6 @@ mod keyboard_tests;
 mod layout_check;
 #[cfg(test)]
 mod layout_tests;
-mod memo;
-mod metadata_table;
-#[cfg(test)]
-mod model_page_tests;
 #[cfg(test)]
 mod page_tests;
 #[cfg(test)]
@@ -108,12 +33,16 @@ mod window_tests;
 
 use eframe::egui::{self, CornerRadius, Frame, Id, Margin, Panel, ScrollArea, Stroke, StrokeKind, Ui, UiBuilder, vec2};
 
-pub use compare_page::compare_page_ui;
+pub use compare::page::compare_page_ui;
 pub use dialogs::is_worth_asking;
-pub use optimize_page::optimize_page_ui;
-pub use plan_page::plan_page_ui;
+pub use optimize::page::optimize_page_ui;
+pub use plan::page::plan_page_ui;
 
 use crate::state::{Command, Dialog, Form, Page, Store};
+use jobs::page_bar;
+use kit::{focus_order, icons, theme, toasts, widgets};
+use opened::{delete_view, known_view};
+use optimize::existing_view;
 
 /// The widest that a page gets: longer lines are hard to follow.
 const MAX_PAGE_WIDTH: f32 = 1520.0;
@@ -213,8 +142,8 @@ fn scrolling_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut
 
 fn page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     match form.page {
-        Page::Model => model_page::model_page_ui(ui, store, form, commands),
-        Page::Machine => machine_page::machine_page_ui(ui, store, form, commands),
+        Page::Model => model::page::model_page_ui(ui, store, form, commands),
+        Page::Machine => machine::page::machine_page_ui(ui, store, form, commands),
         Page::Plan => plan_page_ui(ui, store, form, commands),
         Page::Optimize => optimize_page_ui(ui, store, form, commands),
         Page::Compare => compare_page_ui(ui, store, form, commands),

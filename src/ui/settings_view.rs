@@ -2,7 +2,7 @@
 
 use eframe::egui::{self, Align, DragValue, Grid, Layout, Margin, RichText, TextEdit, Ui};
 
-use super::{theme, widgets};
+use super::kit::{theme, widgets};
 use crate::state::{Command, Field, Form, Theme};
 
 /// Most threads that can be asked for.

@@ -5,12 +5,12 @@ use eframe::egui::{
     Vec2, WidgetInfo, vec2,
 };
 
-use super::bars::bar_sized;
-use super::history_view::runs_text;
-use super::icons::{self, Icon};
-use super::model_page::file_name;
-use super::theme;
-use super::widgets::{segmented, sentence, small_button};
+use super::history::view::runs_text;
+use super::kit::bars::bar_sized;
+use super::kit::icons::{self, Icon};
+use super::kit::theme;
+use super::kit::widgets::{segmented, sentence, small_button};
+use super::model::page::file_name;
 use crate::error::Error;
 use crate::monitor::ProgressUnit;
 use crate::state::{Command, Dialog, Form, JobKind, JobRecord, JobStatus, Page, Store, Theme};
@@ -254,7 +254,7 @@ pub fn job_title(kind: &JobKind) -> String {
         JobKind::FindDisk => "Looking at the disk".into(),
         JobKind::Answer(1) => "Asking 1 file".into(),
         JobKind::Answer(n) => format!("Asking {n} files"),
-        JobKind::Export(what) => format!("Exporting the {}", super::export_view::what_text(*what)),
+        JobKind::Export(what) => format!("Exporting the {}", super::compare::export_view::what_text(*what)),
         JobKind::Verify(path) => format!("Verifying {}", file_name(path)),
         JobKind::CollectImatrix(path) => {
             format!("Collecting importances of {}", file_name(path))
@@ -287,10 +287,10 @@ pub fn waiting_ui(ui: &mut Ui, store: &Store, id: crate::worker::JobId) {
     let p = theme::palette(ui);
     let job = store.jobs.iter().find(|job| job.id == id);
     let title = job.map_or_else(|| "Waiting".to_string(), |job| job_title(&job.kind));
-    super::widgets::card(ui, "", |ui| {
+    super::kit::widgets::card(ui, "", |ui| {
         ui.add_space(40.0);
         ui.vertical_centered(|ui| {
-            super::widgets::big_heading_ui(ui, &title);
+            super::kit::widgets::big_heading_ui(ui, &title);
             let (stage, fraction) = match job.map(|job| &job.status) {
                 Some(JobStatus::Running { progress: Some(progress), .. }) => (progress.stage.clone(), progress.fraction()),
                 Some(JobStatus::Queued) => ("waits for the job before it".to_string(), None),

@@ -7,7 +7,7 @@ use eframe::egui::{self, Ui, UiBuilder, Vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 
-use super::theme;
+use super::kit::theme;
 use crate::hardware::{
     Bandwidth, Cache, Conditions, Cpu, Disk, EncodingSpeed, Framework, Gpu, Machine, Memory, Npu, Os, PowerSource, Runtime,
     Vendor,
@@ -31,7 +31,7 @@ pub type PageFn = fn(&mut Ui, &Store, &mut Form, &mut Vec<Command>);
 
 /// The Optimize page with the bar below it, as the window has it.
 pub fn optimize_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
-    egui::Panel::bottom("bar").show(ui, |ui| super::optimize_bar::optimize_bar_ui(ui, store, form, commands));
+    egui::Panel::bottom("bar").show(ui, |ui| super::optimize::bar::optimize_bar_ui(ui, store, form, commands));
     super::optimize_page_ui(ui, store, form, commands);
 }
 

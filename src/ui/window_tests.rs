@@ -164,7 +164,7 @@ fn a_table_of_ten_thousand_rows_scrolls() {
 
     // Without the harness, which also builds the tree for screen readers.
     let ctx = egui::Context::default();
-    super::theme::install(&ctx);
+    super::kit::theme::install(&ctx);
     let (mut form, mut commands) = (Form::default(), Vec::new());
     let mut frame = |events: Vec<egui::Event>, time: f64| {
         let screen_rect = Some(egui::Rect::from_min_size(egui::Pos2::ZERO, egui::vec2(1280.0, 1600.0)));

@@ -1,0 +1,3 @@
+//! The Machine page: what this machine is and what runs on it.
+
+pub mod page;
