@@ -13,6 +13,7 @@
 //! advise     what to do, pure: goal, tree, estimate, recipe
 //! convert    doing it: stream → quantize → write
 //! runtime    running it: llama.cpp in a child process
+//! calibrate  what the model sees: texts, importance matrices
 //! bench      measuring it: speed, memory, what is lost and how it answers, compared with the prediction, kept in a history
 //! deploy     shipping it: plots, report
 //! worker     background: jobs in, events out
@@ -35,6 +36,7 @@
 pub mod advise;
 pub mod app;
 pub mod bench;
+pub mod calibrate;
 pub mod cli;
 pub mod convert;
 pub mod deploy;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{App, absolute};
-use crate::bench::imatrix::{CollectRequest, DEFAULT_CHUNK_TOKENS, Existing, imatrix_path};
-use crate::bench::quality::TextSource;
+use crate::calibrate::imatrix::{CollectRequest, DEFAULT_CHUNK_TOKENS, Existing, imatrix_path};
+use crate::calibrate::text::TextSource;
 use crate::convert::Existing as OfLevel;
 use crate::error::Result;
 use crate::model::Level;
@@ -60,7 +60,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::bench::imatrix::Collected;
+    use crate::calibrate::imatrix::Collected;
     use crate::error::Error;
     use crate::state::{Command, Form, JobKind, Slot};
     use crate::ui::test_support::{sample_model, store_with_model_and_machine};

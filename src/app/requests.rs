@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::{App, absolute};
 use crate::bench::history::machine_text;
-use crate::bench::imatrix::imatrix_path;
 use crate::bench::known::FindRequest;
-use crate::bench::quality::{QualityRequest, Stopping, TextSource};
+use crate::bench::quality::{QualityRequest, Stopping};
 use crate::bench::{AnswerRequest, BenchRequest, Measured, Start, comparison_rows};
+use crate::calibrate::imatrix::imatrix_path;
+use crate::calibrate::text::TextSource;
 use crate::convert::{self, ConvertRequest, Existing, Overwrite, Removal, Resume};
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};

@@ -1,36 +1,14 @@
 //! Measuring it: speed, memory, loss and answers on this machine, in child processes.
 
-mod answer;
-mod choice;
-mod compare;
-mod divergence;
-mod doubts;
-mod energy;
-mod headline;
+pub mod answers;
 pub mod history;
 mod identity;
-pub mod imatrix;
 pub mod known;
-pub mod pair;
 pub mod quality;
-mod quiet;
-mod realign;
-mod round;
-mod run;
+pub mod rows;
 mod self_check;
-mod stat;
-mod sustained;
-mod teaching;
-pub mod tensor_error;
-#[cfg(test)]
-mod tensor_error_tests;
-mod tensor_pieces;
-#[cfg(test)]
-pub(crate) mod test_answers;
-mod vote;
-mod warnings;
-mod weight_sums;
-mod work_folder;
+pub mod speed;
+pub mod tensors;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,23 +22,23 @@ use crate::model::Level;
 use crate::units::nans_from_nulls;
 use quality::QualityRun;
 
-pub use answer::{Answer, AnswerEnd, AnswerOutcome, AnswerRequest, AnswerToken, answer, answer_with};
-pub use choice::{
+pub use answers::answer::{Answer, AnswerEnd, AnswerOutcome, AnswerRequest, AnswerToken, answer, answer_with};
+pub use answers::divergence::{Divergence, agreement_text, first_divergence};
+pub use answers::realign::{Piece, Realigned, realigned};
+pub use answers::vote::{Tally, Vote, is_swapped};
+pub use identity::model_sha256;
+pub use rows::choice::{
     MeasuredChoice, PredictionError, closest_judged, deviation_text, measured_choice, prediction_errors, prediction_errors_text,
 };
-pub use compare::{Measured, compared_n_ctx, comparison_rows};
-pub use divergence::{Divergence, agreement_text, first_divergence};
-pub use doubts::{Doubts, doubts};
-pub use energy::Energy;
-pub use headline::{Headline, headline};
-pub use identity::model_sha256;
-pub use realign::{Piece, Realigned, realigned};
-pub use run::{bench, bench_with};
+pub use rows::compare::{Measured, compared_n_ctx, comparison_rows};
+pub use rows::headline::{Headline, headline};
+pub use rows::teaching::{Lesson, kept_runs, learned, learned_from_history, lessons, levels_of_history, levels_of_session};
 pub use self_check::try_made;
-pub use sustained::Sustained;
-pub use teaching::{Lesson, kept_runs, learned, learned_from_history, lessons, levels_of_history, levels_of_session};
-pub use vote::{Tally, Vote, is_swapped};
-pub use warnings::merged_warnings;
+pub use speed::doubts::{Doubts, doubts};
+pub use speed::energy::Energy;
+pub use speed::run::{bench, bench_with};
+pub use speed::sustained::Sustained;
+pub use speed::warnings::merged_warnings;
 
 /// What to measure.
 #[derive(Debug, Clone, PartialEq, Eq)]

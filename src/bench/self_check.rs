@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::known::remember_conversions;
-use super::quality::{TextSource, corpus};
-use super::work_folder::WorkFolder;
+use crate::calibrate::text::{TextSource, corpus};
 use crate::convert::{Conversion, ConvertRequest, Removal, SelfCheck, convert, own_tokens, preflight, remove_output};
 use crate::error::{Error, Result};
 use crate::model::{Level, Model, PrecisionClass};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
+use crate::runtime::work_folder::WorkFolder;
 use crate::runtime::{self, Event, ProbeInput, ProbeTask, Request};
 use crate::units::{count_text, significant_text};
 

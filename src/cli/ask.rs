@@ -9,9 +9,8 @@ use super::OutputArgs;
 use super::output::{columns_text, print_bytes, print_json, print_text};
 use super::progress;
 use super::run::first_failure;
-use crate::bench::{
-    Answer, AnswerEnd, AnswerOutcome, AnswerRequest, agreement_text, answer as ask_models, first_divergence, realigned,
-};
+use crate::bench::answer as ask_models;
+use crate::bench::{Answer, AnswerEnd, AnswerOutcome, AnswerRequest, agreement_text, first_divergence, realigned};
 use crate::error::{Error, Result};
 use crate::path_text;
 use crate::units::{count_text, percent_text, significant_text};
@@ -196,7 +195,7 @@ fn file_name(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::test_answers::answer;
+    use crate::bench::answers::test_answers::answer;
 
     #[test]
     fn answers_are_summed_up_with_the_place_where_they_part() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::output::{columns_text, print_json, print_text};
 use super::progress;
-use crate::bench::tensor_error::{TensorErrors, tensor_errors};
+use crate::bench::tensors::tensor_error::{TensorErrors, tensor_errors};
 use crate::error::Result;
 use crate::units::{cosine_text, count_text, small_percent_text, small_text};
 
@@ -55,7 +55,7 @@ fn errors_text(found: &TensorErrors) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::tensor_error::{Difference, Mismatch, TensorError};
+    use crate::bench::tensors::tensor_error::{Difference, Mismatch, TensorError};
     use crate::model::DType;
 
     #[test]

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::output::{facts_text, print_json, print_text};
 use super::{OutputArgs, overwrite, progress, quality};
-use crate::bench::imatrix::{
+use crate::calibrate::imatrix::{
     CollectRequest, Collected, DEFAULT_CHUNK_TOKENS, Existing, MAX_CHUNK_TOKENS, MIN_CHUNK_TOKENS, collect_imatrix,
     merge_imatrices,
 };

@@ -16,9 +16,10 @@ use crate::advise::{
     self, Decision, Gates, Goal, Interval, LossWords, Planner, WishResult, Wishes, accuracy_remark, same_words_text,
 };
 use crate::bench::quality::{
-    QualityOutcome, QualityRequest, QualityRun, Stopping, TextSource, paired_difference, quality as measure_quality,
+    QualityOutcome, QualityRequest, QualityRun, Stopping, paired_difference, quality as measure_quality,
 };
 use crate::bench::{self, ComparisonRow, Headline, Measured, MeasuredChoice, PredictionError};
+use crate::calibrate::text::TextSource;
 use crate::convert::{self, Conversion, Existing, fitting_imatrix};
 use crate::deploy::{llama_cli_command, ollama_command};
 use crate::error::{Error, Result};

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::advise::Interval;
 use crate::bench::ComparisonRow;
-use crate::bench::pair::{Pair, decode_pair, memory_pair, pair_scaled, pair_text, prefill_pair};
 use crate::bench::quality::QualityRun;
+use crate::bench::rows::pair::{Pair, decode_pair, memory_pair, pair_scaled, pair_text, prefill_pair};
 use crate::model::{Level, PrecisionClass};
 use crate::units::{count_text, nats_text, percent_text, significant_text};
 

@@ -4,8 +4,8 @@
 
 use crate::advise::{Decision, Interval, LossWords};
 use crate::bench::ComparisonRow;
-use crate::bench::pair::{decode_pair, measured, prefill_pair};
 use crate::bench::quality::QualitySummary;
+use crate::bench::rows::pair::{decode_pair, measured, prefill_pair};
 use crate::path_text;
 
 /// Names of the columns. Only ever appended to: spreadsheets count on the order.

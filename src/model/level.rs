@@ -344,7 +344,10 @@ impl std::str::FromStr for Level {
 
     fn from_str(name: &str) -> Result<Self> {
         let found = TABLE.iter().find(|row| row.1.eq_ignore_ascii_case(name));
-        found.map(|row| row.0).ok_or_else(|| Error::UnknownLevel { name: name.to_string() })
+        found.map(|row| row.0).ok_or_else(|| Error::UnknownLevel {
+            name: name.to_string(),
+            known: Self::all().map(Self::name).collect::<Vec<_>>().join(", "),
+        })
     }
 }
 

@@ -34,6 +34,7 @@ pub mod score;
 mod scoring;
 pub mod text_plan;
 mod utf8_name;
+pub(crate) mod work_folder;
 
 use std::path::{Path, PathBuf};
 
@@ -506,6 +507,20 @@ pub fn check_available() -> Result<()> {
         let reason = "this build of planish was made without it (cargo feature llama-cpp)".into();
         Err(Error::RuntimeMissing { runtime: LLAMA_CPP.into(), reason })
     }
+}
+
+/// The most threads that may be asked for. Source: `GGML_MAX_N_THREADS` in ggml.h, llama.cpp.
+const MAX_THREADS: u32 = 512;
+
+/// Refuses a number of threads that no machine has; `None` stands for the usual number.
+///
+/// # Errors
+/// `Error::BadRequest`.
+pub fn check_threads(n_threads: Option<u32>) -> Result<()> {
+    if n_threads.is_some_and(|n| !(1..=MAX_THREADS).contains(&n)) {
+        return Err(Error::BadRequest { message: format!("threads must be between 1 and {MAX_THREADS}") });
+    }
+    Ok(())
 }
 
 /// One thread per physical core that this process may use; at least 1.

@@ -219,7 +219,7 @@ fn errors_of_tensors_are_forgotten_with_the_files_they_are_of() {
 
 #[test]
 fn answers_grow_and_are_forgotten_with_the_next_question_or_model() {
-    use crate::bench::test_answers::answer;
+    use crate::bench::answers::test_answers::answer;
     let ask = |store: &mut Store, id: u64| {
         let request = crate::bench::AnswerRequest { paths: vec!["a.gguf".into(), "b.gguf".into()], ..Default::default() };
         store.submitted(JobId(id), &Job::Answer { request });

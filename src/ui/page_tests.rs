@@ -495,7 +495,7 @@ fn comparison_rows_are_shown_copied_and_sorted() {
         assert!(harness.query_all_by_label(&mib).next().is_some(), "{}: {mib}", row.name);
         if let Some(run) = &row.run {
             let decode = &run.decode_tokens_per_sec;
-            let text = crate::bench::pair::measured_text(decode.median(), decode.spread());
+            let text = crate::bench::rows::pair::measured_text(decode.median(), decode.spread());
             assert!(has(&harness, &text), "{}: {text}", row.name);
         }
     }

@@ -25,7 +25,7 @@ pub use protocol::{Event, Job, JobId, Output, Picked};
 use quiet::Quiet;
 
 use crate::bench::history::{Measured, record_all};
-use crate::bench::tensor_error::tensor_errors;
+use crate::bench::tensors::tensor_error::tensor_errors;
 use crate::convert::ConvertRequest;
 use crate::error::{Error, Result};
 use crate::format::Opened;
@@ -339,7 +339,7 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
                     convert::preflight(model, &convert::ConvertRequest { levels, imatrix: None, ..convert.clone() })?;
                 }
             }
-            bench::imatrix::collect_imatrix(&request, monitor).map(|collected| Output::Imatrix(Arc::new(collected)))
+            crate::calibrate::imatrix::collect_imatrix(&request, monitor).map(|collected| Output::Imatrix(Arc::new(collected)))
         }
         Job::Verify { request } => convert::verify(&request, monitor).map(|found| Output::Verified(Arc::new(found))),
     }

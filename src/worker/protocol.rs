@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::history::{HistoryAnswer, HistoryRequest};
 use crate::advise::CheckedCheckpoint;
-use crate::bench::imatrix::{CollectRequest, Collected};
 use crate::bench::known::{FindRequest, Known};
 use crate::bench::quality::{QualityOutcome, QualityRequest};
-use crate::bench::tensor_error::TensorErrors;
+use crate::bench::tensors::tensor_error::TensorErrors;
 use crate::bench::{AnswerOutcome, AnswerRequest, BenchRequest, Outcome};
+use crate::calibrate::imatrix::{CollectRequest, Collected};
 use crate::convert::{self, Conversion, ConvertRequest, Removal, Verification, VerifyRequest};
 use crate::deploy::ExportRequest;
 use crate::error::Error;

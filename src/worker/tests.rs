@@ -159,13 +159,13 @@ fn a_conversion_that_cannot_end_well_is_refused_before_its_matrix_is_collected()
     let model = Arc::new(crate::ui::test_support::sample_model());
     let taken = convert::output_path(&model, crate::model::Level::Q8_0, dir.path());
     std::fs::write(&taken, "mine").unwrap();
-    let collecting = bench::imatrix::CollectRequest {
+    let collecting = crate::calibrate::imatrix::CollectRequest {
         model: "/no/such/file.gguf".into(),
-        text: bench::quality::TextSource::Bundled,
+        text: crate::calibrate::text::TextSource::Bundled,
         n_ctx: 512,
         max_chunks: None,
         out: dir.path().join("a.imatrix.gguf"),
-        existing: bench::imatrix::Existing::Refuse,
+        existing: crate::calibrate::imatrix::Existing::Refuse,
         n_threads: None,
     };
     let mut worker = worker();

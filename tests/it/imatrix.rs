@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use planish::advise::Planner;
-use planish::bench::imatrix::{CollectRequest, Collected, Existing, collect_imatrix_with};
-use planish::bench::quality::TextSource;
+use planish::calibrate::imatrix::{CollectRequest, Collected, Existing, collect_imatrix_with};
+use planish::calibrate::text::TextSource;
 use planish::convert::{ConvertRequest, convert, open_model, unpack_sample};
 use planish::error::Error;
 use planish::format::{ColumnSums, inspect, read_imatrix_sums};

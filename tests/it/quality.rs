@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use planish::advise::{Decision, Gates};
-use planish::bench::quality::{QualityOutcome, QualityRequest, QualityRun, Stopping, TextSource, quality_with};
+use planish::bench::quality::{QualityOutcome, QualityRequest, QualityRun, Stopping, quality_with};
+use planish::calibrate::text::TextSource;
 use planish::error::Error;
 use planish::format::inspect;
 use planish::monitor::Monitor;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Corpus;
+use crate::calibrate::text::Corpus;
 use crate::error::{Error, Result};
 use crate::runtime::{RuntimeInfo, hex};
 
@@ -123,7 +123,7 @@ fn make_room(base: &Path, own: &Path, max_bytes: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::quality::{TextSource, corpus};
+    use crate::calibrate::text::{TextSource, corpus};
 
     #[test]
     fn the_folder_is_found_again_and_differs_for_other_facts() {

@@ -8,12 +8,11 @@ use super::cache::{Cache, Key, TextPlan};
 use super::flips::flips;
 use super::stats::{ChunkSums, spent_alpha};
 use super::summary::{ALPHA, gate_interval, summarize, summarize_kinds};
-use super::{
-    Corpus, QualityOutcome, QualityProvenance, QualityRequest, QualityRun, ScoredChunk, Stopping, Strip, TokenScore, corpus,
-};
+use super::{QualityOutcome, QualityProvenance, QualityRequest, QualityRun, ScoredChunk, Stopping, Strip, TokenScore};
 use crate::advise::{Decision, Gates, Verdict, judge};
 use crate::bench::identity::model_sha256;
-use crate::bench::run::{check_threads, condition_warnings};
+use crate::bench::speed::run::condition_warnings;
+use crate::calibrate::text::{Corpus, corpus};
 use crate::error::{Error, Result};
 use crate::format::inspect;
 use crate::hardware::sample_conditions;
@@ -92,7 +91,7 @@ fn check_request(request: &QualityRequest) -> Result<()> {
     } else if request.max_tokens == 0 {
         "at least one token must be scored".to_string()
     } else {
-        return check_threads(request.n_threads);
+        return runtime::check_threads(request.n_threads);
     };
     Err(Error::BadRequest { message: problem })
 }

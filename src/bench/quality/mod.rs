@@ -14,7 +14,6 @@ mod flips;
 mod measure;
 mod stats;
 mod summary;
-mod text;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::advise::{GateKind, Gates, Interval, LossWords, Verdict, judge};
+use crate::calibrate::text::TextSource;
 use crate::error::Error;
 use crate::hardware::Conditions;
 use crate::units::{count_text, nan_from_null, nats_text, percent_text, ratio_text};
@@ -29,7 +29,6 @@ use crate::units::{count_text, nan_from_null, nats_text, percent_text, ratio_tex
 pub use flips::{Flip, FlipClass, TokenChoice, flips};
 pub use measure::{quality, quality_with};
 pub use stats::{ChunkSums, paired_difference};
-pub use text::{Corpus, TextSource, calibration_corpus, corpus};
 
 /// What to measure, and until when.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 use super::super::look::escaped;
 use super::{ReportInput, html, sentence};
 use crate::advise::{advise, decoded_from, own_name};
-use crate::bench::pair::{decode_pair, measured_text};
+use crate::bench::rows::pair::{decode_pair, measured_text};
 use crate::bench::{self, ComparisonRow};
 use crate::hardware::Machine;
 use crate::model::Model;

@@ -7,7 +7,7 @@ use super::advice::band_text;
 use super::html::{self, Cell, Origin};
 use crate::advise::{Interval, LossWords, scale_text};
 use crate::bench::ComparisonRow;
-use crate::bench::pair::{Pair, decode_pair, measured, measured_text, prefill_pair};
+use crate::bench::rows::pair::{Pair, decode_pair, measured, measured_text, prefill_pair};
 use crate::units::{bytes_text, count_text, duration_text, nats_text, percent_text, significant_text};
 
 /// The plots in which something is measured.

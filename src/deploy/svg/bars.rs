@@ -5,7 +5,7 @@ use super::super::look::shortened;
 use super::SvgStyle;
 use super::canvas::{Area, Canvas, Fill, MARGIN, Sign, class_color, text_width};
 use super::scatter::{AXIS_HEIGHT, part};
-use crate::bench::pair::measured_text;
+use crate::bench::rows::pair::measured_text;
 use crate::units::significant_text;
 
 const BAR_HEIGHT: f64 = 12.0;

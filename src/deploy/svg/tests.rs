@@ -4,7 +4,7 @@ use resvg::usvg::roxmltree::{Document, Node};
 
 use super::*;
 use crate::advise::{Band, Interval};
-use crate::bench::pair::Pair;
+use crate::bench::rows::pair::Pair;
 use crate::deploy::chart::{Axis, BarRow, Bars, ChartKind, Mark, Scale, Scatter};
 use crate::model::PrecisionClass;
 

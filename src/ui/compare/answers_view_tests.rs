@@ -8,7 +8,7 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use super::answers_view::answers_view_ui;
-use crate::bench::test_answers::answer;
+use crate::bench::answers::test_answers::answer;
 use crate::bench::{Answer, AnswerEnd, AnswerOutcome};
 use crate::convert::Conversion;
 use crate::error::Error;

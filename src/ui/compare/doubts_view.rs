@@ -2,7 +2,8 @@
 
 use eframe::egui::{Align, Id, Label, Layout, RichText, Ui};
 
-use crate::bench::{ComparisonRow, Run, doubts};
+use crate::bench::doubts;
+use crate::bench::{ComparisonRow, Run};
 use crate::state::{Command, JobKind, JobRecord, Store};
 use crate::ui::kit::theme;
 use crate::ui::kit::widgets::{self, Tone};

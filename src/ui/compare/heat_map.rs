@@ -7,7 +7,7 @@ use eframe::egui::{
     pos2, vec2,
 };
 
-use crate::bench::tensor_error::{TensorError, TensorErrors};
+use crate::bench::tensors::tensor_error::{TensorError, TensorErrors};
 use crate::ui::kit::theme;
 use crate::units::{cosine_text, count_text, small_percent_text, small_text};
 
@@ -355,7 +355,7 @@ fn tooltip_ui(response: &Response, tensor: &TensorError) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::tensor_error::{Difference, Mismatch};
+    use crate::bench::tensors::tensor_error::{Difference, Mismatch};
 
     fn tensor(layer_idx: Option<u64>, kind: &str, error: Option<f64>) -> TensorError {
         TensorError {

@@ -1,7 +1,7 @@
 //! All that is known of a point of a plot, in words.
 
 use crate::bench::ComparisonRow;
-use crate::bench::pair::{Pair, decode_pair, measured, memory_pair, pair_text, prefill_pair};
+use crate::bench::rows::pair::{Pair, decode_pair, measured, memory_pair, pair_text, prefill_pair};
 use crate::units::{bytes_text, count_text, duration_text, nats_text, percent_text, ratio_text, significant_text};
 
 /// Every measured and predicted value of a row, one line each.

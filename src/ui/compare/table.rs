@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use eframe::egui::{Align, CursorIcon, Label, Layout, RichText, Sense, Ui};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
-use crate::bench::pair::{Pair, decode_pair, measured, measured_text, memory_pair, prefill_pair};
+use crate::bench::rows::pair::{Pair, decode_pair, measured, measured_text, memory_pair, prefill_pair};
 use crate::bench::{ComparisonRow, Energy, Run, Sustained, deviation_text};
 use crate::hardware::PowerSource;
 use crate::path_text;

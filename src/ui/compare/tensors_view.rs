@@ -7,7 +7,7 @@ use eframe::egui::{Align, ComboBox, Layout, RichText, Ui};
 
 use super::error_table::{error_table_ui, toggle};
 use super::heat_map::{Grid, heat_map_ui};
-use crate::bench::tensor_error::TensorErrors;
+use crate::bench::tensors::tensor_error::TensorErrors;
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::model::Level;

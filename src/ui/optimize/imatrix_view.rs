@@ -4,7 +4,7 @@ use std::path::Path;
 
 use eframe::egui::{self, Align, Label, Layout, Margin, Response, RichText, TextEdit, Ui};
 
-use crate::bench::imatrix::{Collected, DEFAULT_CHUNK_TOKENS, imatrix_path};
+use crate::calibrate::imatrix::{Collected, DEFAULT_CHUNK_TOKENS, imatrix_path};
 use crate::model::Model;
 use crate::state::{Command, Field, Form, ImatrixForm, Store, TextChoice};
 use crate::ui::kit::{theme, widgets};

@@ -6,7 +6,7 @@ use eframe::egui::{self, Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
-use crate::bench::imatrix::{Collected, ImportanceChange};
+use crate::calibrate::imatrix::{Collected, ImportanceChange};
 use crate::format::UnusedExperts;
 use crate::model::Level;
 use crate::monitor::{Progress, ProgressUnit};

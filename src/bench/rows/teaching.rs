@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::history::{FileIdentity, Filter, History, Kind, Row, default_path, machine_text};
-use super::quality::QualityOutcome;
-use super::{Outcome, Run};
 use crate::advise::{Decision, Gates, Learned, MeasuredLevel, MeasuredLoss, Planner, Trial, Workload};
+use crate::bench::history::{FileIdentity, Filter, History, Kind, Row, default_path, machine_text};
+use crate::bench::quality::QualityOutcome;
+use crate::bench::{Outcome, Run};
 use crate::convert::Conversion;
 use crate::error::Result;
 use crate::hardware::{BUSY_LOAD, Machine};
@@ -61,7 +61,7 @@ pub fn learned(model: &Model, machine: &Machine, levels: BTreeMap<Level, Measure
 /// What the runs of other files teach about this one, whose network is that of `workload`: its own run is what the prediction is held
 /// against.
 #[must_use]
-pub(super) fn learned_from_others(path: &Path, lessons: &[Lesson], workload: &Workload, machine: &Machine) -> Learned {
+pub fn learned_from_others(path: &Path, lessons: &[Lesson], workload: &Workload, machine: &Machine) -> Learned {
     let others: Vec<Trial> = lessons.iter().filter(|lesson| lesson.path != path).map(|lesson| lesson.trial.clone()).collect();
     Learned::new(&others, BTreeMap::new(), workload, machine)
 }
@@ -184,9 +184,9 @@ fn trial_of_row(row: &Row) -> Option<Trial> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::{Measurement, NewRun, test_runs};
     use super::*;
     use crate::advise::test_models::{Decoder, SMOLLM2};
+    use crate::bench::history::{Measurement, NewRun, test_runs};
     use crate::hardware::Bandwidth;
 
     const MACHINE: &str = "Test CPU, 16.0 GiB";

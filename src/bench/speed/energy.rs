@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Stat;
+use crate::bench::Stat;
 use crate::hardware::{EnergyMeter, EnergyReading, NotMeasurable};
 
 /// Energy of a run, or why it is not known.
@@ -30,14 +30,14 @@ impl Energy {
 
 /// What the meter counted between two moments.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Span {
-    pub(super) secs: f64,
-    pub(super) joules: f64,
+pub struct Span {
+    pub secs: f64,
+    pub joules: f64,
 }
 
 impl Span {
     /// From the first reading to the second; `None` when one is missing.
-    pub(super) fn between(start: Option<EnergyReading>, end: Option<EnergyReading>) -> Option<Self> {
+    pub fn between(start: Option<EnergyReading>, end: Option<EnergyReading>) -> Option<Self> {
         let (start, end) = start.zip(end)?;
         Some(Self { secs: end.secs - start.secs, joules: end.joules - start.joules })
     }
@@ -45,13 +45,13 @@ impl Span {
 
 /// The phases of one round.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct RoundEnergy {
-    pub(super) prefill: Option<Span>,
-    pub(super) decode: Option<Span>,
+pub struct RoundEnergy {
+    pub prefill: Option<Span>,
+    pub decode: Option<Span>,
 }
 
 /// The meter of this machine, if there is one, and the samples of the idle machine.
-pub(super) struct EnergyProbe {
+pub struct EnergyProbe {
     meter: Result<EnergyMeter, NotMeasurable>,
     /// A later sample can only be too high: other programs, heat, and a battery whose firmware still tells the power of the last round.
     idle_watts: Option<f64>,
@@ -59,37 +59,37 @@ pub(super) struct EnergyProbe {
 
 /// What the rounds of all models have in common.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct EnergyFacts {
-    pub(super) idle_watts: Option<f64>,
-    pub(super) source: Option<String>,
+pub struct EnergyFacts {
+    pub idle_watts: Option<f64>,
+    pub source: Option<String>,
     /// Why there is no meter, or no longer.
-    pub(super) reason: Option<String>,
-    pub(super) shortest_secs: f64,
+    pub reason: Option<String>,
+    pub shortest_secs: f64,
 }
 
 impl EnergyProbe {
-    pub(super) fn find() -> Self {
+    pub fn find() -> Self {
         Self { meter: EnergyMeter::find(), idle_watts: None }
     }
 
-    pub(super) fn read(&mut self) -> Option<EnergyReading> {
+    pub fn read(&mut self) -> Option<EnergyReading> {
         self.meter.as_mut().ok()?.read()
     }
 
-    pub(super) fn tick(&mut self) {
+    pub fn tick(&mut self) {
         if let Ok(meter) = &mut self.meter {
             meter.tick();
         }
     }
 
     /// Takes in a time in which nothing of ours ran.
-    pub(super) fn note_idle(&mut self, span: Option<Span>) {
+    pub fn note_idle(&mut self, span: Option<Span>) {
         if let Some(Span { secs, joules }) = span.filter(|span| span.secs > 0.0) {
             self.idle_watts = Some(self.idle_watts.map_or(joules / secs, |known| known.min(joules / secs)));
         }
     }
 
-    pub(super) fn facts(&self) -> EnergyFacts {
+    pub fn facts(&self) -> EnergyFacts {
         match &self.meter {
             Err(missing) => EnergyFacts { reason: Some(missing.reason.clone()), ..EnergyFacts::default() },
             Ok(meter) => EnergyFacts {
@@ -103,7 +103,7 @@ impl EnergyProbe {
 }
 
 /// The energy of a run from its rounds.
-pub(super) fn energy(facts: &EnergyFacts, rounds: &[RoundEnergy], n_prompt_tokens: u32, n_gen_tokens: u32) -> Energy {
+pub fn energy(facts: &EnergyFacts, rounds: &[RoundEnergy], n_prompt_tokens: u32, n_gen_tokens: u32) -> Energy {
     let phase = |name: &str, span: fn(&RoundEnergy) -> Option<Span>, n_tokens: u32| {
         let spans: Vec<Option<Span>> = rounds.iter().map(span).collect();
         joules_per_token(facts, name, &spans, n_tokens)

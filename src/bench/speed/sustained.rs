@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::Stat;
+use crate::bench::Stat;
 use crate::error::Result;
 use crate::hardware::sample_conditions;
 use crate::monitor::Monitor;
@@ -56,7 +56,8 @@ impl Sustained {
     }
 
     /// What a user should know who would take the burst speed for the speed.
-    pub(super) fn warning(&self) -> Option<String> {
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
         (self.ratio < 1.0 - NOTABLE_LOSS).then(|| {
             format!(
                 "decode fell by {} from {} to {} in a run of {} s: the processor cannot hold its speed",
@@ -71,16 +72,16 @@ impl Sustained {
 
 /// What a run under load gave.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct LongRun {
+pub struct LongRun {
     /// Tokens per second in each second.
-    pub(super) speeds: Result<Vec<f64>>,
+    pub speeds: Result<Vec<f64>>,
     /// False when the processor was still hot from what ran before.
-    pub(super) is_cool: bool,
+    pub is_cool: bool,
 }
 
 impl LongRun {
     /// The result with its warnings.
-    pub(super) fn into_result(self) -> (Option<Sustained>, Vec<String>) {
+    pub fn into_result(self) -> (Option<Sustained>, Vec<String>) {
         let mut warnings = Vec::new();
         let sustained = match self.speeds {
             Ok(speeds) => Sustained::from_speeds(speeds),
@@ -103,7 +104,7 @@ impl LongRun {
 ///
 /// # Errors
 /// Those of the child; `Error::Cancelled`.
-pub(super) fn sustain(
+pub fn sustain(
     exe: &Path,
     task: &BenchTask,
     secs: u32,
@@ -127,7 +128,7 @@ pub(super) fn sustain(
 ///
 /// # Errors
 /// Only `Error::Cancelled`.
-pub(super) fn cool_down(celsius: Option<f32>, monitor: &Monitor) -> Result<bool> {
+pub fn cool_down(celsius: Option<f32>, monitor: &Monitor) -> Result<bool> {
     let Some(limit) = celsius.map(|celsius| celsius + COOL_MARGIN_CELSIUS) else { return Ok(true) };
     let started = Instant::now();
     loop {

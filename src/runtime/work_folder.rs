@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 const STALE: Duration = Duration::from_hours(7 * 24);
 
 /// A folder that parent and child share for one run, gone with the value.
-pub(super) struct WorkFolder(PathBuf);
+pub struct WorkFolder(PathBuf);
 
 impl WorkFolder {
     /// An empty folder below the user's cache folder.
-    pub(super) fn new(purpose: &str) -> Result<Self> {
+    pub fn new(purpose: &str) -> Result<Self> {
         let dirs = directories::ProjectDirs::from("", "", "planish");
         let base = dirs.map_or_else(|| std::env::temp_dir().join("planish"), |dirs| dirs.cache_dir().to_path_buf()).join(purpose);
         remove_stale(&base);
@@ -22,7 +22,7 @@ impl WorkFolder {
         Ok(folder)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.0
     }
 }

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::Answer;
+use crate::bench::Answer;
 use crate::units::percent_text;
 
 /// A person's judgement on one prompt.
@@ -88,7 +88,7 @@ pub fn is_swapped(first: &Answer, second: &Answer) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::test_answers::answer;
+    use crate::bench::answers::test_answers::answer;
 
     #[test]
     fn a_lead_is_held_against_chance() {

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::ComparisonRow;
 use super::pair::{Pair, decode_pair, memory_pair, prefill_pair};
 use crate::advise::{Basis, Decision, Priority, Verdict};
+use crate::bench::ComparisonRow;
 use crate::model::Level;
 use crate::units::percent_text;
 

@@ -17,7 +17,7 @@ const N_QUIET: u32 = 3;
 ///
 /// # Errors
 /// `Error::Cancelled`.
-pub(super) fn wait_for_quiet(monitor: &Monitor) -> Result<()> {
+pub fn wait_for_quiet(monitor: &Monitor) -> Result<()> {
     wait(|| Ok(sample_conditions(SAMPLING_TIME, monitor)?.other_load), monitor)
 }
 

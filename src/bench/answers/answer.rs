@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::run::{check_threads, name};
+use crate::bench::speed::run::name;
 use crate::error::{Error, Result};
 use crate::format::inspect;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
@@ -180,7 +180,7 @@ fn check_request(request: &AnswerRequest) -> Result<()> {
     } else if !(0.0..=MAX_TEMPERATURE).contains(&request.temperature) {
         format!("the temperature must be between 0 and {MAX_TEMPERATURE}")
     } else {
-        return check_threads(request.n_threads);
+        return runtime::check_threads(request.n_threads);
     };
     Err(Error::BadRequest { message: problem })
 }

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::compare::speed_ratio;
-use super::{ComparisonRow, Run, closest_judged, measured_choice};
 use crate::advise::{Decision, Interval, Priority, Verdict, WishResult, same_words_text};
+use crate::bench::{ComparisonRow, Run, closest_judged, measured_choice};
 use crate::model::{Level, Model};
 
 /// The answer of a comparison.

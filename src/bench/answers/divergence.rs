@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Answer, AnswerEnd};
+use crate::bench::{Answer, AnswerEnd};
 use crate::units::count_text;
 
 /// The first place at which two answers are not the same.
@@ -95,7 +95,7 @@ fn common(one: &Answer, other: &Answer) -> Divergence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::test_answers::answer;
+    use crate::bench::answers::test_answers::answer;
 
     fn with_end(pieces: &[&str], end: Option<AnswerEnd>) -> Answer {
         Answer { end, ..answer(pieces) }

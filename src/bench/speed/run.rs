@@ -7,8 +7,8 @@ use super::energy::{EnergyFacts, EnergyProbe, RoundEnergy, Span, energy};
 use super::quiet::wait_for_quiet;
 use super::round::{Round, measure};
 use super::sustained::{LongRun, cool_down, sustain};
-use super::{BenchRequest, Outcome, Provenance, Run, Start, Stat};
 use crate::advise::{Workload, padded_n_ctx};
+use crate::bench::{BenchRequest, Outcome, Provenance, Run, Start, Stat};
 use crate::error::{Error, Result};
 use crate::format::inspect;
 use crate::hardware::{BUSY_LOAD, Conditions, Cpu, PowerSource, detect, sample_conditions};
@@ -16,15 +16,13 @@ use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::{self, BenchTask};
 use crate::units::{percent_text, significant_text};
 
-/// Source: `GGML_MAX_N_THREADS` in ggml.h, llama.cpp.
-const MAX_THREADS: u32 = 512;
 /// How long the load by other programs is sampled before each round.
 const SAMPLING_TIME: Duration = Duration::from_millis(250);
 /// Beginnings of the warnings, by which they are known again.
-pub(super) const BUSY_WARNING: &str = "other programs used";
-pub(super) const BATTERY_WARNING: &str = "measured on battery";
-pub(super) const HOT_WARNING: &str = "the processor was at";
-pub(super) const VARIED: &str = "speed varied by";
+pub const BUSY_WARNING: &str = "other programs used";
+pub const BATTERY_WARNING: &str = "measured on battery";
+pub const HOT_WARNING: &str = "the processor was at";
+pub const VARIED: &str = "speed varied by";
 /// From here on laptops lower their clock. Intel and AMD mobile processors throttle between 95 and 105 °C and reduce boost earlier.
 const HOT_CELSIUS: f32 = 85.0;
 /// The longest run under load that may be asked for: a day.
@@ -127,16 +125,9 @@ fn check_request(request: &BenchRequest) -> Result<()> {
     } else if request.sustained_secs.is_some_and(|secs| !(1..=MAX_SUSTAINED_SECS).contains(&secs)) {
         "a long run must last between a second and a day"
     } else {
-        return check_threads(request.n_threads);
+        return runtime::check_threads(request.n_threads);
     };
     Err(Error::BadRequest { message: problem.into() })
-}
-
-pub(super) fn check_threads(n_threads: Option<u32>) -> Result<()> {
-    if n_threads.is_some_and(|n| !(1..=MAX_THREADS).contains(&n)) {
-        return Err(Error::BadRequest { message: format!("threads must be between 1 and {MAX_THREADS}") });
-    }
-    Ok(())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,12 +221,12 @@ impl Series {
     }
 }
 
-pub(super) fn name(path: &Path) -> String {
+pub fn name(path: &Path) -> String {
     crate::path_text::stem(path)
 }
 
 /// What made the rounds doubtful; `conditions` has one entry per round.
-pub(super) fn condition_warnings(conditions: &[Conditions]) -> Vec<String> {
+pub fn condition_warnings(conditions: &[Conditions]) -> Vec<String> {
     let mut warnings = Vec::new();
     let busiest = conditions.iter().filter_map(|now| now.other_load).fold(0.0, f32::max);
     if busiest > BUSY_LOAD {

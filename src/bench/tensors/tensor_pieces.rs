@@ -19,7 +19,7 @@ const PIECES_AT_ONCE: u64 = 32;
 const PIECE_BYTES: u64 = 1 << 20;
 
 /// Where the comparison stands, in bytes of both files.
-pub(super) struct Meter<'a> {
+pub struct Meter<'a> {
     monitor: &'a Monitor,
     /// Of the tensors that are through.
     before: u64,
@@ -30,27 +30,27 @@ pub(super) struct Meter<'a> {
 
 impl<'a> Meter<'a> {
     /// At the start of a comparison of `total` bytes.
-    pub(super) fn new(monitor: &'a Monitor, total: u64) -> Self {
+    pub fn new(monitor: &'a Monitor, total: u64) -> Self {
         Self { monitor, before: 0, furthest: 0, total }
     }
 
     /// Says what is being done, `in_tensor` bytes after the tensors that are through.
-    pub(super) fn report(&mut self, stage: String, in_tensor: u64) -> Result<()> {
+    pub fn report(&mut self, stage: String, in_tensor: u64) -> Result<()> {
         self.furthest = self.furthest.max(self.before + in_tensor);
         self.monitor.report(Progress { stage, done: self.furthest, total: self.total, unit: ProgressUnit::Bytes })
     }
 
     /// Counts a tensor that is through.
-    pub(super) fn pass(&mut self, size_bytes: u64) {
+    pub fn pass(&mut self, size_bytes: u64) {
         self.before += size_bytes;
     }
 }
 
 /// A tensor that is read piece by piece.
 #[derive(Clone, Copy)]
-pub(super) struct Piecewise<'a> {
-    pub(super) reader: &'a TensorReader,
-    pub(super) tensor: &'a Tensor,
+pub struct Piecewise<'a> {
+    pub reader: &'a TensorReader,
+    pub tensor: &'a Tensor,
 }
 
 /// Buffers of a thread, kept between pieces.
@@ -77,7 +77,7 @@ impl Piecewise<'_> {
 }
 
 /// Compares two tensors of the same name.
-pub(super) fn compare(a: Piecewise, b: Piecewise, meter: &mut Meter) -> Result<std::result::Result<Difference, Mismatch>> {
+pub fn compare(a: Piecewise, b: Piecewise, meter: &mut Meter) -> Result<std::result::Result<Difference, Mismatch>> {
     if trimmed(&a.tensor.shape) != trimmed(&b.tensor.shape) {
         let (source_shape, converted_shape) = (a.tensor.shape_text(), b.tensor.shape_text());
         return Ok(Err(Mismatch::Shape { source_shape, converted_shape }));

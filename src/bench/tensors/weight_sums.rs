@@ -2,21 +2,21 @@
 
 /// Sums over pairs of weights `a` and `b`, in f64. The squares of f32 neither overflow nor vanish there.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct WeightSums {
+pub struct WeightSums {
     /// `Σ(a - b)²`.
-    pub(super) squares_difference: f64,
+    pub squares_difference: f64,
     /// `Σa²`.
-    pub(super) squares_a: f64,
+    pub squares_a: f64,
     /// `Σb²`.
-    pub(super) squares_b: f64,
+    pub squares_b: f64,
     /// `Σab`.
-    pub(super) products: f64,
+    pub products: f64,
     /// `max |a - b|`.
-    pub(super) max_difference: f64,
+    pub max_difference: f64,
     /// How many `a` are NaN or infinite; then the sums mean nothing.
-    pub(super) n_bad_a: u64,
+    pub n_bad_a: u64,
     /// How many `b` are.
-    pub(super) n_bad_b: u64,
+    pub n_bad_b: u64,
 }
 
 /// Sums that are kept side by side, so that they fill the registers of a vector unit.
@@ -24,7 +24,7 @@ const N_LANES: usize = 8;
 
 impl WeightSums {
     /// The sums over two slices of the same length.
-    pub(super) fn of(a: &[f32], b: &[f32]) -> Self {
+    pub fn of(a: &[f32], b: &[f32]) -> Self {
         let mut lanes = Lanes::default();
         let ((a_whole, a_rest), (b_whole, b_rest)) = (a.as_chunks::<N_LANES>(), b.as_chunks::<N_LANES>());
         for (a, b) in a_whole.iter().zip(b_whole) {
@@ -42,7 +42,7 @@ impl WeightSums {
     }
 
     /// Adds the sums over other weights.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: &Self) {
         self.squares_difference += other.squares_difference;
         self.squares_a += other.squares_a;
         self.squares_b += other.squares_b;

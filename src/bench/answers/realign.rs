@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Answer, AnswerEnd};
+use crate::bench::{Answer, AnswerEnd};
 
 /// The most cells of the table of the longest common subsequence: 8 MiB, a few milliseconds.
 const MAX_CELLS: usize = 4 << 20;
@@ -159,7 +159,7 @@ fn pieces(units: &[&str], same: &[bool]) -> Vec<Piece> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::test_answers::answer;
+    use crate::bench::answers::test_answers::answer;
 
     /// The text with what differs between brackets.
     fn marked(answer: &Answer, pieces: &[Piece]) -> String {

@@ -1,7 +1,7 @@
 //! What makes measured speeds doubtful, in one line.
 
 use super::run::{BATTERY_WARNING, BUSY_WARNING, HOT_WARNING};
-use super::{Run, merged_warnings};
+use crate::bench::{Run, merged_warnings};
 use crate::units::percent_text;
 
 /// The warnings of several runs, summed up.
@@ -23,7 +23,7 @@ pub fn doubts(runs: &[(&str, &Run)]) -> Option<Doubts> {
     let first = details.first()?;
     let has = |mark: &str| warnings.iter().any(|(_, lines)| lines.iter().any(|line| line.contains(mark)));
     let spreads = runs.iter().flat_map(|(_, run)| [&run.prefill_tokens_per_sec, &run.decode_tokens_per_sec]);
-    let widest = spreads.map(super::Stat::relative_spread).filter(|part| part.is_finite()).fold(0.0, f64::max);
+    let widest = spreads.map(crate::bench::Stat::relative_spread).filter(|part| part.is_finite()).fold(0.0, f64::max);
     let causes = [
         (has(BUSY_WARNING), "the machine was busy"),
         (has(BATTERY_WARNING), "it ran on battery"),

@@ -10,17 +10,17 @@ use crate::runtime::{BenchTask, Event, Request, RuntimeInfo};
 
 /// What one child measured.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Round {
-    pub(super) load_secs: f64,
-    pub(super) prefill_tokens_per_sec: f64,
-    pub(super) decode_tokens_per_sec: f64,
-    pub(super) peak_memory_bytes: u64,
-    pub(super) info: RuntimeInfo,
-    pub(super) energy: RoundEnergy,
+pub struct Round {
+    pub load_secs: f64,
+    pub prefill_tokens_per_sec: f64,
+    pub decode_tokens_per_sec: f64,
+    pub peak_memory_bytes: u64,
+    pub info: RuntimeInfo,
+    pub energy: RoundEnergy,
 }
 
 /// Measures one model once, in a child of its own. `report` gets what is being done.
-pub(super) fn measure(
+pub fn measure(
     exe: &Path,
     task: BenchTask,
     probe: &mut EnergyProbe,

@@ -1,7 +1,7 @@
 //! A quantity of the comparison: what was predicted and what was measured, as numbers and as text.
 
-use super::{ComparisonRow, Stat};
 use crate::advise::{Band, Basis};
+use crate::bench::{ComparisonRow, Stat};
 pub use crate::units::plus_minus_text as measured_text;
 use crate::units::significant_text;
 

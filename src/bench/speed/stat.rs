@@ -1,6 +1,6 @@
 //! Repeated measurements in two numbers.
 
-use super::Stat;
+use crate::bench::Stat;
 
 impl Stat {
     /// The middle value, the mean of the two middle ones for an even number; NaN without values.

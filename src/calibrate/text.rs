@@ -15,24 +15,24 @@ const MAX_TEXT_BYTES: u64 = 64 << 20;
 
 /// Kind and text of the bundled evaluation text, written for this project; see `assets/text/README.md`.
 const EVALUATION: [(&str, &str); 7] = [
-    ("prose", include_str!("../../../assets/text/evaluation/prose.txt")),
-    ("code", include_str!("../../../assets/text/evaluation/code.txt")),
-    ("german", include_str!("../../../assets/text/evaluation/german.txt")),
-    ("spanish", include_str!("../../../assets/text/evaluation/spanish.txt")),
-    ("chat", include_str!("../../../assets/text/evaluation/chat.txt")),
-    ("tools", include_str!("../../../assets/text/evaluation/tools.txt")),
-    ("facts", include_str!("../../../assets/text/evaluation/facts.txt")),
+    ("prose", include_str!("../../assets/text/evaluation/prose.txt")),
+    ("code", include_str!("../../assets/text/evaluation/code.txt")),
+    ("german", include_str!("../../assets/text/evaluation/german.txt")),
+    ("spanish", include_str!("../../assets/text/evaluation/spanish.txt")),
+    ("chat", include_str!("../../assets/text/evaluation/chat.txt")),
+    ("tools", include_str!("../../assets/text/evaluation/tools.txt")),
+    ("facts", include_str!("../../assets/text/evaluation/facts.txt")),
 ];
 
 /// Kind and text of the bundled calibration text, from which importances are collected: nothing of it is in the evaluation text.
 const CALIBRATION: [(&str, &str); 7] = [
-    ("prose", include_str!("../../../assets/text/calibration/prose.txt")),
-    ("code", include_str!("../../../assets/text/calibration/code.txt")),
-    ("german", include_str!("../../../assets/text/calibration/german.txt")),
-    ("spanish", include_str!("../../../assets/text/calibration/spanish.txt")),
-    ("chat", include_str!("../../../assets/text/calibration/chat.txt")),
-    ("tools", include_str!("../../../assets/text/calibration/tools.txt")),
-    ("facts", include_str!("../../../assets/text/calibration/facts.txt")),
+    ("prose", include_str!("../../assets/text/calibration/prose.txt")),
+    ("code", include_str!("../../assets/text/calibration/code.txt")),
+    ("german", include_str!("../../assets/text/calibration/german.txt")),
+    ("spanish", include_str!("../../assets/text/calibration/spanish.txt")),
+    ("chat", include_str!("../../assets/text/calibration/chat.txt")),
+    ("tools", include_str!("../../assets/text/calibration/tools.txt")),
+    ("facts", include_str!("../../assets/text/calibration/facts.txt")),
 ];
 
 /// Where the text comes from.

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::history::Kind;
-use super::known::RunOrigin;
-use super::quality::QualityOutcome;
 use super::teaching::{Lesson, learned_from_others};
-use super::{ComparisonRow, Outcome, Provenance, Run, Stat};
 use crate::advise::{
     Basis, Candidate, Goal, Interval, Learned, Limits, Predictor, WishKind, WishResult, judge_wishes, own_level, own_name,
     padded_n_ctx,
 };
+use crate::bench::history::Kind;
+use crate::bench::known::RunOrigin;
+use crate::bench::quality::QualityOutcome;
+use crate::bench::{ComparisonRow, Outcome, Provenance, Run, Stat};
 use crate::convert::Conversion;
 use crate::hardware::Machine;
 use crate::model::{Level, Model};
@@ -149,7 +149,7 @@ fn first_token_secs(run: &Run) -> Interval {
 }
 
 /// Decode speed as a multiple of the source's.
-pub(super) fn speed_ratio(run: &Run, source: &Run) -> Interval {
+pub fn speed_ratio(run: &Run, source: &Run) -> Interval {
     ratio(&run.decode_tokens_per_sec, &source.decode_tokens_per_sec)
 }
 

@@ -5,16 +5,15 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::quality::{Corpus, TextSource, calibration_corpus};
-use super::run::check_threads;
-use super::work_folder::WorkFolder;
 use crate::advise::Planner;
+use crate::calibrate::text::{Corpus, TextSource, calibration_corpus};
 use crate::convert::{Overwrite, check_target, fitting_imatrix, is_same_file, write_whole};
 use crate::error::{Error, Result};
 use crate::format::{self, ImatrixSums, UnusedExperts, merged_imatrix, read_imatrix_sums};
 use crate::model::{Model, Text};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::path_text;
+use crate::runtime::work_folder::WorkFolder;
 use crate::runtime::{self, CollectTask, Event, ImatrixTensor, Request};
 use crate::units::small_percent_text;
 
@@ -214,7 +213,7 @@ fn check_request(request: &CollectRequest) -> Result<()> {
     if request.max_chunks == Some(0) {
         return Err(Error::BadRequest { message: "at least one chunk is needed".into() });
     }
-    check_threads(request.n_threads)
+    runtime::check_threads(request.n_threads)
 }
 
 /// Refuses an output that exists or cannot be written, and in any case one that is a source.

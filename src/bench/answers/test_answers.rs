@@ -1,6 +1,6 @@
 //! Answers for the tests of all layers.
 
-use super::{Answer, AnswerEnd, AnswerToken};
+use crate::bench::{Answer, AnswerEnd, AnswerToken};
 use crate::runtime::{Sampling, TemplateUse};
 
 /// An answer of these tokens, each with the number of its text's first character; ended by itself.
