@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Screenshots of every page from the real window, and of the report in Chromium: assets/screenshots, light and dark, at 1280×800.
-# Usage: packaging/screenshots.sh MODEL-F16.gguf [OUTPUT_DIR] [WIDTH HEIGHT [SCALE]]; set PLANISH to the binary (default: release build)
+# Usage: packaging/screenshots.sh MODEL-F16.gguf [OUTPUT_DIR] [WIDTH HEIGHT [SCALE]]; set PLANISH to the binary (default: what run.sh builds)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/window_lib.sh
@@ -10,7 +10,7 @@ shots=${2:-assets/screenshots}
 width=${3:-1280} height=${4:-800}
 export WINIT_X11_SCALE_FACTOR=${5:-1}
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-PLANISH=${PLANISH:-$target/release/planish}
+PLANISH=${PLANISH:-$target/checkout/planish}
 work=$(mktemp -d)
 trap 'stop_all; rm -rf "$work"' EXIT
 mkdir -p "$shots" "$work/config/planish" "$work/bin" "$work/models"
