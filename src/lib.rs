@@ -15,6 +15,7 @@
 //! runtime    running it: llama.cpp in a child process
 //! calibrate  what the model sees: texts, importance matrices
 //! bench      measuring it: speed, memory, what is lost and how it answers, compared with the prediction, kept in a history
+//! make       the use cases: convert, check and adopt; compare
 //! deploy     shipping it: plots, report
 //! worker     background: jobs in, events out
 //! state      what is known (Store, Slot), what is wished (Command, Form)
@@ -44,6 +45,7 @@ pub mod error;
 pub mod format;
 pub mod hardware;
 pub mod import;
+pub mod make;
 pub mod model;
 pub mod monitor;
 pub mod path_text;

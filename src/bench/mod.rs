@@ -6,7 +6,6 @@ mod identity;
 pub mod known;
 pub mod quality;
 pub mod rows;
-mod self_check;
 pub mod speed;
 pub mod tensors;
 
@@ -33,7 +32,6 @@ pub use rows::choice::{
 pub use rows::compare::{Measured, compared_n_ctx, comparison_rows};
 pub use rows::headline::{Headline, headline};
 pub use rows::teaching::{Lesson, kept_runs, learned, learned_from_history, lessons, levels_of_history, levels_of_session};
-pub use self_check::try_made;
 pub use speed::doubts::{Doubts, doubts};
 pub use speed::energy::Energy;
 pub use speed::run::{bench, bench_with};

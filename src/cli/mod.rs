@@ -469,7 +469,12 @@ fn carry_out(command: Command) -> Result<Status> {
         Command::Compare { model, convert, reuse, no_source, no_quality, until_pass, bench, quality, limits, output, files } => {
             let parts = quality::CompareParts { reuse, no_source, no_quality, until_pass };
             let files = report::Files { report: files.report, exports: files.export, plot: files.plot };
-            return quality::compare(&model, quality::CompareArgs { convert, bench, quality, limits, files }, parts, output.json);
+            return quality::compare(
+                &model,
+                &quality::CompareArgs { convert, bench, quality, limits, files },
+                parts,
+                output.json,
+            );
         }
         Command::Sample { out, only_unpack, bench, quality, limits, output } => {
             let sample = convert::unpack_sample(&out)?;
@@ -492,7 +497,7 @@ fn carry_out(command: Command) -> Result<Status> {
             let files = report::Files::default();
             return quality::compare(
                 &sample,
-                quality::CompareArgs { convert, bench, quality, limits, files },
+                &quality::CompareArgs { convert, bench, quality, limits, files },
                 parts,
                 output.json,
             );

@@ -2,29 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde_json::json;
 
 use super::limits::{GateArgs, LimitArgs};
 use super::output::{columns_text, print_json, print_text};
-use super::overrides::OverrideArgs;
 use super::report::Files;
-use super::run::{bench_request, converted, first_failure, folder_of, outcomes_json};
+use super::run::{bench_request, convert_request, first_failure, outcomes_json};
 use super::{BenchArgs, ConvertArgs, QualityArgs, Status, overwrite};
 use super::{comparison_table, progress, tables};
-use crate::advise::{
-    self, Decision, Gates, Goal, Interval, LossWords, Planner, WishResult, Wishes, accuracy_remark, same_words_text,
-};
+use crate::advise::{self, Decision, Goal, Interval, Limits, LossWords, Priority, WishResult, accuracy_remark, same_words_text};
 use crate::bench::quality::{
     QualityOutcome, QualityRequest, QualityRun, Stopping, paired_difference, quality as measure_quality,
 };
-use crate::bench::{self, ComparisonRow, Headline, Measured, MeasuredChoice, PredictionError};
+use crate::bench::{self, ComparisonRow, Headline};
 use crate::calibrate::text::TextSource;
-use crate::convert::{self, Conversion, Existing, fitting_imatrix};
+use crate::convert::{self, Existing, fitting_imatrix};
 use crate::deploy::{llama_cli_command, ollama_command};
 use crate::error::{Error, Result};
-use crate::hardware::{self, Machine};
-use crate::model::{Level, Model};
+use crate::make::{self, CompareRequest, Comparison, MakeRequest, Step};
+use crate::model::Model;
 use crate::path_text;
 use crate::units::{bytes_text, count_text, duration_text, nats_text};
 
@@ -55,7 +51,8 @@ pub(super) fn quality(
     as_json: bool,
 ) -> Result<Status> {
     gates.check(&crate::format::inspect(&reference)?)?;
-    let outcomes = measure(reference, models, args, &text_source(args)?, &gates.to_gates())?;
+    let request = QualityRequest { reference, candidates: models, gates: gates.to_gates(), ..quality_request(args)? };
+    let outcomes = measure_quality(&request, &progress::monitor(), |outcome| on_step(Step::Quality(outcome)))?;
     if as_json {
         print_json(&json!({ "runs": outcomes_json("run", outcomes.iter().map(|outcome| (&outcome.path, &outcome.result))) }))?;
     } else {
@@ -66,34 +63,8 @@ pub(super) fn quality(
     Ok(if all_pass { Status::Done } else { Status::GateNotMet })
 }
 
-/// Writes the file that keeps every weight, with the levels in the same pass, and compares the levels with it.
-fn compare_checkpoint(model: &Model, mut args: CompareArgs, parts: CompareParts, as_json: bool) -> Result<Status> {
-    let own = model.own_level().unwrap_or(Level::F32);
-    args.convert.level.retain(|&level| level != own);
-    let mut first = args.convert.clone();
-    // The reference keeps every weight: what is changed is compared with it.
-    let is_custom = args.convert.overrides.to_overrides().is_custom();
-    if parts.until_pass || is_custom {
-        first.level.clear();
-        *first.overrides = OverrideArgs::default();
-    }
-    first.level.insert(0, own);
-    let mut made = converted(model, &first, parts.reuse)?;
-    let at = made.iter().position(|conversion| conversion.level == own);
-    let at = at.ok_or_else(|| Error::Internal { message: format!("no file of level {own} was made") })?;
-    let source = made.remove(at).path;
-    for level in &mut made {
-        level.source.clone_from(&source);
-    }
-    // A search and a changed recipe make their own levels, from the file.
-    let made = (!parts.until_pass && !is_custom).then_some(made);
-    compare_file(&convert::open_model(&source)?, made, &args, parts, as_json)
-}
-
-pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_json: bool) -> Result<Status> {
+pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_json: bool) -> Result<Status> {
     let model = convert::open_model(path)?;
-    // What is skipped is measured as it is.
-    let parts = CompareParts { reuse: parts.reuse || args.convert.existing == Some(Existing::Skip), ..parts };
     args.files.check(overwrite(args.convert.force), &model)?;
     args.limits.gates.check(&model)?;
     if parts.no_quality && args.limits.gates.is_given() {
@@ -102,94 +73,92 @@ pub(super) fn compare(path: &Path, args: CompareArgs, parts: CompareParts, as_js
     if let Some(imatrix) = &args.convert.imatrix {
         fitting_imatrix(&model, imatrix)?;
     }
-    if model.is_runnable() {
-        compare_file(&model, None, &args, parts, as_json)
+    let limits = args.limits.to_limits();
+    let needs_losses = !parts.no_quality || parts.until_pass;
+    let request = CompareRequest {
+        make: MakeRequest {
+            convert: convert_request(&args.convert),
+            is_checked: !args.convert.no_check,
+            // What is skipped is measured as it is.
+            reuses: parts.reuse || args.convert.existing == Some(Existing::Skip),
+        },
+        bench: bench_request(Vec::new(), &args.bench),
+        quality: needs_losses.then(|| quality_request(&args.quality)).transpose()?,
+        limits: limits.clone(),
+        goal: Goal::default(),
+        with_source: !parts.no_source,
+        until_pass: parts.until_pass,
+    };
+    let goal = request.goal.clone();
+    let found = make::compare(model, request, &progress::monitor(), &on_step)?;
+    if let Some(error) = &found.unread {
+        eprintln!("warning: predictions do not learn from earlier runs: {error}");
+    }
+    if as_json {
+        print_json(&comparison_json(&found, &limits, goal.priority))?;
     } else {
-        compare_checkpoint(&model, args, parts, as_json)
+        print_text(&comparison_text(&found, goal.priority))?;
+    }
+    // The advice is the one that `recommend` gives, not for the few tokens of a measurement.
+    args.files.write(&found.source, &found.machine, &goal, &limits, &found.rows, overwrite(args.convert.force))?;
+    found.broken.clone().map_or(Ok(()), Err)?;
+    first_failure(found.speed.iter().map(|outcome| &outcome.result))?;
+    first_failure(found.quality.iter().map(|outcome| &outcome.result))?;
+    let is_granted = !args.limits.is_given() || found.rows.iter().any(|row| is_wanted(row, parts));
+    let is_met = found.search.is_none_or(|level| level.is_some()) && is_granted;
+    Ok(if is_met { Status::Done } else { Status::GateNotMet })
+}
+
+/// Keeps what is measured as soon as it is known: cancelling keeps what was before.
+fn on_step(step: Step) {
+    match step {
+        Step::Trying(level) => eprintln!("trying {level}"),
+        Step::Speed(outcomes) => super::history::keep(outcomes),
+        Step::Quality(outcome) => super::history::keep(std::slice::from_ref(outcome)),
     }
 }
 
-/// Compares the levels of a file that can be run: those that are made already, else those that the arguments name.
-fn compare_file(
-    model: &Model,
-    made: Option<Vec<Conversion>>,
-    args: &CompareArgs,
-    parts: CompareParts,
-    as_json: bool,
-) -> Result<Status> {
-    let limits = args.limits.to_limits();
-    let overwrite = overwrite(args.convert.force);
-    // The machine first: its bandwidth must be measured while nothing else runs.
-    let machine = hardware::survey(&folder_of(&model.path), &progress::monitor())?;
-    let text = text_source(&args.quality)?;
-    let mut quality = Vec::new();
-    let (conversions, found) = if parts.until_pass {
-        let (conversions, found) = until_pass(model, args, parts, (&text, &limits.gates), &mut quality)?;
-        (conversions, Some(found))
-    } else {
-        (made.map_or_else(|| converted(model, &args.convert, parts.reuse), Ok)?, None)
-    };
-    let mut files: Vec<PathBuf> = conversions.iter().map(|conversion| conversion.path.clone()).collect();
-    if !parts.no_source {
-        files.insert(0, model.path.clone());
+fn warning_of(found: &Comparison) -> Option<String> {
+    source_warning(&found.source).filter(|_| !found.quality.is_empty())
+}
+
+fn comparison_text(found: &Comparison, priority: Priority) -> String {
+    let mut text = comparison_table::comparison_text(&found.rows);
+    if !found.quality.is_empty() {
+        text.push_str(&format!("\n\nWhat is lost, against {}\n", file_name(&found.source.path)));
+        text.push_str(&quality_text(&found.quality));
     }
-    let speed = bench::bench(&bench_request(files, &args.bench), &progress::monitor())?;
-    super::history::keep(&speed);
-    if !parts.no_quality && !parts.until_pass {
-        let candidates = conversions.iter().map(|conversion| conversion.path.clone()).collect();
-        quality = measure(model.path.clone(), candidates, &args.quality, &text, &limits.gates)?;
+    text.push_str(&wishes_text(&found.rows));
+    let errors_line = bench::prediction_errors_text(&bench::prediction_errors(&found.rows));
+    if !errors_line.is_empty() {
+        text.push_str(&format!("\n\n{errors_line}"));
     }
-    let goal = Goal::default();
-    let kept = super::history::or_warn(bench::kept_runs(), "predictions do not learn from earlier runs");
-    let lessons = bench::lessons(&speed.iter().collect::<Vec<_>>(), &kept, &machine);
-    let measured = Measured { speed: &speed, quality: &quality, limits: &limits, lessons: &lessons, origins: &[] };
-    let rows = bench::comparison_rows(model, &machine, &goal, &conversions, measured);
-    let planned = advise::advise(model, &machine, &goal).recommended_level();
-    let (choice, headline) =
-        (bench::measured_choice(&rows, planned, goal.priority), bench::headline(model, &rows, planned, goal.priority));
-    let errors = bench::prediction_errors(&rows);
-    let warning = source_warning(model).filter(|_| !quality.is_empty());
-    if as_json {
-        print_json(&ComparisonJson {
-            model: tables::model_json(model, false, false),
-            machine: &machine,
-            gates: &limits.gates,
-            wishes: &limits.wishes,
-            cheapest_passing: found.flatten(),
-            choice: choice.as_ref(),
-            headline: headline.as_ref(),
-            prediction_errors: &errors,
-            rows: &rows,
-            warnings: warning.into_iter().collect(),
-        })?;
-    } else {
-        let mut text = comparison_table::comparison_text(&rows);
-        if !quality.is_empty() {
-            text.push_str(&format!("\n\nWhat is lost, against {}\n", file_name(&model.path)));
-            text.push_str(&quality_text(&quality));
-        }
-        text.push_str(&wishes_text(&rows));
-        let errors_line = bench::prediction_errors_text(&errors);
-        if !errors_line.is_empty() {
-            text.push_str(&format!("\n\n{errors_line}"));
-        }
-        if let Some(found) = found {
-            text.push_str(&match found {
-                Some(level) => format!("\n\nThe smallest level that passes the gates on quality: {level}"),
-                None => "\n\nNone of the levels passes the gates on quality".into(),
-            });
-        }
-        text.extend(warning.map(|warning| format!("\nwarning: {warning}")));
-        text.push_str(&headline.map_or_else(String::new, |headline| headline_text(model, &rows, &headline)));
-        print_text(&text)?;
+    if let Some(level) = found.search {
+        text.push_str(&match level {
+            Some(level) => format!("\n\nThe smallest level that passes the gates on quality: {level}"),
+            None => "\n\nNone of the levels passes the gates on quality".into(),
+        });
     }
-    // The advice is the one that `recommend` gives, not for the few tokens of a measurement.
-    args.files.write(model, &machine, &goal, &limits, &rows, overwrite)?;
-    first_failure(speed.iter().map(|outcome| &outcome.result))?;
-    first_failure(quality.iter().map(|outcome| &outcome.result))?;
-    let is_granted = !args.limits.is_given() || rows.iter().any(|row| is_wanted(row, parts));
-    let is_met = found.is_none_or(|found| found.is_some()) && is_granted;
-    Ok(if is_met { Status::Done } else { Status::GateNotMet })
+    text.extend(warning_of(found).map(|warning| format!("\nwarning: {warning}")));
+    let headline = bench::headline(&found.source, &found.rows, found.planned, priority);
+    text.push_str(&headline.map_or_else(String::new, |headline| headline_text(&found.source, &found.rows, &headline)));
+    text
+}
+
+fn comparison_json(found: &Comparison, limits: &Limits, priority: Priority) -> serde_json::Value {
+    let Comparison { source, machine, rows, planned, .. } = found;
+    json!({
+        "model": tables::model_json(source, false, false),
+        "machine": machine,
+        "gates": limits.gates,
+        "wishes": limits.wishes,
+        "cheapest_passing": found.search.flatten(),
+        "choice": bench::measured_choice(rows, *planned, priority),
+        "headline": bench::headline(source, rows, *planned, priority),
+        "prediction_errors": bench::prediction_errors(rows),
+        "rows": rows,
+        "warnings": warning_of(found).into_iter().collect::<Vec<_>>(),
+    })
 }
 
 /// What losses against a source that was quantized before do not tell.
@@ -220,59 +189,6 @@ fn is_wanted(row: &ComparisonRow, parts: CompareParts) -> bool {
     (does_pass || parts.no_quality && has_wishes) && row.wishes.iter().all(|wish| wish.decision == Decision::Pass)
 }
 
-#[derive(Serialize)]
-struct ComparisonJson<'a> {
-    model: serde_json::Value,
-    machine: &'a Machine,
-    gates: &'a Gates,
-    wishes: &'a Wishes,
-    cheapest_passing: Option<Level>,
-    choice: Option<&'a MeasuredChoice>,
-    headline: Option<&'a Headline>,
-    prediction_errors: &'a [PredictionError],
-    rows: &'a [ComparisonRow],
-    warnings: Vec<String>,
-}
-
-/// Size of the file of a level with the changes of its recipe, without what an importance matrix adds.
-fn level_size_bytes(model: &Model, args: &CompareArgs, level: Level) -> Result<u64> {
-    let overrides = args.convert.overrides.to_overrides();
-    let rest = convert::without_layers(model, &overrides)?;
-    let planner = Planner::changed(rest.as_ref().map_or(model, |rest| &rest.model), None, model, &overrides)?;
-    planner.output_size_bytes(&planner.recipe(level))
-}
-
-/// Converts and measures only the levels that bisection asks for, from small to large; what it measured, and the level found.
-fn until_pass(
-    model: &Model,
-    args: &CompareArgs,
-    parts: CompareParts,
-    (text, gates): (&TextSource, &Gates),
-    quality: &mut Vec<QualityOutcome>,
-) -> Result<(Vec<Conversion>, Option<Level>)> {
-    let mut ladder = Vec::new();
-    for level in args.convert.levels() {
-        ladder.push((level_size_bytes(model, args, level)?, level));
-    }
-    ladder.sort();
-    let mut conversions: Vec<Conversion> = Vec::new();
-    let found = advise::cheapest_passing(ladder.len(), |idx| {
-        let Some(&(_, level)) = ladder.get(idx) else { return Ok(false) };
-        eprintln!("trying {level}");
-        let convert = ConvertArgs { level: vec![level], ..args.convert.clone() };
-        let made = converted(model, &convert, parts.reuse)?;
-        let paths = made.iter().map(|conversion| conversion.path.clone()).collect();
-        conversions.extend(made);
-        let outcomes = measure(model.path.clone(), paths, &args.quality, text, gates)?;
-        first_failure(outcomes.iter().map(|outcome| &outcome.result))?;
-        let does_pass = outcomes.iter().all(passes);
-        quality.extend(outcomes);
-        Ok::<bool, Error>(does_pass)
-    })?;
-    conversions.sort_by_key(|conversion| std::cmp::Reverse(conversion.size_bytes));
-    Ok((conversions, found.and_then(|idx| ladder.get(idx)).map(|(_, level)| *level)))
-}
-
 /// The text that the arguments name; `-` is standard input, read to its end.
 fn text_source(args: &QualityArgs) -> Result<TextSource> {
     named_text(args.text.as_deref())
@@ -287,27 +203,16 @@ pub(super) fn named_text(path: Option<&Path>) -> Result<TextSource> {
     }
 }
 
-fn measure(
-    reference: PathBuf,
-    candidates: Vec<PathBuf>,
-    args: &QualityArgs,
-    text: &TextSource,
-    gates: &Gates,
-) -> Result<Vec<QualityOutcome>> {
-    let request = QualityRequest {
-        reference,
-        candidates,
-        text: text.clone(),
+/// The measurement without its files.
+fn quality_request(args: &QualityArgs) -> Result<QualityRequest> {
+    Ok(QualityRequest {
+        text: text_source(args)?,
         n_ctx: args.chunk_tokens,
         max_tokens: args.tokens,
-        gates: gates.clone(),
         stopping: if args.full { Stopping::Full } else { Stopping::Decided },
         seed: args.seed,
-        n_threads: None,
-        cache_dir: None,
-    };
-    // Each as it is finished: cancelling keeps those before.
-    measure_quality(&request, &progress::monitor(), |outcome| super::history::keep(std::slice::from_ref(outcome)))
+        ..QualityRequest::default()
+    })
 }
 
 fn passes(outcome: &QualityOutcome) -> bool {

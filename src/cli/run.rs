@@ -11,13 +11,14 @@ use super::plan_table::plan_text;
 use super::progress;
 use super::tables;
 use super::{BenchArgs, ConvertArgs};
-use crate::advise::{self, Goal, Learned, Planner};
+use crate::advise::{self, Goal, Learned};
 use crate::bench::{self, BenchRequest, Start};
-use crate::convert::{self, Conversion, ConvertRequest, Existing, Overwrite, Resume};
+use crate::convert::{self, ConvertRequest, Existing, Overwrite, Resume};
 use crate::error::Result;
 use crate::format::{self, Opened};
 use crate::hardware::{self, Machine};
-use crate::model::{Level, Metadata, Model, Value};
+use crate::make::{self, Made, MakeRequest};
+use crate::model::{Metadata, Model};
 use crate::path_text;
 use crate::units;
 
@@ -93,13 +94,8 @@ pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<
             eprintln!("skipped, exists: {}", crate::path_text::shown(&path));
         }
     }
-    let mut conversions = convert::convert(&model, &request, &progress::monitor())?;
-    let wrong = if args.no_check {
-        bench::known::remember_conversions(&model, &conversions);
-        None
-    } else {
-        bench::try_made(&model, &mut conversions, &progress::monitor())?
-    };
+    let request = MakeRequest { is_checked: !args.no_check, ..MakeRequest::new(request) };
+    let Made { mut conversions, broken, .. } = make::make(&model, &request, &progress::monitor())?;
     for made in &mut conversions {
         if let Some(check) = made.check.as_ref().filter(|check| !check.is_plausible) {
             made.warnings.push(format!("{}; --no-check leaves this test out", check.text));
@@ -110,7 +106,7 @@ pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<
     } else if !conversions.is_empty() {
         print_text(&tables::conversions_text(&conversions))?;
     }
-    wrong.map_or(Ok(()), Err)
+    broken.map_or(Ok(()), Err)
 }
 
 pub(super) fn bench(models: Vec<PathBuf>, args: &BenchArgs, as_json: bool) -> Result<()> {
@@ -127,76 +123,6 @@ pub(super) fn bench(models: Vec<PathBuf>, args: &BenchArgs, as_json: bool) -> Re
 pub(super) fn doctor(as_json: bool) -> Result<()> {
     let runtimes = hardware::detect_runtimes();
     if as_json { print_json(&json!({ "runtimes": runtimes })) } else { print_text(&tables::runtimes_text(&runtimes)) }
-}
-
-/// The outputs in the order of the levels; with `reuse` those of the right size are taken as they are.
-pub(super) fn converted(model: &Model, args: &ConvertArgs, reuse: bool) -> Result<Vec<Conversion>> {
-    let mut known = Vec::new();
-    let mut missing = args.levels();
-    if reuse {
-        missing.clear();
-        let overrides = args.overrides.to_overrides();
-        let imatrix = args.imatrix.as_deref().map(|path| convert::fitting_imatrix(model, path)).transpose()?;
-        let imatrix = imatrix.map(|imatrix| advise::pruned_imatrix(imatrix, &overrides.pruned_layers));
-        let rest = convert::without_layers(model, &overrides)?;
-        let changed = rest.as_ref().map_or(model, |rest| &rest.model);
-        let planner = Planner::changed(changed, imatrix.as_ref(), model, &overrides)?;
-        for level in args.levels() {
-            match existing(&planner, level, &args.out)? {
-                Some(conversion) => known.push(conversion),
-                None => missing.push(level),
-            }
-        }
-    }
-    if !missing.is_empty() {
-        let mut request = ConvertRequest { levels: missing, ..convert_request(args) };
-        if reuse {
-            // What is there and is not what would be made is neither measured nor replaced in silence.
-            request.existing.retain(|_, existing| *existing != Existing::Skip);
-        }
-        let made = convert::convert(model, &request, &progress::monitor())?;
-        bench::known::remember_conversions(model, &made);
-        known.extend(made);
-    }
-    let order = args.levels();
-    known.sort_by_key(|conversion| order.iter().position(|&level| level == conversion.level));
-    Ok(known)
-}
-
-/// An output of an earlier run, when it has exactly the predicted size and types and was made with the same importance matrix, if any.
-fn existing(planner: &Planner, level: Level, out_dir: &Path) -> Result<Option<Conversion>> {
-    let (model, recipe, overrides) = (planner.model(), planner.recipe(level), planner.overrides());
-    // Which layers were left out cannot be seen in a file.
-    if !overrides.pruned_layers.is_empty() {
-        return Ok(None);
-    }
-    let path = convert::output_path_by(model, level, overrides, out_dir);
-    let size_bytes = planner.output_size_bytes(&recipe)?;
-    let is_complete = std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size_bytes);
-    // Padding may hide what the keys of an importance matrix add to the size.
-    let of_imatrix =
-        |metadata: Metadata| metadata.0.into_iter().filter(|(key, _)| key.starts_with("quantize.imatrix.")).collect();
-    let expected: Vec<(String, Value)> = of_imatrix(planner.output_metadata(level));
-    let is_alike = || {
-        format::inspect(&path).is_ok_and(|made| {
-            made.tensors.iter().map(|tensor| tensor.dtype).eq(recipe.dtypes.iter().copied())
-                && of_imatrix(made.metadata) == expected
-        })
-    };
-    if !is_complete || !is_alike() {
-        return Ok(None);
-    }
-    Ok(Some(Conversion {
-        level,
-        path,
-        source: model.path.clone(),
-        size_bytes,
-        bits_per_weight: advise::bits_per_weight(model, &recipe),
-        elapsed_secs: 0.0,
-        warnings: vec!["taken from an earlier run".into()],
-        check: None,
-        changes: if overrides.change(level) { overrides.to_string() } else { String::new() },
-    }))
 }
 
 pub(super) fn convert_request(args: &ConvertArgs) -> ConvertRequest {

@@ -29,9 +29,10 @@ use crate::bench::tensors::tensor_error::tensor_errors;
 use crate::convert::ConvertRequest;
 use crate::error::{Error, Result};
 use crate::format::Opened;
+use crate::make::{Made, MakeRequest};
 use crate::model::Model;
 use crate::monitor::{Leftovers, Monitor, Progress};
-use crate::{bench, convert, deploy, format, hardware};
+use crate::{bench, convert, deploy, format, hardware, make};
 
 /// Jobs that may wait. More than a person queues by hand.
 const MAX_WAITING_JOBS: usize = 64;
@@ -284,13 +285,13 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             })
         }
         Job::Detect { output_dir } => hardware::survey(&output_dir, monitor).map(|machine| Output::Machine(Box::new(machine))),
-        Job::Convert { model, request } => make(&model, &request, monitor, on_part),
+        Job::Convert { model, request } => make(&model, request, monitor, on_part),
         Job::ConvertFile { path, mut request } => {
             let model = convert::open_model(&path)?;
             if request.out_dir.as_os_str().is_empty() {
                 request.out_dir = convert::default_output_dir(Some(&model));
             }
-            make(&model, &request, monitor, on_part)
+            make(&model, request, monitor, on_part)
         }
         Job::Bench { request } => {
             let outcomes = bench::bench(&request, monitor)?;
@@ -345,21 +346,17 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
     }
 }
 
-/// Converts, and looks whether what came from a checkpoint runs. Of a file that is found broken nothing is left; `on_part` gets the others.
-fn make(model: &Model, request: &ConvertRequest, monitor: &Monitor, on_part: &dyn Fn(Output)) -> Result<Output> {
-    let mut made = convert::convert(model, request, monitor)?;
-    if let Some(error) = bench::try_made(model, &mut made, monitor)? {
+/// Of a file that is found broken nothing is left; `on_part` gets the others.
+fn make(model: &Model, request: ConvertRequest, monitor: &Monitor, on_part: &dyn Fn(Output)) -> Result<Output> {
+    let Made { conversions: made, adopted, broken } = make::make(model, &MakeRequest::new(request), monitor)?;
+    if let Some(error) = broken {
         if !made.is_empty() {
             on_part(Output::Conversions(made));
         }
         return Err(error);
     }
-    // From here on the file that keeps every weight stands for the checkpoint: it can be run.
-    let own = model.own_level().filter(|_| !model.is_runnable());
-    let adopted = made.iter().find(|conversion| Some(conversion.level) == own && conversion.changes.is_empty());
-    let adopted = adopted.map(|conversion| format::inspect(&conversion.path)).transpose()?;
     Ok(match adopted {
-        Some(model) => Output::Imported { made, model: Arc::new(model) },
+        Some(model) => Output::Imported { made, model },
         None => Output::Conversions(made),
     })
 }

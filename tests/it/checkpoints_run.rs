@@ -311,6 +311,30 @@ fn a_low_level_alone_is_compared_with_a_close_one_that_leaves_nothing_behind() {
     assert!(convert("Q4_0").status.success());
 }
 
+#[test]
+fn a_comparison_tries_what_it_makes_from_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(&[&"sample", &"--out", &folder.path(), &"--only-unpack"]);
+    let sample = std::path::PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+    give_outliers(&sample.join("model.safetensors"));
+    let compare = |out: &str, more: &[&str]| {
+        let out = folder.path().join(out);
+        let mut command = crate::common::planish();
+        command.arg("compare").arg(&sample).args(["--level", "Q4_0,Q2_K", "--no-quality", "--out"]).arg(&out).args(more);
+        command.args(["--prompt-tokens", "16", "--gen-tokens", "4", "--repetitions", "1"]);
+        let output = command.env("XDG_DATA_HOME", folder.path().join("data")).output().unwrap();
+        let is_there = files_below(&out).iter().any(|path| path.to_string_lossy().ends_with("Q2_K.gguf"));
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr), is_there)
+    };
+    // What is sound is measured all the same.
+    let (code, table, error, is_there) = compare("tried", &[]);
+    assert!(error.contains("is far above"), "{error}");
+    assert!(code == Some(1) && !is_there && table.contains("Q4_0") && !table.contains("Q2_K"), "{table}");
+    let (code, table, error, is_there) = compare("untried", &["--no-check"]);
+    assert!(code == Some(0) && is_there && table.contains("Q2_K"), "{table} {error}");
+}
+
 /// All files below a folder.
 fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "path_text",
     "error",
     "units",
@@ -18,6 +18,7 @@ const ORDER: [&str; 20] = [
     "runtime",
     "calibrate",
     "bench",
+    "make",
     "deploy",
     "worker",
     "state",

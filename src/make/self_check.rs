@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::known::remember_conversions;
+use crate::bench::known::remember_conversions;
 use crate::calibrate::text::{TextSource, corpus};
 use crate::convert::{Conversion, ConvertRequest, Removal, SelfCheck, convert, own_tokens, preflight, remove_output};
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ struct Probe {
 ///
 /// # Errors
 /// `Error::Cancelled`: then all files stay, and are noted. `Error::Io` when a broken one cannot be removed.
-pub fn try_made(model: &Model, made: &mut Vec<Conversion>, monitor: &Monitor) -> Result<Option<Error>> {
+pub(super) fn try_made(model: &Model, made: &mut Vec<Conversion>, monitor: &Monitor) -> Result<Option<Error>> {
     let tried = if model.is_runnable() { Ok(()) } else { self_check(model, made, monitor) };
     let broken = if tried.is_ok() { discard_broken(made) } else { Ok(None) };
     remember_conversions(model, made);

@@ -1,0 +1,192 @@
+//! A comparison from end to end: files are made, measured, held against their source, and become rows.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Made, MakeRequest, make};
+use crate::advise::{self, Decision, Goal, Limits, Overrides, Planner};
+use crate::bench::quality::{QualityOutcome, QualityRequest, quality};
+use crate::bench::{self, BenchRequest, ComparisonRow, Measured, Outcome};
+use crate::convert::{self, Conversion, ConvertRequest};
+use crate::error::{Error, Result};
+use crate::hardware::{self, Machine};
+use crate::model::{Level, Model};
+use crate::monitor::Monitor;
+
+/// What to compare, and how.
+#[derive(Debug, Clone)]
+pub struct CompareRequest {
+    /// The levels. Of a checkpoint the level that keeps every weight is made too, and stands for it.
+    pub make: MakeRequest,
+    /// How speed is measured; which files is known once they are made.
+    pub bench: BenchRequest,
+    /// How losses are measured, likewise; `None`: not at all.
+    pub quality: Option<QualityRequest>,
+    /// What the levels are held against.
+    pub limits: Limits,
+    /// What counts most.
+    pub goal: Goal,
+    /// Whether the source is measured beside them.
+    pub with_source: bool,
+    /// Make and measure only the levels that lead to the smallest one that passes the gates on quality.
+    pub until_pass: bool,
+}
+
+/// What is known before the end, for who keeps or tells it.
+#[derive(Debug, Clone, Copy)]
+pub enum Step<'a> {
+    /// A search looks at this level now.
+    Trying(Level),
+    /// The speed of all files.
+    Speed(&'a [Outcome]),
+    /// The losses of one file.
+    Quality(&'a QualityOutcome),
+}
+
+/// The result.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    /// What was compared with: the model, or the file that keeps every weight of a checkpoint.
+    pub source: Arc<Model>,
+    /// The machine.
+    pub machine: Machine,
+    /// Speed and memory of each file, or why there is none.
+    pub speed: Vec<Outcome>,
+    /// Losses of each level.
+    pub quality: Vec<QualityOutcome>,
+    /// All of it, a row for each file.
+    pub rows: Vec<ComparisonRow>,
+    /// What the plan recommends before anything is measured.
+    pub planned: Option<Level>,
+    /// What a search for the smallest passing level found; `None` where it was not asked for.
+    pub search: Option<Option<Level>>,
+    /// What was wrong with the first broken file, which is gone; `None` when all are sound.
+    pub broken: Option<Error>,
+    /// Why earlier runs teach the predictions nothing; `None` where they could be read.
+    pub unread: Option<Error>,
+}
+
+/// Makes the levels of `model` that are missing and measures all of them.
+///
+/// # Errors
+/// Those of [`make`] and of the measurements as wholes; of single files they are in the result. `Error::WrongOutput` when the file that is to
+/// stand for a checkpoint is broken.
+pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_step: &dyn Fn(Step)) -> Result<Comparison> {
+    let (source, made) = if model.is_runnable() {
+        (Arc::new(model), None)
+    } else {
+        let (source, made) = import(&model, &mut request, monitor)?;
+        (source, made)
+    };
+    // The machine before the measurements: its bandwidth must be measured while nothing else runs.
+    let folder = source.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let machine = hardware::survey(folder.unwrap_or(".".as_ref()), monitor)?;
+    let mut losses = Vec::new();
+    let mut search = None;
+    let (conversions, broken) = match made {
+        Some(made) => (made.conversions, made.broken),
+        None if request.until_pass => {
+            let (made, found) = search_passing(&source, &request, &mut losses, monitor, on_step)?;
+            search = Some(found);
+            (made.conversions, made.broken)
+        }
+        None => {
+            let made = make(&source, &request.make, monitor)?;
+            (made.conversions, made.broken)
+        }
+    };
+    let mut files: Vec<PathBuf> = conversions.iter().map(|conversion| conversion.path.clone()).collect();
+    if request.with_source {
+        files.insert(0, source.path.clone());
+    }
+    let speed = bench::bench(&BenchRequest { models: files, ..request.bench.clone() }, monitor)?;
+    on_step(Step::Speed(&speed));
+    if search.is_none() {
+        losses = losses_of(&source, &conversions, &request, monitor, on_step)?;
+    }
+    let (kept, unread) = match bench::kept_runs() {
+        Ok(kept) => (kept, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let lessons = bench::lessons(&speed.iter().collect::<Vec<_>>(), &kept, &machine);
+    let measured = Measured { speed: &speed, quality: &losses, limits: &request.limits, lessons: &lessons, origins: &[] };
+    let rows = bench::comparison_rows(&source, &machine, &request.goal, &conversions, measured);
+    let planned = advise::advise(&source, &machine, &request.goal).recommended_level();
+    Ok(Comparison { source, machine, speed, quality: losses, rows, planned, search, broken, unread })
+}
+
+/// Writes the file that keeps every weight of a checkpoint, with the levels in the same pass where that can be. Returns that file's model, and
+/// the levels if they are made.
+fn import(model: &Model, request: &mut CompareRequest, monitor: &Monitor) -> Result<(Arc<Model>, Option<Made>)> {
+    let own = model.own_level().unwrap_or(Level::F32);
+    let convert = &mut request.make.convert;
+    convert.levels.retain(|&level| level != own);
+    // The reference keeps every weight: what is changed is compared with it. A search and a changed recipe make their own levels, from the file.
+    let is_alone = request.until_pass || convert.overrides.is_custom();
+    let mut first = ConvertRequest { levels: vec![own], ..convert.clone() };
+    if is_alone {
+        first.overrides = Overrides::default();
+    } else {
+        first.levels.extend(&convert.levels);
+    }
+    let mut made = make(model, &MakeRequest { convert: first, ..request.make.clone() }, monitor)?;
+    let Some(source) = made.adopted.take() else {
+        let missing = || Error::Internal { message: format!("no file of level {own} was made") };
+        return Err(made.broken.unwrap_or_else(missing));
+    };
+    made.conversions.retain(|conversion| conversion.path != source.path);
+    for level in &mut made.conversions {
+        level.source.clone_from(&source.path);
+    }
+    Ok((source, (!is_alone).then_some(made)))
+}
+
+/// Makes and measures the levels that bisection asks for, from small to large; returns what was made and the level found.
+fn search_passing(
+    source: &Model,
+    request: &CompareRequest,
+    losses: &mut Vec<QualityOutcome>,
+    monitor: &Monitor,
+    on_step: &dyn Fn(Step),
+) -> Result<(Made, Option<Level>)> {
+    let convert = &request.make.convert;
+    // What an importance matrix adds to the sizes is the same for all.
+    let rest = convert::without_layers(source, &convert.overrides)?;
+    let planner = Planner::changed(rest.as_ref().map_or(source, |rest| &rest.model), None, source, &convert.overrides)?;
+    let size = |&level: &Level| Ok((planner.output_size_bytes(&planner.recipe(level))?, level));
+    let mut ladder: Vec<(u64, Level)> = convert.levels.iter().map(size).collect::<Result<_>>()?;
+    ladder.sort();
+    let mut all = Made { conversions: Vec::new(), adopted: None, broken: None };
+    let found = advise::cheapest_passing(ladder.len(), |idx| {
+        let Some(&(_, level)) = ladder.get(idx) else { return Ok(false) };
+        on_step(Step::Trying(level));
+        let convert = ConvertRequest { levels: vec![level], ..convert.clone() };
+        let made = make(source, &MakeRequest { convert, ..request.make.clone() }, monitor)?;
+        all.broken = all.broken.take().or(made.broken);
+        let outcomes = losses_of(source, &made.conversions, request, monitor, on_step)?;
+        all.conversions.extend(made.conversions);
+        let mut does_pass = !outcomes.is_empty();
+        for outcome in outcomes {
+            does_pass &= outcome.result.as_ref().map_err(Error::clone)?.verdict.decision == Decision::Pass;
+            losses.push(outcome);
+        }
+        Ok::<bool, Error>(does_pass)
+    })?;
+    all.conversions.sort_by_key(|conversion| std::cmp::Reverse(conversion.size_bytes));
+    Ok((all, found.and_then(|idx| ladder.get(idx)).map(|(_, level)| *level)))
+}
+
+/// What these levels lose; nothing where losses are not asked for.
+fn losses_of(
+    source: &Model,
+    levels: &[Conversion],
+    request: &CompareRequest,
+    monitor: &Monitor,
+    on_step: &dyn Fn(Step),
+) -> Result<Vec<QualityOutcome>> {
+    let Some(wanted) = request.quality.as_ref().filter(|_| !levels.is_empty()) else { return Ok(Vec::new()) };
+    let candidates = levels.iter().map(|conversion| conversion.path.clone()).collect();
+    let wanted =
+        QualityRequest { reference: source.path.clone(), candidates, gates: request.limits.gates.clone(), ..wanted.clone() };
+    quality(&wanted, monitor, |outcome| on_step(Step::Quality(outcome)))
+}

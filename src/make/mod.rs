@@ -1,0 +1,84 @@
+//! The use cases, for every front door alike: files that are made, tried and noted; levels that are compared.
+//!
+//! ```text
+//! mod         make: convert, look whether the files run, let the one that keeps every weight stand for its checkpoint
+//! reuse       which files of an earlier run are what would be made now
+//! self_check  a first run of files made from a checkpoint
+//! compare     make, measure speed and losses, and the rows of both
+//! ```
+
+mod compare;
+mod reuse;
+mod self_check;
+
+use std::sync::Arc;
+
+use crate::bench::known::remember_conversions;
+use crate::convert::{Conversion, ConvertRequest, Existing, convert};
+use crate::error::{Error, Result};
+use crate::format;
+use crate::model::Model;
+use crate::monitor::Monitor;
+
+pub use compare::{CompareRequest, Comparison, Step, compare};
+
+/// What to make.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MakeRequest {
+    /// Levels, folder, recipe.
+    pub convert: ConvertRequest,
+    /// Whether files made from a checkpoint are run before they count.
+    pub is_checked: bool,
+    /// Whether files of an earlier run that are what would be made now are taken as they are.
+    pub reuses: bool,
+}
+
+impl MakeRequest {
+    /// Makes and checks all of it.
+    #[must_use]
+    pub fn new(convert: ConvertRequest) -> Self {
+        Self { convert, is_checked: true, reuses: false }
+    }
+}
+
+/// What was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Made {
+    /// The files in the order of the levels; without those that were found broken, of which nothing is left.
+    pub conversions: Vec<Conversion>,
+    /// The model of the file that keeps every weight of a checkpoint, where one was made: it can be run, and stands for the checkpoint.
+    pub adopted: Option<Arc<Model>>,
+    /// What was wrong with the first broken file; `None` when all are sound.
+    pub broken: Option<Error>,
+}
+
+/// Converts, runs what came from a checkpoint, removes what is broken, and notes the rest in the user's history.
+///
+/// # Errors
+/// Those of [`convert`]; `Error::Cancelled` also while files are tried: then all that was made stays and is noted.
+pub fn make(model: &Model, request: &MakeRequest, monitor: &Monitor) -> Result<Made> {
+    let (mut conversions, missing) =
+        if request.reuses { reuse::reused(model, &request.convert)? } else { (Vec::new(), request.convert.levels.clone()) };
+    let mut broken = None;
+    if !request.reuses || !missing.is_empty() {
+        let mut to_make = ConvertRequest { levels: missing, ..request.convert.clone() };
+        if request.reuses {
+            // What is there and is not what would be made is neither measured nor replaced in silence.
+            to_make.existing.retain(|_, existing| *existing != Existing::Skip);
+        }
+        let mut made = convert(model, &to_make, monitor)?;
+        if request.is_checked {
+            broken = self_check::try_made(model, &mut made, monitor)?;
+        } else {
+            remember_conversions(model, &made);
+        }
+        conversions.extend(made);
+    }
+    let order = &request.convert.levels;
+    conversions.sort_by_key(|conversion| order.iter().position(|&level| level == conversion.level));
+    // From here on the file that keeps every weight stands for the checkpoint: it can be run.
+    let own = model.own_level().filter(|_| !model.is_runnable());
+    let keeps_all = conversions.iter().find(|conversion| Some(conversion.level) == own && conversion.changes.is_empty());
+    let adopted = keeps_all.map(|conversion| format::inspect(&conversion.path)).transpose()?.map(Arc::new);
+    Ok(Made { conversions, adopted, broken })
+}
