@@ -1,4 +1,4 @@
-//! Running it: one file per runtime, each in a child process.
+//! Running it: llama.cpp, always in a child process.
 //!
 //! A model that is damaged, too large or unsupported can take down the process that runs it. So the window and the command line never
 //! load one: they start this same executable as `planish __child`, send it one [`Request`] and read [`Event`]s, one JSON document per line.

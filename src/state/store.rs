@@ -1,4 +1,4 @@
-//! Facts. They change only in `Store::apply`.
+//! Facts: what jobs have found. They change by events of the worker (`Store::apply`), and where files go away or a job is submitted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
