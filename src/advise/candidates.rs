@@ -11,8 +11,8 @@ use super::speed::{decode_band, prefill_band};
 use super::usage::{Load, Repacking, Usage};
 use super::workload::Workload;
 use super::{Budget, Candidate, Decision, Fit, Goal, MemoryEstimate};
-use crate::hardware::{Framework, Machine};
-use crate::model::{DType, Level, Model, Tensor};
+use crate::hardware::Machine;
+use crate::model::{DType, Framework, Level, Model, Tensor};
 use crate::quant::can_dequantize;
 use crate::units::{bytes_text, count_text, significant_text};
 

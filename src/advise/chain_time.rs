@@ -2,8 +2,8 @@
 
 use super::recipe::{Planner, Recipe};
 use super::{Candidate, Plan};
-use crate::hardware::{Framework, Machine};
-use crate::model::{Level, Model};
+use crate::hardware::Machine;
+use crate::model::{Framework, Level, Model};
 
 /// Tokens of the bundled text, about: 241 kB of prose, code and tables, of which a large vocabulary makes a token of three to four bytes.
 const TEXT_TOKENS: u32 = 70_000;

@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 
 use super::candidates::{Scored, is_acceptable};
 use super::own_level::{decoded_from, own_name};
-use super::plan::{Choice, compare, group};
+use super::ranking::{Choice, compare, group};
 use super::{Basis, Budget, Fit, Goal, Leaf, Priority};
-use crate::hardware::{Framework, Machine};
-use crate::model::Model;
+use crate::hardware::Machine;
+use crate::model::{Framework, Model};
 use crate::units::{bytes_text, count_text, percent_text, significant_text, tokens_per_sec_text};
 
 pub(super) fn reasons(

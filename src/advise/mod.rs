@@ -31,6 +31,7 @@ mod predictor;
 mod preflight;
 mod prune;
 mod published;
+mod ranking;
 pub mod recipe;
 mod roles;
 mod rules;
@@ -71,8 +72,7 @@ pub use tree::tree;
 pub use wishes::{WishKind, WishResult, Wishes, judge_wishes};
 pub use workload::Workload;
 
-use crate::hardware::Framework;
-use crate::model::Level;
+use crate::model::{Framework, Level};
 
 /// What counts most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]

@@ -1,14 +1,13 @@
 //! The advice: walks the tree, ranks the candidates and says why.
 
-use std::cmp::Ordering;
-
-use super::candidates::{self, Scored, is_acceptable, preference};
+use super::candidates::{self, Scored};
 use super::explain::{counterfactual, priority_facts, reasons, warn};
+use super::ranking::{Choice, compare, group};
 use super::tree::{self, ENTERPRISE_NO, ENTERPRISE_YES, KIND_LANGUAGE, KIND_OTHER, KIND_UNKNOWN};
-use super::{Budget, Fit, Goal, Leaf, Learned, Plan, Priority, Step, Target, Tree};
+use super::{Budget, Fit, Goal, Leaf, Learned, Plan, Step, Target, Tree};
 use crate::format::generates_text;
-use crate::hardware::{Framework, Gpu, Machine, Vendor};
-use crate::model::{Level, Model};
+use crate::hardware::{Gpu, Machine, Vendor};
+use crate::model::{Framework, Level, Model};
 use crate::units::{bytes_text, count_text, parameters_text};
 
 /// Part of the free memory that a model may use: the rest is for the system and for what the user opens next.
@@ -74,31 +73,6 @@ pub fn advise_with(model: &Model, machine: &Machine, goal: &Goal, learned: &Lear
         leaf,
         warnings,
         budget,
-    }
-}
-
-/// What to do, once the candidates are ranked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Choice {
-    /// Convert to the first candidate.
-    First,
-    /// Keep the source as it is: quantizing it again would cost more than it gives, or no level is clearly smaller.
-    Source,
-    /// Nothing fits and helps.
-    Nothing,
-}
-
-impl Choice {
-    fn of(model: &Model, goal: &Goal, source_fit: Fit, first: Option<&Scored>) -> Self {
-        let source_fits = model.has_weights() && !matches!(source_fit, Fit::TooLarge { .. });
-        let would_lose_twice = source_fits && model.is_quantized();
-        match first {
-            Some(_) if would_lose_twice && goal.priority == Priority::Quality => Self::Source,
-            Some(first) if would_lose_twice && !is_acceptable(first, goal) => Self::Source,
-            Some(_) => Self::First,
-            None if source_fits => Self::Source,
-            None => Self::Nothing,
-        }
     }
 }
 
@@ -309,16 +283,6 @@ fn memory_answer(goal: &Goal, budget: &Budget, scored: &[Scored]) -> (usize, Str
     (answer, format!("{}: {level} needs {} at {context} tokens", budget.origin, bytes_text(needed)))
 }
 
-/// 0: can be done here and helps; 1: would help but something is missing, if only a number for its loss; 2: too large; 3: not smaller than the source.
-pub(super) fn group(scored: &Scored) -> u8 {
-    let candidate = &scored.candidate;
-    match candidate.fit {
-        _ if !scored.gains => 3,
-        Fit::TooLarge { .. } => 2,
-        _ => u8::from(candidate.missing.is_some() || !scored.is_eligible),
-    }
-}
-
 fn rank(scored: &mut [Scored], leaf: &Leaf, goal: &Goal) {
     let framework_rank =
         |framework| leaf.frameworks.iter().position(|&found| found == framework).unwrap_or(leaf.frameworks.len());
@@ -326,10 +290,4 @@ fn rank(scored: &mut [Scored], leaf: &Leaf, goal: &Goal) {
         let place = |scored: &Scored| (group(scored), framework_rank(scored.candidate.framework), scored.candidate.framework);
         place(a).cmp(&place(b)).then_with(|| compare(a, b, goal))
     });
-}
-
-pub(super) fn compare(a: &Scored, b: &Scored, goal: &Goal) -> Ordering {
-    let (a_tier, a_value) = preference(a, goal);
-    let (b_tier, b_value) = preference(b, goal);
-    a_tier.cmp(&b_tier).then(a_value.total_cmp(&b_value)).then(a.candidate.size_bytes.cmp(&b.candidate.size_bytes))
 }

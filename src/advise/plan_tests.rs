@@ -7,8 +7,8 @@ use super::{
     Decision, Fit, Goal, Interval, Learned, LossWord, MeasuredLevel, MeasuredLoss, Plan, Priority, Target, advise, advise_with,
     tree,
 };
-use crate::hardware::{Bandwidth, Framework, Gpu, Machine, Npu, Runtime, Vendor};
-use crate::model::{DType, Level, Metadata, Model, Value};
+use crate::hardware::{Bandwidth, Gpu, Machine, Npu, Runtime, Vendor};
+use crate::model::{DType, Framework, Level, Metadata, Model, Value};
 
 const GIB: u64 = 1 << 30;
 

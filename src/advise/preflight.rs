@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use crate::hardware::Framework;
-use crate::model::{Level, Model};
+use crate::model::{Framework, Level, Model};
 
 /// One framework and what it can do with the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::hardware::Framework;
+use crate::model::Framework;
 
 /// A published expectation: of nobody's machine in particular, so never in tokens per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

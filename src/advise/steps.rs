@@ -1,8 +1,7 @@
 //! The few levels that most people need, among the many that there are.
 
 use super::{Candidate, Fit, Plan};
-use crate::hardware::Framework;
-use crate::model::{Level, Model};
+use crate::model::{Framework, Level, Model};
 
 /// Levels that are one clear step apart.
 const STEPS: [Level; 7] = [Level::F16, Level::Q8_0, Level::Q6_K, Level::Q5_K_M, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K];

@@ -5,7 +5,7 @@
 //! the same node. Each node has its questions to itself, except that all enterprise pipelines meet.
 
 use super::{Branch, Leaf, Node, Tree};
-use crate::hardware::Framework;
+use crate::model::Framework;
 
 /// Answers of the root, by index.
 pub(super) const KIND_LANGUAGE: usize = 0;

@@ -2,15 +2,14 @@
 
 use serde_json::{Value as Json, json};
 
+use super::args::InspectParts;
 use super::output::{columns_text, facts_text, print_json, print_text};
-use super::run::{InspectParts, metadata_text};
-use super::tables::metadata_json;
+use super::tables::{metadata_json, metadata_text};
 use crate::advise::CheckedCheckpoint;
 use crate::convert::check_checkpoint;
 use crate::error::Result;
 use crate::model::{Checkpoint, CheckpointConfig};
-use crate::path_text;
-use crate::units;
+use crate::{path_text, units};
 
 /// Prints what it is and its check.
 pub(super) fn inspect(checkpoint: Checkpoint, parts: InspectParts, as_json: bool) -> Result<()> {

@@ -1,9 +1,9 @@
 //! The text form of a comparison: prediction and measurement side by side.
 
-use super::extras::{ExtraColumns, energy_note};
+use super::extras::{ExtraColumns, energy_note, stat_text};
 use super::output::columns_text;
 use super::plan_table::{band_text, basis_mark};
-use super::tables::{provenance_text, stat_text, with_warnings};
+use super::tables::{provenance_text, with_warnings};
 use crate::advise::{Band, Basis};
 use crate::bench::{ComparisonRow, merged_warnings};
 use crate::units;

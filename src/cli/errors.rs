@@ -55,7 +55,8 @@ fn errors_text(found: &TensorErrors) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::tensors::tensor_error::{Difference, Mismatch, TensorError};
+    use crate::bench::tensors::difference::{Difference, Mismatch};
+    use crate::bench::tensors::tensor_error::TensorError;
     use crate::model::DType;
 
     #[test]

@@ -1,6 +1,5 @@
 //! Columns of the tables that only some measurements fill, and the lines that say why.
 
-use super::tables::stat_text;
 use crate::bench::{Run, Stat};
 use crate::units;
 
@@ -65,6 +64,10 @@ pub(super) fn energy_note<'a>(mut runs: impl Iterator<Item = &'a Run> + Clone) -
     }
     let reason = runs.find_map(|run| run.energy.reason.as_deref());
     reason.map(|reason| format!("\nenergy: not measurable here, because {reason}")).unwrap_or_default()
+}
+
+pub(super) fn stat_text(stat: &Stat) -> String {
+    format!("{} ± {}", units::significant_text(stat.median()), units::significant_text(stat.spread()))
 }
 
 #[cfg(test)]

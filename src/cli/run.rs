@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::json;
 
+use super::args::{BenchArgs, ConvertArgs, InspectParts};
 use super::history::or_warn;
-use super::output::{columns_text, facts_text, print_json, print_text};
+use super::output::{columns_text, print_json, print_text};
 use super::plan_table::plan_text;
-use super::progress;
-use super::tables;
-use super::{BenchArgs, ConvertArgs};
+use super::{progress, tables};
 use crate::advise::{self, Goal, Learned};
 use crate::bench::{self, BenchRequest, Start};
 use crate::convert::{self, ConvertRequest, Existing, Overwrite, Resume};
@@ -18,16 +17,8 @@ use crate::error::Result;
 use crate::format::{self, Opened};
 use crate::hardware::{self, Machine};
 use crate::make::{self, Made, MakeRequest};
-use crate::model::{Metadata, Model};
-use crate::path_text;
-use crate::units;
-
-/// Which long lists `inspect` adds.
-#[derive(Clone, Copy)]
-pub(super) struct InspectParts {
-    pub(super) tensors: bool,
-    pub(super) metadata: bool,
-}
+use crate::model::Model;
+use crate::{path_text, units};
 
 pub(super) fn hardware(as_json: bool) -> Result<()> {
     let machine = hardware::survey(&std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")), &progress::monitor())?;
@@ -44,7 +35,7 @@ pub(super) fn inspect(path: &Path, parts: InspectParts, as_json: bool) -> Result
     }
     let mut text = tables::model_text(&model);
     if parts.metadata {
-        text.push_str(&metadata_text(&model.metadata));
+        text.push_str(&tables::metadata_text(&model.metadata));
     }
     if parts.tensors {
         text.push_str("\n\n");
@@ -63,12 +54,6 @@ pub(super) fn inspect(path: &Path, parts: InspectParts, as_json: bool) -> Result
         text.push_str(&columns_text(&["tensor", "type", "shape", "size"], &rows, &[3]));
     }
     print_text(&text)
-}
-
-/// All key-values under a heading.
-pub(super) fn metadata_text(metadata: &Metadata) -> String {
-    let rows: Vec<(&str, String)> = metadata.0.iter().map(|(key, value)| (key.as_str(), value.preview(100))).collect();
-    format!("\n\nMetadata\n{}", facts_text(&rows))
 }
 
 pub(super) fn recommend(path: &Path, goal: &Goal, all: bool, as_json: bool) -> Result<()> {

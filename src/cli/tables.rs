@@ -2,14 +2,13 @@
 
 use serde_json::{Value as Json, json};
 
-use super::extras::{ExtraColumns, energy_note};
+use super::extras::{ExtraColumns, energy_note, stat_text};
 use super::output::{columns_text, facts_text};
-use crate::bench::{Outcome, Stat, merged_warnings};
+use crate::bench::{Outcome, merged_warnings};
 use crate::convert::Conversion;
 use crate::hardware::{Machine, PowerSource, Runtime};
 use crate::model::{Metadata, Model, Value};
-use crate::path_text;
-use crate::units;
+use crate::{path_text, units};
 
 /// What stands in a cell without a value.
 const NOTHING: &str = "–";
@@ -208,6 +207,12 @@ pub(super) fn model_json(model: &Model, with_tensors: bool, with_metadata: bool)
     json
 }
 
+/// All key-values under a heading.
+pub(super) fn metadata_text(metadata: &Metadata) -> String {
+    let rows: Vec<(&str, String)> = metadata.0.iter().map(|(key, value)| (key.as_str(), value.preview(100))).collect();
+    format!("\n\nMetadata\n{}", facts_text(&rows))
+}
+
 /// All key-values with their types.
 pub(super) fn metadata_json(metadata: &Metadata) -> Json {
     let entry = |(key, value): &(String, Value)| json!({ "key": key, "type": format!("{:?}", value.value_type()), "value": value.preview(400) });
@@ -299,10 +304,6 @@ pub(super) fn runtimes_text(runtimes: &[Runtime]) -> String {
 }
 
 /// Median and half the range: `41.8 ± 0.6`.
-pub(super) fn stat_text(stat: &Stat) -> String {
-    format!("{} ± {}", units::significant_text(stat.median()), units::significant_text(stat.spread()))
-}
-
 pub(super) fn provenance_text(run: &crate::bench::Run) -> String {
     let p = &run.provenance;
     format!(

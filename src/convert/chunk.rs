@@ -1,7 +1,6 @@
 //! A run of a tensor's weights on its way from the source's type to the types of all outputs.
 
 use super::part_file::PartFile;
-use super::sums::Sums;
 use crate::error::{Error, Result};
 use crate::format::{Checksum, Imatrix};
 use crate::model::{DType, Model, Tensor};
@@ -117,6 +116,14 @@ pub(super) fn extent(dtype: DType, chunk: Chunk) -> Result<(u64, usize)> {
     let start = dtype.row_bytes(chunk.first_weight).ok_or_else(broken)?;
     let n_bytes = dtype.row_bytes(chunk.n_weights).and_then(|n_bytes| usize::try_from(n_bytes).ok()).ok_or_else(broken)?;
     Ok((start, n_bytes))
+}
+
+/// Checksums of one chunk, or of one tensor: of its bytes in the source, and of what they became in each of its encodings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sums {
+    pub(super) source: Checksum,
+    /// In the order of `Work::encodings`.
+    pub(super) encodings: Vec<Checksum>,
 }
 
 /// Buffers of a worker, kept between chunks.

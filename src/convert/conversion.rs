@@ -5,12 +5,11 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use super::checkpoints::{AtEnd, write_down};
-use super::chunk::{Work, chunks, extent, works};
+use super::chunk::{Sums, Work, chunks, extent, works};
 use super::journal::{Ingredients, Journal, Record};
 use super::manifest::{HeaderEntry, Ingredient, Manifest, TensorEntry, name_of};
 use super::part_file::{PartFile, sync_dir};
 use super::preflight::{PlannedOutput, WorkPlan, layout, preflight};
-use super::sums::Sums;
 use super::{Conversion, ConvertRequest, Overwrite, Resume, journal, manifest_path, pipeline, without_layers};
 use crate::advise::recipe::Planner;
 use crate::error::{Error, Result};

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::chunk::{Chunk, Scratch, Work, carry_out, chunks, extent};
+use super::chunk::{Chunk, Scratch, Sums, Work, carry_out, chunks, extent};
 use super::part_file::PartFile;
-use super::sums::{Collector, Sums};
+use super::sums::Collector;
 use crate::error::{Error, Result};
 use crate::format::TensorReader;
 use crate::model::Tensor;

@@ -2,16 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::chunk::{Work, chunks};
+use super::chunk::{Sums, Work, chunks};
 use crate::format::Checksum;
-
-/// Checksums of one chunk, or of one tensor: of its bytes in the source, and of what they became in each of its encodings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sums {
-    pub(super) source: Checksum,
-    /// In the order of `Work::encodings`.
-    pub(super) encodings: Vec<Checksum>,
-}
 
 /// Collects the checksums of chunks, which come in any order, until a tensor has all of its own.
 #[derive(Debug, Default)]

@@ -16,7 +16,7 @@ use super::hub_cache::{Snapshot, snapshot_of};
 use super::python_json::from_python_json;
 use super::quantized::settle_quantization;
 use super::safetensors::{check_texts, json_error, read_safetensors};
-use super::shard_index::index_from_json;
+use super::shard_index::{MAX_SHARDS, MAX_TENSORS, index_from_json};
 use super::side_files::read_side_files;
 use super::tied_head::{settle_missing_head, settle_tied_head};
 use super::unfinished::unfinished_files;
@@ -32,10 +32,6 @@ const INDEX_NAME: &str = "model.safetensors.index.json";
 const SINGLE_NAME: &str = "model.safetensors";
 /// Largest index of shards that is read; that of the largest checkpoints has 9 MB.
 const MAX_INDEX_BYTES: u64 = 32 << 20;
-/// Most files of one checkpoint.
-pub(super) const MAX_SHARDS: usize = 2000;
-/// Most tensors of one checkpoint. The largest have 100,000.
-pub(super) const MAX_TENSORS: usize = 200_000;
 /// Largest `tokenizer_config.json` that is read: it may hold thousands of added tokens.
 const MAX_TOKENIZER_CONFIG_BYTES: u64 = 16 << 20;
 /// How many of several like problems are kept.

@@ -5,11 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::gguf::DEFAULT_ALIGNMENT;
-use super::imatrix_reader::read_imatrix_sums;
-use super::{Layout, TensorSpec, Writer, read_gguf};
+use super::{Layout, TensorSpec, Writer};
 use crate::error::{Error, Result};
 use crate::model::{Array, DType, Metadata, Text, Value};
 
@@ -25,7 +24,7 @@ pub(super) const CHUNK_SIZE_KEY: &str = "imatrix.chunk_size";
 /// Bytes of a name in llama.cpp, the zero at the end included. Source: `GGML_MAX_NAME` in ggml.h.
 const MAX_NAME_BYTES: usize = 64;
 /// Tokens of a chunk where no file says it. Source: `n_ctx` in `main` of tools/imatrix/imatrix.cpp.
-const DEFAULT_CHUNK_TOKENS: u32 = 512;
+pub(super) const DEFAULT_CHUNK_TOKENS: u32 = 512;
 
 /// Sums of squares of what each column of each tensor was multiplied by, and how many there were.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +74,7 @@ impl ColumnSums {
         experts.map(|(sums, count)| count.round() > 0.0 && sums.iter().any(|sum| *sum > 0.0))
     }
 
-    fn scale(&mut self, factor: f32) {
+    pub(super) fn scale(&mut self, factor: f32) {
         self.sums.iter_mut().chain(&mut self.counts).for_each(|number| *number *= factor);
     }
 
@@ -139,7 +138,7 @@ impl ImatrixSums {
     }
 
     /// Adds another file's sums and counts. A single count of a `.dat` file stands for all experts.
-    fn add(&mut self, other: Self, path: &Path) -> Result<()> {
+    pub(super) fn add(&mut self, other: Self, path: &Path) -> Result<()> {
         let is_dat = other.is_dat || self.is_dat;
         for (name, mut entry) in other.entries {
             let mut known = match self.entries.entry(name) {
@@ -174,54 +173,4 @@ impl ImatrixSums {
 fn spec(name: String, n_columns: u64, n_experts: u64) -> TensorSpec {
     let shape = if n_experts == 1 { vec![n_columns] } else { vec![n_columns, n_experts] };
     TensorSpec { name, dtype: DType::F32, shape }
-}
-
-/// One importance matrix from several of the same model: sums and counts are added, so a file counts by its tokens.
-///
-/// A `.dat` file keeps means times chunks: both are multiplied by the tokens of a chunk, which it does not say. They are taken to be as
-/// many as in the first GGUF file among the others, or 512, llama-imatrix's default. Texts are named without their folders.
-///
-/// # Errors
-/// Those of `read_imatrix_sums`; `Error::ImatrixesDiffer` when a tensor has other columns or experts than in the files before, and
-/// `Error::BadImatrix` for a file that has no tensor in common with them.
-pub fn merged_imatrix(paths: &[PathBuf]) -> Result<ImatrixSums> {
-    let chunk_tokens = paths.iter().find_map(|path| chunk_tokens_of(path)).unwrap_or(DEFAULT_CHUNK_TOKENS);
-    let mut merged: Option<ImatrixSums> = None;
-    let mut datasets = Vec::new();
-    let mut n_tokens = 0_u64;
-    for path in paths {
-        let mut file = read_imatrix_sums(path)?;
-        if file.is_dat {
-            #[allow(clippy::cast_precision_loss, reason = "a few thousand")]
-            file.entries.values_mut().for_each(|entry| entry.scale(chunk_tokens as f32));
-        }
-        n_tokens += u64::from(file.n_chunks) * u64::from(file.chunk_tokens.unwrap_or(chunk_tokens));
-        datasets.extend(file.datasets.iter().map(|name| Text(without_folders(&name.0).to_vec())));
-        match &mut merged {
-            None => merged = Some(file),
-            Some(merged) if !file.entries.keys().any(|name| merged.entries.contains_key(name)) => {
-                let what = "it has no tensor in common with the files before".into();
-                return Err(Error::BadImatrix { what, path: path.clone() });
-            }
-            Some(merged) => {
-                let is_dat = file.is_dat;
-                merged.add(file, path)?;
-                merged.is_dat |= is_dat;
-            }
-        }
-    }
-    let merged = merged.ok_or_else(|| Error::BadRequest { message: "no importance matrix to merge".into() })?;
-    let n_chunks = u32::try_from(n_tokens / u64::from(chunk_tokens)).unwrap_or(u32::MAX);
-    Ok(ImatrixSums { datasets, n_chunks, chunk_tokens: Some(chunk_tokens), is_dat: false, ..merged })
-}
-
-/// Tokens of a chunk, when it is a GGUF file that says so.
-fn chunk_tokens_of(path: &Path) -> Option<u32> {
-    let n = read_gguf(path).ok()?.metadata.u64(CHUNK_SIZE_KEY)?;
-    u32::try_from(n).ok().filter(|&n| n > 0)
-}
-
-/// What stands behind the last slash of either kind.
-fn without_folders(name: &[u8]) -> &[u8] {
-    name.rsplit(|byte| matches!(byte, b'/' | b'\\')).next().unwrap_or(name)
 }

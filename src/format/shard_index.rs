@@ -7,8 +7,12 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 
-use super::checkpoint::{MAX_SHARDS, MAX_TENSORS};
 use super::safetensors::parse_json;
+
+/// Most files of one checkpoint.
+pub(super) const MAX_SHARDS: usize = 2000;
+/// Most tensors of one checkpoint. The largest have 100,000.
+pub(super) const MAX_TENSORS: usize = 200_000;
 
 /// Reads `model.safetensors.index.json`. The names of files are not checked.
 pub(super) fn index_from_json(json: &[u8]) -> serde_json::Result<Index> {

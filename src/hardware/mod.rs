@@ -42,6 +42,8 @@ pub use encoding::{EncodingSpeed, measure_encoding};
 pub use energy::{EnergyMeter, EnergyReading, NotMeasurable};
 pub use survey::{measure_quiet_bandwidth, survey};
 
+use crate::model::Framework;
+
 /// Everything that is known about the machine. Unknown parts are `None`, zero-length or listed in `warnings`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Machine {
@@ -244,34 +246,6 @@ impl Bandwidth {
     #[must_use]
     pub fn is_disturbed(&self) -> bool {
         self.other_load.is_some_and(|load| load > BUSY_LOAD)
-    }
-}
-
-/// The five frameworks that Planish recommends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Framework {
-    LlamaCpp,
-    OnnxRuntime,
-    OpenVino,
-    Mlx,
-    Qnn,
-}
-
-impl Framework {
-    /// All five, in the order of the design's table.
-    pub const ALL: [Self; 5] = [Self::LlamaCpp, Self::OnnxRuntime, Self::OpenVino, Self::Mlx, Self::Qnn];
-
-    /// The name that its makers use.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LlamaCpp => "llama.cpp",
-            Self::OnnxRuntime => "Olive / ONNX Runtime",
-            Self::OpenVino => "OpenVINO",
-            Self::Mlx => "MLX",
-            Self::Qnn => "QNN",
-        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::env;
 use std::path::{Path, PathBuf};
 
+use super::Runtime;
 use super::root::{Root, list_names};
-use super::{Framework, Runtime};
+use crate::model::Framework;
 
 use crate::path_text;
 

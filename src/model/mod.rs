@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod dtype;
+mod framework;
 mod hyperparameters;
 mod import;
 mod level;
@@ -21,6 +22,7 @@ pub use checkpoint::{
     SourceQuantization,
 };
 pub use dtype::DType;
+pub use framework::Framework;
 pub use hyperparameters::Hyperparameters;
 pub use import::{BlockScale, Import, Origin, Part, RowOrder};
 pub use level::{Level, PrecisionClass};

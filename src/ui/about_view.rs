@@ -3,7 +3,7 @@
 use eframe::egui::{Grid, Label, RichText, Ui};
 
 use super::kit::{theme, widgets};
-use crate::hardware::Framework;
+use crate::model::Framework;
 use crate::state::{Command, Dialog, Form, Store};
 
 /// Keys and what they do; `Ctrl` is ⌘ on macOS.

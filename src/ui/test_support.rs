@@ -9,10 +9,9 @@ use egui_kittest::kittest::Queryable as _;
 
 use super::kit::theme;
 use crate::hardware::{
-    Bandwidth, Cache, Conditions, Cpu, Disk, EncodingSpeed, Framework, Gpu, Machine, Memory, Npu, Os, PowerSource, Runtime,
-    Vendor,
+    Bandwidth, Cache, Conditions, Cpu, Disk, EncodingSpeed, Gpu, Machine, Memory, Npu, Os, PowerSource, Runtime, Vendor,
 };
-use crate::model::{Array, DType, Hyperparameters, Metadata, Model, Tensor, Text, Value};
+use crate::model::{Array, DType, Framework, Hyperparameters, Metadata, Model, Tensor, Text, Value};
 use crate::state::{Command, Form, Slot, Store};
 
 /// What a page reads and writes.

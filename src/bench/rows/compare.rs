@@ -236,8 +236,8 @@ mod tests {
     use crate::bench::history::{Measurement, test_runs};
     use crate::bench::{Stat, lessons};
     use crate::error::Error;
-    use crate::hardware::{Bandwidth, Conditions, Framework};
-    use crate::model::{Hyperparameters, Metadata, Value};
+    use crate::hardware::{Bandwidth, Conditions};
+    use crate::model::{Framework, Hyperparameters, Metadata, Value};
 
     fn candidate_of(level: Level, size_bytes: u64, decode: f64) -> Candidate {
         let band = Band { low: decode / 2.0, mid: decode, high: decode * 2.0 };

@@ -1,5 +1,6 @@
 //! How far weights are from those of the source, tensor by tensor.
 
+pub mod difference;
 pub mod tensor_error;
 #[cfg(test)]
 pub(crate) mod tensor_error_tests;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::tensor_error::{Difference, Mismatch, TensorError, TensorErrors, tensor_errors};
+use super::difference::{Difference, Mismatch};
+use super::tensor_error::{TensorError, TensorErrors, tensor_errors};
 use crate::error::Error;
 use crate::format::{Layout, TensorSpec};
 use crate::model::{DType, Metadata, Text, Value};

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::tensor_error::{Difference, Mismatch};
+use super::difference::{Difference, Mismatch};
 use super::weight_sums::WeightSums;
 use crate::error::{Error, Result};
 use crate::format::TensorReader;

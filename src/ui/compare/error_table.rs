@@ -8,7 +8,8 @@ use std::sync::Arc;
 use eframe::egui::{Align, Checkbox, Id, Label, Layout, RichText, Ui};
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
-use crate::bench::tensors::tensor_error::{Difference, TensorError, TensorErrors};
+use crate::bench::tensors::difference::Difference;
+use crate::bench::tensors::tensor_error::{TensorError, TensorErrors};
 use crate::model::DType;
 use crate::ui::kit::figures::NumberColumns;
 use crate::ui::kit::memo::{self, Same};
@@ -277,7 +278,7 @@ pub fn to_tsv<'a>(tensors: impl Iterator<Item = &'a TensorError>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::tensors::tensor_error::Mismatch;
+    use crate::bench::tensors::difference::Mismatch;
 
     fn tensors() -> Vec<TensorError> {
         let tensor = |name: &str, n_elements, dtype, result| TensorError {

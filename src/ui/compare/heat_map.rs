@@ -355,7 +355,7 @@ fn tooltip_ui(response: &Response, tensor: &TensorError) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::tensors::tensor_error::{Difference, Mismatch};
+    use crate::bench::tensors::difference::{Difference, Mismatch};
 
     fn tensor(layer_idx: Option<u64>, kind: &str, error: Option<f64>) -> TensorError {
         TensorError {

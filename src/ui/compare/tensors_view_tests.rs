@@ -8,7 +8,8 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use super::tensors_view::tensors_view_ui;
-use crate::bench::tensors::tensor_error::{Difference, Mismatch, TensorError, TensorErrors};
+use crate::bench::tensors::difference::{Difference, Mismatch};
+use crate::bench::tensors::tensor_error::{TensorError, TensorErrors};
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::model::{DType, Level};

@@ -3,8 +3,7 @@
 use eframe::egui::{self, Align, Layout, RichText, Sense, Stroke, Ui, Vec2, vec2};
 
 use crate::advise;
-use crate::hardware::Framework;
-use crate::model::{DType, Level, Model, PrecisionClass};
+use crate::model::{DType, Framework, Level, Model, PrecisionClass};
 use crate::ui::kit::sideways::sideways_ui;
 use crate::ui::kit::widgets::{Tone, card, notice};
 use crate::ui::kit::{icons, theme};

@@ -6,15 +6,14 @@ use eframe::egui::{self, Align, Checkbox, ComboBox, Label, Layout, RichText, Ui}
 use egui_extras::{Column as Width, TableBuilder, TableRow};
 
 use crate::advise::{Band, Basis, Candidate, Fit, Plan};
-use crate::hardware::Framework;
+use crate::model::Framework;
 use crate::state::Form;
 use crate::ui::kit::drop_down::{drop_down_ui, entry_ui};
 use crate::ui::kit::figures::{NumberColumns, SizeUnit, text_width};
-use crate::ui::kit::glossary;
 use crate::ui::kit::sideways::sideways_ui;
 use crate::ui::kit::sorting::{Side, Sorting, compare_known};
 use crate::ui::kit::theme::{self, Palette};
-use crate::ui::kit::{loss_view, widgets};
+use crate::ui::kit::{glossary, loss_view, widgets};
 use crate::units::{bytes_text, exact_bytes_text, nats_text, significant_text};
 
 const ROW_HEIGHT: f32 = 28.0;

@@ -1,0 +1,31 @@
+//! The frameworks that a model can be prepared for.
+
+use serde::Serialize;
+
+/// The five frameworks that Planish recommends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Framework {
+    LlamaCpp,
+    OnnxRuntime,
+    OpenVino,
+    Mlx,
+    Qnn,
+}
+
+impl Framework {
+    /// All five, in the order of the design's table.
+    pub const ALL: [Self; 5] = [Self::LlamaCpp, Self::OnnxRuntime, Self::OpenVino, Self::Mlx, Self::Qnn];
+
+    /// The name that its makers use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LlamaCpp => "llama.cpp",
+            Self::OnnxRuntime => "Olive / ONNX Runtime",
+            Self::OpenVino => "OpenVINO",
+            Self::Mlx => "MLX",
+            Self::Qnn => "QNN",
+        }
+    }
+}
