@@ -24,6 +24,7 @@ const PRIORITY_ANSWERS: [&str; 4] = ["balanced", "best quality", "fastest", "sma
 
 /// The whole tree. Ids and order are stable.
 #[must_use]
+#[allow(clippy::too_many_lines, reason = "the tree is one value")]
 pub fn tree() -> Tree {
     use Framework::{LlamaCpp, Mlx, OnnxRuntime, OpenVino, Qnn};
     let mut nodes = vec![

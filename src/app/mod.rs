@@ -215,7 +215,7 @@ impl App {
         use eframe::egui::{Key, Modifiers, ViewportCommand};
         let pressed = |key| ctx.input_mut(|input| input.consume_key(Modifiers::COMMAND, key));
         if pressed(Key::O) {
-            self.commands.push(Command::PickModel);
+            self.commands.push(Command::Pick(Picked::Model));
         }
         if pressed(Key::Q) || pressed(Key::W) {
             ctx.send_viewport_cmd(ViewportCommand::Close);
@@ -242,16 +242,8 @@ impl App {
     fn carry_out_one(&mut self, command: Command) -> Result<()> {
         match command {
             Command::OpenModel(path) => self.submit(&Job::Inspect { path: absolute(&path) }),
-            Command::PickModel => {
-                self.worker.pick(Picked::Model);
-                Ok(())
-            }
-            Command::PickModelFolder => {
-                self.worker.pick(Picked::ModelFolder);
-                Ok(())
-            }
-            Command::PickOutputDir => {
-                self.worker.pick(Picked::OutputDir);
+            Command::Pick(wanted) => {
+                self.worker.pick(wanted);
                 Ok(())
             }
             Command::ForgetRecent(path) => {
@@ -309,14 +301,6 @@ impl App {
             Command::Export(what) => self.export(what),
             Command::FindModels => self.submit(&Job::FindModels),
             Command::FindKnown => self.find_known(),
-            Command::PickImatrix => {
-                self.worker.pick(Picked::Imatrix);
-                Ok(())
-            }
-            Command::PickCalibrationText => {
-                self.worker.pick(Picked::CalibrationText);
-                Ok(())
-            }
             Command::CollectImatrix(levels) => self.begin_conversion(levels, true),
             Command::ConvertAndCompare(levels) => self.convert_and_compare(levels),
             Command::ForgetTour => {

@@ -6,12 +6,28 @@ use super::extras::{ExtraColumns, energy_note, stat_text};
 use super::output::{columns_text, facts_text};
 use crate::bench::{Outcome, merged_warnings};
 use crate::convert::Conversion;
-use crate::hardware::{Machine, PowerSource, Runtime};
+use crate::hardware::{Conditions, Machine, Memory, PowerSource, Runtime};
 use crate::model::{Metadata, Model, Value};
 use crate::{path_text, units};
 
 /// What stands in a cell without a value.
 const NOTHING: &str = "–";
+
+fn memory_text(memory: &Memory) -> String {
+    let limit = memory.limit_bytes.map_or_else(String::new, |bytes| format!(" (container limit {})", units::bytes_text(bytes)));
+    let (total, available) = (units::bytes_text(memory.total_bytes), units::bytes_text(memory.available_bytes));
+    format!("{total}, {available} available{limit}")
+}
+
+fn power_text(conditions: &Conditions) -> String {
+    match (conditions.power_source, conditions.battery_percent) {
+        (PowerSource::Mains, None) => "mains".to_string(),
+        (PowerSource::Mains, Some(percent)) => format!("mains, battery at {percent:.0} %"),
+        (PowerSource::Battery, Some(percent)) => format!("battery at {percent:.0} %"),
+        (PowerSource::Battery, None) => "battery".to_string(),
+        (PowerSource::Unknown, _) => "unknown".to_string(),
+    }
+}
 
 pub(super) fn machine_text(machine: &Machine) -> String {
     let cpu = &machine.cpu;
@@ -27,17 +43,12 @@ pub(super) fn machine_text(machine: &Machine) -> String {
         .map(|cache| format!("L{} {} × {}", cache.level, cache.n_instances, units::bytes_text(cache.size_bytes)))
         .collect();
     let memory = &machine.memory;
-    let mut memory_text =
-        format!("{}, {} available", units::bytes_text(memory.total_bytes), units::bytes_text(memory.available_bytes));
-    if let Some(limit_bytes) = memory.limit_bytes {
-        memory_text.push_str(&format!(" (container limit {})", units::bytes_text(limit_bytes)));
-    }
     let mut facts = vec![
         ("CPU", cpu.name.clone()),
         ("cores", cores),
         ("SIMD", list_text(&cpu.simd)),
         ("caches", list_text(&caches)),
-        ("memory", memory_text),
+        ("memory", memory_text(memory)),
         ("swap", units::bytes_text(memory.swap_bytes)),
     ];
     if let Some(bandwidth) = machine.bandwidth {
@@ -90,14 +101,7 @@ pub(super) fn machine_text(machine: &Machine) -> String {
         ),
     ));
     let conditions = &machine.conditions;
-    let power = match (conditions.power_source, conditions.battery_percent) {
-        (PowerSource::Mains, None) => "mains".to_string(),
-        (PowerSource::Mains, Some(percent)) => format!("mains, battery at {percent:.0} %"),
-        (PowerSource::Battery, Some(percent)) => format!("battery at {percent:.0} %"),
-        (PowerSource::Battery, None) => "battery".to_string(),
-        (PowerSource::Unknown, _) => "unknown".to_string(),
-    };
-    facts.push(("power", power));
+    facts.push(("power", power_text(conditions)));
     if let Some(celsius) = conditions.temperature_celsius {
         facts.push(("temperature", format!("{celsius:.0} °C")));
     }

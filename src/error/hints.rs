@@ -9,6 +9,7 @@ use crate::path_text::shown;
 impl Error {
     /// What the user can do about it; every variant has an answer.
     #[must_use]
+    #[allow(clippy::too_many_lines, reason = "one line for each error")]
     pub fn hint(&self) -> String {
         use std::io::ErrorKind;
         match self {

@@ -55,6 +55,22 @@ pub(super) fn read_config(path: &Path) -> Result<CheckpointConfig> {
     config_from_json(&bytes).map_err(|what| Error::DamagedFile { format: "config.json", what, path: path.to_path_buf() })
 }
 
+/// Types whose head is the embedding unless the file says otherwise.
+const TIED_BY_DEFAULT: [&str; 7] = ["gpt2", "gemma2", "gemma3", "gemma3_text", "falcon", "starcoder2", "bert"];
+/// Keys of the image encoder.
+const VISION_KEYS: [&str; 4] = ["vision_config", "vision_tower", "mm_vision_tower", "visual"];
+
+/// The class of the model; empty where the file names none.
+fn class_name_of(root: &Map<String, Value>) -> String {
+    let name = match root.get("architectures") {
+        Some(Value::Array(names)) => names.first().and_then(Value::as_str),
+        // As people write it by hand.
+        Some(Value::String(name)) => Some(name.as_str()),
+        _ => None,
+    };
+    name.map(short).unwrap_or_default()
+}
+
 /// Reads the text of a `config.json`. Numbers that are missing are 0; so are those that cannot be read, which `odd_values` tells.
 ///
 /// Source of the names: `attribute_map` in the `configuration_*.py` of transformers 4.57.6.
@@ -88,13 +104,6 @@ fn config_from_json(bytes: &[u8]) -> std::result::Result<CheckpointConfig, Strin
     };
     // Every family that needs it reads it again, and complains.
     let quiet_number = |keys: &[&str]| keys.iter().find_map(|key| whole_of(value(key)?).ok()?).unwrap_or(0);
-    let class_name = match root.get("architectures") {
-        Some(Value::Array(names)) => names.first().and_then(Value::as_str),
-        // As people write it by hand.
-        Some(Value::String(name)) => Some(name.as_str()),
-        _ => None,
-    };
-    let class_name = class_name.map(short).unwrap_or_default();
     let n_embd = number(&["hidden_size", "n_embd", "d_model"]);
     let n_heads = number(&["num_attention_heads", "n_head", "num_heads"]);
     // Falcon's first decoder has one for all, whatever the number says.
@@ -121,8 +130,6 @@ fn config_from_json(bytes: &[u8]) -> std::result::Result<CheckpointConfig, Strin
     let rope_theta = rope.and_then(|rope| rope.get("rope_theta")).or_else(|| value("rope_theta"));
     let rope_theta = rope_theta.and_then(|theta| number_of(theta).ok().flatten());
     let uses_window = is_true("use_sliding_window").unwrap_or(true);
-    let is_tied_by_default =
-        matches!(model_type.as_str(), "gpt2" | "gemma2" | "gemma3" | "gemma3_text" | "falcon" | "starcoder2" | "bert");
     let config = CheckpointConfig {
         n_layers: number(&["num_hidden_layers", "n_layer", "num_layers"]),
         n_embd,
@@ -140,17 +147,15 @@ fn config_from_json(bytes: &[u8]) -> std::result::Result<CheckpointConfig, Strin
             .filter(|&window| window > 0 && uses_window),
         rope_theta,
         rope_scaling: rope_scaling.filter(|kind| kind != "default"),
-        has_tied_embeddings: is_true("tie_word_embeddings").unwrap_or(is_tied_by_default),
+        has_tied_embeddings: is_true("tie_word_embeddings").unwrap_or_else(|| TIED_BY_DEFAULT.contains(&model_type.as_str())),
         has_attention_bias: is_true("attention_bias").unwrap_or(false),
         has_mlp_bias: is_true("mlp_bias").unwrap_or(false),
         torch_dtype: text("torch_dtype").or_else(|| text("dtype")),
         quantization: stated_quantization(&root, &json),
-        has_vision: ["vision_config", "vision_tower", "mm_vision_tower", "visual"]
-            .iter()
-            .any(|key| root.get(*key).is_some_and(|v| !v.is_null())),
+        has_vision: VISION_KEYS.iter().any(|key| root.get(*key).is_some_and(|v| !v.is_null())),
         pooling: None,
         odd_values: Vec::new(),
-        class_name,
+        class_name: class_name_of(&root),
         model_type,
         json: json.clone(),
     };

@@ -6,19 +6,15 @@ use super::{Leftovers, Page};
 use crate::bench::history::ExportFormat;
 use crate::deploy::Export;
 use crate::model::Level;
-use crate::worker::JobId;
+use crate::worker::{JobId, Picked};
 
 /// What the user wants done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Open this model.
     OpenModel(PathBuf),
-    /// Ask for a model in a native dialog.
-    PickModel,
-    /// Ask for the folder of a checkpoint in a native dialog.
-    PickModelFolder,
-    /// Ask for the output folder in a native dialog.
-    PickOutputDir,
+    /// Ask for a file or a folder with a native dialog.
+    Pick(Picked),
     /// Take this path off the list of recent models.
     ForgetRecent(PathBuf),
     /// Find out again what this machine is, and measure it.
@@ -79,10 +75,6 @@ pub enum Command {
     FindModels,
     /// Look for levels and earlier measurements of the open model.
     FindKnown,
-    /// Ask for an importance matrix in a native dialog.
-    PickImatrix,
-    /// Ask for a text to collect an importance matrix on in a native dialog.
-    PickCalibrationText,
     /// Collect an importance matrix of the open model with the form's text, then convert to these levels with it.
     CollectImatrix(Vec<Level>),
     /// Compare this file with the checksums that it carries.

@@ -21,7 +21,7 @@ use crate::model::{Framework, Level};
 use crate::monitor::{Progress, ProgressUnit};
 use crate::state::{Command, CompareTab, Form, JobKind, JobRecord, JobStatus, Page, Slot, Store, Theme};
 use crate::units::{bytes_text, significant_text};
-use crate::worker::JobId;
+use crate::worker::{JobId, Picked};
 
 const BUSY: &str = "other programs used 41 % of the CPU";
 const FAILED: Level = Level::Q3_K_M;
@@ -317,7 +317,7 @@ fn quick_picks_and_check_cards_choose_levels_and_convert() {
     let size = bytes_text(candidate(&plan_of(&harness.state().store), Level::Q6_K).size_bytes);
     click(&mut harness, &format!("Convert 1 level ({size})"));
     click(&mut harness, "Choose output folder");
-    assert_eq!(harness.state().commands, [Command::Convert(vec![Level::Q6_K]), Command::PickOutputDir]);
+    assert_eq!(harness.state().commands, [Command::Convert(vec![Level::Q6_K]), Command::Pick(Picked::OutputDir)]);
 }
 
 #[test]

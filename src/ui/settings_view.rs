@@ -4,6 +4,7 @@ use eframe::egui::{self, Align, DragValue, Grid, Layout, Margin, RichText, TextE
 
 use super::kit::{theme, widgets};
 use crate::state::{Command, Field, Form, Theme};
+use crate::worker::Picked;
 
 /// Most threads that can be asked for.
 const MAX_THREADS: u32 = 1024;
@@ -40,7 +41,7 @@ pub(super) fn settings_ui(ui: &mut Ui, form: &mut Form, commands: &mut Vec<Comma
         ui.horizontal(|ui| {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 if ui.button("Choose…").accessible_name("Choose the folder for outputs").clicked() {
-                    commands.push(Command::PickOutputDir);
+                    commands.push(Command::Pick(Picked::OutputDir));
                 }
                 let field = TextEdit::singleline(&mut form.output_dir)
                     .hint_text("beside the source")

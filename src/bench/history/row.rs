@@ -120,9 +120,9 @@ impl Row {
         LossWords::of(self.mean_kld?, self.same_top?)
     }
 
-    /// The row that a new run gets; its number is not known yet.
-    pub(super) fn of(new: &NewRun) -> Self {
-        let shared = |kind, path: &Path, size_bytes| Self {
+    /// What all kinds of runs say, and nothing that was measured.
+    fn unmeasured(new: &NewRun, kind: Kind, path: &Path, size_bytes: u64) -> Self {
+        Self {
             id: 0,
             recorded_unix_secs: new.recorded_unix_secs,
             kind,
@@ -156,7 +156,11 @@ impl Row {
             workload: None,
             other_load: None,
             decode_range: None,
-        };
+        }
+    }
+
+    /// The row that a new run gets; its number is not known yet.
+    pub(super) fn of(new: &NewRun) -> Self {
         match &new.measurement {
             Measurement::Speed(run) => {
                 let used = &run.provenance;
@@ -176,7 +180,7 @@ impl Row {
                     other_load: used.conditions.other_load.map(f64::from),
                     decode_range: range(&run.decode_tokens_per_sec.values),
                     n_tokens: Some((u64::from(used.n_prompt_tokens) + u64::from(used.n_gen_tokens)) * n_rounds),
-                    ..shared(Kind::Speed, &run.path, run.size_bytes)
+                    ..Self::unmeasured(new, Kind::Speed, &run.path, run.size_bytes)
                 }
             }
             Measurement::Quality(run) => {
@@ -199,7 +203,7 @@ impl Row {
                     text_name: Some(used.text_name.clone()),
                     text_sha256: Some(used.text_sha256.clone()),
                     planish: used.planish.clone(),
-                    ..shared(Kind::Quality, &run.path, run.size_bytes)
+                    ..Self::unmeasured(new, Kind::Quality, &run.path, run.size_bytes)
                 }
             }
         }

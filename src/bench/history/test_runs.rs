@@ -50,6 +50,7 @@ pub(crate) fn speed(level: &str, decode: &[f64]) -> NewRun {
 }
 
 /// A quality run of `m-LEVEL.gguf` with this mean KL divergence in each chunk of 256 tokens.
+#[allow(clippy::too_many_lines, reason = "a run has many fields")]
 pub(crate) fn quality(level: &str, klds: &[f64]) -> NewRun {
     let chunk = |(idx, kld): (u32, &f64)| ChunkSums {
         chunk_idx: idx,

@@ -46,6 +46,7 @@ impl From<Page> for Icon {
 }
 
 /// Draws `icon` into the largest square in the middle of `rect`.
+#[allow(clippy::too_many_lines, reason = "one line for each icon")]
 pub fn paint(painter: &Painter, rect: Rect, icon: Icon, color: Color32) {
     let side = rect.width().min(rect.height());
     let square = Rect::from_center_size(rect.center(), egui::Vec2::splat(side));

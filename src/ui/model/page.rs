@@ -26,6 +26,7 @@ use crate::ui::kit::widgets::{
 use crate::ui::opened::known_view::{found_ui, go_on_ui};
 use crate::ui::shell::waiting_ui;
 use crate::units::{bytes_text, count_text, exact_bytes_text, parameters_text, significant_text};
+use crate::worker::Picked;
 
 /// What is said where the system has no file dialog, and what to do instead.
 pub const NO_DIALOG_TEXT: &str =
@@ -134,10 +135,10 @@ fn drop_zone_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
 
 fn open_buttons_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
     if primary_button(ui, "Open…").clicked() {
-        commands.push(Command::PickModel);
+        commands.push(Command::Pick(Picked::Model));
     }
     if ui.button("Open folder…").on_hover_text("The folder of a Hugging Face checkpoint").clicked() {
-        commands.push(Command::PickModelFolder);
+        commands.push(Command::Pick(Picked::ModelFolder));
     }
     let explanation = "A small model that comes with Planish: it is converted to several levels, measured, and shown side by side. \
         Takes less than a minute and no network";
@@ -224,7 +225,7 @@ pub fn file_name(path: &Path) -> String {
 pub fn opened_header_ui(ui: &mut Ui, name: &str, path: &Path, form: &mut Form, commands: &mut Vec<Command>) {
     page_header(ui, name, &path_text::shown(path), |ui| {
         if ui.button("Open…").clicked() {
-            commands.push(Command::PickModel);
+            commands.push(Command::Pick(Picked::Model));
         }
         // Not an ordinary menu: a click in the path field must leave it open, and its buttons look like buttons.
         let config = MenuConfig::new()

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::format::CachedModel;
 use crate::state::{Command, Form, Page, Slot, Store};
 use crate::ui::test_support::{PageState, page_harness, sample_model, shoot, store_with_model_and_machine};
+use crate::worker::Picked;
 use eframe::egui;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
@@ -27,7 +28,7 @@ fn an_empty_page_asks_for_a_model() {
     harness.run();
     harness.get_by_label("Try the sample").click();
     harness.run();
-    assert_eq!(harness.state().commands, [Command::PickModel, Command::PickModelFolder, Command::TrySample]);
+    assert_eq!(harness.state().commands, [Command::Pick(Picked::Model), Command::Pick(Picked::ModelFolder), Command::TrySample]);
 }
 
 #[test]

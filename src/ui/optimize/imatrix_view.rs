@@ -9,6 +9,7 @@ use crate::model::Model;
 use crate::state::{Command, Field, Form, ImatrixForm, Store, TextChoice};
 use crate::ui::kit::{theme, widgets};
 use crate::units::count_text;
+use crate::worker::Picked;
 
 /// Most chunks that can be asked for: 50 million tokens.
 const MAX_CHUNKS: u32 = 100_000;
@@ -20,7 +21,7 @@ pub fn imatrix_view_ui(ui: &mut Ui, model: &Model, store: &Store, form: &mut For
     ui.add_enabled_ui(!form.imatrix.collect, |ui| {
         let takes_focus = form.takes_focus(Field::Imatrix);
         if path_ui(ui, &mut form.imatrix_path, "none", ("Choose importance matrix", advice), &label, takes_focus) {
-            commands.push(Command::PickImatrix);
+            commands.push(Command::Pick(Picked::Imatrix));
         }
     });
     ui.checkbox(&mut form.imatrix.collect, "Collect an importance matrix first")
@@ -78,7 +79,7 @@ fn collecting_ui(ui: &mut Ui, model: &Model, form: &mut ImatrixForm, takes_focus
             &label,
             takes_focus,
         ) {
-            commands.push(Command::PickCalibrationText);
+            commands.push(Command::Pick(Picked::CalibrationText));
         }
     }
     ui.horizontal(|ui| {

@@ -14,7 +14,7 @@ use crate::state::{Command, Form, ImatrixForm, JobKind, JobRecord, JobStatus, Pa
 use crate::ui::layout_check::check_layout;
 use crate::ui::test_support::{PageState, click, has, optimize_ui, page_harness_sized, shoot, store_with_model_and_machine};
 use crate::ui::window_ui;
-use crate::worker::JobId;
+use crate::worker::{JobId, Picked};
 
 const MATRIX: &str = "/home/ada/models/SmolLM2-135M-Instruct.Q4_1.imatrix.gguf";
 
@@ -75,7 +75,7 @@ fn a_text_of_ones_own_has_to_be_named() {
     assert!(!is_disabled(&harness));
     let state = harness.state();
     assert_eq!((state.form.imatrix.text, state.form.imatrix.text_path.as_str()), (TextChoice::File, "/texts/letters.txt"));
-    assert_eq!(state.commands, [Command::PickCalibrationText]);
+    assert_eq!(state.commands, [Command::Pick(Picked::CalibrationText)]);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn what_was_collected_is_told_beside_its_file() {
     assert!(has(&harness, "Importances changed by 1.80 % with the last doubling of the text."));
     assert!(has(&harness, "2 experts were not reached by the text"));
     click(&mut harness, "Choose importance matrix");
-    assert_eq!(harness.state().commands, [Command::PickImatrix]);
+    assert_eq!(harness.state().commands, [Command::Pick(Picked::Imatrix)]);
     harness.state_mut().form.imatrix_path = "/other.gguf".into();
     harness.run();
     assert!(!has(&harness, "211 tensors"), "of another file nothing is known");

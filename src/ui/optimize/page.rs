@@ -15,6 +15,7 @@ use crate::ui::kit::theme;
 use crate::ui::kit::widgets::{self, Tone};
 use crate::ui::opened::known_view::sum_text;
 use crate::ui::plan::page::{model_or_hint_ui, requantizing_warning};
+use crate::worker::Picked;
 
 /// Most threads that can be asked for.
 const MAX_THREADS: u32 = 1024;
@@ -74,7 +75,7 @@ fn output_ui(ui: &mut Ui, model: &Model, store: &Store, form: &mut Form, command
         ui.horizontal(|ui| {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 if ui.button("Choose…").accessible_name("Choose output folder").clicked() {
-                    commands.push(Command::PickOutputDir);
+                    commands.push(Command::Pick(Picked::OutputDir));
                 }
                 let field = TextEdit::singleline(&mut form.output_dir)
                     .hint_text(hint)
