@@ -26,7 +26,7 @@
 //!
 //! ```text
 //! file pick ─ Command::OpenModel ─ Job::Inspect ─ format::inspect ─ Output::Model ─ Store.model
-//!  ─ advise(model, machine, goal) = Plan ─ Command::Convert ─ Job::Convert ─ convert ─ Output::Conversions
+//!  ─ advise(model, machine, goal) = Plan ─ Command::Convert ─ Job::Convert ─ make ─ Output::Conversions
 //!  ─ Command::Bench ─ Job::Bench ─ bench ─ Output::Outcomes ─ Store.outcomes ─ ui::compare
 //! ```
 //!

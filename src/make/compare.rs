@@ -124,6 +124,9 @@ fn import(model: &Model, request: &mut CompareRequest, monitor: &Monitor) -> Res
     // The reference keeps every weight: what is changed is compared with it. A search and a changed recipe make their own levels, from the file.
     let is_alone = request.until_pass || convert.overrides.is_custom();
     let mut first = ConvertRequest { levels: vec![own], ..convert.clone() };
+    // It is asked for as much as the levels are: what is to be done with their files holds for it too.
+    let answer = convert.existing.values().next().copied();
+    first.existing.extend(answer.map(|answer| (own, answer)));
     if is_alone {
         first.overrides = Overrides::default();
     } else {

@@ -11,6 +11,7 @@
 //! probing   the same for given tokens: how likely the model finds each next one
 //! scoring   the same for a comparison on a text, with its arithmetic in score, its chunks in text_plan, its answers in reference_file
 //! collecting the same for an importance matrix, with its arithmetic in importance
+//! work_folder files that a child reads and writes, too large for its pipes
 //! ```
 
 #[cfg(feature = "llama-cpp")]

@@ -333,6 +333,15 @@ fn a_comparison_tries_what_it_makes_from_a_checkpoint() {
     assert!(code == Some(1) && !is_there && table.contains("Q4_0") && !table.contains("Q2_K"), "{table}");
     let (code, table, error, is_there) = compare("untried", &["--no-check"]);
     assert!(code == Some(0) && is_there && table.contains("Q2_K"), "{table} {error}");
+    // What is to be done with files that exist holds for the one that stands for the checkpoint too.
+    let (code, _, error, _) = compare("untried", &["--no-check"]);
+    assert!(code == Some(1) && error.contains("exists"), "{error}");
+    for (answer, n_files) in [("replace", 3), ("skip", 3), ("keep-both", 6)] {
+        let (code, _, error, _) = compare("untried", &["--no-check", "--existing", answer]);
+        let made = files_below(&folder.path().join("untried"));
+        let n = made.iter().filter(|path| path.extension().is_some_and(|end| end == "gguf")).count();
+        assert_eq!((code, n), (Some(0), n_files), "{answer}: {error}");
+    }
 }
 
 /// All files below a folder.
