@@ -1,4 +1,4 @@
-//! The command line: clap definitions and dispatch. Same domain, same words as the window.
+//! The command line: parsing and dispatch; what the commands take is in `args`. Same domain, same words as the window.
 #![allow(clippy::doc_markdown, reason = "the documentation of arguments is their help text, where backticks would be noise")]
 
 mod args;

@@ -74,7 +74,6 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
         fitting_imatrix(&model, imatrix)?;
     }
     let limits = args.limits.to_limits();
-    let needs_losses = !parts.no_quality || parts.until_pass;
     let request = CompareRequest {
         make: MakeRequest {
             convert: convert_request(&args.convert),
@@ -83,7 +82,7 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
             reuses: parts.reuse || args.convert.existing == Some(Existing::Skip),
         },
         bench: bench_request(Vec::new(), &args.bench),
-        quality: needs_losses.then(|| quality_request(&args.quality)).transpose()?,
+        quality: (!parts.no_quality).then(|| quality_request(&args.quality)).transpose()?,
         limits: limits.clone(),
         goal: Goal::default(),
         with_source: !parts.no_source,

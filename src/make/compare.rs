@@ -72,28 +72,20 @@ pub struct Comparison {
 /// Those of [`make`] and of the measurements as wholes; of single files they are in the result. `Error::WrongOutput` when the file that is to
 /// stand for a checkpoint is broken.
 pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_step: &dyn Fn(Step)) -> Result<Comparison> {
-    let (source, made) = if model.is_runnable() {
-        (Arc::new(model), None)
-    } else {
-        let (source, made) = import(&model, &mut request, monitor)?;
-        (source, made)
-    };
+    let (source, made) = if model.is_runnable() { (Arc::new(model), None) } else { import(&model, &mut request, monitor)? };
     // The machine before the measurements: its bandwidth must be measured while nothing else runs.
     let folder = source.path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let machine = hardware::survey(folder.unwrap_or(".".as_ref()), monitor)?;
     let mut losses = Vec::new();
     let mut search = None;
-    let (conversions, broken) = match made {
-        Some(made) => (made.conversions, made.broken),
+    let Made { conversions, broken, .. } = match made {
+        Some(made) => made,
         None if request.until_pass => {
             let (made, found) = search_passing(&source, &request, &mut losses, monitor, on_step)?;
             search = Some(found);
-            (made.conversions, made.broken)
+            made
         }
-        None => {
-            let made = make(&source, &request.make, monitor)?;
-            (made.conversions, made.broken)
-        }
+        None => make(&source, &request.make, monitor)?,
     };
     let mut files: Vec<PathBuf> = conversions.iter().map(|conversion| conversion.path.clone()).collect();
     if request.with_source {

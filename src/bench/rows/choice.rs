@@ -48,8 +48,8 @@ pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>, priority:
             Some(Judged { row, level: row.level?, decision: row.verdict.as_ref()?.decision, refuses_a_wish })
         })
         .collect();
-    judged.sort_by_key(|judged| (judged.row.size_bytes, judged.level));
-    judged.sort_by(|a, b| cost(a.row, priority).total_cmp(&cost(b.row, priority)));
+    let size = |judged: &Judged| (judged.row.size_bytes, judged.level);
+    judged.sort_by(|a, b| cost(a.row, priority).total_cmp(&cost(b.row, priority)).then_with(|| size(a).cmp(&size(b))));
     let n_open = judged.iter().filter(|judged| judged.decision == Decision::Inconclusive).count();
     let passing = || judged.iter().filter(|judged| judged.decision == Decision::Pass);
     let best = passing().find(|judged| !judged.refuses_a_wish).or_else(|| passing().next()).copied();
