@@ -6,13 +6,6 @@
 # them. llama-cpp-2 has them on without a way to turn them off; without its feature `common` it refers to none of them either.
 set(LLAMA_BUILD_COMMON OFF CACHE BOOL "Planish uses none of it" FORCE)
 
-# -O2 in place of -O3 for what builds graphs, samples and reads files; ggml, which computes, keeps -O3.
-if (PROJECT_NAME STREQUAL "llama.cpp")
-    string(REPLACE "-O3" "-O2" CMAKE_CXX_FLAGS_RELEASE "${CMAKE_CXX_FLAGS_RELEASE}")
-elseif (CMAKE_CXX_FLAGS_RELEASE)
-    string(REPLACE "-O2" "-O3" CMAKE_CXX_FLAGS_RELEASE "${CMAKE_CXX_FLAGS_RELEASE}")
-endif()
-
 # One CPU back end, for the processor that this is, in place of one for each of fourteen generations of x86-64. `PLANISH_ALL_CPUS=1`, which releases
 # set, and any other system build them all. The back end stays a module that is loaded at run time, so both builds run the same code of Planish.
 if (NOT "$ENV{PLANISH_ALL_CPUS}" STREQUAL "1" AND NOT CMAKE_CROSSCOMPILING
