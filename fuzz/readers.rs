@@ -17,7 +17,7 @@ use planish::format::{Layout, Opened, TensorReader, TensorSpec, Writer, read_any
 use planish::hardware::Machine;
 use planish::import::import;
 use planish::import::tokenizer::{encode, tokenizer_metadata};
-use planish::model::{Array, Checkpoint, DType, Level, Metadata, Model, Text, Value};
+use planish::model::{Array, Checkpoint, DType, Metadata, Model, Preset, Text, Value};
 use tempfile::TempDir;
 
 use crate::golden_checkpoints;
@@ -215,8 +215,8 @@ pub fn imatrix(bytes: &[u8]) {
 /// What the program does with every model that it could read.
 fn use_model(model: &Model) {
     let planner = Planner::new(model);
-    for level in [Level::Q4_K_M, Level::IQ2_M, Level::F16] {
-        let recipe = planner.recipe(level);
+    for preset in [Preset::Q4_K_M, Preset::IQ2_M, Preset::F16] {
+        let recipe = planner.recipe(preset);
         assert_eq!(recipe.dtypes.len(), model.tensors.len());
         let _ = planner.output_size_bytes(&recipe);
         let _ = output_specs(model, &recipe);

@@ -12,7 +12,7 @@ use super::usage::{Load, Repacking, Usage};
 use super::workload::Workload;
 use super::{Budget, Candidate, Decision, Fit, Goal, MemoryEstimate};
 use crate::hardware::Machine;
-use crate::model::{DType, Framework, Level, Model, Tensor};
+use crate::model::{DType, Framework, Level, Model, PrecisionClass, Preset, Tensor};
 use crate::quant::can_dequantize;
 use crate::units::{bytes_text, count_text, significant_text};
 
@@ -59,7 +59,7 @@ pub(super) fn all(
     learned: Option<&Learned>,
 ) -> (Vec<Scored>, Fit) {
     let context = Context::new(model, machine, goal, budget, learned.is_some());
-    let mut scored: Vec<Scored> = Level::all().map(|level| context.gguf(level, learned)).collect();
+    let mut scored: Vec<Scored> = Preset::all().map(|preset| context.gguf(preset, learned)).collect();
     mark_copies(&mut scored);
     scored.extend(VARIANTS.iter().map(|variant| context.variant(variant)));
     let source = Workload::of_file(model, &machine.cpu, goal.n_ctx);
@@ -205,8 +205,9 @@ impl<'a> Context<'a> {
     }
 
     /// A level of llama.cpp, with what measurements here have taught; `None` when the target is another machine.
-    pub(super) fn gguf(&self, level: Level, learned: Option<&Learned>) -> Scored {
-        let recipe = self.planner.recipe(level);
+    pub(super) fn gguf(&self, preset: Preset, learned: Option<&Learned>) -> Scored {
+        let level = Level::from(preset);
+        let recipe = self.planner.recipe(preset);
         // A model that cannot be written has no size; it is shown as too large rather than hidden.
         let size_bytes = self.planner.output_size_bytes(&recipe).unwrap_or(u64::MAX);
         let load = self.usage.recipe_load(&recipe, self.repacking);
@@ -223,7 +224,7 @@ impl<'a> Context<'a> {
         let measured_loss = learned.and_then(|learned| learned.loss(level));
         let percent =
             measured_loss.map_or_else(|| loss_percent(&self.planner, &recipe), |loss| percent_of_kld(loss.mean_kld.value));
-        if !is_published(level) && measured_loss.is_none() {
+        if !is_published(preset) && measured_loss.is_none() {
             notes.push("its loss is assumed from the error of its weights".into());
         }
         let (offset, memory_basis) =
@@ -241,10 +242,10 @@ impl<'a> Context<'a> {
         }
         candidate.memory_basis = memory_basis;
         candidate.measured_loss = measured_loss;
-        if let Some(prerequisite) = level.prerequisite() {
+        if let Some(prerequisite) = preset.prerequisite() {
             candidate.missing.get_or_insert(format!("{level} takes {prerequisite}"));
         }
-        scored.is_eligible = (is_published(level) || measured_loss.is_some()) && level.prerequisite().is_none();
+        scored.is_eligible = (is_published(preset) || measured_loss.is_some()) && preset.prerequisite().is_none();
         Scored { full_loss_percent: full_loss_percent(&self.planner, &recipe), dtypes: recipe.dtypes, ..scored }
     }
 
@@ -293,7 +294,7 @@ impl<'a> Context<'a> {
             let how = if bits_per_weight < self.source_bits { "hardly a gain" } else { "no gain" };
             notes.insert(0, format!("{how}: the source has {} bits per weight", significant_text(self.source_bits)));
         }
-        let is_quantized = output.level.is_none_or(|level| level.base_dtype().is_quantized());
+        let is_quantized = output.level.is_none_or(|level| level.class() != PrecisionClass::Full);
         if let Some(first) = self.lost_before.as_ref().filter(|_| is_quantized && percent > 0.0) {
             notes.push(format!("requantized from {first}"));
         }

@@ -60,7 +60,7 @@ pub fn chain_secs(model: &Model, machine: &Machine, plan: &Plan, work: &ChainWor
 #[allow(clippy::cast_precision_loss, reason = "a prediction")]
 fn converting_secs(model: &Model, machine: &Machine, levels: &[Level]) -> Option<f64> {
     let planner = Planner::new(model);
-    let recipes: Vec<Recipe> = levels.iter().map(|&level| planner.recipe(level)).collect();
+    let recipes: Vec<Recipe> = levels.iter().filter_map(|level| level.preset()).map(|preset| planner.recipe(preset)).collect();
     let secs = |recipe: &Recipe| machine.encoding.predicted_secs(&model.tensors, &recipe.dtypes);
     let encoding = recipes.iter().map(secs).sum::<Option<f64>>()?;
     let size_bytes: u64 = recipes.iter().filter_map(|recipe| planner.output_size_bytes(recipe).ok()).sum();

@@ -9,13 +9,13 @@ use super::recipe::{Planner, output_size_bytes};
 use crate::error::{Error, PICKLE_HINT};
 use crate::hardware::{EncodingSpeed, Machine};
 use crate::import::{Disagreement, class_name, disagreement, gguf_architecture, mapping_of, planned_model};
-use crate::model::{Checkpoint, CheckpointConfig, CheckpointDType, Hyperparameters, Level, Model, QuantizationMethod};
+use crate::model::{Checkpoint, CheckpointConfig, CheckpointDType, Hyperparameters, Model, Preset, QuantizationMethod};
 use crate::units::{bytes_text, count_text, duration_text};
 
 /// Levels whose size is predicted, with the bits of a weight that are assumed where the tensors are not known one by one.
 ///
 /// Source of 4.89 for `Q4_K_M`: Llama 3.1 8B in `tools/quantize/README.md` of llama.cpp.
-const LEVELS: [(Level, f64); 3] = [(Level::F16, 16.0), (Level::Q8_0, 8.5), (Level::Q4_K_M, 4.89)];
+const PRESETS: [(Preset, f64); 3] = [(Preset::F16, 16.0), (Preset::Q8_0, 8.5), (Preset::Q4_K_M, 4.89)];
 /// Context for which memory is predicted, in tokens.
 const N_CTX: u64 = 4096;
 /// Layers that a rough prediction counts at most: llama.cpp's own limit (`LLAMA_MAX_LAYERS`).
@@ -364,14 +364,14 @@ fn size_items(
     if model.is_none() && !checkpoint.missing_files.is_empty() {
         return Vec::new();
     }
-    let sizes: Vec<(Level, u64)> = LEVELS
+    let sizes: Vec<(Preset, u64)> = PRESETS
         .iter()
-        .filter_map(|&(level, bits)| {
+        .filter_map(|&(preset, bits)| {
             let tensors = match model {
-                Some(model) => output_size_bytes(model, level).ok()?,
+                Some(model) => output_size_bytes(model, preset).ok()?,
                 None => bytes_at(checkpoint.n_parameters(), bits),
             };
-            Some((level, tensors.saturating_add(config.n_vocab.saturating_mul(TOKENIZER_BYTES_PER_TOKEN))))
+            Some((preset, tensors.saturating_add(config.n_vocab.saturating_mul(TOKENIZER_BYTES_PER_TOKEN))))
         })
         .collect();
     if sizes.is_empty() {
@@ -381,8 +381,8 @@ fn size_items(
     let rough = || rough_hyperparameters(config, architecture);
     let shape = model.map_or_else(rough, |model| model.hyperparameters.clone());
     let beside_weights = kv_cache_bytes(&shape, n_ctx).saturating_add(compute_bytes(&shape, n_ctx));
-    let in_memory: Vec<(Level, u64)> =
-        sizes.iter().map(|&(level, size_bytes)| (level, size_bytes.saturating_add(beside_weights))).collect();
+    let in_memory: Vec<(Preset, u64)> =
+        sizes.iter().map(|&(preset, size_bytes)| (preset, size_bytes.saturating_add(beside_weights))).collect();
     let how = if model.is_some() { "predicted" } else { "predicted roughly, from the number of weights" };
     vec![
         room_item("Disk", format!("{how}: {}", sizes_text(&sizes)), &sizes, room.disk_bytes),
@@ -398,9 +398,9 @@ fn size_items(
 /// How long a conversion to each level takes when the disk keeps up.
 fn time_item(model: &Model, encoding: &EncodingSpeed) -> Option<CheckItem> {
     let planner = Planner::new(model);
-    let secs = |level: Level| encoding.predicted_secs(&model.tensors, &planner.recipe(level).dtypes);
+    let secs = |preset: Preset| encoding.predicted_secs(&model.tensors, &planner.recipe(preset).dtypes);
     let times: Vec<String> =
-        LEVELS.iter().filter_map(|&(level, _)| Some(format!("{level} about {}", duration_text(secs(level)?)))).collect();
+        PRESETS.iter().filter_map(|&(preset, _)| Some(format!("{preset} about {}", duration_text(secs(preset)?)))).collect();
     let text = format!(
         "predicted from how fast this machine encodes on {} {}, if the disk keeps up: {}",
         encoding.n_threads,
@@ -436,12 +436,12 @@ fn bytes_at(n_weights: u64, bits: f64) -> u64 {
     (n_weights as f64 * bits / 8.0) as u64
 }
 
-fn sizes_text(sizes: &[(Level, u64)]) -> String {
-    sizes.iter().map(|(level, size_bytes)| format!("{level} about {}", bytes_text(*size_bytes))).collect::<Vec<_>>().join(", ")
+fn sizes_text(sizes: &[(Preset, u64)]) -> String {
+    sizes.iter().map(|(preset, size_bytes)| format!("{preset} about {}", bytes_text(*size_bytes))).collect::<Vec<_>>().join(", ")
 }
 
 /// Compares what each level needs with what is free.
-fn room_item(name: &'static str, text: String, sizes: &[(Level, u64)], free_bytes: Option<u64>) -> CheckItem {
+fn room_item(name: &'static str, text: String, sizes: &[(Preset, u64)], free_bytes: Option<u64>) -> CheckItem {
     let Some(free_bytes) = free_bytes else { return ok(name, text) };
     let text = format!("{text}; {} free", bytes_text(free_bytes));
     let too_large: Vec<&str> = sizes.iter().filter(|row| row.1 > free_bytes).map(|row| row.0.name()).collect();

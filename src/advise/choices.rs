@@ -76,7 +76,7 @@ mod tests {
     use super::super::test_models::SMOLLM2;
     use super::super::{Overrides, Planner};
     use super::*;
-    use crate::model::Level;
+    use crate::model::Preset;
 
     #[test]
     fn kinds_are_what_layers_have_in_common() {
@@ -94,7 +94,7 @@ mod tests {
         let mut overrides = Overrides::default();
         let types = |overrides: &Overrides| {
             let planner = Planner::changed(&model, None, &model, overrides).unwrap();
-            let recipe = planner.recipe(Level::Q8_0);
+            let recipe = planner.recipe(Preset::Q8_0);
             let of = |name: &str| recipe.dtypes[model.tensors.iter().position(|tensor| tensor.name == name).unwrap()];
             ["token_embd.weight", "blk.1.attn_v.weight", "blk.11.attn_v.weight", "blk.1.attn_q.weight"].map(of)
         };

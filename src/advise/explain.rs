@@ -7,7 +7,7 @@ use super::own_level::{decoded_from, own_name};
 use super::ranking::{Choice, compare, group};
 use super::{Basis, Budget, Fit, Goal, Leaf, Priority};
 use crate::hardware::Machine;
-use crate::model::{Framework, Model};
+use crate::model::{Framework, Model, PrecisionClass};
 use crate::units::{bytes_text, count_text, percent_text, significant_text, tokens_per_sec_text};
 
 pub(super) fn reasons(
@@ -120,7 +120,7 @@ fn part_text(size_bytes: u64, model: &Model) -> String {
 pub(super) fn counterfactual(goal: &Goal, scored: &[Scored], choice: Choice) -> Option<String> {
     if choice == Choice::Source {
         let quantized = |scored: &&Scored| {
-            scored.is_eligible && scored.candidate.level.is_some_and(|level| level.base_dtype().is_quantized())
+            scored.is_eligible && scored.candidate.level.is_some_and(|level| level.class() != PrecisionClass::Full)
         };
         let fitting = scored.iter().filter(quantized).filter(|scored| !matches!(scored.candidate.fit, Fit::TooLarge { .. }));
         let best = fitting.map(Scored::with_full_source).min_by(|a, b| compare(a, b, goal));

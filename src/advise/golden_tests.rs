@@ -7,7 +7,7 @@ use super::test_models::model_of;
 use super::{Fallback, Overrides, Planner, bits_per_weight, output_metadata, output_specs};
 use crate::format::Imatrix;
 use crate::format::gguf_writer::file_size_bytes;
-use crate::model::{Array, DType, Level, Metadata, Model, Value};
+use crate::model::{Array, DType, Metadata, Model, Preset, Value};
 
 fn golden_files() -> Vec<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/recipes");
@@ -59,23 +59,23 @@ fn recipes_and_sizes_are_llama_quantizes() {
         let same = Overrides { fallback: Fallback::LlamaCpp, ..Overrides::default() };
         let without = Planner::changed(&model, None, &model, &same).unwrap();
         let with = Planner::changed(&model, Some(&imatrix), &model, &same).unwrap();
-        for level in Level::all() {
+        for preset in Preset::all() {
             // make.py gives a matrix where llama-quantize asks for one. What the output says of it is not in the golden size.
-            let planner = if level.needs_imatrix() { &with } else { &without };
-            let recipe = planner.recipe(level);
-            let context = format!("{} at {level}", path.file_stem().unwrap().to_string_lossy());
-            let letters = golden["levels"][level.name()].as_str().unwrap();
+            let planner = if preset.needs_imatrix() { &with } else { &without };
+            let recipe = planner.recipe(preset);
+            let context = format!("{} at {preset}", path.file_stem().unwrap().to_string_lossy());
+            let letters = golden["levels"][preset.name()].as_str().unwrap();
             assert_eq!(letters.chars().count(), model.tensors.len());
             for ((tensor, letter), &found) in model.tensors.iter().zip(letters.chars()).zip(&recipe.dtypes) {
                 let expected = golden["types"][letter.to_string()].as_str().unwrap();
                 assert_eq!(found.name(), expected, "{context}: {}", tensor.name);
             }
-            assert_eq!(recipe.n_fallbacks as u64, golden["n_fallbacks"][level.name()].as_u64().unwrap(), "{context}");
-            let expected_size = golden["size_bytes"][level.name()].as_u64().unwrap();
+            assert_eq!(recipe.n_fallbacks as u64, golden["n_fallbacks"][preset.name()].as_u64().unwrap(), "{context}");
+            let expected_size = golden["size_bytes"][preset.name()].as_u64().unwrap();
             let specs = output_specs(&model, &recipe);
-            let plain_size = file_size_bytes(&output_metadata(&model, level), &specs, model.alignment);
+            let plain_size = file_size_bytes(&output_metadata(&model, preset), &specs, model.alignment);
             assert_eq!(plain_size, Ok(expected_size), "{context}");
-            let written = file_size_bytes(&planner.output_metadata(level), &specs, model.alignment);
+            let written = file_size_bytes(&planner.output_metadata(preset), &specs, model.alignment);
             assert_eq!(planner.output_size_bytes(&recipe), written, "{context}");
             assert!(bits_per_weight(&model, &recipe) > 1.0);
         }

@@ -2,7 +2,7 @@
 
 use super::LossWord;
 use super::recipe::{Planner, Recipe, n_elements};
-use crate::model::{DType, Level};
+use crate::model::{DType, Preset};
 
 /// Models below this many weights lose about three times as much.
 const SMALL_MODEL: u64 = 1_000_000_000;
@@ -14,56 +14,56 @@ const SMALL_MODEL_FACTOR: f64 = 3.0;
 /// Part of the weights that may have another type than the level's before the published number no longer applies.
 const MAX_FALLBACK_SHARE: f64 = 0.1;
 
-/// `(level, perplexity increase in per cent)`.
+/// `(preset, perplexity increase in per cent)`.
 ///
 /// Source, where `is_published`: the increases for Llama-3-8B in `QUANT_OPTIONS`, tools/quantize/quantize.cpp, llama.cpp of 2026-08-21,
 /// divided by the base perplexity 6.2316 of tools/perplexity/README.md. BF16 and F16: the latter's 0.0015. The others are assumed:
 /// between the published k-quants (`Q5_K_S`, `Q4_K_S`, `Q3_K_S`, `Q2_K`) by the relative error of Gaussian weights in their types, a
 /// power of it between each two; mixed levels between their types.
-const PUBLISHED: [(Level, f64); 33] = [
-    (Level::F32, 0.0),
-    (Level::BF16, 0.024),
-    (Level::F16, 0.024),
-    (Level::Q8_0, 0.042),
-    (Level::Q6_K, 0.348),
-    (Level::Q5_K_M, 0.913),
-    (Level::Q5_K_S, 1.683),
-    (Level::Q5_1, 1.704),
-    (Level::Q5_0, 2.112),
-    (Level::Q4_K_M, 2.815),
-    (Level::Q4_K_S, 4.315),
-    (Level::Q4_1, 7.239),
-    (Level::Q4_0, 7.518),
-    (Level::IQ4_NL, 4.8),
-    (Level::IQ4_XS, 4.9),
-    (Level::MXFP4_MOE, 13.4),
-    (Level::Q3_K_L, 8.925),
-    (Level::Q3_K_M, 10.54),
-    (Level::IQ3_M, 18.0),
-    (Level::IQ3_S, 20.3),
-    (Level::Q3_K_S, 26.19),
-    (Level::IQ3_XS, 26.0),
-    (Level::IQ3_XXS, 34.0),
-    (Level::Q2_K, 56.48),
-    (Level::Q2_K_S, 51.09),
-    (Level::IQ2_M, 45.0),
-    (Level::IQ2_S, 55.0),
-    (Level::IQ2_XS, 61.6),
-    (Level::IQ2_XXS, 72.9),
-    (Level::TQ2_0, 100.0),
-    (Level::IQ1_M, 96.0),
-    (Level::TQ1_0, 100.0),
-    (Level::IQ1_S, 105.0),
+const PUBLISHED: [(Preset, f64); 33] = [
+    (Preset::F32, 0.0),
+    (Preset::BF16, 0.024),
+    (Preset::F16, 0.024),
+    (Preset::Q8_0, 0.042),
+    (Preset::Q6_K, 0.348),
+    (Preset::Q5_K_M, 0.913),
+    (Preset::Q5_K_S, 1.683),
+    (Preset::Q5_1, 1.704),
+    (Preset::Q5_0, 2.112),
+    (Preset::Q4_K_M, 2.815),
+    (Preset::Q4_K_S, 4.315),
+    (Preset::Q4_1, 7.239),
+    (Preset::Q4_0, 7.518),
+    (Preset::IQ4_NL, 4.8),
+    (Preset::IQ4_XS, 4.9),
+    (Preset::MXFP4_MOE, 13.4),
+    (Preset::Q3_K_L, 8.925),
+    (Preset::Q3_K_M, 10.54),
+    (Preset::IQ3_M, 18.0),
+    (Preset::IQ3_S, 20.3),
+    (Preset::Q3_K_S, 26.19),
+    (Preset::IQ3_XS, 26.0),
+    (Preset::IQ3_XXS, 34.0),
+    (Preset::Q2_K, 56.48),
+    (Preset::Q2_K_S, 51.09),
+    (Preset::IQ2_M, 45.0),
+    (Preset::IQ2_S, 55.0),
+    (Preset::IQ2_XS, 61.6),
+    (Preset::IQ2_XXS, 72.9),
+    (Preset::TQ2_0, 100.0),
+    (Preset::IQ1_M, 96.0),
+    (Preset::TQ1_0, 100.0),
+    (Preset::IQ1_S, 105.0),
 ];
 
 /// True where the loss of a level is published, not assumed.
 #[must_use]
-pub fn is_published(level: Level) -> bool {
-    use Level::{
+pub fn is_published(preset: Preset) -> bool {
+    use Preset::{
         IQ1_M, IQ1_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_M, IQ3_S, IQ3_XS, IQ3_XXS, IQ4_NL, IQ4_XS, MXFP4_MOE, TQ1_0, TQ2_0,
     };
-    !matches!(level, IQ4_NL | IQ4_XS | IQ3_M | IQ3_S | IQ3_XS | IQ3_XXS | IQ2_M | IQ2_S | IQ2_XS | IQ2_XXS | IQ1_M | IQ1_S)
-        && !matches!(level, MXFP4_MOE | TQ2_0 | TQ1_0)
+    !matches!(preset, IQ4_NL | IQ4_XS | IQ3_M | IQ3_S | IQ3_XS | IQ3_XXS | IQ2_M | IQ2_S | IQ2_XS | IQ2_XXS | IQ1_M | IQ1_S)
+        && !matches!(preset, MXFP4_MOE | TQ2_0 | TQ1_0)
 }
 
 /// Expected increase of perplexity in per cent at this recipe, over the source; 0 when nothing changes.
@@ -83,8 +83,8 @@ pub fn loss_percent(planner: &Planner, recipe: &Recipe) -> f64 {
 #[must_use]
 pub fn full_loss_percent(planner: &Planner, recipe: &Recipe) -> f64 {
     // What is no expert gets Q8_0 at MXFP4_MOE.
-    let is_mixture = fallback_share(planner, recipe.level) > MAX_FALLBACK_SHARE || recipe.level == Level::MXFP4_MOE;
-    let large = if is_mixture { mixture(planner, recipe) } else { published(recipe.level) };
+    let is_mixture = fallback_share(planner, recipe.preset) > MAX_FALLBACK_SHARE || recipe.preset == Preset::MXFP4_MOE;
+    let large = if is_mixture { mixture(planner, recipe) } else { published(recipe.preset) };
     scaled(large, planner.model().n_parameters())
 }
 
@@ -112,35 +112,35 @@ pub fn percent_of_kld(mean_kld: f64) -> f64 {
     if mean_kld.is_finite() { mean_kld.max(0.0).exp_m1() * 100.0 } else { f64::MAX }
 }
 
-fn published(level: Level) -> f64 {
-    PUBLISHED.iter().find(|row| row.0 == level).map_or(0.0, |row| row.1)
+fn published(preset: Preset) -> f64 {
+    PUBLISHED.iter().find(|row| row.0 == preset).map_or(0.0, |row| row.1)
 }
 
 /// The number of the level that has this type throughout.
 fn of_dtype(dtype: DType) -> f64 {
     match dtype {
-        DType::Q8_0 => published(Level::Q8_0),
-        DType::Q6_K => published(Level::Q6_K),
-        DType::Q5_K => published(Level::Q5_K_S),
-        DType::Q5_1 => published(Level::Q5_1),
-        DType::Q5_0 => published(Level::Q5_0),
-        DType::Q4_K => published(Level::Q4_K_S),
-        DType::Q4_1 => published(Level::Q4_1),
-        DType::Q4_0 => published(Level::Q4_0),
-        DType::Q3_K => published(Level::Q3_K_S),
-        DType::Q2_K => published(Level::Q2_K),
-        DType::IQ4_NL => published(Level::IQ4_NL),
-        DType::IQ4_XS => published(Level::IQ4_XS),
-        DType::MXFP4 => published(Level::MXFP4_MOE),
-        DType::IQ3_S => published(Level::IQ3_S),
-        DType::IQ3_XXS => published(Level::IQ3_XXS),
+        DType::Q8_0 => published(Preset::Q8_0),
+        DType::Q6_K => published(Preset::Q6_K),
+        DType::Q5_K => published(Preset::Q5_K_S),
+        DType::Q5_1 => published(Preset::Q5_1),
+        DType::Q5_0 => published(Preset::Q5_0),
+        DType::Q4_K => published(Preset::Q4_K_S),
+        DType::Q4_1 => published(Preset::Q4_1),
+        DType::Q4_0 => published(Preset::Q4_0),
+        DType::Q3_K => published(Preset::Q3_K_S),
+        DType::Q2_K => published(Preset::Q2_K),
+        DType::IQ4_NL => published(Preset::IQ4_NL),
+        DType::IQ4_XS => published(Preset::IQ4_XS),
+        DType::MXFP4 => published(Preset::MXFP4_MOE),
+        DType::IQ3_S => published(Preset::IQ3_S),
+        DType::IQ3_XXS => published(Preset::IQ3_XXS),
         DType::IQ2_S => 48.8,
-        DType::IQ2_XS => published(Level::IQ2_XS),
-        DType::IQ2_XXS => published(Level::IQ2_XXS),
-        DType::IQ1_M => published(Level::IQ1_M),
-        DType::IQ1_S => published(Level::IQ1_S),
-        DType::TQ1_0 | DType::TQ2_0 => published(Level::TQ1_0),
-        DType::F16 | DType::BF16 => published(Level::F16),
+        DType::IQ2_XS => published(Preset::IQ2_XS),
+        DType::IQ2_XXS => published(Preset::IQ2_XXS),
+        DType::IQ1_M => published(Preset::IQ1_M),
+        DType::IQ1_S => published(Preset::IQ1_S),
+        DType::TQ1_0 | DType::TQ2_0 => published(Preset::TQ1_0),
+        DType::F16 | DType::BF16 => published(Preset::F16),
         _ => 0.0,
     }
 }
@@ -156,12 +156,12 @@ fn block_matrices<'a>(planner: &'a Planner) -> impl Iterator<Item = (usize, f64)
         .map(|(idx, tensor)| (idx, n_elements(tensor) as f64))
 }
 
-fn fallback_share(planner: &Planner, level: Level) -> f64 {
+fn fallback_share(planner: &Planner, preset: Preset) -> f64 {
     let tensors = &planner.model().tensors;
     let (mut all, mut other) = (0.0, 0.0);
     for (idx, n_weights) in block_matrices(planner) {
         all += n_weights;
-        if !tensors[idx].row_len().is_multiple_of(level.base_dtype().block_len()) {
+        if !tensors[idx].row_len().is_multiple_of(preset.base_dtype().block_len()) {
             other += n_weights;
         }
     }
@@ -174,5 +174,5 @@ fn mixture(planner: &Planner, recipe: &Recipe) -> f64 {
         all += n_weights;
         sum += n_weights * recipe.dtypes.get(idx).map_or(0.0, |&dtype| of_dtype(dtype));
     }
-    if all > 0.0 { sum / all } else { published(recipe.level) }
+    if all > 0.0 { sum / all } else { published(recipe.preset) }
 }

@@ -129,7 +129,7 @@ mod tests {
     use super::super::recipe::tensor_bytes;
     use super::super::test_models::{Decoder, LLAMA3_8B, SMOLLM2};
     use super::*;
-    use crate::model::Level;
+    use crate::model::Preset;
 
     fn shape(decoder: Decoder) -> Hyperparameters {
         decoder.build().hyperparameters
@@ -168,13 +168,13 @@ mod tests {
             let ratio = memory_estimate(&model, &recipe, &cpu(simd), 512).weights_bytes as f64 / size as f64;
             assert!(expected.contains(&ratio), "{level} {simd:?}: {ratio}");
         };
-        check(Level::Q4_0, &["AVX2"], 1.7..1.9);
-        check(Level::Q4_K_M, &["AVX2"], 1.5..1.8);
-        check(Level::Q8_0, &["AVX2"], 1.0..1.001);
-        check(Level::F16, &["AVX2"], 1.0..1.001);
-        check(Level::Q4_0, &[], 1.0..1.001);
-        check(Level::Q8_0, &["NEON", "dotprod"], 1.9..2.0);
-        check(Level::Q8_0, &["NEON"], 1.0..1.001);
+        check(Preset::Q4_0, &["AVX2"], 1.7..1.9);
+        check(Preset::Q4_K_M, &["AVX2"], 1.5..1.8);
+        check(Preset::Q8_0, &["AVX2"], 1.0..1.001);
+        check(Preset::F16, &["AVX2"], 1.0..1.001);
+        check(Preset::Q4_0, &[], 1.0..1.001);
+        check(Preset::Q8_0, &["NEON", "dotprod"], 1.9..2.0);
+        check(Preset::Q8_0, &["NEON"], 1.0..1.001);
     }
 
     #[test]
@@ -190,13 +190,13 @@ mod tests {
             let predicted = (memory.total_bytes() - PROGRAM_BYTES) as f64 / 1e6;
             assert!((predicted / (measured - 6.7)).ln().abs() < 0.05, "{level} at {n_ctx}: {predicted} MB for {measured}");
         };
-        check(SMOLLM2, Level::F16, 768, 330.8);
-        check(SMOLLM2, Level::F16, 2048, 363.7);
-        check(SMOLLM2, Level::Q8_0, 768, 204.0);
-        check(SMOLLM2, Level::Q4_0, 768, 210.4);
-        check(SMOLLM2, Level::Q4_K_M, 768, 174.4);
-        check(medium, Level::F16, 768, 456.5);
-        check(large, Level::F16, 768, 2273.8);
+        check(SMOLLM2, Preset::F16, 768, 330.8);
+        check(SMOLLM2, Preset::F16, 2048, 363.7);
+        check(SMOLLM2, Preset::Q8_0, 768, 204.0);
+        check(SMOLLM2, Preset::Q4_0, 768, 210.4);
+        check(SMOLLM2, Preset::Q4_K_M, 768, 174.4);
+        check(medium, Preset::F16, 768, 456.5);
+        check(large, Preset::F16, 768, 2273.8);
     }
 
     #[test]

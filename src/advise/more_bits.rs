@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Overrides, Planner, pruned};
 use crate::error::Result;
-use crate::model::{DType, Level, Model};
+use crate::model::{DType, Model, Preset};
 
 /// Types for rows of whole super-blocks, and those for all others: the ways that llama.cpp's rules go when a tensor deserves more, or does
 /// not fit. Types that need importances are no steps.
@@ -29,18 +29,18 @@ pub struct MoreBits {
     pub to_bytes: u64,
 }
 
-/// The next larger type for each of `names` at a level, on top of `overrides`.
+/// The next larger type for each of `names` at a preset, on top of `overrides`.
 ///
 /// # Errors
 /// As [`Planner::changed`] and [`pruned`].
-pub fn more_bits(model: &Arc<Model>, level: Level, overrides: &Overrides, names: &BTreeSet<String>) -> Result<MoreBits> {
+pub fn more_bits(model: &Arc<Model>, preset: Preset, overrides: &Overrides, names: &BTreeSet<String>) -> Result<MoreBits> {
     let rest = if overrides.pruned_layers.is_empty() {
         Arc::clone(model)
     } else {
         Arc::new(pruned(model, &overrides.pruned_layers)?.model)
     };
     let before = Planner::changed(&rest, None, model, overrides)?;
-    let recipe = before.recipe(level);
+    let recipe = before.recipe(preset);
     let mut changed = overrides.clone();
     let mut n_tensors = 0;
     for (idx, (tensor, &dtype)) in rest.tensors.iter().zip(&recipe.dtypes).enumerate() {
@@ -53,7 +53,7 @@ pub fn more_bits(model: &Arc<Model>, level: Level, overrides: &Overrides, names:
         }
     }
     let after = Planner::changed(&rest, None, model, &changed)?;
-    let (from_bytes, to_bytes) = (before.output_size_bytes(&recipe)?, after.output_size_bytes(&after.recipe(level))?);
+    let (from_bytes, to_bytes) = (before.output_size_bytes(&recipe)?, after.output_size_bytes(&after.recipe(preset))?);
     Ok(MoreBits { overrides: changed, n_tensors, from_bytes, to_bytes })
 }
 
@@ -100,11 +100,11 @@ mod tests {
     fn what_it_costs_is_exact() {
         let model = model();
         let names: BTreeSet<String> = (0..12).map(|idx| format!("blk.{idx}.ffn_down.weight")).collect();
-        let found = more_bits(&model, Level::Q4_K_M, &Overrides::default(), &names).unwrap();
+        let found = more_bits(&model, Preset::Q4_K_M, &Overrides::default(), &names).unwrap();
         assert_eq!(found.n_tensors, 12);
         let planner = Planner::changed(&model, None, &model, &found.overrides).unwrap();
-        let recipe = planner.recipe(Level::Q4_K_M);
-        let plain = Planner::new(&model).recipe(Level::Q4_K_M);
+        let recipe = planner.recipe(Preset::Q4_K_M);
+        let plain = Planner::new(&model).recipe(Preset::Q4_K_M);
         assert_eq!(planner.output_size_bytes(&recipe).unwrap(), found.to_bytes);
         assert!(found.to_bytes > found.from_bytes);
         for (tensor, (now, before)) in model.tensors.iter().zip(recipe.dtypes.iter().zip(&plain.dtypes)) {
@@ -113,14 +113,14 @@ mod tests {
             }
         }
         // A second time goes one step further.
-        let again = more_bits(&model, Level::Q4_K_M, &found.overrides, &names).unwrap();
+        let again = more_bits(&model, Preset::Q4_K_M, &found.overrides, &names).unwrap();
         assert!(again.to_bytes > found.to_bytes && again.from_bytes == found.to_bytes);
     }
 
     #[test]
     fn norms_and_unknown_names_get_nothing() {
         let names = BTreeSet::from(["blk.0.attn_norm.weight".to_string(), "no such tensor".to_string()]);
-        let found = more_bits(&model(), Level::Q4_K_M, &Overrides::default(), &names).unwrap();
+        let found = more_bits(&model(), Preset::Q4_K_M, &Overrides::default(), &names).unwrap();
         assert_eq!((found.n_tensors, found.from_bytes), (0, found.to_bytes));
     }
 }

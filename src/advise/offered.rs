@@ -92,8 +92,9 @@ impl Candidate {
 pub(super) fn mark_copies(scored: &mut [Scored]) {
     let rank = |scored: &Scored| {
         let level = scored.candidate.level?;
-        let is_main = Some(level.base_dtype()) == main_dtype(&scored.dtypes);
-        Some((!is_main, level.prerequisite().is_some(), !is_published(level), level))
+        let preset = level.preset()?;
+        let is_main = Some(preset.base_dtype()) == main_dtype(&scored.dtypes);
+        Some((!is_main, preset.prerequisite().is_some(), !is_published(preset), level))
     };
     let ranks: Vec<_> = scored.iter().map(rank).collect();
     for idx in 0..scored.len() {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fallback::Fallback;
 use crate::error::{Error, Result};
-use crate::model::{DType, Level, Tensor};
+use crate::model::{DType, Level, Preset, Tensor};
 use crate::quant::can_quantize;
 
 /// The largest number of a layer that is read: a hostile range must not become an allocation. llama.cpp's own limit is 512.
@@ -49,7 +49,7 @@ impl Overrides {
     #[must_use]
     pub fn change(&self, level: Level) -> bool {
         let is_special = !self.pruned_layers.is_empty() || self.output.is_some() || self.token_embedding.is_some();
-        is_special || (level.base_dtype().is_quantized() && self.is_custom())
+        level.preset().is_some_and(|preset| is_special || (preset.base_dtype().is_quantized() && self.is_custom()))
     }
 
     /// For each tensor the type of the first pattern that matches its name.
@@ -83,12 +83,12 @@ impl Overrides {
         Ok(found)
     }
 
-    /// What these changes leave undone at a level: `F16 keeps floats: types of single tensors are not used`.
+    /// What these changes leave undone at a preset: `F16 keeps floats: types of single tensors are not used`.
     #[must_use]
-    pub fn warning(&self, level: Level) -> Option<String> {
-        let is_idle = !level.base_dtype().is_quantized() && !self.tensor_types.is_empty();
+    pub fn warning(&self, preset: Preset) -> Option<String> {
+        let is_idle = !preset.base_dtype().is_quantized() && !self.tensor_types.is_empty();
         is_idle.then(|| {
-            format!("{level} keeps floats: types of tensors that are named by a pattern are not used, as in llama-quantize")
+            format!("{preset} keeps floats: types of tensors that are named by a pattern are not used, as in llama-quantize")
         })
     }
 }
@@ -344,10 +344,10 @@ mod tests {
     #[test]
     fn floats_take_no_notice_of_patterns() {
         let named = Overrides { tensor_types: vec!["attn_v=q6_k".parse().unwrap()], ..Overrides::default() };
-        assert!(named.warning(Level::F16).is_some());
-        assert!(named.warning(Level::Q8_0).is_none());
+        assert!(named.warning(Preset::F16).is_some());
+        assert!(named.warning(Preset::Q8_0).is_none());
         assert!((!named.change(Level::F16), named.change(Level::Q8_0)) == (true, true));
         let head = Overrides { output: Some(DType::F16), ..Overrides::default() };
-        assert!(head.warning(Level::F16).is_none() && head.change(Level::F16));
+        assert!(head.warning(Preset::F16).is_none() && head.change(Level::F16));
     }
 }

@@ -9,7 +9,7 @@ use super::test_models::SMOLLM2;
 use super::{Fallback, Overrides, Planner, output_metadata, output_specs, pruned};
 use crate::error::Error;
 use crate::format::{Imatrix, file_size_bytes};
-use crate::model::{DType, Level, Model};
+use crate::model::{DType, Model, Preset};
 
 /// What the options of a golden case say, with llama.cpp's fallback.
 fn overrides_of(options: &str) -> Overrides {
@@ -44,7 +44,7 @@ fn changed_recipes_and_sizes_are_llama_quantizes() {
         let whole = golden_model(&golden);
         for case in read(path.clone()).as_array().unwrap() {
             let text = |key: &str| case[key].as_str().unwrap();
-            let (options, level) = (text("options"), text("level").parse::<Level>().unwrap());
+            let (options, level) = (text("options"), text("level").parse::<crate::model::Level>().unwrap().preset().unwrap());
             let context = format!("{} {options} at {level}", path.display());
             let overrides = overrides_of(options);
             let model = without_layers(&whole, &overrides);
@@ -99,7 +99,7 @@ fn a_type_that_does_not_fit_is_told() {
     let model = SMOLLM2.build();
     let check = |overrides: Overrides, expected: &[&str]| {
         let planner = Planner::changed(&model, None, &model, &overrides).unwrap();
-        assert_eq!(planner.change_warnings(&planner.recipe(Level::Q8_0)), expected, "{overrides}");
+        assert_eq!(planner.change_warnings(&planner.recipe(Preset::Q8_0)), expected, "{overrides}");
     };
     let named = |text: &str| Overrides { tensor_types: vec![text.parse().unwrap()], ..Overrides::default() };
     check(named("attn_q=Q6_K"), &["rows of 576 are no whole blocks of Q6_K: Q8_0 instead for blk.0.attn_q.weight and 29 more"]);
@@ -116,7 +116,7 @@ fn types_that_need_importances_are_found_in_changes_too() {
     let model = SMOLLM2.build();
     let overrides = Overrides { tensor_types: vec!["ffn_down=IQ2_XS".parse().unwrap()], ..Overrides::default() };
     let planner = Planner::changed(&model, None, &model, &overrides).unwrap();
-    let found = planner.without_importances(&planner.recipe(Level::Q4_K_M));
+    let found = planner.without_importances(&planner.recipe(Preset::Q4_K_M));
     assert_eq!(found.map(|(tensor, dtype)| (tensor.name.as_str(), dtype)), Some(("blk.0.ffn_down.weight", DType::IQ2_XS)));
 }
 
@@ -130,7 +130,7 @@ fn blocks_of_a_checkpoint_are_kept_where_nothing_is_smaller() {
     // Rows of whole blocks of 256, and of 32 only.
     set(&mut model, "blk.0.ffn_up.weight", 512);
     set(&mut model, "blk.1.ffn_up.weight", 576);
-    let check = |model: &Model, options: &str, level: Level, expected: [DType; 2]| {
+    let check = |model: &Model, options: &str, level: Preset, expected: [DType; 2]| {
         let planner = Planner::changed(model, None, model, &overrides_of(options)).unwrap();
         let recipe = planner.recipe(level);
         let dtype_of = |name| recipe.dtypes[model.tensors.iter().position(|tensor| tensor.name == name).unwrap()];
@@ -138,12 +138,12 @@ fn blocks_of_a_checkpoint_are_kept_where_nothing_is_smaller() {
         assert_eq!(found, expected, "{level} {options}");
     };
     // llama-quantize changes those of a GGUF file.
-    check(&model, "", Level::Q4_K_M, [DType::Q4_K, DType::Q5_0]);
+    check(&model, "", Preset::Q4_K_M, [DType::Q4_K, DType::Q5_0]);
     let mxfp4 = DType::MXFP4;
     model.import = Some(std::sync::Arc::new(crate::model::Import { name: "tiny".into(), origins: Vec::new() }));
-    check(&model, "", Level::BF16, [mxfp4, mxfp4]);
-    check(&model, "", Level::Q8_0, [mxfp4, mxfp4]);
-    check(&model, "", Level::Q4_K_M, [mxfp4, mxfp4]);
-    check(&model, "", Level::Q3_K_M, [DType::Q3_K, mxfp4]);
-    check(&model, "--tensor-type ffn_up=Q8_0", Level::Q4_K_M, [DType::Q8_0, DType::Q8_0]);
+    check(&model, "", Preset::BF16, [mxfp4, mxfp4]);
+    check(&model, "", Preset::Q8_0, [mxfp4, mxfp4]);
+    check(&model, "", Preset::Q4_K_M, [mxfp4, mxfp4]);
+    check(&model, "", Preset::Q3_K_M, [DType::Q3_K, mxfp4]);
+    check(&model, "--tensor-type ffn_up=Q8_0", Preset::Q4_K_M, [DType::Q8_0, DType::Q8_0]);
 }

@@ -2,7 +2,7 @@
 
 use super::fallback::Fallback;
 use super::recipe::Planner;
-use crate::model::{DType, Level, Model, QUANTIZED_SOURCE_KEY};
+use crate::model::{DType, Level, Model, Preset, QUANTIZED_SOURCE_KEY};
 
 /// The level whose recipe gives exactly the types of the model's tensors, with any menu of fallbacks: the one that the header names where
 /// its recipe does, else the first that does. `None` for a mix of types that no level makes.
@@ -15,14 +15,15 @@ fn own_level_of(planner: &Planner) -> Option<Level> {
     let model = planner.model();
     let occurs = |dtype: DType| model.tensors.iter().any(|tensor| tensor.dtype == dtype);
     // A level without a tensor of its main type has them all from a fallback: only the header can say so.
-    let others = Level::all().filter(|level| occurs(level.base_dtype()));
-    let candidates = model.own_level().into_iter().chain(others);
-    candidates.into_iter().find(|&level| {
+    let others = Preset::all().filter(|preset| occurs(preset.base_dtype()));
+    let candidates = model.own_level().and_then(Level::preset).into_iter().chain(others);
+    let found = candidates.into_iter().find(|&preset| {
         Fallback::ALL.into_iter().any(|fallback| {
-            let dtypes = planner.recipe_by(level, fallback).dtypes;
+            let dtypes = planner.recipe_by(preset, fallback).dtypes;
             model.tensors.iter().zip(&dtypes).all(|(tensor, dtype)| tensor.dtype == *dtype)
         })
-    })
+    });
+    found.map(Level::from)
 }
 
 /// The model's own level in words: `Q4_K_M`; `Q4_K_M custom` where the header names a level and the tensors have other types; else the
@@ -68,9 +69,9 @@ mod tests {
     use crate::model::Value;
 
     /// The model as a conversion to this level writes it.
-    fn converted(level: Level, claimed: Level) -> Model {
+    fn converted(preset: Preset, claimed: Preset) -> Model {
         let mut model = Decoder { n_layers: 4, n_embd: 512, n_ff: 1024, n_heads: 8, n_vocab: 1024, ..LLAMA3_8B }.build();
-        let dtypes = recipe(&model, level).dtypes;
+        let dtypes = recipe(&model, preset).dtypes;
         for (tensor, dtype) in model.tensors.iter_mut().zip(dtypes) {
             tensor.dtype = dtype;
         }
@@ -80,13 +81,13 @@ mod tests {
 
     #[test]
     fn a_file_is_named_by_the_recipe_that_gives_its_types() {
-        let check = |level: Level, claimed: Level, expected: &str| {
-            assert_eq!(own_name(&converted(level, claimed)), expected, "{level} called {claimed}");
+        let check = |preset: Preset, claimed: Preset, expected: &str| {
+            assert_eq!(own_name(&converted(preset, claimed)), expected, "{preset} called {claimed}");
         };
-        check(Level::Q4_K_M, Level::Q4_K_M, "Q4_K_M");
-        check(Level::Q4_K_M, Level::Q4_K_S, "Q4_K_M");
-        check(Level::F16, Level::F16, "F16");
-        let mut changed = converted(Level::Q4_K_M, Level::Q4_K_M);
+        check(Preset::Q4_K_M, Preset::Q4_K_M, "Q4_K_M");
+        check(Preset::Q4_K_M, Preset::Q4_K_S, "Q4_K_M");
+        check(Preset::F16, Preset::F16, "F16");
+        let mut changed = converted(Preset::Q4_K_M, Preset::Q4_K_M);
         let matrix = changed.tensors.iter().position(|tensor| tensor.name.ends_with("attn_q.weight")).unwrap();
         changed.tensors[matrix].dtype = DType::Q2_K;
         assert_eq!((own_level(&changed), own_name(&changed).as_str()), (None, "Q4_K_M custom"));
@@ -94,26 +95,27 @@ mod tests {
 
     #[test]
     fn what_a_file_lost_before_is_known_when_it_is_opened_again() {
-        let quantized = converted(Level::Q4_K_M, Level::Q4_K_M);
+        let quantized = converted(Preset::Q4_K_M, Preset::Q4_K_M);
         assert_eq!(quantized_origin(&quantized).as_deref(), Some("Q4_K_M"));
         assert_eq!(decoded_from(&quantized), None);
         let planner = Planner::new(&quantized);
-        let metadata = planner.output_metadata(Level::F16);
+        let metadata = planner.output_metadata(Preset::F16);
         assert_eq!(metadata.str(QUANTIZED_SOURCE_KEY).as_deref(), Some("Q4_K_M"));
 
-        let mut decoded = converted(Level::F16, Level::F16);
+        let mut decoded = converted(Preset::F16, Preset::F16);
         decoded.metadata = metadata;
         assert_eq!(decoded_from(&decoded).as_deref(), Some("Q4_K_M"));
         // The fact goes on into what is made from it, in a header whose size is known before.
         let planner = Planner::new(&decoded);
-        assert_eq!(planner.output_metadata(Level::Q8_0).str(QUANTIZED_SOURCE_KEY).as_deref(), Some("Q4_K_M"));
-        let clean = converted(Level::F16, Level::F16);
-        assert_eq!(Planner::new(&clean).output_metadata(Level::Q8_0).str(QUANTIZED_SOURCE_KEY), None);
+        assert_eq!(planner.output_metadata(Preset::Q8_0).str(QUANTIZED_SOURCE_KEY).as_deref(), Some("Q4_K_M"));
+        let clean = converted(Preset::F16, Preset::F16);
+        assert_eq!(Planner::new(&clean).output_metadata(Preset::Q8_0).str(QUANTIZED_SOURCE_KEY), None);
         for model in [&quantized, &decoded, &clean] {
             let planner = Planner::new(model);
-            let recipe = planner.recipe(Level::Q8_0);
+            let recipe = planner.recipe(Preset::Q8_0);
             let specs = crate::advise::output_specs(model, &recipe);
-            let layout = crate::format::gguf_writer::Layout::plan(&planner.output_metadata(Level::Q8_0), &specs, model.alignment);
+            let layout =
+                crate::format::gguf_writer::Layout::plan(&planner.output_metadata(Preset::Q8_0), &specs, model.alignment);
             assert_eq!(planner.output_size_bytes(&recipe), layout.map(|layout| layout.file_size_bytes));
         }
     }

@@ -266,12 +266,12 @@ fn memory_answer(goal: &Goal, budget: &Budget, scored: &[Scored]) -> (usize, Str
     } else if fits(Level::Q4_K_M) {
         (1, Level::Q4_K_M)
     } else {
-        match Level::all().rev().find(|&level| fits(level)) {
+        match Level::of(Framework::LlamaCpp).rev().find(|&level| fits(level)) {
             Some(level) => (2, level),
             // Repacked copies count: the level of the smallest file may need more memory than another.
             None => (
                 3,
-                Level::all()
+                Level::of(Framework::LlamaCpp)
                     .filter_map(|level| Some((of(level)?.memory.total_bytes(), level)))
                     .min_by_key(|&(needed_bytes, _)| needed_bytes)
                     .map_or(Level::Q2_K, |(_, level)| level),

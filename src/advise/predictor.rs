@@ -35,7 +35,8 @@ impl<'a> Predictor<'a> {
             return Vec::new();
         }
         let context = Context::new(self.model, self.machine, &self.goal, &self.budget, true);
-        wanted.iter().map(|(level, learned)| context.gguf(*level, Some(learned)).candidate).collect()
+        let presets = wanted.iter().filter_map(|(level, learned)| Some((level.preset()?, learned)));
+        presets.map(|(preset, learned)| context.gguf(preset, Some(learned)).candidate).collect()
     }
 }
 

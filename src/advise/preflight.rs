@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::model::{Framework, Level, Model};
+use crate::model::{Framework, Level, Model, Preset};
 
 /// One framework and what it can do with the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,8 +44,8 @@ fn llama_cpp_row(model: &Model) -> PreflightRow {
     if let Some(tensor) = undecodable {
         return row(false, format!("{} of type {} cannot be decoded by this version", tensor.name, tensor.dtype));
     }
-    let n_fallbacks = super::recipe::recipe(model, Level::Q4_K_M).n_fallbacks;
-    let mut parts = vec![format!("{} levels from IQ1_S to F32", Level::all().count())];
+    let n_fallbacks = super::recipe::recipe(model, Preset::Q4_K_M).n_fallbacks;
+    let mut parts = vec![format!("{} levels from IQ1_S to F32", Level::of(Framework::LlamaCpp).len())];
     if n_fallbacks > 0 {
         parts.push(format!(
             "{n_fallbacks} tensors have rows that are no multiple of 256, so k-quants fall back to larger types there"

@@ -15,7 +15,7 @@ use super::rules::{Counters, Facts, needs_importances};
 use crate::error::Result;
 use crate::format::Imatrix;
 use crate::format::gguf_writer::{TensorSpec, file_size_bytes_from, metadata_size_bytes};
-use crate::model::{DType, Level, Metadata, Model, PROVENANCE_PREFIX, Tensor, Value, provenance_metadata};
+use crate::model::{DType, Metadata, Model, PROVENANCE_PREFIX, Preset, Tensor, Value, provenance_metadata};
 
 const FILE_TYPE_KEY: &str = "general.file_type";
 const QUANTIZATION_VERSION_KEY: &str = "general.quantization_version";
@@ -30,8 +30,8 @@ const QUANTIZATION_VERSION: u32 = 2;
 /// The types of all tensors at a level.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
-    /// The level.
-    pub level: Level,
+    /// The preset.
+    pub preset: Preset,
     /// One type for each of `Model::tensors`, in the same order.
     pub dtypes: Vec<DType>,
     /// Tensors whose rows are no whole number of the wanted blocks, so that they got another type.
@@ -44,8 +44,8 @@ pub struct Recipe {
 
 /// The recipe of one level. For several levels of one model, `Planner` does the common part once.
 #[must_use]
-pub fn recipe(model: &Model, level: Level) -> Recipe {
-    Planner::new(model).recipe(level)
+pub fn recipe(model: &Model, preset: Preset) -> Recipe {
+    Planner::new(model).recipe(preset)
 }
 
 /// The source's metadata with the output's file type and quantization version, without the keys of a split file and without what an
@@ -53,10 +53,10 @@ pub fn recipe(model: &Model, level: Level) -> Recipe {
 ///
 /// Keys keep their places; missing ones are appended. llama-quantize moves the two keys to the end, which nobody depends on.
 #[must_use]
-pub fn output_metadata(model: &Model, level: Level) -> Metadata {
+pub fn output_metadata(model: &Model, preset: Preset) -> Metadata {
     let mut metadata = model.metadata.clone();
     metadata.set(QUANTIZATION_VERSION_KEY, Value::U32(QUANTIZATION_VERSION));
-    metadata.set(FILE_TYPE_KEY, Value::U32(level.file_type_id()));
+    metadata.set(FILE_TYPE_KEY, Value::U32(preset.file_type_id()));
     for key in SPLIT_KEYS {
         metadata.remove(key);
     }
@@ -75,9 +75,9 @@ pub fn output_specs(model: &Model, recipe: &Recipe) -> Vec<TensorSpec> {
 ///
 /// # Errors
 /// `Error::Internal` for a model that no reader accepts, as `gguf_writer::file_size_bytes`.
-pub fn output_size_bytes(model: &Model, level: Level) -> Result<u64> {
+pub fn output_size_bytes(model: &Model, preset: Preset) -> Result<u64> {
     let planner = Planner::new(model);
-    planner.output_size_bytes(&planner.recipe(level))
+    planner.output_size_bytes(&planner.recipe(preset))
 }
 
 /// Tensor data in bits divided by the number of weights; 0 for a model without tensors.
@@ -233,42 +233,42 @@ impl<'a> Planner<'a> {
     /// The key-values of one level's output: `output_metadata`, what it says of its importance matrix, and where it comes from, with
     /// zeros for the checksums that are known at the end.
     #[must_use]
-    pub fn output_metadata(&self, level: Level) -> Metadata {
-        let mut metadata = output_metadata(self.model, level);
+    pub fn output_metadata(&self, preset: Preset) -> Metadata {
+        let mut metadata = output_metadata(self.model, preset);
         if let Some(imatrix) = self.imatrix {
             for key in IMATRIX_KEYS {
                 metadata.remove(key);
             }
             metadata.0.extend(imatrix.metadata().0);
         }
-        metadata.0.extend(self.provenance(level).0);
+        metadata.0.extend(self.provenance(preset).0);
         metadata
     }
 
-    fn provenance(&self, level: Level) -> Metadata {
-        provenance_metadata(&self.recipe_text(level), self.imatrix.is_some(), self.quantized_source.as_deref())
+    fn provenance(&self, preset: Preset) -> Metadata {
+        provenance_metadata(&self.recipe_text(preset), self.imatrix.is_some(), self.quantized_source.as_deref())
     }
 
     /// The level and the changes of its recipe: `Q4_K_M --pure`.
     #[must_use]
-    pub fn recipe_text(&self, level: Level) -> String {
-        if self.overrides.change(level) { format!("{level} {}", self.overrides) } else { level.to_string() }
+    pub fn recipe_text(&self, preset: Preset) -> String {
+        if self.overrides.change(preset.into()) { format!("{preset} {}", self.overrides) } else { preset.to_string() }
     }
 
     /// The recipe of one level.
     #[must_use]
-    pub fn recipe(&self, level: Level) -> Recipe {
-        self.recipe_by(level, self.overrides.fallback)
+    pub fn recipe(&self, preset: Preset) -> Recipe {
+        self.recipe_by(preset, self.overrides.fallback)
     }
 
     /// The recipe of one level with this menu of fallbacks.
-    pub(super) fn recipe_by(&self, level: Level, fallback: Fallback) -> Recipe {
+    pub(super) fn recipe_by(&self, preset: Preset, fallback: Fallback) -> Recipe {
         let mut dtypes: Vec<DType> = self.model.tensors.iter().map(|tensor| tensor.dtype).collect();
         let mut counters = Counters::default();
         let (mut n_fallbacks, mut n_fallbacks_of_level, mut is_larger) = (0, 0, true);
         for &idx in &self.order {
             if self.roles[idx].is_quantizable {
-                let wanted = self.wanted(idx, &mut counters, level);
+                let wanted = self.wanted(idx, &mut counters, preset);
                 let row_len = self.model.tensors[idx].row_len();
                 let dtype = fallback.dtype(wanted, row_len);
                 if !self.is_kept(idx, dtype) {
@@ -283,7 +283,7 @@ impl<'a> Planner<'a> {
                 }
             }
         }
-        Recipe { level, dtypes, n_fallbacks, n_fallbacks_of_level, is_larger }
+        Recipe { preset, dtypes, n_fallbacks, n_fallbacks_of_level, is_larger }
     }
 
     /// True for blocks of a checkpoint (MXFP4) that another type would not make smaller: its makers trained with them.
@@ -299,7 +299,7 @@ impl<'a> Planner<'a> {
     ///
     /// Source: `llama_tensor_get_type`. There the types of the head and of the embeddings are taken even where they do not fit, and the
     /// program aborts.
-    fn wanted(&self, idx: usize, counters: &mut Counters, level: Level) -> DType {
+    fn wanted(&self, idx: usize, counters: &mut Counters, preset: Preset) -> DType {
         let (tensor, role, named) = (&self.model.tensors[idx], self.roles[idx], self.named[idx]);
         let overrides = &self.overrides;
         let is_named_table = tensor.name == PER_LAYER_EMBEDDINGS && named.is_some();
@@ -308,26 +308,26 @@ impl<'a> Planner<'a> {
             Category::Output => overrides.output,
             _ => None,
         };
-        let base = level.base_dtype();
+        let base = preset.base_dtype();
         match (special, named) {
             (Some(dtype), _) => dtype,
             // Levels of floats have no exceptions.
             _ if !base.is_quantized() => base,
             (None, Some(dtype)) => dtype,
             _ if overrides.pure => base,
-            _ => self.facts.wanted(counters, tensor, role, level),
+            _ => self.facts.wanted(counters, tensor, role, preset),
         }
     }
 
     /// What the user should know of the changes at a level: types that do not fit, patterns that change nothing there.
     #[must_use]
     pub fn change_warnings(&self, recipe: &Recipe) -> Vec<String> {
-        let mut warnings: Vec<String> = self.overrides.warning(recipe.level).into_iter().collect();
+        let mut warnings: Vec<String> = self.overrides.warning(recipe.preset).into_iter().collect();
         let mut unfit: Vec<(usize, DType)> = Vec::new();
         for idx in 0..self.roles.len() {
             let is_special = matches!(self.roles[idx].category, Category::TokenEmbedding | Category::Output);
             if self.is_quantizable(idx) && (self.named[idx].is_some() || is_special) {
-                let chosen = self.wanted(idx, &mut Counters::default(), recipe.level);
+                let chosen = self.wanted(idx, &mut Counters::default(), recipe.preset);
                 if self.is_chosen(idx, chosen) && !self.model.tensors[idx].row_len().is_multiple_of(chosen.block_len()) {
                     unfit.push((idx, chosen));
                 }
@@ -363,7 +363,7 @@ impl<'a> Planner<'a> {
     pub fn output_size_bytes(&self, recipe: &Recipe) -> Result<u64> {
         let tensors = self.model.tensors.iter().zip(&recipe.dtypes);
         let infos = tensors.map(|(tensor, &dtype)| (tensor.name.as_str(), dtype, output_shape(tensor)));
-        let metadata_bytes = self.metadata_bytes + self.recipe_text(recipe.level).len() as u64;
+        let metadata_bytes = self.metadata_bytes + self.recipe_text(recipe.preset).len() as u64;
         file_size_bytes_from(metadata_bytes, infos, self.model.alignment)
     }
 
@@ -375,7 +375,7 @@ impl<'a> Planner<'a> {
         let is_needy = |idx: usize, dtype: DType| {
             self.is_quantizable(idx)
                 && !matches!(self.roles[idx].category, Category::Output | Category::TokenEmbedding)
-                && needs_importances(dtype, recipe.level)
+                && needs_importances(dtype, recipe.preset)
         };
         let is_known = |tensor| self.imatrix.is_some_and(|imatrix| matches!(imatrix.importances_of(tensor), Ok(Some(_))));
         let tensors = self.model.tensors.iter().zip(&recipe.dtypes).enumerate();

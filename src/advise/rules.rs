@@ -4,7 +4,7 @@
 //! 2026-08-21.
 
 use super::roles::{Category, Role};
-use crate::model::{DType, Level, Tensor};
+use crate::model::{DType, Preset, Tensor};
 
 /// What the rules look at, the same for all tensors of a model.
 #[derive(Debug)]
@@ -34,55 +34,55 @@ pub(super) struct Counters {
 }
 
 /// Levels with grids of about one and two bits: their rules stand apart.
-fn is_tiny(level: Level) -> bool {
-    use Level::{IQ1_M, IQ1_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS};
-    matches!(level, IQ2_XXS | IQ2_XS | IQ2_S | IQ2_M | IQ1_S | IQ1_M)
+fn is_tiny(preset: Preset) -> bool {
+    use Preset::{IQ1_M, IQ1_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS};
+    matches!(preset, IQ2_XXS | IQ2_XS | IQ2_S | IQ2_M | IQ1_S | IQ1_M)
 }
 
 impl Facts {
     /// The type by category, layer and architecture, before the shape is looked at.
-    pub(super) fn wanted(&self, counters: &mut Counters, tensor: &Tensor, role: Role, level: Level) -> DType {
-        let base = level.base_dtype();
+    pub(super) fn wanted(&self, counters: &mut Counters, tensor: &Tensor, role: Role, preset: Preset) -> DType {
+        let base = preset.base_dtype();
         if self.is_glm5_next && ["attn_q_a", "attn_q_b", "nextn.eh_proj"].iter().any(|part| tensor.name.contains(part)) {
             return DType::Q8_0;
         }
         let category = role.category;
         if category == Category::Output || (category == Category::TokenEmbedding && self.has_tied_embeddings) {
-            return self.output.unwrap_or_else(|| self.head(tensor, level));
+            return self.output.unwrap_or_else(|| self.head(tensor, preset));
         }
-        if level == Level::MXFP4_MOE {
+        if preset == Preset::MXFP4_MOE {
             return self.mxfp4_moe(tensor, category);
         }
         if category == Category::TokenEmbedding {
-            return embeddings(level);
+            return embeddings(preset);
         }
-        if is_tiny(level) {
-            return self.tiny(counters, category, level);
+        if is_tiny(preset) {
+            return self.tiny(counters, category, preset);
         }
         match category {
             category if category.is_attention_v() => {
                 let layer_idx = next(&mut counters.attention_v);
-                self.attention_v(layer_idx, level)
+                self.attention_v(layer_idx, preset)
             }
             Category::AttentionK if self.n_experts == 8 => DType::Q8_0,
-            Category::AttentionK | Category::AttentionQ => match level {
-                Level::IQ3_XS => DType::IQ3_XXS,
-                Level::IQ3_XXS => DType::IQ2_S,
+            Category::AttentionK | Category::AttentionQ => match preset {
+                Preset::IQ3_XS => DType::IQ3_XXS,
+                Preset::IQ3_XXS => DType::IQ2_S,
                 _ => base,
             },
             Category::FfnDown => {
                 let layer_idx = self.layer_idx(role, next(&mut counters.ffn_down));
-                self.ffn_down(layer_idx, level)
+                self.ffn_down(layer_idx, preset)
             }
             Category::FfnGate => {
                 let layer_idx = self.layer_idx(role, next(&mut counters.ffn_gate));
-                self.ffn_gate_or_up(layer_idx, level)
+                self.ffn_gate_or_up(layer_idx, preset)
             }
             Category::FfnUp => {
                 let layer_idx = self.layer_idx(role, next(&mut counters.ffn_up));
-                self.ffn_gate_or_up(layer_idx, level)
+                self.ffn_gate_or_up(layer_idx, preset)
             }
-            Category::AttentionOutput => self.attention_output(level),
+            Category::AttentionOutput => self.attention_output(preset),
             _ => base,
         }
     }
@@ -93,15 +93,15 @@ impl Facts {
     }
 
     /// The head, or the embeddings where they are the head.
-    fn head(&self, tensor: &Tensor, level: Level) -> DType {
-        let base = level.base_dtype();
-        if level == Level::MXFP4_MOE
+    fn head(&self, tensor: &Tensor, preset: Preset) -> DType {
+        let base = preset.base_dtype();
+        if preset == Preset::MXFP4_MOE
             || self.is_falcon
             || !tensor.row_len().is_multiple_of(base.block_len())
             || base == DType::Q8_0
         {
             DType::Q8_0
-        } else if is_tiny(level) || level == Level::IQ3_XXS {
+        } else if is_tiny(preset) || preset == Preset::IQ3_XXS {
             DType::Q5_K
         } else {
             DType::Q6_K
@@ -116,8 +116,8 @@ impl Facts {
     }
 
     /// Everything but embeddings and head at the levels of one and two bits.
-    fn tiny(&self, counters: &mut Counters, category: Category, level: Level) -> DType {
-        let has_more_bits = matches!(level, Level::IQ2_S | Level::IQ2_M);
+    fn tiny(&self, counters: &mut Counters, category: Category, preset: Preset) -> DType {
+        let has_more_bits = matches!(preset, Preset::IQ2_S | Preset::IQ2_M);
         let better = if has_more_bits { DType::IQ3_S } else { DType::Q2_K };
         match category {
             category if category.is_attention_v() => {
@@ -127,92 +127,92 @@ impl Facts {
             Category::AttentionK if self.n_experts == 8 => DType::Q4_K,
             Category::FfnDown if next(&mut counters.ffn_down) < self.n_layers / 8 => better,
             Category::AttentionOutput if self.n_experts == 8 => DType::Q5_K,
-            Category::AttentionOutput if matches!(level, Level::IQ1_S | Level::IQ1_M) => DType::IQ2_XXS,
+            Category::AttentionOutput if matches!(preset, Preset::IQ1_S | Preset::IQ1_M) => DType::IQ2_XXS,
             Category::AttentionOutput if has_more_bits => DType::IQ3_S,
-            _ => level.base_dtype(),
+            _ => preset.base_dtype(),
         }
     }
 
-    fn attention_v(&self, layer_idx: i64, level: Level) -> DType {
+    fn attention_v(&self, layer_idx: i64, preset: Preset) -> DType {
         if self.n_experts == 8 {
             return DType::Q8_0;
         }
         let is_shared = self.gqa_ratio >= 4;
-        let dtype = match level {
-            Level::Q2_K | Level::Q2_K_S | Level::IQ3_XXS | Level::IQ3_XS | Level::IQ3_S if is_shared => DType::Q4_K,
-            Level::Q2_K => DType::Q3_K,
-            Level::IQ3_XXS if !self.has_imatrix => DType::IQ3_S,
-            Level::Q3_K_M if layer_idx < 2 => DType::Q5_K,
-            Level::Q3_K_M | Level::IQ3_M => DType::Q4_K,
-            Level::Q3_K_L => DType::Q5_K,
-            Level::IQ4_NL | Level::IQ4_XS if is_shared => DType::Q5_K,
-            Level::Q4_K_M | Level::Q5_K_M if gets_more_bits(layer_idx, self.n_attention_v) => DType::Q6_K,
-            Level::Q4_K_S if layer_idx < 4 => DType::Q5_K,
-            _ => level.base_dtype(),
+        let dtype = match preset {
+            Preset::Q2_K | Preset::Q2_K_S | Preset::IQ3_XXS | Preset::IQ3_XS | Preset::IQ3_S if is_shared => DType::Q4_K,
+            Preset::Q2_K => DType::Q3_K,
+            Preset::IQ3_XXS if !self.has_imatrix => DType::IQ3_S,
+            Preset::Q3_K_M if layer_idx < 2 => DType::Q5_K,
+            Preset::Q3_K_M | Preset::IQ3_M => DType::Q4_K,
+            Preset::Q3_K_L => DType::Q5_K,
+            Preset::IQ4_NL | Preset::IQ4_XS if is_shared => DType::Q5_K,
+            Preset::Q4_K_M | Preset::Q5_K_M if gets_more_bits(layer_idx, self.n_attention_v) => DType::Q6_K,
+            Preset::Q4_K_S if layer_idx < 4 => DType::Q5_K,
+            _ => preset.base_dtype(),
         };
         // Eight heads share one attn_v there: more bits cost little.
         if self.is_70b && matches!(dtype, DType::Q3_K | DType::Q4_K) { DType::Q5_K } else { dtype }
     }
 
-    fn ffn_down(&self, layer_idx: i64, level: Level) -> DType {
+    fn ffn_down(&self, layer_idx: i64, preset: Preset) -> DType {
         let (n, is_falcon) = (self.n_layers, self.is_falcon);
         let more_bits = gets_more_bits(layer_idx, n);
         let is_first_eighth = layer_idx < n / 8;
-        match level {
-            Level::Q2_K => DType::Q3_K,
-            Level::Q2_K_S if is_first_eighth => DType::Q4_K,
-            Level::IQ3_XXS if !self.has_imatrix && is_first_eighth => DType::Q4_K,
-            Level::IQ3_XXS if !self.has_imatrix => DType::Q3_K,
-            Level::Q3_K_M if layer_idx < n / 16 => DType::Q5_K,
-            Level::Q3_K_M if !is_falcon || more_bits => DType::Q4_K,
-            Level::IQ3_M if is_first_eighth || (self.n_experts == 8 && more_bits) => DType::Q4_K,
-            Level::Q3_K_L if is_falcon => DType::Q4_K,
-            Level::Q3_K_L => DType::Q5_K,
-            Level::Q4_K_M if is_falcon && layer_idx < n / 16 => DType::Q6_K,
-            Level::Q4_K_M if is_falcon && more_bits => DType::Q5_K,
-            Level::IQ4_NL | Level::IQ4_XS if is_first_eighth && !self.has_imatrix => DType::Q5_K,
-            Level::Q4_K_M | Level::Q5_K_M if more_bits && !(is_falcon && level == Level::Q4_K_M) => DType::Q6_K,
-            Level::Q4_K_S if !is_falcon && is_first_eighth => DType::Q5_K,
-            Level::Q4_0 if self.has_imatrix && is_first_eighth => DType::Q4_1,
-            Level::Q5_0 if self.has_imatrix && is_first_eighth => DType::Q5_1,
-            _ => level.base_dtype(),
+        match preset {
+            Preset::Q2_K => DType::Q3_K,
+            Preset::Q2_K_S if is_first_eighth => DType::Q4_K,
+            Preset::IQ3_XXS if !self.has_imatrix && is_first_eighth => DType::Q4_K,
+            Preset::IQ3_XXS if !self.has_imatrix => DType::Q3_K,
+            Preset::Q3_K_M if layer_idx < n / 16 => DType::Q5_K,
+            Preset::Q3_K_M if !is_falcon || more_bits => DType::Q4_K,
+            Preset::IQ3_M if is_first_eighth || (self.n_experts == 8 && more_bits) => DType::Q4_K,
+            Preset::Q3_K_L if is_falcon => DType::Q4_K,
+            Preset::Q3_K_L => DType::Q5_K,
+            Preset::Q4_K_M if is_falcon && layer_idx < n / 16 => DType::Q6_K,
+            Preset::Q4_K_M if is_falcon && more_bits => DType::Q5_K,
+            Preset::IQ4_NL | Preset::IQ4_XS if is_first_eighth && !self.has_imatrix => DType::Q5_K,
+            Preset::Q4_K_M | Preset::Q5_K_M if more_bits && !(is_falcon && preset == Preset::Q4_K_M) => DType::Q6_K,
+            Preset::Q4_K_S if !is_falcon && is_first_eighth => DType::Q5_K,
+            Preset::Q4_0 if self.has_imatrix && is_first_eighth => DType::Q4_1,
+            Preset::Q5_0 if self.has_imatrix && is_first_eighth => DType::Q5_1,
+            _ => preset.base_dtype(),
         }
     }
 
-    /// The middle layers are coarser at one level.
-    fn ffn_gate_or_up(&self, layer_idx: i64, level: Level) -> DType {
+    /// The middle layers are coarser at one preset.
+    fn ffn_gate_or_up(&self, layer_idx: i64, preset: Preset) -> DType {
         let n = self.n_layers;
-        if level == Level::IQ3_XS && layer_idx >= n / 8 && layer_idx < 7 * n / 8 { DType::IQ3_XXS } else { level.base_dtype() }
+        if preset == Preset::IQ3_XS && layer_idx >= n / 8 && layer_idx < 7 * n / 8 { DType::IQ3_XXS } else { preset.base_dtype() }
     }
 
-    fn attention_output(&self, level: Level) -> DType {
-        use Level::{IQ3_M, IQ3_S, IQ3_XS, IQ3_XXS, IQ4_NL, IQ4_XS, Q2_K, Q3_K_L, Q3_K_M, Q3_K_S, Q4_K_M, Q4_K_S};
-        match level {
+    fn attention_output(&self, preset: Preset) -> DType {
+        use Preset::{IQ3_M, IQ3_S, IQ3_XS, IQ3_XXS, IQ4_NL, IQ4_XS, Q2_K, Q3_K_L, Q3_K_M, Q3_K_S, Q4_K_M, Q4_K_S};
+        match preset {
             Q3_K_L if self.is_falcon => DType::Q4_K,
-            _ if self.is_falcon => level.base_dtype(),
+            _ if self.is_falcon => preset.base_dtype(),
             Q2_K | Q3_K_S | Q3_K_M | Q4_K_S | Q4_K_M | IQ3_XXS | IQ3_XS | IQ3_S | IQ3_M | IQ4_NL | IQ4_XS
                 if self.n_experts == 8 =>
             {
                 DType::Q5_K
             }
-            _ if self.n_experts == 8 => level.base_dtype(),
+            _ if self.n_experts == 8 => preset.base_dtype(),
             Q2_K => DType::Q3_K,
             IQ3_XXS => DType::IQ3_S,
             Q3_K_M | IQ3_M => DType::Q4_K,
             Q3_K_L => DType::Q5_K,
-            _ => level.base_dtype(),
+            _ => preset.base_dtype(),
         }
     }
 }
 
 /// Embeddings that are not the head too.
-fn embeddings(level: Level) -> DType {
-    use Level::{IQ1_M, IQ1_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_XXS, TQ1_0, TQ2_0};
-    match level {
+fn embeddings(preset: Preset) -> DType {
+    use Preset::{IQ1_M, IQ1_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_XXS, TQ1_0, TQ2_0};
+    match preset {
         IQ2_XXS | IQ2_XS | IQ1_S | IQ1_M => DType::Q2_K,
         IQ2_S | IQ2_M | IQ3_XXS => DType::IQ3_S,
         TQ1_0 | TQ2_0 => DType::Q4_K,
-        _ => level.base_dtype(),
+        _ => preset.base_dtype(),
     }
 }
 
@@ -245,7 +245,7 @@ pub(super) fn fallback(wanted: DType, row_len: u64) -> DType {
 }
 
 /// `tensor_requires_imatrix`, for tensors other than embeddings and head.
-pub(super) fn needs_importances(dtype: DType, level: Level) -> bool {
+pub(super) fn needs_importances(dtype: DType, preset: Preset) -> bool {
     use DType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_XXS};
-    matches!(dtype, IQ3_XXS | IQ2_XXS | IQ2_XS | IQ2_S | IQ1_M | IQ1_S) || (dtype == DType::Q2_K && level == Level::Q2_K_S)
+    matches!(dtype, IQ3_XXS | IQ2_XXS | IQ2_XS | IQ2_S | IQ1_M | IQ1_S) || (dtype == DType::Q2_K && preset == Preset::Q2_K_S)
 }

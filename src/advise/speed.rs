@@ -146,7 +146,7 @@ mod tests {
     use super::super::{Planner, Workload};
     use super::*;
     use crate::hardware::{Bandwidth, Cache};
-    use crate::model::{Level, Model};
+    use crate::model::{Model, Preset};
 
     fn machine(simd: &str, bandwidth: f64) -> Machine {
         let mut machine = Machine::default();
@@ -162,11 +162,11 @@ mod tests {
         machine
     }
 
-    fn workload(level: Level) -> Workload {
+    fn workload(level: Preset) -> Workload {
         workload_of(&SMOLLM2.build(), level)
     }
 
-    fn workload_of(model: &Model, level: Level) -> Workload {
+    fn workload_of(model: &Model, level: Preset) -> Workload {
         let usage = Usage::new(model);
         let dtypes = Planner::new(model).recipe(level).dtypes;
         let load = usage.load(|idx, tensor| (tensor_bytes(tensor, dtypes[idx]), false));
@@ -177,15 +177,16 @@ mod tests {
     fn the_speed_model_holds_what_it_was_fitted_to() {
         // SmolLM2, decode in tokens per second: the best of three on two Zen 4 cores (2026-11-29), the median on two AVX2 cores (2026-11-22).
         let zen4 = [
-            (Level::F16, 98.8),
-            (Level::Q8_0, 100.5),
-            (Level::Q5_K_M, 94.8),
-            (Level::Q4_K_M, 114.6),
-            (Level::Q4_0, 127.6),
-            (Level::IQ4_NL, 121.2),
+            (Preset::F16, 98.8),
+            (Preset::Q8_0, 100.5),
+            (Preset::Q5_K_M, 94.8),
+            (Preset::Q4_K_M, 114.6),
+            (Preset::Q4_0, 127.6),
+            (Preset::IQ4_NL, 121.2),
         ];
-        let avx2 = [(Level::F16, 57.0), (Level::Q8_0, 88.0), (Level::Q5_K_M, 86.0), (Level::Q4_K_M, 110.0), (Level::Q4_0, 120.0)];
-        let check = |machine: &Machine, measured: &[(Level, f64)], error: f64| {
+        let avx2 =
+            [(Preset::F16, 57.0), (Preset::Q8_0, 88.0), (Preset::Q5_K_M, 86.0), (Preset::Q4_K_M, 110.0), (Preset::Q4_0, 120.0)];
+        let check = |machine: &Machine, measured: &[(Preset, f64)], error: f64| {
             for &(level, decode) in measured {
                 let predicted = decode_band(&workload(level), machine).unwrap();
                 println!("{level}: {:.1} for {decode}", predicted.mid);
@@ -201,7 +202,7 @@ mod tests {
     fn a_model_that_stays_in_the_cache_has_short_layers() {
         let sample = Decoder { n_layers: 4, n_embd: 256, n_ff: 512, n_heads: 4, n_kv_heads: 2, n_vocab: 2048, ..SMOLLM2 }.build();
         let machine = machine("AVX-512 VNNI", 38e9);
-        for (level, measured) in [(Level::BF16, 4438.0_f64), (Level::Q8_0, 4349.0)] {
+        for (level, measured) in [(Preset::BF16, 4438.0_f64), (Preset::Q8_0, 4349.0)] {
             let found = decode_band(&workload_of(&sample, level), &machine).unwrap();
             assert!((found.mid / measured).ln().abs() < 0.2, "{level}: {found:?} for {measured}");
         }
@@ -211,7 +212,7 @@ mod tests {
     fn prefill_is_within_its_band() {
         let check = |simd, measured: &[f64]| {
             for &prefill in measured {
-                let predicted = prefill_band(&workload(Level::Q8_0), &machine(simd, 1e10).cpu).unwrap();
+                let predicted = prefill_band(&workload(Preset::Q8_0), &machine(simd, 1e10).cpu).unwrap();
                 assert!((predicted.low..predicted.high).contains(&prefill), "{predicted:?} for {prefill}");
             }
         };
@@ -221,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_fits_the_cache_is_read_faster() {
-        let mut small = workload(Level::Q4_0);
+        let mut small = workload(Preset::Q4_0);
         small.reads.iter_mut().for_each(|read| read.1 /= 20.0);
         let machine = machine("AVX-512 VNNI", 38e9);
         let mut without = machine.clone();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::journal::{Journal, Record};
-use super::part_file::PartFile;
+use super::part_output::PartOutput;
 use crate::error::Result;
 
 /// The shortest time between two checkpoints: what a kill costs at most, beside the tensors that were under way.
@@ -28,7 +28,7 @@ pub(super) enum AtEnd {
 /// `Error::Io` when disk or journal fail. The conversion does not depend on it.
 pub(super) fn write_down(
     records: &Receiver<(usize, Record)>,
-    parts: &[PartFile],
+    parts: &[PartOutput],
     journals: &mut [Journal],
     at_end: &(dyn Fn() -> AtEnd + Sync),
 ) -> Result<()> {

@@ -1,11 +1,12 @@
 //! A run of a tensor's weights on its way from the source's type to the types of all outputs.
 
-use super::part_file::PartFile;
+use super::part_output::PartOutput;
 use crate::error::{Error, Result};
-use crate::format::{Checksum, Imatrix};
+use crate::format::{Checksum, Imatrix, Spot, Way};
 use crate::model::{DType, Model, Tensor};
 use crate::monitor::Monitor;
-use crate::quant::{self, QuantError};
+use crate::quant::mlx::MlxError;
+use crate::quant::{self, Coding, CodingError, MAX_COMPONENTS, QuantError};
 
 /// Weights per chunk: 1 MiB as f32, so that channels and system calls cost nothing beside it.
 ///
@@ -22,25 +23,25 @@ pub(super) struct Work<'a> {
     pub(super) tensor_idx: usize,
     /// The source.
     pub(super) tensor: &'a Tensor,
-    /// One for each type that some level wants: levels that agree on a type share the encoding.
+    /// One for each coding that some level wants: levels that agree on one share the encoding.
     pub(super) encodings: Vec<Encoding>,
     /// Importances of the columns, of one expert after the other; `None`: all count the same.
     pub(super) importances: Option<&'a [f32]>,
 }
 
-/// A type and the places that want the tensor in it.
+/// A coding and the places that want the tensor in it.
 #[derive(Debug)]
 pub(super) struct Encoding {
-    /// The type in the output; the source's own type is copied byte by byte.
-    pub(super) dtype: DType,
-    /// `(index of the output, position of the tensor's first byte in it)`.
-    pub(super) places: Vec<(usize, u64)>,
+    /// The source's own type is copied byte by byte.
+    pub(super) coding: Coding,
+    /// `(index of the output, where each component begins in it)`.
+    pub(super) places: Vec<(usize, [Spot; MAX_COMPONENTS])>,
 }
 
 impl Work<'_> {
-    /// True when some output wants another type than the source has.
+    /// True when some output wants something else than the source's bytes.
     pub(super) fn needs_decoding(&self) -> bool {
-        self.encodings.iter().any(|encoding| encoding.dtype != self.tensor.dtype)
+        self.encodings.iter().any(|encoding| !encoding.coding.is_copy_of(self.tensor.dtype))
     }
 
     /// Importances of the columns of this row of a chunk, and how many rows from it on have the same ones.
@@ -72,7 +73,12 @@ pub(super) struct Chunk {
 
 /// Cuts a tensor into chunks, in order.
 pub(super) fn chunks(tensor: &Tensor) -> impl Iterator<Item = Chunk> + use<> {
-    let (row_len, n_weights) = (tensor.row_len().max(1), tensor.n_elements());
+    chunks_of(tensor.row_len(), tensor.n_elements())
+}
+
+/// The same for a tensor of so many weights in rows of this length.
+pub(super) fn chunks_of(row_len: u64, n_weights: u64) -> impl Iterator<Item = Chunk> + use<> {
+    let row_len = row_len.max(1);
     let whole_rows = (CHUNK_WEIGHTS / row_len) * row_len;
     let mut first_weight = 0;
     std::iter::from_fn(move || {
@@ -84,11 +90,11 @@ pub(super) fn chunks(tensor: &Tensor) -> impl Iterator<Item = Chunk> + use<> {
     })
 }
 
-/// Groups what all levels want of each source tensor. `places[level][tensor]` is its type and position in that level's output, `None`
-/// where the output has it already; what nobody wants is left out.
+/// Groups what all levels want of each source tensor. `ways[level][tensor]` is what becomes of it in that level's output, `None` where
+/// the output has it already; what nobody wants is left out.
 ///
 /// The importance matrix is known to fit all tensors that can be quantized; what it says of others does not matter.
-pub(super) fn works<'a>(model: &'a Model, places: &[Vec<Option<(DType, u64)>>], imatrix: Option<&'a Imatrix>) -> Vec<Work<'a>> {
+pub(super) fn works<'a>(model: &'a Model, ways: &[Vec<Option<&Way>>], imatrix: Option<&'a Imatrix>) -> Vec<Work<'a>> {
     let importances = |tensor: &Tensor| imatrix.and_then(|imatrix| imatrix.importances_of(tensor).ok().flatten());
     let work = |(tensor_idx, tensor): (usize, &'a Tensor)| Work {
         tensor_idx,
@@ -97,12 +103,12 @@ pub(super) fn works<'a>(model: &'a Model, places: &[Vec<Option<(DType, u64)>>], 
         importances: importances(tensor),
     };
     let mut works: Vec<_> = model.tensors.iter().enumerate().map(work).collect();
-    for (output_idx, places) in places.iter().enumerate() {
-        for (work, place) in works.iter_mut().zip(places) {
-            let &Some((dtype, offset)) = place else { continue };
-            match work.encodings.iter_mut().find(|encoding| encoding.dtype == dtype) {
-                Some(encoding) => encoding.places.push((output_idx, offset)),
-                None => work.encodings.push(Encoding { dtype, places: vec![(output_idx, offset)] }),
+    for (output_idx, ways) in ways.iter().enumerate() {
+        for (work, way) in works.iter_mut().zip(ways) {
+            let &Some(Way { coding, spots, .. }) = way else { continue };
+            match work.encodings.iter_mut().find(|encoding| encoding.coding == *coding) {
+                Some(encoding) => encoding.places.push((output_idx, *spots)),
+                None => work.encodings.push(Encoding { coding: *coding, places: vec![(output_idx, *spots)] }),
             }
         }
     }
@@ -110,12 +116,47 @@ pub(super) fn works<'a>(model: &'a Model, places: &[Vec<Option<(DType, u64)>>], 
     works
 }
 
+/// Where a chunk lies in the components of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Bytes from the start of each component.
+    pub(super) starts: [u64; MAX_COMPONENTS],
+    /// Bytes in each component.
+    pub(super) sizes: [usize; MAX_COMPONENTS],
+}
+
+impl Extent {
+    pub(super) fn of(coding: Coding, chunk: Chunk) -> Result<Self> {
+        let broken = || Error::Internal { message: format!("{chunk:?} is no whole number of blocks in {coding}") };
+        let bytes = |n_weights| coding.component_bytes(n_weights).ok_or_else(broken);
+        Ok(Self { starts: bytes(chunk.first_weight)?, sizes: sizes_in_memory(bytes(chunk.n_weights)?)? })
+    }
+
+    /// Bytes of the chunk in all components.
+    pub(super) fn n_bytes(&self) -> usize {
+        self.sizes.iter().sum()
+    }
+
+    /// The components of the chunk in a buffer that holds one after the other, and where each goes; empty ones are left out.
+    pub(super) fn pieces<'a>(&self, bytes: &'a [u8], spots: [Spot; MAX_COMPONENTS]) -> impl Iterator<Item = (&'a [u8], Spot)> {
+        let (starts, sizes) = (self.starts, self.sizes);
+        let mut rest = bytes;
+        (0..MAX_COMPONENTS).filter_map(move |idx| {
+            let (piece, later) = rest.split_at_checked(sizes[idx])?;
+            rest = later;
+            (!piece.is_empty()).then(|| (piece, spots[idx].behind(starts[idx])))
+        })
+    }
+}
+
+fn sizes_in_memory(sizes: [u64; MAX_COMPONENTS]) -> Result<[usize; MAX_COMPONENTS]> {
+    let [first, second, third] = sizes.map(in_memory);
+    Ok([first?, second?, third?])
+}
+
 /// Position and size in bytes of a chunk within a tensor of this type.
 pub(super) fn extent(dtype: DType, chunk: Chunk) -> Result<(u64, usize)> {
-    let broken = || Error::Internal { message: format!("{chunk:?} is no whole number of {dtype} blocks") };
-    let start = dtype.row_bytes(chunk.first_weight).ok_or_else(broken)?;
-    let n_bytes = dtype.row_bytes(chunk.n_weights).and_then(|n_bytes| usize::try_from(n_bytes).ok()).ok_or_else(broken)?;
-    Ok((start, n_bytes))
+    Extent::of(Coding::Ggml(dtype), chunk).map(|extent| (extent.starts[0], extent.sizes[0]))
 }
 
 /// Checksums of one chunk, or of one tensor: of its bytes in the source, and of what they became in each of its encodings.
@@ -139,7 +180,7 @@ pub(super) fn carry_out(
     chunk: Chunk,
     raw: &[u8],
     scratch: &mut Scratch,
-    outputs: &[PartFile],
+    outputs: &[PartOutput],
     monitor: &Monitor,
 ) -> Result<Sums> {
     let tensor = work.tensor;
@@ -151,48 +192,61 @@ pub(super) fn carry_out(
     } else {
         check_copied(tensor, chunk, raw)?;
     }
-    for Encoding { dtype, places } in &work.encodings {
-        let (start, n_bytes) = extent(*dtype, chunk)?;
-        let bytes = if *dtype == tensor.dtype {
+    for Encoding { coding, places } in &work.encodings {
+        let extent = Extent::of(*coding, chunk)?;
+        let bytes = if coding.is_copy_of(tensor.dtype) {
             sums.encodings.push(sums.source);
             raw
         } else {
-            encoded.resize(n_bytes, 0);
-            encode(*dtype, weights, encoded, work, chunk, monitor)?;
+            encoded.resize(extent.n_bytes(), 0);
+            encode(*coding, weights, encoded, work, chunk, monitor)?;
             sums.encodings.push(Checksum::of(encoded));
             encoded.as_slice()
         };
-        for &(output_idx, offset) in places {
-            if let Some(output) = outputs.get(output_idx) {
-                output.write_at(bytes, offset + start)?;
+        for &(output_idx, spots) in places {
+            for (piece, spot) in extent.pieces(bytes, spots) {
+                if let Some(output) = outputs.get(output_idx) {
+                    output.write_at(piece, spot)?;
+                }
             }
         }
     }
     Ok(sums)
 }
 
-/// Encodes a chunk, looking for a cancellation every few milliseconds.
-fn encode(dtype: DType, weights: &[f32], encoded: &mut [u8], work: &Work, chunk: Chunk, monitor: &Monitor) -> Result<()> {
+/// Encodes a chunk into its components, one after the other, looking for a cancellation every few milliseconds.
+fn encode(coding: Coding, weights: &[f32], encoded: &mut [u8], work: &Work, chunk: Chunk, monitor: &Monitor) -> Result<()> {
+    let too_long = || Error::Internal { message: format!("{chunk:?} is longer than its buffers") };
     let row_len = in_memory(chunk.row_len)?;
     let n_rows = chunk.n_weights / chunk.row_len.max(1);
     let rows_at_once = (ENCODED_AT_ONCE / chunk.row_len.max(1)).max(1);
-    let (mut weights, mut encoded) = (weights, encoded);
+    let mut weights = weights;
+    let mut components = split(encoded, Extent::of(coding, chunk)?.sizes).ok_or_else(too_long)?.0;
     let mut first_row = 0;
     while first_row < n_rows {
         monitor.check()?;
         let (columns, n_alike) = work.columns(chunk, first_row)?;
         let n = rows_at_once.min(n_alike).min(n_rows - first_row);
-        let (_, n_bytes) = extent(dtype, Chunk { first_weight: 0, n_weights: n * chunk.row_len, ..chunk })?;
-        let now = weights.split_at_checked(in_memory(n * chunk.row_len)?);
-        let (Some((now, later)), Some((bytes, bytes_later))) = (now, encoded.split_at_mut_checked(n_bytes)) else {
-            return Err(Error::Internal { message: format!("{chunk:?} is longer than its buffers") });
-        };
-        quant::quantize_rows_by(dtype, now, row_len, columns, bytes)
-            .map_err(|error| quant_error(error, work.tensor, chunk, first_row))?;
-        (weights, encoded) = (later, bytes_later);
+        let sizes = Extent::of(coding, Chunk { first_weight: 0, n_weights: n * chunk.row_len, ..chunk })?.sizes;
+        let (now, later) = weights.split_at_checked(in_memory(n * chunk.row_len)?).ok_or_else(too_long)?;
+        let [first, second, third] = &mut components;
+        let taken = [first.split_off_mut(..sizes[0]), second.split_off_mut(..sizes[1]), third.split_off_mut(..sizes[2])];
+        let [Some(first), Some(second), Some(third)] = taken else { return Err(too_long()) };
+        coding
+            .encode(now, row_len, columns, [first, second, third])
+            .map_err(|error| coding_error(error, work.tensor, chunk, first_row))?;
+        weights = later;
         first_row += n;
     }
     Ok(())
+}
+
+/// Cuts a buffer into components of these sizes; `None` where it is too short.
+fn split(buffer: &mut [u8], sizes: [usize; MAX_COMPONENTS]) -> Option<([&mut [u8]; MAX_COMPONENTS], &mut [u8])> {
+    let (first, rest) = buffer.split_at_mut_checked(sizes[0])?;
+    let (second, rest) = rest.split_at_mut_checked(sizes[1])?;
+    let (third, rest) = rest.split_at_mut_checked(sizes[2])?;
+    Some(([first, second, third], rest))
 }
 
 fn in_memory(n: u64) -> Result<usize> {
@@ -223,6 +277,20 @@ fn check_bits(tensor: &Tensor, chunk: Chunk, infinity: u32, bits: impl Iterator<
         let value = if bits > infinity { "NaN" } else { "infinite" };
         Err(Error::NonFinite { tensor: tensor.name.clone(), row: weight_idx / tensor.row_len().max(1), value })
     })
+}
+
+/// `first_row` is the row of the chunk at which the failed call started.
+fn coding_error(error: CodingError, tensor: &Tensor, chunk: Chunk, first_row: u64) -> Error {
+    let name = tensor.name.clone();
+    let row_of = |row: u64| chunk.first_weight / tensor.row_len().max(1) + first_row + row;
+    match error {
+        CodingError::Ggml(error) => quant_error(error, tensor, chunk, first_row),
+        CodingError::Mlx(MlxError::NonFinite { row, value }) => Error::NonFinite { tensor: name, row: row_of(row), value },
+        CodingError::Mlx(MlxError::OutOfRange { row, mode }) => {
+            Error::OutOfRange { tensor: name, row: row_of(row), dtype: mode.to_string() }
+        }
+        CodingError::Mlx(error) => Error::Internal { message: format!("{error} (tensor {name}, {chunk:?})") },
+    }
 }
 
 /// `first_row` is the row of the chunk at which the failed call started.

@@ -7,7 +7,7 @@ use super::paths::output_path_by;
 use super::preflight::PlannedOutput;
 use super::{ConvertRequest, Overwrite};
 use crate::advise::Overrides;
-use crate::model::{Level, Model};
+use crate::model::{ArtifactKind, Level, Model};
 
 /// What to do with one output that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -51,7 +51,7 @@ pub(super) fn placed(mut output: PlannedOutput, request: &ConvertRequest) -> Opt
         Some(Existing::Skip) => return None,
         Some(Existing::Replace) => output.overwrite = Overwrite::Allowed,
         Some(Existing::KeepBoth) => {
-            output.path = numbered_path(&output.path);
+            output.path = numbered_path(&output.path, output.level.framework().artifact());
             output.overwrite = Overwrite::Never;
         }
     }
@@ -63,10 +63,13 @@ fn is_taken(path: &Path) -> bool {
 }
 
 /// The first free name behind this one: `a-Q4_K_M-2.gguf`.
-fn numbered_path(path: &Path) -> PathBuf {
+fn numbered_path(path: &Path, kind: ArtifactKind) -> PathBuf {
     let numbered = |n: u32| {
         let mut name = crate::path_text::stem_of(path);
-        name.push(format!("-{n}.gguf"));
+        name.push(format!("-{n}"));
+        if let ArtifactKind::File { ending } = kind {
+            name.push(ending);
+        }
         path.with_file_name(name)
     };
     let free = (2..u32::MAX).map(numbered).find(|path| !is_taken(path) && !is_taken(&manifest_path(path)));
@@ -80,7 +83,7 @@ pub fn copy_number(path: &Path, level: Level) -> Option<u32> {
     let (front, number) = stem.rsplit_once('-')?;
     let plain = front.strip_suffix("-custom").unwrap_or(front);
     let number = number.parse().ok().filter(|n| *n >= 2)?;
-    plain.ends_with(level.name()).then_some(number)
+    plain.ends_with(&level.file_name()).then_some(number)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::*;
 use crate::advise::recipe::Planner;
 use crate::error::Error;
 use crate::format::{self, Imatrix};
-use crate::model::{DType, Value};
+use crate::model::{DType, Framework, Preset, Value};
 use crate::monitor::Monitor;
 use crate::quant;
 
@@ -67,19 +67,19 @@ fn request(fixture: &Fixture, levels: &[Level], imatrix: PathBuf) -> ConvertRequ
 fn each_expert_and_each_piece_of_a_long_row_gets_its_own_importances() {
     let fixture = Fixture::new();
     let entries = entries();
-    let levels: Vec<_> = Level::all().collect();
+    let levels: Vec<_> = Level::of(Framework::LlamaCpp).collect();
     let request = request(&fixture, &levels, write_dat(&fixture, &entries));
     let conversions = convert(&fixture.model, &request, &Monitor::silent()).unwrap();
     let imatrix = format::read_imatrix(&request.imatrix.unwrap()).unwrap();
     let planner = Planner::by(&fixture.model, Some(&imatrix));
     for (conversion, level) in conversions.iter().zip(levels) {
         assert_eq!(conversion.size_bytes, std::fs::metadata(&conversion.path).unwrap().len(), "{level}");
-        assert_eq!(Ok(conversion.size_bytes), planner.output_size_bytes(&planner.recipe(level)), "{level}");
+        assert_eq!(Ok(conversion.size_bytes), planner.output_size_bytes(&planner.recipe(level.preset().unwrap())), "{level}");
         let output = format::inspect(&conversion.path).unwrap();
-        assert_eq!(unsealed(output.metadata.clone()), planner.output_metadata(level));
+        assert_eq!(unsealed(output.metadata.clone()), planner.output_metadata(level.preset().unwrap()));
         for (idx, tensor) in output.tensors.iter().enumerate() {
             let source = &fixture.model.tensors[idx];
-            assert_eq!(tensor.dtype, planner.recipe(level).dtypes[idx], "{level} {}", tensor.name);
+            assert_eq!(tensor.dtype, planner.recipe(level.preset().unwrap()).dtypes[idx], "{level} {}", tensor.name);
             if tensor.dtype == source.dtype {
                 continue;
             }
@@ -131,8 +131,8 @@ fn nothing_of_an_earlier_matrix_is_left() {
     fixture.model.metadata.set("quantize.imatrix.chunks_count", Value::I32(7));
     fixture.model.metadata.set("quantize.imatrix.dataset", Value::Str("a longer name than before".into()));
     let planner = Planner::by(&fixture.model, Some(&imatrix));
-    let recipe = planner.recipe(Level::Q8_0);
-    let metadata = planner.output_metadata(Level::Q8_0);
+    let recipe = planner.recipe(Preset::Q8_0);
+    let metadata = planner.output_metadata(Preset::Q8_0);
     assert_eq!((metadata.find("quantize.imatrix.chunks_count"), metadata.find("quantize.imatrix.dataset")), (None, None));
     let specs = crate::advise::output_specs(&fixture.model, &recipe);
     let size_bytes = format::file_size_bytes(&metadata, &specs, fixture.model.alignment);
@@ -188,7 +188,7 @@ fn the_first_eighth_of_ffn_down_gets_a_minimum_at_q4_0_and_q5_0() {
         warnings: Vec::new(),
     };
     let check = |level: Level, imatrix: Option<&Imatrix>, first: DType, rest: DType| {
-        let dtypes = Planner::by(&fixture.model, imatrix).recipe(level).dtypes;
+        let dtypes = Planner::by(&fixture.model, imatrix).recipe(level.preset().unwrap()).dtypes;
         let expected: Vec<DType> = (0..16).map(|layer_idx| if layer_idx < 2 { first } else { rest }).collect();
         assert_eq!(dtypes, expected, "{level}");
     };

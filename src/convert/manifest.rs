@@ -6,8 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::format::{Checksum, Placed, TensorSpec};
+use crate::format::{Checksum, PlannedFile, Way};
 use crate::path_text;
+use crate::quant::MAX_COMPONENTS;
 
 /// What the file starts with, by which it is known.
 const START: &str = "{\n  \"planish_manifest\": ";
@@ -37,8 +38,31 @@ pub struct Manifest {
     pub header: HeaderEntry,
     /// Checksum of all tensors together.
     pub tensors_blake3: Checksum,
-    /// All tensors in file order.
+    /// All tensors in file order; of a folder in that of the source.
     pub tensors: Vec<TensorEntry>,
+    /// The files of a folder; empty for an output that is a file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileEntry>,
+}
+
+/// A file of a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// How many of its first bytes are no weights.
+    pub head_bytes: u64,
+    /// The BLAKE3 of these.
+    pub blake3: Checksum,
+}
+
+impl FileEntry {
+    pub(super) fn of(file: &PlannedFile) -> Self {
+        let (size_bytes, head_bytes) = (file.size_bytes, file.head.len() as u64);
+        Self { name: file.name.clone(), size_bytes, head_bytes, blake3: Checksum::of(&file.head) }
+    }
 }
 
 /// Something that a file was made from.
@@ -73,21 +97,47 @@ pub struct TensorEntry {
     pub offset: u64,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// Its checksum.
+    /// Its checksum: that of its chunks, of each one component after the other.
     pub blake3: Checksum,
+    /// Where its components lie in the files of a folder; empty for an output that is a file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<ComponentEntry>,
+}
+
+/// A part of a tensor in a file of a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentEntry {
+    /// The file's name.
+    pub file: String,
+    /// Position of its first byte in the file.
+    pub offset: u64,
+    /// Its size in bytes.
+    pub size_bytes: u64,
 }
 
 impl TensorEntry {
-    /// Without a checksum yet.
-    pub(super) fn new(spec: &TensorSpec, place: Placed) -> Self {
-        Self {
-            name: spec.name.clone(),
-            dtype: spec.dtype.to_string(),
-            shape: spec.shape.clone(),
-            offset: place.offset,
-            size_bytes: place.size_bytes,
+    /// Without a checksum yet; of a folder with these files.
+    ///
+    /// # Errors
+    /// `Error::Internal` for a tensor that is no whole blocks.
+    pub(super) fn new(way: &Way, folder: Option<&Vec<PlannedFile>>) -> Result<Self> {
+        let n_weights = way.shape.iter().product();
+        let broken = || Error::Internal { message: format!("{} is no whole number of blocks in {}", way.name, way.coding) };
+        let sizes = way.coding.component_bytes(n_weights).ok_or_else(broken)?;
+        let component = |idx: usize| {
+            let (spot, size_bytes) = (way.spots[idx], sizes[idx]);
+            let file = folder?.get(spot.file_idx)?;
+            (size_bytes > 0).then(|| ComponentEntry { file: file.name.clone(), offset: spot.offset, size_bytes })
+        };
+        Ok(Self {
+            name: way.name.clone(),
+            dtype: way.coding.to_string(),
+            shape: way.shape.clone(),
+            offset: way.spots[0].offset,
+            size_bytes: sizes.iter().sum(),
             blake3: Checksum::default(),
-        }
+            components: (0..MAX_COMPONENTS).filter_map(component).collect(),
+        })
     }
 }
 

@@ -5,12 +5,17 @@ mod chunk;
 mod conversion;
 mod disk;
 mod existing;
+mod folder;
+#[cfg(test)]
+mod folder_tests;
+mod ground;
 #[cfg(test)]
 mod imatrix_tests;
 mod journal;
 mod manifest;
 mod open;
 mod part_file;
+mod part_output;
 mod paths;
 mod pipeline;
 mod preflight;
@@ -22,6 +27,7 @@ mod sums;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod verify_folder;
 mod whole_file;
 
 use std::collections::BTreeMap;
@@ -35,12 +41,13 @@ use crate::model::{Level, Model};
 
 pub use self::conversion::convert;
 pub use self::existing::{Existing, copy_number, existing_outputs};
+pub use self::ground::{fitting_imatrix, made_before};
 pub use self::manifest::{HeaderEntry, Ingredient, Manifest, TensorEntry};
 pub use self::open::{check_checkpoint, open_model, own_tokens};
 pub use self::paths::{
     default_output_dir, has_custom_name, is_same_file, manifest_path, model_name_of, output_path, output_path_by,
 };
-pub use self::preflight::{PlannedOutput, WorkPlan, fitting_imatrix, preflight};
+pub use self::preflight::{PlannedOutput, WorkPlan, preflight};
 pub use self::remove::{Removal, remove_output};
 pub use self::sample::{SAMPLE_LEVELS, sample_parent, sample_path, unpack_sample};
 pub use self::verify::{Verification, VerifyRequest, tensors_checksum, verify};

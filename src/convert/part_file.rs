@@ -39,7 +39,15 @@ impl PartFile {
     /// # Errors
     /// As `create`.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let part = part_path(path);
+        Self::open_at(part_path(path), path)
+    }
+
+    /// The same for a file that has its name from the start, in a folder that has not.
+    pub(super) fn open_as(path: &Path) -> Result<Self> {
+        Self::open_at(path.to_path_buf(), path)
+    }
+
+    fn open_at(part: PathBuf, path: &Path) -> Result<Self> {
         // Another run may publish or remove its file between our opening and locking it: then the name leads to another file
         // or to none, and the next round opens that one. Each such round needs a run that ended just then.
         for _ in 0..16 {
@@ -63,11 +71,6 @@ impl PartFile {
             return Ok(Self { file, part, path: path.to_path_buf(), stays: AtomicBool::new(false) });
         }
         Err(Error::OutputLocked { path: part })
-    }
-
-    /// Its final name.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Throws away what it holds.
@@ -115,32 +118,9 @@ impl PartFile {
         self.file.sync_data().map_err(self.io("sync"))
     }
 
-    /// Waits until the disk has everything, reporting `progress`, which stands still, once a second.
-    ///
-    /// # Errors
-    /// `Error::Cancelled` at once, even though the disk is still busy.
-    pub(super) fn sync(&self, progress: &Progress, monitor: &Monitor) -> Result<()> {
-        monitor.report(progress.clone())?;
-        let mut reported = Instant::now();
-        // A slow disk can take a minute for what lies in the page cache, and nothing interrupts fsync. So it gets a thread of its
-        // own, which a cancellation leaves behind: it holds only a handle and ends when the disk is done.
-        let file = self.file.try_clone().map_err(self.io("sync"))?;
-        let (sender, receiver) = crossbeam_channel::bounded(1);
-        let syncing = move || drop(sender.send(file.sync_all()));
-        std::thread::Builder::new().name("convert-sync".into()).spawn(syncing).map_err(self.io("sync"))?;
-        loop {
-            match receiver.recv_timeout(Duration::from_millis(50)) {
-                Ok(synced) => return synced.map_err(self.io("sync")),
-                Err(crossbeam_channel::RecvTimeoutError::Timeout) if reported.elapsed() >= Duration::from_secs(1) => {
-                    monitor.report(progress.clone())?;
-                    reported = Instant::now();
-                }
-                Err(crossbeam_channel::RecvTimeoutError::Timeout) => monitor.check()?,
-                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
-                    return Err(Error::Internal { message: "the syncing thread died".into() });
-                }
-            }
-        }
+    /// A handle that can be synced elsewhere.
+    pub(super) fn handle(&self) -> Result<File> {
+        self.file.try_clone().map_err(self.io("sync"))
     }
 
     /// Gives the file its final name. Sync it before: a name that survives a power cut must have its data.
@@ -148,11 +128,7 @@ impl PartFile {
     /// # Errors
     /// `Error::OutputExists` when the name was taken meanwhile and may not be replaced; `Error::Io` when the file was removed.
     pub(super) fn publish(self, overwrite: Overwrite) -> Result<()> {
-        if !is_at(&self.file, &self.part) {
-            // Its folder was removed, or another run took its name on a file system without locks.
-            std::fs::symlink_metadata(&self.part).map_err(self.io("find"))?;
-            return Err(Error::OutputLocked { path: self.part.clone() });
-        }
+        self.check_place()?;
         let renamed = match overwrite {
             Overwrite::Never => rename_to_free_name(&self.part, &self.path),
             Overwrite::Allowed => std::fs::rename(&self.part, &self.path),
@@ -169,6 +145,16 @@ impl PartFile {
         }
     }
 
+    /// Refuses a file that is no longer where it was written.
+    pub(super) fn check_place(&self) -> Result<()> {
+        if !is_at(&self.file, &self.part) {
+            // Its folder was removed, or another run took its name on a file system without locks.
+            std::fs::symlink_metadata(&self.part).map_err(self.io("find"))?;
+            return Err(Error::OutputLocked { path: self.part.clone() });
+        }
+        Ok(())
+    }
+
     fn io(&self, action: &'static str) -> impl FnOnce(io::Error) -> Error {
         Error::io(action, &self.part)
     }
@@ -180,6 +166,33 @@ impl Drop for PartFile {
             // There is no one left to tell; what stays is called `.part` and is replaced by the next run.
             let _ = std::fs::remove_file(journal_path(&self.path));
             let _ = std::fs::remove_file(&self.part);
+        }
+    }
+}
+
+/// Waits until the disk has all of these files, which belong to `path`, reporting `progress`, which stands still, once a second.
+///
+/// # Errors
+/// `Error::Cancelled` at once, even though the disk is still busy.
+pub(super) fn sync_all(files: Vec<File>, path: &Path, progress: &Progress, monitor: &Monitor) -> Result<()> {
+    monitor.report(progress.clone())?;
+    let mut reported = Instant::now();
+    // A slow disk can take a minute for what lies in the page cache, and nothing interrupts fsync. So it gets a thread of its
+    // own, which a cancellation leaves behind: it holds only handles and ends when the disk is done.
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    let syncing = move || drop(sender.send(files.iter().try_for_each(File::sync_all)));
+    std::thread::Builder::new().name("convert-sync".into()).spawn(syncing).map_err(Error::io("sync", path))?;
+    loop {
+        match receiver.recv_timeout(Duration::from_millis(50)) {
+            Ok(synced) => return synced.map_err(Error::io("sync", path)),
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) if reported.elapsed() >= Duration::from_secs(1) => {
+                monitor.report(progress.clone())?;
+                reported = Instant::now();
+            }
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) => monitor.check()?,
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
+                return Err(Error::Internal { message: "the syncing thread died".into() });
+            }
         }
     }
 }
@@ -273,7 +286,7 @@ fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
 
 /// Renames; fails with `AlreadyExists` when `to` exists, without a moment in which another run could slip in where the system
 /// allows that.
-fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -325,7 +338,7 @@ mod tests {
         part.write_at(b"def", 3).unwrap();
         part.write_at(b"abc", 0).unwrap();
         assert_eq!(names(dir.path()), ["a.gguf.part"]);
-        part.sync(&progress(), &Monitor::silent()).unwrap();
+        sync_all(vec![part.handle().unwrap()], &path, &progress(), &Monitor::silent()).unwrap();
         part.publish(Overwrite::Never).unwrap();
         sync_dir(dir.path()).unwrap();
         assert_eq!(names(dir.path()), ["a.gguf"]);
@@ -424,6 +437,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let part = PartFile::create(&dir.path().join("a")).unwrap();
         let cancelled = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-        assert_eq!(part.sync(&progress(), &Monitor::new(cancelled, |_| {})), Err(Error::Cancelled));
+        assert_eq!(
+            sync_all(vec![part.handle().unwrap()], dir.path(), &progress(), &Monitor::new(cancelled, |_| {})),
+            Err(Error::Cancelled)
+        );
     }
 }

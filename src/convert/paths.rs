@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::advise::Overrides;
-use crate::model::{DType, Level, Model};
+use crate::model::{ArtifactKind, DType, Level, Model, Preset};
 use crate::path_text;
 
 /// Names at the end of published files that are neither a level nor a data type of ours.
@@ -28,7 +28,10 @@ pub fn output_path(model: &Model, level: Level, out_dir: &Path) -> PathBuf {
     if name.is_empty() {
         name.push("model");
     }
-    name.push(format!("-{level}.gguf"));
+    name.push(format!("-{}", level.file_name()));
+    if let ArtifactKind::File { ending } = level.framework().artifact() {
+        name.push(ending);
+    }
     out_dir.join(name)
 }
 
@@ -117,7 +120,7 @@ fn without_type_name(stem: &str) -> &str {
 }
 
 fn without_level_name(stem: &str) -> &str {
-    let names = Level::all().map(Level::name).chain(DType::all().map(DType::name)).chain(OTHER_TYPE_NAMES);
+    let names = Preset::all().map(Preset::name).chain(DType::all().map(DType::name)).chain(OTHER_TYPE_NAMES);
     names
         .filter_map(|name| {
             let cut = stem.len().checked_sub(name.len())?;

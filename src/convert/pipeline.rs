@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::chunk::{Chunk, Scratch, Sums, Work, carry_out, chunks, extent};
-use super::part_file::PartFile;
+use super::part_output::PartOutput;
 use super::sums::Collector;
 use crate::error::{Error, Result};
 use crate::format::TensorReader;
@@ -79,7 +79,7 @@ impl Drop for StopOnPanic<'_> {
 pub(super) fn run(
     works: &[Work],
     source: &TensorReader,
-    outputs: &[PartFile],
+    outputs: &[PartOutput],
     n_threads: usize,
     completed: &mut dyn FnMut(&Work, Sums),
     monitor: &Monitor,
@@ -158,7 +158,7 @@ fn read(tensor: &Tensor, chunk: Chunk, source: &TensorReader, raw: &mut Vec<u8>)
 
 fn work_off(
     works: &[Work],
-    outputs: &[PartFile],
+    outputs: &[PartOutput],
     failure: &Failure,
     filled: &Receiver<Piece>,
     free: &Sender<Vec<u8>>,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::manifest::may_be_written;
-use super::manifest_path;
+use super::{folder, manifest_path};
 use crate::error::{Error, Result};
 
 /// Where a file goes that is taken away.
@@ -18,14 +18,14 @@ pub enum Removal {
     ForGood,
 }
 
-/// Takes an output and its manifest away.
+/// Takes an output and its manifest away; of a folder what Planish wrote.
 ///
 /// # Errors
-/// `Error::NoBin` when the system has none for this file: it is still there, and can be removed for good. `Error::Io`, `Error::NotAFile`.
+/// `Error::NoBin` when the system has none for this file: it is still there, and can be removed for good. `Error::Io`, `Error::NotOurFolder`.
 pub fn remove_output(path: &Path, removal: Removal) -> Result<()> {
     let metadata = std::fs::symlink_metadata(path).map_err(Error::io("find", path))?;
     if metadata.is_dir() {
-        return Err(Error::NotAFile { kind: "a folder", path: path.to_path_buf() });
+        return remove_folder(path, removal);
     }
     let manifest = manifest_path(path);
     // Whatever else has that name is somebody else's.
@@ -34,6 +34,21 @@ pub fn remove_output(path: &Path, removal: Removal) -> Result<()> {
     match removal {
         Removal::Bin => move_to_bin(&files).map_err(|reason| Error::NoBin { reason, path: path.to_path_buf() }),
         Removal::ForGood => files.iter().try_for_each(|file| std::fs::remove_file(file).map_err(Error::io("delete", file))),
+    }
+}
+
+fn remove_folder(path: &Path, removal: Removal) -> Result<()> {
+    let files = folder::own_files(path).ok_or_else(|| Error::NotOurFolder { path: path.to_path_buf() })?;
+    match removal {
+        Removal::Bin => {
+            let n_entries = std::fs::read_dir(path).map_err(Error::io("open", path))?.count();
+            // Others' files stay where they are.
+            let goes_whole = n_entries <= files.len();
+            let gone =
+                if goes_whole { vec![path.to_path_buf()] } else { files.into_iter().filter(|file| file.exists()).collect() };
+            move_to_bin(&gone).map_err(|reason| Error::NoBin { reason, path: path.to_path_buf() })
+        }
+        Removal::ForGood => folder::remove(path),
     }
 }
 
@@ -77,6 +92,6 @@ mod tests {
         remove_output(&at("b.gguf"), Removal::ForGood).unwrap();
         assert_eq!(names(), "ab.gguf b.gguf.manifest.json");
         assert!(matches!(remove_output(&at("a.gguf"), Removal::ForGood), Err(Error::Io { action: "find", .. })));
-        assert!(matches!(remove_output(dir.path(), Removal::ForGood), Err(Error::NotAFile { .. })));
+        assert!(matches!(remove_output(dir.path(), Removal::ForGood), Err(Error::NotOurFolder { .. })));
     }
 }

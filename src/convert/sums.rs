@@ -34,6 +34,7 @@ mod tests {
     use super::super::chunk::Encoding;
     use super::*;
     use crate::model::{DType, Tensor};
+    use crate::quant::Coding;
 
     #[test]
     fn the_order_in_which_chunks_end_does_not_matter() {
@@ -45,7 +46,7 @@ mod tests {
             offset: 0,
             size_bytes: 1024 * 700 * 2,
         };
-        let encodings = vec![Encoding { dtype: DType::Q8_0, places: Vec::new() }];
+        let encodings = vec![Encoding { coding: Coding::Ggml(DType::Q8_0), places: Vec::new() }];
         let work = Work { tensor_idx: 0, tensor: &tensor, encodings, importances: None };
         let sums = |chunk: u8| Sums { source: Checksum::of(&[chunk]), encodings: vec![Checksum::of(&[chunk, chunk])] };
         let parts = |make: fn(u8) -> Checksum| Checksum::of_parts(&[make(0), make(1), make(2)]);

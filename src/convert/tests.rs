@@ -9,7 +9,7 @@ use super::*;
 use crate::advise::recipe::{self, Planner};
 use crate::error::Error;
 use crate::format::{self, Layout, TensorReader, TensorSpec};
-use crate::model::{Array, DType, Hyperparameters, Metadata, Text, Value};
+use crate::model::{Array, DType, Framework, Hyperparameters, Metadata, Text, Value};
 use crate::monitor::{Monitor, ProgressUnit};
 use crate::quant;
 
@@ -181,7 +181,7 @@ pub(super) fn tensor_bytes(model: &Model, idx: usize) -> Vec<u8> {
 #[test]
 fn all_levels_at_once_have_the_predicted_sizes_and_the_bytes_of_the_quantizer() {
     let fixture = Fixture::new();
-    let levels: Vec<_> = Level::all().filter(|level| !level.needs_imatrix()).collect();
+    let levels: Vec<_> = Level::of(Framework::LlamaCpp).filter(|level| !level.preset().unwrap().needs_imatrix()).collect();
     let conversions = fixture.convert(&levels).unwrap();
     assert_eq!(fixture.outputs().len(), levels.len());
     for (conversion, level) in conversions.iter().zip(levels) {
@@ -189,12 +189,12 @@ fn all_levels_at_once_have_the_predicted_sizes_and_the_bytes_of_the_quantizer() 
         assert_eq!(conversion.path, fixture.out_dir().join(format!("tiny-{level}.gguf")));
         assert_eq!(conversion.source, fixture.model.path);
         assert_eq!(conversion.size_bytes, std::fs::metadata(&conversion.path).unwrap().len(), "{level}");
-        assert_eq!(conversion.size_bytes, recipe::output_size_bytes(&fixture.model, level).unwrap(), "{level}");
+        assert_eq!(conversion.size_bytes, recipe::output_size_bytes(&fixture.model, level.preset().unwrap()).unwrap(), "{level}");
         let output = format::inspect(&conversion.path).unwrap();
         assert!((conversion.bits_per_weight - output.bits_per_weight()).abs() < 1e-9, "{level}");
-        assert_eq!(unsealed(output.metadata.clone()), Planner::new(&fixture.model).output_metadata(level));
+        assert_eq!(unsealed(output.metadata.clone()), Planner::new(&fixture.model).output_metadata(level.preset().unwrap()));
         assert_eq!(output.tensors.len(), TENSORS.len());
-        let dtypes = recipe::recipe(&fixture.model, level).dtypes;
+        let dtypes = recipe::recipe(&fixture.model, level.preset().unwrap()).dtypes;
         for (idx, tensor) in output.tensors.iter().enumerate() {
             let source = &fixture.model.tensors[idx];
             assert_eq!((&tensor.name, tensor.dtype), (&source.name, dtypes[idx]), "{level}");
@@ -246,7 +246,7 @@ fn progress_counts_every_byte_of_the_source_once() {
 #[test]
 fn cancelling_anywhere_leaves_nothing() {
     let fixture = Fixture::new();
-    let levels: Vec<_> = Level::all().filter(|level| !level.needs_imatrix()).collect();
+    let levels: Vec<_> = Level::of(Framework::LlamaCpp).filter(|level| !level.preset().unwrap().needs_imatrix()).collect();
     let check = |percent: u64| {
         let cancelled = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&cancelled);

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::chunk::{Chunk, chunks, extent};
 use super::manifest::Manifest;
-use super::{manifest_path, open_model, without_layers};
+use super::{manifest_path, open_model, verify_folder, without_layers};
 use crate::advise::{Overrides, layers_from_text};
 use crate::error::{Error, Result};
 use crate::format::{Checksum, TensorReader, header_checksum, read_gguf};
@@ -25,7 +25,7 @@ const MAX_NAMED: usize = 3;
 /// A file, and what it is said to be made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyRequest {
-    /// The file.
+    /// The file or folder.
     pub path: PathBuf,
     /// The model that it should be made from; `None`: not asked.
     pub source: Option<PathBuf>,
@@ -76,15 +76,19 @@ impl Verification {
     }
 }
 
-/// Compares every byte of a file made by Planish with the checksums that it carries, and with the manifest beside it if there is one.
+/// Compares every byte of a file made by Planish with the checksums that it carries, and with the manifest beside it if there is one; of a
+/// folder with its manifest.
 ///
 /// Progress is counted in bytes of the file, and of the source where one is compared.
 ///
 /// # Errors
-/// `Error::NoChecksums` for other files; those of `read_gguf` for what cannot be read as a model at all; `Error::Io`. What is damaged
+/// `Error::NoChecksums` for others; those of `read_gguf` for what cannot be read as a model at all; `Error::Io`. What is damaged
 /// but can be read is no error but a finding.
 pub fn verify(request: &VerifyRequest, monitor: &Monitor) -> Result<Verification> {
     let path = &request.path;
+    if path.is_dir() {
+        return verify_folder::verify(request, monitor);
+    }
     let model = read_gguf(path)?;
     let text = |key: &str| model.metadata.str(key).map(std::borrow::Cow::into_owned);
     let no_checksums = || Error::NoChecksums { path: path.clone() };
@@ -166,7 +170,7 @@ pub fn tensors_checksum(model: &Model, monitor: &Monitor) -> Result<Checksum> {
 }
 
 /// The checksum of each tensor of a model, as a conversion makes them.
-fn tensor_sums(model: &Model, verb: &str, monitor: &Monitor) -> Result<Vec<Checksum>> {
+pub(super) fn tensor_sums(model: &Model, verb: &str, monitor: &Monitor) -> Result<Vec<Checksum>> {
     let reader = TensorReader::open(model)?;
     let jobs: Vec<(usize, Chunk)> =
         model.tensors.iter().enumerate().flat_map(|(idx, tensor)| chunks(tensor).map(move |chunk| (idx, chunk))).collect();
@@ -221,7 +225,7 @@ fn damaged_tensors<'a>(manifest: &Manifest, model: &'a Model, sums: &[Checksum])
         .collect()
 }
 
-fn damaged_text(damaged: &[&str], n_tensors: usize) -> String {
+pub(super) fn damaged_text(damaged: &[&str], n_tensors: usize) -> String {
     let named = damaged.iter().take(MAX_NAMED).copied().collect::<Vec<_>>().join(", ");
     let more = if damaged.len() > MAX_NAMED { ", …" } else { "" };
     format!("{} of {n_tensors} tensors are not what was written ({named}{more})", damaged.len())

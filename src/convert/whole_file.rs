@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::part_file::{PartFile, sync_dir};
+use super::part_file::{PartFile, sync_all, sync_dir};
 use super::{Overwrite, disk};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
@@ -22,7 +22,8 @@ pub fn write_whole(path: &Path, bytes: &[u8], overwrite: Overwrite) -> Result<()
     let part = PartFile::create(path)?;
     part.write_at(bytes, 0)?;
     let done = bytes.len() as u64;
-    part.sync(&Progress { stage: "sync".into(), done, total: done, unit: ProgressUnit::Bytes }, &Monitor::silent())?;
+    let progress = Progress { stage: "sync".into(), done, total: done, unit: ProgressUnit::Bytes };
+    sync_all(vec![part.handle()?], path, &progress, &Monitor::silent())?;
     part.publish(overwrite)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     sync_dir(folder.unwrap_or(Path::new(".")))

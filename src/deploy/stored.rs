@@ -187,8 +187,10 @@ fn conversion(file: &File, model: &Model) -> Option<Conversion> {
     let level = level_of(file)?;
     let size_bytes = file.rows().map(|row| row.size_bytes).next()?;
     let header = inspect(&file.path).ok().filter(|found| found.size_bytes == size_bytes);
-    let bits_per_weight =
-        header.map_or_else(|| advise::bits_per_weight(model, &advise::recipe(model, level)), |found| found.bits_per_weight());
+    let bits_per_weight = header.map_or_else(
+        || level.preset().map_or(0.0, |preset| advise::bits_per_weight(model, &advise::recipe(model, preset))),
+        |found| found.bits_per_weight(),
+    );
     Some(Conversion {
         level,
         path: file.path.clone(),

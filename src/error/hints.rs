@@ -52,6 +52,8 @@ impl Error {
                 format!("join all pieces, in the order of their numbers or letters, into one file named {whole}, for example with cat")
             }
             Self::NotComparable { .. } => "compare a file with the model that it was made from".into(),
+            Self::NotAFolder { .. } | Self::NotOurFolder { .. } => "move it away, or choose another folder for the outputs".into(),
+            Self::CannotWrite { .. } => "levels of llama.cpp may be possible: planish inspect shows which".into(),
             Self::NameTooLong { .. } => {
                 "rename the source to something shorter, or choose another folder; .part.journal is written behind the name".into()
             }

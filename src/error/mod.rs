@@ -162,6 +162,31 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// The path is something else where an output that is a folder goes.
+    #[error("not a folder: {}", shown(path))]
+    NotAFolder {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// A folder that was to be replaced or removed as an output, and is none of Planish's.
+    #[error("not a folder that Planish wrote: {}", shown(path))]
+    NotOurFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A model that a framework's levels cannot be made of.
+    #[error("cannot be written for {framework} ({why}): {}", shown(path))]
+    CannotWrite {
+        /// The framework's name.
+        framework: &'static str,
+        /// Why.
+        why: String,
+        /// The model.
+        path: PathBuf,
+    },
+
     /// An output whose name, or that of a file that goes with it, the file system does not take.
     #[error("the name of the output is too long for its file system: {}", shown(path))]
     NameTooLong {

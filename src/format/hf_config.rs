@@ -14,7 +14,7 @@ use crate::error::{Error, HEAD_BYTES, Placeholder, Result};
 use crate::model::{CheckpointConfig, QuantizationMethod, SourceQuantization};
 
 /// Largest `config.json` that is read. Real ones have a few thousand bytes.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
+pub(super) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Longest text that is kept.
 const MAX_TEXT_CHARS: usize = 64;
 

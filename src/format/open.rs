@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `Error::NotAFile` for anything but a regular file or a link to one, `Error::BrokenLink` for a link to nothing, `Error::Io` when there
 /// is nothing or no permission.
-pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
+pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
     check_regular(
         path,
         &std::fs::metadata(path).map_err(|error| broken_link(path).unwrap_or_else(|| Error::io("open", path)(error)))?,

@@ -14,8 +14,8 @@ use super::tokenizer::tokenizer_metadata;
 use crate::error::{Error, Result};
 use crate::format::config_value::whole_of;
 use crate::model::{
-    BlockScale, Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, DType, Hyperparameters, Import, Level, Metadata,
-    Model, Origin, Part, RowOrder, Tensor, Value,
+    BlockScale, Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, DType, Hyperparameters, Import, Metadata, Model,
+    Origin, Part, Preset, RowOrder, Tensor, Value,
 };
 
 /// Version of the block layouts that quantized files are made for.
@@ -74,7 +74,7 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
     }
     let own_dtype = if has_wide_matrix { DType::F32 } else { common_dtype(&tensors) };
     let mut metadata = Metadata(general_entries(checkpoint, mapping.architecture, &mapping.first, Weights::of(&tensors)));
-    let own = Level::from_float(own_dtype).map_or(0, Level::file_type_id);
+    let own = Preset::from_float(own_dtype).map_or(0, Preset::file_type_id);
     for (key, value) in &mapping.entries {
         metadata.set(key, value.clone());
     }

@@ -10,7 +10,7 @@ use crate::bench::{self, BenchRequest, ComparisonRow, Measured, Outcome};
 use crate::convert::{self, Conversion, ConvertRequest};
 use crate::error::{Error, Result};
 use crate::hardware::{self, Machine};
-use crate::model::{Level, Model};
+use crate::model::{Level, Model, Preset};
 use crate::monitor::Monitor;
 
 /// What to compare, and how.
@@ -148,8 +148,9 @@ fn search_passing(
     // What an importance matrix adds to the sizes is the same for all.
     let rest = convert::without_layers(source, &convert.overrides)?;
     let planner = Planner::changed(rest.as_ref().map_or(source, |rest| &rest.model), None, source, &convert.overrides)?;
-    let size = |&level: &Level| Ok((planner.output_size_bytes(&planner.recipe(level))?, level));
-    let mut ladder: Vec<(u64, Level)> = convert.levels.iter().map(size).collect::<Result<_>>()?;
+    let size = |preset: Preset| Ok((planner.output_size_bytes(&planner.recipe(preset))?, preset.into()));
+    let presets = convert.levels.iter().filter_map(|level| level.preset());
+    let mut ladder: Vec<(u64, Level)> = presets.map(size).collect::<Result<_>>()?;
     ladder.sort();
     let mut all = Made { conversions: Vec::new(), adopted: None, broken: None };
     let found = advise::cheapest_passing(ladder.len(), |idx| {

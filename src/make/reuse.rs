@@ -6,7 +6,7 @@ use crate::advise::{self, Planner};
 use crate::convert::{self, Conversion, ConvertRequest};
 use crate::error::Result;
 use crate::format;
-use crate::model::{Level, Metadata, Model, Value};
+use crate::model::{Level, Metadata, Model, Preset, Value};
 
 /// What is there already, and the levels that are not.
 ///
@@ -21,7 +21,11 @@ pub(super) fn reused(model: &Model, request: &ConvertRequest) -> Result<(Vec<Con
     let planner = Planner::changed(changed, imatrix.as_ref(), model, overrides)?;
     let (mut known, mut missing) = (Vec::new(), Vec::new());
     for &level in &request.levels {
-        match existing(&planner, level, &request.out_dir)? {
+        let found = match level.preset() {
+            Some(preset) => existing(&planner, preset, &request.out_dir)?,
+            None => convert::made_before(model, level, request)?,
+        };
+        match found {
             Some(conversion) => known.push(conversion),
             None => missing.push(level),
         }
@@ -30,8 +34,9 @@ pub(super) fn reused(model: &Model, request: &ConvertRequest) -> Result<(Vec<Con
 }
 
 /// An output of an earlier run, when it has exactly the predicted size and types and was made with the same importance matrix, if any.
-fn existing(planner: &Planner, level: Level, out_dir: &Path) -> Result<Option<Conversion>> {
-    let (model, recipe, overrides) = (planner.model(), planner.recipe(level), planner.overrides());
+fn existing(planner: &Planner, preset: Preset, out_dir: &Path) -> Result<Option<Conversion>> {
+    let (model, recipe, overrides) = (planner.model(), planner.recipe(preset), planner.overrides());
+    let level = Level::from(preset);
     // Which layers were left out cannot be seen in a file.
     if !overrides.pruned_layers.is_empty() {
         return Ok(None);
@@ -42,7 +47,7 @@ fn existing(planner: &Planner, level: Level, out_dir: &Path) -> Result<Option<Co
     // Padding may hide what the keys of an importance matrix add to the size.
     let of_imatrix =
         |metadata: Metadata| metadata.0.into_iter().filter(|(key, _)| key.starts_with("quantize.imatrix.")).collect();
-    let expected: Vec<(String, Value)> = of_imatrix(planner.output_metadata(level));
+    let expected: Vec<(String, Value)> = of_imatrix(planner.output_metadata(preset));
     let is_alike = || {
         format::inspect(&path).is_ok_and(|made| {
             made.tensors.iter().map(|tensor| tensor.dtype).eq(recipe.dtypes.iter().copied())

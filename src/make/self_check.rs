@@ -6,7 +6,7 @@ use crate::bench::known::remember_conversions;
 use crate::calibrate::text::{TextSource, corpus};
 use crate::convert::{Conversion, ConvertRequest, Removal, SelfCheck, convert, own_tokens, preflight, remove_output};
 use crate::error::{Error, Result};
-use crate::model::{Level, Model, PrecisionClass};
+use crate::model::{Framework, Level, Model, PrecisionClass};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::work_folder::WorkFolder;
 use crate::runtime::{self, Event, ProbeInput, ProbeTask, Request};
@@ -58,6 +58,8 @@ fn self_check(model: &Model, made: &mut [Conversion], monitor: &Monitor) -> Resu
     if runtime::check_available().is_err() {
         return Ok(());
     }
+    // What llama.cpp does not run is not tried.
+    let made: Vec<&mut Conversion> = made.iter_mut().filter(|made| made.level.framework() == Framework::LlamaCpp).collect();
     let text = text();
     let expected = own_tokens(model, &text);
     let total = made.len() as u64;
@@ -83,7 +85,7 @@ fn self_check(model: &Model, made: &mut [Conversion], monitor: &Monitor) -> Resu
         }
         best => best,
     };
-    for (conversion, probe) in made.iter_mut().zip(&probes) {
+    for (conversion, probe) in made.into_iter().zip(&probes) {
         conversion.check = Some(judged(probe, best, expected.as_deref(), lacking(&model.warnings)));
     }
     Ok(())

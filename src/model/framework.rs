@@ -13,6 +13,18 @@ pub enum Framework {
     Qnn,
 }
 
+/// What an output of a framework is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArtifactKind {
+    /// One file, whose name ends so.
+    File {
+        /// With its dot.
+        ending: &'static str,
+    },
+    /// A folder.
+    Folder,
+}
+
 impl Framework {
     /// All five, in the order of the design's table.
     pub const ALL: [Self; 5] = [Self::LlamaCpp, Self::OnnxRuntime, Self::OpenVino, Self::Mlx, Self::Qnn];
@@ -26,6 +38,15 @@ impl Framework {
             Self::OpenVino => "OpenVINO",
             Self::Mlx => "MLX",
             Self::Qnn => "QNN",
+        }
+    }
+
+    /// What its outputs are.
+    #[must_use]
+    pub const fn artifact(self) -> ArtifactKind {
+        match self {
+            Self::LlamaCpp => ArtifactKind::File { ending: ".gguf" },
+            Self::OnnxRuntime | Self::OpenVino | Self::Mlx | Self::Qnn => ArtifactKind::Folder,
         }
     }
 }

@@ -1,46 +1,31 @@
-//! Quantization levels: the presets of `llama-quantize` that Planish carries out.
+//! Levels: a framework at a precision.
 
-use super::DType;
+use super::{Framework, Preset};
 use crate::error::{Error, Result};
 
-/// A preset: which data type most matrices get. The exceptions are in `advise::recipe`.
-#[allow(non_camel_case_types, reason = "llama.cpp's spelling")]
-#[allow(missing_docs, reason = "the table below says it all")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Level {
-    F32,
-    BF16,
-    F16,
-    Q8_0,
-    Q6_K,
-    Q5_K_M,
-    Q5_K_S,
-    Q5_1,
-    Q5_0,
-    Q4_K_M,
-    Q4_K_S,
-    Q4_1,
-    Q4_0,
-    IQ4_NL,
-    IQ4_XS,
-    MXFP4_MOE,
-    Q3_K_L,
-    Q3_K_M,
-    IQ3_M,
-    IQ3_S,
-    Q3_K_S,
-    IQ3_XS,
-    IQ3_XXS,
-    Q2_K,
-    Q2_K_S,
-    IQ2_M,
-    IQ2_S,
-    IQ2_XS,
-    IQ2_XXS,
-    TQ2_0,
-    IQ1_M,
-    TQ1_0,
-    IQ1_S,
+/// A framework at a precision, made only from the tables: `Q4_K_M` of llama.cpp, `mlx:4-bit-g64`.
+///
+/// Levels of llama.cpp have bare names, those of other frameworks stand behind the framework's word and a colon.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Level {
+    framework: Framework,
+    /// Position in the framework's table, from the most to the least precise.
+    idx: u8,
+}
+
+/// What is said of a level.
+#[derive(Debug)]
+pub(super) struct LevelRow {
+    /// The name everywhere but in names of files.
+    pub(super) name: &'static str,
+    class: PrecisionClass,
+    description: &'static str,
+}
+
+impl LevelRow {
+    pub(super) const fn new(name: &'static str, class: PrecisionClass, description: &'static str) -> Self {
+        Self { name, class, description }
+    }
 }
 
 /// How levels are grouped on the screen.
@@ -72,253 +57,158 @@ impl PrecisionClass {
     }
 }
 
-/// `(level, name, llama_ftype id, base type, class, what it is)`.
-///
-/// Source of the ids: `enum llama_ftype` in llama.h, llama.cpp of 2026-08-21.
-const TABLE: [(Level, &str, u32, DType, PrecisionClass, &str); 33] = [
-    (Level::F32, "F32", 0, DType::F32, PrecisionClass::Full, "32-bit floats; only useful as an exact intermediate"),
-    (
-        Level::BF16,
-        "BF16",
-        32,
-        DType::BF16,
-        PrecisionClass::Full,
-        "16-bit floats with the range of F32; the type most models are trained in",
-    ),
-    (Level::F16, "F16", 1, DType::F16, PrecisionClass::Full, "16-bit floats; the usual unquantized reference"),
-    (Level::Q8_0, "Q8_0", 7, DType::Q8_0, PrecisionClass::Medium, "8 bits, one scale per 32 weights; no visible loss"),
-    (Level::Q6_K, "Q6_K", 18, DType::Q6_K, PrecisionClass::Medium, "6-bit k-quant; very close to the original"),
-    (
-        Level::Q5_K_M,
-        "Q5_K_M",
-        17,
-        DType::Q5_K,
+/// Levels of MLX: those that `mlx_lm.convert` has (mlx-lm 0.32.2), with its words for bits, groups, recipes and modes.
+const MLX: [LevelRow; 26] = [
+    LevelRow::new("mlx:bf16", PrecisionClass::Full, "16-bit floats with the range of F32; not quantized"),
+    LevelRow::new("mlx:8-bit-g32", PrecisionClass::Medium, "8 bits, a scale and an offset per 32 weights; no visible loss"),
+    LevelRow::new("mlx:8-bit-g64", PrecisionClass::Medium, "8 bits, a scale and an offset per 64 weights; no visible loss"),
+    LevelRow::new("mlx:8-bit-g128", PrecisionClass::Medium, "8 bits, a scale and an offset per 128 weights; no visible loss"),
+    LevelRow::new("mlx:mxfp8", PrecisionClass::Medium, "8-bit floats, one power of two per 32 weights"),
+    LevelRow::new(
+        "mlx:6-bit-g32",
         PrecisionClass::Medium,
-        "5-bit k-quant, half of attn_v and ffn_down in 6 bits; a loss that is hard to notice",
+        "6 bits, a scale and an offset per 32 weights; very close to the original",
     ),
-    (Level::Q5_K_S, "Q5_K_S", 16, DType::Q5_K, PrecisionClass::Medium, "5-bit k-quant throughout"),
-    (Level::Q5_1, "Q5_1", 9, DType::Q5_1, PrecisionClass::Medium, "5 bits with a minimum per 32 weights; legacy"),
-    (Level::Q5_0, "Q5_0", 8, DType::Q5_0, PrecisionClass::Medium, "5 bits, one scale per 32 weights; legacy"),
-    (
-        Level::Q4_K_M,
-        "Q4_K_M",
-        15,
-        DType::Q4_K,
+    LevelRow::new(
+        "mlx:6-bit-g64",
+        PrecisionClass::Medium,
+        "6 bits, a scale and an offset per 64 weights; very close to the original",
+    ),
+    LevelRow::new(
+        "mlx:6-bit-g128",
+        PrecisionClass::Medium,
+        "6 bits, a scale and an offset per 128 weights; very close to the original",
+    ),
+    LevelRow::new(
+        "mlx:5-bit-g32",
+        PrecisionClass::Medium,
+        "5 bits, a scale and an offset per 32 weights; a loss that is hard to notice",
+    ),
+    LevelRow::new(
+        "mlx:5-bit-g64",
+        PrecisionClass::Medium,
+        "5 bits, a scale and an offset per 64 weights; a loss that is hard to notice",
+    ),
+    LevelRow::new(
+        "mlx:5-bit-g128",
+        PrecisionClass::Medium,
+        "5 bits, a scale and an offset per 128 weights; a loss that is hard to notice",
+    ),
+    LevelRow::new(
+        "mlx:mixed_4_6",
         PrecisionClass::Low,
-        "4-bit k-quant, half of attn_v and ffn_down in 6 bits; the usual compromise",
+        "4 bits, the head and some values and down projections in 6 bits; closer than 4 bits throughout",
     ),
-    (Level::Q4_K_S, "Q4_K_S", 14, DType::Q4_K, PrecisionClass::Low, "4-bit k-quant, first layers in 5 bits"),
-    (Level::Q4_1, "Q4_1", 3, DType::Q4_1, PrecisionClass::Low, "4 bits with a minimum per 32 weights; legacy"),
-    (Level::Q4_0, "Q4_0", 2, DType::Q4_0, PrecisionClass::Low, "4 bits, one scale per 32 weights; legacy, fast on many CPUs"),
-    (
-        Level::IQ4_NL,
-        "IQ4_NL",
-        25,
-        DType::IQ4_NL,
+    LevelRow::new("mlx:4-bit-g32", PrecisionClass::Low, "4 bits, a scale and an offset per 32 weights; the usual compromise"),
+    LevelRow::new("mlx:4-bit-g64", PrecisionClass::Low, "4 bits, a scale and an offset per 64 weights; the usual compromise"),
+    LevelRow::new("mlx:4-bit-g128", PrecisionClass::Low, "4 bits, a scale and an offset per 128 weights; the usual compromise"),
+    LevelRow::new("mlx:nvfp4", PrecisionClass::Low, "4-bit floats, one small scale per 16 weights; loses small weights"),
+    LevelRow::new("mlx:mxfp4", PrecisionClass::Low, "4-bit floats, one power of two per 32 weights; for models trained in MXFP4"),
+    LevelRow::new(
+        "mlx:mixed_3_6",
         PrecisionClass::Low,
-        "4 bits on uneven levels, one scale per 32 weights; a little closer than Q4_0 and as large",
+        "3 bits, the head and some values and down projections in 6 bits; noticeable loss",
     ),
-    (
-        Level::IQ4_XS,
-        "IQ4_XS",
-        30,
-        DType::IQ4_XS,
+    LevelRow::new(
+        "mlx:mixed_3_4",
         PrecisionClass::Low,
-        "4 bits on uneven levels, shared scales; smaller than Q4_K_S and nearly as close",
+        "3 bits, the head and some values and down projections in 4 bits; noticeable loss",
     ),
-    (
-        Level::MXFP4_MOE,
-        "MXFP4_MOE",
-        38,
-        DType::MXFP4,
-        PrecisionClass::Low,
-        "4-bit floats for the experts of a mixture, 8 bits for the rest; for models trained in MXFP4",
-    ),
-    (
-        Level::Q3_K_L,
-        "Q3_K_L",
-        13,
-        DType::Q3_K,
-        PrecisionClass::Low,
-        "3-bit k-quant, attention output, values and ffn_down in 5 bits",
-    ),
-    (
-        Level::Q3_K_M,
-        "Q3_K_M",
-        12,
-        DType::Q3_K,
-        PrecisionClass::Low,
-        "3-bit k-quant, attention output, values and ffn_down in 4 bits; noticeable loss",
-    ),
-    (
-        Level::IQ3_M,
-        "IQ3_M",
-        27,
-        DType::IQ3_S,
-        PrecisionClass::Low,
-        "3-bit grid, attention values and output in 4 bits; noticeable loss",
-    ),
-    (Level::IQ3_S, "IQ3_S", 26, DType::IQ3_S, PrecisionClass::Low, "3-bit grid throughout; closer than Q3_K_S and as large"),
-    (Level::Q3_K_S, "Q3_K_S", 11, DType::Q3_K, PrecisionClass::Low, "3-bit k-quant throughout; noticeable loss"),
-    (
-        Level::IQ3_XS,
-        "IQ3_XS",
-        22,
-        DType::IQ3_S,
-        PrecisionClass::Low,
-        "3-bit grids, the coarser one for most layers; needs an importance matrix",
-    ),
-    (
-        Level::IQ3_XXS,
-        "IQ3_XXS",
-        23,
-        DType::IQ3_XXS,
-        PrecisionClass::Low,
-        "3-bit coarse grid, parts in 2 bits; needs an importance matrix",
-    ),
-    (
-        Level::Q2_K,
-        "Q2_K",
-        10,
-        DType::Q2_K,
+    LevelRow::new("mlx:3-bit-g32", PrecisionClass::Low, "3 bits, a scale and an offset per 32 weights; noticeable loss"),
+    LevelRow::new("mlx:3-bit-g64", PrecisionClass::Low, "3 bits, a scale and an offset per 64 weights; noticeable loss"),
+    LevelRow::new("mlx:3-bit-g128", PrecisionClass::Low, "3 bits, a scale and an offset per 128 weights; noticeable loss"),
+    LevelRow::new(
+        "mlx:mixed_2_6",
         PrecisionClass::UltraLow,
-        "2-bit k-quant with 3-bit attention output and ffn_down; breaks small models",
+        "2 bits, the head and some values and down projections in 6 bits; breaks small models",
     ),
-    (Level::Q2_K_S, "Q2_K_S", 21, DType::Q2_K, PrecisionClass::UltraLow, "2-bit k-quant throughout; needs an importance matrix"),
-    (
-        Level::IQ2_M,
-        "IQ2_M",
-        29,
-        DType::IQ2_S,
+    LevelRow::new("mlx:2-bit-g32", PrecisionClass::UltraLow, "2 bits, a scale and an offset per 32 weights; breaks most models"),
+    LevelRow::new("mlx:2-bit-g64", PrecisionClass::UltraLow, "2 bits, a scale and an offset per 64 weights; breaks most models"),
+    LevelRow::new(
+        "mlx:2-bit-g128",
         PrecisionClass::UltraLow,
-        "2-bit grid, parts in 3 bits; needs an importance matrix, breaks most models all the same",
-    ),
-    (
-        Level::IQ2_S,
-        "IQ2_S",
-        28,
-        DType::IQ2_XS,
-        PrecisionClass::UltraLow,
-        "2-bit coarser grid, parts in 3 bits; needs an importance matrix, breaks most models all the same",
-    ),
-    (
-        Level::IQ2_XS,
-        "IQ2_XS",
-        20,
-        DType::IQ2_XS,
-        PrecisionClass::UltraLow,
-        "2-bit coarser grid; needs an importance matrix, breaks most models all the same",
-    ),
-    (
-        Level::IQ2_XXS,
-        "IQ2_XXS",
-        19,
-        DType::IQ2_XXS,
-        PrecisionClass::UltraLow,
-        "2-bit coarsest grid; needs an importance matrix, for very large models",
-    ),
-    (
-        Level::TQ2_0,
-        "TQ2_0",
-        37,
-        DType::TQ2_0,
-        PrecisionClass::UltraLow,
-        "three values in 2 bits; only for models trained with ternary weights",
-    ),
-    (
-        Level::IQ1_M,
-        "IQ1_M",
-        31,
-        DType::IQ1_M,
-        PrecisionClass::UltraLow,
-        "three values on a grid; needs an importance matrix, for the largest models",
-    ),
-    (
-        Level::TQ1_0,
-        "TQ1_0",
-        36,
-        DType::TQ1_0,
-        PrecisionClass::UltraLow,
-        "three values in 1.7 bits; only for models trained with ternary weights",
-    ),
-    (
-        Level::IQ1_S,
-        "IQ1_S",
-        24,
-        DType::IQ1_S,
-        PrecisionClass::UltraLow,
-        "three values on a grid with fewer scales; needs an importance matrix, for the largest models",
+        "2 bits, a scale and an offset per 128 weights; breaks most models",
     ),
 ];
 
+/// The length of groups where a name does not tell: `mlx:4-bit`.
+const USUAL_GROUP: &str = "-g64";
+
+macro_rules! levels_of_presets {
+    ($($name:ident),* $(,)?) => {
+        /// The levels of llama.cpp.
+        #[allow(missing_docs, reason = "the table of presets says it all")]
+        impl Level {
+            $(pub const $name: Self = Self::of_preset(Preset::$name);)*
+        }
+    };
+}
+
+levels_of_presets!(
+    F32, BF16, F16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, IQ4_NL, IQ4_XS, MXFP4_MOE, Q3_K_L,
+    Q3_K_M, IQ3_M, IQ3_S, Q3_K_S, IQ3_XS, IQ3_XXS, Q2_K, Q2_K_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, TQ2_0, IQ1_M, TQ1_0, IQ1_S
+);
+
 impl Level {
-    /// All levels, from the most to the least precise.
+    /// The level of llama.cpp that a preset is.
     #[must_use]
-    pub fn all() -> impl DoubleEndedIterator<Item = Self> {
-        TABLE.iter().map(|row| row.0)
+    pub const fn of_preset(preset: Preset) -> Self {
+        Self { framework: Framework::LlamaCpp, idx: preset as u8 }
     }
 
-    /// The name as llama.cpp writes it.
+    /// All levels that Planish makes, framework after framework.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Framework::ALL.into_iter().flat_map(Self::of)
+    }
+
+    /// The levels of a framework, from the most to the least precise; none of one that Planish does not write.
+    #[must_use]
+    pub fn of(framework: Framework) -> impl DoubleEndedIterator<Item = Self> + ExactSizeIterator + Clone {
+        let n = match framework {
+            Framework::LlamaCpp => 33,
+            Framework::Mlx => 26,
+            Framework::OnnxRuntime | Framework::OpenVino | Framework::Qnn => 0,
+        };
+        (0..n).map(move |idx| Self { framework, idx })
+    }
+
+    /// The framework.
+    #[must_use]
+    pub const fn framework(self) -> Framework {
+        self.framework
+    }
+
+    /// The preset of a level of llama.cpp; `None` for other frameworks.
+    #[must_use]
+    pub fn preset(self) -> Option<Preset> {
+        if self.framework == Framework::LlamaCpp { Preset::all().nth(self.idx.into()) } else { None }
+    }
+
+    /// The name: `Q4_K_M`, `mlx:4-bit-g64`.
     #[must_use]
     pub fn name(self) -> &'static str {
-        self.row().1
+        self.row().name
     }
 
-    /// The value of `general.file_type`.
+    /// The name as a part of a file's name, where a colon may not stand: `mlx-4-bit-g64`.
     #[must_use]
-    pub fn file_type_id(self) -> u32 {
-        self.row().2
-    }
-
-    /// The level that keeps floats of this type as they are; `None` for blocks.
-    #[must_use]
-    pub fn from_float(dtype: DType) -> Option<Self> {
-        [Self::F32, Self::BF16, Self::F16].into_iter().find(|level| level.base_dtype() == dtype)
-    }
-
-    /// The level that `general.file_type` names; `None` for presets that Planish does not write.
-    #[must_use]
-    pub fn from_file_type_id(id: u64) -> Option<Self> {
-        TABLE.iter().find(|row| u64::from(row.2) == id).map(|row| row.0)
-    }
-
-    /// The type that matrices get unless the recipe makes an exception.
-    #[must_use]
-    pub fn base_dtype(self) -> DType {
-        self.row().3
+    pub fn file_name(self) -> String {
+        self.name().replace(':', "-")
     }
 
     /// The group on the screen.
     #[must_use]
     pub fn class(self) -> PrecisionClass {
-        self.row().4
-    }
-
-    /// True for levels whose types are worth nothing without importances of the columns.
-    #[must_use]
-    pub fn needs_imatrix(self) -> bool {
-        use Level::{IQ1_M, IQ1_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_XS, IQ3_XXS, Q2_K_S};
-        matches!(self, IQ3_XS | IQ3_XXS | Q2_K_S | IQ2_M | IQ2_S | IQ2_XS | IQ2_XXS | IQ1_M | IQ1_S)
-    }
-
-    /// What a useful file of this level takes besides the model: `an importance matrix`.
-    #[must_use]
-    pub fn prerequisite(self) -> Option<&'static str> {
-        match self {
-            _ if self.needs_imatrix() => Some("an importance matrix"),
-            Self::TQ2_0 | Self::TQ1_0 => Some("a model that was trained with ternary weights"),
-            Self::MXFP4_MOE => Some("a mixture of experts that was trained in MXFP4"),
-            _ => None,
-        }
+        self.row().class
     }
 
     /// One line for a tooltip.
     #[must_use]
     pub fn description(self) -> &'static str {
-        self.row().5
+        self.row().description
     }
 
-    /// Reads names separated by commas, in any case: `Q8_0,q4_k_m`. Order is kept, repeats are dropped.
+    /// Reads names separated by commas, in any case: `Q8_0,q4_k_m,mlx:4-bit`. Order is kept, repeats are dropped.
     ///
     /// # Errors
     /// `Error::UnknownLevel` for the first name that is no level; also for an empty list.
@@ -333,9 +223,11 @@ impl Level {
         Ok(levels)
     }
 
-    fn row(self) -> &'static (Self, &'static str, u32, DType, PrecisionClass, &'static str) {
-        // The table is in declaration order, which the test below checks.
-        &TABLE[self as usize]
+    fn row(self) -> &'static LevelRow {
+        match self.preset() {
+            Some(preset) => preset.level_row(),
+            None => &MLX[usize::from(self.idx)],
+        }
     }
 }
 
@@ -343,8 +235,11 @@ impl std::str::FromStr for Level {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let found = TABLE.iter().find(|row| row.1.eq_ignore_ascii_case(name));
-        found.map(|row| row.0).ok_or_else(|| Error::UnknownLevel {
+        let is_named = |level: &Self| {
+            let rest = level.name().get(name.len()..).filter(|rest| rest.is_empty() || *rest == USUAL_GROUP);
+            rest.is_some() && level.name().get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+        };
+        Self::all().find(is_named).ok_or_else(|| Error::UnknownLevel {
             name: name.to_string(),
             known: Self::all().map(Self::name).collect::<Vec<_>>().join(", "),
         })
@@ -354,6 +249,12 @@ impl std::str::FromStr for Level {
 impl std::fmt::Display for Level {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.name())
+    }
+}
+
+impl std::fmt::Debug for Level {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -375,10 +276,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn table_is_in_declaration_order() {
-        for (idx, level) in Level::all().enumerate() {
-            assert_eq!(level as usize, idx);
-            assert_eq!(Level::from_file_type_id(level.file_type_id().into()), Some(level));
+    fn every_level_has_a_name_of_its_own_that_reads_back() {
+        let mut names = std::collections::BTreeSet::new();
+        for level in Level::all() {
+            assert!(names.insert(level.name().to_lowercase()), "{level}");
+            assert_eq!(level.name().to_lowercase().parse(), Ok(level));
+            assert!(!level.file_name().contains(':') && !level.description().is_empty());
+            assert_eq!(level.preset().is_some(), level.framework() == Framework::LlamaCpp);
+        }
+        assert_eq!(names.len(), 59);
+        // From the most to the least precise.
+        for framework in Framework::ALL {
+            assert!(Level::of(framework).map(Level::class).is_sorted(), "{framework:?}");
         }
     }
 
@@ -388,6 +297,12 @@ mod tests {
             |text: &str, expected: Option<&[Level]>| assert_eq!(Level::list_from_text(text).ok().as_deref(), expected, "{text}");
         check("Q8_0", Some(&[Level::Q8_0]));
         check("q4_k_m, Q8_0,Q4_K_M", Some(&[Level::Q4_K_M, Level::Q8_0]));
+        let short: Level = "MLX:4-bit".parse().unwrap();
+        assert_eq!((short.name(), short.file_name().as_str()), ("mlx:4-bit-g64", "mlx-4-bit-g64"));
+        check("mlx:4-bit-g64,mlx:4-bit", Some(&[short]));
+        check("mlx:4", None);
+        check("mlx:", None);
+        check("4-bit-g64", None);
         check("", None);
         check("Q8_0,", None);
         check("Q9", None);

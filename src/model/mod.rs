@@ -8,6 +8,7 @@ mod import;
 mod level;
 mod metadata;
 mod other_kind;
+mod preset;
 mod provenance;
 mod tensor;
 
@@ -22,12 +23,13 @@ pub use checkpoint::{
     SourceQuantization,
 };
 pub use dtype::DType;
-pub use framework::Framework;
+pub use framework::{ArtifactKind, Framework};
 pub use hyperparameters::Hyperparameters;
 pub use import::{BlockScale, Import, Origin, Part, RowOrder};
 pub use level::{Level, PrecisionClass};
 pub use metadata::{Array, Metadata, Text, Value, ValueType};
 pub use other_kind::{OtherKind, other_kind};
+pub use preset::Preset;
 pub use provenance::{
     HEADER_CHECKSUM_KEY, IMATRIX_CHECKSUM_KEY, PROVENANCE_PREFIX, QUANTIZED_SOURCE_KEY, RECIPE_KEY, SOURCE_CHECKSUM_KEY,
     TENSORS_CHECKSUM_KEY, VERSION_KEY, provenance_metadata,
@@ -83,7 +85,7 @@ impl Model {
     /// The level that `general.file_type` names: of a checkpoint the one that keeps every weight.
     #[must_use]
     pub fn own_level(&self) -> Option<Level> {
-        self.metadata.u64("general.file_type").and_then(Level::from_file_type_id)
+        self.metadata.u64("general.file_type").and_then(Preset::from_file_type_id).map(Level::from)
     }
 
     /// Size of all tensor data in bytes, without headers and padding.

@@ -12,6 +12,7 @@
 
 mod blocks;
 mod codebook;
+mod coding;
 mod dequant;
 mod dequant_iq;
 mod dispatch;
@@ -37,6 +38,7 @@ mod ternary;
 pub mod mlx;
 
 use crate::model::DType;
+pub use coding::{Coding, CodingError, MAX_COMPONENTS};
 use dispatch::run_fastest;
 
 /// Why rows cannot be decoded or encoded.

@@ -30,7 +30,7 @@ use crate::convert::ConvertRequest;
 use crate::error::{Error, Result};
 use crate::format::Opened;
 use crate::make::{Made, MakeRequest};
-use crate::model::Model;
+use crate::model::{Model, Preset};
 use crate::monitor::{Leftovers, Monitor, Progress};
 use crate::{bench, convert, deploy, format, hardware, make};
 
@@ -335,7 +335,8 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             if let Some(before) = before {
                 let (model, convert) = &*before;
                 // Levels that take a matrix cannot be looked at before there is one.
-                let levels: Vec<_> = convert.levels.iter().copied().filter(|level| !level.needs_imatrix()).collect();
+                let levels: Vec<_> =
+                    convert.levels.iter().copied().filter(|level| !level.preset().is_some_and(Preset::needs_imatrix)).collect();
                 if !levels.is_empty() {
                     convert::preflight(model, &convert::ConvertRequest { levels, imatrix: None, ..convert.clone() })?;
                 }

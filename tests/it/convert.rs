@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use planish::advise::recipe;
 use planish::format::{Layout, TensorSpec, inspect};
-use planish::model::{DType, Level, Metadata, Text, Value};
+use planish::model::{DType, Framework, Level, Metadata, Text, Value};
 
 use crate::common;
 
@@ -71,7 +71,7 @@ fn predicted_sizes(source: &Path) -> Vec<(String, u64)> {
 fn smollm2_at_all_levels_has_the_predicted_sizes_and_types() {
     let dir = tempfile::tempdir().unwrap();
     let source = common::smollm2();
-    let levels: Vec<_> = Level::all().filter(|level| !level.needs_imatrix()).collect();
+    let levels: Vec<_> = Level::of(Framework::LlamaCpp).filter(|level| !level.preset().unwrap().needs_imatrix()).collect();
     let list = levels.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let output = convert(&source, &list, dir.path()).arg("--json").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -86,8 +86,8 @@ fn smollm2_at_all_levels_has_the_predicted_sizes_and_types() {
         assert!(printed.to_string().contains(path.to_str().unwrap()), "{level} is not in {printed}");
         let written = inspect(&path).unwrap();
         let dtypes: Vec<_> = written.tensors.iter().map(|tensor| tensor.dtype).collect();
-        assert_eq!(dtypes, recipe::recipe(&model, level).dtypes, "{level}");
-        assert_eq!(written.metadata.u64("general.file_type"), Some(level.file_type_id().into()));
+        assert_eq!(dtypes, recipe::recipe(&model, level.preset().unwrap()).dtypes, "{level}");
+        assert_eq!(written.metadata.u64("general.file_type"), Some(level.preset().unwrap().file_type_id().into()));
         assert_eq!(written.metadata.find("tokenizer.ggml.tokens"), model.metadata.find("tokenizer.ggml.tokens"));
     }
 }

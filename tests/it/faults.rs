@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use planish::convert::manifest_path;
 use planish::format::inspect;
-use planish::model::Level;
+use planish::model::{Framework, Level};
 
 use crate::common;
 use crate::convert::{assert_refused, convert, names, smollm2_output};
@@ -154,7 +154,10 @@ fn an_interrupt_cancels_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let out_dir = dir.path().join("out");
     // All levels: long enough to be interrupted in the middle.
-    let levels: Vec<_> = Level::all().filter(|level| !level.needs_imatrix()).map(|level| level.to_string()).collect();
+    let levels: Vec<_> = Level::of(Framework::LlamaCpp)
+        .filter(|level| !level.preset().unwrap().needs_imatrix())
+        .map(|level| level.to_string())
+        .collect();
     let list = levels.join(",");
     let child = start(&mut convert(&common::smollm2(), &list, &out_dir));
     assert!(eventually(|| names(&out_dir).len() == levels.len()), "the conversion never started");

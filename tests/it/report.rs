@@ -6,7 +6,7 @@ use std::process::Output;
 
 use planish::bench::history::{History, Measurement, NewRun};
 use planish::format::{Layout, TensorSpec};
-use planish::model::{DType, Level, Metadata, Text, Value};
+use planish::model::{DType, Metadata, Preset, Text, Value};
 
 use crate::common;
 use crate::history::speed_run;
@@ -16,7 +16,7 @@ fn write_model(path: &Path) {
     let mut metadata = Metadata::default();
     metadata.set("general.architecture", Value::Str(Text(b"llama".into())));
     metadata.set("general.name", Value::Str(Text(b"Tiny <b>model</b>".into())));
-    metadata.set("general.file_type", Value::U32(Level::F16.file_type_id()));
+    metadata.set("general.file_type", Value::U32(Preset::F16.file_type_id()));
     metadata.set("llama.block_count", Value::U32(1));
     metadata.set("llama.embedding_length", Value::U32(256));
     let spec = TensorSpec { name: "blk.0.ffn_up.weight".into(), dtype: DType::F16, shape: vec![256, 256] };

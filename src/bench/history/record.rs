@@ -8,7 +8,7 @@ use crate::bench::identity::model_sha256;
 use crate::error::Result;
 use crate::format::inspect;
 use crate::hardware::{self, Machine};
-use crate::model::{Level, Model};
+use crate::model::{Level, Model, Preset};
 use crate::monitor::Monitor;
 use crate::units::bytes_text;
 
@@ -58,7 +58,7 @@ fn path_of(measurement: &Measurement) -> &Path {
 }
 
 fn level_of(model: &Model) -> Option<Level> {
-    model.metadata.u64("general.file_type").and_then(Level::from_file_type_id)
+    model.metadata.u64("general.file_type").and_then(Preset::from_file_type_id).map(Level::from)
 }
 
 /// Tensors of each data type, the most frequent first: `180 Q4_K, 31 Q6_K`; with the importance matrix where the header names one.
@@ -114,7 +114,7 @@ mod tests {
             import: None,
         };
         assert_eq!((recipe_text(&model).as_str(), level_of(&model)), ("2 Q4_K, 1 F32", None));
-        metadata.set("general.file_type", Value::U32(Level::Q4_K_M.file_type_id()));
+        metadata.set("general.file_type", Value::U32(Preset::Q4_K_M.file_type_id()));
         metadata.set("quantize.imatrix.file", Value::Str("chat.imatrix".into()));
         model.metadata = metadata;
         assert_eq!(

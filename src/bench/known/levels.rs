@@ -204,7 +204,8 @@ pub fn forget_conversion(path: &Path) {
 
 pub(super) fn remember_in(history: &History, model: &Model, made: &[Conversion]) -> Result<()> {
     let Some(identity) = FileIdentity::of(&model.files) else { return Ok(()) };
-    for conversion in made {
+    // A folder has its manifest in it, and no runs yet that it must be found for.
+    for conversion in made.iter().filter(|conversion| conversion.level.preset().is_some()) {
         let summary = summarize_gguf(&conversion.path)?;
         if let Some(sum) = summary.metadata.str(SOURCE_CHECKSUM_KEY) {
             let output = std::path::absolute(&conversion.path).unwrap_or_else(|_| conversion.path.clone());

@@ -232,7 +232,9 @@ mod tests {
     #[test]
     fn the_smallest_passing_level_is_held_against_the_plan() {
         use Decision::{Fail, Inconclusive, Pass};
-        use Level::{Q2_K, Q4_K_M, Q8_0};
+        const Q2_K: Level = Level::Q2_K;
+        const Q4_K_M: Level = Level::Q4_K_M;
+        const Q8_0: Level = Level::Q8_0;
         let check = |decisions: [Option<Decision>; 3], planned, expected: Option<(Option<Level>, bool, &str)>| {
             let [q8, q4, q2] = decisions;
             let rows = [row(Q8_0, 300, q8), row(Q4_K_M, 200, q4), row(Q2_K, 100, q2)];

@@ -280,7 +280,7 @@ mod tests {
 
     fn model(file_type: Level, size_bytes: u64) -> Model {
         let mut metadata = Metadata::default();
-        metadata.set("general.file_type", Value::U32(file_type.file_type_id()));
+        metadata.set("general.file_type", Value::U32(file_type.preset().unwrap().file_type_id()));
         Model {
             path: "dir/source.gguf".into(),
             files: vec!["dir/source.gguf".into()],

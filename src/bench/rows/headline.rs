@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::compare::speed_ratio;
 use crate::advise::{Decision, Interval, Priority, Verdict, WishResult, same_words_text};
 use crate::bench::{ComparisonRow, Run, closest_judged, measured_choice};
-use crate::model::{Level, Model};
+use crate::model::{Framework, Level, Model, PrecisionClass};
 
 /// The answer of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -88,8 +88,8 @@ fn advice(rows: &[ComparisonRow], closest: &ComparisonRow, verdict: &Verdict) ->
     }
     let measured: Vec<Level> = rows.iter().filter(|row| row.verdict.is_some()).filter_map(|row| row.level).collect();
     // Levels are in the order of their precision: those before the best that was measured lose less.
-    let larger = Level::all()
-        .filter(|level| level.base_dtype().is_quantized() && *level != Level::MXFP4_MOE)
+    let larger = Level::of(Framework::LlamaCpp)
+        .filter(|level| level.class() != PrecisionClass::Full && *level != Level::MXFP4_MOE)
         .rfind(|level| measured.iter().all(|known| level < known));
     match larger {
         Some(level) => format!("Convert and measure a larger level, for example {level}, or set other gates"),

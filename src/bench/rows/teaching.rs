@@ -126,7 +126,7 @@ pub fn levels_of_history(model: &Model, sha256: &str, machine: &Machine, rows: &
     let is_plain = |level: Level, size_bytes: u64| {
         #[allow(clippy::cast_precision_loss, reason = "compared within one per cent")]
         let near = |planned: u64| (planned as f64 - size_bytes as f64).abs() <= planned as f64 * SAME_SIZE;
-        planner.output_size_bytes(&planner.recipe(level)).is_ok_and(near)
+        level.preset().is_some_and(|preset| planner.output_size_bytes(&planner.recipe(preset)).is_ok_and(near))
     };
     let mut found: BTreeMap<Level, MeasuredLevel> = BTreeMap::new();
     let losses = rows.iter().filter(|row| row.kind == Kind::Quality && row.reference_sha256.as_deref() == Some(sha256));
@@ -188,6 +188,7 @@ mod tests {
     use crate::advise::test_models::{Decoder, SMOLLM2};
     use crate::bench::history::{Measurement, NewRun, test_runs};
     use crate::hardware::Bandwidth;
+    use crate::model::Preset;
 
     const MACHINE: &str = "Test CPU, 16.0 GiB";
 
@@ -263,7 +264,7 @@ mod tests {
     fn the_history_knows_levels_by_the_hash_of_their_source_and_their_size() {
         let model = model();
         let planner = Planner::new(&model);
-        let size_bytes = planner.output_size_bytes(&planner.recipe(Level::Q8_0)).unwrap();
+        let size_bytes = planner.output_size_bytes(&planner.recipe(Preset::Q8_0)).unwrap();
         let quality = |size_bytes: u64| {
             let mut new = test_runs::quality("Q8_0", &[0.01, 0.02]);
             let Measurement::Quality(run) = &new.measurement else { panic!() };

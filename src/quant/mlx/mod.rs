@@ -159,6 +159,16 @@ impl Float {
         }
     }
 
+    /// The type of the same name among ggml's.
+    #[must_use]
+    pub const fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::BF16 => DType::BF16,
+        }
+    }
+
     /// Bytes of a number.
     #[must_use]
     pub const fn width(self) -> u64 {

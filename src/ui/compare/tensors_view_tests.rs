@@ -232,7 +232,8 @@ fn chosen_tensors_get_more_bits_as_a_recipe_on_the_optimize_page() {
     let names: std::collections::BTreeSet<String> = (0..12).map(|idx| format!("blk.{idx}.ffn_up.weight")).collect();
     let form = Form { errors_chosen: names.clone(), ..Form::default() };
     let mut harness = page_harness_sized(tensors_view_ui, store, form, vec2(1140.0, 1200.0), 1.0, egui::Theme::Dark);
-    let found = crate::advise::more_bits(&model, Level::Q3_K_M, &crate::advise::Overrides::default(), &names).unwrap();
+    let found =
+        crate::advise::more_bits(&model, crate::model::Preset::Q3_K_M, &crate::advise::Overrides::default(), &names).unwrap();
     let grown = crate::units::bytes_change_text(found.from_bytes, found.to_bytes);
     click(&mut harness, &format!("Give these 12 tensors more bits ({grown})"));
     let form = &harness.state().form;

@@ -12,7 +12,7 @@ use super::origin_view::origin_ui;
 use super::preflight::{Preflight, preflight_ui};
 use super::tensor_table::tensor_table_ui;
 use crate::format::CachedModel;
-use crate::model::{DType, Level, Model, PrecisionClass, Value};
+use crate::model::{DType, Model, PrecisionClass, Value};
 use crate::path_text;
 use crate::state::{Command, Field, Form, Slot, Store};
 use crate::ui::kit::bars::{Segment, legend, stacked_bar};
@@ -314,7 +314,7 @@ impl Facts {
 fn tiles(model: &Model) -> Vec<StatTile> {
     let h = &model.hyperparameters;
     let fact = |label: &str, text: &str| StatTile::from_text(label, text, ValueKind::Fact);
-    let level = model.metadata.u64("general.file_type").and_then(Level::from_file_type_id);
+    let level = model.own_level();
     vec![
         fact("Parameters", &parameters_text(model.n_parameters())).note(count_text(model.n_parameters())),
         fact("File size", &bytes_text(model.size_bytes)).note(exact_bytes_text(model.size_bytes)),

@@ -3,7 +3,7 @@
 use eframe::egui::{self, Align, Layout, RichText, Sense, Stroke, Ui, Vec2, vec2};
 
 use crate::advise;
-use crate::model::{DType, Framework, Level, Model, PrecisionClass};
+use crate::model::{DType, Framework, Level, Model, PrecisionClass, Preset};
 use crate::ui::kit::sideways::sideways_ui;
 use crate::ui::kit::widgets::{Tone, card, notice};
 use crate::ui::kit::{icons, theme};
@@ -51,7 +51,7 @@ pub fn class_verdicts(model: &Model) -> Vec<ClassVerdict> {
 fn llama_cpp(class: PrecisionClass, model: &Model, main: &str, decoded_from: Option<&str>) -> ClassVerdict {
     // The main type and not the average: a large embedding in 8 bits does not make the other weights better.
     let source_bits = model.main_dtype().map_or(0.0, DType::bits_per_weight);
-    let fewest_bits = levels(class).map(|level| level.base_dtype().bits_per_weight()).fold(f64::INFINITY, f64::min);
+    let fewest_bits = presets(class).map(|preset| preset.base_dtype().bits_per_weight()).fold(f64::INFINITY, f64::min);
     let (verdict, reason) = if fewest_bits >= source_bits && model.is_quantized() {
         (Verdict::Pointless, format!("larger than this {main} file and no better"))
     } else if model.is_quantized() {
@@ -66,8 +66,8 @@ fn llama_cpp(class: PrecisionClass, model: &Model, main: &str, decoded_from: Opt
     ClassVerdict { class, verdict, reason }
 }
 
-fn levels(class: PrecisionClass) -> impl Iterator<Item = Level> {
-    Level::all().filter(move |level| level.class() == class)
+fn presets(class: PrecisionClass) -> impl Iterator<Item = Preset> {
+    Preset::all().filter(move |preset| Level::from(*preset).class() == class)
 }
 
 /// How many matrices have rows that k-quants cannot divide into super-blocks, and how many matrices there are.
@@ -174,7 +174,7 @@ fn verdict_ui(ui: &mut Ui, verdict: &ClassVerdict) {
     let p = theme::palette(ui);
     let tone = verdict.verdict.tone();
     let icon = if tone == Tone::Neutral { icons::Icon::Dash } else { tone.icon() };
-    let names: Vec<&str> = levels(verdict.class).map(Level::name).collect();
+    let names: Vec<&str> = presets(verdict.class).map(Preset::name).collect();
     let text = match names.as_slice() {
         [first, .., last] => format!("{first} to {last}"),
         _ => names.concat(),

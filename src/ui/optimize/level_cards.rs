@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use eframe::egui::{self, Align, Layout, Rect, Response, RichText, Role, Sense, Stroke, Ui, WidgetInfo, vec2};
 
 use crate::advise::{Candidate, LossWord, LossWords, Plan, with_neighbours};
-use crate::model::{Level, Model, PrecisionClass};
+use crate::model::{Framework, Level, Model, PrecisionClass, Preset};
 use crate::state::Store;
 use crate::ui::kit::widgets::{self, Tone};
 use crate::ui::kit::{loss_view, theme};
@@ -61,7 +61,8 @@ pub fn level_cards_ui(ui: &mut Ui, cards: &Cards, levels: &mut BTreeSet<Level>, 
             if is_all {
                 for class in PrecisionClass::ALL {
                     class_heading_ui(ui, class);
-                    let of_class: Vec<Level> = Level::all().filter(|&level| cards.is_listed(level, class, levels)).collect();
+                    let of_class: Vec<Level> =
+                        Level::of(Framework::LlamaCpp).filter(|&level| cards.is_listed(level, class, levels)).collect();
                     level_grid_ui(ui, cards, &of_class, levels);
                     ui.add_space(theme::UNIT);
                 }
@@ -146,7 +147,7 @@ fn mark_of(cards: &Cards, level: Level) -> Option<(&'static str, Tone)> {
         (true, Some(_)) => Some(("recommended, measured", Tone::Accent)),
         (true, None) => Some(("recommended", Tone::Accent)),
         (false, Some(mark)) => Some((mark, Tone::Good)),
-        (false, None) if level.needs_imatrix() => Some(("needs a matrix", Tone::Neutral)),
+        (false, None) if level.preset().is_some_and(Preset::needs_imatrix) => Some(("needs a matrix", Tone::Neutral)),
         (false, None) => None,
     }
 }

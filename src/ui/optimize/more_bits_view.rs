@@ -6,7 +6,7 @@ use std::sync::Arc;
 use eframe::egui::{Align, Id, Label, Layout, RichText, Ui};
 
 use crate::advise::{MoreBits, Overrides, more_bits};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Level, Model};
 use crate::state::{Form, Page, Store};
 use crate::ui::kit::theme;
@@ -84,7 +84,8 @@ fn cached(ui: &Ui, model: &Arc<Model>, level: Level, overrides: &Overrides, name
     if let Some(known) = known.filter(is_same) {
         return Arc::clone(&known.found);
     }
-    let found = Arc::new(more_bits(model, level, overrides, names));
+    let preset = level.preset().ok_or_else(|| Error::Internal { message: format!("{level} has no types of ggml") });
+    let found = Arc::new(preset.and_then(|preset| more_bits(model, preset, overrides, names)));
     let (model, overrides, names) = (Arc::clone(model), overrides.clone(), names.clone());
     ui.data_mut(|data| data.insert_temp(id, Arc::new(Cached { model, level, overrides, names, found: Arc::clone(&found) })));
     found

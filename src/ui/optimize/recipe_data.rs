@@ -9,7 +9,7 @@ use crate::advise::choices::kind_of;
 use crate::advise::overrides::writable_dtypes;
 use crate::advise::{Overrides, Planner, bits_per_weight, pruned};
 use crate::error::Result;
-use crate::model::{DType, Level, Model};
+use crate::model::{DType, Model, Preset};
 use crate::ui::kit::memo::{self, Same};
 
 /// Types and sizes of one level's tensors with the user's changes.
@@ -74,7 +74,7 @@ impl RecipeData {
     ///
     /// # Errors
     /// Those of `advise::pruned` and `Planner::changed`; `Error::Internal` for a model that no reader accepts.
-    pub fn of(whole: &Arc<Model>, level: Level, overrides: &Overrides) -> Result<Self> {
+    pub fn of(whole: &Arc<Model>, preset: Preset, overrides: &Overrides) -> Result<Self> {
         let mut warnings = Vec::new();
         let model = if overrides.pruned_layers.is_empty() {
             Arc::clone(whole)
@@ -84,11 +84,11 @@ impl RecipeData {
             Arc::new(rest.model)
         };
         let planner = Planner::changed(&model, None, whole, overrides)?;
-        let recipe = planner.recipe(level);
+        let recipe = planner.recipe(preset);
         warnings.extend(planner.change_warnings(&recipe));
-        let plain_of_rest = Planner::changed(&model, None, whole, &Overrides::default())?.recipe(level);
+        let plain_of_rest = Planner::changed(&model, None, whole, &Overrides::default())?.recipe(preset);
         let plain_planner = Planner::new(whole);
-        let plain = plain_planner.recipe(level);
+        let plain = plain_planner.recipe(preset);
         let size_of = |idx: usize, dtype: DType| {
             let tensor = &model.tensors[idx];
             if dtype == tensor.dtype {
@@ -166,17 +166,17 @@ pub fn fitting_dtypes(row_lens: &BTreeSet<u64>) -> Vec<DType> {
 }
 
 /// [`RecipeData::of`], computed when model, level or changes are others than in the frame before.
-pub fn recipe_data(ui: &Ui, model: &Arc<Model>, level: Level, overrides: &Overrides) -> Arc<Result<RecipeData>> {
-    memo::kept(ui, "recipe data", (Same::of(model), overrides.clone(), level), || RecipeData::of(model, level, overrides))
+pub fn recipe_data(ui: &Ui, model: &Arc<Model>, preset: Preset, overrides: &Overrides) -> Arc<Result<RecipeData>> {
+    memo::kept(ui, "recipe data", (Same::of(model), overrides.clone(), preset), || RecipeData::of(model, preset, overrides))
 }
 
 /// Exact sizes of the files of these levels with the changes, in bytes.
-pub fn changed_sizes(ui: &Ui, model: &Arc<Model>, levels: &BTreeSet<Level>, overrides: &Overrides) -> Arc<Result<Vec<u64>>> {
-    let levels: Vec<Level> = levels.iter().copied().collect();
-    memo::kept(ui, "sizes of changed recipes", (Same::of(model), overrides.clone(), levels.clone()), || {
+pub fn changed_sizes(ui: &Ui, model: &Arc<Model>, presets: &BTreeSet<Preset>, overrides: &Overrides) -> Arc<Result<Vec<u64>>> {
+    let presets: Vec<Preset> = presets.iter().copied().collect();
+    memo::kept(ui, "sizes of changed recipes", (Same::of(model), overrides.clone(), presets.clone()), || {
         let rest = if overrides.pruned_layers.is_empty() { None } else { Some(pruned(model, &overrides.pruned_layers)?.model) };
         let planner = Planner::changed(rest.as_ref().unwrap_or(model), None, model, overrides)?;
-        levels.iter().map(|&level| planner.output_size_bytes(&planner.recipe(level))).collect()
+        presets.iter().map(|&preset| planner.output_size_bytes(&planner.recipe(preset))).collect()
     })
 }
 
@@ -189,13 +189,13 @@ mod tests {
     #[test]
     fn sizes_add_up_to_the_byte() {
         let model = Arc::new(sample_model());
-        let plain = RecipeData::of(&model, Level::Q8_0, &Overrides::default()).unwrap();
+        let plain = RecipeData::of(&model, Preset::Q8_0, &Overrides::default()).unwrap();
         assert_eq!((plain.n_changed(), plain.size_bytes), (0, plain.plain_size_bytes));
         assert_eq!(plain.kinds.len(), 7);
         let mut overrides = Overrides::default();
         overrides.choose_for_kind("attn_v.weight", Some(DType::F16));
         overrides.choose_for_tensor("blk.3.ffn_up.weight", Some(DType::Q4_1)); // the source's type
-        let changed = RecipeData::of(&model, Level::Q8_0, &overrides).unwrap();
+        let changed = RecipeData::of(&model, Preset::Q8_0, &overrides).unwrap();
         assert_eq!(changed.n_changed(), 31);
         let sum = |data: &RecipeData| data.rows.iter().map(|row| row.size_bytes).sum::<u64>();
         // The header says what was changed, and is padded.
@@ -211,11 +211,11 @@ mod tests {
     fn rows_follow_the_layers_that_are_left() {
         let model = Arc::new(sample_model());
         let overrides = Overrides { pruned_layers: BTreeSet::from([0, 7]), ..Overrides::default() };
-        let data = RecipeData::of(&model, Level::Q4_K_M, &overrides).unwrap();
+        let data = RecipeData::of(&model, Preset::Q4_K_M, &overrides).unwrap();
         assert_eq!(data.rows.len(), 28 * 7 + 1);
         assert!(data.size_bytes < data.plain_size_bytes && !data.warnings.is_empty());
         let gone = Overrides { pruned_layers: BTreeSet::from([30]), ..Overrides::default() };
-        assert!(matches!(RecipeData::of(&model, Level::Q4_K_M, &gone), Err(Error::CannotPrune { .. })));
+        assert!(matches!(RecipeData::of(&model, Preset::Q4_K_M, &gone), Err(Error::CannotPrune { .. })));
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
         for layer_idx in 0..20 {
             overrides.choose_for_tensor(&format!("blk.{layer_idx}.expert_7.weight"), Some(DType::Q8_0));
         }
-        let data = RecipeData::of(&model, Level::Q4_K_M, &overrides).unwrap();
+        let data = RecipeData::of(&model, Preset::Q4_K_M, &overrides).unwrap();
         assert_eq!((data.rows.len(), data.n_changed(), data.kinds.len()), (10_000, 20, 100));
     }
 }

@@ -157,7 +157,7 @@ fn number(ui: &mut Ui, text: &str, exact: &str, color: eframe::egui::Color32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{DType, Level};
+    use crate::model::{DType, Preset};
     use crate::ui::test_support::sample_model;
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
         let model = Arc::new(sample_model());
         let mut overrides = Overrides::default();
         overrides.choose_for_tensor("blk.3.attn_v.weight", Some(DType::F16));
-        let data = RecipeData::of(&model, Level::Q8_0, &overrides).unwrap();
+        let data = RecipeData::of(&model, Preset::Q8_0, &overrides).unwrap();
         let check = |filter: &str, is_changed_only: bool, expected: usize| {
             assert_eq!(matching(&data, filter, is_changed_only).len(), expected, "{filter}");
         };

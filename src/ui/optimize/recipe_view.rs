@@ -10,7 +10,7 @@ use super::recipe_table::recipe_table_ui;
 use crate::advise::overrides::{layers_from_text, layers_text};
 use crate::advise::{Fallback, Overrides};
 use crate::error::Error;
-use crate::model::{DType, Level, Model};
+use crate::model::{DType, Level, Model, Preset};
 use crate::state::{Command, Form};
 use crate::ui::kit::drop_down::{drop_down_ui, entry_ui, field_name_ui};
 use crate::ui::kit::theme;
@@ -84,14 +84,14 @@ fn summary_ui(ui: &mut Ui, overrides: &Overrides, commands: &mut Vec<Command>) {
 }
 
 fn editor_ui(ui: &mut Ui, model: &Arc<Model>, overrides: &mut Overrides, form: &mut Form, commands: &mut Vec<Command>) {
-    let Some(level) = shown_level(form) else {
+    let Some((level, preset)) = shown_level(form).and_then(|level| Some((level, level.preset()?))) else {
         ui.label(RichText::new("Choose a level first.").color(theme::muted(ui)));
         return;
     };
     ui.add_space(theme::UNIT);
     options_ui(ui, level, overrides, form);
     // What was chosen in this frame is seen in the next one: a drawn frame never waits for two recipes.
-    let data = recipe_data(ui, model, level, &form.recipe.of(model));
+    let data = recipe_data(ui, model, preset, &form.recipe.of(model));
     let data = match data.as_ref() {
         Ok(data) => data,
         Err(error) => {
@@ -105,7 +105,7 @@ fn editor_ui(ui: &mut Ui, model: &Arc<Model>, overrides: &mut Overrides, form: &
         let text = "Without the importance matrix, which adds some bytes and changes a few types of Q4_0, Q5_0, IQ3_XXS, IQ4_NL and IQ4_XS.";
         ui.label(RichText::new(text).small().color(theme::muted(ui)));
     }
-    for warning in notes(level, data, form) {
+    for warning in notes(preset, data, form) {
         widgets::notice(ui, Tone::Warn, &widgets::sentence(&warning));
     }
     ui.add_space(theme::UNIT);
@@ -114,9 +114,10 @@ fn editor_ui(ui: &mut Ui, model: &Arc<Model>, overrides: &mut Overrides, form: &
     recipe_table_ui(ui, data, &mut form.recipe.filter, overrides, TABLE_HEIGHT);
 }
 
-/// The level that the user looks at while it is chosen, else the first that is.
+/// The level of llama.cpp that the user looks at while it is chosen, else the first that is.
 fn shown_level(form: &Form) -> Option<Level> {
-    form.recipe.level.filter(|level| form.levels.contains(level)).or(form.levels.first().copied())
+    let mut levels = form.levels.iter().copied().filter(|level| level.preset().is_some());
+    form.recipe.level.filter(|level| form.levels.contains(level) && level.preset().is_some()).or_else(|| levels.next())
 }
 
 fn options_ui(ui: &mut Ui, level: Level, overrides: &mut Overrides, form: &mut Form) {
@@ -209,10 +210,10 @@ fn bits_text(data: &RecipeData) -> String {
     if bits == plain { bits } else { format!("{bits} instead of {plain}") }
 }
 
-fn notes(level: Level, data: &RecipeData, form: &Form) -> Vec<String> {
+fn notes(preset: Preset, data: &RecipeData, form: &Form) -> Vec<String> {
     let mut notes = data.warnings.clone();
     let has_matrix = !form.imatrix_path.trim().is_empty();
-    if let Some((dtype, tensor)) = data.needs_imatrix.as_ref().filter(|_| !has_matrix && !level.needs_imatrix()) {
+    if let Some((dtype, tensor)) = data.needs_imatrix.as_ref().filter(|_| !has_matrix && !preset.needs_imatrix()) {
         notes.push(format!("{dtype} is worth nothing without an importance matrix: {tensor}"));
     }
     notes

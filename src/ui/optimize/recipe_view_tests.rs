@@ -60,7 +60,7 @@ fn types_of_kinds_and_tensors_are_chosen_and_sizes_follow_to_the_byte() {
     let whole = model(&harness);
     let size_of = |overrides: &Overrides| {
         let planner = Planner::changed(&whole, None, &whole, overrides).unwrap();
-        planner.output_size_bytes(&planner.recipe(Level::Q8_0)).unwrap()
+        planner.output_size_bytes(&planner.recipe(crate::model::Preset::Q8_0)).unwrap()
     };
     let plain = size_of(&Overrides::default());
     assert!(has(&harness, &exact_bytes_text(plain)) && has(&harness, "0 of 211"));

@@ -1,0 +1,201 @@
+//! MLX folders, before they are written.
+
+use super::mlx_recipe::{MlxModel, MlxRecipe, asked_type};
+use super::output::Draft;
+use crate::error::{Error, Result};
+use crate::format::mlx::{SideFiles, arranged, config_file, model_card};
+use crate::format::{Planned, PlannedFile};
+use crate::model::{Checkpoint, Framework, Level, Model, Tensor};
+use crate::quant::Coding;
+use crate::quant::mlx::{Float, Mode};
+
+/// Folders of one checkpoint.
+#[derive(Debug)]
+pub struct MlxOutputs<'a> {
+    /// The checkpoint's tensors as mlx-lm has them.
+    source: &'a Model,
+    checkpoint: &'a Checkpoint,
+    side_files: &'a SideFiles,
+    facts: MlxModel<'a>,
+    /// The type that `config.json` asks for.
+    asked: Option<Float>,
+}
+
+/// What a level makes of the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Making {
+    /// All of them floats of one type.
+    Floats(Float),
+    /// Matrices in modes.
+    Quantized(MlxRecipe),
+}
+
+impl<'a> MlxOutputs<'a> {
+    /// Those of a checkpoint with its tensors as `import::mlx_model` gives them.
+    #[must_use]
+    pub fn new(source: &'a Model, checkpoint: &'a Checkpoint, side_files: &'a SideFiles) -> Self {
+        let text = |key: &str| side_files.config.get(key).and_then(serde_json::Value::as_str);
+        let config = checkpoint.config.as_ref();
+        let within = side_files.config.get("text_config").and_then(|part| part.get("dtype")?.as_str());
+        let names = source.tensors.iter().map(|tensor| tensor.name.as_str());
+        Self {
+            facts: MlxModel::new(
+                config.map_or("", |config| &config.model_type),
+                config.map_or(0, |config| config.n_layers),
+                names,
+            ),
+            asked: asked_type(text("torch_dtype"), within),
+            source,
+            checkpoint,
+            side_files,
+        }
+    }
+
+    /// What is read.
+    #[must_use]
+    pub fn source(&self) -> &'a Model {
+        self.source
+    }
+
+    fn making(&self, level: Level) -> Result<Making> {
+        let cannot =
+            |why: String| Error::CannotWrite { framework: Framework::Mlx.name(), why, path: self.checkpoint.path.clone() };
+        let making = making_of(level).ok_or_else(|| Error::Internal { message: format!("{level} is no level of MLX") })?;
+        match making {
+            Making::Quantized(recipe) if !self.facts.has(recipe) => {
+                Err(cannot(format!("{level} goes by names of matrices (down_proj) that this model does not have")))
+            }
+            _ => Ok(making),
+        }
+    }
+
+    fn codings(&self, making: Making) -> Vec<Coding> {
+        let coding = |tensor: &Tensor| {
+            let own = Float::from_dtype(tensor.dtype).unwrap_or(Float::F32);
+            let wanted = match making {
+                Making::Floats(float) => Some(float),
+                Making::Quantized(_) => self.asked,
+            };
+            let float = wanted.filter(|_| self.facts.is_rounded(&tensor.name)).unwrap_or(own);
+            match making {
+                Making::Quantized(recipe) if tensor.shape.len() > 1 => {
+                    let mode = self.facts.mode_of(recipe, &tensor.name, tensor.row_len());
+                    mode.map_or(Coding::Ggml(float.dtype()), |mode| Coding::Mlx { mode, float })
+                }
+                _ => Coding::Ggml(float.dtype()),
+            }
+        };
+        self.source.tensors.iter().map(coding).collect()
+    }
+
+    /// All files but those that are taken over as they are.
+    fn own_files(&self, level: Level) -> Result<Planned> {
+        let making = self.making(level)?;
+        let codings = self.codings(making);
+        let tensors: Vec<_> = self
+            .source
+            .tensors
+            .iter()
+            .zip(&codings)
+            .map(|(tensor, coding)| (tensor.name.as_str(), *coding, &*tensor.shape))
+            .collect();
+        let broken = || Error::Internal { message: format!("{level} of {} has no layout", self.checkpoint.name) };
+        let arranged = arranged(&tensors).ok_or_else(broken)?;
+        let usual = usual_mode(making);
+        let others: Vec<(&str, Mode)> = tensors.iter().filter_map(|&(name, coding, _)| other_mode(name, coding, usual)).collect();
+        let mut files = arranged.files;
+        files.push(config_file(&self.side_files.config, usual, &others).ok_or_else(broken)?);
+        files.push(model_card(self.checkpoint, level.name()));
+        Ok(Planned { files, ways: arranged.ways })
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+    pub(super) fn draft(&self, level: Level) -> Result<Draft> {
+        let planned = self.own_files(level)?;
+        let copied = self.side_files.copied.iter().map(|(_, bytes)| bytes.len() as u64);
+        let (mut n_weights, mut n_bytes) = (0_u64, 0_u64);
+        for (tensor, way) in self.source.tensors.iter().zip(&planned.ways) {
+            n_weights = n_weights.saturating_add(tensor.n_elements());
+            n_bytes = n_bytes.saturating_add(way.coding.n_bytes(tensor.n_elements()).unwrap_or(0));
+        }
+        Ok(Draft {
+            size_bytes: copied.fold(planned.size_bytes(), u64::saturating_add),
+            bits_per_weight: if n_weights == 0 { 0.0 } else { n_bytes as f64 * 8.0 / n_weights as f64 },
+            warnings: self.warnings(level, &planned),
+        })
+    }
+
+    pub(super) fn planned(&self, level: Level) -> Result<Planned> {
+        let mut planned = self.own_files(level)?;
+        let copied = self.side_files.copied.iter();
+        planned.files.extend(copied.map(|(name, bytes)| PlannedFile::whole(name, bytes.clone())));
+        Ok(planned)
+    }
+
+    fn warnings(&self, level: Level, planned: &Planned) -> Vec<String> {
+        let mut warnings = self.source.warnings.clone();
+        let Some(Making::Quantized(recipe)) = making_of(level) else { return warnings };
+        let group_len = match recipe {
+            MlxRecipe::Even(mode) => mode.group_len(),
+            MlxRecipe::Mixed { low, .. } => Mode::Affine(low).group_len(),
+        };
+        let matrices = self.source.tensors.iter().zip(&planned.ways).filter(|(tensor, _)| tensor.shape.len() > 1);
+        let whole: Vec<&Tensor> = matrices
+            .filter(|(tensor, way)| matches!(way.coding, Coding::Ggml(_)) && !tensor.row_len().is_multiple_of(group_len))
+            .map(|(tensor, _)| tensor)
+            .collect();
+        if let Some(first) = whole.first() {
+            let row_len = first.row_len();
+            let names =
+                if whole.len() == 1 { first.name.clone() } else { format!("{} and {} more", first.name, whole.len() - 1) };
+            warnings.push(format!("rows of {row_len} are no whole groups of {group_len}: {names} stay floats, as in mlx-lm"));
+        }
+        if recipe == MlxRecipe::Even(Mode::Nvfp4) {
+            warnings
+                .push("nvfp4 as mlx-lm writes it has no scale of the whole matrix: matrices of small weights lose much".into());
+        }
+        warnings
+    }
+}
+
+/// What a level of MLX is; `None` for other levels.
+fn making_of(level: Level) -> Option<Making> {
+    let name = level.name().strip_prefix("mlx:")?;
+    let even = || Mode::all().find(|mode| mode.to_string() == name).map(MlxRecipe::Even);
+    match name {
+        "bf16" => Some(Making::Floats(Float::BF16)),
+        _ => MlxRecipe::mixed(name, 64).or_else(even).map(Making::Quantized),
+    }
+}
+
+/// The mode that `config.json` names for all.
+fn usual_mode(making: Making) -> Option<Mode> {
+    match making {
+        Making::Floats(_) => None,
+        Making::Quantized(MlxRecipe::Even(mode)) => Some(mode),
+        Making::Quantized(MlxRecipe::Mixed { low, .. }) => Some(Mode::Affine(low)),
+    }
+}
+
+/// Path and mode of a matrix with another mode than the usual one.
+fn other_mode(name: &str, coding: Coding, usual: Option<Mode>) -> Option<(&str, Mode)> {
+    match coding {
+        Coding::Mlx { mode, .. } if Some(mode) != usual => Some((name.strip_suffix(".weight")?, mode)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_of_mlx_is_made_somehow() {
+        let levels: Vec<Level> = Level::of(Framework::Mlx).collect();
+        assert!(levels.len() > 20);
+        for level in levels {
+            assert!(making_of(level).is_some(), "{level}");
+        }
+        assert_eq!(making_of(Level::Q4_0), None);
+    }
+}

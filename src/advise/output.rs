@@ -1,0 +1,69 @@
+//! What outputs of each framework will be: the one place that knows them all.
+
+use super::gguf_output::GgufOutputs;
+use super::mlx_output::MlxOutputs;
+use crate::error::Result;
+use crate::format::Planned;
+use crate::model::{Level, Model};
+
+/// Outputs of one model in one framework.
+#[derive(Debug)]
+pub enum Outputs<'a> {
+    /// Levels of llama.cpp.
+    Gguf(Box<GgufOutputs<'a>>),
+    /// Levels of MLX.
+    Mlx(Box<MlxOutputs<'a>>),
+}
+
+/// What can be said of an output without laying it out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// Exact size of all its files, in bytes, without what is noted of the conversion itself.
+    pub size_bytes: u64,
+    /// Tensor data in bits divided by the number of weights.
+    pub bits_per_weight: f64,
+    /// What the user should know: `requantized from Q4_1`.
+    pub warnings: Vec<String>,
+}
+
+impl Outputs<'_> {
+    /// What is read: each of its tensors has a way into each output.
+    #[must_use]
+    pub fn source(&self) -> &Model {
+        match self {
+            Self::Gguf(outputs) => outputs.source(),
+            Self::Mlx(outputs) => outputs.source(),
+        }
+    }
+
+    /// The output of a level, as far as it can be told without its bytes.
+    ///
+    /// # Errors
+    /// Whatever keeps the level from being made of this model.
+    pub fn draft(&self, level: Level) -> Result<Draft> {
+        match self {
+            Self::Gguf(outputs) => outputs.draft(level),
+            Self::Mlx(outputs) => outputs.draft(level),
+        }
+    }
+
+    /// The output of a level, ready to be written.
+    ///
+    /// # Errors
+    /// As `draft`; `Error::Internal` for an output that no reader accepts.
+    pub fn planned(&self, level: Level) -> Result<Planned> {
+        match self {
+            Self::Gguf(outputs) => outputs.planned(level),
+            Self::Mlx(outputs) => outputs.planned(level),
+        }
+    }
+
+    /// The level and the changes of its recipe: `Q4_K_M --pure`.
+    #[must_use]
+    pub fn recipe_text(&self, level: Level) -> String {
+        match self {
+            Self::Gguf(outputs) => outputs.recipe_text(level),
+            Self::Mlx(_) => level.to_string(),
+        }
+    }
+}

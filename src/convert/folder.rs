@@ -1,0 +1,78 @@
+//! Outputs that are folders: what in them is Planish's own.
+
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
+
+use super::manifest::Manifest;
+use crate::error::{Error, Result};
+use crate::path_text;
+
+/// What was done and what came out, in the folder itself.
+pub(super) const MANIFEST_NAME: &str = "planish.manifest.json";
+
+/// Where a folder has its manifest.
+pub(super) fn manifest_path(folder: &Path) -> PathBuf {
+    folder.join(MANIFEST_NAME)
+}
+
+/// The files of a folder that Planish wrote, as its manifest names them, and the manifest; `None` for any other folder.
+pub(super) fn own_files(folder: &Path) -> Option<Vec<PathBuf>> {
+    let path = manifest_path(folder);
+    let manifest = Manifest::read(&path).ok().flatten()?;
+    // A manifest that names something outside is none of ours.
+    let is_plain = |name: &str| {
+        let mut parts = Path::new(name).components();
+        matches!(parts.next(), Some(Component::Normal(_))) && parts.next().is_none()
+    };
+    if manifest.files.is_empty() || !manifest.files.iter().all(|file| is_plain(&file.name)) {
+        return None;
+    }
+    Some(manifest.files.iter().map(|file| folder.join(&file.name)).chain([path]).collect())
+}
+
+/// Removes a folder's own files and, where nothing else is left in it, the folder.
+///
+/// The manifest goes last: an interrupted removal can be told, and done again.
+pub(super) fn remove(folder: &Path) -> Result<()> {
+    let files = own_files(folder).ok_or_else(|| Error::NotOurFolder { path: folder.to_path_buf() })?;
+    for file in files {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("delete", &file)(error)),
+            _ => {}
+        }
+    }
+    // Others' files stay, and the folder with them.
+    let _ = std::fs::remove_dir(folder);
+    Ok(())
+}
+
+/// Puts a complete folder in the place of an earlier one, which is renamed aside before and removed after; returns a warning that says
+/// where others' files from it are.
+pub(super) fn replace(complete: &Path, path: &Path) -> Result<Option<String>> {
+    let aside = aside_of(path);
+    std::fs::rename(path, &aside).map_err(Error::io("rename", path))?;
+    if let Err(error) = std::fs::rename(complete, path) {
+        // Back as it was; should that fail too, the old one is complete under the name that the error tells.
+        let _ = std::fs::rename(&aside, path);
+        return Err(Error::io("rename", complete)(error));
+    }
+    let removed = remove(&aside);
+    let left = std::fs::symlink_metadata(&aside).is_ok();
+    let (name, aside) = (path_text::shown(path), path_text::shown(&aside));
+    Ok(match removed {
+        Err(error) => Some(format!("the earlier {name} is in {aside}: {error}")),
+        Ok(()) if left => Some(format!("the earlier {name} held files that Planish did not write: they are in {aside}")),
+        Ok(()) => None,
+    })
+}
+
+/// The first free name for what is replaced: `NAME.replaced`.
+fn aside_of(path: &Path) -> PathBuf {
+    let named = |number: u32| {
+        let mut name = path.file_name().unwrap_or(OsStr::new("output")).to_os_string();
+        name.push(if number == 1 { ".replaced".to_string() } else { format!(".replaced-{number}") });
+        path.with_file_name(name)
+    };
+    let free = (1..u32::MAX).map(named).find(|name| std::fs::symlink_metadata(name).is_err());
+    free.unwrap_or_else(|| named(1))
+}

@@ -1,0 +1,142 @@
+//! What a request's outputs are made from, read once for all of them.
+
+use std::path::Path;
+
+use super::manifest::{FileEntry, Manifest, name_of};
+use super::paths::output_path_by;
+use super::{Conversion, ConvertRequest, folder, without_layers};
+use crate::advise::recipe::Planner;
+use crate::advise::{GgufOutputs, MlxOutputs, Outputs, Pruned, pruned_imatrix};
+use crate::error::{Error, Result};
+use crate::format::mlx::{SideFiles, read_side_files};
+use crate::format::{Imatrix, Opened, read_any, read_imatrix};
+use crate::import::mlx_model;
+use crate::model::{Checkpoint, Framework, Level, Model};
+
+/// The model, what was left out of it, and what is read beside it.
+#[derive(Debug)]
+pub(super) struct Ground<'a> {
+    whole: &'a Model,
+    request: &'a ConvertRequest,
+    pub(super) rest: Option<Pruned>,
+    pub(super) imatrix: Option<Imatrix>,
+    mlx: Option<MlxGround>,
+}
+
+/// What folders of MLX are made from.
+#[derive(Debug)]
+struct MlxGround {
+    source: Model,
+    checkpoint: Checkpoint,
+    side_files: SideFiles,
+}
+
+impl<'a> Ground<'a> {
+    /// Reads what the levels of the request need.
+    ///
+    /// # Errors
+    /// Those of [`fitting_imatrix`] and [`without_layers`]; what keeps a model from being written for MLX.
+    pub(super) fn read(whole: &'a Model, request: &'a ConvertRequest) -> Result<Self> {
+        let imatrix = request.imatrix.as_deref().map(|path| fitting_imatrix(whole, path)).transpose()?;
+        let imatrix = imatrix.map(|imatrix| pruned_imatrix(imatrix, &request.overrides.pruned_layers));
+        let wants_mlx = request.levels.iter().any(|level| level.framework() == Framework::Mlx);
+        let mlx = if wants_mlx { Some(MlxGround::read(whole, request)?) } else { None };
+        Ok(Self { whole, request, rest: without_layers(whole, &request.overrides)?, imatrix, mlx })
+    }
+
+    /// The outputs of a framework.
+    ///
+    /// # Errors
+    /// Those of `Planner::changed`; `Error::Internal` for a framework that nothing was read for.
+    pub(super) fn outputs(&self, framework: Framework) -> Result<Outputs<'_>> {
+        match (framework, &self.mlx) {
+            (Framework::LlamaCpp, _) => {
+                let model = self.rest.as_ref().map_or(self.whole, |rest| &rest.model);
+                let imatrix = self.imatrix.as_ref();
+                let planner = Planner::changed(model, imatrix, self.whole, &self.request.overrides)?;
+                Ok(Outputs::Gguf(Box::new(GgufOutputs::new(planner, imatrix))))
+            }
+            (Framework::Mlx, Some(mlx)) => {
+                Ok(Outputs::Mlx(Box::new(MlxOutputs::new(&mlx.source, &mlx.checkpoint, &mlx.side_files))))
+            }
+            _ => Err(Error::Internal { message: format!("nothing is written for {}", framework.name()) }),
+        }
+    }
+
+    /// The importance matrix that outputs of a framework heed.
+    pub(super) fn imatrix_of(&self, framework: Framework) -> Option<&Imatrix> {
+        self.imatrix.as_ref().filter(|_| framework == Framework::LlamaCpp)
+    }
+}
+
+impl MlxGround {
+    fn read(model: &Model, request: &ConvertRequest) -> Result<Self> {
+        let cannot =
+            |why: &str| Error::CannotWrite { framework: Framework::Mlx.name(), why: why.into(), path: model.path.clone() };
+        if model.import.is_none() {
+            return Err(cannot("it is made from the checkpoint of a model, not from its GGUF file"));
+        }
+        if request.overrides.is_custom() {
+            return Err(cannot("changes of the recipe are llama.cpp's own: leave them out, or convert its levels apart"));
+        }
+        match read_any(&model.path)? {
+            Opened::Checkpoint(checkpoint) => {
+                let source = mlx_model(&checkpoint)?;
+                let side_files = read_side_files(&checkpoint)?;
+                Ok(Self { source, checkpoint: *checkpoint, side_files })
+            }
+            Opened::Model(_) => Err(Error::SourceChanged { path: model.path.clone() }),
+        }
+    }
+}
+
+/// The folder that an earlier run has made of a level, if it has the files and sizes that would be made now.
+///
+/// # Errors
+/// What keeps the level from being made.
+pub fn made_before(model: &Model, level: Level, request: &ConvertRequest) -> Result<Option<Conversion>> {
+    let path = output_path_by(model, level, &request.overrides, &request.out_dir);
+    let Ok(Some(manifest)) = Manifest::read(&folder::manifest_path(&path)) else { return Ok(None) };
+    let request = ConvertRequest { levels: vec![level], ..request.clone() };
+    let ground = Ground::read(model, &request)?;
+    let outputs = ground.outputs(level.framework())?;
+    let draft = outputs.draft(level)?;
+    let is_there = |file: &FileEntry| std::fs::metadata(path.join(&file.name)).is_ok_and(|found| found.len() == file.size_bytes);
+    let is_alike = manifest.size_bytes == draft.size_bytes
+        && manifest.recipe == outputs.recipe_text(level)
+        && manifest.source.name == name_of(&model.path)
+        && folder::own_files(&path).is_some()
+        && manifest.files.iter().all(is_there);
+    Ok(is_alike.then(|| Conversion {
+        level,
+        path,
+        source: model.path.clone(),
+        size_bytes: draft.size_bytes,
+        bits_per_weight: draft.bits_per_weight,
+        elapsed_secs: 0.0,
+        warnings: vec!["taken from an earlier run".into()],
+        check: None,
+        changes: String::new(),
+    }))
+}
+
+/// Reads an importance matrix that was made from this model.
+///
+/// # Errors
+/// Those of `format::read_imatrix`; `Error::BadImatrix` when it knows no tensor of the model, `Error::ImatrixMismatch` when one has
+/// other columns.
+pub fn fitting_imatrix(model: &Model, path: &Path) -> Result<Imatrix> {
+    let imatrix = read_imatrix(path)?;
+    let planner = Planner::new(model);
+    let mut n_found = 0;
+    for (idx, tensor) in model.tensors.iter().enumerate() {
+        if planner.is_quantizable(idx) {
+            n_found += usize::from(imatrix.importances_of(tensor)?.is_some());
+        }
+    }
+    if n_found > 0 {
+        return Ok(imatrix);
+    }
+    let what = format!("none of its {} entries is for a tensor of this model", imatrix.entries.len());
+    Err(Error::BadImatrix { what, path: imatrix.path })
+}

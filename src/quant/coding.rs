@@ -1,0 +1,140 @@
+//! How weights are written: one name for the encoders of all frameworks.
+
+use std::fmt;
+
+use super::mlx::{self, ComponentsMut, Float, MlxError, Mode};
+use super::{QuantError, quantize_rows_by};
+use crate::model::DType;
+
+/// The most components that a coding has.
+pub const MAX_COMPONENTS: usize = 3;
+
+/// What becomes of the weights of a tensor. The bytes lie in one to three components, each in rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Coding {
+    /// Blocks or floats of one of ggml's types; one component.
+    Ggml(DType),
+    /// Rounded to `float`, then codes, scales and, in the affine mode, biases.
+    Mlx {
+        /// What becomes of a group.
+        mode: Mode,
+        /// Type of the weights before, and of affine scales and biases.
+        float: Float,
+    },
+}
+
+/// Why weights cannot be encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CodingError {
+    /// In one of ggml's types.
+    #[error(transparent)]
+    Ggml(#[from] QuantError),
+    /// In a mode of MLX.
+    #[error(transparent)]
+    Mlx(#[from] MlxError),
+}
+
+impl Coding {
+    /// Bytes of each component of so many weights, 0 for those that there are not; `None` if they are no whole blocks.
+    #[must_use]
+    pub fn component_bytes(self, n_weights: u64) -> Option<[u64; MAX_COMPONENTS]> {
+        match self {
+            Self::Ggml(dtype) => Some([dtype.row_bytes(n_weights)?, 0, 0]),
+            Self::Mlx { mode, float } => mode.sizes(float, n_weights).map(|sizes| [sizes.weight, sizes.scales, sizes.biases]),
+        }
+    }
+
+    /// Bytes of all components together; `None` if the weights are no whole blocks.
+    #[must_use]
+    pub fn n_bytes(self, n_weights: u64) -> Option<u64> {
+        self.component_bytes(n_weights).map(|bytes| bytes.iter().sum())
+    }
+
+    /// True where the bytes are those of a source of this type.
+    #[must_use]
+    pub fn is_copy_of(self, source: DType) -> bool {
+        self == Self::Ggml(source)
+    }
+
+    /// Encodes whole rows of `row_len` weights into components of exactly [`Coding::component_bytes`].
+    ///
+    /// `importances` are those of the columns, heeded by ggml's types alone.
+    ///
+    /// # Errors
+    /// Those of [`super::quantize_rows_by`] and [`mlx::quantize_rows`].
+    pub fn encode(
+        self,
+        weights: &[f32],
+        row_len: usize,
+        importances: Option<&[f32]>,
+        [first, second, third]: [&mut [u8]; MAX_COMPONENTS],
+    ) -> Result<(), CodingError> {
+        match self {
+            Self::Ggml(dtype) => Ok(quantize_rows_by(dtype, weights, row_len, importances, first)?),
+            Self::Mlx { mode, float: Float::F32 } => {
+                let out = ComponentsMut { weight: first, scales: second, biases: third };
+                Ok(mlx::quantize_rows(mode, Float::F32, weights, row_len, out)?)
+            }
+            Self::Mlx { mode, float } => {
+                let mut rounded = weights.to_vec();
+                float.round_all(&mut rounded);
+                let out = ComponentsMut { weight: first, scales: second, biases: third };
+                Ok(mlx::quantize_rows(mode, float, &rounded, row_len, out)?)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Coding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ggml(dtype) => f.write_str(dtype.name()),
+            Self::Mlx { mode, .. } => mode.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mlx::Affine;
+    use super::*;
+
+    #[test]
+    fn components_have_the_sizes_that_encoding_fills() {
+        let weights: Vec<f32> = (0..512_u16).map(|i| f32::from(i % 37) - 18.0).collect();
+        let affine = Mode::Affine(Affine::new(4, 64).unwrap());
+        for (coding, expected) in [
+            (Coding::Ggml(DType::Q8_0), [544, 0, 0]),
+            (Coding::Ggml(DType::BF16), [1024, 0, 0]),
+            (Coding::Mlx { mode: affine, float: Float::BF16 }, [256, 16, 16]),
+            (Coding::Mlx { mode: affine, float: Float::F32 }, [256, 32, 32]),
+            (Coding::Mlx { mode: Mode::Nvfp4, float: Float::F16 }, [256, 32, 0]),
+        ] {
+            let sizes = coding.component_bytes(512).unwrap();
+            assert_eq!(sizes, expected, "{coding}");
+            assert_eq!(coding.n_bytes(512), Some(expected.iter().sum()));
+            let mut parts = sizes.map(|size| vec![0; usize::try_from(size).unwrap()]);
+            let [first, second, third] = &mut parts;
+            coding.encode(&weights, 256, None, [first, second, third]).unwrap();
+            assert!(parts[0].iter().any(|byte| *byte != 0));
+            assert_eq!(coding.component_bytes(511).is_some(), coding == Coding::Ggml(DType::BF16));
+        }
+        assert!(Coding::Ggml(DType::F16).is_copy_of(DType::F16) && !Coding::Ggml(DType::F16).is_copy_of(DType::BF16));
+    }
+
+    #[test]
+    fn weights_are_rounded_to_the_type_of_the_scales_first() {
+        let weights: Vec<f32> = (0..64_u16).map(|i| f32::from(i).mul_add(1e-3, 0.3)).collect();
+        let mut rounded = weights.clone();
+        Float::BF16.round_all(&mut rounded);
+        assert_ne!(weights, rounded);
+        let coding = Coding::Mlx { mode: Mode::Affine(Affine::new(8, 64).unwrap()), float: Float::BF16 };
+        let encoded = |weights: &[f32]| {
+            let mut parts = [vec![0; 64], vec![0; 2], vec![0; 2]];
+            let [first, second, third] = &mut parts;
+            coding.encode(weights, 64, None, [first, second, third]).unwrap();
+            parts
+        };
+        assert_eq!(encoded(&weights), encoded(&rounded));
+    }
+}
