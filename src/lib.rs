@@ -6,12 +6,12 @@
 //! ```text
 //! path_text  paths as text: for a person, and in JSON without loss
 //! model      what a model is: plain data, no I/O
-//! format     bytes ↔ model: recognise, read and write GGUF, read the headers of Hugging Face checkpoints
 //! quant      numbers ↔ blocks of GGUF and groups of MLX: pure functions on slices
+//! format     bytes ↔ model: recognise, read and write GGUF, read the headers of Hugging Face checkpoints, lay out MLX folders
 //! hardware   what this machine is: detect, probe, measure
-//! import     what a Hugging Face checkpoint becomes: names, shapes and key-values in GGUF, its tokenizer
-//! advise     what to do, pure: goal, tree, estimate, recipe
-//! convert    doing it: stream → quantize → write
+//! import     what a Hugging Face checkpoint becomes: names, shapes and key-values in GGUF, its tokenizer; its tensors in MLX
+//! advise     what to do, pure: goal, tree, estimate, recipe, what each output will be
+//! convert    doing it: stream → quantize → write, files and folders
 //! runtime    running it: llama.cpp in a child process
 //! calibrate  what the model sees: texts, importance matrices
 //! bench      measuring it: speed, memory, what is lost and how it answers, compared with the prediction, kept in a history

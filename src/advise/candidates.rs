@@ -379,14 +379,15 @@ impl<'a> Context<'a> {
         }
         let runtime = self.machine.runtimes.iter().find(|runtime| runtime.framework == framework);
         let absent = runtime.filter(|runtime| runtime.version.is_none() && self.is_here);
+        let name = framework.name();
+        let own = match framework {
+            Framework::Mlx => format!("this version of Planish writes {name} on the command line and does not run it"),
+            _ => format!("this version of Planish does not write for {name}"),
+        };
         Some(match absent {
-            Some(runtime) if runtime.note.is_empty() => {
-                format!("this version of Planish writes GGUF only; {} is not installed", framework.name())
-            }
-            Some(runtime) => {
-                format!("this version of Planish writes GGUF only; {} is not installed: {}", framework.name(), runtime.note)
-            }
-            None => "this version of Planish writes GGUF only".to_string(),
+            Some(runtime) if runtime.note.is_empty() => format!("{own}; {name} is not installed"),
+            Some(runtime) => format!("{own}; {name} is not installed: {}", runtime.note),
+            None => own,
         })
     }
 }

@@ -140,7 +140,7 @@ fn blocks_of_a_checkpoint_are_kept_where_nothing_is_smaller() {
     // llama-quantize changes those of a GGUF file.
     check(&model, "", Preset::Q4_K_M, [DType::Q4_K, DType::Q5_0]);
     let mxfp4 = DType::MXFP4;
-    model.import = Some(std::sync::Arc::new(crate::model::Import { name: "tiny".into(), origins: Vec::new() }));
+    model.import = Some(std::sync::Arc::new(crate::model::Import { name: "tiny".into(), ..Default::default() }));
     check(&model, "", Preset::BF16, [mxfp4, mxfp4]);
     check(&model, "", Preset::Q8_0, [mxfp4, mxfp4]);
     check(&model, "", Preset::Q4_K_M, [mxfp4, mxfp4]);

@@ -22,10 +22,11 @@ pub fn preflight(model: &Model) -> Vec<PreflightRow> {
         .into_iter()
         .map(|framework| match framework {
             Framework::LlamaCpp => llama_cpp_row(model),
+            Framework::Mlx => mlx_row(model),
             other => PreflightRow {
                 framework: other,
                 is_possible: false,
-                text: format!("needs {}; this version of Planish writes GGUF only", input_of(other)),
+                text: format!("needs {}; this version of Planish writes GGUF and MLX", input_of(other)),
             },
         })
         .collect()
@@ -57,6 +58,19 @@ fn llama_cpp_row(model: &Model) -> PreflightRow {
         parts.push(format!("the source was decoded from {first}, so each level adds to that loss"));
     }
     row(true, parts.join("; "))
+}
+
+fn mlx_row(model: &Model) -> PreflightRow {
+    let row = |is_possible, text| PreflightRow { framework: Framework::Mlx, is_possible, text };
+    let Some(import) = &model.import else {
+        return row(false, format!("needs {}, which this is not", input_of(Framework::Mlx)));
+    };
+    match import.hindrances.iter().find(|(framework, _)| *framework == Framework::Mlx) {
+        Some((_, why)) => row(false, why.clone()),
+        None => {
+            row(true, format!("{} levels from mlx:2-bit to mlx:bf16, made on the command line", Level::of(Framework::Mlx).len()))
+        }
+    }
 }
 
 /// What the framework's converters start from.

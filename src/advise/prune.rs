@@ -67,7 +67,7 @@ pub fn pruned(model: &Model, layers: &BTreeSet<u64>) -> Result<Pruned> {
     }
     let import = model.import.as_ref().map(|import| {
         let origins = kept_tensors.iter().filter_map(|&idx| import.origins.get(idx).cloned()).collect();
-        Arc::new(Import { name: import.name.clone(), origins })
+        Arc::new(Import { name: import.name.clone(), origins, hindrances: import.hindrances.clone() })
     });
     let metadata = pruned_metadata(model, layers, &kept);
     let hyperparameters = Hyperparameters::from_metadata(&metadata);
@@ -299,7 +299,7 @@ mod tests {
     fn tensors_of_a_checkpoint_keep_their_origins() {
         let mut whole = model("x", 3, &[], &[]);
         let origins: Vec<Origin> = (0_u8..4).map(|n| Origin::Computed(vec![f32::from(n)])).collect();
-        whole.import = Some(Arc::new(Import { name: "a/b".into(), origins }));
+        whole.import = Some(Arc::new(Import { name: "a/b".into(), origins, ..Import::default() }));
         let found = pruned(&whole, &BTreeSet::from([0])).unwrap().model;
         let expected = [0.0, 2.0, 3.0].map(|n| Origin::Computed(vec![n]));
         assert_eq!(found.import.unwrap().origins, expected);

@@ -248,7 +248,9 @@ impl GoalArgs {
 pub(super) struct ConvertArgs {
     /// Levels, separated by commas: F32, BF16, F16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0,
     /// IQ4_NL, IQ4_XS, MXFP4_MOE, Q3_K_L, Q3_K_M, IQ3_M, IQ3_S, Q3_K_S, Q2_K, TQ2_0, TQ1_0; with an importance matrix also IQ3_XS,
-    /// IQ3_XXS, Q2_K_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S
+    /// IQ3_XXS, Q2_K_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S. From a checkpoint also folders for MLX, with the bytes of
+    /// mlx_lm.convert: mlx:bf16, mlx:8-bit, 6-bit, 5-bit, 4-bit, 3-bit, 2-bit (groups of 64, or -g32, -g128), mlx:mixed_2_6, mixed_3_4,
+    /// mixed_3_6, mixed_4_6, mlx:mxfp4, mxfp8, nvfp4
     #[arg(long, short, value_name = "L[,L…]", required = true, value_delimiter = ',', value_parser = LevelParser, hide_possible_values = true)]
     pub(super) level: Vec<Level>,
     /// Folder for the outputs; created if missing

@@ -70,7 +70,7 @@ mod tests {
         check("Q8", Some("Q8_0"));
         check("IQ4XS", Some("IQ4_XS"));
         check("f-16", Some("F16"));
-        check("mlx-4bit", Some("mlx:4-bit-g64"));
+        check("mlx-4bit", Some("mlx:4-bit-g32"));
         check("int4", None);
         check("", None);
         assert!(near_names("Q4_K").len() <= MAX_SUGGESTIONS);

@@ -15,7 +15,7 @@ use crate::units::{count_text, exact_bytes_text};
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// GGUF files made by Planish
+    /// GGUF files and MLX folders made by Planish
     #[arg(required = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     models: Vec<PathBuf>,
     /// Ask also whether they were made from this model

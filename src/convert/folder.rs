@@ -49,6 +49,11 @@ pub(super) fn remove(folder: &Path) -> Result<()> {
 /// Puts a complete folder in the place of an earlier one, which is renamed aside before and removed after; returns a warning that says
 /// where others' files from it are.
 pub(super) fn replace(complete: &Path, path: &Path) -> Result<Option<String>> {
+    // Without a moment in which there is neither, where the system can; but others' files must not lie in what may be emptied.
+    if has_own_files_alone(path) && exchange(complete, path).is_ok() {
+        let left = |error| format!("the earlier {} is in {}: {error}", path_text::shown(path), path_text::shown(complete));
+        return Ok(remove(complete).err().map(left));
+    }
     let aside = aside_of(path);
     std::fs::rename(path, &aside).map_err(Error::io("rename", path))?;
     if let Err(error) = std::fs::rename(complete, path) {
@@ -64,6 +69,25 @@ pub(super) fn replace(complete: &Path, path: &Path) -> Result<Option<String>> {
         Ok(()) if left => Some(format!("the earlier {name} held files that Planish did not write: they are in {aside}")),
         Ok(()) => None,
     })
+}
+
+fn has_own_files_alone(folder: &Path) -> bool {
+    let own = own_files(folder).unwrap_or_default();
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| own.contains(&entry.path()))))
+}
+
+/// Two folders take each other's names at once.
+fn exchange(one: &Path, other: &Path) -> std::io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(std::io::Error::from)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    {
+        let _ = (one, other);
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// The first free name for what is replaced: `NAME.replaced`.

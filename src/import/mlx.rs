@@ -63,6 +63,10 @@ const TURNED: [&str; 4] = ["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc
 pub fn mlx_hindrance(config: &CheckpointConfig) -> Option<String> {
     let model_type = config.model_type.as_str();
     match model_type {
+        // `DeepseekV2Attention` of mlx-lm asks it for more without looking.
+        "deepseek_v2" if config.json.get("rope_scaling").is_none_or(serde_json::Value::is_null) => {
+            Some("mlx-lm does not load a deepseek_v2 without rope_scaling".into())
+        }
         _ if arrangement_of(config).is_some() => None,
         "gpt_oss" => Some("the 4-bit experts of gpt-oss are not written for MLX yet".into()),
         "bert" | "falcon" => Some(format!("mlx-lm has no architecture {model_type}")),
@@ -85,7 +89,10 @@ pub fn mlx_model(checkpoint: &Checkpoint) -> Result<Model> {
     let cannot = |why: String| Error::CannotWrite { framework: Framework::Mlx.name(), why, path: checkpoint.path.clone() };
     let obstacle = |what: String| Error::CheckpointNotConvertible { what, path: checkpoint.path.clone() };
     let config = checkpoint.config.as_ref().ok_or_else(|| obstacle("config.json is missing".into()))?;
-    let Some(arrangement) = arrangement_of(config) else { return Err(cannot(mlx_hindrance(config).unwrap_or_default())) };
+    if let Some(why) = mlx_hindrance(config) {
+        return Err(cannot(why));
+    }
+    let arrangement = arrangement_of(config).unwrap_or(Arrangement::AsStored);
     let mapping =
         mapping_of(config).ok_or_else(|| obstacle(format!("{} is not known", class_name(config))))?.map_err(obstacle)?;
     let names = Names::of(checkpoint, &mapping);
@@ -111,7 +118,7 @@ pub fn mlx_model(checkpoint: &Checkpoint) -> Result<Model> {
         warnings: checkpoint.warnings.iter().chain(&mapping.warnings).cloned().collect(),
         obstacles: Vec::new(),
         unknown: Vec::new(),
-        import: Some(Arc::new(Import { name: checkpoint.name.clone(), origins })),
+        import: Some(Arc::new(Import { name: checkpoint.name.clone(), origins, ..Import::default() })),
     })
 }
 

@@ -8,14 +8,15 @@ use super::architectures::{class_name, mapping_of};
 use super::disagreement::disagreement;
 use super::general::general_entries;
 use super::mapping::{Content, Mapped, Mapping, Piece};
+use super::mlx::mlx_hindrance;
 use super::names::Names;
 use super::naming::Weights;
 use super::tokenizer::tokenizer_metadata;
 use crate::error::{Error, Result};
 use crate::format::config_value::whole_of;
 use crate::model::{
-    BlockScale, Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, DType, Hyperparameters, Import, Metadata, Model,
-    Origin, Part, Preset, RowOrder, Tensor, Value,
+    BlockScale, Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, DType, Framework, Hyperparameters, Import,
+    Metadata, Model, Origin, Part, Preset, RowOrder, Tensor, Value,
 };
 
 /// Version of the block layouts that quantized files are made for.
@@ -96,8 +97,14 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
         warnings: checkpoint.warnings.iter().chain(&mapping.warnings).cloned().collect(),
         obstacles: Vec::new(),
         unknown: Vec::new(),
-        import: Some(Arc::new(Import { name: checkpoint.name.clone(), origins })),
+        import: Some(Arc::new(Import { name: checkpoint.name.clone(), origins, hindrances: hindrances(checkpoint) })),
     }
+}
+
+/// Frameworks beside llama.cpp that do not take a checkpoint, and why.
+fn hindrances(checkpoint: &Checkpoint) -> Vec<(Framework, String)> {
+    let config = checkpoint.config.as_ref();
+    config.and_then(mlx_hindrance).map(|why| (Framework::Mlx, why)).into_iter().collect()
 }
 
 /// The type that keeps all weights of a model: that of its matrices of floats, F32 where they mix.

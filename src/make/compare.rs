@@ -10,7 +10,7 @@ use crate::bench::{self, BenchRequest, ComparisonRow, Measured, Outcome};
 use crate::convert::{self, Conversion, ConvertRequest};
 use crate::error::{Error, Result};
 use crate::hardware::{self, Machine};
-use crate::model::{Level, Model, Preset};
+use crate::model::{Framework, Level, Model, Preset};
 use crate::monitor::Monitor;
 
 /// What to compare, and how.
@@ -72,6 +72,12 @@ pub struct Comparison {
 /// Those of [`make`] and of the measurements as wholes; of single files they are in the result. `Error::WrongOutput` when the file that is to
 /// stand for a checkpoint is broken.
 pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_step: &dyn Fn(Step)) -> Result<Comparison> {
+    if let Some(level) = request.make.convert.levels.iter().find(|level| level.framework() != Framework::LlamaCpp) {
+        let name = level.framework().name();
+        return Err(Error::BadRequest {
+            message: format!("{level} cannot be measured: no runtime of {name} is known here; convert makes it"),
+        });
+    }
     let (source, made) = if model.is_runnable() { (Arc::new(model), None) } else { import(&model, &mut request, monitor)? };
     // The machine before the measurements: its bandwidth must be measured while nothing else runs.
     let folder = source.path.parent().filter(|folder| !folder.as_os_str().is_empty());

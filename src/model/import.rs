@@ -1,14 +1,16 @@
 //! How the tensors of a model come about that is a checkpoint and no GGUF file yet: plain data.
 
-use super::CheckpointDType;
+use super::{CheckpointDType, Framework};
 
 /// Where the tensors of a checkpoint's model come from.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Import {
     /// The checkpoint's name: `ORG/NAME` from the Hugging Face cache, else that of its folder or file.
     pub name: String,
     /// One for each of `Model::tensors`, in their order.
     pub origins: Vec<Origin>,
+    /// Frameworks beside llama.cpp that do not take the checkpoint, and why.
+    pub hindrances: Vec<(Framework, String)>,
 }
 
 /// What a tensor is made of.

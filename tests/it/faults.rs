@@ -19,16 +19,16 @@ const LEVELS: [Level; 2] = [Level::Q8_0, Level::Q4_K_M];
 const LEVEL_LIST: &str = "Q8_0,Q4_K_M";
 
 /// How often something is tried: rarely, or as often as it takes to trust it.
-fn n_tries(usual: u32, full: u32) -> u32 {
+pub fn n_tries(usual: u32, full: u32) -> u32 {
     if std::env::var_os("PLANISH_FAULTS").is_some_and(|wanted| wanted == "full") { full } else { usual }
 }
 
-fn start(command: &mut Command) -> Child {
+pub fn start(command: &mut Command) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Waits for the end; kills and fails after a minute.
-fn wait(mut child: Child) -> Output {
+pub fn wait(mut child: Child) -> Output {
     let deadline = Instant::now() + Duration::from_mins(1);
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
@@ -41,7 +41,7 @@ fn wait(mut child: Child) -> Output {
 }
 
 /// Waits until `condition` holds, for ten seconds at most, and tells whether it does.
-fn eventually(mut condition: impl FnMut() -> bool) -> bool {
+pub fn eventually(mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
         if condition() {
@@ -186,13 +186,14 @@ fn two_runs_do_not_write_one_output() {
 }
 
 /// A small file system of its own, unmounted on drop.
-struct Disk {
-    at: PathBuf,
+pub struct Disk {
+    /// Where it is mounted.
+    pub at: PathBuf,
 }
 
 impl Disk {
     /// `None`, said loudly, where mounting is not permitted.
-    fn mount(at: &Path, what: &[&str], test: &str) -> Option<Self> {
+    pub fn mount(at: &Path, what: &[&str], test: &str) -> Option<Self> {
         std::fs::create_dir(at).unwrap();
         let mounted = Command::new("mount").args(what).arg(at).output();
         match mounted {
@@ -216,7 +217,7 @@ impl Drop for Disk {
 }
 
 /// Writes until the disk is full.
-fn fill(path: &Path) {
+pub fn fill(path: &Path) {
     use std::io::Write;
     let mut file = std::fs::File::create(path).unwrap();
     let mut piece = vec![1; 1 << 20];

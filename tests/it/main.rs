@@ -14,6 +14,7 @@ mod common;
 mod convert;
 #[cfg(unix)]
 mod faults;
+mod folder_faults;
 mod fuzz_seeds;
 mod gguf;
 mod golden_checkpoints;
@@ -24,6 +25,7 @@ mod history;
 mod imatrix;
 mod layering;
 mod levels;
+mod mlx;
 #[cfg(unix)]
 mod odd_files;
 mod overrides;

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Other people's readers must read what Planish writes: gguf-rs and gguf-rs-lib (Rust), gguf (Python, the reference).
+# Other people's readers must read what Planish writes: gguf-rs and gguf-rs-lib (Rust), gguf (Python, the reference), mlx-lm; and mlx-lm
+# must write the same.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-model=$(tests/fetch_fixtures.sh)/SmolLM2-135M-Instruct.Q4_1.gguf
+fixtures=$(tests/fetch_fixtures.sh)
+model=$fixtures/SmolLM2-135M-Instruct.Q4_1.gguf
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -12,3 +14,17 @@ trap 'rm -rf "$work"' EXIT
 CARGO_TARGET_DIR=$target/oracles cargo run --quiet --locked --manifest-path tests/oracles/Cargo.toml -- "$work"/*.gguf
 python3 tests/oracles/check_gguf.py "$work"/*.gguf
 echo "oracles: three readers agree on $(ls "$work" | wc -l) files"
+
+# A Python of its own: the oracle pins other versions of what the tools need.
+mlx=$fixtures/mlx
+if ! "$mlx/bin/python" -m pip --version >/dev/null 2>&1; then
+    rm -rf "$mlx"
+    python3 -m venv "$mlx"
+fi
+"$mlx/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --requirement tests/oracles/requirements-mlx.txt
+PLANISH_MLX_OUT=$work/mlx cargo nextest run --locked --status-level fail --final-status-level none -E 'test(every_architecture_of_both_is_written_as_planned)'
+mkdir -p "$work/mlx/checkpoints/sample"
+cp -r assets/sample "$work/mlx/checkpoints/sample/planish-sample"
+"${PLANISH:-$target/debug/planish}" convert assets/sample --out "$work/mlx/out/sample" \
+    --level mlx:bf16,mlx:4-bit,mlx:8-bit,mlx:6-bit-g128,mlx:5-bit-g32,mlx:2-bit,mlx:mixed_2_6,mlx:mxfp8
+"$mlx/bin/python" tests/oracles/check_mlx.py "$work/mlx/checkpoints" "$work/mlx/out"
