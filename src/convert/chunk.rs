@@ -233,7 +233,7 @@ fn encode(coding: Coding, weights: &[f32], encoded: &mut [u8], work: &Work, chun
         let taken = [first.split_off_mut(..sizes[0]), second.split_off_mut(..sizes[1]), third.split_off_mut(..sizes[2])];
         let [Some(first), Some(second), Some(third)] = taken else { return Err(too_long()) };
         coding
-            .encode(now, row_len, columns, [first, second, third])
+            .encode(now, row_len, work.tensor.dtype, columns, [first, second, third])
             .map_err(|error| coding_error(error, work.tensor, chunk, first_row))?;
         weights = later;
         first_row += n;

@@ -1,4 +1,4 @@
-//! Doing it: stream, quantize, write GGUF files; with a journal, checksums and a manifest.
+//! Doing it: stream, quantize, write files and folders; with a journal, checksums and a manifest.
 
 mod checkpoints;
 mod chunk;

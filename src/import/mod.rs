@@ -1,4 +1,4 @@
-//! What a Hugging Face checkpoint becomes as GGUF: names, shapes and key-values.
+//! What a Hugging Face checkpoint becomes as GGUF: names, shapes and key-values; and its tensors as mlx-lm has them (`mlx`).
 //!
 //! ```text
 //! CheckpointConfig ─ architectures (class → table) ─ llama … ─ Mapping ─ checked against the tensors ─ Model

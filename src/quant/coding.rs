@@ -56,7 +56,7 @@ impl Coding {
         self == Self::Ggml(source)
     }
 
-    /// Encodes whole rows of `row_len` weights into components of exactly [`Coding::component_bytes`].
+    /// Encodes whole rows of `row_len` weights of type `source` into components of exactly [`Coding::component_bytes`].
     ///
     /// `importances` are those of the columns, heeded by ggml's types alone.
     ///
@@ -66,19 +66,19 @@ impl Coding {
         self,
         weights: &[f32],
         row_len: usize,
+        source: DType,
         importances: Option<&[f32]>,
         [first, second, third]: [&mut [u8]; MAX_COMPONENTS],
     ) -> Result<(), CodingError> {
         match self {
             Self::Ggml(dtype) => Ok(quantize_rows_by(dtype, weights, row_len, importances, first)?),
-            Self::Mlx { mode, float: Float::F32 } => {
-                let out = ComponentsMut { weight: first, scales: second, biases: third };
-                Ok(mlx::quantize_rows(mode, Float::F32, weights, row_len, out)?)
-            }
             Self::Mlx { mode, float } => {
+                let out = ComponentsMut { weight: first, scales: second, biases: third };
+                if float == Float::F32 || float.dtype() == source {
+                    return Ok(mlx::quantize_rows(mode, float, weights, row_len, out)?);
+                }
                 let mut rounded = weights.to_vec();
                 float.round_all(&mut rounded);
-                let out = ComponentsMut { weight: first, scales: second, biases: third };
                 Ok(mlx::quantize_rows(mode, float, &rounded, row_len, out)?)
             }
         }
@@ -115,7 +115,7 @@ mod tests {
             assert_eq!(coding.n_bytes(512), Some(expected.iter().sum()));
             let mut parts = sizes.map(|size| vec![0; usize::try_from(size).unwrap()]);
             let [first, second, third] = &mut parts;
-            coding.encode(&weights, 256, None, [first, second, third]).unwrap();
+            coding.encode(&weights, 256, DType::F32, None, [first, second, third]).unwrap();
             assert!(parts[0].iter().any(|byte| *byte != 0));
             assert_eq!(coding.component_bytes(511).is_some(), coding == Coding::Ggml(DType::BF16));
         }
@@ -132,7 +132,7 @@ mod tests {
         let encoded = |weights: &[f32]| {
             let mut parts = [vec![0; 64], vec![0; 2], vec![0; 2]];
             let [first, second, third] = &mut parts;
-            coding.encode(weights, 64, None, [first, second, third]).unwrap();
+            coding.encode(weights, 64, DType::F32, None, [first, second, third]).unwrap();
             parts
         };
         assert_eq!(encoded(&weights), encoded(&rounded));
