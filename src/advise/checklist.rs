@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::memory::{compute_bytes, kv_cache_bytes};
+use super::preflight::{PreflightRow, mlx_row};
 use super::recipe::{Planner, output_size_bytes};
 use crate::error::{Error, PICKLE_HINT};
 use crate::hardware::{EncodingSpeed, Machine};
@@ -49,7 +50,9 @@ impl Checklist {
                 let warnings: Vec<_> = warnings.collect();
                 self.items.splice(place..place, warnings);
                 let own = model.own_level().map_or_else(String::new, |level| format!("; {level} keeps every weight as it is"));
-                self.items.push(ok("Conversion", format!("possible, straight to any level{own}")));
+                self.items.push(ok("Conversion", format!("possible, straight to any level of llama.cpp{own}")));
+                let PreflightRow { is_possible, text, .. } = mlx_row(model);
+                self.items.push(if is_possible { ok("MLX", text) } else { warning("MLX", text) });
             }
             Err(error) => self.items.push(blocked("Conversion", error.reason())),
         }

@@ -60,7 +60,7 @@ fn llama_cpp_row(model: &Model) -> PreflightRow {
     row(true, parts.join("; "))
 }
 
-fn mlx_row(model: &Model) -> PreflightRow {
+pub(super) fn mlx_row(model: &Model) -> PreflightRow {
     let row = |is_possible, text| PreflightRow { framework: Framework::Mlx, is_possible, text };
     let Some(import) = &model.import else {
         return row(false, format!("needs {}, which this is not", input_of(Framework::Mlx)));

@@ -180,9 +180,11 @@ fn two_runs_cannot_write_one_folder() {
         [crate::format::PlannedFile::whole("config.json", b"{}".to_vec()), crate::format::PlannedFile::whole("a", Vec::new())];
     let path = sample.at("x");
     let first = part_output::PartOutput::open(&path, &files).unwrap();
+    std::fs::write(journal_path(&path), "the first run's").unwrap();
     assert!(matches!(part_output::PartOutput::open(&path, &files), Err(Error::OutputLocked { .. })));
+    assert!(journal_path(&path).exists() && part_path(&path).join("config.json").exists());
     drop(first);
-    assert!(!part_path(&path).exists());
+    assert!(!part_path(&path).exists() && !journal_path(&path).exists());
     // Something else has the name.
     std::fs::write(part_path(&path), "mine").unwrap();
     assert!(matches!(part_output::PartOutput::open(&path, &files), Err(Error::NotAFolder { .. })));
@@ -248,6 +250,47 @@ fn a_manifest_that_names_files_elsewhere_is_none_of_ours() {
         assert_eq!(remove_output(&path, Removal::ForGood), Err(Error::NotOurFolder { path: path.clone() }), "{name}");
     }
     assert!(sample.at("out/victim").is_file() && path.join("README.md").is_file());
+}
+
+#[test]
+fn a_manifest_of_impossible_sizes_is_answered_at_once() {
+    let sample = Sample::new();
+    let path = sample.make("out");
+    let manifest = path.join("planish.manifest.json");
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    let check = |change: &dyn Fn(&mut serde_json::Value), expected: &str| {
+        let mut changed = json.clone();
+        change(&mut changed);
+        let text = serde_json::to_string_pretty(&changed).unwrap();
+        std::fs::write(&manifest, text).unwrap();
+        let found = findings(&path);
+        assert!(found.iter().any(|finding| finding.contains(expected)), "{found:?}");
+    };
+    check(&|json| json["tensors"][0]["shape"] = serde_json::json!([1, 1_u64 << 60]), "1 of 38 tensors");
+    check(&|json| json["tensors"][0]["shape"] = serde_json::json!([u64::MAX, u64::MAX]), "1 of 38 tensors");
+    check(&|json| json["tensors"][0]["components"][0]["size_bytes"] = u64::MAX.into(), "1 of 38 tensors");
+    check(&|json| json["tensors"][0]["components"][0]["offset"] = u64::MAX.into(), "1 of 38 tensors");
+    check(&|json| json["tensors"][0]["components"] = serde_json::json!([]), "1 of 38 tensors");
+    check(&|json| json["files"][0]["head_bytes"] = u64::MAX.into(), "is not what was written");
+}
+
+#[test]
+fn an_importance_matrix_is_told_to_be_of_no_use() {
+    let sample = Sample::new();
+    let gguf = sample.convert(&ConvertRequest { levels: vec![Level::F32], ..sample.request("gguf") }).unwrap().remove(0).path;
+    let tensors = crate::format::inspect(&gguf).unwrap().tensors;
+    let matrix = tensors.iter().find(|tensor| tensor.name == "blk.0.attn_q.weight").unwrap();
+    // The old format: entries of a name, how often it was seen, and sums.
+    let mut bytes = 1_i32.to_le_bytes().to_vec();
+    bytes.extend(i32::try_from(matrix.name.len()).unwrap().to_le_bytes());
+    bytes.extend_from_slice(matrix.name.as_bytes());
+    bytes.extend(1_i32.to_le_bytes());
+    bytes.extend(i32::try_from(matrix.row_len()).unwrap().to_le_bytes());
+    bytes.extend((0..matrix.row_len()).flat_map(|_| 1.0_f32.to_le_bytes()));
+    let imatrix = sample.at("imatrix.dat");
+    std::fs::write(&imatrix, bytes).unwrap();
+    let plan = preflight(&sample.model, &ConvertRequest { imatrix: Some(imatrix), ..sample.request("out") }).unwrap();
+    assert!(plan.outputs[0].warnings.iter().any(|warning| warning.contains("importance matrix is not used")));
 }
 
 #[test]

@@ -43,6 +43,8 @@ impl PartOutput {
         let open = |name: &str| PartFile::open_as(&folder.part.join(name));
         let opened = files.iter().map(|file| open(&file.name)).collect::<Result<Vec<_>>>()?;
         let manifest = open(MANIFEST_NAME)?;
+        // From here on nobody else writes it: its journal may go with it.
+        folder.is_locked.store(true, Ordering::Relaxed);
         manifest.empty()?;
         folder.remove_others(files)?;
         Ok(this(opened, manifest, Some(folder)))
@@ -157,6 +159,8 @@ struct PartFolder {
     part: PathBuf,
     /// `NAME`.
     path: PathBuf,
+    /// True once all of its files are locked.
+    is_locked: AtomicBool,
     stays: AtomicBool,
 }
 
@@ -173,7 +177,8 @@ impl PartFolder {
             }
             created => created.map_err(Error::io("create", &part))?,
         }
-        Ok(Self { part, path: path.to_path_buf(), stays: AtomicBool::new(false) })
+        let [is_locked, stays] = [AtomicBool::new(false), AtomicBool::new(false)];
+        Ok(Self { part, path: path.to_path_buf(), is_locked, stays })
     }
 
     /// Removes files of an earlier run that are not of the plan.
@@ -212,7 +217,9 @@ impl Drop for PartFolder {
     fn drop(&mut self) {
         if !self.stays.load(Ordering::Relaxed) {
             // Its files are gone already; with others in it, it stays, is called `.part` and is replaced by the next run.
-            let _ = std::fs::remove_file(journal_path(&self.path));
+            if self.is_locked.load(Ordering::Relaxed) {
+                let _ = std::fs::remove_file(journal_path(&self.path));
+            }
             let _ = std::fs::remove_dir(&self.part);
         }
     }
