@@ -13,7 +13,6 @@ use planish::convert::{VerifyRequest, verify};
 use planish::monitor::Monitor;
 use serde_json::json;
 
-use crate::common;
 use crate::convert::{assert_refused, names};
 use crate::faults::{Disk, eventually, fill, n_tries, start, wait};
 use crate::golden_checkpoints::{cases, folder};
@@ -47,10 +46,16 @@ fn checkpoint(parent: &Path) -> PathBuf {
     let mut shapes: Vec<(String, Vec<u64>)> = vec![("model.embed_tokens.weight".into(), vec![n_vocab, n_embd])];
     for layer in 0..n_layers {
         let mut add = |part: &str, shape: &[u64]| shapes.push((format!("model.layers.{layer}.{part}.weight"), shape.to_vec()));
-        ["q", "k", "v", "o"].iter().for_each(|part| add(&format!("self_attn.{part}_proj"), &[n_embd, n_embd]));
-        ["gate", "up"].iter().for_each(|part| add(&format!("mlp.{part}_proj"), &[n_ff, n_embd]));
+        for part in ["q", "k", "v", "o"] {
+            add(&format!("self_attn.{part}_proj"), &[n_embd, n_embd]);
+        }
+        for part in ["gate", "up"] {
+            add(&format!("mlp.{part}_proj"), &[n_ff, n_embd]);
+        }
         add("mlp.down_proj", &[n_embd, n_ff]);
-        ["input_layernorm", "post_attention_layernorm"].iter().for_each(|part| add(part, &[n_embd]));
+        for part in ["input_layernorm", "post_attention_layernorm"] {
+            add(part, &[n_embd]);
+        }
     }
     shapes.push(("model.norm.weight".into(), vec![n_embd]));
     let (mut header, mut end) = (serde_json::Map::new(), 0);
