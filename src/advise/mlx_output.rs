@@ -134,11 +134,8 @@ impl<'a> MlxOutputs<'a> {
 
     fn warnings(&self, level: Level, planned: &Planned) -> Vec<String> {
         let mut warnings = self.source.warnings.clone();
-        let Some(Making::Quantized(recipe)) = making_of(level) else { return warnings };
-        let group_len = match recipe {
-            MlxRecipe::Even(mode) => mode.group_len(),
-            MlxRecipe::Mixed { low, .. } => Mode::Affine(low).group_len(),
-        };
+        let making = making_of(level);
+        let Some(group_len) = making.and_then(usual_mode).map(Mode::group_len) else { return warnings };
         let matrices = self.source.tensors.iter().zip(&planned.ways).filter(|(tensor, _)| tensor.shape.len() > 1);
         let whole: Vec<&Tensor> = matrices
             .filter(|(tensor, way)| matches!(way.coding, Coding::Ggml(_)) && !tensor.row_len().is_multiple_of(group_len))
@@ -150,7 +147,7 @@ impl<'a> MlxOutputs<'a> {
                 if whole.len() == 1 { first.name.clone() } else { format!("{} and {} more", first.name, whole.len() - 1) };
             warnings.push(format!("rows of {row_len} are no whole groups of {group_len}: {names} stay floats, as in mlx-lm"));
         }
-        if recipe == MlxRecipe::Even(Mode::Nvfp4) {
+        if making == Some(Making::Quantized(MlxRecipe::Even(Mode::Nvfp4))) {
             warnings
                 .push("nvfp4 as mlx-lm writes it has no scale of the whole matrix: matrices of small weights lose much".into());
         }

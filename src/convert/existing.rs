@@ -66,10 +66,7 @@ fn is_taken(path: &Path) -> bool {
 fn numbered_path(path: &Path, kind: ArtifactKind) -> PathBuf {
     let numbered = |n: u32| {
         let mut name = crate::path_text::stem_of(path);
-        name.push(format!("-{n}"));
-        if let ArtifactKind::File { ending } = kind {
-            name.push(ending);
-        }
+        name.push(format!("-{n}{}", kind.ending()));
         path.with_file_name(name)
     };
     let free = (2..u32::MAX).map(numbered).find(|path| !is_taken(path) && !is_taken(&manifest_path(path)));

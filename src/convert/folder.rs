@@ -17,8 +17,11 @@ pub(super) fn manifest_path(folder: &Path) -> PathBuf {
 
 /// The files of a folder that Planish wrote, as its manifest names them, and the manifest; `None` for any other folder.
 pub(super) fn own_files(folder: &Path) -> Option<Vec<PathBuf>> {
-    let path = manifest_path(folder);
-    let manifest = Manifest::read(&path).ok().flatten()?;
+    files_of(folder, &Manifest::read(&manifest_path(folder)).ok().flatten()?)
+}
+
+/// The same with a manifest that was read.
+pub(super) fn files_of(folder: &Path, manifest: &Manifest) -> Option<Vec<PathBuf>> {
     // A manifest that names something outside is none of ours.
     let is_plain = |name: &str| {
         let mut parts = Path::new(name).components();
@@ -27,7 +30,7 @@ pub(super) fn own_files(folder: &Path) -> Option<Vec<PathBuf>> {
     if manifest.files.is_empty() || !manifest.files.iter().all(|file| is_plain(&file.name)) {
         return None;
     }
-    Some(manifest.files.iter().map(|file| folder.join(&file.name)).chain([path]).collect())
+    Some(manifest.files.iter().map(|file| folder.join(&file.name)).chain([manifest_path(folder)]).collect())
 }
 
 /// Removes a folder's own files and, where nothing else is left in it, the folder.

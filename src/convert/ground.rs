@@ -105,7 +105,7 @@ pub fn made_before(model: &Model, level: Level, request: &ConvertRequest) -> Res
     let is_alike = manifest.size_bytes == draft.size_bytes
         && manifest.recipe == outputs.recipe_text(level)
         && manifest.source.name == name_of(&model.path)
-        && folder::own_files(&path).is_some()
+        && folder::files_of(&path, &manifest).is_some()
         && manifest.files.iter().all(is_there);
     Ok(is_alike.then(|| Conversion {
         level,

@@ -142,12 +142,17 @@ impl PartOutput {
         for file in self.files.iter().chain([&self.manifest]) {
             file.check_place()?;
         }
-        // Windows moves no folder with open files in it; elsewhere the locks are held to the end.
-        let held = if cfg!(windows) { None } else { Some((self.files, self.manifest)) };
-        let warning = folder.publish(overwrite)?;
-        for file in held.iter().flat_map(|(files, manifest)| files.iter().chain([manifest])) {
-            file.keep(true);
+        // The locks are held until the name has changed; but Windows moves no folder with open files in it.
+        let held: Vec<PartFile> = self.files.into_iter().chain([self.manifest]).collect();
+        if cfg!(windows) {
+            for file in &held {
+                file.keep(true);
+            }
+            drop(held);
+            return folder.publish(overwrite);
         }
+        let warning = folder.publish(overwrite)?;
+        drop(held);
         Ok(warning)
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::advise::Overrides;
-use crate::model::{ArtifactKind, DType, Level, Model, Preset};
+use crate::model::{DType, Level, Model, Preset};
 use crate::path_text;
 
 /// Names at the end of published files that are neither a level nor a data type of ours.
@@ -28,10 +28,7 @@ pub fn output_path(model: &Model, level: Level, out_dir: &Path) -> PathBuf {
     if name.is_empty() {
         name.push("model");
     }
-    name.push(format!("-{}", level.file_name()));
-    if let ArtifactKind::File { ending } = level.framework().artifact() {
-        name.push(ending);
-    }
+    name.push(format!("-{}{}", level.file_name(), level.framework().artifact().ending()));
     out_dir.join(name)
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::chunk::chunks_of;
-use super::folder::{MANIFEST_NAME, own_files};
+use super::folder::{files_of, manifest_path};
 use super::manifest::{FileEntry, Manifest, TensorEntry};
 use super::verify::{Verification, VerifyRequest, damaged_text, tensor_sums};
 use crate::error::{Error, Result};
@@ -27,8 +27,8 @@ const MAX_HEAD_BYTES: u64 = 512 << 20;
 pub(super) fn verify(request: &VerifyRequest, monitor: &Monitor) -> Result<Verification> {
     let folder = request.path.as_path();
     let no_checksums = || Error::NoChecksums { path: folder.to_path_buf() };
-    let manifest = Manifest::read(&folder.join(MANIFEST_NAME))?.ok_or_else(no_checksums)?;
-    own_files(folder).ok_or_else(no_checksums)?;
+    let manifest = Manifest::read(&manifest_path(folder))?.ok_or_else(no_checksums)?;
+    files_of(folder, &manifest).ok_or_else(no_checksums)?;
     let mut findings: Vec<String> = manifest.files.iter().filter_map(|file| fault_of(folder, file)).collect();
     findings.extend(others(folder, &manifest)?);
     let mut sums = Vec::with_capacity(manifest.tensors.len());

@@ -25,6 +25,17 @@ pub enum ArtifactKind {
     Folder,
 }
 
+impl ArtifactKind {
+    /// How its name ends: with nothing for a folder.
+    #[must_use]
+    pub const fn ending(self) -> &'static str {
+        match self {
+            Self::File { ending } => ending,
+            Self::Folder => "",
+        }
+    }
+}
+
 impl Framework {
     /// All five, in the order of the design's table.
     pub const ALL: [Self; 5] = [Self::LlamaCpp, Self::OnnxRuntime, Self::OpenVino, Self::Mlx, Self::Qnn];

@@ -192,6 +192,19 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// One of ext2, which cannot take space in advance: there the disk really runs full in the middle. `None` as `mount`.
+    pub fn ext2(parent: &Path, n_bytes: u64, test: &str) -> Option<Self> {
+        let image = parent.join("image");
+        std::fs::File::create(&image).unwrap().set_len(n_bytes).unwrap();
+        let made = Command::new("mke2fs").args(["-q", "-F", "-t", "ext2", "-m", "0"]).arg(&image).status();
+        if !made.is_ok_and(|status| status.success()) {
+            println!("SKIPPED: {test}: mke2fs failed or is missing");
+            return None;
+        }
+        let what = ["-t", "ext2", "-o", "loop", image.to_str().unwrap()];
+        Self::mount(&parent.join("disk"), &what, test)
+    }
+
     /// `None`, said loudly, where mounting is not permitted.
     pub fn mount(at: &Path, what: &[&str], test: &str) -> Option<Self> {
         std::fs::create_dir(at).unwrap();
@@ -253,20 +266,11 @@ fn space_is_taken_at_the_start_so_that_others_cannot_starve_the_run() {
     }
 }
 
-/// ext2 cannot take space in advance: there the disk really runs full in the middle.
 #[test]
 fn a_disk_that_fills_meanwhile_ends_in_an_error_and_leaves_nothing() {
     const TEST: &str = "disk filled meanwhile";
     let dir = tempfile::tempdir().unwrap();
-    let image = dir.path().join("image");
-    std::fs::File::create(&image).unwrap().set_len(400 << 20).unwrap();
-    let made = Command::new("mke2fs").args(["-q", "-F", "-t", "ext2", "-m", "0"]).arg(&image).status();
-    if !made.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: {TEST}: mke2fs failed or is missing");
-        return;
-    }
-    let what = ["-t", "ext2", "-o", "loop", image.to_str().unwrap()];
-    let Some(disk) = Disk::mount(&dir.path().join("disk"), &what, TEST) else { return };
+    let Some(disk) = Disk::ext2(dir.path(), 400 << 20, TEST) else { return };
     let (out_dir, other) = (disk.at.join("out"), disk.at.join("other"));
     let (_, expected) = undisturbed(&common::smollm2(), &dir.path().join("expected"));
     let n_disks = n_tries(2, 50);

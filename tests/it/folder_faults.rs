@@ -154,16 +154,7 @@ fn a_full_disk_leaves_no_folder() {
     let dir = tempfile::tempdir().unwrap();
     let source = checkpoint(dir.path());
     let (_, expected) = undisturbed(&source, &dir.path().join("expected"));
-    let image = dir.path().join("image");
-    std::fs::File::create(&image).unwrap().set_len(60 << 20).unwrap();
-    let made = Command::new("mke2fs").args(["-q", "-F", "-t", "ext2", "-m", "0"]).arg(&image).status();
-    if !made.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: {TEST}: mke2fs failed or is missing");
-        return;
-    }
-    // ext2 takes no space in advance: the disk really runs full in the middle.
-    let what = ["-t", "ext2", "-o", "loop", image.to_str().unwrap()];
-    let Some(disk) = Disk::mount(&dir.path().join("disk"), &what, TEST) else { return };
+    let Some(disk) = Disk::ext2(dir.path(), 60 << 20, TEST) else { return };
     let (out_dir, other) = (disk.at.join("out"), disk.at.join("other"));
     let mut n_starved = 0;
     let mut random = fastrand::Rng::with_seed(3);
