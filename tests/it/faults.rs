@@ -52,6 +52,18 @@ pub fn eventually(mut condition: impl FnMut() -> bool) -> bool {
     false
 }
 
+/// True once each of `n_outputs` in `dir` has its size, which all get, one after the other, before the first byte is written; on a busy
+/// machine that can take longer than any fixed pause.
+pub fn have_their_size(dir: &Path, n_outputs: usize) -> bool {
+    let has_bytes = |path: &Path| path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
+    let has_size = |name: &String| {
+        let path = dir.join(name);
+        has_bytes(&path) || std::fs::read_dir(&path).is_ok_and(|files| files.flatten().any(|file| has_bytes(&file.path())))
+    };
+    let outputs = names(dir);
+    outputs.len() == n_outputs && outputs.iter().all(has_size)
+}
+
 fn interrupt(child: &Child) {
     let pid = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
@@ -160,7 +172,7 @@ fn an_interrupt_cancels_and_leaves_nothing() {
         .collect();
     let list = levels.join(",");
     let child = start(&mut convert(&common::smollm2(), &list, &out_dir));
-    assert!(eventually(|| names(&out_dir).len() == levels.len()), "the conversion never started");
+    assert!(eventually(|| have_their_size(&out_dir, levels.len())), "the conversion never started");
     std::thread::sleep(Duration::from_millis(100));
     let interrupted = Instant::now();
     interrupt(&child);
@@ -256,8 +268,7 @@ fn space_is_taken_at_the_start_so_that_others_cannot_starve_the_run() {
     let at = dir.path().join("disk");
     let Some(disk) = Disk::mount(&at, &["-t", "tmpfs", "-o", "size=300m", "planish-test"], "space taken") else { return };
     let child = start(&mut convert(&common::smollm2(), LEVEL_LIST, &disk.at));
-    assert!(eventually(|| names(&disk.at).len() == LEVELS.len()), "the conversion never started");
-    std::thread::sleep(Duration::from_millis(50));
+    assert!(eventually(|| have_their_size(&disk.at, LEVELS.len())), "the conversion never started");
     fill(&disk.at.join("other"));
     let output = wait(child);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -280,7 +291,7 @@ fn a_disk_that_fills_meanwhile_ends_in_an_error_and_leaves_nothing() {
         // Every other run leaves what it has.
         let resume: &[&str] = if disk_idx % 2 == 1 { &["--resume"] } else { &[] };
         let child = start(convert(&common::smollm2(), LEVEL_LIST, &out_dir).args(resume));
-        assert!(eventually(|| names(&out_dir).len() == LEVELS.len()), "the conversion never started");
+        assert!(eventually(|| have_their_size(&out_dir, LEVELS.len())), "the conversion never started");
         std::thread::sleep(Duration::from_millis(random.u64(0..200)));
         fill(&other);
         let output = wait(child);
@@ -317,7 +328,7 @@ fn a_source_that_is_truncated_meanwhile_is_an_error() {
     let (source, out_dir) = (dir.path().join("source.gguf"), dir.path().join("out"));
     std::fs::copy(common::smollm2(), &source).unwrap();
     let child = start(&mut convert(&source, LEVEL_LIST, &out_dir));
-    assert!(eventually(|| names(&out_dir).len() == LEVELS.len()), "the conversion never started");
+    assert!(eventually(|| have_their_size(&out_dir, LEVELS.len())), "the conversion never started");
     std::fs::File::options().write(true).open(&source).unwrap().set_len(10_000_000).unwrap();
     assert_refused(&wait(child), "changed");
     assert_eq!(names(&out_dir), [""; 0]);
@@ -328,7 +339,7 @@ fn an_output_folder_that_vanishes_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let out_dir = dir.path().join("out");
     let child = start(&mut convert(&common::smollm2(), LEVEL_LIST, &out_dir));
-    assert!(eventually(|| names(&out_dir).len() == LEVELS.len()), "the conversion never started");
+    assert!(eventually(|| have_their_size(&out_dir, LEVELS.len())), "the conversion never started");
     std::fs::remove_dir_all(&out_dir).unwrap();
     assert_refused(&wait(child), "cannot");
     assert!(!out_dir.exists());

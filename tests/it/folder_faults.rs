@@ -14,7 +14,7 @@ use planish::monitor::Monitor;
 use serde_json::json;
 
 use crate::convert::{assert_refused, names};
-use crate::faults::{Disk, eventually, fill, n_tries, start, wait};
+use crate::faults::{Disk, eventually, fill, have_their_size, n_tries, start, wait};
 use crate::golden_checkpoints::{cases, folder};
 
 const OUTPUT: &str = "big-mlx-4-bit-g64";
@@ -161,7 +161,7 @@ fn a_full_disk_leaves_no_folder() {
     for disk_idx in 0..n_disks {
         let resume: &[&str] = if disk_idx % 2 == 1 { &["--resume"] } else { &[] };
         let child = start(convert(&source, &out_dir).args(resume));
-        assert!(eventually(|| !names(&out_dir).is_empty()), "the conversion never started");
+        assert!(eventually(|| have_their_size(&out_dir, 1)), "the conversion never started");
         std::thread::sleep(Duration::from_millis(random.u64(0..60)));
         fill(&other);
         let output = wait(child);
