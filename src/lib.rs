@@ -9,10 +9,11 @@
 //! quant      numbers ↔ blocks of GGUF and groups of MLX: pure functions on slices
 //! format     bytes ↔ model: recognise, read and write GGUF, read the headers of Hugging Face checkpoints, lay out MLX folders
 //! hardware   what this machine is: detect, probe, measure
+//! fetch      getting it, when asked: runtimes that are not built in
 //! import     what a Hugging Face checkpoint becomes: names, shapes and key-values in GGUF, its tokenizer; its tensors in MLX
 //! advise     what to do, pure: goal, tree, estimate, recipe, what each output will be
 //! convert    doing it: stream → quantize → write, files and folders
-//! runtime    running it: llama.cpp in a child process
+//! runtime    running it, in a child process: llama.cpp, MLX
 //! calibrate  what the model sees: texts, importance matrices
 //! bench      measuring it: speed, memory, what is lost and how it answers, compared with the prediction, kept in a history
 //! make       the use cases: convert, check and adopt; compare
@@ -42,6 +43,7 @@ pub mod cli;
 pub mod convert;
 pub mod deploy;
 pub mod error;
+pub mod fetch;
 pub mod format;
 pub mod hardware;
 pub mod import;

@@ -1,14 +1,13 @@
 //! The SHA-256 of a model, which names it in results.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::history::{FileIdentity, History};
 use crate::error::{Error, Result};
-use crate::format::inspect;
-use crate::model::Model;
+use crate::format::Artifact;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::path_text;
 use crate::runtime::hex;
@@ -24,17 +23,24 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// # Errors
 /// Those of opening the model, `Error::Io`, `Error::Cancelled`.
 pub fn model_sha256(path: &Path, monitor: &Monitor) -> Result<String> {
+    artifact_sha256(&Artifact::open(path)?, monitor)
+}
+
+/// The same of what was opened already; of a folder, of all its files one after the other.
+///
+/// # Errors
+/// `Error::Io`, `Error::Cancelled`.
+pub fn artifact_sha256(artifact: &Artifact, monitor: &Monitor) -> Result<String> {
     let history = History::open_default();
     if let Err(error) = &history {
         tracing::warn!("hashes of models are not remembered: {error}");
     }
-    sha256_with(history.ok().as_ref(), path, monitor)
+    sha256_with(history.ok().as_ref(), &artifact.files, monitor)
 }
 
 /// The same with the memory of this history.
-pub(super) fn sha256_with(history: Option<&History>, path: &Path, monitor: &Monitor) -> Result<String> {
-    let model = inspect(path)?;
-    let memory = history.zip(FileIdentity::of(&model.files));
+pub(super) fn sha256_with(history: Option<&History>, files: &[PathBuf], monitor: &Monitor) -> Result<String> {
+    let memory = history.zip(FileIdentity::of(files));
     if let Some((history, identity)) = &memory {
         match history.known_sha256(identity) {
             Ok(Some(sha256)) => return Ok(sha256),
@@ -42,10 +48,10 @@ pub(super) fn sha256_with(history: Option<&History>, path: &Path, monitor: &Moni
             Err(error) => tracing::warn!("{error}"),
         }
     }
-    let sha256 = computed_sha256(&model, monitor)?;
+    let sha256 = computed_sha256(files, monitor)?;
     if let Some((history, identity)) = memory {
         // A file that was changed while it was read has no hash that could be remembered.
-        let is_unchanged = FileIdentity::of(&model.files).is_some_and(|now| now == identity);
+        let is_unchanged = FileIdentity::of(files).is_some_and(|now| now == identity);
         if let (true, Err(error)) = (is_unchanged, history.remember_sha256(&identity, &sha256)) {
             tracing::warn!("{error}");
         }
@@ -53,12 +59,13 @@ pub(super) fn sha256_with(history: Option<&History>, path: &Path, monitor: &Moni
     Ok(sha256)
 }
 
-fn computed_sha256(model: &Model, monitor: &Monitor) -> Result<String> {
-    let name = path_text::file_name(&model.path);
+fn computed_sha256(files: &[PathBuf], monitor: &Monitor) -> Result<String> {
+    let name = files.first().map_or_else(String::new, |first| path_text::file_name(first));
+    let total: u64 = files.iter().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum();
     let mut hash = Sha256::new();
     let mut done = 0;
     let mut block = vec![0; BLOCK_BYTES];
-    for file_path in &model.files {
+    for file_path in files {
         let mut file = std::fs::File::open(file_path).map_err(Error::io("open", file_path))?;
         loop {
             let n = file.read(&mut block).map_err(Error::io("read", file_path))?;
@@ -68,7 +75,7 @@ fn computed_sha256(model: &Model, monitor: &Monitor) -> Result<String> {
             monitor.report(Progress {
                 stage: format!("hash of {name}"),
                 done,
-                total: model.size_bytes.max(done),
+                total: total.max(done),
                 unit: ProgressUnit::Bytes,
             })?;
         }

@@ -15,9 +15,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::advise::{Band, Basis, Verdict, WishResult, Workload};
-use crate::error::Error;
+use crate::error::Result;
 use crate::hardware::Conditions;
-use crate::model::Level;
+use crate::model::{Level, RuntimeId};
+use crate::runtime;
 use crate::units::nans_from_nulls;
 use quality::QualityRun;
 
@@ -37,6 +38,14 @@ pub use speed::energy::Energy;
 pub use speed::run::{bench, bench_with};
 pub use speed::sustained::Sustained;
 pub use speed::warnings::merged_warnings;
+
+/// Refuses files in a build that cannot run them, before anything is begun. Of folders the runtime is found later, for each.
+///
+/// # Errors
+/// `Error::RuntimeMissing`.
+fn check_built_in(paths: &[PathBuf]) -> Result<()> {
+    if paths.iter().any(|path| path.is_dir()) { Ok(()) } else { runtime::check_available(RuntimeId::LlamaCpp) }
+}
 
 /// What to measure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +150,7 @@ pub struct Outcome {
     /// The model file.
     pub path: PathBuf,
     /// The run, or why there is none.
-    pub result: Result<Run, Error>,
+    pub result: Result<Run>,
 }
 
 /// One line of the comparison: what was predicted and what was measured.

@@ -14,7 +14,7 @@ use crate::model::{Model, Text};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::path_text;
 use crate::runtime::work_folder::WorkFolder;
-use crate::runtime::{self, CollectTask, Event, ImatrixTensor, Request};
+use crate::runtime::{self, CollectTask, Event, ImatrixTensor, Request, RuntimeId, Task};
 use crate::units::small_percent_text;
 
 /// Tokens of a chunk unless somebody asks for others. Source: `n_ctx` in `main` of tools/imatrix/imatrix.cpp, llama.cpp of 2026-08-21.
@@ -150,7 +150,7 @@ pub fn imatrix_path(model: &Model, dir: &Path) -> PathBuf {
 /// that cannot be used or is shorter than a chunk; `Error::CheckpointNotRunnable` for a checkpoint; what llama.cpp says, which for numbers
 /// that are not finite names the tensor.
 pub fn collect_imatrix(request: &CollectRequest, monitor: &Monitor) -> Result<Collected> {
-    runtime::check_available()?;
+    runtime::check_available(RuntimeId::LlamaCpp)?;
     collect_imatrix_with(&runtime::process::executable()?, request, monitor)
 }
 
@@ -183,7 +183,7 @@ pub fn collect_imatrix_with(exe: &Path, request: &CollectRequest, monitor: &Moni
     };
     let text = serde_json::to_vec(&corpus.parts).map_err(|error| Error::Internal { message: error.to_string() })?;
     std::fs::write(&task.corpus_path, text).map_err(Error::io("write", &task.corpus_path))?;
-    let changes = run(exe, &Request::Collect(task.clone()), request, &corpus, monitor)?;
+    let changes = run(exe, &Request::llama_cpp(Task::Collect(task.clone())), request, &corpus, monitor)?;
 
     let mut sums = read_imatrix_sums(&task.sums_path)?;
     sums.datasets = vec![Text::from(corpus.name.as_str())];

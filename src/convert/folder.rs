@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::path_text;
 
 /// What was done and what came out, in the folder itself.
-pub(super) const MANIFEST_NAME: &str = "planish.manifest.json";
+pub(super) use crate::format::FOLDER_MANIFEST as MANIFEST_NAME;
 
 /// Where a folder has its manifest.
 pub(super) fn manifest_path(folder: &Path) -> PathBuf {

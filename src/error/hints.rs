@@ -78,10 +78,15 @@ impl Error {
             Self::Damaged { .. } => "do not use it; convert it again, or get it again".into(),
             Self::NotEnoughSpace { .. } => "free some space, choose another folder, or choose fewer or smaller levels".into(),
             Self::SourceChanged { .. } => "wait until the download is complete, then start again".into(),
+            Self::SetUp { advice, .. } if advice.is_empty() => "planish runtime list says what can be set up".into(),
+            Self::SetUp { advice, .. } => (*advice).into(),
+            Self::RuntimeMissing { runtime, .. } if runtime == "MLX" => {
+                "set it up: planish runtime install mlx, or on the Machine page".into()
+            }
             Self::RuntimeMissing { .. } => "planish doctor says what is missing and how to get it".into(),
             Self::NoWindow { .. } => "start it in a desktop session with OpenGL, or use the command line: planish --help".into(),
-            Self::Runtime { .. } => {
-                "check that the model is complete and that its architecture is supported by this llama.cpp".into()
+            Self::Runtime { runtime, .. } => {
+                format!("check that the model is complete and that its architecture is supported by this {runtime}")
             }
             Self::BadText { .. } => "choose a file with text in UTF-8 that is long enough, or leave it out to use the bundled one".into(),
             Self::OtherVocabulary { .. } => "compare a model with the file it was made from".into(),

@@ -352,6 +352,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// A runtime could not be set up.
+    #[error("{runtime} cannot be set up: {reason}")]
+    SetUp {
+        /// The runtime's name.
+        runtime: String,
+        /// Why.
+        reason: String,
+        /// What to do about it; empty where nothing helps.
+        advice: &'static str,
+    },
+
     /// There is no desktop to open a window on, or it has no OpenGL.
     #[error("no window can be opened: {reason}")]
     NoWindow {

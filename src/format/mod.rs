@@ -11,6 +11,7 @@
 //! Nothing read from a file is trusted: every length is checked against the bytes left before anything is allocated.
 
 mod adapter;
+mod artifact;
 mod chat_template;
 mod checkpoint;
 #[cfg(test)]
@@ -65,6 +66,7 @@ mod warnings;
 
 use std::path::Path;
 
+pub use artifact::{Artifact, FOLDER_MANIFEST};
 pub use chat_template::{additional_files, templates_of};
 pub use checkpoint::read_checkpoint;
 pub use checksum::{Checksum, header_checksum, set_checksum};

@@ -14,6 +14,7 @@ mod disk;
 mod disk_speed;
 mod encoding;
 mod energy;
+mod environments;
 mod gpu;
 mod load;
 mod memory;
@@ -39,7 +40,9 @@ pub use detect::{detect, detect_runtimes};
 pub use disk::disk_of;
 pub use disk_speed::measure_disk_write;
 pub use encoding::{EncodingSpeed, measure_encoding};
+pub use environments::own_environment;
 pub use energy::{EnergyMeter, EnergyReading, NotMeasurable};
+pub use runtimes::{PythonPackages, python_with};
 pub use survey::{measure_quiet_bandwidth, survey};
 
 use crate::model::Framework;

@@ -7,8 +7,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use super::Runtime;
+use super::environments::own_environment;
 use super::root::{Root, list_names};
-use crate::model::Framework;
+use crate::model::{Framework, RuntimeId};
 
 use crate::path_text;
 
@@ -154,6 +155,47 @@ fn is_version(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_digit())
 }
 
+/// A Python that has some packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PythonPackages {
+    /// The program.
+    pub python: PathBuf,
+    /// The folder that the packages lie in.
+    pub packages_dir: PathBuf,
+    /// Version of the first one.
+    pub version: String,
+}
+
+/// The first Python that has all these packages: in an active environment, in one of Planish's own, in the system. Nothing is started.
+#[must_use]
+pub fn python_with(packages: &[&str]) -> Option<PythonPackages> {
+    python_among(&places(), packages)
+}
+
+fn python_among(places: &Places, packages: &[&str]) -> Option<PythonPackages> {
+    places.site_packages.iter().find_map(|folder| {
+        let only = Places { site_packages: vec![folder.clone()], ..Places::default() };
+        let found: Vec<Found> = packages.iter().map(|name| package(&only, &[name])).collect::<Option<_>>()?;
+        let version = found.into_iter().next()?.version;
+        Some(PythonPackages { python: python_of(folder)?, packages_dir: folder.clone(), version })
+    })
+}
+
+/// The program that finds a folder of packages: `PREFIX/bin/python3` of `PREFIX/lib/python3.12/site-packages`, on Windows
+/// `PREFIX/Scripts/python.exe` or `PREFIX/python.exe` of `PREFIX/Lib/site-packages`; for the user's own packages, that of the system.
+fn python_of(packages_dir: &Path) -> Option<PathBuf> {
+    let lib = packages_dir.parent()?;
+    let version = path_text::searchable(lib.file_name()?);
+    let version = version.as_ref();
+    let beside = if version.starts_with("python") { lib.parent()?.parent()? } else { lib.parent()? };
+    let programs = ["bin", "Scripts", ""].into_iter().flat_map(|bin| {
+        [version, "python3", "python", "python.exe"].map(|name| beside.join(bin).join(name))
+    });
+    let on_path = env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
+    let on_path = on_path.into_iter().flat_map(|folder| [version, "python3"].map(|name| folder.join(name)));
+    programs.chain(on_path).find(|program| program.is_file())
+}
+
 /// The places of this machine, by the environment and the usual folders.
 pub(super) fn places() -> Places {
     let paths_in = |name: &str| env::var_os(name).map(|value| env::split_paths(&value).collect::<Vec<_>>()).unwrap_or_default();
@@ -182,6 +224,7 @@ pub(super) fn places() -> Places {
 /// Folders with the packages of the first Python in `search`, of active environments, and of the user.
 fn site_packages(search: &[PathBuf]) -> Vec<PathBuf> {
     let mut prefixes: Vec<PathBuf> = ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(env::var_os).map(PathBuf::from).collect();
+    prefixes.extend(RuntimeId::ALL.into_iter().filter_map(own_environment));
     let programs = search.iter().flat_map(|folder| ["python3", "python", "python.exe"].map(|name| folder.join(name)));
     if let Some(python) = programs.into_iter().find(|program| program.is_file()) {
         // The name leads to a virtual environment, the file behind it to the Python that it stands on.

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::{Framework, Level, Model, PrecisionClass};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::work_folder::WorkFolder;
-use crate::runtime::{self, Event, ProbeInput, ProbeTask, Request};
+use crate::runtime::{self, Event, ProbeInput, ProbeTask, Request, RuntimeId, Task};
 use crate::units::{count_text, significant_text};
 
 /// Tokens of the bundled prose that each file is run over.
@@ -55,7 +55,7 @@ pub(super) fn try_made(model: &Model, made: &mut Vec<Conversion>, monitor: &Moni
 /// # Errors
 /// `Error::Cancelled`; what goes wrong with a file is told in its check.
 fn self_check(model: &Model, made: &mut [Conversion], monitor: &Monitor) -> Result<()> {
-    if runtime::check_available().is_err() {
+    if runtime::check_available(RuntimeId::LlamaCpp).is_err() {
         return Ok(());
     }
     // What llama.cpp does not run is not tried.
@@ -199,7 +199,7 @@ fn probe(path: &Path, text: &str, n_tokens: u32, monitor: &Monitor) -> Result<Pr
         n_threads: runtime::default_n_threads(),
     };
     let mut found = None;
-    runtime::run(&Request::Probe(task), &monitor.without_progress(), |event| {
+    runtime::run(&Request::llama_cpp(Task::Probe(task)), &monitor.without_progress(), |event| {
         if let Event::Probed { n_vocab, ids, logps, .. } = event {
             #[allow(clippy::cast_precision_loss, reason = "a mean of 255 numbers")]
             let perplexity = (!logps.is_empty()).then(|| (-logps.iter().sum::<f64>() / logps.len() as f64).exp());

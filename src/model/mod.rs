@@ -10,6 +10,7 @@ mod metadata;
 mod other_kind;
 mod preset;
 mod provenance;
+mod runtime;
 mod tensor;
 
 use std::ffi::OsString;
@@ -34,6 +35,7 @@ pub use provenance::{
     HEADER_CHECKSUM_KEY, IMATRIX_CHECKSUM_KEY, PROVENANCE_PREFIX, QUANTIZED_SOURCE_KEY, RECIPE_KEY, SOURCE_CHECKSUM_KEY,
     TENSORS_CHECKSUM_KEY, VERSION_KEY, provenance_metadata,
 };
+pub use runtime::RuntimeId;
 pub use tensor::Tensor;
 
 /// What stands before the number of shards in the name of the first one.

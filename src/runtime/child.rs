@@ -4,7 +4,10 @@ use std::io::{BufRead, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::{Event, Request};
+use super::mlx::Mlx;
+use super::session::Engine;
+use super::tasks::{answering, probing, scoring, speed};
+use super::{Event, Request, RuntimeId, Task, memory};
 
 /// Reads one request from standard input, carries it out and writes events to standard output.
 ///
@@ -29,15 +32,38 @@ pub fn child_main() -> ExitCode {
     }
 }
 
-#[cfg(feature = "llama-cpp")]
 fn carry_out(request: &Request, grants: &Receiver<u32>) -> Result<(), String> {
-    let peak_memory_bytes = super::llama_cpp::carry_out(request, grants, &mut emit)?;
+    let peak_memory_bytes = match request.runtime {
+        RuntimeId::LlamaCpp => with_llama_cpp(&request.task, grants),
+        RuntimeId::Mlx => with_engine(&Mlx::start()?, &request.task, grants),
+    }?;
     emit(Event::Done { peak_memory_bytes })
 }
 
+#[cfg(feature = "llama-cpp")]
+fn with_llama_cpp(task: &Task, grants: &Receiver<u32>) -> Result<u64, String> {
+    let engine = super::llama_cpp::LlamaCpp::start()?;
+    match task {
+        Task::Collect(task) => super::collecting::collect(&engine, task, &mut emit),
+        _ => with_engine(&engine, task, grants),
+    }
+}
+
 #[cfg(not(feature = "llama-cpp"))]
-fn carry_out(_: &Request, _: &Receiver<u32>) -> Result<(), String> {
+fn with_llama_cpp(_: &Task, _: &Receiver<u32>) -> Result<u64, String> {
     Err("this build of planish was made without llama.cpp".into())
+}
+
+/// Carries out what every runtime can. Returns the highest resident memory in bytes.
+fn with_engine(engine: &dyn Engine, task: &Task, grants: &Receiver<u32>) -> Result<u64, String> {
+    match task {
+        Task::Bench(task) => speed::bench(engine, task, &mut emit),
+        Task::Generate(task) => answering::generate(engine, task, &mut emit),
+        Task::Score(task) => scoring::score(engine, task, grants, &mut emit),
+        Task::Probe(task) => probing::probe(engine, task, &mut emit),
+        Task::Collect(_) => Err("importance matrices are collected with llama.cpp alone".into()),
+        Task::Info => emit(Event::Info { info: engine.info() }).map(|()| memory::peak_memory_bytes()),
+    }
 }
 
 fn fail(reason: String) -> ExitCode {

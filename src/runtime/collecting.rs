@@ -6,14 +6,15 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
-use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::token::LlamaToken;
 
 use super::importance::{Collector, points};
-use super::llama_cpp::{Emit, N_BATCH, N_UBATCH, load_model, settings};
+use super::llama_cpp::{LlamaCpp, N_BATCH, N_UBATCH, context_settings, load_model};
 use super::llama_sys::{Context, ContextSettings, Watch, is_encoder_decoder};
+use super::session::Engine;
+use super::tasks::Emit;
 use super::text_plan::chunks;
-use super::{CollectTask, Corpus, Event, RuntimeInfo, memory};
+use super::{CollectTask, Corpus, Event, memory};
 use crate::format::ImatrixSums;
 use crate::path_text;
 
@@ -23,11 +24,11 @@ const MAX_LOGITS_BYTES: usize = 256 << 20;
 const MIN_ROWS: usize = 64;
 
 /// Loads the model, tells how it splits the text, sums over the chunks and writes the sums. Nothing for a text shorter than a chunk.
-pub(super) fn collect(backend: &LlamaBackend, info: RuntimeInfo, task: &CollectTask, emit: Emit) -> Result<u64, String> {
+pub(super) fn collect(engine: &LlamaCpp, task: &CollectTask, emit: Emit) -> Result<u64, String> {
     let started = Instant::now();
     let text = std::fs::read(&task.corpus_path).map_err(|error| format!("the text cannot be read: {error}"))?;
     let corpus: Corpus = serde_json::from_slice(&text).map_err(|error| format!("the text cannot be read: {error}"))?;
-    let model = load_model(backend, &task.path)?;
+    let model = load_model(&engine.backend, &task.path)?;
     if is_encoder_decoder(&model) {
         return Err("a model with encoder and decoder does not run over a text as others do".into());
     }
@@ -42,11 +43,11 @@ pub(super) fn collect(backend: &LlamaBackend, info: RuntimeInfo, task: &CollectT
     let n_fitting = (MAX_LOGITS_BYTES / (4 * n_vocab.max(1) as usize)).max(MIN_ROWS);
     let n_rows = if task.is_encoder { n_ctx } else { n_fitting.min(n_ctx).min(N_BATCH as usize) };
     let watch = RefCell::new(Watch::new(Collector::new(task.tensors.clone())));
-    let settings = settings(task.n_ctx, task.n_threads)?;
+    let settings = context_settings(task.n_ctx, task.n_threads)?;
     let n_batch = u32::try_from(n_rows).map_err(|error| error.to_string())?;
     let n_ubatch = if task.is_encoder { n_batch } else { n_batch.min(N_UBATCH) };
     let mut context = Context::watched(&model, ContextSettings { n_batch, n_ubatch, ..settings }, &watch)?;
-    emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info })?;
+    emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info: engine.info() })?;
     emit(Event::TextPlan {
         n_vocab,
         n_tokens: lens.iter().map(|&len| len as u64).sum(),

@@ -1,38 +1,37 @@
-//! Running it: llama.cpp, always in a child process.
+//! Running it: always in a child process.
 //!
 //! A model that is damaged, too large or unsupported can take down the process that runs it. So the window and the command line never
 //! load one: they start this same executable as `planish __child`, send it one [`Request`] and read [`Event`]s, one JSON document per line.
 //!
 //! ```text
 //! process   the parent's side: start, read events, cancel, tell why it died
-//! child     the child's side: read the request, run it, write events
-//! llama_cpp the child's work with llama.cpp: load and measure
-//! answering the same for an answer: chat template, sampling, one event for each token
-//! probing   the same for given tokens: how likely the model finds each next one
-//! scoring   the same for a comparison on a text, with its arithmetic in score, its chunks in text_plan, its answers in reference_file
-//! collecting the same for an importance matrix, with its arithmetic in importance
+//! child     the child's side: read the request, let a runtime carry it out, write events
+//! session   what a runtime must be able to do
+//! tasks     what is done with one, written once: speed, answering, probing, scoring (its arithmetic in score, its chunks in text_plan,
+//!           its answers in reference_file); sampler chooses tokens
+//! llama_cpp built in; collecting sums its activations for an importance matrix, with the arithmetic of importance
+//! mlx       a Python of its own, found by environment, spoken to by peer
 //! work_folder files that a child reads and writes, too large for its pipes
 //! ```
 
-#[cfg(feature = "llama-cpp")]
-mod answering;
 pub mod child;
 #[cfg(feature = "llama-cpp")]
 mod collecting;
+pub mod environment;
 pub mod importance;
 #[cfg(feature = "llama-cpp")]
 mod llama_cpp;
 #[cfg(feature = "llama-cpp")]
 mod llama_sys;
-#[cfg(feature = "llama-cpp")]
 mod memory;
-#[cfg(feature = "llama-cpp")]
-mod probing;
+mod mlx;
+mod peer;
 pub mod process;
 pub mod reference_file;
+mod sampler;
 pub mod score;
-#[cfg(feature = "llama-cpp")]
-mod scoring;
+mod session;
+mod tasks;
 pub mod text_plan;
 mod utf8_name;
 pub(crate) mod work_folder;
@@ -42,25 +41,33 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::format::Artifact;
+pub use crate::model::RuntimeId;
 use crate::monitor::Monitor;
 use process::ChildProcess;
 
 /// The first argument that makes the executable a child; never typed by a person.
 pub const CHILD_ARGUMENT: &str = "__child";
 
-/// The runtime's name in messages.
-pub const LLAMA_CPP: &str = "llama.cpp";
-
 /// Tokens among which random sampling chooses at most. Source: `top_k` in `common_params_sampling`, common.h, llama.cpp.
-pub const TOP_K: i32 = 40;
+pub const TOP_K: usize = 40;
 
 /// The least probability that those among which random sampling chooses have together. Source: `top_p`, likewise.
 pub const TOP_P: f32 = 0.95;
 
 /// What a child is asked to do: one JSON document on its standard input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "snake_case")]
-pub enum Request {
+pub struct Request {
+    /// Who computes.
+    pub runtime: RuntimeId,
+    /// What.
+    pub task: Task,
+}
+
+/// What is done with a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
     /// Measure one model once.
     Bench(BenchTask),
     /// Continue a text.
@@ -76,29 +83,47 @@ pub enum Request {
 }
 
 impl Request {
+    /// A request to the runtime that is built in.
+    #[must_use]
+    pub fn llama_cpp(task: Task) -> Self {
+        Self { runtime: RuntimeId::LlamaCpp, task }
+    }
+
+    /// A request to the runtime of an artifact.
+    ///
+    /// # Errors
+    /// `Error::RuntimeMissing` where that is not built in and not found here.
+    pub fn to_runtime_of(artifact: &Artifact, task: Task) -> Result<Self> {
+        let runtime = artifact.runtime()?;
+        if runtime != RuntimeId::LlamaCpp {
+            check_available(runtime)?;
+        }
+        Ok(Self { runtime, task })
+    }
+
     /// The model file, if the request has one.
     #[must_use]
     pub fn path(&self) -> Option<&PathBuf> {
-        match self {
-            Self::Bench(task) => Some(&task.path),
-            Self::Generate(task) => Some(&task.path),
-            Self::Score(task) => Some(&task.path),
-            Self::Probe(task) => Some(&task.path),
-            Self::Collect(task) => Some(&task.path),
-            Self::Info => None,
+        match &self.task {
+            Task::Bench(task) => Some(&task.path),
+            Task::Generate(task) => Some(&task.path),
+            Task::Score(task) => Some(&task.path),
+            Task::Probe(task) => Some(&task.path),
+            Task::Collect(task) => Some(&task.path),
+            Task::Info => None,
         }
     }
 
     /// The same request for the model at another path.
     fn at(&self, path: &Path) -> Self {
         let mut request = self.clone();
-        match &mut request {
-            Self::Bench(BenchTask { path: own, .. })
-            | Self::Generate(GenerateTask { path: own, .. })
-            | Self::Score(ScoreTask { path: own, .. })
-            | Self::Probe(ProbeTask { path: own, .. })
-            | Self::Collect(CollectTask { path: own, .. }) => *own = path.to_path_buf(),
-            Self::Info => {}
+        match &mut request.task {
+            Task::Bench(BenchTask { path: own, .. })
+            | Task::Generate(GenerateTask { path: own, .. })
+            | Task::Score(ScoreTask { path: own, .. })
+            | Task::Probe(ProbeTask { path: own, .. })
+            | Task::Collect(CollectTask { path: own, .. }) => *own = path.to_path_buf(),
+            Task::Info => {}
         }
         request
     }
@@ -439,14 +464,23 @@ pub struct RuntimeInfo {
     pub devices: Vec<String>,
 }
 
-/// What llama.cpp says about itself and this machine. Takes a fraction of a second: a child loads its backends.
+/// What a runtime says about itself and this machine. Takes a fraction of a second: a child loads its back ends; MLX takes two.
 ///
 /// # Errors
-/// `Error::RuntimeMissing` in a build without llama.cpp or when its backends cannot be loaded.
-pub fn info(monitor: &Monitor) -> Result<RuntimeInfo> {
+/// `Error::RuntimeMissing` in a build without llama.cpp, where its back ends cannot be loaded, and where no Python has MLX.
+pub fn info(runtime: RuntimeId, monitor: &Monitor) -> Result<RuntimeInfo> {
+    check_available(runtime)?;
+    info_with(&process::executable()?, runtime, monitor)
+}
+
+/// The same with a given `planish` executable.
+///
+/// # Errors
+/// As [`info`].
+pub fn info_with(exe: &Path, runtime: RuntimeId, monitor: &Monitor) -> Result<RuntimeInfo> {
     let mut found = None;
-    let missing = |reason: String| Error::RuntimeMissing { runtime: LLAMA_CPP.into(), reason };
-    let outcome = run(&Request::Info, monitor, |event| {
+    let missing = |reason: String| Error::RuntimeMissing { runtime: runtime.name().into(), reason };
+    let outcome = run_with(exe, &Request { runtime, task: Task::Info }, monitor, |event| {
         if let Event::Info { info } = event {
             found = Some(info);
         }
@@ -465,7 +499,7 @@ pub fn info(monitor: &Monitor) -> Result<RuntimeInfo> {
 /// `Error::Cancelled` within 300 ms of the cancellation, with the child killed; `Error::RuntimeMissing` in a build without llama.cpp;
 /// `Error::Runtime` when the child said why it failed; `Error::ChildDied` when it did not; an error of `on_event`.
 pub fn run(request: &Request, monitor: &Monitor, on_event: impl FnMut(Event) -> Result<()>) -> Result<()> {
-    check_available()?;
+    check_available(request.runtime)?;
     run_with(&process::executable()?, request, monitor, on_event)
 }
 
@@ -497,16 +531,16 @@ pub fn version() -> Option<String> {
     None
 }
 
-/// Whether this build can run models.
+/// Whether a runtime can be started here.
 ///
 /// # Errors
-/// `Error::RuntimeMissing` in a build without llama.cpp.
-pub fn check_available() -> Result<()> {
-    if cfg!(feature = "llama-cpp") {
-        Ok(())
-    } else {
-        let reason = "this build of planish was made without it (cargo feature llama-cpp)".into();
-        Err(Error::RuntimeMissing { runtime: LLAMA_CPP.into(), reason })
+/// `Error::RuntimeMissing` in a build without llama.cpp; for MLX where no Python has it.
+pub fn check_available(runtime: RuntimeId) -> Result<()> {
+    let missing = |reason: String| Error::RuntimeMissing { runtime: runtime.name().into(), reason };
+    match runtime {
+        RuntimeId::LlamaCpp if cfg!(feature = "llama-cpp") => Ok(()),
+        RuntimeId::LlamaCpp => Err(missing("this build of planish was made without it (cargo feature llama-cpp)".into())),
+        RuntimeId::Mlx => environment::find(runtime).map(drop),
     }
 }
 

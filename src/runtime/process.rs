@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::utf8_name::Utf8Name;
-use super::{CHILD_ARGUMENT, Event, LLAMA_CPP, Request};
+use super::{CHILD_ARGUMENT, Event, Request, RuntimeId};
 use crate::error::{Error, Result};
 use crate::monitor::Monitor;
 
@@ -48,6 +48,7 @@ pub struct ChildProcess {
     stderr_reader: Option<JoinHandle<String>>,
     /// For messages: the model, or the executable when there is none.
     path: PathBuf,
+    runtime: RuntimeId,
     /// What the child opens the model by.
     _name: Option<Utf8Name>,
     last: Option<Event>,
@@ -91,7 +92,7 @@ impl ChildProcess {
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         // From here on an early return drops the value, which ends the child.
         let mut process =
-            Self { child, stdin, lines: None, stdout_reader: None, stderr_reader: None, path, _name: name, last: None };
+            Self { child, stdin, lines: None, stdout_reader: None, stderr_reader: None, path, runtime: request.runtime, _name: name, last: None };
         // Threads of their own, because a pipe cannot be read with a timeout on all systems; they end when the child does.
         if let Some(stdout) = stdout {
             let (sender, receiver) = sync_channel(N_WAITING_LINES);
@@ -183,7 +184,7 @@ impl ChildProcess {
             Some(Event::Done { .. }) if status.success() => Ok(()),
             Some(Event::Error { reason }) => {
                 let reason = cause(&stderr).map_or(reason.clone(), |cause| format!("{reason}: {cause}"));
-                Err(Error::Runtime { runtime: LLAMA_CPP.into(), reason, path: self.path.clone() })
+                Err(Error::Runtime { runtime: self.runtime.name().into(), reason, path: self.path.clone() })
             }
             _ => Err(Error::ChildDied { reason: death_text(status, &stderr), path: self.path.clone() }),
         }
@@ -323,7 +324,7 @@ fn without_source_path(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::{RuntimeInfo, TemplateUse};
+    use crate::runtime::{RuntimeInfo, Task, TemplateUse};
 
     #[test]
     fn garbage_between_events_is_skipped() {
@@ -438,7 +439,7 @@ mod tests {
     #[cfg(unix)]
     fn spawn(exe: &Path) -> ChildProcess {
         loop {
-            match ChildProcess::spawn(exe, &Request::Info) {
+            match ChildProcess::spawn(exe, &Request::llama_cpp(Task::Info)) {
                 Err(Error::Io { kind: std::io::ErrorKind::ExecutableFileBusy, .. }) => std::thread::yield_now(),
                 other => return other.unwrap(),
             }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use planish::bench::{BenchRequest, Start, bench_with};
 use planish::runtime::process::ChildProcess;
-use planish::runtime::{BenchTask, Event, GenerateTask, PromptMode, Request, Sampling, run_with};
+use planish::runtime::{BenchTask, Event, GenerateTask, PromptMode, Request, Sampling, Task, run_with};
 use planish::{Error, Monitor};
 
 use crate::common;
@@ -23,7 +23,7 @@ fn exe() -> &'static Path {
 
 /// A measurement that lasts for minutes, with 2.4 GB of KV cache.
 fn endless(path: PathBuf) -> Request {
-    Request::Bench(BenchTask { path, n_prompt_tokens: 4096, n_gen_tokens: 100_000, n_threads: 1, sustained_secs: None })
+    Request::llama_cpp(Task::Bench(BenchTask { path, n_prompt_tokens: 4096, n_gen_tokens: 100_000, n_threads: 1, sustained_secs: None }))
 }
 
 /// A sound file of an architecture that llama.cpp does not know.
@@ -200,7 +200,7 @@ fn a_child_ends_when_its_parent_closes_the_line() {
 fn the_binary_starts_without_cargo_and_finds_its_libraries_and_backends() {
     let mut child = bare_child().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    writeln!(stdin, "{}", serde_json::to_string(&Request::Info).unwrap()).unwrap();
+    writeln!(stdin, "{}", serde_json::to_string(&Request::llama_cpp(Task::Info)).unwrap()).unwrap();
     let output = child.wait_with_output().unwrap();
     drop(stdin);
     let text = String::from_utf8_lossy(&output.stdout);
@@ -227,7 +227,7 @@ fn the_model_answers_a_question() {
         n_threads: 2,
     };
     let mut answer = String::new();
-    run_with(exe(), &Request::Generate(task), &Monitor::silent(), |event| {
+    run_with(exe(), &Request::llama_cpp(Task::Generate(task)), &Monitor::silent(), |event| {
         if let Event::Token { text, .. } = event {
             answer.push_str(&text);
         }

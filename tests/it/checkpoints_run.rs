@@ -8,7 +8,7 @@ use planish::format::{TensorReader, inspect};
 use planish::import::checked_model;
 use planish::model::{Checkpoint, Level, Metadata, Model, Value};
 use planish::monitor::Monitor;
-use planish::runtime::{Event, ProbeInput, ProbeTask, Request, run_with};
+use planish::runtime::{Event, ProbeInput, ProbeTask, Request, Task, run_with};
 use serde_json::Value as Json;
 
 use crate::common::{minilm, run, run_json, smollm2};
@@ -30,14 +30,14 @@ const EXCEPTIONS: [(&str, &str); 4] = [
 
 fn logits_of(model: &Path, prompts: &Json) -> Vec<Vec<f32>> {
     let ids = |prompt: &Json| prompt.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect();
-    let request = Request::Probe(ProbeTask {
+    let request = Request::llama_cpp(Task::Probe(ProbeTask {
         path: model.to_path_buf(),
         inputs: prompts.as_array().unwrap().iter().map(|prompt| ProbeInput::Ids(ids(prompt))).collect(),
         max_tokens: 256,
         with_logits: true,
         exact_attention: true,
         n_threads: 1,
-    });
+    }));
     let mut all = Vec::new();
     run_with(Path::new(env!("CARGO_BIN_EXE_planish")), &request, &Monitor::silent(), |event| {
         if let Event::Probed { last_logits, .. } = event {
@@ -137,14 +137,14 @@ const SMOLLM2_EXCEPTIONS: [&str; 12] = [
 ];
 
 fn tokens_of(model: &Path, texts: &[&str]) -> Vec<(Vec<u32>, Vec<f32>)> {
-    let request = Request::Probe(ProbeTask {
+    let request = Request::llama_cpp(Task::Probe(ProbeTask {
         path: model.to_path_buf(),
         inputs: texts.iter().map(|text| ProbeInput::Text((*text).into())).collect(),
         max_tokens: 32,
         with_logits: true,
         exact_attention: false,
         n_threads: 1,
-    });
+    }));
     let mut all = Vec::new();
     run_with(Path::new(env!("CARGO_BIN_EXE_planish")), &request, &Monitor::silent(), |event| {
         if let Event::Probed { ids, last_logits, .. } = event {

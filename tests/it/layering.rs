@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "path_text",
     "error",
     "units",
@@ -12,6 +12,7 @@ const ORDER: [&str; 21] = [
     "quant",
     "format",
     "hardware",
+    "fetch",
     "import",
     "advise",
     "convert",

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::bench::check_built_in;
 use crate::bench::speed::run::name;
 use crate::error::{Error, Result};
-use crate::format::inspect;
+use crate::format::Artifact;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::process::ChildProcess;
-use crate::runtime::{self, Event, GenerateTask, PromptMode, Request, Sampling, TOP_K, TOP_P, TemplateUse};
+use crate::runtime::{self, Event, GenerateTask, PromptMode, Request, Sampling, TOP_K, TOP_P, Task, TemplateUse};
 use crate::units::percent_text;
 
 /// The least time between two parts of an answer: a person reads no faster, and the window draws no more often.
@@ -129,7 +130,7 @@ pub fn answer(
     monitor: &Monitor,
     on_part: impl FnMut(usize, &AnswerOutcome),
 ) -> Result<Vec<AnswerOutcome>> {
-    runtime::check_available()?;
+    check_built_in(&request.paths)?;
     answer_with(&runtime::process::executable()?, request, monitor, on_part)
 }
 
@@ -213,16 +214,16 @@ fn answer_one(
     report("loading", 0)?;
     on_part(&answer);
     // Better words for a file that is no model than the runtime has.
-    let model = inspect(path)?;
+    let artifact = Artifact::open(path)?;
     let task = GenerateTask {
-        path: model.files.into_iter().next().unwrap_or_else(|| path.to_path_buf()),
+        path: artifact.run_path().to_path_buf(),
         prompt: prompt.to_string(),
         mode: PromptMode::Chat,
         n_predict: request.max_tokens,
         sampling: request.sampling(),
         n_threads: answer.n_threads,
     };
-    let mut child = ChildProcess::spawn(exe, &Request::Generate(task))?;
+    let mut child = ChildProcess::spawn(exe, &Request::to_runtime_of(&artifact, Task::Generate(task))?)?;
     let mut shown = Instant::now();
     while let Some(event) = child.next_event(monitor)? {
         answer.take(event);

@@ -387,7 +387,7 @@ fn hashed(history: Option<&History>, path: &Path) -> (String, bool) {
     let monitor = Monitor::new(Arc::default(), move |_| {
         counter.fetch_add(1, Ordering::Relaxed);
     });
-    let sha256 = sha256_with(history, path, &monitor).unwrap();
+    let sha256 = sha256_with(history, &[path.to_path_buf()], &monitor).unwrap();
     (sha256, n_reports.load(Ordering::Relaxed) > 0)
 }
 

@@ -61,7 +61,7 @@ pub(super) fn sha256_of(history: &History, files: &[PathBuf], rows: &[Row]) -> O
     }
     let is_wanted = identity.size_bytes() <= QUICK_BYTES && rows.iter().any(|row| row.size_bytes == identity.size_bytes());
     let is_reference = || identity.size_bytes() <= QUICK_BYTES && rows.iter().any(|row| row.kind == Kind::Quality);
-    (is_wanted || is_reference()).then(|| sha256_with(Some(history), path, &Monitor::silent()).ok()).flatten()
+    (is_wanted || is_reference()).then(|| sha256_with(Some(history), files, &Monitor::silent()).ok()).flatten()
 }
 
 /// Adds the runs of the model, or of what stands for it, and of its levels.

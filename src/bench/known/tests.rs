@@ -47,7 +47,7 @@ impl Setup {
     }
 
     fn sha256(&self, path: &Path) -> String {
-        sha256_with(Some(&self.history), path, &Monitor::silent()).unwrap()
+        sha256_with(Some(&self.history), &[path.to_path_buf()], &Monitor::silent()).unwrap()
     }
 
     /// A speed run of this file.

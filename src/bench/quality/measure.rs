@@ -10,15 +10,16 @@ use super::stats::{ChunkSums, spent_alpha};
 use super::summary::{ALPHA, gate_interval, summarize, summarize_kinds};
 use super::{QualityOutcome, QualityProvenance, QualityRequest, QualityRun, ScoredChunk, Stopping, Strip, TokenScore};
 use crate::advise::{Decision, Gates, Verdict, judge};
-use crate::bench::identity::model_sha256;
+use crate::bench::identity::artifact_sha256;
 use crate::bench::speed::run::condition_warnings;
 use crate::calibrate::text::{Corpus, corpus};
 use crate::error::{Error, Result};
-use crate::format::inspect;
+use crate::format::Artifact;
 use crate::hardware::sample_conditions;
+use crate::model::Model;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::process::ChildProcess;
-use crate::runtime::{self, ChunkScores, Event, Request, RuntimeInfo, ScoreRole, ScoreTask, reference_file};
+use crate::runtime::{self, ChunkScores, Event, Request, RuntimeId, RuntimeInfo, ScoreRole, ScoreTask, Task, reference_file};
 use crate::units::nats_text;
 
 /// Scored tokens before the gates are looked at for the first time.
@@ -49,7 +50,7 @@ pub fn quality(
     monitor: &Monitor,
     on_outcome: impl FnMut(&QualityOutcome),
 ) -> Result<Vec<QualityOutcome>> {
-    runtime::check_available()?;
+    runtime::check_available(RuntimeId::LlamaCpp)?;
     quality_with(&runtime::process::executable()?, request, monitor, on_outcome)
 }
 
@@ -109,6 +110,8 @@ struct Session<'a> {
     gates: Gates,
     /// Numbers of chunks at which the gates are looked at.
     looks: Vec<usize>,
+    /// The reference's, read once.
+    reference_artifact: Artifact,
     reference: Option<ChildProcess>,
     reference_failed: bool,
     reference_secs: f64,
@@ -118,9 +121,10 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn start(exe: &'a Path, request: &'a QualityRequest, corpus: &'a Corpus, monitor: &Monitor) -> Result<Self> {
-        let reference_sha256 = model_sha256(&request.reference, monitor)?;
+        let reference = Artifact::open(&request.reference)?;
+        let reference_sha256 = artifact_sha256(&reference, monitor)?;
         let conditions = sample_conditions(SAMPLING_TIME, monitor)?;
-        let info = info(exe, monitor)?;
+        let info = runtime::info_with(exe, reference.runtime()?, monitor)?;
         let n_threads = request.n_threads.unwrap_or_else(runtime::default_n_threads);
         let key = Key {
             reference_sha256: &reference_sha256,
@@ -156,7 +160,8 @@ impl<'a> Session<'a> {
             cache,
             plan: TextPlan { n_vocab: 0, n_tokens: 0, chunk_parts: Vec::new(), tokens_sha256: String::new() },
             order: Vec::new(),
-            gates: request.gates.meaningful(inspect(&request.reference)?.has_recurrent_layers()),
+            gates: request.gates.meaningful(reference.model.as_ref().is_some_and(Model::has_recurrent_layers)),
+            reference_artifact: reference,
             looks: Vec::new(),
             reference: None,
             reference_failed: false,
@@ -183,16 +188,16 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
-    fn task(&self, path: &Path, role: ScoreRole) -> Result<Request> {
-        let model = inspect(path)?;
-        Ok(Request::Score(ScoreTask {
-            path: model.files.into_iter().next().unwrap_or_else(|| path.to_path_buf()),
+    fn task(&self, artifact: &Artifact, role: ScoreRole) -> Result<Request> {
+        let task = ScoreTask {
+            path: artifact.run_path().to_path_buf(),
             role,
             corpus_path: self.cache.text_path(),
             reference_dir: self.cache.dir.clone(),
             n_ctx: self.request.n_ctx,
             n_threads: self.provenance.n_threads,
-        }))
+        };
+        Request::to_runtime_of(artifact, Task::Score(task))
     }
 
     /// Loads the reference and returns how it splits the text.
@@ -200,8 +205,8 @@ impl<'a> Session<'a> {
         let started = Instant::now();
         let stage = format!("load {}", name(&self.request.reference));
         monitor.report(Progress { stage, done: 0, total: 0, unit: ProgressUnit::Steps })?;
-        let mut child = ChildProcess::spawn(self.exe, &self.task(&self.request.reference, ScoreRole::Reference)?)?;
-        let plan = text_plan(&mut child, &self.request.reference, monitor)?;
+        let mut child = ChildProcess::spawn(self.exe, &self.task(&self.reference_artifact, ScoreRole::Reference)?)?;
+        let (_, plan) = text_plan(&mut child, &self.request.reference, monitor)?;
         self.reference = Some(child);
         self.cache.keep_plan(&plan)?;
         self.reference_secs += started.elapsed().as_secs_f64();
@@ -233,14 +238,14 @@ impl<'a> Session<'a> {
     }
 
     fn candidate(&mut self, candidate_idx: usize, path: &Path, monitor: &Monitor) -> Result<QualityRun> {
-        let model_sha256 = model_sha256(path, &monitor.without_progress())?;
-        let size_bytes = inspect(path)?.size_bytes;
+        let artifact = Artifact::open(path)?;
+        let model_sha256 = artifact_sha256(&artifact, &monitor.without_progress())?;
         let n_chunks = self.order.len() as u64;
         let n_candidates = self.request.candidates.len() as u64;
         let started = Instant::now();
         let mut waited_secs = 0.0;
-        let mut child = ChildProcess::spawn(self.exe, &self.task(path, ScoreRole::Candidate)?)?;
-        let plan = text_plan(&mut child, path, monitor)?;
+        let mut child = ChildProcess::spawn(self.exe, &self.task(&artifact, ScoreRole::Candidate)?)?;
+        let (info, plan) = text_plan(&mut child, path, monitor)?;
         self.check_vocabulary(&plan, path)?;
         let mut chunks: Vec<ScoredChunk> = Vec::new();
         let mut sums: Vec<ChunkSums> = Vec::new();
@@ -290,6 +295,8 @@ impl<'a> Session<'a> {
         while let Ok(Some(_)) = child.next_event(monitor) {}
         let provenance = QualityProvenance {
             model_sha256,
+            runtime: info.version,
+            backend: info.backend,
             candidate_secs: started.elapsed().as_secs_f64() - waited_secs,
             reference_secs: self.reference_secs - if candidate_idx == 0 { 0.0 } else { reference_secs },
             ..self.provenance.clone()
@@ -297,7 +304,7 @@ impl<'a> Session<'a> {
         let (flips, n_flips) = flips(&chunks);
         Ok(QualityRun {
             path: path.to_path_buf(),
-            size_bytes,
+            size_bytes: artifact.size_bytes,
             reference: self.request.reference.clone(),
             summary: summarize(&chunks, &sums, self.request.seed),
             by_kind: summarize_kinds(&chunks, &sums, self.request.seed),
@@ -327,22 +334,16 @@ impl<'a> Session<'a> {
     }
 }
 
-fn info(exe: &Path, monitor: &Monitor) -> Result<RuntimeInfo> {
-    let mut found = None;
-    runtime::run_with(exe, &Request::Info, monitor, |event| {
-        if let Event::Info { info } = event {
-            found = Some(info);
-        }
-        Ok(())
-    })?;
-    found.ok_or_else(|| Error::RuntimeMissing { runtime: runtime::LLAMA_CPP.into(), reason: "it did not answer".into() })
-}
-
-/// Waits until the child has loaded its model and told how it splits the text.
-fn text_plan(child: &mut ChildProcess, path: &Path, monitor: &Monitor) -> Result<TextPlan> {
+/// Waits until the child has loaded its model; returns who computes and how the model splits the text.
+fn text_plan(child: &mut ChildProcess, path: &Path, monitor: &Monitor) -> Result<(RuntimeInfo, TextPlan)> {
+    let mut loaded = RuntimeInfo::default();
     while let Some(event) = child.next_event(monitor)? {
-        if let Event::TextPlan { n_vocab, n_tokens, chunk_parts, tokens_sha256 } = event {
-            return Ok(TextPlan { n_vocab, n_tokens, chunk_parts, tokens_sha256 });
+        match event {
+            Event::Loaded { info, .. } => loaded = info,
+            Event::TextPlan { n_vocab, n_tokens, chunk_parts, tokens_sha256 } => {
+                return Ok((loaded, TextPlan { n_vocab, n_tokens, chunk_parts, tokens_sha256 }));
+            }
+            _ => {}
         }
     }
     Err(Error::ChildDied { reason: "it did not split the text".into(), path: path.to_path_buf() })

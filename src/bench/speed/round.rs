@@ -6,7 +6,7 @@ use super::energy::{EnergyProbe, RoundEnergy, Span};
 use crate::error::{Error, Result};
 use crate::monitor::Monitor;
 use crate::runtime::process::{ChildProcess, Polled};
-use crate::runtime::{BenchTask, Event, Request, RuntimeInfo};
+use crate::runtime::{Event, Request, RuntimeInfo};
 
 /// What one child measured.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,15 +22,15 @@ pub struct Round {
 /// Measures one model once, in a child of its own. `report` gets what is being done.
 pub fn measure(
     exe: &Path,
-    task: BenchTask,
+    request: &Request,
     probe: &mut EnergyProbe,
     monitor: &Monitor,
     report: impl Fn(&str) -> Result<()>,
 ) -> Result<Round> {
-    let path = task.path.clone();
+    let path = request.path().map_or_else(|| exe.to_path_buf(), Clone::clone);
     let (mut loaded, mut prefill, mut decode, mut peak) = (None, None, None, None);
     let (mut phase_start, mut energy) = (None, RoundEnergy::default());
-    let mut child = ChildProcess::spawn(exe, &Request::Bench(task))?;
+    let mut child = ChildProcess::spawn(exe, request)?;
     loop {
         let event = match child.poll_event(monitor)? {
             Polled::Event(event) => event,

@@ -8,12 +8,12 @@ use super::quiet::wait_for_quiet;
 use super::round::{Round, measure};
 use super::sustained::{LongRun, cool_down, sustain};
 use crate::advise::{Workload, padded_n_ctx};
-use crate::bench::{BenchRequest, Outcome, Provenance, Run, Start, Stat};
+use crate::bench::{BenchRequest, Outcome, Provenance, Run, Start, Stat, check_built_in};
 use crate::error::{Error, Result};
-use crate::format::inspect;
+use crate::format::Artifact;
 use crate::hardware::{BUSY_LOAD, Conditions, Cpu, PowerSource, detect, sample_conditions};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
-use crate::runtime::{self, BenchTask};
+use crate::runtime::{self, BenchTask, Request, Task};
 use crate::units::{percent_text, significant_text};
 
 /// How long the load by other programs is sampled before each round.
@@ -40,7 +40,7 @@ const WIDE_SPREAD: f64 = 0.10;
 /// `Error::Cancelled` within 300 ms of the cancellation with the child killed, `Error::BadRequest` for nothing to measure,
 /// `Error::RuntimeMissing` in a build without llama.cpp.
 pub fn bench(request: &BenchRequest, monitor: &Monitor) -> Result<Vec<Outcome>> {
-    runtime::check_available()?;
+    check_built_in(&request.models)?;
     bench_with(&runtime::process::executable()?, request, monitor)
 }
 
@@ -78,7 +78,7 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
             continue;
         }
         report("load")?;
-        match measure(exe, model.task(request, n_threads), &mut probe, monitor, report) {
+        match model.request(request, n_threads).and_then(|round| measure(exe, &round, &mut probe, monitor, report)) {
             Ok(round) => model.rounds.push(round),
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => model.failure = Some(error),
@@ -95,8 +95,10 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
             report("cooling down for")?;
             let is_cool = cool_down(celsius, monitor)?;
             report("load")?;
-            let task = model.task(request, n_threads);
-            model.long_run = match sustain(exe, &task, secs, monitor, |second| report(&format!("{second} of {secs} s of"))) {
+            let on_second = |second| report(&format!("{second} of {secs} s of"));
+            let speeds =
+                model.request(request, n_threads).and_then(|round| sustain(exe, &round, secs, monitor, on_second));
+            model.long_run = match speeds {
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 speeds => Some(LongRun { speeds, is_cool }),
             };
@@ -146,9 +148,7 @@ fn plan(n_models: usize, n_rounds: u32) -> Vec<Step> {
 struct Series {
     /// As the user named it.
     path: PathBuf,
-    /// What llama.cpp is given: the first shard of a split model.
-    first_file: PathBuf,
-    size_bytes: u64,
+    artifact: Option<Artifact>,
     workload: Option<Workload>,
     rounds: Vec<Round>,
     failure: Option<Error>,
@@ -160,18 +160,16 @@ impl Series {
     fn new(path: &Path, cpu: &Cpu, n_ctx: u64) -> Self {
         let mut series = Self {
             path: path.to_path_buf(),
-            first_file: path.to_path_buf(),
-            size_bytes: 0,
+            artifact: None,
             workload: None,
             rounds: Vec::new(),
             failure: None,
             long_run: None,
         };
-        match inspect(path) {
-            Ok(model) => {
-                series.size_bytes = model.size_bytes;
-                series.workload = Some(Workload::of_file(&model, cpu, n_ctx));
-                series.first_file = model.files.into_iter().next().unwrap_or(series.first_file);
+        match Artifact::open(path) {
+            Ok(artifact) => {
+                series.workload = artifact.model.as_ref().map(|model| Workload::of_file(model, cpu, n_ctx));
+                series.artifact = Some(artifact);
             }
             Err(error) => series.failure = Some(error),
         }
@@ -179,18 +177,21 @@ impl Series {
     }
 
     /// One round of this model.
-    fn task(&self, request: &BenchRequest, n_threads: u32) -> BenchTask {
-        BenchTask {
-            path: self.first_file.clone(),
+    fn request(&self, request: &BenchRequest, n_threads: u32) -> Result<Request> {
+        let opened = || Error::Internal { message: "a model that was not opened is measured".into() };
+        let artifact = self.artifact.as_ref().ok_or_else(opened)?;
+        let task = BenchTask {
+            path: artifact.run_path().to_path_buf(),
             n_prompt_tokens: request.n_prompt_tokens,
             n_gen_tokens: request.n_gen_tokens,
             n_threads,
             sustained_secs: None,
-        }
+        };
+        Request::to_runtime_of(artifact, Task::Bench(task))
     }
 
     fn into_outcome(self, shared: &Provenance, facts: &EnergyFacts) -> Outcome {
-        let Self { path, size_bytes, workload, rounds, failure, long_run, .. } = self;
+        let Self { path, artifact, workload, rounds, failure, long_run } = self;
         if let Some(error) = failure {
             return Outcome { path, result: Err(error) };
         }
@@ -207,7 +208,7 @@ impl Series {
         let energy = energy(facts, &of_rounds, provenance.n_prompt_tokens, provenance.n_gen_tokens);
         let run = Run {
             path: path.clone(),
-            size_bytes,
+            size_bytes: artifact.map_or(0, |artifact| artifact.size_bytes),
             prefill_tokens_per_sec,
             decode_tokens_per_sec,
             load_secs: stat(|round| round.load_secs),
@@ -302,8 +303,7 @@ mod tests {
     fn series(rounds: Vec<Round>, failure: Option<Error>) -> Series {
         Series {
             path: "m.gguf".into(),
-            first_file: "m.gguf".into(),
-            size_bytes: 9,
+            artifact: None,
             workload: None,
             rounds,
             failure,

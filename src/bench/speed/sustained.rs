@@ -9,7 +9,7 @@ use crate::bench::Stat;
 use crate::error::Result;
 use crate::hardware::sample_conditions;
 use crate::monitor::Monitor;
-use crate::runtime::{self, BenchTask, Event, Request};
+use crate::runtime::{self, BenchTask, Event, Request, Task};
 use crate::units::{percent_text, tokens_per_sec_text};
 
 /// Seconds from the start that count as burst.
@@ -106,14 +106,17 @@ impl LongRun {
 /// Those of the child; `Error::Cancelled`.
 pub fn sustain(
     exe: &Path,
-    task: &BenchTask,
+    request: &Request,
     secs: u32,
     monitor: &Monitor,
     on_second: impl Fn(usize) -> Result<()>,
 ) -> Result<Vec<f64>> {
-    let task = BenchTask { n_gen_tokens: task.n_gen_tokens.min(N_LEAD_IN), sustained_secs: Some(secs), ..task.clone() };
+    let mut request = request.clone();
+    if let Task::Bench(task) = &mut request.task {
+        *task = BenchTask { n_gen_tokens: task.n_gen_tokens.min(N_LEAD_IN), sustained_secs: Some(secs), ..task.clone() };
+    }
     let mut speeds = Vec::new();
-    runtime::run_with(exe, &Request::Bench(task), monitor, |event| {
+    runtime::run_with(exe, &request, monitor, |event| {
         if let Event::SustainedSecond { tokens_per_sec } = event {
             speeds.push(tokens_per_sec);
             on_second(speeds.len())?;

@@ -7,19 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use llama_cpp_2::llama_backend::LlamaBackend;
-use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::token::LlamaToken;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::llama_cpp::{Emit, N_BATCH, load_model, new_context, take_complete_text};
-use super::llama_sys::Context;
-use super::score::{keep_reference, score_row};
-use super::text_plan::{Chunk, chunks};
-use super::{ChunkScores, Corpus, Event, RuntimeInfo, ScoreRole, ScoreTask, memory, reference_file};
-
+use super::Emit;
 use crate::path_text;
+use crate::runtime::score::{keep_reference, score_row};
+use crate::runtime::session::{Engine, Language, MAX_ROWS, Marks, Purpose, Session, SessionSettings, TextStart, take_complete_text};
+use crate::runtime::text_plan::{Chunk, chunks};
+use crate::runtime::{ChunkScores, Corpus, Event, ScoreRole, ScoreTask, hex, reference_file};
 
 /// Logits that are kept at a time: enough rows to use the cores well, few enough for a vocabulary of 256,000.
 const MAX_LOGITS_BYTES: usize = 96 << 20;
@@ -27,17 +23,17 @@ const MAX_LOGITS_BYTES: usize = 96 << 20;
 /// A model, the text in its tokens, and where the reference's answers lie.
 struct Scorer<'a> {
     task: &'a ScoreTask,
-    model: &'a LlamaModel,
+    model: &'a dyn Language,
     n_vocab: u32,
-    bos: Option<LlamaToken>,
-    parts: Vec<Vec<LlamaToken>>,
+    bos: Option<u32>,
+    parts: Vec<Vec<u32>>,
     chunks: Vec<Chunk>,
 }
 
-/// Loads the model, tells how it splits the text, and works on each granted chunk until the grants end.
-pub(super) fn score(
-    backend: &LlamaBackend,
-    info: RuntimeInfo,
+/// Loads the model, tells how it splits the text, and works on each granted chunk until the grants end. Returns the highest resident
+/// memory in bytes.
+pub(in crate::runtime) fn score(
+    engine: &dyn Engine,
     task: &ScoreTask,
     grants: &Receiver<u32>,
     emit: Emit,
@@ -45,37 +41,30 @@ pub(super) fn score(
     let started = Instant::now();
     let text = std::fs::read(&task.corpus_path).map_err(|error| format!("the text cannot be read: {error}"))?;
     let corpus: Corpus = serde_json::from_slice(&text).map_err(|error| format!("the text cannot be read: {error}"))?;
-    let model = load_model(backend, &task.path)?;
-    let scorer = Scorer::new(task, &model, &corpus)?;
-    let mut context = new_context(&model, task.n_ctx, task.n_threads)?;
-    emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info })?;
+    let model = engine.load(&task.path, Purpose::Losses)?;
+    let scorer = Scorer::new(task, model.as_ref(), &corpus)?;
+    let settings = SessionSettings { n_tokens: task.n_ctx, n_threads: task.n_threads, exact_attention: false };
+    let mut session = model.session(settings)?;
+    emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info: engine.info() })?;
     emit(scorer.plan())?;
     for chunk_idx in grants {
         let event = match task.role {
-            ScoreRole::Reference => scorer.keep(&mut context, chunk_idx)?,
-            ScoreRole::Candidate => scorer.compare(&mut context, chunk_idx)?,
+            ScoreRole::Reference => scorer.keep(session.as_mut(), chunk_idx)?,
+            ScoreRole::Candidate => scorer.compare(session.as_mut(), chunk_idx)?,
         };
         emit(event)?;
     }
-    Ok(memory::peak_memory_bytes())
+    Ok(model.peak_memory_bytes())
 }
 
 impl<'a> Scorer<'a> {
-    fn new(task: &'a ScoreTask, model: &'a LlamaModel, corpus: &Corpus) -> Result<Self, String> {
-        let vocab = model.vocab();
+    fn new(task: &'a ScoreTask, model: &'a dyn Language, corpus: &Corpus) -> Result<Self, String> {
         // As llama-perplexity does: special tokens where the model wants them, none from the text itself.
-        let parts: Vec<Vec<LlamaToken>> =
-            corpus.parts.iter().map(|part| vocab.tokenize(part.text.as_bytes(), true, false)).collect();
+        let split = |part: &crate::runtime::Part| model.tokenize(&part.text, TextStart::Marked, Marks::Text);
+        let parts: Vec<Vec<u32>> = corpus.parts.iter().map(split).collect::<Result<_, _>>()?;
         let lens: Vec<usize> = parts.iter().map(Vec::len).collect();
-        let n_ctx = task.n_ctx as usize;
-        Ok(Self {
-            task,
-            model,
-            n_vocab: u32::try_from(model.n_vocab()).map_err(|error| error.to_string())?,
-            bos: vocab.should_add_bos().then(|| vocab.bos()),
-            chunks: chunks(&lens, n_ctx),
-            parts,
-        })
+        let chunks = chunks(&lens, task.n_ctx as usize);
+        Ok(Self { task, model, n_vocab: model.n_vocab(), bos: model.bos(), parts, chunks })
     }
 
     fn plan(&self) -> Event {
@@ -83,19 +72,19 @@ impl<'a> Scorer<'a> {
         for part in &self.parts {
             hash.update((part.len() as u64).to_le_bytes());
             for token in part {
-                hash.update(token.0.to_le_bytes());
+                hash.update(token.to_le_bytes());
             }
         }
         Event::TextPlan {
             n_vocab: self.n_vocab,
             n_tokens: self.parts.iter().map(|part| part.len() as u64).sum(),
             chunk_parts: self.chunks.iter().map(|chunk| chunk.part_idx).collect(),
-            tokens_sha256: super::hex(&hash.finalize()),
+            tokens_sha256: hex(&hash.finalize()),
         }
     }
 
     /// The tokens of a chunk as the text has them.
-    fn tokens(&self, chunk_idx: u32) -> Result<&[LlamaToken], String> {
+    fn tokens(&self, chunk_idx: u32) -> Result<&[u32], String> {
         let chunk = self.chunks.get(chunk_idx as usize).ok_or("no such chunk")?;
         let part = self.parts.get(chunk.part_idx as usize).ok_or("no such part")?;
         part.get(chunk.start..chunk.start + self.task.n_ctx as usize).ok_or_else(|| "no such tokens".into())
@@ -107,7 +96,7 @@ impl<'a> Scorer<'a> {
     /// Logits at a position speak of the next token: those from half the chunk on are used, as in llama-perplexity.
     fn run<T: Send>(
         &self,
-        context: &mut Context,
+        session: &mut dyn Session,
         chunk_idx: u32,
         work: impl Fn(usize, &[f32]) -> Option<T> + Sync,
     ) -> Result<Vec<T>, String> {
@@ -118,14 +107,14 @@ impl<'a> Scorer<'a> {
         let scored = self.first_scored() - 1..tokens.len() - 1;
         let n_vocab = self.n_vocab as usize;
         let n_rows = (MAX_LOGITS_BYTES / (4 * n_vocab.max(1))).max(16);
-        context.clear();
+        session.clear()?;
         let mut results = Vec::with_capacity(scored.len());
         let mut start = 0;
         // The last token's own answer is not used: it is not even computed.
         while start < scored.end {
-            let end = scored.end.min(start + N_BATCH as usize).min(start.max(scored.start) + n_rows);
+            let end = scored.end.min(start + MAX_ROWS).min(start.max(scored.start) + n_rows);
             let first_wanted = scored.start.saturating_sub(start);
-            let logits = context.decode_rows(&tokens[start..end], start, first_wanted)?;
+            let logits = session.rows(&tokens[start..end], start, first_wanted)?;
             let rows = logits.par_chunks_exact(n_vocab).enumerate();
             let rows: Vec<Option<T>> = rows.map(|(idx, row)| work(start + first_wanted + idx, row)).collect();
             for (position, row) in (start + first_wanted..).zip(rows) {
@@ -143,11 +132,10 @@ impl<'a> Scorer<'a> {
         self.task.n_ctx as usize / 2 + 1
     }
 
-    fn keep(&self, context: &mut Context, chunk_idx: u32) -> Result<Event, String> {
+    fn keep(&self, session: &mut dyn Session, chunk_idx: u32) -> Result<Event, String> {
         let tokens = self.tokens(chunk_idx)?;
-        let rows = self.run(context, chunk_idx, |position, logits| {
-            let id = u32::try_from(tokens.get(position + 1)?.0).ok()?;
-            keep_reference(logits, id, u64::from(chunk_idx) << 32 | position as u64)
+        let rows = self.run(session, chunk_idx, |position, logits| {
+            keep_reference(logits, *tokens.get(position + 1)?, u64::from(chunk_idx) << 32 | position as u64)
         })?;
         reference_file::write(&self.task.reference_dir, chunk_idx, self.n_vocab, &rows).map_err(|error| {
             format!("the reference's answers cannot be kept in {}: {error}", path_text::shown(&self.task.reference_dir))
@@ -155,15 +143,14 @@ impl<'a> Scorer<'a> {
         Ok(Event::ReferenceChunk { chunk_idx })
     }
 
-    fn compare(&self, context: &mut Context, chunk_idx: u32) -> Result<Event, String> {
+    fn compare(&self, session: &mut dyn Session, chunk_idx: u32) -> Result<Event, String> {
         let reference = reference_file::read(&self.task.reference_dir, chunk_idx, self.n_vocab)
             .ok_or_else(|| format!("the reference's answer to chunk {chunk_idx} is missing"))?;
         let first = self.first_scored();
-        let scores = self.run(context, chunk_idx, |position, logits| score_row(logits, reference.get(position + 1 - first)?))?;
-        let vocab = self.model.vocab();
+        let scores = self.run(session, chunk_idx, |position, logits| score_row(logits, reference.get(position + 1 - first)?))?;
         let mut bytes = Vec::new();
         let pieces = self.tokens(chunk_idx)?.iter().map(|&token| {
-            bytes.extend(vocab.token_to_piece(token, true, None));
+            bytes.extend(self.model.piece(token, Marks::Tokens));
             // A character that is spread over several tokens stands at the last of them.
             take_complete_text(&mut bytes).unwrap_or_default()
         });
@@ -174,8 +161,7 @@ impl<'a> Scorer<'a> {
             if reference_top != score.top {
                 for id in [reference_top, score.top] {
                     tops.entry(id).or_insert_with(|| {
-                        let token = LlamaToken::new(i32::try_from(id).unwrap_or(0));
-                        String::from_utf8_lossy(&vocab.token_to_piece(token, true, None)).into_owned()
+                        String::from_utf8_lossy(&self.model.piece(id, Marks::Tokens)).into_owned()
                     });
                 }
             }

@@ -1,0 +1,11 @@
+//! Getting it, when asked: runtimes that are not built in. Nothing here is called but on the user's word.
+//!
+//! ```text
+//! runtimes  a private Python environment for each runtime: set up, listed, removed
+//! installer the program that sets one up, its progress and its failures
+//! ```
+
+mod installer;
+mod runtimes;
+
+pub use runtimes::{Installed, SetUpPlan, install, installed, plan, remove};

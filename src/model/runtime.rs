@@ -1,0 +1,57 @@
+//! The programs and libraries that run models.
+
+use serde::{Deserialize, Serialize};
+
+use super::Framework;
+
+/// A program or library that runs models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuntimeId {
+    /// llama.cpp, in this executable.
+    LlamaCpp,
+    /// mlx-lm, in a Python that the user or Planish has set up.
+    Mlx,
+}
+
+impl RuntimeId {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::LlamaCpp, Self::Mlx];
+
+    /// The one that runs what is made for a framework; `None` where Planish knows none.
+    #[must_use]
+    pub fn of(framework: Framework) -> Option<Self> {
+        match framework {
+            Framework::LlamaCpp => Some(Self::LlamaCpp),
+            Framework::Mlx => Some(Self::Mlx),
+            Framework::OnnxRuntime | Framework::OpenVino | Framework::Qnn => None,
+        }
+    }
+
+    /// Its name in messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LlamaCpp => "llama.cpp",
+            Self::Mlx => "MLX",
+        }
+    }
+
+    /// Its name on the command line and in names of folders.
+    #[must_use]
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::LlamaCpp => "llama.cpp",
+            Self::Mlx => "mlx",
+        }
+    }
+
+    /// The Python packages that it needs, its own first; none for one that is built in.
+    #[must_use]
+    pub fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::LlamaCpp => &[],
+            Self::Mlx => &["mlx", "mlx_lm"],
+        }
+    }
+}
