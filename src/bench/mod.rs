@@ -98,6 +98,27 @@ pub struct Stat {
     pub values: Vec<f64>,
 }
 
+/// What is said of a speed that MLX reached without Metal.
+pub(crate) const NOT_A_MAC: &str = "MLX on a CPU says nothing about a Mac";
+
+impl ComparisonRow {
+    /// Why its speed and memory say nothing about the machines that it is made for; `None` where they were measured on such a one, or not
+    /// at all.
+    #[must_use]
+    pub fn stand_in(&self) -> Option<&'static str> {
+        let by_run = self.run.as_ref().map(|run| (&run.provenance.runtime, &run.provenance.backend));
+        let by_quality = self.quality.as_ref().map(|run| (&run.provenance.runtime, &run.provenance.backend));
+        let (runtime, backend) = by_run.or(by_quality)?;
+        is_stand_in(runtime, backend).then_some(NOT_A_MAC)
+    }
+}
+
+/// Whether a runtime computed where nobody would run its models: MLX on a CPU.
+#[must_use]
+pub fn is_stand_in(runtime: &str, backend: &str) -> bool {
+    runtime.starts_with(RuntimeId::Mlx.name()) && backend == "CPU"
+}
+
 /// What a run of one model gave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {

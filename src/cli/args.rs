@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use super::level_parser::LevelParser;
 use super::limits::{GateArgs, LimitArgs};
 use super::overrides::OverrideArgs;
-use super::{ask, history, imatrix, levels, verify};
+use super::{ask, history, imatrix, levels, runtime, verify};
 use crate::advise::{Goal, Priority, Target};
 use crate::convert::Existing;
 use crate::deploy::ChartKind;
@@ -77,7 +77,7 @@ pub(super) enum Command {
     },
     /// Measure speed and memory of models on this machine
     Bench {
-        /// GGUF files; measured in turns, not one after the other
+        /// GGUF files and MLX folders; measured in turns, not one after the other
         #[arg(required = true)]
         models: Vec<PathBuf>,
         #[command(flatten)]
@@ -89,7 +89,7 @@ pub(super) enum Command {
     ///
     /// Ends with status 3 when a model does not pass.
     Quality {
-        /// GGUF files to be judged
+        /// GGUF files and MLX folders to be judged
         #[arg(required = true)]
         models: Vec<PathBuf>,
         /// The model that they are compared with, usually the unquantized source
@@ -198,6 +198,8 @@ pub(super) enum Command {
     Imatrix(imatrix::ImatrixArgs),
     /// List the levels that were made from a model, wherever they are, with what was measured of them
     Levels(levels::LevelsArgs),
+    /// Show what runs models here, set up what is not built in, or remove it
+    Runtime(runtime::RuntimeArgs),
     /// Compare every byte of files made by Planish with the checksums that they carry
     Verify(verify::VerifyArgs),
 }

@@ -3,7 +3,7 @@
 use super::extras::{ExtraColumns, energy_note, stat_text};
 use super::output::columns_text;
 use super::plan_table::{band_text, basis_mark};
-use super::tables::{provenance_text, with_warnings};
+use super::tables::{provenances_text, with_warnings};
 use crate::advise::{Band, Basis};
 use crate::bench::{ComparisonRow, merged_warnings};
 use crate::units;
@@ -12,7 +12,7 @@ use crate::units;
 const NOTHING: &str = "–";
 
 pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
-    let measured = || rows.iter().filter_map(|row| row.run.as_ref());
+    let measured = || rows.iter().filter(|row| row.stand_in().is_none()).filter_map(|row| row.run.as_ref());
     let extras = ExtraColumns::of(measured());
     let cells: Vec<Vec<String>> = rows
         .iter()
@@ -24,6 +24,7 @@ pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
             };
             let memory = |size_bytes| format!("{}{}", units::bytes_text(size_bytes), basis_mark(row.memory_basis));
             match (&row.run, &row.failure) {
+                _ if row.stand_in().is_some() => cells.extend(vec![NOTHING.to_string(); 6]),
                 (Some(run), _) => {
                     cells.extend([
                         stat_text(&run.prefill_tokens_per_sec),
@@ -53,12 +54,13 @@ pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
         "predicted",
     ]);
     let mut text = columns_text(&header, &cells, &(1..header.len()).collect::<Vec<_>>());
+    for row in rows {
+        text.extend(row.stand_in().map(|why| format!("\n{}: no speed and memory, because {why}", row.name)));
+    }
     if rows.iter().any(is_adjusted) {
         text.push_str("\na: adjusted by runs of other files on this machine");
     }
-    if let Some(run) = measured().next() {
-        text.push_str(&provenance_text(run));
-    }
+    text.push_str(&provenances_text(measured()));
     text.push_str(&energy_note(measured()));
     let runs: Vec<(&str, &[String])> =
         rows.iter().filter_map(|row| Some((row.name.as_str(), row.run.as_ref()?.provenance.warnings.as_slice()))).collect();

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// The words of a command behind `planish`, and what a user might type.
-const EXAMPLES: [(&[&str], [&str; 2]); 23] = [
+const EXAMPLES: [(&[&str], [&str; 2]); 27] = [
     (&[], ["planish", "planish sample --out try-it"]),
     (&["hardware"], ["planish hardware", "planish hardware --json"]),
     (&["inspect"], ["planish inspect Qwen3-4B", "planish inspect Qwen3-4B-F16.gguf --tensors"]),
@@ -35,7 +35,7 @@ const EXAMPLES: [(&[&str], [&str; 2]); 23] = [
     (
         &["compare"],
         [
-            "planish compare Qwen3-4B --level Q8_0,Q4_K_M,Q3_K_M --out models",
+            "planish compare Qwen3-4B --level Q8_0,Q4_K_M,mlx:4-bit --out models",
             "planish compare Qwen3-4B --level Q8_0,Q5_K_M,Q4_K_M --out models --until-pass --report Qwen3-4B.html",
         ],
     ),
@@ -70,6 +70,10 @@ const EXAMPLES: [(&[&str], [&str; 2]); 23] = [
             "planish ask a.gguf --prompt \"Write a haiku\" --temperature 0.8 --seed 7",
         ],
     ),
+    (&["runtime"], ["planish runtime list", "planish runtime install mlx"]),
+    (&["runtime", "list"], ["planish runtime list", "planish runtime list --json"]),
+    (&["runtime", "install"], ["planish runtime install mlx", "planish runtime install mlx && planish runtime list"]),
+    (&["runtime", "remove"], ["planish runtime remove mlx", "planish runtime remove mlx && planish runtime list"]),
     (&["sample"], ["planish sample --out try-it", "planish sample --out try-it --only-unpack"]),
     (
         &["report"],

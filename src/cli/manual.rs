@@ -15,7 +15,7 @@ const EXIT_STATUS: [(&str, &str); 5] = [
     ("130", "Cancelled by SIGINT (Ctrl+C); no unfinished file is left, unless --resume was given."),
 ];
 
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     (
         "$XDG_CONFIG_HOME/planish/settings.json",
         "What was chosen in the window. On macOS and Windows in the place that the system has for settings.",
@@ -24,6 +24,7 @@ const FILES: [(&str, &str); 5] = [
         "$XDG_DATA_HOME/planish/history.sqlite3",
         "Every measurement. On macOS and Windows in the place that the system has for data.",
     ),
+    ("$XDG_DATA_HOME/planish/runtimes/", "Runtimes that planish runtime install has set up; likewise."),
     ("NAME.gguf.part, NAME.gguf.part.journal", "A conversion at work, or what --resume goes on with."),
     ("NAME.gguf.manifest.json", "Beside each converted file: the checksum of every tensor, for planish verify."),
     ("NAME-mlx-LEVEL/planish.manifest.json", "The same in a folder for MLX."),

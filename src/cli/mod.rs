@@ -21,6 +21,7 @@ mod progress;
 mod quality;
 mod report;
 mod run;
+mod runtime;
 mod signals;
 mod tables;
 mod verify;
@@ -178,6 +179,7 @@ fn carry_out(command: Command) -> Result<Status> {
         }
         Command::Imatrix(args) => imatrix::imatrix(args),
         Command::Levels(args) => levels::levels(&args),
+        Command::Runtime(args) => runtime::runtime(args),
         Command::Verify(args) => verify::verify(args),
     };
     done.map(|()| Status::Done)

@@ -10,7 +10,7 @@ use super::report::Files;
 use super::run::{bench_request, convert_request, first_failure, outcomes_json};
 use super::{BenchArgs, ConvertArgs, QualityArgs, Status, overwrite};
 use super::{comparison_table, progress, tables};
-use crate::advise::{self, Decision, Goal, Interval, Limits, LossWords, Priority, WishResult, accuracy_remark, same_words_text};
+use crate::advise::{self, Decision, Goal, Interval, Limits, LossWords, WishResult, accuracy_remark, same_words_text};
 use crate::bench::quality::{
     QualityOutcome, QualityRequest, QualityRun, Stopping, paired_difference, quality as measure_quality,
 };
@@ -94,9 +94,9 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
         eprintln!("warning: predictions do not learn from earlier runs: {error}");
     }
     if as_json {
-        print_json(&comparison_json(&found, &limits, goal.priority))?;
+        print_json(&comparison_json(&found, &limits, &goal))?;
     } else {
-        print_text(&comparison_text(&found, goal.priority))?;
+        print_text(&comparison_text(&found, &goal))?;
     }
     // The advice is the one that `recommend` gives, not for the few tokens of a measurement.
     args.files.write(&found.source, &found.machine, &goal, &limits, &found.rows, overwrite(args.convert.force))?;
@@ -121,7 +121,7 @@ fn warning_of(found: &Comparison) -> Option<String> {
     source_warning(&found.source).filter(|_| !found.quality.is_empty())
 }
 
-fn comparison_text(found: &Comparison, priority: Priority) -> String {
+fn comparison_text(found: &Comparison, goal: &Goal) -> String {
     let mut text = comparison_table::comparison_text(&found.rows);
     if !found.quality.is_empty() {
         text.push_str(&format!("\n\nWhat is lost, against {}\n", file_name(&found.source.path)));
@@ -139,12 +139,12 @@ fn comparison_text(found: &Comparison, priority: Priority) -> String {
         });
     }
     text.extend(warning_of(found).map(|warning| format!("\nwarning: {warning}")));
-    let headline = bench::headline(&found.source, &found.rows, found.planned, priority);
+    let headline = bench::headline(&found.source, &found.rows, found.planned, goal);
     text.push_str(&headline.map_or_else(String::new, |headline| headline_text(&found.source, &found.rows, &headline)));
     text
 }
 
-fn comparison_json(found: &Comparison, limits: &Limits, priority: Priority) -> serde_json::Value {
+fn comparison_json(found: &Comparison, limits: &Limits, goal: &Goal) -> serde_json::Value {
     let Comparison { source, machine, rows, planned, .. } = found;
     json!({
         "model": tables::model_json(source, false, false),
@@ -152,8 +152,8 @@ fn comparison_json(found: &Comparison, limits: &Limits, priority: Priority) -> s
         "gates": limits.gates,
         "wishes": limits.wishes,
         "cheapest_passing": found.search.flatten(),
-        "choice": bench::measured_choice(rows, *planned, priority),
-        "headline": bench::headline(source, rows, *planned, priority),
+        "choice": bench::measured_choice(rows, *planned, goal),
+        "headline": bench::headline(source, rows, *planned, goal),
         "prediction_errors": bench::prediction_errors(rows),
         "rows": rows,
         "warnings": warning_of(found).into_iter().collect::<Vec<_>>(),
@@ -263,8 +263,12 @@ fn quality_text(outcomes: &[QualityOutcome]) -> String {
         }
     }
     text.push_str(&differences_text(&runs));
-    if let Some(run) = runs.first() {
-        text.push_str(&provenance_text(run));
+    let by = |run: &&QualityRun| (run.provenance.runtime.clone(), run.provenance.backend.clone());
+    for (idx, run) in runs.iter().enumerate() {
+        let is_told = runs.iter().take(idx).any(|told| by(told) == by(run));
+        if !is_told {
+            text.push_str(&provenance_text(run));
+        }
     }
     text
 }

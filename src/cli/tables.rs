@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::extras::{ExtraColumns, energy_note, stat_text};
 use super::output::{columns_text, facts_text};
-use crate::bench::{Outcome, merged_warnings};
+use crate::bench::{Outcome, Run, merged_warnings};
 use crate::convert::Conversion;
 use crate::hardware::{Conditions, Machine, Memory, PowerSource, Runtime};
 use crate::model::{Metadata, Model, Value};
@@ -280,9 +280,7 @@ pub(super) fn outcomes_text(outcomes: &[Outcome]) -> String {
         .collect();
     let header = extras.header(&["model", "size", "prefill tok/s", "decode tok/s", "load", "peak memory"]);
     let mut text = columns_text(&header, &rows, &(1..header.len()).collect::<Vec<_>>());
-    if let Some(run) = measured().next() {
-        text.push_str(&provenance_text(run));
-    }
+    text.push_str(&provenances_text(measured()));
     text.push_str(&energy_note(measured()));
     let names: Vec<String> = outcomes.iter().map(name_of).collect();
     let runs: Vec<(&str, &[String])> = names
@@ -307,11 +305,21 @@ pub(super) fn runtimes_text(runtimes: &[Runtime]) -> String {
     columns_text(&["runtime", "version", "where, or how to get it"], &rows, &[])
 }
 
-/// Median and half the range: `41.8 ± 0.6`.
-pub(super) fn provenance_text(run: &crate::bench::Run) -> String {
+/// What the runs were measured with, a line for each runtime and device.
+pub(super) fn provenances_text<'a>(runs: impl Iterator<Item = &'a Run>) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in runs.map(provenance_text) {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    if lines.is_empty() { String::new() } else { format!("\n\n{}", lines.join("\n")) }
+}
+
+fn provenance_text(run: &Run) -> String {
     let p = &run.provenance;
     format!(
-        "\n\nmeasured with {}, {}, {} threads; {} prompt and {} generated tokens, {} rounds; ± is half the range of the rounds",
+        "measured with {}, {}, {} threads; {} prompt and {} generated tokens, {} rounds; ± is half the range of the rounds",
         p.runtime,
         p.backend,
         p.n_threads,

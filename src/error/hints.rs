@@ -78,7 +78,7 @@ impl Error {
             Self::Damaged { .. } => "do not use it; convert it again, or get it again".into(),
             Self::NotEnoughSpace { .. } => "free some space, choose another folder, or choose fewer or smaller levels".into(),
             Self::SourceChanged { .. } => "wait until the download is complete, then start again".into(),
-            Self::SetUp { advice, .. } if advice.is_empty() => "planish runtime list says what can be set up".into(),
+            Self::SetUp { advice: "", .. } => "planish runtime list says what can be set up".into(),
             Self::SetUp { advice, .. } => (*advice).into(),
             Self::RuntimeMissing { runtime, .. } if runtime == "MLX" => {
                 "set it up: planish runtime install mlx, or on the Machine page".into()

@@ -103,11 +103,12 @@ impl Installer {
         run(&mut command, monitor, &mut |line| package_of(line).map_or(Ok(()), &mut *on_package))
     }
 
-    /// Loads the packages once.
-    pub(super) fn try_import(&self, folder: &Path, packages: &[&str], monitor: &Monitor) -> Result<()> {
-        let code = format!("import {}", packages.join(", "));
-        run(Command::new(python_in(folder)).args(["-c", &code]), monitor, &mut |_| Ok(()))
-    }
+}
+
+/// Loads the packages of an environment once.
+pub(super) fn try_import(folder: &Path, packages: &[&str], monitor: &Monitor) -> Result<()> {
+    let code = format!("import {}", packages.join(", "));
+    run(Command::new(python_in(folder)).args(["-c", &code]), monitor, &mut |_| Ok(()))
 }
 
 fn python_in(folder: &Path) -> PathBuf {
@@ -211,14 +212,19 @@ fn failure(lines: &[String]) -> Error {
     if has(&["DO NOT MATCH THE HASHES", "hash mismatch", "Hash mismatch"]) {
         return error("what was fetched is not what was pinned, and has been thrown away".into(), "try again; a proxy may have changed it");
     }
+    if let Some(line) = lines.iter().find(|line| line.contains("(from versions: none)")) {
+        let package = line.split_whitespace().find(|word| word.contains("==")).unwrap_or("a package");
+        let reason = format!("{package}: the index cannot be reached, or has nothing for this system and this Python");
+        return error(reason, "connect to the network, or install Python 3.11 to 3.14, and try again");
+    }
     let is_error = |line: &&String| line.starts_with("ERROR:") || line.starts_with("error:") || line.contains("Error: ");
     let told = lines.iter().find(is_error).or(lines.last()).map_or("it gave no reason", String::as_str);
     error(told.trim().trim_start_matches("ERROR: ").trim_start_matches("error: ").into(), "try again, or install mlx-lm into an environment of your own")
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
-    #![cfg(unix)]
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -240,6 +246,8 @@ mod tests {
         assert!(told(&[pip, last]).0.contains("no connection"), "an index that cannot be reached looks like a missing package");
         assert_eq!(told(&["Collecting mlx", last]).0, "No matching distribution found for mlx==0.32.4");
         assert_eq!(told(&["ERROR: Could not install: [Errno 28] No space left on device"]).0, "the disk is full");
+        let none = "ERROR: Could not find a version that satisfies the requirement mlx==0.32.4 (from versions: none)";
+        assert!(told(&[none, last]).0.starts_with("mlx==0.32.4: the index cannot be reached"));
         assert_eq!(told(&[]).0, "it gave no reason");
     }
 

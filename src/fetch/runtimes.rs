@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::installer::{Installer, find_installer};
+use super::installer::{Installer, find_installer, try_import};
 use crate::error::{Error, Result};
 use crate::hardware::{PythonPackages, own_environment, python_with};
 use crate::model::RuntimeId;
@@ -97,7 +97,7 @@ pub fn install(runtime: RuntimeId, monitor: &Monitor) -> Result<Installed> {
     let _ = std::fs::remove_file(&requirements);
     made.map_err(|error| named(error, runtime))?;
     report("a first start", total)?;
-    installer.try_import(&part.0, runtime.packages(), monitor).map_err(|error| named(error, runtime))?;
+    try_import(&part.0, runtime.packages(), monitor).map_err(|error| named(error, runtime))?;
     std::fs::rename(&part.0, &folder).map_err(Error::io("rename", &part.0))?;
     installed(runtime).ok_or_else(|| set_up_error(runtime, "its packages are not where they should be", ""))
 }

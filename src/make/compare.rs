@@ -10,8 +10,9 @@ use crate::bench::{self, BenchRequest, ComparisonRow, Measured, Outcome};
 use crate::convert::{self, Conversion, ConvertRequest};
 use crate::error::{Error, Result};
 use crate::hardware::{self, Machine};
-use crate::model::{Framework, Level, Model, Preset};
+use crate::model::{Framework, Level, Model, Preset, RuntimeId};
 use crate::monitor::Monitor;
+use crate::runtime;
 
 /// What to compare, and how.
 #[derive(Debug, Clone)]
@@ -72,12 +73,7 @@ pub struct Comparison {
 /// Those of [`make`] and of the measurements as wholes; of single files they are in the result. `Error::WrongOutput` when the file that is to
 /// stand for a checkpoint is broken.
 pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_step: &dyn Fn(Step)) -> Result<Comparison> {
-    if let Some(level) = request.make.convert.levels.iter().find(|level| level.framework() != Framework::LlamaCpp) {
-        let name = level.framework().name();
-        return Err(Error::BadRequest {
-            message: format!("{level} cannot be measured: no runtime of {name} is known here; convert makes it"),
-        });
-    }
+    let is_mlx_timed = check_runtimes(&request, monitor)?;
     let (source, made) = if model.is_runnable() { (Arc::new(model), None) } else { import(&model, &mut request, monitor)? };
     // The machine before the measurements: its bandwidth must be measured while nothing else runs.
     let folder = source.path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -93,7 +89,8 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
         }
         None => make(&source, &request.make, monitor)?,
     };
-    let mut files: Vec<PathBuf> = conversions.iter().map(|conversion| conversion.path.clone()).collect();
+    let is_timed = |made: &&Conversion| is_mlx_timed || made.level.framework() != Framework::Mlx;
+    let mut files: Vec<PathBuf> = conversions.iter().filter(is_timed).map(|made| made.path.clone()).collect();
     if request.with_source {
         files.insert(0, source.path.clone());
     }
@@ -111,6 +108,31 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
     let rows = bench::comparison_rows(&source, &machine, &request.goal, &conversions, measured);
     let planned = advise::advise(&source, &machine, &request.goal).recommended_level();
     Ok(Comparison { source, machine, speed, quality: losses, rows, planned, search, broken, unread })
+}
+
+/// Refuses levels that nothing here can run. Returns whether the speed of MLX's levels is to be measured: on a CPU it says nothing about a
+/// Mac, and a model of a usual size would take hours.
+fn check_runtimes(request: &CompareRequest, monitor: &Monitor) -> Result<bool> {
+    let levels = &request.make.convert.levels;
+    let of_others = |level: &&Level| level.framework() != Framework::LlamaCpp;
+    if let Some(level) = levels.iter().find(of_others).filter(|_| request.until_pass) {
+        return Err(Error::BadRequest {
+            message: format!("the search for the smallest passing level is about those of llama.cpp, and {level} is none"),
+        });
+    }
+    for level in levels {
+        let name = level.framework().name();
+        let unknown = || Error::BadRequest { message: format!("{level} cannot be measured: no runtime of {name} is known here") };
+        let runtime = RuntimeId::of(level.framework()).ok_or_else(unknown)?;
+        if runtime != RuntimeId::LlamaCpp {
+            runtime::check_available(runtime)?;
+        }
+    }
+    if !levels.iter().any(|level| level.framework() == Framework::Mlx) {
+        return Ok(false);
+    }
+    let info = runtime::info(RuntimeId::Mlx, monitor)?;
+    Ok(!bench::is_stand_in(&info.version, &info.backend))
 }
 
 /// Writes the file that keeps every weight of a checkpoint, with the levels in the same pass where that can be. Returns that file's model, and

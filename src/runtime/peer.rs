@@ -126,8 +126,8 @@ fn last_lines(pipe: impl Read) -> VecDeque<String> {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
-    #![cfg(unix)]
     use super::*;
     use serde_json::json;
 

@@ -11,6 +11,7 @@ use super::summary::{ALPHA, gate_interval, summarize, summarize_kinds};
 use super::{QualityOutcome, QualityProvenance, QualityRequest, QualityRun, ScoredChunk, Stopping, Strip, TokenScore};
 use crate::advise::{Decision, Gates, Verdict, judge};
 use crate::bench::identity::artifact_sha256;
+use crate::bench::is_stand_in;
 use crate::bench::speed::run::condition_warnings;
 use crate::calibrate::text::{Corpus, corpus};
 use crate::error::{Error, Result};
@@ -20,7 +21,7 @@ use crate::model::Model;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::process::ChildProcess;
 use crate::runtime::{self, ChunkScores, Event, Request, RuntimeId, RuntimeInfo, ScoreRole, ScoreTask, Task, reference_file};
-use crate::units::nats_text;
+use crate::units::{duration_text, nats_text};
 
 /// Scored tokens before the gates are looked at for the first time.
 const FIRST_LOOK_TOKENS: u32 = 1000;
@@ -32,6 +33,10 @@ const MIN_CHUNKS: usize = 2;
 const MAX_STRIPS: usize = 24;
 /// How long the load by other programs is sampled.
 const SAMPLING_TIME: Duration = Duration::from_millis(250);
+/// Products of weights that MLX computes on a CPU. Measured on two cores of an AMD EPYC in November 2026: 1.9e9 with mlx-cpu 0.32.4.
+const STAND_IN_PRODUCTS_PER_SEC: f64 = 2e9;
+/// The longest that anybody is asked to wait for one level there.
+const MAX_STAND_IN_SECS: f64 = 1800.0;
 /// The longest chunk: a line of the protocol holds the answer to it.
 const MAX_CTX: u32 = 16_384;
 /// The shortest chunk.
@@ -247,6 +252,7 @@ impl<'a> Session<'a> {
         let mut child = ChildProcess::spawn(self.exe, &self.task(&artifact, ScoreRole::Candidate)?)?;
         let (info, plan) = text_plan(&mut child, path, monitor)?;
         self.check_vocabulary(&plan, path)?;
+        self.check_time(&info)?;
         let mut chunks: Vec<ScoredChunk> = Vec::new();
         let mut sums: Vec<ChunkSums> = Vec::new();
         let mut verdict = None;
@@ -315,6 +321,24 @@ impl<'a> Session<'a> {
             flips,
             n_flips,
             provenance,
+        })
+    }
+
+    /// Refuses what would take a stand-in for the runtime's own device longer than anybody waits.
+    fn check_time(&self, info: &RuntimeInfo) -> Result<()> {
+        let n_weights = self.reference_artifact.model.as_ref().map_or(0, Model::n_parameters);
+        let n_tokens = self.order.len() as u64 * u64::from(self.request.n_ctx);
+        #[allow(clippy::cast_precision_loss, reason = "a rough prediction")]
+        let secs = n_weights as f64 * n_tokens as f64 / STAND_IN_PRODUCTS_PER_SEC;
+        if !is_stand_in(&info.version, &info.backend) || secs <= MAX_STAND_IN_SECS {
+            return Ok(());
+        }
+        Err(Error::BadRequest {
+            message: format!(
+                "{} on a CPU would take about {} for so many tokens of this model: score fewer, or measure it on a Mac",
+                RuntimeId::Mlx.name(),
+                duration_text(secs)
+            ),
         })
     }
 

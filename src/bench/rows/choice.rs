@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::pair::{Pair, decode_pair, memory_pair, prefill_pair};
-use crate::advise::{Basis, Decision, Priority, Verdict};
+use crate::advise::{Basis, Decision, Goal, Priority, Target, Verdict};
 use crate::bench::ComparisonRow;
 use crate::model::Level;
 use crate::units::percent_text;
@@ -38,11 +38,15 @@ struct Judged<'a> {
 
 /// The measured file that passes the gates on quality and serves the goal best, held against the plan's; `None` while no file has a verdict.
 ///
+/// What was tried here on behalf of another kind of machine is chosen only where the goal is such a one.
+///
 /// For quality that is the one that loses least, for speed the one that decodes fastest, else the smallest.
 #[must_use]
-pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>, priority: Priority) -> Option<MeasuredChoice> {
+pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>, goal: &Goal) -> Option<MeasuredChoice> {
+    let priority = goal.priority;
     let mut judged: Vec<Judged> = rows
         .iter()
+        .filter(|row| row.stand_in().is_none() || goal.target == Target::Apple)
         .filter_map(|row| {
             let refuses_a_wish = row.wishes.iter().any(|wish| wish.decision == Decision::Fail);
             Some(Judged { row, level: row.level?, decision: row.verdict.as_ref()?.decision, refuses_a_wish })
@@ -224,7 +228,7 @@ mod tests {
     #[test]
     fn a_changed_recipe_is_not_what_was_planned() {
         let custom = ComparisonRow { name: "Q4_K_M custom".into(), ..row(Level::Q4_K_M, 100, Some(Decision::Pass)) };
-        let found = measured_choice(&[custom], Some(Level::Q4_K_M), Priority::Balanced).unwrap();
+        let found = measured_choice(&[custom], Some(Level::Q4_K_M), &Goal::default()).unwrap();
         let text = "Q4_K_M custom is the smallest level here that passes the gates on quality; Q4_K_M, which the plan recommended before measuring, is not measured yet";
         assert_eq!((found.level, found.text.as_str()), (Some(Level::Q4_K_M), text));
     }
@@ -238,7 +242,7 @@ mod tests {
         let check = |decisions: [Option<Decision>; 3], planned, expected: Option<(Option<Level>, bool, &str)>| {
             let [q8, q4, q2] = decisions;
             let rows = [row(Q8_0, 300, q8), row(Q4_K_M, 200, q4), row(Q2_K, 100, q2)];
-            let found = measured_choice(&rows, planned, Priority::Balanced);
+            let found = measured_choice(&rows, planned, &Goal::default());
             let Some((level, is_open, words)) = expected else { return assert_eq!(found, None) };
             let found = found.unwrap();
             assert_eq!((found.level, found.is_open, found.planned), (level, is_open, planned), "{}", found.text);
@@ -268,7 +272,7 @@ mod tests {
         };
         let rows =
             [failing(Level::Q2_K, [Decision::Fail, Decision::Fail]), failing(Level::Q8_0, [Decision::Pass, Decision::Fail])];
-        let text = measured_choice(&rows, None, Priority::Balanced).unwrap().text;
+        let text = measured_choice(&rows, None, &Goal::default()).unwrap().text;
         assert_eq!(text, "No level here passes the gates on quality; Q8_0 comes closest and fails mean KL divergence");
     }
 

@@ -71,7 +71,9 @@ fn predictions(
     lessons: &[Lesson],
 ) -> Vec<Prediction> {
     let source = own_level(model).map(|level| (model.path.clone(), level));
-    let plain = conversions.iter().filter(|conversion| conversion.changes.is_empty());
+    // What other frameworks reach is not predicted.
+    let is_plain = |conversion: &&Conversion| conversion.changes.is_empty() && conversion.level.preset().is_some();
+    let plain = conversions.iter().filter(is_plain);
     let files = source.into_iter().chain(plain.map(|conversion| (conversion.path.clone(), conversion.level)));
     let (paths, levels): (Vec<PathBuf>, Vec<Level>) = files.unzip();
     let workload = predictor.workload();
@@ -111,7 +113,8 @@ fn rows(
     });
     let mut rows: Vec<ComparisonRow> = source.into_iter().chain(converted).collect();
     for row in &mut rows {
-        row.speed_origin = measured.note(Kind::Speed, &row.path).filter(|_| row.run.is_some());
+        let note = measured.note(Kind::Speed, &row.path).or_else(|| row.stand_in().map(str::to_string));
+        row.speed_origin = note.filter(|_| row.run.is_some());
         row.quality_origin = measured.note(Kind::Quality, &row.path).filter(|_| row.quality.is_some());
     }
     rows
@@ -129,7 +132,7 @@ fn add_quality(row: &mut ComparisonRow, model: &Model, measured: Measured) {
 /// What is wished, against what was measured. Speed and memory are held against the source's, measured in the same session.
 #[allow(clippy::cast_precision_loss, reason = "ratios and sizes, shown with three digits")]
 fn wish_results(row: &ComparisonRow, model: &Model, source_run: Option<&Run>, goal: &Goal, limits: &Limits) -> Vec<WishResult> {
-    let run = row.run.as_ref();
+    let run = row.run.as_ref().filter(|_| row.stand_in().is_none());
     let runs = run.zip(source_run);
     judge_wishes(&limits.wishes, goal, |kind| match kind {
         WishKind::MemoryRatio => {
@@ -273,7 +276,9 @@ mod tests {
             _ => None,
         };
         let source = own_level(model).and_then(of).map(|candidate| (model.path.clone(), candidate));
-        let plain = conversions.iter().filter(|conversion| conversion.changes.is_empty());
+        // What other frameworks reach is not predicted.
+    let is_plain = |conversion: &&Conversion| conversion.changes.is_empty() && conversion.level.preset().is_some();
+    let plain = conversions.iter().filter(is_plain);
         let made = plain.filter_map(|conversion| Some((conversion.path.clone(), of(conversion.level)?)));
         source.into_iter().chain(made).collect()
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::compare::speed_ratio;
-use crate::advise::{Decision, Interval, Priority, Verdict, WishResult, same_words_text};
+use crate::advise::{Decision, Goal, Interval, Verdict, WishResult, same_words_text};
 use crate::bench::{ComparisonRow, Run, closest_judged, measured_choice};
 use crate::model::{Framework, Level, Model, PrecisionClass};
 
@@ -24,11 +24,10 @@ pub struct Headline {
     pub refused_wishes: Vec<String>,
 }
 
-/// The headline of these rows; `None` while no file has a verdict. `planned` is what the plan recommended before measuring, `priority` what
-/// counts most.
+/// The headline of these rows; `None` while no file has a verdict. `planned` is what the plan recommended before measuring.
 #[must_use]
-pub fn headline(model: &Model, rows: &[ComparisonRow], planned: Option<Level>, priority: Priority) -> Option<Headline> {
-    let choice = measured_choice(rows, planned, priority)?;
+pub fn headline(model: &Model, rows: &[ComparisonRow], planned: Option<Level>, goal: &Goal) -> Option<Headline> {
+    let choice = measured_choice(rows, planned, goal)?;
     let winner = choice.path.as_ref().and_then(|path| rows.iter().position(|row| row.path == *path));
     let closest = || closest_judged(rows).and_then(|(closest, _)| rows.iter().position(|row| row.path == closest.path));
     let row_idx = winner.or_else(closest)?;
@@ -54,7 +53,7 @@ fn title(model: &Model, row: &ComparisonRow, source: Option<&Run>) -> String {
     #[allow(clippy::cast_precision_loss, reason = "a ratio")]
     let size = model.size_bytes as f64 / row.size_bytes.max(1) as f64;
     let mut parts = vec![factor_text(Interval::exact(size), "smaller", "larger", "as large as the source")];
-    parts.extend(row.run.as_ref().zip(source).map(|(run, source)| speed_text(speed_ratio(run, source))));
+    parts.extend(row.run.as_ref().filter(|_| row.stand_in().is_none()).zip(source).map(|(run, source)| speed_text(speed_ratio(run, source))));
     parts.extend(row.quality.as_ref().map(|run| same_words_text(run.summary.same_top.value)));
     format!("{}: {}", row.name, parts.join(", "))
 }
@@ -102,7 +101,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::advise::{Goal, Limits, Wishes};
+    use crate::advise::{Limits, Priority, Wishes};
     use crate::bench::history::{Measurement, test_runs};
     use crate::bench::quality::{QualityOutcome, QualityRun};
     use crate::bench::{Measured, Outcome, comparison_rows};
@@ -145,7 +144,7 @@ mod tests {
         }
         let measured = Measured { speed: &speed, quality: &quality, limits, lessons: &[], origins: &[] };
         let rows = comparison_rows(&model, &Machine::default(), &Goal::default(), &conversions, measured);
-        headline(&model, &rows, Some(Level::Q4_K_M), priority).unwrap()
+        headline(&model, &rows, Some(Level::Q4_K_M), &Goal { priority, ..Goal::default() }).unwrap()
     }
 
     const LEVELS: [(Level, u64, f64, f64); 3] =

@@ -8,7 +8,7 @@ use super::quiet::wait_for_quiet;
 use super::round::{Round, measure};
 use super::sustained::{LongRun, cool_down, sustain};
 use crate::advise::{Workload, padded_n_ctx};
-use crate::bench::{BenchRequest, Outcome, Provenance, Run, Start, Stat, check_built_in};
+use crate::bench::{BenchRequest, NOT_A_MAC, Outcome, Provenance, Run, Start, Stat, check_built_in, is_stand_in};
 use crate::error::{Error, Result};
 use crate::format::Artifact;
 use crate::hardware::{BUSY_LOAD, Conditions, Cpu, PowerSource, detect, sample_conditions};
@@ -202,6 +202,9 @@ impl Series {
         let mut provenance = Provenance { runtime: info.version, backend: info.backend, ..shared.clone() };
         provenance.warnings.extend(spread_warning("prefill", &prefill_tokens_per_sec));
         provenance.warnings.extend(spread_warning("decode", &decode_tokens_per_sec));
+        if is_stand_in(&provenance.runtime, &provenance.backend) {
+            provenance.warnings.push(NOT_A_MAC.into());
+        }
         let (sustained, warnings) = long_run.map(LongRun::into_result).unwrap_or_default();
         provenance.warnings.extend(warnings);
         let of_rounds: Vec<RoundEnergy> = rounds.iter().map(|round| round.energy).collect();

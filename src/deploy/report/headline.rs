@@ -31,7 +31,7 @@ pub(super) fn headline(input: &ReportInput) -> String {
 fn answer(input: &ReportInput) -> String {
     // What the plan said before this model was measured: the one that the answer is held against.
     let planned = advise(input.model, input.machine, input.goal).recommended_level();
-    let Some(found) = bench::headline(input.model, input.rows, planned, input.goal.priority) else {
+    let Some(found) = bench::headline(input.model, input.rows, planned, input.goal) else {
         return match planned {
             Some(level) => format!("The decision tree recommends {level}; no file has been judged yet."),
             None => "No file has been judged yet.".into(),

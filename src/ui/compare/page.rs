@@ -244,7 +244,7 @@ pub fn choice_ui(
 ) {
     let planned = plan_before_measuring(ui, model, machine, &form.goal).recommended_level();
     let errors = bench::prediction_errors_text(&bench::prediction_errors(rows));
-    match bench::headline(model, rows, planned, form.goal.priority) {
+    match bench::headline(model, rows, planned, &form.goal) {
         Some(headline) => headline_view::headline_ui(ui, model, &headline, rows, &errors, commands),
         None if errors.is_empty() => {}
         None => {
