@@ -381,7 +381,9 @@ impl<'a> Context<'a> {
         let absent = runtime.filter(|runtime| runtime.version.is_none() && self.is_here);
         let name = framework.name();
         let own = match framework {
-            Framework::Mlx => format!("this version of Planish writes {name} on the command line and does not run it"),
+            Framework::Mlx => {
+                format!("this version of Planish writes {name} and measures its losses, and does not recommend it yet")
+            }
             _ => format!("this version of Planish does not write for {name}"),
         };
         Some(match absent {

@@ -228,7 +228,10 @@ fn other_frameworks_say_what_is_missing() {
     let missing =
         |framework| plan.candidates.iter().find(|candidate| candidate.framework == framework).unwrap().missing.as_deref();
     assert_eq!(missing(Framework::LlamaCpp), None);
-    assert_eq!(missing(Framework::Mlx), Some("this version of Planish writes MLX on the command line and does not run it"));
+    assert_eq!(
+        missing(Framework::Mlx),
+        Some("this version of Planish writes MLX and measures its losses, and does not recommend it yet")
+    );
     let openvino = "this version of Planish does not write for OpenVINO; OpenVINO is not installed: pip install openvino";
     assert_eq!(missing(Framework::OpenVino), Some(openvino));
     assert!(plan.reasons.contains(&format!("first choice here is OpenVINO, but {openvino}")), "{:?}", plan.reasons);

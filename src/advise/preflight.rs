@@ -67,9 +67,10 @@ pub(super) fn mlx_row(model: &Model) -> PreflightRow {
     };
     match import.hindrances.iter().find(|(framework, _)| *framework == Framework::Mlx) {
         Some((_, why)) => row(false, why.clone()),
-        None => {
-            row(true, format!("{} levels from mlx:2-bit to mlx:bf16, made on the command line", Level::of(Framework::Mlx).len()))
-        }
+        None => row(
+            true,
+            format!("{} levels from mlx:2-bit to mlx:bf16, under All levels on Optimize", Level::of(Framework::Mlx).len()),
+        ),
     }
 }
 

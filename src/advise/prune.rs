@@ -67,7 +67,7 @@ pub fn pruned(model: &Model, layers: &BTreeSet<u64>) -> Result<Pruned> {
     }
     let import = model.import.as_ref().map(|import| {
         let origins = kept_tensors.iter().filter_map(|&idx| import.origins.get(idx).cloned()).collect();
-        Arc::new(Import { name: import.name.clone(), origins, hindrances: import.hindrances.clone() })
+        Arc::new(Import { origins, ..Import::clone(import) })
     });
     let metadata = pruned_metadata(model, layers, &kept);
     let hyperparameters = Hyperparameters::from_metadata(&metadata);

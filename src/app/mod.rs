@@ -300,6 +300,8 @@ impl App {
             Command::Ask(paths) => self.ask(paths),
             Command::Export(what) => self.export(what),
             Command::FindModels => self.submit(&Job::FindModels),
+            Command::SetUp(runtime) => self.submit(&Job::SetUp { runtime }),
+            Command::RemoveRuntime(runtime) => self.submit(&Job::RemoveRuntime { runtime }),
             Command::FindKnown => self.find_known(),
             Command::CollectImatrix(levels) => self.begin_conversion(levels, true),
             Command::ConvertAndCompare(levels) => self.convert_and_compare(levels),

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{App, absolute};
+use crate::advise::Overrides;
 use crate::bench::history::machine_text;
 use crate::bench::known::FindRequest;
 use crate::bench::quality::{QualityRequest, Stopping};
-use crate::bench::{AnswerRequest, BenchRequest, Measured, Start, comparison_rows};
+use crate::bench::{AnswerRequest, BenchRequest, Measured, Start, comparison_rows, is_timed_here};
 use crate::calibrate::imatrix::imatrix_path;
 use crate::calibrate::text::TextSource;
 use crate::convert::{self, ConvertRequest, Existing, Overwrite, Removal, Resume};
@@ -20,9 +21,27 @@ use crate::worker::Job;
 
 impl App {
     fn convert(&mut self, levels: Vec<Level>, existing: BTreeMap<Level, Existing>) -> Result<()> {
-        let (model, request) = self.conversion(levels, self.chosen_imatrix())?;
         self.save();
+        let levels = self.convert_others(levels, &existing)?;
+        if levels.is_empty() {
+            return Ok(());
+        }
+        let (model, request) = self.conversion(levels, self.chosen_imatrix())?;
         self.submit(&Job::Convert { model, request: ConvertRequest { existing, ..request } })
+    }
+
+    /// Converts those levels that are made from the checkpoint itself, also when one of its files stands for it, in a job of their own:
+    /// changed recipes and importances are not theirs. Returns the other levels.
+    pub(super) fn convert_others(&mut self, levels: Vec<Level>, existing: &BTreeMap<Level, Existing>) -> Result<Vec<Level>> {
+        let (others, levels): (Vec<Level>, _) = levels.into_iter().partition(|level| level.preset().is_none());
+        if others.is_empty() {
+            return Ok(levels);
+        }
+        let (open, request) = self.conversion(others, None)?;
+        let model = self.store.checkpoint_model().cloned().unwrap_or(open);
+        let request = ConvertRequest { existing: existing.clone(), overrides: Overrides::default(), ..request };
+        self.submit(&Job::Convert { model, request })?;
+        Ok(levels)
     }
 
     /// Converts, with a matrix collected before if that is wanted; asks first what becomes of files that exist.
@@ -139,7 +158,12 @@ impl App {
         self.submit(&Job::Bench { request })
     }
 
-    pub(super) fn bench_request(&self, models: Vec<PathBuf>) -> BenchRequest {
+    /// Without the files whose speed says nothing here.
+    pub(super) fn bench_request(&self, mut models: Vec<PathBuf>) -> BenchRequest {
+        let is_untimed = |path: &PathBuf| {
+            self.store.conversions.iter().any(|made| made.path == *path && !is_timed_here(made.level.framework()))
+        };
+        models.retain(|path| !is_untimed(path));
         let bench = &self.form.bench;
         BenchRequest {
             models,

@@ -27,7 +27,8 @@ pub(super) fn title_text(store: &Store) -> String {
             }
             crate::state::JobKind::CollectImatrix(_) => "collecting importances",
             crate::state::JobKind::Verify(_) => "verifying",
-            crate::state::JobKind::Remove(_) => "deleting",
+            crate::state::JobKind::Remove(_) | crate::state::JobKind::RemoveRuntime(_) => "deleting",
+            crate::state::JobKind::SetUp(_) => "setting up",
         };
         title.push_str(&format!(" · {verb}"));
         if let JobStatus::Running { progress: Some(progress), .. } = &job.status

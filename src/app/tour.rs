@@ -64,8 +64,12 @@ impl App {
         matrix: Option<Existing>,
     ) -> Result<()> {
         self.refuse_second_tour()?;
-        let (job, conversion) = self.collecting(levels, existing, matrix)?;
         self.save();
+        let levels = self.convert_others(levels, &existing)?;
+        if levels.is_empty() {
+            return Ok(());
+        }
+        let (job, conversion) = self.collecting(levels, existing, matrix)?;
         let source = job.subject().0.unwrap_or_default();
         let job = self.submit_for_id(&job)?;
         let tour = Tour::new(vec![TourStep::Collect, TourStep::Convert], job, source);

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::advise::{Band, Basis, Verdict, WishResult, Workload};
 use crate::error::Result;
 use crate::hardware::Conditions;
-use crate::model::{Level, RuntimeId};
+use crate::model::{Framework, Level, RuntimeId};
 use crate::runtime;
 use crate::units::nans_from_nulls;
 use quality::QualityRun;
@@ -99,7 +99,7 @@ pub struct Stat {
 }
 
 /// What is said of a speed that MLX reached without Metal.
-pub(crate) const NOT_A_MAC: &str = "MLX on a CPU says nothing about a Mac";
+pub(crate) const NOT_A_MAC: &str = "MLX off a Mac says nothing about its speed there";
 
 impl ComparisonRow {
     /// Why its speed and memory say nothing about the machines that it is made for; `None` where they were measured on such a one, or not
@@ -113,10 +113,17 @@ impl ComparisonRow {
     }
 }
 
-/// Whether a runtime computed where nobody would run its models: MLX on a CPU.
+/// Whether a runtime computed where nobody would run its models: MLX without a Mac's GPU.
 #[must_use]
 pub fn is_stand_in(runtime: &str, backend: &str) -> bool {
-    runtime.starts_with(RuntimeId::Mlx.name()) && backend == "CPU"
+    runtime.starts_with(RuntimeId::Mlx.name()) && !backend.starts_with("Metal")
+}
+
+/// Whether the speed of a framework's models is worth measuring on this machine: that of MLX on Macs alone. On a CPU a model of a usual
+/// size would take hours, and say nothing.
+#[must_use]
+pub fn is_timed_here(framework: Framework) -> bool {
+    framework != Framework::Mlx || cfg!(all(target_os = "macos", target_arch = "aarch64"))
 }
 
 /// What a run of one model gave.

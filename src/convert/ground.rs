@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::mlx::{SideFiles, read_side_files};
 use crate::format::{Imatrix, Opened, read_any, read_imatrix};
 use crate::import::mlx_model;
-use crate::model::{Checkpoint, Framework, Level, Model};
+use crate::model::{Checkpoint, Framework, Level, Model, OtherLevel};
 
 /// The model, what was left out of it, and what is read beside it.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) struct Ground<'a> {
 
 /// What folders of MLX are made from.
 #[derive(Debug)]
-struct MlxGround {
+pub(super) struct MlxGround {
     source: Model,
     checkpoint: Checkpoint,
     side_files: SideFiles,
@@ -87,6 +87,29 @@ impl MlxGround {
             }
             Opened::Model(_) => Err(Error::SourceChanged { path: model.path.clone() }),
         }
+    }
+
+    /// That of a checkpoint; the checkpoint again where nothing can be made of it.
+    pub(super) fn of(checkpoint: Checkpoint) -> std::result::Result<Self, Box<Checkpoint>> {
+        let read = || Ok::<_, Error>((mlx_model(&checkpoint)?, read_side_files(&checkpoint)?));
+        match read() {
+            Ok((source, side_files)) => Ok(Self { source, checkpoint, side_files }),
+            Err(_) => Err(Box::new(checkpoint)),
+        }
+    }
+
+    /// All levels that can be made, with their sizes.
+    pub(super) fn levels(&self) -> Vec<OtherLevel> {
+        let outputs = Outputs::Mlx(Box::new(MlxOutputs::new(&self.source, &self.checkpoint, &self.side_files)));
+        let other = |level: Level| {
+            let draft = outputs.draft(level).ok()?;
+            Some(OtherLevel { level, size_bytes: draft.size_bytes, bits_per_weight: draft.bits_per_weight })
+        };
+        Level::of(Framework::Mlx).filter_map(other).collect()
+    }
+
+    pub(super) fn into_checkpoint(self) -> Checkpoint {
+        self.checkpoint
     }
 }
 

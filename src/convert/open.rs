@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::ground::MlxGround;
 use crate::advise::{CheckedCheckpoint, Room, checklist};
 use crate::error::Result;
 use crate::format::{Opened, a_model, read_any};
 use crate::hardware;
 use crate::import::import;
 use crate::import::tokenizer::encode;
-use crate::model::{Checkpoint, Model};
+use crate::model::{Checkpoint, Framework, Import, Model};
 
 /// The model in a file or folder; of a checkpoint the one that it becomes.
 ///
@@ -18,7 +19,7 @@ use crate::model::{Checkpoint, Model};
 pub fn open_model(path: &Path) -> Result<Model> {
     match read_any(path)? {
         Opened::Model(model) => a_model(*model),
-        Opened::Checkpoint(checkpoint) => import(&checkpoint),
+        Opened::Checkpoint(checkpoint) => imported(*checkpoint).0,
     }
 }
 
@@ -35,14 +36,33 @@ pub fn own_tokens(model: &Model, text: &str) -> Option<Vec<u32>> {
 
 /// Checks a checkpoint, and makes the model that it becomes where nothing is in the way.
 #[must_use]
-pub fn check_checkpoint(checkpoint: Checkpoint) -> CheckedCheckpoint {
+pub fn check_checkpoint(mut checkpoint: Checkpoint) -> CheckedCheckpoint {
     let room = Room { encoding: hardware::measure_encoding(), ..Room::of(&hardware::detect(&checkpoint.path)) };
     let mut checklist = checklist(&checkpoint, &room);
     let mut model = None;
     if !checklist.is_blocked() {
-        let imported = import(&checkpoint);
-        checklist.finish(&imported);
-        model = imported.ok().map(Arc::new);
+        let (found, same) = imported(checkpoint);
+        checkpoint = same;
+        checklist.finish(&found);
+        model = found.ok().map(Arc::new);
     }
     CheckedCheckpoint { model, checkpoint, checklist }
+}
+
+/// The model that a checkpoint becomes, with the sizes of the levels that are made of the checkpoint alone; and the checkpoint again.
+fn imported(checkpoint: Checkpoint) -> (Result<Model>, Checkpoint) {
+    let mut model = match import(&checkpoint) {
+        Ok(model) => model,
+        Err(error) => return (Err(error), checkpoint),
+    };
+    let is_hindered = |import: &Import| import.hindrances.iter().any(|(framework, _)| *framework == Framework::Mlx);
+    let Some(import) = model.import.as_mut().filter(|import| !is_hindered(import)) else { return (Ok(model), checkpoint) };
+    match MlxGround::of(checkpoint) {
+        Ok(ground) => {
+            Arc::make_mut(import).others = ground.levels();
+            (Ok(model), ground.into_checkpoint())
+        }
+        // Asked for such a level, the conversion says why not.
+        Err(checkpoint) => (Ok(model), *checkpoint),
+    }
 }

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::look::LevelLook;
 use crate::advise::Interval;
 use crate::bench::ComparisonRow;
 use crate::bench::quality::QualityRun;
 use crate::bench::rows::pair::{Pair, decode_pair, memory_pair, pair_scaled, pair_text, prefill_pair};
-use crate::model::{Level, PrecisionClass};
+use crate::model::Level;
 use crate::units::{count_text, nats_text, percent_text, significant_text};
 
 /// Which plot.
@@ -95,8 +96,8 @@ pub struct Scatter {
 pub struct Mark {
     /// The row's name.
     pub name: String,
-    /// Its precision class; `None` for a source that is no preset.
-    pub class: Option<PrecisionClass>,
+    /// Its framework and precision class; `None` for a source that is no level.
+    pub look: Option<LevelLook>,
     /// Horizontal value in the axis' unit.
     pub x: Interval,
     /// Vertical value in the axis' unit.
@@ -127,8 +128,8 @@ pub struct Bars {
 pub struct BarRow {
     /// The row's name.
     pub name: String,
-    /// Its precision class; `None` for a source that is no preset.
-    pub class: Option<PrecisionClass>,
+    /// Its framework and precision class; `None` for a source that is no level.
+    pub look: Option<LevelLook>,
     /// Both values in the axis' unit.
     pub pair: Pair,
     /// Why there is no measurement: `failed` or `not measured`; `None` when there is one.
@@ -306,7 +307,7 @@ pub fn own_losses(files: &[(String, Option<Level>, u64, Interval)]) -> Scatter {
     let sizes = Sizes { unit_bytes, unit, highest: highest / unit_bytes };
     let mark = |(name, level, size_bytes, loss): &(String, Option<Level>, u64, Interval)| Mark {
         name: name.clone(),
-        class: level.map(Level::class),
+        look: level.map(LevelLook::of),
         x: Interval::exact(*size_bytes as f64 / unit_bytes),
         y: *loss,
         is_measured: true,
@@ -388,7 +389,7 @@ fn bars(
                 (None, None) => Some("not measured"),
             };
             let details = format!("{}\n{}", row.name, speed_text(row, pair, unit));
-            BarRow { name: row.name.clone(), class: row.level.map(Level::class), pair, missing, details }
+            BarRow { name: row.name.clone(), look: row.level.map(LevelLook::of), pair, missing, details }
         })
         .collect();
     let x = Axis::linear(label, rows.iter().map(|row| row.pair.highest()).fold(0.0, f64::max));
@@ -425,7 +426,7 @@ impl Sizes {
 
 fn mark(row: &ComparisonRow, x: Interval, y: Interval, is_measured: bool, details: &str) -> Mark {
     let details = format!("{}\n{details}", row.name);
-    Mark { name: row.name.clone(), class: row.level.map(Level::class), x, y, is_measured, details }
+    Mark { name: row.name.clone(), look: row.level.map(LevelLook::of), x, y, is_measured, details }
 }
 
 fn with_quality(rows: &[ComparisonRow]) -> impl Iterator<Item = (&ComparisonRow, &QualityRun)> {
@@ -499,7 +500,7 @@ mod tests {
 
     fn mark_at(x: f64, y: f64) -> Mark {
         let (x, y) = (Interval::exact(x), Interval::exact(y));
-        Mark { name: String::new(), class: None, x, y, is_measured: true, details: String::new() }
+        Mark { name: String::new(), look: None, x, y, is_measured: true, details: String::new() }
     }
 
     #[test]

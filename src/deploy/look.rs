@@ -1,6 +1,42 @@
 //! Colours and text that window, report and export have in common.
 
-use crate::model::PrecisionClass;
+use crate::model::{Framework, Level, PrecisionClass};
+
+/// What a mark tells of a level: its colour the class, its shape the framework.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LevelLook {
+    /// The framework.
+    pub framework: Framework,
+    /// The precision class.
+    pub class: PrecisionClass,
+}
+
+impl LevelLook {
+    /// That of a level.
+    #[must_use]
+    pub fn of(level: Level) -> Self {
+        Self { framework: level.framework(), class: level.class() }
+    }
+}
+
+/// Those that occur, the frameworks in their order, of each the most precise class first, then `None`; each with its words for a legend,
+/// which name the framework where there are several.
+#[must_use]
+pub fn legend_of(looks: &[Option<LevelLook>]) -> Vec<(Option<LevelLook>, String)> {
+    let mut known: Vec<LevelLook> = looks.iter().flatten().copied().collect();
+    known.sort_unstable();
+    known.dedup();
+    let is_mixed = known.iter().any(|look| look.framework != known[0].framework);
+    let words = |look: &LevelLook| {
+        let class = look.class.label();
+        if is_mixed { format!("{}, {}", look.framework.name(), class.to_lowercase()) } else { class.into() }
+    };
+    let mut items: Vec<_> = known.iter().map(|look| (Some(*look), words(look))).collect();
+    if looks.contains(&None) {
+        items.push((None, "Source".into()));
+    }
+    items
+}
 
 /// Red, green and blue of a precision class in marks and bars, on light and on dark ground: from steel to glowing.
 #[must_use]
@@ -57,6 +93,17 @@ mod tests {
         check("a\u{0}\u{1b}[31m\u{85}b\tc\nd", "a\u{FFFD}\u{FFFD}[31m\u{FFFD}b\tc\nd");
         check("x\u{202E}fdp.gguf", "x\u{FFFD}fdp.gguf");
         check("größer 字", "größer 字");
+    }
+
+    #[test]
+    fn a_legend_names_frameworks_where_there_are_several() {
+        let look = |level| Some(LevelLook::of(level));
+        let texts = |looks: &[Option<LevelLook>]| legend_of(looks).into_iter().map(|(_, text)| text).collect::<Vec<_>>();
+        let own = [look(Level::Q4_K_M), None, look(Level::Q8_0), look(Level::Q4_0)];
+        assert_eq!(texts(&own), ["Medium, 5-8 bits", "Low, 3-4 bits", "Source"]);
+        let mixed = [look("mlx:4-bit".parse().unwrap()), look(Level::Q8_0)];
+        assert_eq!(texts(&mixed), ["llama.cpp, medium, 5-8 bits", "MLX, low, 3-4 bits"]);
+        assert!(legend_of(&[]).is_empty());
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) mod test_rows;
 
 pub use chart::{Axis, Bars, Chart, ChartKind, Mark, Scale, Scatter, bytes_unit, chart, own_losses};
 pub use export::{Export, ExportInput, ExportRequest, export, export_bytes};
-pub use look::{class_rgb, escaped, shortened};
+pub use look::{LevelLook, class_rgb, escaped, legend_of, shortened};
 pub use png::png_from_svg;
 pub use report::{ReportInput, report_html};
 pub use shell::{llama_cli_command, ollama_command};

@@ -23,10 +23,7 @@ pub(super) enum Installer {
     /// uv, which finds a Python by itself.
     Uv(PathBuf),
     /// A Python with its modules venv and pip.
-    Python {
-        program: PathBuf,
-        version: (u32, u32),
-    },
+    Python { program: PathBuf, version: (u32, u32) },
 }
 
 /// uv, else the newest Python by its name; `None` where there is none that is new enough.
@@ -45,7 +42,8 @@ pub(super) fn find_installer() -> Option<Installer> {
 
 /// The version that a Python tells.
 fn version_of(program: &Path) -> Option<(u32, u32)> {
-    let output = Command::new(program).args(["-c", "import sys; print(*sys.version_info[:2])"]).stdin(Stdio::null()).output().ok()?;
+    let output =
+        Command::new(program).args(["-c", "import sys; print(*sys.version_info[:2])"]).stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let (major, minor) = text.trim().split_once(' ')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
@@ -94,7 +92,15 @@ impl Installer {
             }
             Self::Python { .. } => {
                 let mut command = Command::new(python);
-                command.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps", "--require-hashes"]);
+                command.args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--disable-pip-version-check",
+                    "--no-input",
+                    "--no-deps",
+                    "--require-hashes",
+                ]);
                 command
             }
         };
@@ -102,7 +108,6 @@ impl Installer {
         command.args(["--only-binary", ":all:", "--requirement"]).arg(requirements);
         run(&mut command, monitor, &mut |line| package_of(line).map_or(Ok(()), &mut *on_package))
     }
-
 }
 
 /// Loads the packages of an environment once.
@@ -207,10 +212,16 @@ fn failure(lines: &[String]) -> Error {
         "nodename nor servname",
     ];
     if has(&offline) {
-        return error("the packages cannot be fetched: no connection to the index of Python packages".into(), "connect to the network and try again");
+        return error(
+            "the packages cannot be fetched: no connection to the index of Python packages".into(),
+            "connect to the network and try again",
+        );
     }
     if has(&["DO NOT MATCH THE HASHES", "hash mismatch", "Hash mismatch"]) {
-        return error("what was fetched is not what was pinned, and has been thrown away".into(), "try again; a proxy may have changed it");
+        return error(
+            "what was fetched is not what was pinned, and has been thrown away".into(),
+            "try again; a proxy may have changed it",
+        );
     }
     if let Some(line) = lines.iter().find(|line| line.contains("(from versions: none)")) {
         let package = line.split_whitespace().find(|word| word.contains("==")).unwrap_or("a package");
@@ -219,7 +230,10 @@ fn failure(lines: &[String]) -> Error {
     }
     let is_error = |line: &&String| line.starts_with("ERROR:") || line.starts_with("error:") || line.contains("Error: ");
     let told = lines.iter().find(is_error).or(lines.last()).map_or("it gave no reason", String::as_str);
-    error(told.trim().trim_start_matches("ERROR: ").trim_start_matches("error: ").into(), "try again, or install mlx-lm into an environment of your own")
+    error(
+        told.trim().trim_start_matches("ERROR: ").trim_start_matches("error: ").into(),
+        "try again, or install mlx-lm into an environment of your own",
+    )
 }
 
 #[cfg(test)]

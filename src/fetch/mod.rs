@@ -8,4 +8,4 @@
 mod installer;
 mod runtimes;
 
-pub use runtimes::{Installed, SetUpPlan, install, installed, plan, remove};
+pub use runtimes::{Installed, SetUpPlan, install, installed, plan, remove, sizes};

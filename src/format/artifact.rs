@@ -161,10 +161,8 @@ fn mlx_folder(path: &Path) -> Result<Option<Artifact>> {
     for file in &weights {
         read_safetensors(file)?;
     }
-    let config: Config = serde_json::from_slice(&read_small(&path.join(CONFIG), FORMAT, MAX_CONFIG_BYTES)?).map_err(|error| Error::DamagedFile {
-        format: FORMAT,
-        what: super::safetensors::json_error(&error),
-        path: path.join(CONFIG),
+    let config: Config = serde_json::from_slice(&read_small(&path.join(CONFIG), FORMAT, MAX_CONFIG_BYTES)?).map_err(|error| {
+        Error::DamagedFile { format: FORMAT, what: super::safetensors::json_error(&error), path: path.join(CONFIG) }
     })?;
     let quantization = config.quantization.unwrap_or_default();
     let level = level_name(&quantization).and_then(|name| name.parse().ok());
@@ -216,9 +214,10 @@ mod tests {
 
     fn folder(format: &str, quantization: serde_json::Value) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        let mut json = json!({ "__metadata__": { "format": format }, "a.weight": { "dtype": "F32", "shape": [1], "data_offsets": [0, 4] } })
-            .to_string()
-            .into_bytes();
+        let mut json =
+            json!({ "__metadata__": { "format": format }, "a.weight": { "dtype": "F32", "shape": [1], "data_offsets": [0, 4] } })
+                .to_string()
+                .into_bytes();
         json.resize(json.len().next_multiple_of(8), b' ');
         let bytes: Vec<u8> = (json.len() as u64).to_le_bytes().into_iter().chain(json).chain([0; 4]).collect();
         std::fs::write(dir.path().join("model.safetensors"), bytes).unwrap();

@@ -40,8 +40,8 @@ pub use detect::{detect, detect_runtimes};
 pub use disk::disk_of;
 pub use disk_speed::measure_disk_write;
 pub use encoding::{EncodingSpeed, measure_encoding};
-pub use environments::own_environment;
 pub use energy::{EnergyMeter, EnergyReading, NotMeasurable};
+pub use environments::own_environment;
 pub use runtimes::{PythonPackages, python_with};
 pub use survey::{measure_quiet_bandwidth, survey};
 

@@ -188,9 +188,9 @@ fn python_of(packages_dir: &Path) -> Option<PathBuf> {
     let version = path_text::searchable(lib.file_name()?);
     let version = version.as_ref();
     let beside = if version.starts_with("python") { lib.parent()?.parent()? } else { lib.parent()? };
-    let programs = ["bin", "Scripts", ""].into_iter().flat_map(|bin| {
-        [version, "python3", "python", "python.exe"].map(|name| beside.join(bin).join(name))
-    });
+    let programs = ["bin", "Scripts", ""]
+        .into_iter()
+        .flat_map(|bin| [version, "python3", "python", "python.exe"].map(|name| beside.join(bin).join(name)));
     let on_path = env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
     let on_path = on_path.into_iter().flat_map(|folder| [version, "python3"].map(|name| folder.join(name)));
     programs.chain(on_path).find(|program| program.is_file())

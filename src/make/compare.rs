@@ -73,7 +73,7 @@ pub struct Comparison {
 /// Those of [`make`] and of the measurements as wholes; of single files they are in the result. `Error::WrongOutput` when the file that is to
 /// stand for a checkpoint is broken.
 pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_step: &dyn Fn(Step)) -> Result<Comparison> {
-    let is_mlx_timed = check_runtimes(&request, monitor)?;
+    check_runtimes(&request)?;
     let (source, made) = if model.is_runnable() { (Arc::new(model), None) } else { import(&model, &mut request, monitor)? };
     // The machine before the measurements: its bandwidth must be measured while nothing else runs.
     let folder = source.path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -89,7 +89,7 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
         }
         None => make(&source, &request.make, monitor)?,
     };
-    let is_timed = |made: &&Conversion| is_mlx_timed || made.level.framework() != Framework::Mlx;
+    let is_timed = |made: &&Conversion| bench::is_timed_here(made.level.framework());
     let mut files: Vec<PathBuf> = conversions.iter().filter(is_timed).map(|made| made.path.clone()).collect();
     if request.with_source {
         files.insert(0, source.path.clone());
@@ -110,9 +110,8 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
     Ok(Comparison { source, machine, speed, quality: losses, rows, planned, search, broken, unread })
 }
 
-/// Refuses levels that nothing here can run. Returns whether the speed of MLX's levels is to be measured: on a CPU it says nothing about a
-/// Mac, and a model of a usual size would take hours.
-fn check_runtimes(request: &CompareRequest, monitor: &Monitor) -> Result<bool> {
+/// Refuses levels that nothing here can run.
+fn check_runtimes(request: &CompareRequest) -> Result<()> {
     let levels = &request.make.convert.levels;
     let of_others = |level: &&Level| level.framework() != Framework::LlamaCpp;
     if let Some(level) = levels.iter().find(of_others).filter(|_| request.until_pass) {
@@ -128,11 +127,7 @@ fn check_runtimes(request: &CompareRequest, monitor: &Monitor) -> Result<bool> {
             runtime::check_available(runtime)?;
         }
     }
-    if !levels.iter().any(|level| level.framework() == Framework::Mlx) {
-        return Ok(false);
-    }
-    let info = runtime::info(RuntimeId::Mlx, monitor)?;
-    Ok(!bench::is_stand_in(&info.version, &info.backend))
+    Ok(())
 }
 
 /// Writes the file that keeps every weight of a checkpoint, with the levels in the same pass where that can be. Returns that file's model, and

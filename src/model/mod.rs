@@ -26,7 +26,7 @@ pub use checkpoint::{
 pub use dtype::DType;
 pub use framework::{ArtifactKind, Framework};
 pub use hyperparameters::Hyperparameters;
-pub use import::{BlockScale, Import, Origin, Part, RowOrder};
+pub use import::{BlockScale, Import, Origin, OtherLevel, Part, RowOrder};
 pub use level::{Level, PrecisionClass};
 pub use metadata::{Array, Metadata, Text, Value, ValueType};
 pub use other_kind::{OtherKind, other_kind};

@@ -41,12 +41,9 @@ struct Head {
 impl Peer {
     /// Starts a program; `name` is the runtime's for messages.
     pub(super) fn start(command: &mut Command, name: &'static str) -> Result<Self, String> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{} cannot be started: {error}", crate::path_text::shown(Path::new(command.get_program()))))?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| {
+            format!("{} cannot be started: {error}", crate::path_text::shown(Path::new(command.get_program())))
+        })?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else { return Err("it has no streams".into()) };
         let reader = std::thread::Builder::new().name("peer-stderr".into()).spawn(move || last_lines(stderr));

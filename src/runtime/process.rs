@@ -91,8 +91,17 @@ impl ChildProcess {
         let mut child = command.spawn().map_err(Error::io("start", exe))?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         // From here on an early return drops the value, which ends the child.
-        let mut process =
-            Self { child, stdin, lines: None, stdout_reader: None, stderr_reader: None, path, runtime: request.runtime, _name: name, last: None };
+        let mut process = Self {
+            child,
+            stdin,
+            lines: None,
+            stdout_reader: None,
+            stderr_reader: None,
+            path,
+            runtime: request.runtime,
+            _name: name,
+            last: None,
+        };
         // Threads of their own, because a pipe cannot be read with a timeout on all systems; they end when the child does.
         if let Some(stdout) = stdout {
             let (sender, receiver) = sync_channel(N_WAITING_LINES);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Leftovers, Page};
 use crate::bench::history::ExportFormat;
 use crate::deploy::Export;
-use crate::model::Level;
+use crate::model::{Level, RuntimeId};
 use crate::worker::{JobId, Picked};
 
 /// What the user wants done.
@@ -79,4 +79,8 @@ pub enum Command {
     CollectImatrix(Vec<Level>),
     /// Compare this file with the checksums that it carries.
     Verify(PathBuf),
+    /// Set up this runtime: fetch its packages.
+    SetUp(RuntimeId),
+    /// Remove this runtime, which Planish has set up.
+    RemoveRuntime(RuntimeId),
 }

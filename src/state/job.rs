@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::deploy::Export;
 use crate::error::Error;
-use crate::model::Level;
+use crate::model::{Level, RuntimeId};
 use crate::monitor::Progress;
 use crate::worker::{HistoryRequest, JobId};
 
@@ -41,6 +41,10 @@ pub enum JobKind {
     CollectImatrix(PathBuf),
     /// Comparing this file with the checksums that it carries.
     Verify(PathBuf),
+    /// Setting up this runtime.
+    SetUp(RuntimeId),
+    /// Removing this runtime.
+    RemoveRuntime(RuntimeId),
 }
 
 impl JobKind {

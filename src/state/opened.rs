@@ -14,7 +14,7 @@ use crate::calibrate::imatrix::Collected;
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::hardware::Machine;
-use crate::model::Model;
+use crate::model::{Model, OtherLevel};
 use crate::units::local_day_text;
 use crate::worker::JobId;
 
@@ -293,6 +293,19 @@ impl Store {
         }
         self.model = Slot::Ready(model);
         self.take_conversions(made);
+    }
+
+    /// The open checkpoint as a model, also when one of its files stands for it: some levels are made from it alone.
+    #[must_use]
+    pub fn checkpoint_model(&self) -> Option<&Arc<Model>> {
+        self.checkpoint.as_ref()?.model.as_ref()
+    }
+
+    /// Levels that can be made from the open checkpoint alone.
+    #[must_use]
+    pub fn other_levels(&self) -> &[OtherLevel] {
+        let import = self.checkpoint_model().and_then(|model| model.import.as_ref());
+        import.map_or(&[], |import| import.others.as_slice())
     }
 
     /// True for a file that was made from the open model, or from the checkpoint that it stands for.

@@ -124,6 +124,8 @@ impl Store {
                 self.verified.retain(|found| found.path != request.path);
                 JobKind::Verify(request.path.clone())
             }
+            Job::SetUp { runtime } => JobKind::SetUp(*runtime),
+            Job::RemoveRuntime { runtime } => JobKind::RemoveRuntime(*runtime),
         };
         // The list is read again by itself: that must not take away what the user has not read yet.
         if !matches!(job, Job::History(HistoryRequest::List) | Job::FindKnown { .. } | Job::FindDisk { .. }) {
@@ -216,6 +218,11 @@ impl Store {
             Output::FoundModels(found) => self.cached = found,
             Output::Known(known) => self.take_known(*known),
             Output::Removed(paths) => self.forget_files(&paths),
+            Output::Runtimes(runtimes) => {
+                if let Slot::Ready(machine) = &mut self.machine {
+                    machine.runtimes = runtimes;
+                }
+            }
             Output::Disk { dir, disk } => self.output_disk = Some((dir, disk)),
             Output::Verified(found) => {
                 self.verified.retain(|known| known.path != found.path);

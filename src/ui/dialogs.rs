@@ -91,8 +91,10 @@ pub fn is_worth_asking(job: &JobRecord) -> bool {
         | JobKind::TensorErrors(_)
         | JobKind::Answer(_)
         | JobKind::Verify(_)
-        | JobKind::Export(_) => true,
+        | JobKind::Export(_)
+        | JobKind::SetUp(_) => true,
         JobKind::Remove(_)
+        | JobKind::RemoveRuntime(_)
         | JobKind::Inspect(_)
         | JobKind::Detect
         | JobKind::History(_)

@@ -256,6 +256,8 @@ pub fn job_title(kind: &JobKind) -> String {
         JobKind::Answer(n) => format!("Asking {n} files"),
         JobKind::Export(what) => format!("Exporting the {}", super::compare::export_view::what_text(*what)),
         JobKind::Verify(path) => format!("Verifying {}", file_name(path)),
+        JobKind::SetUp(runtime) => format!("Setting up {}", runtime.name()),
+        JobKind::RemoveRuntime(runtime) => format!("Removing {}", runtime.name()),
         JobKind::CollectImatrix(path) => {
             format!("Collecting importances of {}", file_name(path))
         }

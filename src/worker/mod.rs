@@ -32,7 +32,7 @@ use crate::format::Opened;
 use crate::make::{Made, MakeRequest};
 use crate::model::{Model, Preset};
 use crate::monitor::{Leftovers, Monitor, Progress};
-use crate::{bench, convert, deploy, format, hardware, make};
+use crate::{bench, convert, deploy, fetch, format, hardware, make};
 
 /// Jobs that may wait. More than a person queues by hand.
 const MAX_WAITING_JOBS: usize = 64;
@@ -342,6 +342,14 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
                 }
             }
             crate::calibrate::imatrix::collect_imatrix(&request, monitor).map(|collected| Output::Imatrix(Arc::new(collected)))
+        }
+        Job::SetUp { runtime } => {
+            fetch::install(runtime, monitor)?;
+            Ok(Output::Runtimes(hardware::detect_runtimes()))
+        }
+        Job::RemoveRuntime { runtime } => {
+            fetch::remove(runtime)?;
+            Ok(Output::Runtimes(hardware::detect_runtimes()))
         }
         Job::Verify { request } => convert::verify(&request, monitor).map(|found| Output::Verified(Arc::new(found))),
     }

@@ -14,8 +14,8 @@ use crate::convert::{self, Conversion, ConvertRequest, Removal, Verification, Ve
 use crate::deploy::ExportRequest;
 use crate::error::Error;
 use crate::format::CachedModel;
-use crate::hardware::{Bandwidth, Disk, Machine};
-use crate::model::{Level, Model};
+use crate::hardware::{Bandwidth, Disk, Machine, Runtime};
+use crate::model::{Level, Model, RuntimeId};
 use crate::monitor::Progress;
 
 /// Names one job of this process; later jobs have higher numbers.
@@ -106,6 +106,16 @@ pub enum Job {
         /// Which, and what it should be made from.
         request: VerifyRequest,
     },
+    /// Set up a runtime that is not built in.
+    SetUp {
+        /// Which.
+        runtime: RuntimeId,
+    },
+    /// Remove a runtime that Planish has set up.
+    RemoveRuntime {
+        /// Which.
+        runtime: RuntimeId,
+    },
 }
 
 impl Job {
@@ -146,7 +156,9 @@ impl Job {
             | Self::FindKnown { .. }
             | Self::Remove { .. }
             | Self::FindDisk { .. }
-            | Self::Verify { .. } => (None, Vec::new()),
+            | Self::Verify { .. }
+            | Self::SetUp { .. }
+            | Self::RemoveRuntime { .. } => (None, Vec::new()),
         }
     }
 }
@@ -198,6 +210,8 @@ pub enum Output {
     Imatrix(Arc<Collected>),
     /// Of `Job::Verify`.
     Verified(Arc<Verification>),
+    /// Of `Job::SetUp` and `Job::RemoveRuntime`: what runs models here now.
+    Runtimes(Vec<Runtime>),
 }
 
 impl Output {

@@ -23,7 +23,13 @@ fn exe() -> &'static Path {
 
 /// A measurement that lasts for minutes, with 2.4 GB of KV cache.
 fn endless(path: PathBuf) -> Request {
-    Request::llama_cpp(Task::Bench(BenchTask { path, n_prompt_tokens: 4096, n_gen_tokens: 100_000, n_threads: 1, sustained_secs: None }))
+    Request::llama_cpp(Task::Bench(BenchTask {
+        path,
+        n_prompt_tokens: 4096,
+        n_gen_tokens: 100_000,
+        n_threads: 1,
+        sustained_secs: None,
+    }))
 }
 
 /// A sound file of an architecture that llama.cpp does not know.

@@ -9,8 +9,8 @@ use rayon::prelude::*;
 use crate::bench::history::{FileIdentity, History};
 use crate::convert::{Conversion, Manifest, manifest_path, output_path, tensors_checksum};
 use crate::error::Result;
-use crate::format::{Summary, TensorReader, read_gguf, summarize_gguf};
-use crate::model::{Level, Model, RECIPE_KEY, SOURCE_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY, Tensor};
+use crate::format::{FOLDER_MANIFEST, Summary, TensorReader, read_gguf, summarize_gguf};
+use crate::model::{Level, Model, OtherLevel, RECIPE_KEY, SOURCE_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY, Tensor};
 use crate::monitor::Monitor;
 
 /// Folders that are looked into, and files in all of them together: a folder of downloads must not take seconds.
@@ -43,11 +43,15 @@ pub(super) fn find(history: Option<&History>, model: &Model, folders: &[PathBuf]
     sums.extend(own_sums(model));
     let noted_folders = noted.iter().filter_map(|(output, _)| Some(output.parent()?.to_path_buf()));
     let folders: Vec<PathBuf> = folders.iter().cloned().chain(noted_folders).collect();
+    let folders_made = made_folders(model, &folders, &noted);
     let candidates = candidates(model, &folders);
     let (mut made, open): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| sums.contains(&candidate.source));
     let mut open: Vec<Candidate> = open.into_iter().filter(|candidate| has_same_shapes(model, candidate)).collect();
+    let all = |made: &[Candidate]| {
+        made.iter().filter_map(|candidate| conversion(model, candidate)).chain(folders_made.clone()).collect()
+    };
     if open.is_empty() {
-        return made.iter().filter_map(|candidate| conversion(model, candidate)).collect();
+        return all(&made);
     }
     if model.tensor_bytes() <= QUICK_BYTES {
         let sum = tensors_checksum(model, &Monitor::silent()).map(|sum| sum.to_string());
@@ -63,7 +67,50 @@ pub(super) fn find(history: Option<&History>, model: &Model, folders: &[PathBuf]
         open.retain(|candidate| is_named_after(model, candidate) && has_same_small_tensors(model, candidate).unwrap_or(false));
     }
     made.extend(open);
-    made.iter().filter_map(|candidate| conversion(model, candidate)).collect()
+    all(&made)
+}
+
+/// The folders among those in these folders that were made from the model: noted when they were made, or with its name and to the byte of
+/// the size that the level has.
+fn made_folders(model: &Model, folders: &[PathBuf], noted: &[(PathBuf, String)]) -> Vec<Conversion> {
+    let others = model.import.as_ref().map_or(&[][..], |import| import.others.as_slice());
+    let mut seen = BTreeSet::new();
+    let mut made = Vec::new();
+    for folder in folders.iter().take(MAX_FOLDERS) {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        let paths = entries.flatten().map(|entry| entry.path()).filter(|path| path.join(FOLDER_MANIFEST).is_file());
+        for path in paths.take(MAX_FILES) {
+            if std::fs::canonicalize(&path).is_ok_and(|real| seen.insert(real)) {
+                made.extend(made_folder(model, &path, others, noted));
+            }
+        }
+    }
+    made.sort_by(|one, other| one.path.cmp(&other.path));
+    made
+}
+
+fn made_folder(model: &Model, path: &Path, others: &[OtherLevel], noted: &[(PathBuf, String)]) -> Option<Conversion> {
+    let manifest = Manifest::read(&path.join(FOLDER_MANIFEST)).ok().flatten()?;
+    let level: Level = manifest.recipe.parse().ok()?;
+    let other = others.iter().find(|other| other.level == level && other.size_bytes == manifest.size_bytes)?;
+    let is_noted = noted.iter().any(|(output, sum)| output == path && *sum == manifest.source.blake3.to_string());
+    let is_named = || {
+        let own = model.path.file_name().map(|own| crate::path_text::to_text(Path::new(own)));
+        own.as_deref() == Some(manifest.source.name.as_str())
+    };
+    let is_whole = |(name, size_bytes): (&str, u64)| path.join(name).metadata().is_ok_and(|found| found.len() == size_bytes);
+    let are_whole = manifest.files.iter().all(|file| is_whole((&file.name, file.size_bytes)));
+    ((is_noted || is_named()) && are_whole).then(|| Conversion {
+        level,
+        path: path.to_path_buf(),
+        source: model.path.clone(),
+        size_bytes: manifest.size_bytes,
+        bits_per_weight: other.bits_per_weight,
+        elapsed_secs: 0.0,
+        warnings: Vec::new(),
+        check: None,
+        changes: String::new(),
+    })
 }
 
 /// Checksums that a file made from the model has, as far as the model's own header tells: its tensors', and, where it holds every
@@ -204,10 +251,13 @@ pub fn forget_conversion(path: &Path) {
 
 pub(super) fn remember_in(history: &History, model: &Model, made: &[Conversion]) -> Result<()> {
     let Some(identity) = FileIdentity::of(&model.files) else { return Ok(()) };
-    // A folder has its manifest in it, and no runs yet that it must be found for.
-    for conversion in made.iter().filter(|conversion| conversion.level.preset().is_some()) {
-        let summary = summarize_gguf(&conversion.path)?;
-        if let Some(sum) = summary.metadata.str(SOURCE_CHECKSUM_KEY) {
+    for conversion in made {
+        let sum = if conversion.path.is_dir() {
+            Manifest::read(&conversion.path.join(FOLDER_MANIFEST))?.map(|manifest| manifest.source.blake3.to_string())
+        } else {
+            summarize_gguf(&conversion.path)?.metadata.str(SOURCE_CHECKSUM_KEY).map(std::borrow::Cow::into_owned)
+        };
+        if let Some(sum) = sum {
             let output = std::path::absolute(&conversion.path).unwrap_or_else(|_| conversion.path.clone());
             history.remember_conversion(&output, &identity, &sum)?;
         }

@@ -8,7 +8,8 @@ use crate::bench::Outcome;
 use crate::bench::history::{FileIdentity, History, Kind, Measurement, Row};
 use crate::bench::identity::sha256_with;
 use crate::bench::quality::QualityOutcome;
-use crate::model::Model;
+use crate::format::Artifact;
+use crate::model::{Model, RuntimeId};
 use crate::monitor::Monitor;
 
 /// The largest model that is hashed because its hash is not known: a hundredth of a second.
@@ -22,9 +23,18 @@ struct File {
 }
 
 impl File {
-    fn of(history: &History, files: &[PathBuf], rows: &[Row]) -> Option<Self> {
+    /// That of a model's files; `path` stands for them.
+    fn of(history: &History, path: &Path, files: &[PathBuf], rows: &[Row]) -> Option<Self> {
         let identity = FileIdentity::of(files)?;
-        Some(Self { path: files.first()?.clone(), sha256: sha256_of(history, files, rows), identity })
+        Some(Self { path: path.to_path_buf(), sha256: sha256_of(history, files, rows), identity })
+    }
+
+    /// That of a level: a file, or a folder with its files.
+    fn of_level(history: &History, path: &Path, rows: &[Row]) -> Option<Self> {
+        if path.is_dir() {
+            return Self::of(history, path, &Artifact::open(path).ok()?.files, rows);
+        }
+        Self::of(history, path, &[path.to_path_buf()], rows)
     }
 
     /// Told by what is in it; where that is not known, by path and size, if the file has not changed since the run.
@@ -67,9 +77,9 @@ pub(super) fn sha256_of(history: &History, files: &[PathBuf], rows: &[Row]) -> O
 /// Adds the runs of the model, or of what stands for it, and of its levels.
 pub(super) fn fill(known: &mut Known, history: &History, rows: &[Row], model: &Model, here: &Here) {
     let source_files = known.stand_in.as_ref().map_or(&model.files, |stand_in| &stand_in.files).clone();
-    let source = File::of(history, &source_files, rows);
+    let source = source_files.first().and_then(|first| File::of(history, first, &source_files, rows));
     let source_sha256 = source.as_ref().and_then(|source| source.sha256.clone());
-    let levels = known.levels.iter().filter_map(|level| File::of(history, std::slice::from_ref(&level.path), rows));
+    let levels = known.levels.iter().filter_map(|level| File::of_level(history, &level.path, rows));
     let levels: Vec<File> = levels.collect();
     for file in source.iter().chain(&levels) {
         let runs: Vec<&Row> = rows.iter().filter(|row| row.kind == Kind::Speed && file.has(row)).collect();
@@ -130,7 +140,9 @@ pub fn differences(row: &Row, here: &Here, text: Option<&str>) -> Vec<Difference
     if row.machine != here.machine {
         differences.push(Difference::Machine(row.machine.clone()));
     }
-    if here.runtime.as_ref().is_some_and(|runtime| *runtime != row.runtime) {
+    // What another runtime measured by right, such as MLX for its own levels, is no older version of this one.
+    let is_of_own = row.runtime.starts_with(RuntimeId::LlamaCpp.name());
+    if here.runtime.as_ref().is_some_and(|runtime| is_of_own && *runtime != row.runtime) {
         differences.push(Difference::Runtime(row.runtime.clone()));
     }
     differences

@@ -12,7 +12,7 @@ use super::{QualityOutcome, QualityProvenance, QualityRequest, QualityRun, Score
 use crate::advise::{Decision, Gates, Verdict, judge};
 use crate::bench::identity::artifact_sha256;
 use crate::bench::is_stand_in;
-use crate::bench::speed::run::condition_warnings;
+use crate::bench::speed::run::{condition_warnings, name};
 use crate::calibrate::text::{Corpus, corpus};
 use crate::error::{Error, Result};
 use crate::format::Artifact;
@@ -449,10 +449,6 @@ fn strip(chunk: &ScoredChunk) -> Strip {
     #[allow(clippy::cast_possible_truncation, reason = "shown as a tint")]
     let klds = klds.chain(chunk.tokens.iter().map(|token| Some(token.kld as f32)));
     Strip { kind: chunk.kind.clone(), tokens: chunk.pieces.iter().cloned().zip(klds).collect() }
-}
-
-fn name(path: &Path) -> String {
-    crate::path_text::stem(path)
 }
 
 #[cfg(test)]

@@ -277,8 +277,8 @@ mod tests {
         };
         let source = own_level(model).and_then(of).map(|candidate| (model.path.clone(), candidate));
         // What other frameworks reach is not predicted.
-    let is_plain = |conversion: &&Conversion| conversion.changes.is_empty() && conversion.level.preset().is_some();
-    let plain = conversions.iter().filter(is_plain);
+        let is_plain = |conversion: &&Conversion| conversion.changes.is_empty() && conversion.level.preset().is_some();
+        let plain = conversions.iter().filter(is_plain);
         let made = plain.filter_map(|conversion| Some((conversion.path.clone(), of(conversion.level)?)));
         source.into_iter().chain(made).collect()
     }

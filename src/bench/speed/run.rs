@@ -96,8 +96,7 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
             let is_cool = cool_down(celsius, monitor)?;
             report("load")?;
             let on_second = |second| report(&format!("{second} of {secs} s of"));
-            let speeds =
-                model.request(request, n_threads).and_then(|round| sustain(exe, &round, secs, monitor, on_second));
+            let speeds = model.request(request, n_threads).and_then(|round| sustain(exe, &round, secs, monitor, on_second));
             model.long_run = match speeds {
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 speeds => Some(LongRun { speeds, is_cool }),
@@ -158,14 +157,8 @@ struct Series {
 impl Series {
     /// Looks at the header: a file that is missing or damaged needs no child to say so.
     fn new(path: &Path, cpu: &Cpu, n_ctx: u64) -> Self {
-        let mut series = Self {
-            path: path.to_path_buf(),
-            artifact: None,
-            workload: None,
-            rounds: Vec::new(),
-            failure: None,
-            long_run: None,
-        };
+        let mut series =
+            Self { path: path.to_path_buf(), artifact: None, workload: None, rounds: Vec::new(), failure: None, long_run: None };
         match Artifact::open(path) {
             Ok(artifact) => {
                 series.workload = artifact.model.as_ref().map(|model| Workload::of_file(model, cpu, n_ctx));
@@ -225,8 +218,9 @@ impl Series {
     }
 }
 
+/// What a model is called in progress: the name of its file without the ending, or of its folder.
 pub fn name(path: &Path) -> String {
-    crate::path_text::stem(path)
+    if path.is_dir() { crate::path_text::file_name(path) } else { crate::path_text::stem(path) }
 }
 
 /// What made the rounds doubtful; `conditions` has one entry per round.
@@ -304,14 +298,7 @@ mod tests {
     }
 
     fn series(rounds: Vec<Round>, failure: Option<Error>) -> Series {
-        Series {
-            path: "m.gguf".into(),
-            artifact: None,
-            workload: None,
-            rounds,
-            failure,
-            long_run: None,
-        }
+        Series { path: "m.gguf".into(), artifact: None, workload: None, rounds, failure, long_run: None }
     }
 
     fn shared(warnings: Vec<String>) -> Provenance {

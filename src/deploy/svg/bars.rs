@@ -3,7 +3,7 @@
 use super::super::chart::{BarRow, Bars};
 use super::super::look::shortened;
 use super::SvgStyle;
-use super::canvas::{Area, Canvas, Fill, MARGIN, Sign, class_color, text_width};
+use super::canvas::{Area, Canvas, Fill, MARGIN, Sign, look_color, text_width};
 use super::scatter::{AXIS_HEIGHT, part};
 use crate::bench::rows::pair::measured_text;
 use crate::units::significant_text;
@@ -56,7 +56,7 @@ pub(super) fn bars_svg(plot: &Bars, style: &SvgStyle) -> String {
 }
 
 fn row_bars(canvas: &mut Canvas, row: &BarRow, top: f64, left: f64, x_at: &dyn Fn(f64) -> f64) {
-    let color = class_color(row.class, canvas.style);
+    let color = look_color(row.look, canvas.style);
     let (muted, ink) = (canvas.style.muted, canvas.style.text);
     let first = top + ROW_HEIGHT / 2.0 - BAR_HEIGHT - 2.0;
     let second = top + ROW_HEIGHT / 2.0 + 2.0;

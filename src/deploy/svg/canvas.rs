@@ -1,8 +1,8 @@
 //! The strokes that all plots are made of.
 
-use super::super::look::{class_rgb, escaped};
+use super::super::look::{LevelLook, class_rgb, escaped};
 use super::{Heading, SvgStyle};
-use crate::model::PrecisionClass;
+use crate::model::Framework;
 
 /// Size of all texts but the title, in pixels.
 pub(super) const FONT_SIZE: f64 = 12.0;
@@ -26,7 +26,7 @@ pub(super) enum Fill {
 
 /// What stands before the words of a legend.
 pub(super) enum Sign {
-    Mark(Option<PrecisionClass>, Fill),
+    Mark(Option<LevelLook>, Fill),
     Dashes,
     ErrorBar,
     Bar(Fill),
@@ -104,7 +104,7 @@ impl<'a> Canvas<'a> {
     fn sign(&mut self, sign: &Sign, [x, y]: [f64; 2]) {
         let ink = self.style.muted;
         match *sign {
-            Sign::Mark(class, fill) => self.mark(class, fill, [x, y], ""),
+            Sign::Mark(look, fill) => self.mark(look, fill, [x, y], ""),
             Sign::Dashes => {
                 self.line([x - 10.0, y], [x + 10.0, y], self.style.front, "stroke-width=\"1.5\" stroke-dasharray=\"5 4\"");
             }
@@ -167,20 +167,22 @@ impl<'a> Canvas<'a> {
         ));
     }
 
-    /// The shape of a precision class around a point; `details` are told by a resting pointer.
-    pub(super) fn mark(&mut self, class: Option<PrecisionClass>, fill: Fill, [x, y]: [f64; 2], details: &str) {
-        let color = class_color(class, self.style);
+    /// The shape of a framework in the colour of a precision class around a point; `details` are told by a resting pointer.
+    pub(super) fn mark(&mut self, look: Option<LevelLook>, fill: Fill, [x, y]: [f64; 2], details: &str) {
+        let color = look_color(look, self.style);
         let r = MARK_RADIUS;
         let (inside, width) = match fill {
             Fill::Solid => (color.as_str(), 1.0),
             Fill::Hollow => (self.style.ground, 1.8),
         };
         let paint = format!("fill=\"{inside}\" stroke=\"{color}\" stroke-width=\"{width}\"");
-        let shape = match class {
-            Some(PrecisionClass::Full) => format!("<path d=\"M0 {0:.1}L{0:.1} 0L0 -{0:.1}L-{0:.1} 0Z\" {paint}/>", r * 1.15),
-            Some(PrecisionClass::Medium) => format!("<circle r=\"{:.1}\" {paint}/>", r * 0.95),
-            Some(PrecisionClass::Low) => format!("<path d=\"M-{0:.1} -{0:.1}H{0:.1}V{0:.1}H-{0:.1}Z\" {paint}/>", r * 0.85),
-            Some(PrecisionClass::UltraLow) => {
+        let shape = match look.map(|look| look.framework) {
+            Some(Framework::LlamaCpp) => format!("<circle r=\"{:.1}\" {paint}/>", r * 0.95),
+            Some(Framework::Mlx) => format!("<path d=\"M-{0:.1} -{0:.1}H{0:.1}V{0:.1}H-{0:.1}Z\" {paint}/>", r * 0.85),
+            Some(Framework::OnnxRuntime) => {
+                format!("<path d=\"M0 {0:.1}L{0:.1} 0L0 -{0:.1}L-{0:.1} 0Z\" {paint}/>", r * 1.15)
+            }
+            Some(Framework::OpenVino | Framework::Qnn) => {
                 format!("<path d=\"M0 -{:.1}L{:.1} {:.1}H-{:.1}Z\" {paint}/>", r * 1.1, r, r * 0.8, r)
             }
             None => {
@@ -242,20 +244,15 @@ impl<'a> Canvas<'a> {
     }
 }
 
-/// The colour of a precision class; that of text for a source that is no preset.
-pub(super) fn class_color(class: Option<PrecisionClass>, style: &SvgStyle) -> String {
-    class.map_or_else(
+/// The colour of a precision class; that of text for a source that is no level.
+pub(super) fn look_color(look: Option<LevelLook>, style: &SvgStyle) -> String {
+    look.map_or_else(
         || style.text.to_string(),
-        |class| {
-            let [red, green, blue] = class_rgb(class);
+        |look| {
+            let [red, green, blue] = class_rgb(look.class);
             format!("#{red:02X}{green:02X}{blue:02X}")
         },
     )
-}
-
-/// What a class is called in a legend.
-pub(super) fn class_label(class: Option<PrecisionClass>) -> String {
-    class.map_or_else(|| "source".into(), |class| class.label().to_lowercase())
 }
 
 /// The width of a text in pixels, rather too large than too small: nobody knows which font the reader has.

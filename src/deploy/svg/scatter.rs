@@ -1,12 +1,12 @@
 //! Marks on two axes, with error bars, names and the Pareto front.
 
 use super::super::chart::{Axis, Scatter};
-use super::super::look::shortened;
+use super::super::look::{LevelLook, legend_of, shortened};
 use super::SvgStyle;
-use super::canvas::{Area, Canvas, FONT_SIZE, Fill, MARGIN, Sign, class_color, class_label, text_width};
+use super::canvas::{Area, Canvas, FONT_SIZE, Fill, MARGIN, Sign, look_color, text_width};
 use super::labels::places;
 use crate::advise::Interval;
-use crate::model::PrecisionClass;
+use crate::model::{Framework, PrecisionClass};
 
 /// Room for the numbers and the label of the horizontal axis.
 pub(super) const AXIS_HEIGHT: f64 = 50.0;
@@ -57,7 +57,7 @@ pub(super) fn scatter_svg(plot: &Scatter, style: &SvgStyle) -> String {
     axes(&mut canvas, plot, &scales, &x_ticks, &y_ticks);
     let mut lines = front(&mut canvas, plot, &scales);
     for mark in &plot.marks {
-        let color = class_color(mark.class, style);
+        let color = look_color(mark.look, style);
         for (low, high) in bars_of(mark.x, mark.y, &scales) {
             canvas.error_bar(low, high, &color);
             lines.push(Area {
@@ -78,7 +78,7 @@ pub(super) fn scatter_svg(plot: &Scatter, style: &SvgStyle) -> String {
     }
     for (mark, (at, _)) in plot.marks.iter().zip(&points) {
         let fill = if mark.is_measured { Fill::Solid } else { Fill::Hollow };
-        canvas.mark(mark.class, fill, *at, &mark.details);
+        canvas.mark(mark.look, fill, *at, &mark.details);
     }
     for ((_, name), place) in points.iter().zip(&names) {
         canvas.name(place.at, place.anchor, name);
@@ -89,11 +89,12 @@ pub(super) fn scatter_svg(plot: &Scatter, style: &SvgStyle) -> String {
 }
 
 fn legend(plot: &Scatter) -> Vec<(Sign, String)> {
-    let has = |class: Option<PrecisionClass>| plot.marks.iter().any(|mark| mark.class == class);
-    let classes = PrecisionClass::ALL.into_iter().map(Some).chain([None]).filter(|class| has(*class));
-    let mut items: Vec<(Sign, String)> = classes.map(|class| (Sign::Mark(class, Fill::Solid), class_label(class))).collect();
+    let looks: Vec<Option<LevelLook>> = plot.marks.iter().map(|mark| mark.look).collect();
+    let mut items: Vec<(Sign, String)> =
+        legend_of(&looks).into_iter().map(|(look, text)| (Sign::Mark(look, Fill::Solid), text.to_lowercase())).collect();
     if plot.marks.iter().any(|mark| !mark.is_measured) {
-        items.push((Sign::Mark(Some(PrecisionClass::Medium), Fill::Hollow), "hollow: predicted".into()));
+        let look = LevelLook { framework: Framework::LlamaCpp, class: PrecisionClass::Medium };
+        items.push((Sign::Mark(Some(look), Fill::Hollow), "hollow: predicted".into()));
     }
     items.push((Sign::ErrorBar, plot.bar_meaning.into()));
     if plot.front.len() > 1 {

@@ -6,7 +6,8 @@ use super::*;
 use crate::advise::{Band, Interval};
 use crate::bench::rows::pair::Pair;
 use crate::deploy::chart::{Axis, BarRow, Bars, ChartKind, Mark, Scale, Scatter};
-use crate::model::PrecisionClass;
+use crate::deploy::look::LevelLook;
+use crate::model::{Framework, PrecisionClass};
 
 const HOSTILE: &str = "<&\">\u{0}\u{1b}]]></svg><script>";
 
@@ -26,9 +27,10 @@ fn scatter() -> Chart {
         Some(PrecisionClass::UltraLow),
         None,
     ];
+    let look = |class| LevelLook { framework: Framework::LlamaCpp, class };
     let mark = |(idx, class): (u32, Option<PrecisionClass>)| Mark {
         name: if idx == 2 { HOSTILE.into() } else { format!("Q{idx}_K_M") },
-        class,
+        look: class.map(look),
         x: interval(100.0 - 20.0 * f64::from(idx), 0.0),
         // The last error bar reaches below 0, the third mark is outside of both axes.
         y: interval(if idx == 2 { 1e9 } else { 0.002 * 4_f64.powi(idx.cast_signed()) }, 0.004),
@@ -49,7 +51,7 @@ fn bars() -> Chart {
     let band = Band { low: 20.0, mid: 40.0, high: 80.0 };
     let row = |name: &str, measured, missing| BarRow {
         name: name.into(),
-        class: Some(PrecisionClass::Low),
+        look: Some(LevelLook { framework: Framework::LlamaCpp, class: PrecisionClass::Low }),
         pair: Pair { predicted: Some(band), measured, ..Pair::default() },
         missing,
         details: "numbers".into(),

@@ -13,8 +13,7 @@ pub(in crate::runtime) fn probe(engine: &dyn Engine, task: &ProbeTask, emit: Emi
     let started = Instant::now();
     let model = engine.load(&task.path, Purpose::Losses)?;
     let n_vocab = model.n_vocab();
-    let inputs: Vec<Vec<u32>> =
-        task.inputs.iter().map(|input| tokens_of(model.as_ref(), input)).collect::<Result<_, _>>()?;
+    let inputs: Vec<Vec<u32>> = task.inputs.iter().map(|input| tokens_of(model.as_ref(), input)).collect::<Result<_, _>>()?;
     let longest = inputs.iter().map(Vec::len).max().unwrap_or(0);
     let mut session = None;
     if task.max_tokens > 0 && longest > 0 {

@@ -13,7 +13,9 @@ use sha2::{Digest, Sha256};
 use super::Emit;
 use crate::path_text;
 use crate::runtime::score::{keep_reference, score_row};
-use crate::runtime::session::{Engine, Language, MAX_ROWS, Marks, Purpose, Session, SessionSettings, TextStart, take_complete_text};
+use crate::runtime::session::{
+    Engine, Language, MAX_ROWS, Marks, Purpose, Session, SessionSettings, TextStart, take_complete_text,
+};
 use crate::runtime::text_plan::{Chunk, chunks};
 use crate::runtime::{ChunkScores, Corpus, Event, ScoreRole, ScoreTask, hex, reference_file};
 
@@ -160,9 +162,7 @@ impl<'a> Scorer<'a> {
             let reference_top = row.top.first().map_or(0, |entry| entry.0);
             if reference_top != score.top {
                 for id in [reference_top, score.top] {
-                    tops.entry(id).or_insert_with(|| {
-                        String::from_utf8_lossy(&self.model.piece(id, Marks::Tokens)).into_owned()
-                    });
+                    tops.entry(id).or_insert_with(|| String::from_utf8_lossy(&self.model.piece(id, Marks::Tokens)).into_owned());
                 }
             }
         }

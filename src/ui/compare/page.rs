@@ -6,7 +6,7 @@ use eframe::egui::{self, Align, DragValue, Layout, RichText, Ui};
 
 use super::table::comparison_table_ui;
 use super::{answers_view, doubts_view, flips_view, gates_view, headline_view, plots, quality_view, tensors_view};
-use crate::bench::{self, ComparisonRow};
+use crate::bench::{self, ComparisonRow, is_timed_here};
 use crate::deploy::{ChartKind, rows_to_json as to_json, rows_to_tsv as to_tsv};
 use crate::hardware::Machine;
 use crate::model::{Level, Model};
@@ -215,7 +215,8 @@ pub fn not_runnable_text(store: &Store, model: &Model) -> String {
 /// The files made from the model, with the source in front if wanted.
 pub fn paths_to_measure(store: &Store, model: &Model, bench: &BenchForm) -> Vec<std::path::PathBuf> {
     let source = (bench.with_source && model.is_runnable()).then(|| model.path.clone());
-    source.into_iter().chain(store.conversions.iter().map(|made| made.path.clone())).collect()
+    let timed = store.conversions.iter().filter(|made| is_timed_here(made.level.framework()));
+    source.into_iter().chain(timed.map(|made| made.path.clone())).collect()
 }
 
 fn number_ui(ui: &mut Ui, name: &str, value: &mut u32, range: std::ops::RangeInclusive<u32>, explanation: &str) {

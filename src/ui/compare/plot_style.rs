@@ -3,13 +3,14 @@
 use eframe::egui::{self, Align2, Color32, FontId, Rect, Stroke, Ui, Vec2, vec2};
 use egui_plot::{AxisHints, MarkerShape, Plot, PlotPoint, PlotTransform};
 
-use crate::model::PrecisionClass;
+use crate::deploy::{LevelLook, legend_of};
+use crate::model::Framework;
 use crate::ui::kit::theme::{self, Palette};
 
 /// Half the width of a marker.
 pub const MARKER_RADIUS: f32 = 6.0;
 
-/// Colour and shape of a row: by precision class, the source apart.
+/// Colour and shape of a row: by precision class and by framework, the source apart.
 pub struct Look {
     /// Of marker, bar and error bar.
     pub color: Color32,
@@ -18,17 +19,17 @@ pub struct Look {
 }
 
 impl Look {
-    /// The look of a row of this class; `None` for a source that is no preset.
+    /// The look of a row of such a level; `None` for a source that is no level.
     #[must_use]
-    pub fn of(class: Option<PrecisionClass>, palette: &Palette) -> Self {
-        let shape = match class {
+    pub fn of(look: Option<LevelLook>, palette: &Palette) -> Self {
+        let shape = match look.map(|look| look.framework) {
             None => MarkerShape::Asterisk,
-            Some(PrecisionClass::Full) => MarkerShape::Diamond,
-            Some(PrecisionClass::Medium) => MarkerShape::Circle,
-            Some(PrecisionClass::Low) => MarkerShape::Square,
-            Some(PrecisionClass::UltraLow) => MarkerShape::Up,
+            Some(Framework::LlamaCpp) => MarkerShape::Circle,
+            Some(Framework::Mlx) => MarkerShape::Square,
+            Some(Framework::OnnxRuntime) => MarkerShape::Diamond,
+            Some(Framework::OpenVino | Framework::Qnn) => MarkerShape::Up,
         };
-        Self { color: class.map_or(palette.text, theme::class_color), shape }
+        Self { color: look.map_or(palette.text, |look| theme::class_color(look.class)), shape }
     }
 }
 
@@ -116,17 +117,14 @@ pub fn marker_labels<'a>(
     }
 }
 
-/// The classes that occur, each with its marker, and a note: above the plot, where it covers nothing.
-pub fn class_legend_ui(ui: &mut Ui, palette: &Palette, classes: &[Option<PrecisionClass>], note: &str) {
+/// The looks that occur, each with its marker, and a note: above the plot, where it covers nothing.
+pub fn look_legend_ui(ui: &mut Ui, palette: &Palette, looks: &[Option<LevelLook>], note: &str) {
     ui.horizontal_wrapped(|ui| {
-        for class in PrecisionClass::ALL.map(Some).into_iter().chain([None]) {
-            if classes.contains(&class) {
-                let look = Look::of(class, palette);
-                let (rect, _) = ui.allocate_exact_size(Vec2::splat(12.0), egui::Sense::hover());
-                paint_marker(ui, rect.center(), &look);
-                ui.label(egui::RichText::new(class.map_or("Source", PrecisionClass::label)).small());
-                ui.add_space(10.0);
-            }
+        for (look, text) in legend_of(looks) {
+            let (rect, _) = ui.allocate_exact_size(Vec2::splat(12.0), egui::Sense::hover());
+            paint_marker(ui, rect.center(), &Look::of(look, palette));
+            ui.label(egui::RichText::new(text).small());
+            ui.add_space(10.0);
         }
         ui.label(egui::RichText::new(note).small().color(palette.muted));
     });

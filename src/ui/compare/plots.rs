@@ -13,7 +13,7 @@ use egui_plot::{
 
 use super::plot_pointer::{View, plot_id, pointer_ui};
 use super::plot_style::{
-    Look, MARKER_RADIUS, axis_x, axis_y, base_plot, class_legend_ui, error_bar, marker_labels, pair_legend_ui, shortened,
+    Look, MARKER_RADIUS, axis_x, axis_y, base_plot, error_bar, look_legend_ui, marker_labels, pair_legend_ui, shortened,
 };
 use super::plot_values::values_text;
 use crate::bench::ComparisonRow;
@@ -202,13 +202,13 @@ fn legend_ui(ui: &mut Ui, scatter: &Scatter) {
     if scatter.front.len() > 1 {
         note.push_str(" Dashed: Pareto front, nothing is better in both.");
     }
-    let classes: Vec<_> = scatter.marks.iter().map(|mark| mark.class).collect();
-    class_legend_ui(ui, theme::palette(ui), &classes, &note);
+    let looks: Vec<_> = scatter.marks.iter().map(|mark| mark.look).collect();
+    look_legend_ui(ui, theme::palette(ui), &looks, &note);
 }
 
 /// A marker with its error bars.
 fn mark_ui(plot_ui: &mut PlotUi<'_>, mark: &Mark, (x, y): (&Axis, &Axis), cap: [f64; 2], palette: &Palette) {
-    let look = Look::of(mark.class, palette);
+    let look = Look::of(mark.look, palette);
     let color = if mark.is_measured { look.color } else { look.color.gamma_multiply(0.55) };
     let at = [x.place(mark.x.value), y.place(mark.y.value)];
     let vertical = error_bar([at[0], y.place(mark.y.low)], [at[0], y.place(mark.y.high)], [cap[0], 0.0]);
@@ -307,7 +307,7 @@ fn bars_ui(ui: &mut Ui, bars: &Bars, rows: &[ComparisonRow], chosen: Option<&Pat
         plot_ui.set_plot_bounds(PlotBounds::from_min_max([0.0, -0.55], [bars.x.max, n as f64 - 0.45]));
         for (idx, row) in bars.rows.iter().enumerate() {
             let middle = (n - 1 - idx) as f64;
-            let look = Look::of(row.class, palette);
+            let look = Look::of(row.look, palette);
             if let Some(band) = row.pair.predicted {
                 let y = middle + BAR_OFFSET;
                 let bar = Bar::new(y, band.mid).width(BAR_THICKNESS).fill(look.color.gamma_multiply(0.10));

@@ -52,10 +52,12 @@ fn jobs_ui(ui: &mut Ui, jobs: &[&JobRecord], commands: &mut Vec<Command>) {
 /// Reading headers and detecting take a moment and show their result elsewhere: they are listed only while they run or when they failed.
 fn is_worth_showing(job: &JobRecord) -> bool {
     match job.kind {
-        JobKind::Convert(_) | JobKind::Bench(_) | JobKind::Quality(_) | JobKind::CollectImatrix(_) => true,
+        JobKind::Convert(_) | JobKind::Bench(_) | JobKind::Quality(_) | JobKind::CollectImatrix(_) | JobKind::SetUp(_) => true,
         JobKind::Inspect(_) | JobKind::Detect | JobKind::TensorErrors(_) => !matches!(job.status, JobStatus::Done { .. }),
         JobKind::Answer(_) | JobKind::Verify(_) => !matches!(job.status, JobStatus::Done { .. }),
-        JobKind::History(_) | JobKind::Export(_) | JobKind::Remove(_) => matches!(job.status, JobStatus::Failed(_)),
+        JobKind::History(_) | JobKind::Export(_) | JobKind::Remove(_) | JobKind::RemoveRuntime(_) => {
+            matches!(job.status, JobStatus::Failed(_))
+        }
         JobKind::FindModels | JobKind::FindKnown | JobKind::FindDisk => false,
     }
 }
@@ -142,6 +144,8 @@ pub fn job_title(job: &JobRecord) -> String {
         JobKind::Answer(n) => of_model(format!("Ask {}", count_of(*n, "file"))),
         JobKind::Export(what) => format!("Export the {}", crate::ui::compare::export_view::what_text(*what)),
         JobKind::Verify(path) => format!("Verify {}", file_name(path)),
+        JobKind::SetUp(runtime) => format!("Set up {}", runtime.name()),
+        JobKind::RemoveRuntime(runtime) => format!("Remove {}", runtime.name()),
         JobKind::CollectImatrix(path) => {
             format!("Collect importances of {}", file_name(path))
         }

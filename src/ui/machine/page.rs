@@ -2,14 +2,17 @@
 
 use eframe::egui::{Align, Label, Layout, RichText, Sense, Stroke, Ui, Vec2, vec2};
 
-use crate::hardware::{Bandwidth, Cpu, Disk, Machine, Memory, PowerSource, Runtime, Vendor};
-use crate::state::{Command, Form, Slot, Store};
+use crate::fetch;
+use crate::hardware::{Bandwidth, Cpu, Disk, Machine, Memory, PowerSource, Runtime, Vendor, own_environment};
+use crate::model::RuntimeId;
+use crate::path_text;
+use crate::state::{Command, Form, JobKind, JobStatus, Slot, Store};
 use crate::ui::kit::bars::bar;
 use crate::ui::kit::icons::{self, Icon};
 use crate::ui::kit::theme::{self, ValueKind};
 use crate::ui::kit::widgets::{
     StatTile, Tone, badge, card, card_gap, card_with_actions, copy_button, empty_state, error_banner, key_value_grid, kind_tag,
-    notice, page_header, primary_button, sentence, stat_tiles, two_columns,
+    notice, page_header, primary_button, sentence, small_button, stat_tiles, two_columns,
 };
 use crate::ui::shell::waiting_ui;
 use crate::units::{bytes_per_sec_text, bytes_text, count_text, percent_text, significant_text};
@@ -35,7 +38,7 @@ pub fn machine_page_ui(ui: &mut Ui, store: &Store, _form: &mut Form, commands: &
         }
     });
     match &store.machine {
-        Slot::Ready(machine) => ready_ui(ui, machine, commands),
+        Slot::Ready(machine) => ready_ui(ui, machine, store, commands),
         Slot::Waiting { id } => waiting_ui(ui, store, *id),
         Slot::Empty => {
             let text = "Planish looks at processor, memory, GPUs and disk and measures how fast memory and disk are. It takes about a second.";
@@ -49,7 +52,7 @@ pub fn machine_page_ui(ui: &mut Ui, store: &Store, _form: &mut Form, commands: &
     }
 }
 
-fn ready_ui(ui: &mut Ui, machine: &Machine, commands: &mut Vec<Command>) {
+fn ready_ui(ui: &mut Ui, machine: &Machine, store: &Store, commands: &mut Vec<Command>) {
     for warning in &machine.warnings {
         notice(ui, Tone::Warn, &sentence(warning));
     }
@@ -75,7 +78,7 @@ fn ready_ui(ui: &mut Ui, machine: &Machine, commands: &mut Vec<Command>) {
         },
     );
     card_gap(ui);
-    runtimes_ui(ui, &machine.runtimes, commands);
+    runtimes_ui(ui, &machine.runtimes, store, commands);
 }
 
 fn tiles(machine: &Machine) -> Vec<StatTile> {
@@ -299,7 +302,7 @@ fn system_ui(ui: &mut Ui, machine: &Machine) {
 }
 
 /// One line per runtime: found or not, and how to get it.
-fn runtimes_ui(ui: &mut Ui, runtimes: &[Runtime], commands: &mut Vec<Command>) {
+fn runtimes_ui(ui: &mut Ui, runtimes: &[Runtime], store: &Store, commands: &mut Vec<Command>) {
     let p = theme::palette(ui);
     let n_found = runtimes.iter().filter(|runtime| runtime.version.is_some()).count();
     let actions = |ui: &mut Ui| {
@@ -311,12 +314,17 @@ fn runtimes_ui(ui: &mut Ui, runtimes: &[Runtime], commands: &mut Vec<Command>) {
                 let y = ui.cursor().top() - ui.spacing().item_spacing.y / 2.0;
                 ui.painter().hline(ui.max_rect().x_range(), y, Stroke::new(1.0, p.line));
             }
-            runtime_ui(ui, runtime, commands);
+            runtime_ui(ui, runtime, store, commands);
+        }
+        let is_of_runtimes = |kind: &JobKind| matches!(kind, JobKind::SetUp(_) | JobKind::RemoveRuntime(_));
+        let latest = store.latest_job(is_of_runtimes).filter(|job| !matches!(job.status, JobStatus::Done { .. }));
+        if let Some(job) = latest {
+            crate::ui::jobs::queue::job_ui(ui, job, commands);
         }
     });
 }
 
-fn runtime_ui(ui: &mut Ui, runtime: &Runtime, commands: &mut Vec<Command>) {
+fn runtime_ui(ui: &mut Ui, runtime: &Runtime, store: &Store, commands: &mut Vec<Command>) {
     let p = theme::palette(ui);
     let name = runtime.framework.name();
     // In a narrow window the note gets a line of its own.
@@ -344,6 +352,7 @@ fn runtime_ui(ui: &mut Ui, runtime: &Runtime, commands: &mut Vec<Command>) {
             }
         });
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            set_up_ui(ui, runtime, store, commands);
             if let Some(command) = shell_command(&runtime.note).filter(|_| runtime.version.is_none()) {
                 copy_button(ui, &format!("command for {name}"), || command.to_string(), commands);
             }
@@ -354,6 +363,32 @@ fn runtime_ui(ui: &mut Ui, runtime: &Runtime, commands: &mut Vec<Command>) {
     });
     if !is_wide {
         runtime_note_ui(ui, runtime);
+    }
+}
+
+/// The button that sets up a runtime that is missing, or removes one that Planish has set up.
+fn set_up_ui(ui: &mut Ui, runtime: &Runtime, store: &Store, commands: &mut Vec<Command>) {
+    let Some(id) = RuntimeId::of(runtime.framework).filter(|id| !id.packages().is_empty() && !cfg!(windows)) else { return };
+    let is_at_work =
+        store.jobs.iter().any(|job| job.is_open() && matches!(job.kind, JobKind::SetUp(_) | JobKind::RemoveRuntime(_)));
+    let name = id.name();
+    if runtime.version.is_none() {
+        let (download_bytes, installed_bytes) = fetch::sizes(id);
+        let hover = format!(
+            "Fetches some {} of Python packages, pinned by checksum, into a folder of Planish's own; {} on the disk. Takes half a minute \
+             on a fast line. Remove takes it away again.",
+            bytes_text(download_bytes),
+            bytes_text(installed_bytes)
+        );
+        let button = ui.add_enabled_ui(!is_at_work, |ui| small_button(ui, "Set up", &format!("Set up {name}"))).inner;
+        if button.on_hover_text(hover).clicked() {
+            commands.push(Command::SetUp(id));
+        }
+    } else if own_environment(id).is_some_and(|folder| runtime.note.starts_with(&path_text::shown(&folder))) {
+        let button = ui.add_enabled_ui(!is_at_work, |ui| small_button(ui, "Remove", &format!("Remove {name}"))).inner;
+        if button.on_hover_text("Removes what Planish has set up").clicked() {
+            commands.push(Command::RemoveRuntime(id));
+        }
     }
 }
 

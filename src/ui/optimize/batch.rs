@@ -13,7 +13,7 @@ use super::recipe_data::changed_sizes;
 use crate::advise::{Overrides, Plan};
 use crate::convert;
 use crate::hardware::{Disk, Machine};
-use crate::model::{Framework, Level, Model};
+use crate::model::{Level, Model};
 use crate::state::{Form, Store};
 use crate::ui::kit::widgets;
 use crate::ui::plan::page::plan_of;
@@ -57,11 +57,13 @@ impl Batch {
         let path_of = |level: Level| convert::output_path_by(&model, level, &overrides, &dir);
         let existing: BTreeSet<Level> =
             store.conversions.iter().filter(|made| made.path == path_of(made.level)).map(|made| made.level).collect();
-        let all_in_work = being_made(store, Level::of(Framework::LlamaCpp), path_of);
+        let all_in_work = being_made(store, Level::all(), path_of);
         let in_work: Vec<Level> = all_in_work.iter().copied().filter(|level| form.levels.contains(level)).collect();
         let is_todo = |level: &Level| !in_work.contains(level) && !existing.contains(level);
         let todo: Vec<Level> = form.levels.iter().copied().filter(is_todo).collect();
-        let (todo_bytes, broken) = sizes_of(ui, &model, &plan, &overrides, &todo);
+        let (own_bytes, broken) = sizes_of(ui, &model, &plan, &overrides, &todo);
+        let others = store.other_levels().iter().filter(|other| todo.contains(&other.level));
+        let todo_bytes = others.map(|other| other.size_bytes).fold(own_bytes, u64::saturating_add);
         let disk = store.disk_of(&dir);
         let refusal = broken
             .map(|reason| widgets::sentence(&reason))
@@ -95,7 +97,7 @@ pub fn output_dir(model: &Model, form: &Form) -> PathBuf {
     }
 }
 
-/// All these levels together, and what is wrong with the changes to their recipes.
+/// All levels of llama.cpp among these together, and what is wrong with the changes to their recipes.
 fn sizes_of(ui: &Ui, model: &Arc<Model>, plan: &Plan, overrides: &Overrides, levels: &[Level]) -> (u64, Option<String>) {
     if overrides.is_custom() {
         let sizes = changed_sizes(ui, model, &levels.iter().filter_map(|level| level.preset()).collect(), overrides);

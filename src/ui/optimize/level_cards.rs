@@ -14,6 +14,8 @@ use crate::units::{bytes_text, exact_bytes_text, nats_text, significant_text};
 
 /// From nearly no loss to the smallest, for a first comparison.
 const LADDER: [Level; 4] = [Level::Q8_0, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K];
+/// Levels of MLX that most of its users take.
+const USUAL_OTHERS: [&str; 3] = ["mlx:8-bit-g64", "mlx:6-bit-g64", "mlx:4-bit-g64"];
 /// Narrowest level card: "recommended, exists" fits beside the bits.
 const MIN_CARD_WIDTH: f32 = 212.0;
 const CARD_HEIGHT: f32 = 76.0;
@@ -32,8 +34,18 @@ pub struct Cards<'a> {
     pub recommended: Option<Level>,
     /// The levels that a job is making, or will make: they cannot be chosen meanwhile.
     pub in_work: &'a [Level],
+    /// Whether the model is to run on a Mac: then the usual levels are also those of MLX.
+    pub for_mac: bool,
     /// What the sizes on the cards leave out.
     pub note: &'a str,
+}
+
+/// What a card says of a level.
+struct Facts {
+    size_bytes: u64,
+    bits_per_weight: f64,
+    /// The loss in words, and the word that gives it its colour.
+    loss: (String, LossWord),
 }
 
 impl Cards<'_> {
@@ -43,6 +55,34 @@ impl Cards<'_> {
         let is_seen =
             candidate.is_offered() || chosen.contains(&level) || self.store.conversions.iter().any(|made| made.level == level);
         candidate.class() == Some(class) && is_seen
+    }
+
+    /// What is known of a level; `None` for one that cannot be made of this model.
+    fn facts(&self, level: Level) -> Option<Facts> {
+        if let Some(candidate) = self.plan.candidate_of(level) {
+            let (size_bytes, bits_per_weight) = (candidate.size_bytes, candidate.bits_per_weight);
+            return Some(Facts { size_bytes, bits_per_weight, loss: (short_loss_text(candidate), candidate.loss_word()) });
+        }
+        let other = self.store.other_levels().iter().find(|other| other.level == level)?;
+        let made = self.store.conversions.iter().filter(|made| made.level == level);
+        let measured = made.filter_map(|made| self.store.quality_of(&made.path)?.result.as_ref().ok()).next_back();
+        let loss = measured.and_then(|run| {
+            let words = run.summary.loss_words()?;
+            Some((format!("{} ({} nats)", words.short_text(), nats_text(run.summary.mean_kld.value)), words.word))
+        });
+        let loss = loss.unwrap_or_else(|| ("not measured yet".into(), LossWord::Slight));
+        Some(Facts { size_bytes: other.size_bytes, bits_per_weight: other.bits_per_weight, loss })
+    }
+
+    /// Levels that are made of the checkpoint itself, as far as they are shown.
+    fn others(&self, is_all: bool, chosen: &BTreeSet<Level>) -> Vec<Level> {
+        let is_shown = |level: &Level| {
+            is_all
+                || self.for_mac && USUAL_OTHERS.contains(&level.name())
+                || chosen.contains(level)
+                || self.store.conversions.iter().any(|made| made.level == *level)
+        };
+        self.store.other_levels().iter().map(|other| other.level).filter(is_shown).collect()
     }
 }
 
@@ -58,17 +98,28 @@ pub fn level_cards_ui(ui: &mut Ui, cards: &Cards, levels: &mut BTreeSet<Level>, 
             picked = quick_picks_ui(ui, cards.recommended, is_all);
         },
         |ui| {
+            let others = cards.others(is_all, levels);
+            if !others.is_empty() {
+                framework_heading_ui(ui, Framework::LlamaCpp, "files that run on every machine");
+            }
             if is_all {
-                for class in PrecisionClass::ALL {
-                    class_heading_ui(ui, class);
-                    let of_class: Vec<Level> =
-                        Level::of(Framework::LlamaCpp).filter(|&level| cards.is_listed(level, class, levels)).collect();
-                    level_grid_ui(ui, cards, &of_class, levels);
-                    ui.add_space(theme::UNIT);
-                }
+                classes_ui(ui, cards, levels, |class, chosen| {
+                    Level::of(Framework::LlamaCpp).filter(|&level| cards.is_listed(level, class, chosen)).collect()
+                });
             } else {
                 level_grid_ui(ui, cards, &simple_levels(cards, levels), levels);
                 ui.add_space(theme::UNIT);
+            }
+            if !others.is_empty() {
+                framework_heading_ui(ui, Framework::Mlx, "folders for Macs with an M chip");
+                if is_all {
+                    classes_ui(ui, cards, levels, |class, _| {
+                        others.iter().copied().filter(|level| level.class() == class).collect()
+                    });
+                } else {
+                    level_grid_ui(ui, cards, &others, levels);
+                    ui.add_space(theme::UNIT);
+                }
             }
             ui.label(RichText::new(cards.note).small().color(theme::muted(ui)));
         },
@@ -78,12 +129,35 @@ pub fn level_cards_ui(ui: &mut Ui, cards: &Cards, levels: &mut BTreeSet<Level>, 
     }
 }
 
+/// A grid for each class that has levels.
+fn classes_ui(
+    ui: &mut Ui,
+    cards: &Cards,
+    levels: &mut BTreeSet<Level>,
+    of_class: impl Fn(PrecisionClass, &BTreeSet<Level>) -> Vec<Level>,
+) {
+    for class in PrecisionClass::ALL {
+        let listed = of_class(class, levels);
+        class_heading_ui(ui, class);
+        level_grid_ui(ui, cards, &listed, levels);
+        ui.add_space(theme::UNIT);
+    }
+}
+
+fn framework_heading_ui(ui: &mut Ui, framework: Framework, what: &str) {
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(framework.name()).font(theme::strong_font()));
+        ui.label(RichText::new(what).small().color(theme::muted(ui)));
+    });
+}
+
 /// The usual levels, and whatever is chosen or there already: a choice that is not seen would be made unawares.
 fn simple_levels(cards: &Cards, chosen: &BTreeSet<Level>) -> Vec<Level> {
     let mut shown: BTreeSet<Level> = cards.plan.usual_levels(cards.model).into_iter().collect();
     shown.extend(chosen);
     shown.extend(cards.store.conversions.iter().map(|made| made.level));
     shown.extend(cards.recommended);
+    shown.retain(|level| level.framework() == Framework::LlamaCpp);
     shown.into_iter().collect()
 }
 
@@ -130,8 +204,8 @@ fn level_grid_ui(ui: &mut Ui, cards: &Cards, of_class: &[Level], levels: &mut BT
             for &level in row {
                 let is_free = !cards.in_work.contains(&level);
                 let mark = mark_of(cards, level);
-                let candidate = cards.plan.candidate_of(level);
-                ui.add_enabled_ui(is_free, |ui| level_card_ui(ui, candidate, level, mark, levels, card_width));
+                let facts = cards.facts(level);
+                ui.add_enabled_ui(is_free, |ui| level_card_ui(ui, facts.as_ref(), level, mark, levels, card_width));
             }
         });
     }
@@ -155,7 +229,7 @@ fn mark_of(cards: &Cards, level: Level) -> Option<(&'static str, Tone)> {
 /// A card that is a check box as a whole, one stop for the keyboard: name, size, bits, expected loss.
 fn level_card_ui(
     ui: &mut Ui,
-    candidate: Option<&Candidate>,
+    facts: Option<&Facts>,
     level: Level,
     mark: Option<(&str, Tone)>,
     levels: &mut BTreeSet<Level>,
@@ -177,9 +251,9 @@ fn level_card_ui(
     paint_check(ui, box_rect, &response, is_chosen);
     let name_at = box_rect.right_center() + vec2(ui.spacing().icon_spacing, 0.0);
     ui.painter().text(name_at, egui::Align2::LEFT_CENTER, level.name(), theme::strong_font(), p.text);
-    if let Some(candidate) = candidate {
+    if let Some(facts) = facts {
         let contents = egui::UiBuilder::new().max_rect(inside).layout(Layout::top_down(Align::Min));
-        facts_ui(&mut ui.new_child(contents), candidate, mark);
+        facts_ui(&mut ui.new_child(contents), facts, mark);
     }
     let response = response.on_disabled_hover_text("It is being made: it can be chosen again when it is there");
     if response.on_hover_text(level.description()).clicked() && !levels.remove(&level) {
@@ -208,21 +282,20 @@ fn short_loss_text(candidate: &Candidate) -> String {
 }
 
 /// What a card says beside its name.
-fn facts_ui(ui: &mut Ui, candidate: &Candidate, mark: Option<(&str, Tone)>) {
+fn facts_ui(ui: &mut Ui, facts: &Facts, mark: Option<(&str, Tone)>) {
     let p = theme::palette(ui);
     ui.spacing_mut().item_spacing = vec2(6.0, 0.0);
     ui.allocate_ui_with_layout(vec2(ui.available_width(), HEAD_HEIGHT), Layout::right_to_left(Align::Center), |ui| {
-        let size = RichText::new(bytes_text(candidate.size_bytes)).font(theme::strong_font());
-        ui.label(size).on_hover_text(exact_bytes_text(candidate.size_bytes));
+        let size = RichText::new(bytes_text(facts.size_bytes)).font(theme::strong_font());
+        ui.label(size).on_hover_text(exact_bytes_text(facts.size_bytes));
     });
     ui.spacing_mut().interact_size.y = 18.0;
-    let word = candidate.loss_word();
-    let color = if word <= LossWord::Slight { p.muted } else { loss_view::word_color(ui, word) };
-    let text = short_loss_text(candidate);
-    let text = if word == LossWord::None { text } else { format!("loss: {text}") };
+    let (text, word) = &facts.loss;
+    let color = if *word <= LossWord::Slight { p.muted } else { loss_view::word_color(ui, *word) };
+    let text = if *word == LossWord::None { text.clone() } else { format!("loss: {text}") };
     ui.label(RichText::new(text).small().color(color));
     ui.horizontal(|ui| {
-        let bits = format!("{} bits", significant_text(candidate.bits_per_weight));
+        let bits = format!("{} bits", significant_text(facts.bits_per_weight));
         ui.label(RichText::new(bits).small().color(p.muted)).on_hover_text("Bits per weight");
         if let Some((text, tone)) = mark {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {

@@ -6,7 +6,7 @@ use super::batch::Batch;
 use super::imatrix_view::imatrix_view_ui;
 use super::level_cards::{Cards, level_cards_ui};
 use super::recipe_view::recipe_view_ui;
-use crate::advise::Overrides;
+use crate::advise::{Overrides, Target};
 use crate::convert;
 use crate::model::Model;
 use crate::state::{Command, Field, Form, Store};
@@ -31,8 +31,15 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
         widgets::card_gap(ui);
     }
     let note = size_note(form, &batch.overrides);
-    let cards =
-        Cards { model: &model, store, plan: &batch.plan, recommended: batch.recommended, in_work: &batch.all_in_work, note };
+    let cards = Cards {
+        model: &model,
+        store,
+        plan: &batch.plan,
+        recommended: batch.recommended,
+        in_work: &batch.all_in_work,
+        for_mac: form.goal.target == Target::Apple || cfg!(target_os = "macos"),
+        note,
+    };
     // Copies, because the right column edits the rest of the form.
     let (mut levels, mut shows_all) = (form.levels.clone(), form.all_levels);
     widgets::two_columns(
