@@ -3,7 +3,7 @@
 
     benches/mlx.py PLANISH PYTHON CHECKPOINT FOLDER [LEVEL...]
 
-PLANISH is an optimized build, PYTHON one that has mlx-lm (tests/oracles/requirements-mlx.txt), CHECKPOINT a folder; where there is none, a
+PLANISH is an optimized build, PYTHON one that has mlx-lm (planish runtime install mlx), CHECKPOINT a folder; where there is none, a
 Llama shape of 3 GB in BF16 is made there. Both write below FOLDER, in turns, 3 times each; the medians of wall time, processor time and peak memory are printed. The
 checkpoint is read once before, so that both find it in the page cache. Run it on a quiet machine.
 """

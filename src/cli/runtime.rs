@@ -30,11 +30,15 @@ enum Action {
     Install {
         /// The runtime
         runtime: Name,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Remove what install has set up
     Remove {
         /// The runtime
         runtime: Name,
+        #[command(flatten)]
+        output: OutputArgs,
     },
 }
 
@@ -56,10 +60,13 @@ impl From<Name> for RuntimeId {
 pub(super) fn runtime(args: RuntimeArgs) -> Result<()> {
     match args.action {
         Action::List { output } => list(output.json),
-        Action::Install { runtime } => install(runtime.into()),
-        Action::Remove { runtime } => {
+        Action::Install { runtime, output } => install(runtime.into(), output.json),
+        Action::Remove { runtime, output } => {
             let runtime: RuntimeId = runtime.into();
             let is_removed = fetch::remove(runtime)?;
+            if output.json {
+                return print_json(&json!({ "runtime": runtime.slug(), "is_removed": is_removed }));
+            }
             let text = if is_removed { "has been removed" } else { "was not set up by Planish: nothing to remove" };
             print_text(&format!("{} {text}", runtime.name()))
         }
@@ -99,7 +106,7 @@ fn state(runtime: RuntimeId) -> (RuntimeId, Option<String>, String) {
     }
 }
 
-fn install(runtime: RuntimeId) -> Result<()> {
+fn install(runtime: RuntimeId, as_json: bool) -> Result<()> {
     let plan = fetch::plan(runtime)?;
     eprintln!(
         "{}: {} packages, some {} to fetch and {} on the disk, in {}, by {}",
@@ -111,5 +118,9 @@ fn install(runtime: RuntimeId) -> Result<()> {
         plan.installer
     );
     let installed = fetch::install(runtime, &progress::monitor())?;
+    if as_json {
+        let path = path_text::to_text(&installed.packages_dir);
+        return print_json(&json!({ "runtime": runtime.slug(), "version": installed.version, "path": path }));
+    }
     print_text(&format!("{} {} is ready in {}", runtime.name(), installed.version, path_text::shown(&installed.packages_dir)))
 }

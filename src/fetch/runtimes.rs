@@ -12,6 +12,9 @@ use crate::monitor::{Monitor, Progress, ProgressUnit};
 /// The packages of MLX with their checksums for all platforms, made by `packaging/pin_runtimes.sh`.
 const MLX_PACKAGES: &str = include_str!("../../assets/runtimes/mlx.txt");
 
+/// What was installed, in the environment: by it one of an earlier version is told.
+const PACKAGES_FILE: &str = "planish-packages.txt";
+
 /// What a set-up will do, said before it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetUpPlan {
@@ -68,7 +71,9 @@ pub fn plan(runtime: RuntimeId) -> Result<SetUpPlan> {
 /// with the installer killed and nothing left.
 pub fn install(runtime: RuntimeId, monitor: &Monitor) -> Result<Installed> {
     let (folder, installer) = ground(runtime)?;
-    if let Some(there) = installed(runtime).filter(|there| there.is_own) {
+    // Of an earlier version of Planish it may have other packages.
+    let is_current = std::fs::read_to_string(folder.join(PACKAGES_FILE)).is_ok_and(|text| text == packages(runtime));
+    if let Some(there) = installed(runtime).filter(|there| there.is_own && is_current) {
         return Ok(there);
     }
     let parent = folder.parent().unwrap_or(Path::new("."));
@@ -76,28 +81,26 @@ pub fn install(runtime: RuntimeId, monitor: &Monitor) -> Result<Installed> {
     let _lock = lock(runtime, &folder)?;
     let part = PartFolder(folder.with_extension("part"));
     remove_folder(&part.0)?;
-    // One that is incomplete: a complete one would have been found.
-    remove_folder(&folder)?;
     let total = packages(runtime).lines().filter(|line| line.contains("==")).count() as u64;
     let report = |stage: &str, done: u64| {
         let stage = format!("{}: {stage}", runtime.name());
         monitor.report(Progress { stage, done: done.min(total), total, unit: ProgressUnit::Steps })
     };
     report("a Python environment", 0)?;
-    let requirements = folder.with_extension("txt");
-    std::fs::write(&requirements, packages(runtime)).map_err(Error::io("write", &requirements))?;
+    let requirements = part.0.join(PACKAGES_FILE);
     let made = installer.make_environment(&part.0, monitor).and_then(|()| {
+        std::fs::write(&requirements, packages(runtime)).map_err(Error::io("write", &requirements))?;
         let mut n_begun = 0;
         installer.install(&part.0, &requirements, monitor, &mut |package| {
             n_begun += 1;
             report(package, n_begun)
         })
     });
-    // It was for the installer alone.
-    let _ = std::fs::remove_file(&requirements);
     made.map_err(|error| named(error, runtime))?;
     report("a first start", total)?;
     try_import(&part.0, runtime.packages(), monitor).map_err(|error| named(error, runtime))?;
+    // An old or an incomplete one.
+    remove_folder(&folder)?;
     std::fs::rename(&part.0, &folder).map_err(Error::io("rename", &part.0))?;
     installed(runtime).ok_or_else(|| set_up_error(runtime, "its packages are not where they should be", ""))
 }

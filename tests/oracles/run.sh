@@ -15,16 +15,16 @@ CARGO_TARGET_DIR=$target/oracles cargo run --quiet --locked --manifest-path test
 python3 tests/oracles/check_gguf.py "$work"/*.gguf
 echo "oracles: three readers agree on $(ls "$work" | wc -l) files"
 
-# A Python of its own: the oracle pins other versions of what the tools need.
-mlx=$fixtures/mlx
-if ! "$mlx/bin/python" -m pip --version >/dev/null 2>&1; then
-    rm -rf "$mlx"
-    python3 -m venv "$mlx"
-fi
-"$mlx/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --requirement tests/oracles/requirements-mlx.txt
+# MLX as a user sets it up; it stays between runs.
+planish=${PLANISH:-$target/debug/planish}
+export XDG_DATA_HOME=$fixtures/data
+unset VIRTUAL_ENV CONDA_PREFIX
+"$planish" runtime install mlx
+mlx=$XDG_DATA_HOME/planish/runtimes/mlx
 PLANISH_MLX_OUT=$work/mlx cargo nextest run --locked --status-level fail --final-status-level none -E 'test(every_architecture_of_both_is_written_as_planned)'
 mkdir -p "$work/mlx/checkpoints/sample"
 cp -r assets/sample "$work/mlx/checkpoints/sample/planish-sample"
-"${PLANISH:-$target/debug/planish}" convert assets/sample --out "$work/mlx/out/sample" \
+"$planish" convert assets/sample --out "$work/mlx/out/sample" \
     --level mlx:bf16,mlx:4-bit,mlx:8-bit,mlx:6-bit-g128,mlx:5-bit-g32,mlx:2-bit,mlx:mixed_2_6,mlx:mxfp8
 "$mlx/bin/python" tests/oracles/check_mlx.py "$work/mlx/checkpoints" "$work/mlx/out"
+python3 tests/oracles/check_mlx_runtime.py "$planish" "$work/runtime"

@@ -249,6 +249,7 @@ fn spread_warning(what: &str, stat: &Stat) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Framework;
     use crate::runtime::RuntimeInfo;
 
     #[test]
@@ -298,7 +299,16 @@ mod tests {
     }
 
     fn series(rounds: Vec<Round>, failure: Option<Error>) -> Series {
-        Series { path: "m.gguf".into(), artifact: None, workload: None, rounds, failure, long_run: None }
+        let artifact = Artifact {
+            path: "m.gguf".into(),
+            framework: Framework::LlamaCpp,
+            files: vec!["m.gguf".into()],
+            size_bytes: 9,
+            level: None,
+            recipe: String::new(),
+            model: None,
+        };
+        Series { path: "m.gguf".into(), artifact: Some(artifact), workload: None, rounds, failure, long_run: None }
     }
 
     fn shared(warnings: Vec<String>) -> Provenance {
