@@ -9,7 +9,9 @@ start_display() {
     Xvfb "$DISPLAY" -screen 0 "${1}x${2}x24" -nolisten tcp >/dev/null 2>&1 &
     display_pid=$!
     for _ in $(seq 100); do
-        xdotool getdisplaygeometry >/dev/null 2>&1 && return
+        # The socket of another one may answer for a moment while this one starts.
+        xdotool getdisplaygeometry >/dev/null 2>&1 && sleep 0.3 && xdotool getdisplaygeometry >/dev/null 2>&1 \
+            && kill -0 "$display_pid" && return
         sleep 0.1
     done
     echo "error: no virtual display" >&2

@@ -130,7 +130,7 @@ impl App {
         if elapsed_secs < LONG_JOB_SECS || error == Some(&Error::Cancelled) || (is_amid_chain && error.is_none()) {
             return;
         }
-        let what = ui::shell::job_title(&job.kind);
+        let what = ui::jobs::titles::doing(&job.kind);
         self.ended_unseen = Some(match error {
             None => format!("Done: {what}"),
             Some(error) => format!("Failed: {what}: {error}"),

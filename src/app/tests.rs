@@ -6,7 +6,7 @@ use super::*;
 use crate::bench::Outcome;
 use crate::convert::{self, Conversion};
 use crate::deploy::Export;
-use crate::model::Level;
+use crate::model::{Framework, Level};
 use crate::state::{CompareTab, Field, Tour, TourStep};
 use crate::ui::test_support::store_with_model_and_machine;
 use crate::worker::{Event, Output};
@@ -82,6 +82,42 @@ fn the_sample_goes_from_the_model_page_to_the_comparison() {
     assert!(matches!(&app.store.refusal, Some(Error::BadRequest { message }) if message.contains("at work already")));
     drop(app);
     let _ = std::fs::remove_dir_all(convert::sample_parent().unwrap().parent().unwrap());
+}
+
+#[test]
+fn levels_of_two_frameworks_are_made_of_a_checkpoint_and_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = convert::unpack_sample(&dir.path().join("sample")).unwrap();
+    let mlx: Level = "mlx:4-bit".parse().unwrap();
+    let start = || {
+        let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
+        let mut app =
+            App::new(worker, Form { output_dir: dir.path().join("out").display().to_string(), ..Form::default() }, None);
+        app.commands.push(Command::OpenModel(source.clone()));
+        app.carry_out();
+        run_until(&mut app, |app| app.store.found.is_some());
+        app
+    };
+    let levels = |app: &App| app.store.conversions.iter().map(|made| made.level).collect::<Vec<_>>();
+    let mut app = start();
+    assert_eq!(app.store.other_levels().len(), Level::of(Framework::Mlx).len());
+    let size = app.store.other_levels().iter().find(|other| other.level == mlx).unwrap().size_bytes;
+    app.commands.push(Command::Convert(vec![Level::BF16, Level::Q8_0]));
+    app.carry_out();
+    run_until(&mut app, |app| levels(app) == [Level::Q8_0]);
+    // The BF16 file stands for the checkpoint now; the folder is made of the checkpoint all the same.
+    assert!(app.store.model.ready().is_some_and(|model| model.is_runnable()));
+    app.commands.push(Command::Convert(vec![Level::Q4_0, mlx]));
+    app.carry_out();
+    run_until(&mut app, |app| app.store.conversions.len() == 3);
+    let made = app.store.conversions.iter().find(|made| made.level == mlx).unwrap();
+    assert_eq!((made.size_bytes, made.path.is_dir()), (size, true));
+    assert_eq!(app.bench_request(vec![made.path.clone()]).models.is_empty(), !crate::bench::is_timed_here(Framework::Mlx));
+    drop(app);
+    let app = start();
+    let mut found = levels(&app);
+    found.sort();
+    assert_eq!(found, [Level::Q8_0, Level::Q4_0, mlx]);
 }
 
 #[test]

@@ -17,10 +17,10 @@ use crate::bench::quality::{
 use crate::bench::{self, ComparisonRow, Headline};
 use crate::calibrate::text::TextSource;
 use crate::convert::{self, Existing, fitting_imatrix};
-use crate::deploy::{llama_cli_command, ollama_command};
+use crate::deploy::{llama_cli_command, mlx_command, ollama_command};
 use crate::error::{Error, Result};
 use crate::make::{self, CompareRequest, Comparison, MakeRequest, Step};
-use crate::model::Model;
+use crate::model::{Framework, Model};
 use crate::path_text;
 use crate::units::{bytes_text, count_text, duration_text, nats_text};
 
@@ -174,9 +174,13 @@ fn headline_text(model: &Model, rows: &[ComparisonRow], headline: &Headline) -> 
     lines.extend(Some(headline.advice.clone()).filter(|advice| !advice.is_empty()));
     lines.extend(headline.refused_wishes.iter().cloned());
     if headline.has_won {
-        lines.push(format!("run it: {}", llama_cli_command(&row.path)));
-        let ollama = ollama_command(&row.path, &model.file_stem(), &row.name);
-        lines.push(format!("in Ollama: {ollama}"));
+        if row.level.is_some_and(|level| level.framework() == Framework::Mlx) {
+            lines.push(format!("run it: {}", mlx_command(&row.path)));
+        } else {
+            lines.push(format!("run it: {}", llama_cli_command(&row.path)));
+            let ollama = ollama_command(&row.path, &model.file_stem(), &row.name);
+            lines.push(format!("in Ollama: {ollama}"));
+        }
     }
     format!("\n\n{}", lines.join("\n"))
 }

@@ -29,7 +29,7 @@ pub use export::{Export, ExportInput, ExportRequest, export, export_bytes};
 pub use look::{LevelLook, class_rgb, escaped, legend_of, shortened};
 pub use png::png_from_svg;
 pub use report::{ReportInput, report_html};
-pub use shell::{llama_cli_command, ollama_command};
+pub use shell::{llama_cli_command, mlx_command, ollama_command};
 pub use stored::{Stored, kept_rows, stored_comparison, stored_gates};
 pub use svg::{Heading, SvgStyle, chart_svg, has_measurement};
 pub use table::{rows_to_csv, rows_to_json, rows_to_tsv};

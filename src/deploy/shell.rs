@@ -43,6 +43,12 @@ pub fn llama_cli_command(path: &Path) -> String {
     format!("llama-cli --model {}", quoted_path(&absolute(path)))
 }
 
+/// Runs a folder in mlx-lm's own chat.
+#[must_use]
+pub fn mlx_command(path: &Path) -> String {
+    format!("mlx_lm.chat --model {}", quoted_path(&absolute(path)))
+}
+
 /// Hands a file to Ollama and starts it: a Modelfile of one line, which Ollama copies the model by.
 ///
 /// Its name is the model's, without the level that `model_stem` may end in.
@@ -101,6 +107,7 @@ mod tests {
     #[test]
     fn a_file_is_run_by_one_line() {
         let path = Path::new("/my models/Llama-3 8B-Q4_K_M.gguf");
+        assert_eq!(mlx_command(Path::new("/m/a b-mlx-4-bit-g64")), "mlx_lm.chat --model '/m/a b-mlx-4-bit-g64'");
         assert_eq!(llama_cli_command(path), "llama-cli --model '/my models/Llama-3 8B-Q4_K_M.gguf'");
         assert_eq!(
             ollama_command(path, "Llama-3 8B", "Q4_K_M custom"),

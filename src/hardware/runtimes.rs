@@ -287,6 +287,23 @@ mod tests {
     }
 
     #[test]
+    fn a_python_is_found_by_the_packages_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = |name: &str| dir.path().join(name).join("lib/python3.12/site-packages");
+        for name in ["one", "two"] {
+            fs::create_dir_all(site(name).join("mlx-0.32.4.dist-info")).unwrap();
+            fs::create_dir_all(dir.path().join(name).join("bin")).unwrap();
+            fs::write(dir.path().join(name).join("bin/python3"), "").unwrap();
+        }
+        fs::create_dir_all(site("two").join("mlx_lm-0.32.2.dist-info")).unwrap();
+        let places = Places { site_packages: vec![site("one"), site("two")], ..Places::default() };
+        let found = python_among(&places, &["mlx", "mlx_lm"]).unwrap();
+        assert_eq!(found.python, dir.path().join("two/bin/python3"), "the first one has only one of them");
+        assert_eq!((found.version.as_str(), found.packages_dir), ("0.32.4", site("two")));
+        assert_eq!(python_among(&places, &["mlx", "openvino"]), None);
+    }
+
+    #[test]
     fn packages_and_libraries_are_found_with_their_versions() {
         let dir = tempfile::tempdir().unwrap();
         let (site, lib, sdk) =

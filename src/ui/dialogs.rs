@@ -112,7 +112,7 @@ fn quit_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) -> bool {
         ui.label("It has just ended.");
     }
     for job in &jobs {
-        ui.add(Label::new(format!("•  {}", super::jobs::queue::job_title(job))).wrap());
+        ui.add(Label::new(format!("•  {}", super::jobs::titles::to_do(job))).wrap());
     }
     ui.add_space(theme::UNIT);
     let text = "Kept files stay unfinished beside the others, and the same conversion goes on there. Losses measured so far are in the \

@@ -4,7 +4,7 @@ mod about_view;
 mod compare;
 mod dialogs;
 mod history;
-mod jobs;
+pub(crate) mod jobs;
 pub mod kit;
 mod machine;
 mod model;

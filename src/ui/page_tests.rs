@@ -136,6 +136,34 @@ fn order_of_levels(harness: &Harness<'_, PageState>) -> Vec<Level> {
 }
 
 #[test]
+fn levels_of_mlx_are_offered_for_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = crate::convert::unpack_sample(dir.path()).unwrap();
+    let crate::format::Opened::Checkpoint(checkpoint) = crate::format::read_any(&path).unwrap() else { panic!() };
+    let checked = crate::convert::check_checkpoint(*checkpoint);
+    let mut store = store_with_model_and_machine();
+    store.model = Slot::Ready(std::sync::Arc::clone(checked.model.as_ref().unwrap()));
+    store.checkpoint = Some(std::sync::Arc::new(checked));
+    let is_offered = |form: Form| has(&harness(optimize_ui, store.clone(), form), "mlx:4-bit-g64");
+    let goal = crate::advise::Goal { target: crate::advise::Target::Apple, ..Default::default() };
+    assert_eq!(is_offered(Form::default()), cfg!(target_os = "macos"), "who has no Mac is not bothered with it");
+    assert!(is_offered(Form { goal, ..Form::default() }));
+    let mut all = harness(optimize_ui, store.clone(), Form { all_levels: true, ..Form::default() });
+    shoot(&mut all, "optimize-mlx");
+    for level in Level::of(Framework::Mlx) {
+        assert!(has(&all, level.name()), "{level}");
+    }
+    let mlx: Level = "mlx:4-bit-g64".parse().unwrap();
+    all.get_by_label("mlx:4-bit-g64").scroll_to_me();
+    all.run();
+    click(&mut all, "mlx:4-bit-g64");
+    assert!(all.state().form.levels.contains(&mlx));
+    // A GGUF file has none.
+    let gguf = harness(optimize_ui, store_with_model_and_machine(), Form { all_levels: true, ..Form::default() });
+    assert!(!has(&gguf, "mlx:4-bit-g64"));
+}
+
+#[test]
 fn plan_leads_to_the_optimize_page_with_the_recommended_level() {
     let store = unquantized_store();
     let level = recommended(&store);

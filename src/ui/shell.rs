@@ -5,17 +5,15 @@ use eframe::egui::{
     Vec2, WidgetInfo, vec2,
 };
 
-use super::history::view::runs_text;
+use super::jobs::titles;
 use super::kit::bars::bar_sized;
 use super::kit::icons::{self, Icon};
 use super::kit::theme;
 use super::kit::widgets::{segmented, sentence, small_button};
-use super::model::page::file_name;
 use crate::error::Error;
 use crate::monitor::ProgressUnit;
 use crate::state::{Command, Dialog, Form, JobKind, JobRecord, JobStatus, Page, Store, Theme};
 use crate::units::{bytes_per_sec_text, duration_text, percent_text};
-use crate::worker::HistoryRequest;
 
 /// Width of the rail.
 pub const RAIL_WIDTH: f32 = 92.0;
@@ -184,7 +182,7 @@ fn zoom_ui(ui: &mut Ui) {
 fn running_job_ui(ui: &mut Ui, store: &Store, job: &JobRecord, commands: &mut Vec<Command>) {
     let p = theme::palette(ui);
     let JobStatus::Running { progress, is_cancelling, .. } = &job.status else { return };
-    let title = job_title(&job.kind);
+    let title = titles::doing(&job.kind);
     let fraction = progress.as_ref().and_then(crate::monitor::Progress::fraction);
     bar_sized(ui, &title, fraction.unwrap_or(0.0), p.accent, vec2(140.0, 6.0));
     if let Some(fraction) = fraction {
@@ -216,61 +214,15 @@ fn idle_ui(ui: &mut Ui, store: &Store) {
     let (color, text) = match store.jobs.iter().rev().find(|job| !is_quick(job)) {
         None => (p.muted, "Ready".to_string()),
         Some(job) => match &job.status {
-            JobStatus::Failed(Error::Cancelled) => (p.muted, format!("Cancelled: {}", job_title(&job.kind))),
+            JobStatus::Failed(Error::Cancelled) => (p.muted, format!("Cancelled: {}", titles::doing(&job.kind))),
             JobStatus::Failed(error) => (p.bad, format!("Failed: {}", sentence(&error.to_string()))),
             JobStatus::Done { elapsed_secs } => {
-                (p.muted, format!("Done in {}: {}", duration_text(*elapsed_secs), job_title(&job.kind)))
+                (p.muted, format!("Done in {}: {}", duration_text(*elapsed_secs), titles::doing(&job.kind)))
             }
-            JobStatus::Queued | JobStatus::Running { .. } => (p.muted, format!("Waiting: {}", job_title(&job.kind))),
+            JobStatus::Queued | JobStatus::Running { .. } => (p.muted, format!("Waiting: {}", titles::doing(&job.kind))),
         },
     };
     ui.add(egui::Label::new(RichText::new(text).size(13.0).color(color)).truncate());
-}
-
-/// What a job does, for a person: `Converting to Q8_0, Q4_K_M`.
-#[must_use]
-pub fn job_title(kind: &JobKind) -> String {
-    match kind {
-        JobKind::Inspect(path) => {
-            format!("Reading {}", file_name(path))
-        }
-        JobKind::Detect => "Measuring this machine".into(),
-        JobKind::Convert(levels) => {
-            let names: Vec<&str> = levels.iter().map(|level| level.name()).collect();
-            format!("Converting to {}", names.join(", "))
-        }
-        JobKind::Bench(1) => "Measuring 1 file".into(),
-        JobKind::Bench(n) => format!("Measuring {n} files"),
-        JobKind::TensorErrors(path) => {
-            format!("Comparing the tensors of {}", file_name(path))
-        }
-        JobKind::Quality(1) => "Measuring quality of 1 file".into(),
-        JobKind::Quality(n) => format!("Measuring quality of {n} files"),
-        JobKind::History(request) => history_title(request),
-        JobKind::FindModels => "Looking for models in the Hugging Face cache".into(),
-        JobKind::Remove(1) => "Deleting 1 file".into(),
-        JobKind::Remove(n) => format!("Deleting {n} files"),
-        JobKind::FindKnown => "Looking for levels and earlier measurements".into(),
-        JobKind::FindDisk => "Looking at the disk".into(),
-        JobKind::Answer(1) => "Asking 1 file".into(),
-        JobKind::Answer(n) => format!("Asking {n} files"),
-        JobKind::Export(what) => format!("Exporting the {}", super::compare::export_view::what_text(*what)),
-        JobKind::Verify(path) => format!("Verifying {}", file_name(path)),
-        JobKind::SetUp(runtime) => format!("Setting up {}", runtime.name()),
-        JobKind::RemoveRuntime(runtime) => format!("Removing {}", runtime.name()),
-        JobKind::CollectImatrix(path) => {
-            format!("Collecting importances of {}", file_name(path))
-        }
-    }
-}
-
-fn history_title(request: &HistoryRequest) -> String {
-    match request {
-        HistoryRequest::List => "Reading the history".into(),
-        HistoryRequest::Compare { columns } => format!("Comparing {}", runs_text(columns.iter().map(Vec::len).sum())),
-        HistoryRequest::Delete { ids } => format!("Deleting {}", runs_text(ids.len())),
-        HistoryRequest::Export { ids, .. } => format!("Exporting {}", runs_text(ids.len())),
-    }
 }
 
 /// Speed of a job that counts bytes: `212 MB/s`; `None` for others.
@@ -288,7 +240,7 @@ pub fn job_speed_text(job: &JobRecord) -> Option<String> {
 pub fn waiting_ui(ui: &mut Ui, store: &Store, id: crate::worker::JobId) {
     let p = theme::palette(ui);
     let job = store.jobs.iter().find(|job| job.id == id);
-    let title = job.map_or_else(|| "Waiting".to_string(), |job| job_title(&job.kind));
+    let title = job.map_or_else(|| "Waiting".to_string(), |job| titles::doing(&job.kind));
     super::kit::widgets::card(ui, "", |ui| {
         ui.add_space(40.0);
         ui.vertical_centered(|ui| {

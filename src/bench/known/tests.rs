@@ -12,6 +12,27 @@ use crate::convert::{ConvertRequest, convert, open_model, unpack_sample};
 use crate::model::{DType, Level};
 use crate::monitor::Monitor;
 
+#[test]
+fn folders_of_mlx_are_found_by_what_was_noted_or_by_name_and_size() {
+    let setup = Setup::new();
+    let out = setup.dir.path().join("folders");
+    let levels: Vec<Level> = ["mlx:4-bit", "mlx:8-bit"].iter().map(|name| name.parse().unwrap()).collect();
+    let made = convert(&setup.checkpoint, &ConvertRequest::new(levels.clone(), &out), &Monitor::silent()).unwrap();
+    let found = |folders: &[PathBuf]| -> Vec<Level> {
+        let known = setup.find(&setup.checkpoint, folders);
+        known.levels.iter().filter(|made| made.path.is_dir()).map(|made| made.level).collect()
+    };
+    let mut by_name = found(std::slice::from_ref(&out));
+    by_name.sort_by_key(|level| std::cmp::Reverse(*level));
+    assert_eq!(by_name, levels);
+    assert_eq!(found(&[]), [], "nobody has said where they are");
+    remember_in(&setup.history, &setup.checkpoint, &made).unwrap();
+    assert_eq!(found(&[]).len(), 2, "it was noted");
+    // What is not whole is no level; nor is a folder of another checkpoint.
+    std::fs::remove_file(made[0].path.join("tokenizer.json")).unwrap();
+    assert_eq!(found(&[out]), levels[1..]);
+}
+
 /// A history, the sample as a checkpoint, and its BF16 file with two levels of it in a folder.
 struct Setup {
     dir: tempfile::TempDir,

@@ -234,6 +234,29 @@ mod tests {
     }
 
     #[test]
+    fn what_was_tried_for_a_mac_is_chosen_for_one_and_has_no_speed_here() {
+        let Measurement::Speed(run) = test_runs::speed("x", &[10.0]).measurement else { panic!() };
+        let measured_by = |runtime: &str, backend: &str, level: Level, size_bytes| {
+            let mut run = run.clone();
+            (run.provenance.runtime, run.provenance.backend) = (runtime.into(), backend.into());
+            ComparisonRow { run: Some(*run), ..row(level, size_bytes, Some(Decision::Pass)) }
+        };
+        let mlx: Level = "mlx:4-bit".parse().unwrap();
+        let own = measured_by("llama.cpp 0.6.0", "CPU", Level::Q4_K_M, 100);
+        let chosen =
+            |rows: &[ComparisonRow], target| measured_choice(rows, None, &Goal { target, ..Goal::default() }).unwrap().level;
+        let tried = measured_by("MLX 0.32.4 (mlx-lm 0.32.2)", "CPU", mlx, 50);
+        assert_eq!(tried.stand_in(), Some(crate::bench::NOT_A_MAC));
+        assert_eq!((decode_pair(&tried).measured, memory_pair(&tried).measured), (None, None));
+        let rows = [own.clone(), tried];
+        assert_eq!(chosen(&rows, Target::ThisMachine), Some(Level::Q4_K_M));
+        assert_eq!(chosen(&rows, Target::Apple), Some(mlx));
+        let on_a_mac = measured_by("MLX 0.32.4 (mlx-lm 0.32.2)", "Metal (Apple M3)", mlx, 50);
+        assert!(on_a_mac.stand_in().is_none() && decode_pair(&on_a_mac).measured.is_some());
+        assert_eq!(chosen(&[own, on_a_mac], Target::ThisMachine), Some(mlx));
+    }
+
+    #[test]
     fn the_smallest_passing_level_is_held_against_the_plan() {
         use Decision::{Fail, Inconclusive, Pass};
         const Q2_K: Level = Level::Q2_K;

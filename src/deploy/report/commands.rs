@@ -93,27 +93,34 @@ fn is_plain(row: &ComparisonRow) -> bool {
 /// The levels that lie in one folder, as one conversion; the others each with theirs.
 fn conversion(rows: &[ComparisonRow], model: &Path) -> Vec<Recipe> {
     let made: Vec<&ComparisonRow> = rows.iter().filter(|row| row.path != model && is_plain(row)).collect();
-    let mut folders: Vec<(&Path, Vec<&ComparisonRow>)> = Vec::new();
+    let mut folders: Vec<((&Path, bool), Vec<&ComparisonRow>)> = Vec::new();
     for row in made {
         let folder = row.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        match folders.iter_mut().find(|known| known.0 == folder) {
+        let is_gguf = row.level.is_some_and(|level| level.preset().is_some());
+        match folders.iter_mut().find(|known| known.0 == (folder, is_gguf)) {
             Some(known) => known.1.push(row),
-            None => folders.push((folder, vec![row])),
+            None => folders.push(((folder, is_gguf), vec![row])),
         }
     }
     folders
         .into_iter()
-        .map(|(folder, rows)| {
+        .map(|((folder, is_gguf), rows)| {
+            // A GGUF file that stands for its checkpoint makes no folders for MLX.
+            let is_from_checkpoint = !is_gguf && !model.is_dir();
             let levels: Vec<&str> = rows.iter().filter_map(|row| row.level).map(crate::model::Level::name).collect();
             Recipe {
                 gives: format!("the files {}", names(&rows)),
                 line: format!(
                     "planish convert {} --level {} --out {}",
-                    quoted_path(model),
+                    if is_from_checkpoint { "CHECKPOINT".into() } else { quoted_path(model) },
                     levels.join(","),
                     quoted_path(folder)
                 ),
-                note: String::new(),
+                note: if is_from_checkpoint {
+                    "CHECKPOINT is the folder that the source was made from".into()
+                } else {
+                    String::new()
+                },
             }
         })
         .collect()

@@ -5,8 +5,8 @@ use std::path::Path;
 use eframe::egui::{CornerRadius, Frame, Label, Margin, RichText, Stroke, Ui};
 
 use crate::bench::{ComparisonRow, Headline};
-use crate::deploy::{llama_cli_command, ollama_command};
-use crate::model::Model;
+use crate::deploy::{llama_cli_command, mlx_command, ollama_command};
+use crate::model::{Framework, Model};
 use crate::state::Command;
 use crate::ui::kit::loss_view;
 use crate::ui::kit::theme;
@@ -76,6 +76,11 @@ fn actions_ui(ui: &mut Ui, model: &Model, row: &ComparisonRow, commands: &mut Ve
         }
     };
     copy(ui, "Copy path", "Copy the path of the winner", path_text(&row.path), "");
+    if row.level.is_some_and(|level| level.framework() == Framework::Mlx) {
+        let note = "On a Mac with mlx-lm. The folder carries tokenizer and chat template.";
+        copy(ui, "Copy for mlx-lm", "Copy the command for mlx-lm", mlx_command(&row.path), note);
+        return;
+    }
     copy(ui, "Copy for llama-cli", "Copy the command for llama-cli", llama_cli_command(&row.path), template_note(model));
     let ollama = ollama_command(&row.path, &model.file_stem(), &row.name.replace(" (source)", ""));
     let note = format!("Ollama keeps a copy of the file of its own. {}", template_note(model));

@@ -193,6 +193,10 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
                 }
             });
         });
+        if store.conversions.iter().any(|made| !is_timed_here(made.level.framework())) {
+            let text = "Levels of MLX are timed on Macs; here only what they lose is measured.";
+            ui.label(RichText::new(text).small().color(theme::muted(ui)));
+        }
         if let Some(job) = store.latest_job(|kind| matches!(kind, JobKind::Bench(_))).filter(|job| job.is_open()) {
             crate::ui::jobs::queue::job_ui(ui, job, commands);
         }

@@ -2,3 +2,4 @@
 
 pub mod page_bar;
 pub mod queue;
+pub mod titles;

@@ -2,17 +2,14 @@
 
 use eframe::egui::{self, Align, Layout, RichText, Ui};
 
-use super::page_bar::model_name;
+use super::titles;
 use crate::convert::Conversion;
-use crate::model::Level;
 use crate::monitor::{Progress, ProgressUnit};
 use crate::path_text;
 use crate::state::{Command, JobKind, JobRecord, JobStatus, Store};
 use crate::ui::kit::bars::bar;
-use crate::ui::kit::words::count_of;
 use crate::ui::kit::{theme, widgets};
 use crate::ui::model::origin_view::{VERIFY_HINT, verification_ui};
-use crate::ui::model::page::file_name;
 use crate::units::{bytes_per_sec_text, bytes_text, count_text, duration_text, exact_bytes_text, percent_text};
 
 /// From this width on a finished file's line has room for its path.
@@ -63,7 +60,7 @@ fn is_worth_showing(job: &JobRecord) -> bool {
 }
 
 pub fn job_ui(ui: &mut Ui, job: &JobRecord, commands: &mut Vec<Command>) {
-    let title = job_title(job);
+    let title = titles::to_do(job);
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if job.is_open() {
@@ -115,41 +112,6 @@ fn progress_text(job: &JobRecord, progress: &Progress) -> String {
     }
     parts.extend(job.left_secs().map(|secs| format!("{} left", duration_text(secs))));
     parts.join("  ·  ")
-}
-
-/// What a job does, and to which model: `Convert SmolLM2-135M to Q8_0, Q4_K_M`.
-pub fn job_title(job: &JobRecord) -> String {
-    let of_model = |text: String| match model_name(job) {
-        Some(name) => format!("{text} of {name}"),
-        None => text,
-    };
-    match &job.kind {
-        JobKind::Inspect(path) => format!("Read {}", file_name(path)),
-        JobKind::Detect => "Measure this machine".into(),
-        JobKind::Convert(levels) => {
-            let names = levels.iter().copied().map(Level::name).collect::<Vec<_>>().join(", ");
-            match model_name(job) {
-                Some(model) => format!("Convert {model} to {names}"),
-                None => format!("Convert to {names}"),
-            }
-        }
-        JobKind::Bench(n) => of_model(format!("Measure {}", count_of(*n, "file"))),
-        JobKind::TensorErrors(path) => {
-            format!("Compare the tensors of {}", file_name(path))
-        }
-        JobKind::Quality(n) => of_model(format!("Measure quality of {}", count_of(*n, "file"))),
-        JobKind::History(_) | JobKind::FindModels | JobKind::FindKnown | JobKind::FindDisk | JobKind::Remove(_) => {
-            crate::ui::shell::job_title(&job.kind)
-        }
-        JobKind::Answer(n) => of_model(format!("Ask {}", count_of(*n, "file"))),
-        JobKind::Export(what) => format!("Export the {}", crate::ui::compare::export_view::what_text(*what)),
-        JobKind::Verify(path) => format!("Verify {}", file_name(path)),
-        JobKind::SetUp(runtime) => format!("Set up {}", runtime.name()),
-        JobKind::RemoveRuntime(runtime) => format!("Remove {}", runtime.name()),
-        JobKind::CollectImatrix(path) => {
-            format!("Collect importances of {}", file_name(path))
-        }
-    }
 }
 
 fn state_text(ui: &Ui, job: &JobRecord) -> (String, egui::Color32) {

@@ -449,6 +449,32 @@ mod tests {
     }
 
     #[test]
+    fn a_runtime_is_set_up_by_a_button_and_its_progress_is_shown() {
+        let mut harness = page_harness(crate::ui::window_ui, store_with_model_and_machine(), form());
+        harness.get_by_label("Set up MLX").scroll_to_me();
+        harness.run();
+        harness.get_by_label("Set up MLX").click();
+        harness.run();
+        assert_eq!(harness.state().commands, [Command::SetUp(RuntimeId::Mlx)]);
+        let mut store = store_with_model_and_machine();
+        let progress = crate::monitor::Progress {
+            stage: "MLX: numpy==2.4.6".into(),
+            done: 12,
+            total: 42,
+            unit: crate::monitor::ProgressUnit::Steps,
+        };
+        let status = JobStatus::Running { progress: Some(progress), elapsed_secs: 4.0, is_cancelling: false };
+        store.jobs.push(JobRecord::new(JobId(1), JobKind::SetUp(RuntimeId::Mlx)).with_status(status));
+        let mut harness = page_harness(crate::ui::window_ui, store, form());
+        shoot(&mut harness, "machine-set-up");
+        harness.get_by_label("Cancel Set up MLX");
+        assert!(harness.query_all_by_label("MLX: numpy==2.4.6").next().is_some());
+        harness.get_by_label("Set up MLX").click();
+        harness.run();
+        assert_eq!(harness.state().commands, [], "once is enough");
+    }
+
+    #[test]
     fn while_it_is_measured_there_is_nothing_to_click() {
         let mut store = Store { machine: Slot::Waiting { id: JobId(1) }, ..Store::default() };
         let progress = crate::monitor::Progress {

@@ -39,7 +39,7 @@ fn work_ui(ui: &mut Ui, job: &JobRecord, commands: &mut Vec<Command>) {
     let name = model_name(job).unwrap_or_default();
     match &job.status {
         JobStatus::Queued | JobStatus::Running { .. } => {
-            progress_ui(ui, &crate::ui::jobs::queue::job_title(job), Some(job), commands);
+            progress_ui(ui, &crate::ui::jobs::titles::to_do(job), Some(job), commands);
         }
         JobStatus::Failed(error) => {
             let what = if matches!(job.kind, JobKind::Convert(_)) { "not converted" } else { "no importance matrix" };
