@@ -98,6 +98,9 @@ pub struct Stat {
     pub values: Vec<f64>,
 }
 
+/// Stands behind the name of a runtime that measured the decoded weights of a folder, because the folder's own runtime could not.
+pub(crate) const OF_WEIGHTS_ALONE: &str = " (weights of MLX, decoded)";
+
 /// What is said of a speed that MLX reached without Metal.
 pub(crate) const NOT_A_MAC: &str = "MLX off a Mac says nothing about its speed there";
 
@@ -109,7 +112,10 @@ impl ComparisonRow {
         let by_run = self.run.as_ref().map(|run| (&run.provenance.runtime, &run.provenance.backend));
         let by_quality = self.quality.as_ref().map(|run| (&run.provenance.runtime, &run.provenance.backend));
         let (runtime, backend) = by_run.or(by_quality)?;
-        is_stand_in(runtime, backend).then_some(NOT_A_MAC)
+        let is_for_mac = self.level.is_some_and(|level| level.framework() == Framework::Mlx);
+        // Decoded weights were measured by llama.cpp.
+        let is_on_mac = runtime.starts_with(RuntimeId::Mlx.name()) && !is_stand_in(runtime, backend);
+        (is_for_mac && !is_on_mac).then_some(NOT_A_MAC)
     }
 }
 

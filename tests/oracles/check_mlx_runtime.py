@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 planish, folder = sys.argv[1], Path(sys.argv[2])
+data = os.environ["XDG_DATA_HOME"]
 os.environ["PLANISH_HISTORY"] = str(folder / "history.sqlite3")
 folder.mkdir(parents=True, exist_ok=True)
 
@@ -47,6 +48,17 @@ assert len(common) >= 12, (first, second)
 # What is measured is found again.
 runs = run("history")["runs"]
 assert any(run["level"] == "mlx:4-bit-g64" for run in runs), runs
+
+# Without MLX the decoded weights are measured with llama.cpp: the same loss, and it says what it is.
+os.environ["XDG_DATA_HOME"] = str(folder / "nothing")
+sources = ["--reference", folder / "sample-BF16.gguf", "--tokens", "1200", "--full"]
+alone = run("quality", folder / "sample-mlx-8-bit-g64", folder / "sample-mlx-4-bit-g64", *sources, statuses=(0, 3))["runs"]
+for name, found_alone in zip(["mlx:8-bit-g64", "mlx:4-bit-g64"], alone):
+    quality = found_alone["run"]
+    assert quality["provenance"]["runtime"].endswith("(weights of MLX, decoded)"), quality["provenance"]
+    difference = quality["summary"]["mean_kld"]["value"] - loss[name]
+    assert abs(difference) < 1e-4 + 0.01 * loss[name], (name, difference)
+os.environ["XDG_DATA_HOME"] = data
 
 # Damage is told, not computed with.
 weights = folder / "sample-mlx-4-bit-g64" / "model.safetensors"

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Difference, Here, Known, RunOrigin};
-use crate::bench::Outcome;
 use crate::bench::history::{FileIdentity, History, Kind, Measurement, Row};
 use crate::bench::identity::sha256_with;
 use crate::bench::quality::QualityOutcome;
+use crate::bench::{OF_WEIGHTS_ALONE, Outcome};
 use crate::format::Artifact;
 use crate::model::{Model, RuntimeId};
 use crate::monitor::Monitor;
@@ -142,7 +142,8 @@ pub fn differences(row: &Row, here: &Here, text: Option<&str>) -> Vec<Difference
     }
     // What another runtime measured by right, such as MLX for its own levels, is no older version of this one.
     let is_of_own = row.runtime.starts_with(RuntimeId::LlamaCpp.name());
-    if here.runtime.as_ref().is_some_and(|runtime| is_of_own && *runtime != row.runtime) {
+    let measured_by = row.runtime.strip_suffix(OF_WEIGHTS_ALONE).unwrap_or(&row.runtime);
+    if here.runtime.as_ref().is_some_and(|runtime| is_of_own && *runtime != measured_by) {
         differences.push(Difference::Runtime(row.runtime.clone()));
     }
     differences

@@ -11,17 +11,19 @@ use super::summary::{ALPHA, gate_interval, summarize, summarize_kinds};
 use super::{QualityOutcome, QualityProvenance, QualityRequest, QualityRun, ScoredChunk, Stopping, Strip, TokenScore};
 use crate::advise::{Decision, Gates, Verdict, judge};
 use crate::bench::identity::artifact_sha256;
-use crate::bench::is_stand_in;
 use crate::bench::speed::run::{condition_warnings, name};
+use crate::bench::{OF_WEIGHTS_ALONE, is_timed_here};
 use crate::calibrate::text::{Corpus, corpus};
+use crate::convert::decoded_gguf;
 use crate::error::{Error, Result};
 use crate::format::Artifact;
 use crate::hardware::sample_conditions;
-use crate::model::Model;
+use crate::model::{Framework, Model};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::process::ChildProcess;
+use crate::runtime::work_folder::WorkFolder;
 use crate::runtime::{self, ChunkScores, Event, Request, RuntimeId, RuntimeInfo, ScoreRole, ScoreTask, Task, reference_file};
-use crate::units::{duration_text, nats_text};
+use crate::units::nats_text;
 
 /// Scored tokens before the gates are looked at for the first time.
 const FIRST_LOOK_TOKENS: u32 = 1000;
@@ -35,8 +37,8 @@ const MAX_STRIPS: usize = 24;
 const SAMPLING_TIME: Duration = Duration::from_millis(250);
 /// Products of weights that MLX computes on a CPU. Measured on two cores of an AMD EPYC in November 2026: 1.9e9 with mlx-cpu 0.32.4.
 const STAND_IN_PRODUCTS_PER_SEC: f64 = 2e9;
-/// The longest that anybody is asked to wait for one level there.
-const MAX_STAND_IN_SECS: f64 = 1800.0;
+/// From so long on for one level, its decoded weights are measured with llama.cpp instead.
+const MAX_STAND_IN_SECS: f64 = 120.0;
 /// The longest chunk: a line of the protocol holds the answer to it.
 const MAX_CTX: u32 = 16_384;
 /// The shortest chunk.
@@ -245,14 +247,16 @@ impl<'a> Session<'a> {
     fn candidate(&mut self, candidate_idx: usize, path: &Path, monitor: &Monitor) -> Result<QualityRun> {
         let artifact = Artifact::open(path)?;
         let model_sha256 = artifact_sha256(&artifact, &monitor.without_progress())?;
+        // Gone with its file when the candidate has been measured.
+        let decoded = if self.is_decoded(&artifact) { Some(Decoded::write(&artifact, monitor)?) } else { None };
+        let run = decoded.as_ref().map_or(&artifact, |decoded| &decoded.artifact);
         let n_chunks = self.order.len() as u64;
         let n_candidates = self.request.candidates.len() as u64;
         let started = Instant::now();
         let mut waited_secs = 0.0;
-        let mut child = ChildProcess::spawn(self.exe, &self.task(&artifact, ScoreRole::Candidate)?)?;
+        let mut child = ChildProcess::spawn(self.exe, &self.task(run, ScoreRole::Candidate)?)?;
         let (info, plan) = text_plan(&mut child, path, monitor)?;
         self.check_vocabulary(&plan, path)?;
-        self.check_time(&info)?;
         let mut chunks: Vec<ScoredChunk> = Vec::new();
         let mut sums: Vec<ChunkSums> = Vec::new();
         let mut verdict = None;
@@ -301,7 +305,7 @@ impl<'a> Session<'a> {
         while let Ok(Some(_)) = child.next_event(monitor) {}
         let provenance = QualityProvenance {
             model_sha256,
-            runtime: info.version,
+            runtime: if decoded.is_some() { format!("{}{OF_WEIGHTS_ALONE}", info.version) } else { info.version },
             backend: info.backend,
             candidate_secs: started.elapsed().as_secs_f64() - waited_secs,
             reference_secs: self.reference_secs - if candidate_idx == 0 { 0.0 } else { reference_secs },
@@ -324,22 +328,14 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Refuses what would take a stand-in for the runtime's own device longer than anybody waits.
-    fn check_time(&self, info: &RuntimeInfo) -> Result<()> {
+    /// Whether llama.cpp says what the decoded weights of a folder are worth, because its own runtime is missing or would take long here.
+    fn is_decoded(&self, artifact: &Artifact) -> bool {
         let n_weights = self.reference_artifact.model.as_ref().map_or(0, Model::n_parameters);
         let n_tokens = self.order.len() as u64 * u64::from(self.request.n_ctx);
         #[allow(clippy::cast_precision_loss, reason = "a rough prediction")]
         let secs = n_weights as f64 * n_tokens as f64 / STAND_IN_PRODUCTS_PER_SEC;
-        if !is_stand_in(&info.version, &info.backend) || secs <= MAX_STAND_IN_SECS {
-            return Ok(());
-        }
-        Err(Error::BadRequest {
-            message: format!(
-                "{} on a CPU would take about {} for so many tokens of this model: score fewer, or measure it on a Mac",
-                RuntimeId::Mlx.name(),
-                duration_text(secs)
-            ),
-        })
+        let is_slow = !is_timed_here(artifact.framework) && secs > MAX_STAND_IN_SECS;
+        artifact.framework == Framework::Mlx && (is_slow || runtime::check_available(RuntimeId::Mlx).is_err())
     }
 
     fn check_vocabulary(&self, plan: &TextPlan, path: &Path) -> Result<()> {
@@ -355,6 +351,20 @@ impl<'a> Session<'a> {
             return other("tokenizer", text(self.plan.n_tokens), text(plan.n_tokens));
         }
         Ok(())
+    }
+}
+
+/// The decoded weights of a folder, as a file for as long as the value lives.
+struct Decoded {
+    artifact: Artifact,
+    _folder: WorkFolder,
+}
+
+impl Decoded {
+    fn write(artifact: &Artifact, monitor: &Monitor) -> Result<Self> {
+        let folder = WorkFolder::new("decoded")?;
+        let path = decoded_gguf(artifact, folder.path(), monitor)?;
+        Ok(Self { artifact: Artifact::open(&path)?, _folder: folder })
     }
 }
 

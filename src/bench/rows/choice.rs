@@ -248,6 +248,8 @@ mod tests {
         let tried = measured_by("MLX 0.32.4 (mlx-lm 0.32.2)", "CPU", mlx, 50);
         assert_eq!(tried.stand_in(), Some(crate::bench::NOT_A_MAC));
         assert_eq!((decode_pair(&tried).measured, memory_pair(&tried).measured), (None, None));
+        let decoded = measured_by("llama.cpp 0.6.0 (weights of MLX, decoded)", "CPU", mlx, 50);
+        assert!(decoded.stand_in().is_some(), "llama.cpp's speed of decoded weights is nobody's");
         let rows = [own.clone(), tried];
         assert_eq!(chosen(&rows, Target::ThisMachine), Some(Level::Q4_K_M));
         assert_eq!(chosen(&rows, Target::Apple), Some(mlx));

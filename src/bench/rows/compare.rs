@@ -10,7 +10,7 @@ use crate::advise::{
 use crate::bench::history::Kind;
 use crate::bench::known::RunOrigin;
 use crate::bench::quality::QualityOutcome;
-use crate::bench::{ComparisonRow, Outcome, Provenance, Run, Stat};
+use crate::bench::{ComparisonRow, OF_WEIGHTS_ALONE, Outcome, Provenance, Run, Stat};
 use crate::convert::Conversion;
 use crate::hardware::Machine;
 use crate::model::{Level, Model};
@@ -115,7 +115,9 @@ fn rows(
     for row in &mut rows {
         let note = measured.note(Kind::Speed, &row.path).or_else(|| row.stand_in().map(str::to_string));
         row.speed_origin = note.filter(|_| row.run.is_some());
-        row.quality_origin = measured.note(Kind::Quality, &row.path).filter(|_| row.quality.is_some());
+        let is_of_weights = row.quality.as_ref().is_some_and(|run| run.provenance.runtime.ends_with(OF_WEIGHTS_ALONE));
+        let of_weights = is_of_weights.then(|| "weights alone: decoded, and measured with llama.cpp".to_string());
+        row.quality_origin = measured.note(Kind::Quality, &row.path).or(of_weights).filter(|_| row.quality.is_some());
     }
     rows
 }
