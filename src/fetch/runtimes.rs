@@ -177,7 +177,7 @@ fn packages(runtime: RuntimeId) -> &'static str {
 pub fn sizes(runtime: RuntimeId) -> (u64, u64) {
     match runtime {
         RuntimeId::LlamaCpp => (0, 0),
-        RuntimeId::Mlx => (120_000_000, 350_000_000),
+        RuntimeId::Mlx => (61_000_000, 350_000_000),
     }
 }
 

@@ -72,8 +72,8 @@ fn how_to_get(framework: Framework, platform: Platform) -> String {
         Framework::LlamaCpp => "build Planish with its feature llama-cpp, which is on by default".into(),
         Framework::OnnxRuntime => "pip install onnxruntime olive-ai".into(),
         Framework::OpenVino => "pip install openvino".into(),
-        Framework::Mlx if platform.is_apple_silicon => "pip install mlx-lm".into(),
-        Framework::Mlx => "made for Macs with an M chip, slow elsewhere: pip install mlx-lm".into(),
+        Framework::Mlx if platform.is_apple_silicon => "planish runtime install mlx".into(),
+        Framework::Mlx => "made for Macs with an M chip, slow elsewhere: planish runtime install mlx".into(),
         Framework::Qnn if platform.has_hexagon => {
             "pip install onnxruntime-qnn, or set QNN_SDK_ROOT to Qualcomm's AI Runtime SDK".into()
         }
@@ -364,7 +364,7 @@ mod tests {
         let note = |framework, platform| find_one(framework, &Places::default(), platform).note;
         assert!(note(Framework::Mlx, Platform::default()).contains("M chip"));
         assert!(note(Framework::Qnn, Platform::default()).contains("lacks"));
-        assert_eq!(note(Framework::Mlx, here), "pip install mlx-lm");
+        assert_eq!(note(Framework::Mlx, here), "planish runtime install mlx");
     }
 
     #[test]
