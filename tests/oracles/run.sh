@@ -10,13 +10,20 @@ model=$fixtures/SmolLM2-135M-Instruct.Q4_1.gguf
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-"${PLANISH:-$target/debug/planish}" convert "$model" --level F16,Q8_0,Q5_1,Q4_K_M,Q2_K --out "$work"
+planish=${PLANISH:-$target/debug/planish}
+"$planish" convert "$model" --level F16,Q8_0,Q5_1,Q4_K_M,Q2_K --out "$work"
+# Every level, of a model that is small enough for it.
+"$planish" convert assets/sample --level BF16 --out "$work/sample"
+"$planish" imatrix "$work/sample/sample-BF16.gguf" --out "$work/sample/imatrix" --chunks 8
+levels=$("$planish" recommend "$work/sample/sample-BF16.gguf" --all --json |
+    python3 -c 'import json, sys; print(",".join(row["level"] for row in json.load(sys.stdin)["plan"]["candidates"] if row["framework"] == "LlamaCpp"))')
+"$planish" convert "$work/sample/sample-BF16.gguf" --level "F32,F16,$levels" --imatrix "$work/sample/imatrix" --out "$work/every"
+mv "$work"/every/*.gguf "$work"
 CARGO_TARGET_DIR=$target/oracles cargo run --quiet --locked --manifest-path tests/oracles/Cargo.toml -- "$work"/*.gguf
 python3 tests/oracles/check_gguf.py "$work"/*.gguf
-echo "oracles: three readers agree on $(ls "$work" | wc -l) files"
+echo "oracles: three readers agree on $(ls "$work"/*.gguf | wc -l) files"
 
 # MLX as a user sets it up; it stays between runs.
-planish=${PLANISH:-$target/debug/planish}
 export XDG_DATA_HOME=$fixtures/data
 unset VIRTUAL_ENV CONDA_PREFIX
 "$planish" runtime install mlx
