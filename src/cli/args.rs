@@ -252,7 +252,7 @@ pub(super) struct ConvertArgs {
     /// IQ4_NL, IQ4_XS, MXFP4_MOE, Q3_K_L, Q3_K_M, IQ3_M, IQ3_S, Q3_K_S, Q2_K, TQ2_0, TQ1_0; with an importance matrix also IQ3_XS,
     /// IQ3_XXS, Q2_K_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S. From a checkpoint also folders for MLX, with the bytes of
     /// mlx_lm.convert: mlx:bf16, mlx:8-bit, 6-bit, 5-bit, 4-bit, 3-bit, 2-bit (groups of 64, or -g32, -g128), mlx:mixed_2_6, mixed_3_4,
-    /// mixed_3_6, mixed_4_6, mlx:mxfp4, mxfp8, nvfp4
+    /// mixed_3_6, mixed_4_6, mlx:mxfp4, mxfp8, nvfp4; --format mlx --level 4-bit is understood as well
     #[arg(long, short, value_name = "L[,L…]", required = true, value_delimiter = ',', value_parser = LevelParser, hide_possible_values = true)]
     pub(super) level: Vec<Level>,
     /// Folder for the outputs; created if missing

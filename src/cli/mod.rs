@@ -28,6 +28,7 @@ mod verify;
 
 pub use signals::ignore_file_size_signal;
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -92,12 +93,44 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Action {
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> std::result::Result<Cli, clap::Error> {
     let mut command = examples::with_examples(Cli::command());
-    let mut matches = command.try_get_matches_from_mut(args)?;
+    let mut matches = command.try_get_matches_from_mut(without_format(args.into_iter().collect()))?;
     let cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?;
     if let Some(word) = cli.model.as_deref().filter(|model| cli.command.is_none() && is_mistyped_command(model)) {
         CommandsOnly::try_parse_from([OsStr::new("planish"), word.as_os_str()])?;
     }
     Ok(cli)
+}
+
+/// Takes `--format mlx` out of the arguments and puts `mlx:` before each level: the spelling of those who come from other tools.
+/// `--format gguf` is left out alone; what else a command may call a format stays.
+fn without_format(args: Vec<OsString>) -> Vec<OsString> {
+    let text = |at: usize| args.get(at).map_or(Cow::Borrowed(""), |arg| path_text::searchable(arg));
+    let is_known = |name: &str| matches!(name, "mlx" | "gguf");
+    let Some(at) = (0..args.len()).find(|&at| match text(at).as_ref() {
+        "--format" => is_known(&text(at + 1)),
+        arg => arg.strip_prefix("--format=").is_some_and(is_known),
+    }) else {
+        return args;
+    };
+    let n_taken = if text(at) == "--format" { 2 } else { 1 };
+    let is_mlx = text(at + n_taken - 1).ends_with("mlx");
+    let mut rest: Vec<OsString> = args.iter().take(at).chain(args.iter().skip(at + n_taken)).cloned().collect();
+    let mut is_value = false;
+    for arg in rest.iter_mut().filter(|_| is_mlx) {
+        let name = path_text::searchable(arg).into_owned();
+        let (option, levels) = match name.split_once('=') {
+            Some(("--level", levels)) => ("--level=", levels),
+            _ if is_value => ("", name.as_str()),
+            _ => {
+                is_value = matches!(name.as_str(), "--level" | "-l");
+                continue;
+            }
+        };
+        is_value = false;
+        let prefixed = |level: &str| if level.contains(':') { level.to_string() } else { format!("mlx:{level}") };
+        *arg = format!("{option}{}", levels.split(',').map(prefixed).collect::<Vec<_>>().join(",")).into();
+    }
+    rest
 }
 
 /// True for one word that is no file here and does not look like one: it has neither separator nor ending.
@@ -193,6 +226,25 @@ mod tests {
     #[test]
     fn definitions_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_format_stands_before_the_levels_too() {
+        let levels = |args: &[&str]| match parse(args.iter().map(OsString::from)).map(|cli| cli.command) {
+            Ok(Some(Command::Convert { convert, .. })) => convert.level.into_iter().map(Level::name).collect::<Vec<_>>(),
+            _ => Vec::new(),
+        };
+        let convert = ["planish", "convert", "m", "--out", "d"];
+        let with = |more: &[&'static str]| levels(&[&convert[..], more].concat());
+        assert_eq!(
+            with(&["--format", "mlx", "--level", "4-bit,8-bit-g32,mxfp4"]),
+            ["mlx:4-bit-g64", "mlx:8-bit-g32", "mlx:mxfp4"]
+        );
+        assert_eq!(with(&["-l", "bf16", "--format=mlx"]), ["mlx:bf16"]);
+        assert_eq!(with(&["--level=mlx:4-bit", "--format", "mlx"]), ["mlx:4-bit-g64"]);
+        assert_eq!(with(&["--format", "gguf", "--level", "Q4_K_M"]), ["Q4_K_M"]);
+        assert_eq!(with(&["--format", "onnx", "--level", "Q4_K_M"]), [""; 0], "an unknown one is an error");
+        assert!(parse(["planish", "history", "export", "--format", "csv", "--out", "a"].map(OsString::from)).is_ok());
     }
 
     #[test]
