@@ -5,6 +5,7 @@ use super::loss::{full_loss_percent, is_published, loss_percent, loss_word, perc
 use super::memory::{compute_bytes, kv_cache_bytes};
 use super::offered::mark_copies;
 use super::own_level::{decoded_from, own_name};
+use super::plan::is_apple;
 use super::published::Published;
 use super::recipe::{Planner, n_elements, n_rows};
 use super::speed::{decode_band, prefill_band};
@@ -61,7 +62,7 @@ pub(super) fn all(
     let context = Context::new(model, machine, goal, budget, learned.is_some());
     let mut scored: Vec<Scored> = Preset::all().map(|preset| context.gguf(preset, learned)).collect();
     mark_copies(&mut scored);
-    scored.extend(VARIANTS.iter().map(|variant| context.variant(variant)));
+    scored.extend(VARIANTS.iter().map(|variant| context.variant(variant, learned)));
     let source = Workload::of_file(model, &machine.cpu, goal.n_ctx);
     let load = context.usage.load(|_, tensor| (tensor.size_bytes, context.repacking.applies(tensor.dtype, tensor)));
     let source_fit = context.fit(&load, source.memory(), 0).0;
@@ -78,6 +79,8 @@ fn undecodable(model: &Model, planner: &Planner) -> Option<DType> {
 struct Variant {
     framework: Framework,
     name: &'static str,
+    /// The level, where Planish writes it.
+    level: Option<&'static str>,
     layout: Layout,
     /// Expected increase of perplexity in per cent for a large model.
     loss_percent: f64,
@@ -110,21 +113,52 @@ const PER_CHANNEL: Layout = Layout::Rows { bits: 8, extra_bits: 32 };
 /// Losses are assumed from the type of llama.cpp with the same bits and group (its published table is in `loss`): MLX 4-bit stands
 /// near `Q4_K_S`, ONNX Runtime's symmetric INT4 near `Q4_0`; 3-bit near `Q3_K_S`.
 const VARIANTS: [Variant; 10] = [
-    Variant { framework: Framework::OnnxRuntime, name: "INT8", layout: onnx(8), loss_percent: 0.05 },
-    Variant { framework: Framework::OnnxRuntime, name: "INT4", layout: onnx(4), loss_percent: 7.5 },
-    Variant { framework: Framework::OpenVino, name: "INT8", layout: Layout::Rows { bits: 8, extra_bits: 24 }, loss_percent: 0.3 },
+    Variant { framework: Framework::OnnxRuntime, name: "INT8", level: None, layout: onnx(8), loss_percent: 0.05 },
+    Variant { framework: Framework::OnnxRuntime, name: "INT4", level: None, layout: onnx(4), loss_percent: 7.5 },
+    Variant {
+        framework: Framework::OpenVino,
+        name: "INT8",
+        level: None,
+        layout: Layout::Rows { bits: 8, extra_bits: 24 },
+        loss_percent: 0.3,
+    },
     Variant {
         framework: Framework::OpenVino,
         name: "INT4 group 64",
+        level: None,
         layout: Layout::GroupsInBlocks { bits: 4, group: 64, extra_bits: 16 },
         loss_percent: 7.5,
     },
-    Variant { framework: Framework::Mlx, name: "8-bit group 64", layout: mlx(8), loss_percent: 0.05 },
-    Variant { framework: Framework::Mlx, name: "6-bit group 64", layout: mlx(6), loss_percent: 0.4 },
-    Variant { framework: Framework::Mlx, name: "4-bit group 64", layout: mlx(4), loss_percent: 4.3 },
-    Variant { framework: Framework::Mlx, name: "3-bit group 64", layout: mlx(3), loss_percent: 26.0 },
-    Variant { framework: Framework::Qnn, name: "A16W8", layout: PER_CHANNEL, loss_percent: 0.5 },
-    Variant { framework: Framework::Qnn, name: "A8W8", layout: PER_CHANNEL, loss_percent: 5.0 },
+    Variant {
+        framework: Framework::Mlx,
+        name: "8-bit group 64",
+        level: Some("mlx:8-bit-g64"),
+        layout: mlx(8),
+        loss_percent: 0.05,
+    },
+    Variant {
+        framework: Framework::Mlx,
+        name: "6-bit group 64",
+        level: Some("mlx:6-bit-g64"),
+        layout: mlx(6),
+        loss_percent: 0.4,
+    },
+    Variant {
+        framework: Framework::Mlx,
+        name: "4-bit group 64",
+        level: Some("mlx:4-bit-g64"),
+        layout: mlx(4),
+        loss_percent: 4.3,
+    },
+    Variant {
+        framework: Framework::Mlx,
+        name: "3-bit group 64",
+        level: Some("mlx:3-bit-g64"),
+        layout: mlx(3),
+        loss_percent: 26.0,
+    },
+    Variant { framework: Framework::Qnn, name: "A16W8", level: None, layout: PER_CHANNEL, loss_percent: 0.5 },
+    Variant { framework: Framework::Qnn, name: "A8W8", level: None, layout: PER_CHANNEL, loss_percent: 5.0 },
 ];
 
 impl Layout {
@@ -249,15 +283,22 @@ impl<'a> Context<'a> {
         Scored { full_loss_percent: full_loss_percent(&self.planner, &recipe), dtypes: recipe.dtypes, ..scored }
     }
 
-    fn variant(&self, variant: &Variant) -> Scored {
+    fn variant(&self, variant: &Variant, learned: Option<&Learned>) -> Scored {
         let load = self.usage.load(|idx, tensor| (variant.layout.bytes(tensor, self.planner.is_quantizable(idx)), false));
         let grouped = self.grouped_share(variant.layout);
         let large = variant.loss_percent * grouped + variant.layout.ungrouped_loss_percent() * (1.0 - grouped);
         let percent = scaled(large, self.planner.model().n_parameters());
         let memory = Workload::new(&self.usage, &[], &load, self.goal.n_ctx).memory();
-        let size_bytes = load.weights_bytes;
-        let output = Output { framework: variant.framework, level: None, name: variant.name, size_bytes, is_exact: false };
-        self.scored(&output, &load, (memory, 0), percent, Vec::new())
+        let written = self.planner.model().others.iter().find(|other| Some(other.level.name()) == variant.level);
+        let (framework, level) = (variant.framework, written.map(|other| other.level));
+        let size_bytes = written.map_or(load.weights_bytes, |other| other.size_bytes);
+        let name = level.map_or(variant.name, Level::name);
+        let measured_loss = level.zip(learned).and_then(|(level, learned)| learned.loss(level));
+        let percent = measured_loss.map_or(percent, |loss| percent_of_kld(loss.mean_kld.value));
+        let output = Output { framework, level, name, size_bytes, is_exact: level.is_some() };
+        let mut scored = self.scored(&output, &load, (memory, 0), percent, Vec::new());
+        scored.candidate.measured_loss = measured_loss;
+        scored
     }
 
     /// The part of the blocks' weights whose rows are whole groups.
@@ -377,20 +418,35 @@ impl<'a> Context<'a> {
         if framework == Framework::LlamaCpp {
             return self.undecodable.map(|dtype| format!("this version of Planish cannot decode {dtype}"));
         }
+        if framework == Framework::Mlx {
+            return self.missing_for_mlx();
+        }
         let runtime = self.machine.runtimes.iter().find(|runtime| runtime.framework == framework);
         let absent = runtime.filter(|runtime| runtime.version.is_none() && self.is_here);
         let name = framework.name();
-        let own = match framework {
-            Framework::Mlx => {
-                format!("this version of Planish writes {name} and measures its losses, and does not recommend it yet")
-            }
-            _ => format!("this version of Planish does not write for {name}"),
-        };
+        let own = format!("this version of Planish does not write for {name}");
         Some(match absent {
             Some(runtime) if runtime.note.is_empty() => format!("{own}; {name} is not installed"),
             Some(runtime) => format!("{own}; {name} is not installed: {}", runtime.note),
             None => own,
         })
+    }
+
+    /// Folders for MLX are made of checkpoints, and run on Macs.
+    fn missing_for_mlx(&self) -> Option<String> {
+        let model = self.planner.model();
+        if model.others.is_empty() {
+            let import = model.import.as_ref();
+            let mut hindrances = import.into_iter().flat_map(|import| &import.hindrances);
+            let hindrance = hindrances.find(|(framework, _)| *framework == Framework::Mlx).map(|(_, why)| why.clone());
+            return Some(hindrance.unwrap_or_else(|| "it is made from the checkpoint of a model, not from its GGUF file".into()));
+        }
+        if self.is_here && !is_apple(self.machine) {
+            return Some("it runs on Macs with an M chip; Planish writes it here, and measures what it loses".into());
+        }
+        let runtime = self.machine.runtimes.iter().find(|runtime| runtime.framework == Framework::Mlx);
+        let is_absent = self.is_here && runtime.is_some_and(|runtime| runtime.version.is_none());
+        is_absent.then(|| "it is not set up: planish runtime install mlx".into())
     }
 }
 

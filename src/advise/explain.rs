@@ -68,7 +68,7 @@ fn reasons_for(first: &Scored, model: &Model, goal: &Goal, budget: &Budget) -> V
 fn undecodable(scored: &[Scored]) -> Option<String> {
     scored
         .iter()
-        .filter(|scored| scored.is_eligible && scored.candidate.level.is_some())
+        .filter(|scored| scored.is_eligible && scored.candidate.framework == Framework::LlamaCpp)
         .find_map(|scored| scored.candidate.missing.clone())
 }
 
@@ -93,7 +93,7 @@ fn reasons_for_source(model: &Model, first: Option<&Scored>, undecodable: Option
 }
 
 fn reason_for_nothing(model: &Model, goal: &Goal, budget: &Budget, scored: &[Scored]) -> String {
-    let gguf = || scored.iter().map(|scored| &scored.candidate).filter(|candidate| candidate.level.is_some());
+    let gguf = || scored.iter().map(|scored| &scored.candidate).filter(|candidate| candidate.framework == Framework::LlamaCpp);
     if let Some(hindrance) = model.hindrance() {
         return hindrance;
     }

@@ -177,8 +177,7 @@ impl Plan {
     /// The recommended level that this version can make; `None` where the plan recommends no conversion to GGUF.
     #[must_use]
     pub fn recommended_level(&self) -> Option<Level> {
-        let candidate = self.candidates.get(self.recommended?)?;
-        candidate.level.filter(|_| candidate.framework == Framework::LlamaCpp)
+        self.candidates.get(self.recommended?)?.level
     }
 }
 

@@ -103,7 +103,7 @@ impl Place {
         let has_gpu = |vendor| machine.gpus.iter().any(|gpu| gpu.vendor == vendor);
         let has_npu = |vendor| machine.npus.iter().any(|npu| npu.vendor == vendor);
         let cpu_is = |name: &str| machine.cpu.name.contains(name);
-        if has_gpu(Vendor::Apple) || cpu_is("Apple") {
+        if is_apple(machine) {
             Self::Apple
         } else if has_npu(Vendor::Qualcomm) {
             Self::Snapdragon
@@ -120,6 +120,11 @@ impl Place {
     fn is_here(self, machine: &Machine, goal: &Goal) -> bool {
         matches!(goal.target, Target::ThisMachine | Target::CrossPlatform) || self == Self::detected(machine)
     }
+}
+
+/// A Mac with an M chip.
+pub(super) fn is_apple(machine: &Machine) -> bool {
+    machine.cpu.name.contains("Apple") || machine.gpus.iter().any(|gpu| gpu.vendor == Vendor::Apple)
 }
 
 fn dedicated_gpu(machine: &Machine) -> Option<&Gpu> {

@@ -228,10 +228,7 @@ fn other_frameworks_say_what_is_missing() {
     let missing =
         |framework| plan.candidates.iter().find(|candidate| candidate.framework == framework).unwrap().missing.as_deref();
     assert_eq!(missing(Framework::LlamaCpp), None);
-    assert_eq!(
-        missing(Framework::Mlx),
-        Some("this version of Planish writes MLX and measures its losses, and does not recommend it yet")
-    );
+    assert_eq!(missing(Framework::Mlx), Some("it is made from the checkpoint of a model, not from its GGUF file"));
     let openvino = "this version of Planish does not write for OpenVINO; OpenVINO is not installed: pip install openvino";
     assert_eq!(missing(Framework::OpenVino), Some(openvino));
     assert!(plan.reasons.contains(&format!("first choice here is OpenVINO, but {openvino}")), "{:?}", plan.reasons);
@@ -334,6 +331,40 @@ fn losses_are_the_published_ones_and_worse_for_small_models() {
     check(SMOLLM2, Level::Q4_0, LossWord::Noticeable);
     // A little below where that word begins; measured it is beyond.
     check(SMOLLM2, Level::Q2_K, LossWord::Noticeable);
+}
+
+#[test]
+fn mlx_is_recommended_for_a_mac_where_it_can_be_made() {
+    let mut model = SMOLLM2.build();
+    for tensor in &mut model.tensors {
+        tensor.dtype = crate::model::DType::F16;
+        tensor.size_bytes = tensor.n_elements() * 2;
+    }
+    model.size_bytes = model.tensor_bytes();
+    let size = |name: &str| if name.contains("8-bit") { 143_000_000 } else { 76_000_000 };
+    model.others = Level::of(Framework::Mlx)
+        .map(|level| crate::model::OtherLevel { level, size_bytes: size(level.name()), bits_per_weight: 4.5 })
+        .collect();
+    let apple = Goal { target: Target::Apple, ..Goal::default() };
+    let plan = advise(&model, &machine("AMD Ryzen", 16), &apple);
+    let best = &plan.candidates[plan.recommended.unwrap()];
+    assert_eq!((best.framework, best.missing.as_deref(), best.size_is_exact), (Framework::Mlx, None, true));
+    let level = plan.recommended_level().unwrap();
+    assert_eq!((level.framework(), best.level_name.as_str()), (Framework::Mlx, level.name()));
+    assert!(plan.levels_to_compare(&model).iter().all(|level| level.framework() == Framework::Mlx));
+    assert_eq!(plan.candidate_of("mlx:8-bit".parse().unwrap()).unwrap().size_bytes, 143_000_000);
+    // On a Mac it must be set up; elsewhere it is written for one, and not recommended.
+    let mut mac = machine("Apple M3 Pro", 18);
+    mac.runtimes = vec![Runtime { framework: Framework::Mlx, version: None, note: String::new() }];
+    let missing = |plan: &Plan| plan.candidates.iter().find(|found| found.framework == Framework::Mlx).unwrap().missing.clone();
+    let unset = advise(&model, &mac, &Goal::default());
+    assert!(missing(&unset).unwrap().contains("planish runtime install mlx"));
+    assert_eq!(unset.recommended_level().unwrap().framework(), Framework::LlamaCpp);
+    mac.runtimes[0].version = Some("0.32.4".into());
+    assert_eq!(advise(&model, &mac, &Goal::default()).recommended_level().unwrap().framework(), Framework::Mlx);
+    let here = advise(&model, &machine("AMD Ryzen", 16), &Goal::default());
+    assert!(missing(&here).unwrap().contains("runs on Macs"));
+    assert_eq!(here.recommended_level().unwrap().framework(), Framework::LlamaCpp);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use crate::model::{Framework, Level, Model};
 
 /// Levels that are one clear step apart.
 const STEPS: [Level; 7] = [Level::F16, Level::Q8_0, Level::Q6_K, Level::Q5_K_M, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K];
+/// The same of MLX, by name.
+const STEPS_OF_MLX: [&str; 4] = ["mlx:8-bit-g64", "mlx:6-bit-g64", "mlx:4-bit-g64", "mlx:3-bit-g64"];
 /// The levels that people use.
 const USUAL: [Level; 5] = [Level::Q8_0, Level::Q6_K, Level::Q5_K_M, Level::Q4_K_M, Level::Q3_K_M];
 /// What takes their places where the larger ones do not fit.
@@ -13,17 +15,20 @@ const SMALLER: [Level; 2] = [Level::Q3_K_S, Level::Q2_K];
 /// The level with the next larger and the next smaller one that is a clear step away.
 #[must_use]
 pub fn with_neighbours(level: Level) -> Vec<Level> {
-    let larger = STEPS.iter().copied().rfind(|step| *step < level);
-    let smaller = STEPS.iter().copied().find(|step| *step > level);
+    let steps: Vec<Level> = match level.framework() {
+        Framework::Mlx => STEPS_OF_MLX.iter().filter_map(|name| name.parse().ok()).collect(),
+        _ => STEPS.to_vec(),
+    };
+    let larger = steps.iter().copied().rfind(|step| *step < level);
+    let smaller = steps.iter().copied().find(|step| *step > level);
     [larger, Some(level), smaller].into_iter().flatten().collect()
 }
 
 impl Plan {
-    /// This level of llama.cpp among the candidates.
+    /// This level among the candidates.
     #[must_use]
     pub fn candidate_of(&self, level: Level) -> Option<&Candidate> {
-        let is_wanted = |found: &&Candidate| found.framework == Framework::LlamaCpp && found.level == Some(level);
-        self.candidates.iter().find(is_wanted)
+        self.candidates.iter().find(|found| found.level == Some(level))
     }
 
     /// The recommended level and those neighbours of it that fit and are smaller than the source; empty without a recommendation.

@@ -25,6 +25,7 @@ pub fn model_of(metadata: Metadata, tensors: &[(&str, Vec<u64>, DType)]) -> Mode
         obstacles: Vec::new(),
         unknown: Vec::new(),
         import: None,
+        others: Vec::new(),
     }
 }
 

@@ -17,12 +17,12 @@ use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
 use crate::model::{Level, Model};
 use crate::state::{ExistingForm, Page, Store, TextChoice};
-use crate::worker::Job;
+use crate::worker::{Job, JobId};
 
 impl App {
     fn convert(&mut self, levels: Vec<Level>, existing: BTreeMap<Level, Existing>) -> Result<()> {
         self.save();
-        let levels = self.convert_others(levels, &existing)?;
+        let (levels, _) = self.convert_others(levels, &existing)?;
         if levels.is_empty() {
             return Ok(());
         }
@@ -31,17 +31,21 @@ impl App {
     }
 
     /// Converts those levels that are made from the checkpoint itself, also when one of its files stands for it, in a job of their own:
-    /// changed recipes and importances are not theirs. Returns the other levels.
-    pub(super) fn convert_others(&mut self, levels: Vec<Level>, existing: &BTreeMap<Level, Existing>) -> Result<Vec<Level>> {
+    /// changed recipes and importances are not theirs. Returns the other levels, and that job.
+    pub(super) fn convert_others(
+        &mut self,
+        levels: Vec<Level>,
+        existing: &BTreeMap<Level, Existing>,
+    ) -> Result<(Vec<Level>, Option<JobId>)> {
         let (others, levels): (Vec<Level>, _) = levels.into_iter().partition(|level| level.preset().is_none());
         if others.is_empty() {
-            return Ok(levels);
+            return Ok((levels, None));
         }
         let (open, request) = self.conversion(others, None)?;
         let model = self.store.checkpoint_model().cloned().unwrap_or(open);
         let request = ConvertRequest { existing: existing.clone(), overrides: Overrides::default(), ..request };
-        self.submit(&Job::Convert { model, request })?;
-        Ok(levels)
+        let job = self.submit_for_id(&Job::Convert { model, request })?;
+        Ok((levels, Some(job)))
     }
 
     /// Converts, with a matrix collected before if that is wanted; asks first what becomes of files that exist.

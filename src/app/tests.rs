@@ -121,6 +121,27 @@ fn levels_of_two_frameworks_are_made_of_a_checkpoint_and_found_again() {
 }
 
 #[test]
+fn a_chain_waits_for_levels_of_both_frameworks() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = convert::unpack_sample(&dir.path().join("sample")).unwrap();
+    let mlx: Level = "mlx:8-bit".parse().unwrap();
+    let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
+    let out = dir.path().join("out");
+    let mut app = App::new(worker, Form { output_dir: out.display().to_string(), ..Form::default() }, None);
+    app.commands.push(Command::OpenModel(source));
+    app.carry_out();
+    run_until(&mut app, |app| app.store.found.is_some());
+    app.commands.push(Command::ConvertAndCompare(vec![mlx, Level::Q8_0]));
+    app.carry_out();
+    let conversions: Vec<&JobKind> =
+        app.store.jobs.iter().map(|job| &job.kind).filter(|kind| matches!(kind, JobKind::Convert(_))).collect();
+    assert_eq!(conversions, [&JobKind::Convert(vec![mlx]), &JobKind::Convert(vec![Level::Q8_0, Level::BF16])]);
+    let tour = app.store.tour.as_ref().unwrap();
+    assert_eq!(tour.step(), Some(TourStep::Convert));
+    assert_eq!(tour.files, [out.join("planish-sample-mlx-8-bit-g64")]);
+}
+
+#[test]
 fn levels_are_there_again_after_another_model_and_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let parts = convert::unpack_sample(&dir.path().join("sample")).unwrap();

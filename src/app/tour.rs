@@ -33,8 +33,12 @@ impl App {
         let path_of = |level: &Level| convert::output_path_by(&model, *level, &plain.overrides, &plain.out_dir);
         let is_there = |level: &Level| self.store.conversions.iter().any(|made| made.path == path_of(level));
         let (there, missing): (Vec<Level>, Vec<Level>) = levels.into_iter().partition(is_there);
-        let files: Vec<PathBuf> = there.iter().map(path_of).collect();
-        let mut tour = if missing.is_empty() {
+        let mut files: Vec<PathBuf> = there.iter().map(path_of).collect();
+        let of_frameworks: Vec<PathBuf> = missing.iter().filter(|level| level.preset().is_none()).map(path_of).collect();
+        let (missing, of_others) = self.convert_others(missing, &BTreeMap::new())?;
+        let mut tour = if let Some(job) = of_others.filter(|_| missing.is_empty()) {
+            Tour::new(vec![Convert, Measure, Judge], job, model.path.clone())
+        } else if missing.is_empty() {
             let job = self.bench_request(std::iter::once(&model.path).chain(&files).cloned().collect());
             let job = self.submit_for_id(&Job::Bench { request: job })?;
             Tour::new(vec![Measure, Judge], job, model.path.clone())
@@ -48,6 +52,10 @@ impl App {
             let job = self.submit_for_id(&Job::Convert { model, request })?;
             Tour::new(vec![Convert, Measure, Judge], job, source)
         };
+        // Where two jobs convert, the chain waits for the second, which tells of its own files alone.
+        if tour.job != of_others.unwrap_or(tour.job) {
+            files.extend(of_frameworks);
+        }
         tour.files = files;
         self.save();
         self.form.page = if tour.step() == Some(Measure) { Page::Compare } else { Page::Optimize };
@@ -65,7 +73,7 @@ impl App {
     ) -> Result<()> {
         self.refuse_second_tour()?;
         self.save();
-        let levels = self.convert_others(levels, &existing)?;
+        let (levels, _) = self.convert_others(levels, &existing)?;
         if levels.is_empty() {
             return Ok(());
         }

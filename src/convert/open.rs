@@ -56,10 +56,12 @@ fn imported(checkpoint: Checkpoint) -> (Result<Model>, Checkpoint) {
         Err(error) => return (Err(error), checkpoint),
     };
     let is_hindered = |import: &Import| import.hindrances.iter().any(|(framework, _)| *framework == Framework::Mlx);
-    let Some(import) = model.import.as_mut().filter(|import| !is_hindered(import)) else { return (Ok(model), checkpoint) };
+    if model.import.as_deref().is_none_or(is_hindered) {
+        return (Ok(model), checkpoint);
+    }
     match MlxGround::of(checkpoint) {
         Ok(ground) => {
-            Arc::make_mut(import).others = ground.levels();
+            model.others = ground.levels();
             (Ok(model), ground.into_checkpoint())
         }
         // Asked for such a level, the conversion says why not.

@@ -28,6 +28,7 @@ pub(super) fn model_named(path: &Path) -> Model {
         obstacles: Vec::new(),
         unknown: Vec::new(),
         import: None,
+        others: Vec::new(),
     }
 }
 

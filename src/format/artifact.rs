@@ -266,6 +266,7 @@ mod tests {
             obstacles: Vec::new(),
             unknown: Vec::new(),
             import: None,
+            others: Vec::new(),
         };
         let told = |model: &Model| {
             let artifact = Artifact::of_model(&model.path, model.clone());

@@ -178,6 +178,7 @@ fn joined(files: Vec<OneFile>) -> Result<Model> {
         obstacles: Vec::new(),
         unknown: Vec::new(),
         import: None,
+        others: Vec::new(),
     };
     for file in files {
         let file_idx = model.files.len();

@@ -58,6 +58,7 @@ fn sound() -> Model {
         obstacles: Vec::new(),
         unknown: Vec::new(),
         import: None,
+        others: Vec::new(),
     }
 }
 

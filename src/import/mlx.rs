@@ -119,6 +119,7 @@ pub fn mlx_model(checkpoint: &Checkpoint) -> Result<Model> {
         obstacles: Vec::new(),
         unknown: Vec::new(),
         import: Some(Arc::new(Import { name: checkpoint.name.clone(), origins, ..Import::default() })),
+        others: Vec::new(),
     })
 }
 

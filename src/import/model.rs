@@ -97,12 +97,8 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
         warnings: checkpoint.warnings.iter().chain(&mapping.warnings).cloned().collect(),
         obstacles: Vec::new(),
         unknown: Vec::new(),
-        import: Some(Arc::new(Import {
-            name: checkpoint.name.clone(),
-            origins,
-            hindrances: hindrances(checkpoint),
-            others: Vec::new(),
-        })),
+        import: Some(Arc::new(Import { name: checkpoint.name.clone(), origins, hindrances: hindrances(checkpoint) })),
+        others: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! How the tensors of a model come about that is a checkpoint and no GGUF file yet: plain data.
 
-use super::{CheckpointDType, Framework, Level};
+use super::{CheckpointDType, Framework};
 
 /// Where the tensors of a checkpoint's model come from.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -11,19 +11,6 @@ pub struct Import {
     pub origins: Vec<Origin>,
     /// Frameworks beside llama.cpp that do not take the checkpoint, and why.
     pub hindrances: Vec<(Framework, String)>,
-    /// Levels of frameworks beside llama.cpp that can be made of the checkpoint; filled where it is opened.
-    pub others: Vec<OtherLevel>,
-}
-
-/// A level that is made from a checkpoint alone, with its exact size.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct OtherLevel {
-    /// The level.
-    pub level: Level,
-    /// Size of all its files together, in bytes.
-    pub size_bytes: u64,
-    /// Tensor data in bits divided by the number of weights.
-    pub bits_per_weight: f64,
 }
 
 /// What a tensor is made of.

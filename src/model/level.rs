@@ -28,6 +28,17 @@ impl LevelRow {
     }
 }
 
+/// A level that is made from a checkpoint alone, with its exact size.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OtherLevel {
+    /// The level.
+    pub level: Level,
+    /// Size of all its files together, in bytes.
+    pub size_bytes: u64,
+    /// Tensor data in bits divided by the number of weights.
+    pub bits_per_weight: f64,
+}
+
 /// How levels are grouped on the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PrecisionClass {

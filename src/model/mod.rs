@@ -26,8 +26,8 @@ pub use checkpoint::{
 pub use dtype::DType;
 pub use framework::{ArtifactKind, Framework};
 pub use hyperparameters::Hyperparameters;
-pub use import::{BlockScale, Import, Origin, OtherLevel, Part, RowOrder};
-pub use level::{Level, PrecisionClass};
+pub use import::{BlockScale, Import, Origin, Part, RowOrder};
+pub use level::{Level, OtherLevel, PrecisionClass};
 pub use metadata::{Array, Metadata, Text, Value, ValueType};
 pub use other_kind::{OtherKind, other_kind};
 pub use preset::Preset;
@@ -69,6 +69,9 @@ pub struct Model {
     pub unknown: Vec<String>,
     /// How the tensors of a checkpoint come about; `None` for a GGUF file.
     pub import: Option<Arc<Import>>,
+    /// Levels of other frameworks that are made from the checkpoint alone, with their sizes; filled where a checkpoint is opened, and for the
+    /// file that stands for it.
+    pub others: Vec<OtherLevel>,
 }
 
 impl Model {

@@ -130,6 +130,7 @@ mod tests {
             obstacles: Vec::new(),
             unknown: Vec::new(),
             import: None,
+            others: Vec::new(),
         }
     }
 

@@ -214,7 +214,7 @@ impl Store {
                 conversion.source.clone_from(&stand_in.path);
             }
             self.conversions.retain(|conversion| conversion.path != stand_in.path);
-            self.model = Slot::Ready(stand_in);
+            self.model = Slot::Ready(self.standing_in(stand_in));
         }
         for level in known.levels {
             if !self.conversions.iter().any(|made| made.path == level.path) {
@@ -291,8 +291,14 @@ impl Store {
         for conversion in &mut self.conversions {
             conversion.source.clone_from(&model.path);
         }
-        self.model = Slot::Ready(model);
+        self.model = Slot::Ready(self.standing_in(model));
         self.take_conversions(made);
+    }
+
+    /// A file that stands for the open checkpoint, with the levels that are made from the checkpoint.
+    fn standing_in(&self, mut model: Arc<Model>) -> Arc<Model> {
+        Arc::make_mut(&mut model).others = self.other_levels().to_vec();
+        model
     }
 
     /// The open checkpoint as a model, also when one of its files stands for it: some levels are made from it alone.
@@ -304,8 +310,7 @@ impl Store {
     /// Levels that can be made from the open checkpoint alone.
     #[must_use]
     pub fn other_levels(&self) -> &[OtherLevel] {
-        let import = self.checkpoint_model().and_then(|model| model.import.as_ref());
-        import.map_or(&[], |import| import.others.as_slice())
+        self.checkpoint_model().map_or(&[], |model| model.others.as_slice())
     }
 
     /// True for a file that was made from the open model, or from the checkpoint that it stands for.

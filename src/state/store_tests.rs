@@ -33,6 +33,7 @@ fn model(path: &str) -> Arc<Model> {
         obstacles: Vec::new(),
         unknown: Vec::new(),
         import: None,
+        others: Vec::new(),
     })
 }
 

@@ -189,6 +189,7 @@ pub fn sample_model() -> Model {
         obstacles: Vec::new(),
         unknown: Vec::new(),
         import: None,
+        others: Vec::new(),
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) fn find(history: Option<&History>, model: &Model, folders: &[PathBuf]
 /// The folders among those in these folders that were made from the model: noted when they were made, or with its name and to the byte of
 /// the size that the level has.
 fn made_folders(model: &Model, folders: &[PathBuf], noted: &[(PathBuf, String)]) -> Vec<Conversion> {
-    let others = model.import.as_ref().map_or(&[][..], |import| import.others.as_slice());
+    let others = model.others.as_slice();
     let mut seen = BTreeSet::new();
     let mut made = Vec::new();
     for folder in folders.iter().take(MAX_FOLDERS) {

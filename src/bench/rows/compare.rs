@@ -301,6 +301,7 @@ mod tests {
             obstacles: Vec::new(),
             unknown: Vec::new(),
             import: None,
+            others: Vec::new(),
         }
     }
 

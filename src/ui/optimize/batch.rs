@@ -104,7 +104,8 @@ fn sizes_of(ui: &Ui, model: &Arc<Model>, plan: &Plan, overrides: &Overrides, lev
         let sum = sizes.as_deref().unwrap_or_default().iter().copied().fold(0, u64::saturating_add);
         (sum, sizes.as_ref().as_ref().err().map(ToString::to_string))
     } else {
-        let sizes = levels.iter().filter_map(|&level| plan.candidate_of(level)).map(|candidate| candidate.size_bytes);
+        let own = levels.iter().filter(|level| level.preset().is_some());
+        let sizes = own.filter_map(|&level| plan.candidate_of(level)).map(|candidate| candidate.size_bytes);
         (sizes.fold(0, u64::saturating_add), None)
     }
 }

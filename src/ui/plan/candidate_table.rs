@@ -337,8 +337,7 @@ fn mark_of(plan: &Plan, idx: usize) -> Option<&'static str> {
 }
 
 fn select_ui(ui: &mut Ui, candidate: &Candidate, form: &mut Form) {
-    let Some(level) = candidate.level.filter(|_| candidate.framework == Framework::LlamaCpp && candidate.missing.is_none())
-    else {
+    let Some(level) = candidate.level.filter(|_| candidate.missing.is_none()) else {
         return;
     };
     let mut is_selected = form.levels.contains(&level);

@@ -10,7 +10,7 @@ use super::path_text::path_sentences;
 use super::tree_view::tree_view_ui;
 use crate::advise::{self, Band, Basis, Candidate, Goal, Plan};
 use crate::hardware::Machine;
-use crate::model::{Framework, Level, Model};
+use crate::model::{Level, Model};
 use crate::state::{Command, Form, Page, Slot, Store};
 use crate::ui::compare;
 use crate::ui::kit::icons::Icon;
@@ -222,7 +222,7 @@ fn recommendation_ui(ui: &mut Ui, plan: &Plan, form: &mut Form) {
 }
 
 fn convert_button_ui(ui: &mut Ui, candidate: &Candidate, form: &mut Form) {
-    let Some(level) = candidate.level.filter(|_| candidate.framework == Framework::LlamaCpp) else { return };
+    let Some(level) = candidate.level else { return };
     if ui.button(format!("Convert to {level}…")).on_hover_text("Choose this level on the Optimize page").clicked() {
         form.levels.insert(level);
         form.page = Page::Optimize;
