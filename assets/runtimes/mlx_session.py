@@ -4,11 +4,15 @@ An answer is a line of JSON, and where it has "n_bytes" so many bytes follow. No
 goes to standard error.
 """
 
+import sys
+
+# Nothing is imported from the folder that Planish was started in, which may be anybody's model.
+sys.path[:] = [entry for entry in sys.path if entry]
+
 import ctypes
 import json
 import os
 import signal
-import sys
 import threading
 import time
 
@@ -67,11 +71,13 @@ def info():
 
 
 def load(path, in_f32):
-    model, config = load_model(Path(path))
+    # By its own name: mlx-lm looks for files by a pattern, in which [ and * of the path would be signs.
+    os.chdir(path)
+    model, config = load_model(Path("."))
     if in_f32:
         model.set_dtype(mx.float32)
     mx.eval(model.parameters())
-    tokenizer = load_tokenizer(Path(path))
+    tokenizer = load_tokenizer(Path("."))
     State.model, State.tokenizer = model, tokenizer
     inner = tokenizer._tokenizer
     text_config = config.get("text_config") or config

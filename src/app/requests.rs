@@ -51,7 +51,11 @@ impl App {
     /// Converts, with a matrix collected before if that is wanted; asks first what becomes of files that exist.
     pub(super) fn begin_conversion(&mut self, levels: Vec<Level>, is_collecting: bool) -> Result<()> {
         let (model, request) = self.conversion(levels, None)?;
-        let levels = convert::existing_outputs(&model, &request.levels, &request.overrides, &request.out_dir);
+        let existing =
+            |levels: &[Level], model: &Model| convert::existing_outputs(model, levels, &request.overrides, &request.out_dir);
+        let (own, others): (Vec<Level>, Vec<Level>) = request.levels.iter().copied().partition(|level| level.preset().is_some());
+        let mut levels = existing(&own, &model);
+        levels.extend(existing(&others, self.store.checkpoint_model().unwrap_or(&model)));
         // Who asks again for what is all there wants another file; beside new levels the old ones are left alone.
         let usual = if levels.len() == request.levels.len() { Existing::KeepBoth } else { Existing::Skip };
         let matrix = imatrix_path(&model, &request.out_dir);

@@ -30,7 +30,10 @@ impl App {
         let (model, plain) = self.conversion(Vec::new(), None)?;
         // A checkpoint cannot be run: the level that keeps every weight stands for it.
         levels.extend(model.own_level().filter(|own| !model.is_runnable() && !levels.contains(own)));
-        let path_of = |level: &Level| convert::output_path_by(&model, *level, &plain.overrides, &plain.out_dir);
+        let path_of = |level: &Level| {
+            let source = self.store.source_of(*level).unwrap_or(&model);
+            convert::output_path_by(source, *level, &plain.overrides, &plain.out_dir)
+        };
         let is_there = |level: &Level| self.store.conversions.iter().any(|made| made.path == path_of(level));
         let (there, missing): (Vec<Level>, Vec<Level>) = levels.into_iter().partition(is_there);
         let mut files: Vec<PathBuf> = there.iter().map(path_of).collect();
@@ -137,7 +140,12 @@ impl App {
                 let files = std::iter::once(&tour.source).chain(&tour.files).cloned().collect();
                 Job::Bench { request: self.bench_request(files) }
             }
-            Some(TourStep::Judge) => Job::Quality { request: self.quality_request(tour.source.clone(), tour.files.clone()) },
+            // What a job beside the chain could not make has said so itself.
+            Some(TourStep::Judge) => {
+                let is_made = |path: &PathBuf| self.store.conversions.iter().any(|made| made.path == *path);
+                tour.files.retain(|path| is_made(path) || path.exists());
+                Job::Quality { request: self.quality_request(tour.source.clone(), tour.files.clone()) }
+            }
             // Only the first step opens or collects.
             None | Some(TourStep::Open | TourStep::Collect) => return Ok(None),
         };

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::disk::free_bytes;
 use super::{ConvertRequest, convert, open_model};
 use crate::error::{Error, Result};
 use crate::format::{Artifact, FOLDER_MANIFEST, open_regular, read_exact_at, read_safetensors};
@@ -31,7 +32,13 @@ const MAX_CONFIG_BYTES: u64 = 16 << 20;
 pub fn decoded_gguf(artifact: &Artifact, dir: &Path, monitor: &Monitor) -> Result<PathBuf> {
     let checkpoint = dir.join("checkpoint");
     std::fs::create_dir_all(&checkpoint).map_err(Error::io("create", &checkpoint))?;
-    Decoder::open(artifact)?.write(&checkpoint, monitor)?;
+    let decoder = Decoder::open(artifact)?;
+    let sum = decoder.tensors.iter().fold(0_u64, |sum, tensor| sum.saturating_add(tensor.size_bytes));
+    let needed_bytes = sum.saturating_mul(2);
+    if let Some(free_bytes) = free_bytes(dir).filter(|free_bytes| *free_bytes < needed_bytes) {
+        return Err(Error::NotEnoughSpace { needed_bytes, free_bytes, path: dir.to_path_buf() });
+    }
+    decoder.write(&checkpoint, monitor)?;
     let cannot = |error: Error| match error {
         Error::Cancelled | Error::Io { .. } | Error::NotEnoughSpace { .. } => error,
         other => Error::CannotWrite {

@@ -53,6 +53,7 @@ pub use self::preflight::{PlannedOutput, WorkPlan, preflight};
 pub use self::remove::{Removal, remove_output};
 pub use self::sample::{SAMPLE_LEVELS, sample_parent, sample_path, unpack_sample};
 pub use self::verify::{Verification, VerifyRequest, tensors_checksum, verify};
+pub use self::verify_folder::source_sum;
 pub use self::whole_file::{check_target, write_new, write_whole};
 
 /// The model without the layers that are left out; `None` where all are kept.

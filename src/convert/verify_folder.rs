@@ -145,8 +145,12 @@ fn sum_of(folder: &Path, tensor: &TensorEntry, monitor: &Monitor) -> Result<Opti
     Ok(Some(Checksum::of_parts(&sums)))
 }
 
-/// The checksum of a source's tensors as mlx-lm has them; `None` for what no folder is made from.
-fn source_sum(path: &Path, monitor: &Monitor) -> Result<Option<Checksum>> {
+/// The checksum of a checkpoint's tensors as mlx-lm has them, by which its folders name it; `None` for what no folder is made from. Reads
+/// all weights.
+///
+/// # Errors
+/// Those of reading the checkpoint; `Error::Cancelled`.
+pub fn source_sum(path: &Path, monitor: &Monitor) -> Result<Option<Checksum>> {
     match read_any(path)? {
         Opened::Checkpoint(checkpoint) => {
             let sums = tensor_sums(&mlx_model(&checkpoint)?, "reading", monitor)?;

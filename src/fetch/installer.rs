@@ -112,7 +112,7 @@ impl Installer {
 
 /// Loads the packages of an environment once.
 pub(super) fn try_import(folder: &Path, packages: &[&str], monitor: &Monitor) -> Result<()> {
-    let code = format!("import {}", packages.join(", "));
+    let code = format!("import sys; sys.path[:] = [entry for entry in sys.path if entry]; import {}", packages.join(", "));
     run(Command::new(python_in(folder)).args(["-c", &code]), monitor, &mut |_| Ok(()))
 }
 
@@ -133,6 +133,11 @@ fn run(command: &mut Command, monitor: &Monitor, on_line: &mut dyn FnMut(&str) -
     for name in ["PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "VIRTUAL_ENV"] {
         command.env_remove(name);
     }
+    // Python imports from the current folder, which may be anybody's.
+    command.current_dir(env::temp_dir());
+    // What it starts itself ends with it.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = KilledOnDrop(command.spawn().map_err(Error::io("start", &program))?);
     let (sender, lines) = channel();
@@ -166,7 +171,11 @@ struct KilledOnDrop(std::process::Child);
 
 impl Drop for KilledOnDrop {
     fn drop(&mut self) {
-        // Both fail when it has ended already.
+        // All fail when it has ended already.
+        #[cfg(unix)]
+        if let Some(group) = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::installer::{Installer, find_installer, try_import};
 use crate::error::{Error, Result};
-use crate::hardware::{PythonPackages, own_environment, python_with};
+use crate::hardware::{PythonPackages, own_environment, python_below, python_with};
 use crate::model::RuntimeId;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 
@@ -73,7 +73,7 @@ pub fn install(runtime: RuntimeId, monitor: &Monitor) -> Result<Installed> {
     let (folder, installer) = ground(runtime)?;
     // Of an earlier version of Planish it may have other packages.
     let is_current = std::fs::read_to_string(folder.join(PACKAGES_FILE)).is_ok_and(|text| text == packages(runtime));
-    if let Some(there) = installed(runtime).filter(|there| there.is_own && is_current) {
+    if let Some(there) = installed_own(runtime, &folder).filter(|_| is_current) {
         return Ok(there);
     }
     let parent = folder.parent().unwrap_or(Path::new("."));
@@ -98,11 +98,18 @@ pub fn install(runtime: RuntimeId, monitor: &Monitor) -> Result<Installed> {
     });
     made.map_err(|error| named(error, runtime))?;
     report("a first start", total)?;
-    try_import(&part.0, runtime.packages(), monitor).map_err(|error| named(error, runtime))?;
+    try_import(&part.0, &runtime.packages().iter().map(|(name, _)| *name).collect::<Vec<_>>(), monitor)
+        .map_err(|error| named(error, runtime))?;
     // An old or an incomplete one.
     remove_folder(&folder)?;
     std::fs::rename(&part.0, &folder).map_err(Error::io("rename", &part.0))?;
-    installed(runtime).ok_or_else(|| set_up_error(runtime, "its packages are not where they should be", ""))
+    installed_own(runtime, &folder).ok_or_else(|| set_up_error(runtime, "its packages are not where they should be", ""))
+}
+
+/// What is in Planish's own environment, whatever the user has beside it.
+fn installed_own(runtime: RuntimeId, folder: &Path) -> Option<Installed> {
+    let PythonPackages { packages_dir, version, .. } = python_below(folder, runtime.packages())?;
+    Some(Installed { version, packages_dir, is_own: true })
 }
 
 /// Removes what Planish has set up; false where there is nothing of it. What the user has installed stays.
@@ -211,7 +218,7 @@ mod tests {
                     assert!(lines.peek().is_some_and(|next| next.trim_start().starts_with("--hash=sha256:")), "{line}");
                 }
             }
-            for package in runtime.packages() {
+            for (package, _) in runtime.packages() {
                 let wanted = format!("{}==", package.replace('_', "-"));
                 assert!(names.iter().any(|name| name.starts_with(&wanted)), "{wanted}");
             }

@@ -11,7 +11,7 @@ use super::inspect;
 use super::open::open_regular;
 use super::safetensors::{MAX_HEADER_BYTES, read_safetensors};
 use crate::error::{Error, Result};
-use crate::model::{Framework, Level, Model, Preset, RuntimeId};
+use crate::model::{CheckpointDType, Framework, Level, Model, Preset, RuntimeId};
 use crate::path_text;
 
 /// What a folder made by Planish tells about itself; no part of the model.
@@ -93,7 +93,12 @@ type Quantization = serde_json::Map<String, serde_json::Value>;
 #[derive(Deserialize)]
 struct Config {
     quantization: Option<Quantization>,
+    /// A program that computes the network: mlx-lm would run it.
+    model_file: Option<serde_json::Value>,
 }
+
+/// Endings of the files beside the weights that belong to a model: configuration, tokenizer, chat template, card.
+const SIDE_ENDINGS: [&str; 6] = ["json", "txt", "jinja", "model", "tiktoken", "md"];
 
 /// Tensors of each data type, the most frequent first, and the importance matrix where the header names one.
 fn recipe_of_gguf(model: &Model) -> String {
@@ -140,34 +145,41 @@ fn mlx_folder(path: &Path) -> Result<Option<Artifact>> {
         return Ok(None);
     }
     let mut files = Vec::new();
-    let mut size_bytes = 0_u64;
     for entry in std::fs::read_dir(path).map_err(Error::io("open", path))? {
         let entry = entry.map_err(Error::io("read", path))?;
         let name = path_text::searchable(&entry.file_name()).into_owned();
         // Links lead to the files of a cache.
         let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
         if metadata.is_file() && name != FOLDER_MANIFEST && !name.starts_with('.') {
-            size_bytes = size_bytes.saturating_add(metadata.len());
-            files.push((name, entry.path()));
+            files.push((name, entry.path(), metadata.len()));
         }
     }
     files.sort();
     let is_weights = |name: &str| name.starts_with("model") && name.ends_with(".safetensors");
-    let weights: Vec<&PathBuf> = files.iter().filter(|(name, _)| is_weights(name)).map(|(_, path)| path).collect();
+    let is_beside = |name: &str| SIDE_ENDINGS.iter().any(|ending| Path::new(name).extension().is_some_and(|own| own == *ending));
+    files.retain(|(name, _, _)| is_weights(name) || is_beside(name));
+    let size_bytes = files.iter().fold(0_u64, |sum, (_, _, n_bytes)| sum.saturating_add(*n_bytes));
+    let weights: Vec<&PathBuf> = files.iter().filter(|(name, ..)| is_weights(name)).map(|(_, path, _)| path).collect();
     let Some(first) = weights.first() else { return Ok(None) };
     if !is_saved_by_mlx(first)? {
         return Ok(None);
     }
+    let mut is_bf16 = false;
     for file in &weights {
-        read_safetensors(file)?;
+        is_bf16 |= read_safetensors(file)?.1.iter().any(|tensor| tensor.dtype == CheckpointDType::BF16);
     }
     let config: Config = serde_json::from_slice(&read_small(&path.join(CONFIG), FORMAT, MAX_CONFIG_BYTES)?).map_err(|error| {
         Error::DamagedFile { format: FORMAT, what: super::safetensors::json_error(&error), path: path.join(CONFIG) }
     })?;
+    if config.model_file.is_some() {
+        let what = "an MLX folder with a program of its own (model_file), which is never run".into();
+        return Err(Error::UnsupportedFormat { what, path: path.to_path_buf() });
+    }
     let quantization = config.quantization.unwrap_or_default();
-    let level = level_name(&quantization).and_then(|name| name.parse().ok());
+    let name = level_name(&quantization).filter(|_| is_bf16 || !quantization.is_empty());
+    let level = name.and_then(|name| name.parse().ok());
     let recipe = recipe_of_mlx(&quantization);
-    let files = files.into_iter().map(|(_, path)| path).collect();
+    let files = files.into_iter().map(|(_, path, _)| path).collect();
     Ok(Some(Artifact { path: path.to_path_buf(), framework: Framework::Mlx, files, size_bytes, level, recipe, model: None }))
 }
 
@@ -215,7 +227,7 @@ mod tests {
     fn folder(format: &str, quantization: serde_json::Value) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let mut json =
-            json!({ "__metadata__": { "format": format }, "a.weight": { "dtype": "F32", "shape": [1], "data_offsets": [0, 4] } })
+            json!({ "__metadata__": { "format": format }, "a.weight": { "dtype": "BF16", "shape": [2], "data_offsets": [0, 4] } })
                 .to_string()
                 .into_bytes();
         json.resize(json.len().next_multiple_of(8), b' ');
@@ -227,6 +239,8 @@ mod tests {
         }
         std::fs::write(dir.path().join(CONFIG), config.to_string()).unwrap();
         std::fs::write(dir.path().join(FOLDER_MANIFEST), "{}").unwrap();
+        std::fs::write(dir.path().join("other.gguf"), "GGUF").unwrap();
+        std::fs::write(dir.path().join("adapters.safetensors"), "").unwrap();
         dir
     }
 
@@ -295,6 +309,8 @@ mod tests {
         std::fs::write(&weights, &bytes[..bytes.len() - 2]).unwrap();
         assert!(matches!(Artifact::open(dir.path()), Err(Error::Truncated { .. })));
         std::fs::write(&weights, &bytes).unwrap();
+        std::fs::write(dir.path().join(CONFIG), r#"{ "model_file": "model.py" }"#).unwrap();
+        assert!(matches!(Artifact::open(dir.path()), Err(Error::UnsupportedFormat { .. })));
         std::fs::write(dir.path().join(CONFIG), "{").unwrap();
         assert!(matches!(Artifact::open(dir.path()), Err(Error::DamagedFile { .. })));
     }

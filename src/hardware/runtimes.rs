@@ -56,7 +56,8 @@ fn find_one(framework: Framework, places: &Places, platform: Platform) -> Runtim
             .then(|| Found { version: LLAMA_CPP_CRATE.into(), place: format!("built in (llama-cpp-2 {LLAMA_CPP_CRATE})") }),
         Framework::OnnxRuntime => onnx_runtime(places),
         Framework::OpenVino => package(places, &["openvino"]).or_else(|| library(places, "openvino")),
-        Framework::Mlx => package(places, &["mlx"]),
+        Framework::Mlx => python_among(places, RuntimeId::Mlx.packages())
+            .map(|found| Found { version: found.version, place: path_text::shown(&found.packages_dir) }),
         Framework::Qnn => qnn(places),
     };
     let (version, note) = match found {
@@ -168,17 +169,32 @@ pub struct PythonPackages {
 
 /// The first Python that has all these packages: in an active environment, in one of Planish's own, in the system. Nothing is started.
 #[must_use]
-pub fn python_with(packages: &[&str]) -> Option<PythonPackages> {
+pub fn python_with(packages: &[(&str, (u32, u32))]) -> Option<PythonPackages> {
     python_among(&places(), packages)
 }
 
-fn python_among(places: &Places, packages: &[&str]) -> Option<PythonPackages> {
+/// The same in one environment alone.
+#[must_use]
+pub fn python_below(prefix: &Path, packages: &[(&str, (u32, u32))]) -> Option<PythonPackages> {
+    python_among(&Places { site_packages: existing(packages_below(prefix)), ..Places::default() }, packages)
+}
+
+fn python_among(places: &Places, packages: &[(&str, (u32, u32))]) -> Option<PythonPackages> {
     places.site_packages.iter().find_map(|folder| {
         let only = Places { site_packages: vec![folder.clone()], ..Places::default() };
-        let found: Vec<Found> = packages.iter().map(|name| package(&only, &[name])).collect::<Option<_>>()?;
+        let recent = |(name, least): &(&str, (u32, u32))| {
+            package(&only, &[name]).filter(|found| version_of(&found.version).is_some_and(|version| version >= *least))
+        };
+        let found: Vec<Found> = packages.iter().map(recent).collect::<Option<_>>()?;
         let version = found.into_iter().next()?.version;
         Some(PythonPackages { python: python_of(folder)?, packages_dir: folder.clone(), version })
     })
+}
+
+/// `(0, 32)` of `0.32.4`.
+fn version_of(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 /// The program that finds a folder of packages: `PREFIX/bin/python3` of `PREFIX/lib/python3.12/site-packages`, on Windows
@@ -192,7 +208,7 @@ fn python_of(packages_dir: &Path) -> Option<PathBuf> {
         .into_iter()
         .flat_map(|bin| [version, "python3", "python", "python.exe"].map(|name| beside.join(bin).join(name)));
     let on_path = env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
-    let on_path = on_path.into_iter().flat_map(|folder| [version, "python3"].map(|name| folder.join(name)));
+    let on_path = on_path.into_iter().map(|folder| folder.join(version));
     programs.chain(on_path).find(|program| program.is_file())
 }
 
@@ -297,10 +313,11 @@ mod tests {
         }
         fs::create_dir_all(site("two").join("mlx_lm-0.32.2.dist-info")).unwrap();
         let places = Places { site_packages: vec![site("one"), site("two")], ..Places::default() };
-        let found = python_among(&places, &["mlx", "mlx_lm"]).unwrap();
+        let found = python_among(&places, RuntimeId::Mlx.packages()).unwrap();
         assert_eq!(found.python, dir.path().join("two/bin/python3"), "the first one has only one of them");
         assert_eq!((found.version.as_str(), found.packages_dir), ("0.32.4", site("two")));
-        assert_eq!(python_among(&places, &["mlx", "openvino"]), None);
+        assert_eq!(python_among(&places, &[("mlx", (0, 30)), ("openvino", (0, 0))]), None);
+        assert_eq!(python_among(&places, &[("mlx", (0, 33))]), None, "too old");
     }
 
     #[test]
@@ -312,7 +329,8 @@ mod tests {
             "onnxruntime_gpu-1.22.0.dist-info",
             "Olive_AI-0.9.1.dist-info",
             "openvino_tokenizers-1.0.dist-info",
-            "mlx-0.29.1.dist-info",
+            "mlx-0.32.4.dist-info",
+            "mlx_lm-0.32.2.dist-info",
         ] {
             fs::create_dir_all(site.join(name)).unwrap();
         }
@@ -332,7 +350,7 @@ mod tests {
         check(Framework::LlamaCpp, LLAMA_CPP_CRATE, format!("built in (llama-cpp-2 {LLAMA_CPP_CRATE})"));
         check(Framework::OnnxRuntime, "1.22.0", format!("{}, Olive 0.9.1", site.display()));
         check(Framework::OpenVino, "2025.3.0", lib.display().to_string());
-        check(Framework::Mlx, "0.29.1", site.display().to_string());
+        check(Framework::Mlx, "0.32.4", site.display().to_string());
         check(Framework::Qnn, "2.26.0.240828", sdk.display().to_string());
     }
 

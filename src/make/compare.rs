@@ -93,7 +93,11 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
     if request.with_source {
         files.insert(0, source.path.clone());
     }
-    let speed = bench::bench(&BenchRequest { models: files, ..request.bench.clone() }, monitor)?;
+    let speed = if files.is_empty() {
+        Vec::new()
+    } else {
+        bench::bench(&BenchRequest { models: files, ..request.bench.clone() }, monitor)?
+    };
     on_step(Step::Speed(&speed));
     if search.is_none() {
         losses = losses_of(&source, &conversions, &request, monitor, on_step)?;
@@ -116,6 +120,11 @@ fn check_runtimes(request: &CompareRequest) -> Result<()> {
     if let Some(level) = levels.iter().find(of_others).filter(|_| request.until_pass) {
         return Err(Error::BadRequest {
             message: format!("the search for the smallest passing level is about those of llama.cpp, and {level} is none"),
+        });
+    }
+    if let Some(level) = levels.iter().find(of_others).filter(|_| request.make.convert.overrides.is_custom()) {
+        return Err(Error::BadRequest {
+            message: format!("changes of the recipe are llama.cpp's own, and {level} has none: compare it without them"),
         });
     }
     let unknown = levels.iter().find(|level| RuntimeId::of(level.framework()).is_none());

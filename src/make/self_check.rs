@@ -64,7 +64,8 @@ fn self_check(model: &Model, made: &mut [Conversion], monitor: &Monitor) -> Resu
     let here: Vec<RuntimeId> = RuntimeId::ALL.into_iter().filter(|runtime| runtime::check_available(*runtime).is_ok()).collect();
     let is_slow = made.iter().any(|made| made.level.framework() == Framework::Mlx)
         && model.n_parameters() > MAX_STAND_IN_WEIGHTS
-        && runtime::info(RuntimeId::Mlx, &monitor.without_progress()).is_ok_and(|info| is_stand_in(&info.version, &info.backend));
+        && runtime::info(RuntimeId::Mlx, &monitor.without_progress())
+            .map_or(true, |info| is_stand_in(&info.version, &info.backend));
     let runs_here = |made: &&mut Conversion| {
         RuntimeId::of(made.level.framework()).is_some_and(|by| here.contains(&by) && !(is_slow && by == RuntimeId::Mlx))
     };
@@ -95,7 +96,11 @@ fn self_check(model: &Model, made: &mut [Conversion], monitor: &Monitor) -> Resu
         best => best,
     };
     for (conversion, probe) in made.into_iter().zip(&probes) {
-        conversion.check = Some(judged(probe, best, expected.as_deref(), lacking(&model.warnings)));
+        let check = judged(probe, best, expected.as_deref(), lacking(&model.warnings));
+        // Whether MLX loads a folder depends on versions and folders of Python as much as on the folder, whose bytes are those of mlx-lm.
+        let is_kept = conversion.level.framework() == Framework::Mlx
+            && (probe.is_err() || conversion.level.class() == PrecisionClass::UltraLow);
+        conversion.check = Some(SelfCheck { is_broken: check.is_broken && !is_kept, ..check });
     }
     Ok(())
 }

@@ -46,12 +46,12 @@ impl RuntimeId {
         }
     }
 
-    /// The Python packages that it needs, its own first; none for one that is built in.
+    /// The Python packages that it needs, its own first, each with the oldest version that is known to do; none for one that is built in.
     #[must_use]
-    pub fn packages(self) -> &'static [&'static str] {
+    pub fn packages(self) -> &'static [(&'static str, (u32, u32))] {
         match self {
             Self::LlamaCpp => &[],
-            Self::Mlx => &["mlx", "mlx_lm"],
+            Self::Mlx => &[("mlx", (0, 30)), ("mlx_lm", (0, 30))],
         }
     }
 }

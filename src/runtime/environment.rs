@@ -27,7 +27,10 @@ pub fn find(runtime: RuntimeId) -> Result<Environment> {
         Some(PythonPackages { python, packages_dir, version }) => Ok(Environment { python, packages_dir, version }),
         None => Err(Error::RuntimeMissing {
             runtime: runtime.name().into(),
-            reason: format!("no Python here has the packages {}", wanted.join(" and ").replace('_', "-")),
+            reason: {
+                let names = wanted.iter().map(|(name, (major, minor))| format!("{} {major}.{minor}", name.replace('_', "-")));
+                format!("no Python here has {} or newer", names.collect::<Vec<_>>().join(" and "))
+            },
         }),
     }
 }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::peer::Peer;
 use super::session::{Engine, Language, Marks, Purpose, Session, SessionSettings, TextStart};
 use super::{RuntimeId, RuntimeInfo, TemplateUse, environment, hex};
+use crate::hardware::own_environment;
 
 /// What Python runs.
 const SCRIPT: &str = include_str!("../../assets/runtimes/mlx_session.py");
@@ -66,7 +67,12 @@ impl Mlx {
     /// Starts Python and lets it load the libraries, which takes two seconds.
     pub(super) fn start() -> Result<Self, String> {
         let environment = environment::find(RuntimeId::Mlx).map_err(|error| error.to_string())?;
-        let peer = Peer::start(Command::new(&environment.python).args(["-u", "-c", SCRIPT]), RuntimeId::Mlx.name())?;
+        let mut command = Command::new(&environment.python);
+        if own_environment(RuntimeId::Mlx).is_some_and(|folder| environment.packages_dir.starts_with(folder)) {
+            // The user's own settings for Python are not for a private environment.
+            command.env_remove("PYTHONPATH").env_remove("PYTHONHOME");
+        }
+        let peer = Peer::start(command.args(["-u", "-c", SCRIPT]), RuntimeId::Mlx.name())?;
         let Info { version, backend, is_gpu } = peer.ask(&json!({ "request": "info" }))?;
         let system = format!("Python at {}", crate::path_text::shown(&environment.python));
         let info = RuntimeInfo { version, devices: vec![backend.clone()], backend, system };

@@ -20,9 +20,11 @@ const N_LAST_LINES: usize = 20;
 
 /// A program that answers one request after the other. Killed on drop.
 pub(super) struct Peer {
-    child: Child,
+    child: RefCell<Child>,
     streams: RefCell<Streams>,
     last_lines: RefCell<Option<JoinHandle<VecDeque<String>>>>,
+    /// Why it answers no more, once that is known.
+    death: RefCell<Option<String>>,
     name: &'static str,
 }
 
@@ -49,7 +51,8 @@ impl Peer {
         let reader = std::thread::Builder::new().name("peer-stderr".into()).spawn(move || last_lines(stderr));
         let reader = reader.map_err(|error| format!("no thread: {error}"))?;
         let streams = RefCell::new(Streams { stdin, stdout: BufReader::new(stdout) });
-        Ok(Self { child, streams, last_lines: RefCell::new(Some(reader)), name })
+        let (child, last_lines) = (RefCell::new(child), RefCell::new(Some(reader)));
+        Ok(Self { child, streams, last_lines, death: RefCell::default(), name })
     }
 
     /// Sends a request and returns the answer.
@@ -85,19 +88,25 @@ impl Peer {
 
     /// Why it answers no more: the last line that it wrote to standard error.
     fn death_text(&self) -> String {
-        let lines = self.last_lines.borrow_mut().take().and_then(|reader| reader.join().ok()).unwrap_or_default();
-        match lines.back() {
-            Some(line) => format!("{} ended: {line}", self.name),
-            None => format!("{} ended without a word; the system may have run out of memory", self.name),
-        }
+        let ask = || {
+            // It may live, with an answer that nobody can take.
+            let _ = self.child.borrow_mut().kill();
+            let lines = self.last_lines.borrow_mut().take().and_then(|reader| reader.join().ok()).unwrap_or_default();
+            match lines.back() {
+                Some(line) => format!("{} ended: {line}", self.name),
+                None => format!("{} ended without a word; the system may have run out of memory", self.name),
+            }
+        };
+        self.death.borrow_mut().get_or_insert_with(ask).clone()
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
         // Both fail when it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let child = self.child.get_mut();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 

@@ -75,6 +75,7 @@ pub(super) enum Marks {
 
 /// How a session computes.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "llama-cpp"), expect(dead_code, reason = "MLX leaves no choice"))]
 pub(super) struct SessionSettings {
     /// Tokens that fit.
     pub n_tokens: u32,

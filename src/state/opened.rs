@@ -14,7 +14,7 @@ use crate::calibrate::imatrix::Collected;
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::hardware::Machine;
-use crate::model::{Model, OtherLevel};
+use crate::model::{Level, Model, OtherLevel};
 use crate::units::local_day_text;
 use crate::worker::JobId;
 
@@ -305,6 +305,13 @@ impl Store {
     #[must_use]
     pub fn checkpoint_model(&self) -> Option<&Arc<Model>> {
         self.checkpoint.as_ref()?.model.as_ref()
+    }
+
+    /// What a level is made from: some from the checkpoint itself, also when one of its files stands for it.
+    #[must_use]
+    pub fn source_of(&self, level: Level) -> Option<&Arc<Model>> {
+        let of_checkpoint = || self.checkpoint_model().filter(|_| level.preset().is_none());
+        of_checkpoint().or(self.model.ready())
     }
 
     /// Levels that can be made from the open checkpoint alone.

@@ -279,7 +279,7 @@ impl Answer {
     pub fn template_note(&self) -> Option<&'static str> {
         match self.template? {
             TemplateUse::Missing => Some("the model has no chat template: it continued the bare prompt"),
-            TemplateUse::Unknown => Some("llama.cpp does not know the model's chat template: it continued the bare prompt"),
+            TemplateUse::Unknown => Some("the runtime cannot use the model's chat template: it continued the bare prompt"),
             TemplateUse::Applied | TemplateUse::Unwanted => None,
         }
     }

@@ -1,5 +1,6 @@
 //! Files that were made from a model.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,10 +8,10 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::bench::history::{FileIdentity, History};
-use crate::convert::{Conversion, Manifest, manifest_path, output_path, tensors_checksum};
+use crate::convert::{Conversion, Manifest, manifest_path, output_path, source_sum, tensors_checksum};
 use crate::error::Result;
 use crate::format::{FOLDER_MANIFEST, Summary, TensorReader, read_gguf, summarize_gguf};
-use crate::model::{Level, Model, OtherLevel, RECIPE_KEY, SOURCE_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY, Tensor};
+use crate::model::{Level, Model, RECIPE_KEY, SOURCE_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY, Tensor};
 use crate::monitor::Monitor;
 
 /// Folders that are looked into, and files in all of them together: a folder of downloads must not take seconds.
@@ -70,18 +71,27 @@ pub(super) fn find(history: Option<&History>, model: &Model, folders: &[PathBuf]
     all(&made)
 }
 
-/// The folders among those in these folders that were made from the model: noted when they were made, or with its name and to the byte of
-/// the size that the level has.
+/// The folders among those in these folders that were made from the model: noted when they were made, or, of a small model, with the
+/// checksum of its tensors.
 fn made_folders(model: &Model, folders: &[PathBuf], noted: &[(PathBuf, String)]) -> Vec<Conversion> {
     let others = model.others.as_slice();
+    if others.is_empty() {
+        return Vec::new();
+    }
+    let is_small = !model.is_runnable() && model.tensor_bytes() <= QUICK_BYTES;
+    let own_sum = OnceCell::new();
+    let is_own = |sum: &str| {
+        let own = || source_sum(&model.path, &Monitor::silent()).ok().flatten().map(|sum| sum.to_string());
+        is_small && own_sum.get_or_init(own).as_deref() == Some(sum)
+    };
     let mut seen = BTreeSet::new();
     let mut made = Vec::new();
     for folder in folders.iter().take(MAX_FOLDERS) {
         let Ok(entries) = std::fs::read_dir(folder) else { continue };
-        let paths = entries.flatten().map(|entry| entry.path()).filter(|path| path.join(FOLDER_MANIFEST).is_file());
-        for path in paths.take(MAX_FILES) {
+        let paths = entries.flatten().take(MAX_FILES).map(|entry| entry.path());
+        for path in paths.filter(|path| path.join(FOLDER_MANIFEST).is_file()) {
             if std::fs::canonicalize(&path).is_ok_and(|real| seen.insert(real)) {
-                made.extend(made_folder(model, &path, others, noted));
+                made.extend(made_folder(model, &path, noted, &is_own));
             }
         }
     }
@@ -89,18 +99,15 @@ fn made_folders(model: &Model, folders: &[PathBuf], noted: &[(PathBuf, String)])
     made
 }
 
-fn made_folder(model: &Model, path: &Path, others: &[OtherLevel], noted: &[(PathBuf, String)]) -> Option<Conversion> {
+fn made_folder(model: &Model, path: &Path, noted: &[(PathBuf, String)], is_own: &dyn Fn(&str) -> bool) -> Option<Conversion> {
     let manifest = Manifest::read(&path.join(FOLDER_MANIFEST)).ok().flatten()?;
     let level: Level = manifest.recipe.parse().ok()?;
-    let other = others.iter().find(|other| other.level == level && other.size_bytes == manifest.size_bytes)?;
-    let is_noted = noted.iter().any(|(output, sum)| output == path && *sum == manifest.source.blake3.to_string());
-    let is_named = || {
-        let own = model.path.file_name().map(|own| crate::path_text::to_text(Path::new(own)));
-        own.as_deref() == Some(manifest.source.name.as_str())
-    };
+    let other = model.others.iter().find(|other| other.level == level && other.size_bytes == manifest.size_bytes)?;
+    let source = manifest.source.blake3.to_string();
+    let is_noted = noted.iter().any(|(_, sum)| *sum == source);
     let is_whole = |(name, size_bytes): (&str, u64)| path.join(name).metadata().is_ok_and(|found| found.len() == size_bytes);
     let are_whole = manifest.files.iter().all(|file| is_whole((&file.name, file.size_bytes)));
-    ((is_noted || is_named()) && are_whole).then(|| Conversion {
+    (are_whole && (is_noted || is_own(&source))).then(|| Conversion {
         level,
         path: path.to_path_buf(),
         source: model.path.clone(),

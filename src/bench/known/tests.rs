@@ -13,7 +13,7 @@ use crate::model::{DType, Level};
 use crate::monitor::Monitor;
 
 #[test]
-fn folders_of_mlx_are_found_by_what_was_noted_or_by_name_and_size() {
+fn folders_of_mlx_are_found_by_what_was_noted_or_by_their_checksums() {
     let setup = Setup::new();
     let out = setup.dir.path().join("folders");
     let levels: Vec<Level> = ["mlx:4-bit", "mlx:8-bit"].iter().map(|name| name.parse().unwrap()).collect();

@@ -248,7 +248,7 @@ impl<'a> Session<'a> {
         let artifact = Artifact::open(path)?;
         let model_sha256 = artifact_sha256(&artifact, &monitor.without_progress())?;
         // Gone with its file when the candidate has been measured.
-        let decoded = if self.is_decoded(&artifact) { Some(Decoded::write(&artifact, monitor)?) } else { None };
+        let decoded = self.decoded(&artifact, monitor)?;
         let run = decoded.as_ref().map_or(&artifact, |decoded| &decoded.artifact);
         let n_chunks = self.order.len() as u64;
         let n_candidates = self.request.candidates.len() as u64;
@@ -326,6 +326,18 @@ impl<'a> Session<'a> {
             n_flips,
             provenance,
         })
+    }
+
+    /// The decoded weights of a folder, where llama.cpp says what they are worth.
+    fn decoded(&self, artifact: &Artifact, monitor: &Monitor) -> Result<Option<Decoded>> {
+        if !self.is_decoded(artifact) {
+            return Ok(None);
+        }
+        match Decoded::write(artifact, monitor) {
+            // Experts and other tensors that MLX arranges in its own way: slow, but measured.
+            Err(Error::CannotWrite { .. }) if runtime::check_available(RuntimeId::Mlx).is_ok() => Ok(None),
+            decoded => decoded.map(Some),
+        }
     }
 
     /// Whether llama.cpp says what the decoded weights of a folder are worth, because its own runtime is missing or would take long here.

@@ -400,7 +400,7 @@ fn runtime_note_ui(ui: &mut Ui, runtime: &Runtime) {
 /// The note, when it is a command for a terminal; or the command after the last `: `.
 fn shell_command(note: &str) -> Option<&str> {
     let candidate = note.rsplit(": ").next().unwrap_or(note).trim();
-    let starts = ["pip ", "pip3 ", "python", "sudo ", "apt ", "brew ", "winget ", "cargo ", "dnf ", "conda ", "uv "];
+    let starts = ["pip ", "pip3 ", "python", "sudo ", "apt ", "brew ", "winget ", "cargo ", "dnf ", "conda ", "uv ", "planish "];
     starts.iter().any(|start| candidate.starts_with(start)).then_some(candidate)
 }
 

@@ -59,10 +59,10 @@ fn sum_ui(ui: &mut Ui, store: &Store, form: &mut Form, batch: &Batch, status: Op
     let has_made = !store.conversions.is_empty();
     let mut parts: Vec<String> = status.into_iter().collect();
     // After a conversion an empty choice is not worth a word.
-    if parts.is_empty() || !form.levels.is_empty() {
-        parts.push(batch.text(form));
+    if parts.is_empty() || !batch.chosen.is_empty() {
+        parts.push(batch.text());
     }
-    let refusal = batch.refusal.as_ref().filter(|_| !form.levels.is_empty());
+    let refusal = batch.refusal.as_ref().filter(|_| !batch.chosen.is_empty());
     row_ui(
         ui,
         |ui| {
@@ -94,7 +94,7 @@ fn sum_ui(ui: &mut Ui, store: &Store, form: &mut Form, batch: &Batch, status: Op
 
 /// For levels that are there already: the question what becomes of their files follows.
 fn again_button_ui(ui: &mut Ui, form: &Form, batch: &Batch, commands: &mut Vec<Command>) {
-    let levels: Vec<Level> = form.levels.iter().copied().filter(|level| batch.existing.contains(level)).collect();
+    let levels: Vec<Level> = batch.chosen.iter().copied().filter(|level| batch.existing.contains(level)).collect();
     if levels.is_empty() || !batch.in_work.is_empty() {
         return;
     }
@@ -127,7 +127,7 @@ fn convert_button_ui(ui: &mut Ui, form: &Form, batch: &Batch, commands: &mut Vec
     };
     let is_possible = !batch.todo.is_empty() && batch.refusal.is_none();
     let button = ui.add_enabled_ui(is_possible, |ui| widgets::primary_button(ui, &text)).inner;
-    let reason = batch.refusal.clone().unwrap_or_else(|| batch.text(form));
+    let reason = batch.refusal.clone().unwrap_or_else(|| batch.text());
     if button.on_disabled_hover_text(reason).clicked() {
         let levels = batch.todo.clone();
         commands.push(if form.imatrix.collect { Command::CollectImatrix(levels) } else { Command::Convert(levels) });

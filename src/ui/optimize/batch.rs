@@ -27,6 +27,8 @@ pub struct Batch {
     pub recommended: Option<Level>,
     /// What is changed in the recipes of all levels.
     pub overrides: Overrides,
+    /// The chosen levels that can be made of the open model.
+    pub chosen: Vec<Level>,
     /// Levels whose outputs are there already.
     pub existing: BTreeSet<Level>,
     /// Chosen levels that a job is making, or will make.
@@ -54,13 +56,19 @@ impl Batch {
         let recommended = plan.recommended_level().filter(|_| store.machine.ready().is_some());
         let overrides = form.recipe.of(&model);
         let dir = output_dir(&model, form);
-        let path_of = |level: Level| convert::output_path_by(&model, level, &overrides, &dir);
+        let path_of = |level: Level| {
+            convert::output_path_by(store.source_of(level).map_or(&model, |source| source), level, &overrides, &dir)
+        };
+        // A choice for a checkpoint stays while a GGUF file is open, where it is not seen.
+        let is_possible =
+            |level: &Level| level.preset().is_some() || store.other_levels().iter().any(|other| other.level == *level);
+        let chosen: Vec<Level> = form.levels.iter().copied().filter(is_possible).collect();
         let existing: BTreeSet<Level> =
             store.conversions.iter().filter(|made| made.path == path_of(made.level)).map(|made| made.level).collect();
         let all_in_work = being_made(store, Level::all(), path_of);
-        let in_work: Vec<Level> = all_in_work.iter().copied().filter(|level| form.levels.contains(level)).collect();
+        let in_work: Vec<Level> = all_in_work.iter().copied().filter(|level| chosen.contains(level)).collect();
         let is_todo = |level: &Level| !in_work.contains(level) && !existing.contains(level);
-        let todo: Vec<Level> = form.levels.iter().copied().filter(is_todo).collect();
+        let todo: Vec<Level> = chosen.iter().copied().filter(is_todo).collect();
         let (own_bytes, broken) = sizes_of(ui, &model, &plan, &overrides, &todo);
         let others = store.other_levels().iter().filter(|other| todo.contains(&other.level));
         let todo_bytes = others.map(|other| other.size_bytes).fold(own_bytes, u64::saturating_add);
@@ -69,18 +77,18 @@ impl Batch {
             .map(|reason| widgets::sentence(&reason))
             .or_else(|| space_refusal(todo_bytes, disk))
             .or_else(|| imatrix_refusal(&model, &form.imatrix));
-        Some(Self { model, plan, recommended, overrides, existing, in_work, all_in_work, todo, todo_bytes, dir, refusal })
+        Some(Self { model, plan, recommended, overrides, chosen, existing, in_work, all_in_work, todo, todo_bytes, dir, refusal })
     }
 
     /// What the button would do, or why there is nothing to do: `3 levels, 412 MiB`.
-    pub fn text(&self, form: &Form) -> String {
-        let chosen: Vec<Level> = form.levels.iter().copied().collect();
+    pub fn text(&self) -> String {
+        let chosen = &self.chosen;
         match (self.todo.len(), chosen.len()) {
             (_, 0) => "No level is chosen yet".into(),
             (0, _) if !self.in_work.is_empty() => {
-                format!("{} {} being converted already", names(&chosen), if chosen.len() == 1 { "is" } else { "are" })
+                format!("{} {} being converted already", names(chosen), if chosen.len() == 1 { "is" } else { "are" })
             }
-            (0, 1) => format!("{} is there already", names(&chosen)),
+            (0, 1) => format!("{} is there already", names(chosen)),
             (0, n) => format!("All {n} chosen levels are there already"),
             (1, 1) => format!("{}, {}", names(&self.todo), bytes_text(self.todo_bytes)),
             (n, m) if n == m => format!("{n} levels, {}", bytes_text(self.todo_bytes)),

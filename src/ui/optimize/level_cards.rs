@@ -129,7 +129,7 @@ pub fn level_cards_ui(ui: &mut Ui, cards: &Cards, levels: &mut BTreeSet<Level>, 
     }
 }
 
-/// A grid for each class that has levels.
+/// A heading and a grid for each class.
 fn classes_ui(
     ui: &mut Ui,
     cards: &Cards,
