@@ -302,6 +302,19 @@ pub fn bytes_from_text(text: &str) -> Result<u64> {
     if size.is_finite() && size < u64::MAX as f64 { Ok(size as u64) } else { Err(bad()) }
 }
 
+/// A message as a sentence on the screen: with a capital letter, unless a name comes first.
+#[must_use]
+pub fn sentence(message: &str) -> String {
+    let mut chars = message.chars();
+    // `llama.cpp failed …`, `mlx:4-bit-g64 is …` and file names stay as they are.
+    let first_word = message.split(' ').next().unwrap_or_default();
+    let is_name = first_word.trim_end_matches(':').contains(['.', '/', ':']);
+    match chars.next() {
+        Some(first) if !is_name => first.to_uppercase().chain(chars).collect(),
+        _ => message.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -427,5 +440,15 @@ mod tests {
         check("1e400G", None);
         check("99999999999T", None);
         check("18446744073709551615", Some(u64::MAX));
+    }
+
+    #[test]
+    fn messages_become_sentences_but_names_stay() {
+        let check = |message: &str, expected: &str| assert_eq!(sentence(message), expected);
+        check("cannot open x", "Cannot open x");
+        check("llama.cpp failed on x", "llama.cpp failed on x");
+        check("mlx:4-bit-g64: the smallest", "mlx:4-bit-g64: the smallest");
+        check("predicted: 4 tok/s", "Predicted: 4 tok/s");
+        check("", "");
     }
 }

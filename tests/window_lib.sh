@@ -6,12 +6,11 @@ start_display() {
     local number=90
     while [ -e "/tmp/.X11-unix/X$number" ]; do number=$((number + 1)); done
     export DISPLAY=:$number
-    Xvfb "$DISPLAY" -screen 0 "${1}x${2}x24" -nolisten tcp >/dev/null 2>&1 &
+    # Without -noreset it starts over when its last client has gone, as the question below is one, and refuses the next meanwhile.
+    Xvfb "$DISPLAY" -screen 0 "${1}x${2}x24" -nolisten tcp -noreset >/dev/null 2>&1 &
     display_pid=$!
     for _ in $(seq 100); do
-        # The socket of another one may answer for a moment while this one starts.
-        xdotool getdisplaygeometry >/dev/null 2>&1 && sleep 0.3 && xdotool getdisplaygeometry >/dev/null 2>&1 \
-            && kill -0 "$display_pid" && return
+        xdotool getdisplaygeometry >/dev/null 2>&1 && return
         sleep 0.1
     done
     echo "error: no virtual display" >&2

@@ -1,10 +1,10 @@
 //! The recommendation with the path that led to it.
 
 use super::super::look::escaped;
+use super::ReportInput;
 use super::html::{self, Cell, Origin};
-use super::{ReportInput, sentence};
 use crate::advise::{Band, Candidate, Fit};
-use crate::units::{bytes_text, count_text, significant_text};
+use crate::units::{bytes_text, count_text, sentence, significant_text};
 
 /// Candidates that are listed beside the recommended one.
 const MAX_CANDIDATES: usize = 6;

@@ -1,7 +1,7 @@
 //! Model, machine, and the answer in a sentence.
 
 use super::super::look::escaped;
-use super::{ReportInput, html, sentence};
+use super::{ReportInput, html};
 use crate::advise::{advise, decoded_from, own_name};
 use crate::bench::rows::pair::{decode_pair, measured_text};
 use crate::bench::{self, ComparisonRow};
@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::path_text;
 use crate::units::{
     bytes_per_sec_text, bytes_text, count_text, exact_bytes_text, local_time_text, nats_text, parameters_text, percent_text,
-    significant_text,
+    sentence, significant_text,
 };
 
 pub(super) fn headline(input: &ReportInput) -> String {

@@ -30,6 +30,7 @@ use crate::bench::history::Row;
 use crate::bench::{ComparisonRow, compared_n_ctx};
 use crate::hardware::Machine;
 use crate::model::Model;
+use crate::units::sentence;
 
 /// Everything that a report tells.
 #[derive(Debug, Clone, Copy)]
@@ -95,10 +96,4 @@ fn reproduce(input: &ReportInput, n_ctx: u64) -> String {
         }
     }
     html::section("reproduce", "How to get each number again", &body)
-}
-
-/// With a capital letter in front.
-fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

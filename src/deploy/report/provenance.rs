@@ -1,14 +1,14 @@
 //! What each number was measured with.
 
 use super::super::look::escaped;
-use super::{ReportInput, html, sentence};
+use super::{ReportInput, html};
 use crate::bench::ComparisonRow;
 use crate::bench::Run;
 use crate::bench::history::{Kind, Row};
 use crate::bench::quality::{QualityRun, Stopping};
 use crate::hardware::{Conditions, PowerSource};
 use crate::path_text;
-use crate::units::{count_text, duration_text, local_time_text, percent_text, watts_text};
+use crate::units::{count_text, duration_text, local_time_text, percent_text, sentence, watts_text};
 
 pub(super) fn provenance(input: &ReportInput) -> String {
     let mut body = String::new();

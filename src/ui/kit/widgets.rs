@@ -16,6 +16,7 @@ use super::theme::{self, GAP};
 pub use super::tiles::{StatTile, kind_tag, paint_kind_mark, stat_tile, stat_tiles};
 use crate::error::Error;
 use crate::state::Command;
+pub use crate::units::sentence;
 
 /// How serious something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -302,18 +303,6 @@ pub fn toned_box(ui: &mut Ui, tone: Tone, add: impl FnOnce(&mut Ui)) {
         });
 }
 
-/// A message of `Error` as a sentence on the screen: with a capital letter.
-#[must_use]
-pub fn sentence(message: &str) -> String {
-    let mut chars = message.chars();
-    // `llama.cpp failed …` and file names stay as they are.
-    let first_word = message.split(' ').next().unwrap_or_default();
-    match chars.next() {
-        Some(first) if !first_word.contains('.') && !first_word.contains('/') => first.to_uppercase().chain(chars).collect(),
-        _ => message.to_string(),
-    }
-}
-
 /// A choice between a few values, drawn as joined buttons. True when it changed.
 pub fn segmented<T: PartialEq + Copy>(ui: &mut Ui, value: &mut T, choices: &[(T, &str)]) -> bool {
     let p = theme::palette(ui);
@@ -362,17 +351,4 @@ pub fn search_field(ui: &mut Ui, label: &str, text: &mut String) -> Response {
         info
     });
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_become_sentences_but_names_stay() {
-        let check = |message: &str, expected: &str| assert_eq!(sentence(message), expected);
-        check("cannot open x", "Cannot open x");
-        check("llama.cpp failed on x", "llama.cpp failed on x");
-        check("", "");
-    }
 }
