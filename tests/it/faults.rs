@@ -60,7 +60,8 @@ pub fn have_their_size(dir: &Path, n_outputs: usize) -> bool {
         let path = dir.join(name);
         has_bytes(&path) || std::fs::read_dir(&path).is_ok_and(|files| files.flatten().any(|file| has_bytes(&file.path())))
     };
-    let outputs = names(dir);
+    // A manifest on its way stands beside its output, which may be the first of several.
+    let outputs: Vec<String> = names(dir).into_iter().filter(|name| !name.contains(".manifest.json")).collect();
     outputs.len() == n_outputs && outputs.iter().all(has_size)
 }
 
