@@ -174,7 +174,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The recommended level that this version can make; `None` where the plan recommends no conversion to GGUF.
+    /// The recommended level that this version can make; `None` where it recommends no conversion.
     #[must_use]
     pub fn recommended_level(&self) -> Option<Level> {
         self.candidates.get(self.recommended?)?.level
@@ -248,13 +248,13 @@ pub struct Step {
 pub struct Candidate {
     /// The framework.
     pub framework: Framework,
-    /// The level where the framework is llama.cpp.
+    /// The level; `None` for what this version does not write of this model.
     pub level: Option<Level>,
     /// The level's name in the framework's own words: `Q4_K_M`, `INT4 group 64`, `4-bit group 64`, `A16W8`.
     pub level_name: String,
     /// Size of the output; to the byte when `size_is_exact`.
     pub size_bytes: u64,
-    /// True for GGUF; other formats are estimated.
+    /// True for what this version writes; the rest is estimated.
     pub size_is_exact: bool,
     /// Tensor data in bits divided by the number of weights.
     pub bits_per_weight: f64,

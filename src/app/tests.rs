@@ -84,20 +84,22 @@ fn the_sample_goes_from_the_model_page_to_the_comparison() {
     let _ = std::fs::remove_dir_all(convert::sample_parent().unwrap().parent().unwrap());
 }
 
+/// The program with a model open, whose levels and runs have been looked for, and `out` as the folder for outputs.
+fn opened(source: &std::path::Path, out: &std::path::Path) -> App {
+    let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
+    let mut app = App::new(worker, Form { output_dir: out.display().to_string(), ..Form::default() }, None);
+    app.commands.push(Command::OpenModel(source.to_path_buf()));
+    app.carry_out();
+    run_until(&mut app, |app| app.store.found.is_some());
+    app
+}
+
 #[test]
 fn levels_of_two_frameworks_are_made_of_a_checkpoint_and_found_again() {
     let dir = tempfile::tempdir().unwrap();
     let source = convert::unpack_sample(&dir.path().join("sample")).unwrap();
     let mlx: Level = "mlx:4-bit".parse().unwrap();
-    let start = || {
-        let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
-        let mut app =
-            App::new(worker, Form { output_dir: dir.path().join("out").display().to_string(), ..Form::default() }, None);
-        app.commands.push(Command::OpenModel(source.clone()));
-        app.carry_out();
-        run_until(&mut app, |app| app.store.found.is_some());
-        app
-    };
+    let start = || opened(&source, &dir.path().join("out"));
     let levels = |app: &App| app.store.conversions.iter().map(|made| made.level).collect::<Vec<_>>();
     let mut app = start();
     assert_eq!(app.store.other_levels().len(), Level::of(Framework::Mlx).len());
@@ -125,12 +127,8 @@ fn a_chain_waits_for_levels_of_both_frameworks() {
     let dir = tempfile::tempdir().unwrap();
     let source = convert::unpack_sample(&dir.path().join("sample")).unwrap();
     let mlx: Level = "mlx:8-bit".parse().unwrap();
-    let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
     let out = dir.path().join("out");
-    let mut app = App::new(worker, Form { output_dir: out.display().to_string(), ..Form::default() }, None);
-    app.commands.push(Command::OpenModel(source));
-    app.carry_out();
-    run_until(&mut app, |app| app.store.found.is_some());
+    let mut app = opened(&source, &out);
     app.commands.push(Command::ConvertAndCompare(vec![mlx, Level::Q8_0]));
     app.carry_out();
     let conversions: Vec<&JobKind> =
@@ -150,15 +148,7 @@ fn levels_are_there_again_after_another_model_and_after_a_restart() {
     let source = convert::convert(&checkpoint, &made, &crate::Monitor::silent()).unwrap().remove(0).path;
     let other = dir.path().join("other.gguf");
     std::fs::copy(&source, &other).unwrap();
-    let start = || {
-        let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
-        let mut app =
-            App::new(worker, Form { output_dir: dir.path().join("out").display().to_string(), ..Form::default() }, None);
-        app.commands.push(Command::OpenModel(source.clone()));
-        app.carry_out();
-        run_until(&mut app, |app| app.store.found.is_some());
-        app
-    };
+    let start = || opened(&source, &dir.path().join("out"));
     let levels = |app: &App| app.store.conversions.iter().map(|made| made.level).collect::<Vec<_>>();
     let mut app = start();
     assert_eq!(levels(&app), []);

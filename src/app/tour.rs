@@ -56,7 +56,7 @@ impl App {
             Tour::new(vec![Convert, Measure, Judge], job, source)
         };
         // Where two jobs convert, the chain waits for the second, which tells of its own files alone.
-        if tour.job != of_others.unwrap_or(tour.job) {
+        if of_others.is_some_and(|job| job != tour.job) {
             files.extend(of_frameworks);
         }
         tour.files = files;

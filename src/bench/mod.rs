@@ -105,6 +105,18 @@ pub(crate) const OF_WEIGHTS_ALONE: &str = " (weights of MLX, decoded)";
 pub(crate) const NOT_A_MAC: &str = "MLX off a Mac says nothing about its speed there";
 
 impl ComparisonRow {
+    /// Whether the file is for this framework.
+    #[must_use]
+    pub fn is_for(&self, framework: Framework) -> bool {
+        self.level.is_some_and(|level| level.framework() == framework)
+    }
+
+    /// The run, unless it says nothing about the machines that the file is made for.
+    #[must_use]
+    pub fn telling_run(&self) -> Option<&Run> {
+        self.run.as_ref().filter(|_| self.stand_in().is_none())
+    }
+
     /// Why its speed and memory say nothing about the machines that it is made for; `None` where they were measured on such a one, or not
     /// at all.
     #[must_use]
@@ -112,10 +124,9 @@ impl ComparisonRow {
         let by_run = self.run.as_ref().map(|run| (&run.provenance.runtime, &run.provenance.backend));
         let by_quality = self.quality.as_ref().map(|run| (&run.provenance.runtime, &run.provenance.backend));
         let (runtime, backend) = by_run.or(by_quality)?;
-        let is_for_mac = self.level.is_some_and(|level| level.framework() == Framework::Mlx);
         // Decoded weights were measured by llama.cpp.
         let is_on_mac = runtime.starts_with(RuntimeId::Mlx.name()) && !is_stand_in(runtime, backend);
-        (is_for_mac && !is_on_mac).then_some(NOT_A_MAC)
+        (self.is_for(Framework::Mlx) && !is_on_mac).then_some(NOT_A_MAC)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::units;
 const NOTHING: &str = "–";
 
 pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
-    let measured = || rows.iter().filter(|row| row.stand_in().is_none()).filter_map(|row| row.run.as_ref());
+    let measured = || rows.iter().filter_map(ComparisonRow::telling_run);
     let extras = ExtraColumns::of(measured());
     let cells: Vec<Vec<String>> = rows
         .iter()

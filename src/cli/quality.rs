@@ -174,7 +174,7 @@ fn headline_text(model: &Model, rows: &[ComparisonRow], headline: &Headline) -> 
     lines.extend(Some(headline.advice.clone()).filter(|advice| !advice.is_empty()));
     lines.extend(headline.refused_wishes.iter().cloned());
     if headline.has_won {
-        if row.level.is_some_and(|level| level.framework() == Framework::Mlx) {
+        if row.is_for(Framework::Mlx) {
             lines.push(format!("run it: {}", mlx_command(&row.path)));
         } else {
             lines.push(format!("run it: {}", llama_cli_command(&row.path)));

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::disk::free_bytes;
 use super::{ConvertRequest, convert, open_model};
 use crate::error::{Error, Result};
-use crate::format::{Artifact, FOLDER_MANIFEST, open_regular, read_exact_at, read_safetensors};
+use crate::format::{Artifact, head_bytes, open_regular, read_exact_at, read_safetensors, read_small};
 use crate::model::{CheckpointDType, CheckpointTensor, Level};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::path_text;
@@ -18,7 +18,8 @@ use crate::quant::mlx::{Affine, Components, Float, Mode, dequantize_rows};
 
 /// Weights that are decoded at a time.
 const CHUNK_WEIGHTS: u64 = 1 << 20;
-/// The largest `config.json` that is read.
+const CONFIG: &str = "config.json";
+/// The largest one that is read.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// Writes the decoded weights of a folder to `dir`, as a GGUF file in F16, and returns its path.
@@ -88,13 +89,9 @@ struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     fn open(artifact: &'a Artifact) -> Result<Self> {
-        let config_path = artifact.path.join("config.json");
-        let damaged = |what: String| Error::DamagedFile { format: "config.json", what, path: config_path.clone() };
-        let (_, size_bytes) = open_regular(&config_path)?;
-        if size_bytes > MAX_CONFIG_BYTES {
-            return Err(damaged(format!("it has {size_bytes} bytes")));
-        }
-        let text = std::fs::read(&config_path).map_err(Error::io("read", &config_path))?;
+        let config_path = artifact.path.join(CONFIG);
+        let damaged = |what: String| Error::DamagedFile { format: CONFIG, what, path: config_path.clone() };
+        let text = read_small(&config_path, CONFIG, MAX_CONFIG_BYTES)?;
         let mut config: Map<String, Value> = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
         let quantization = config.remove("quantization").and_then(|value| value.as_object().cloned()).unwrap_or_default();
         config.remove("quantization_config");
@@ -121,10 +118,8 @@ impl<'a> Decoder<'a> {
             let entry = json!({ "dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [start, end] });
             header.insert(tensor.name.clone(), entry);
         }
-        let mut header = Value::Object(header).to_string().into_bytes();
-        header.resize(header.len().next_multiple_of(8), b' ');
-        let start = (header.len() as u64).to_le_bytes();
-        out.write_all(&start).and_then(|()| out.write_all(&header)).map_err(Error::io("write", &path))?;
+        let no_json = || Error::Internal { message: "a header of decoded weights as JSON".into() };
+        out.write_all(&head_bytes(&header).ok_or_else(no_json)?).map_err(Error::io("write", &path))?;
         let mut done = 0;
         for tensor in &self.tensors {
             let stage = format!("decoding {}", path_text::file_name(&self.artifact.path));
@@ -133,13 +128,13 @@ impl<'a> Decoder<'a> {
             done += tensor.size_bytes;
         }
         out.flush().map_err(Error::io("write", &path))?;
-        let config_path = dir.join("config.json");
+        let config_path = dir.join(CONFIG);
         let text = Value::Object(self.config.clone()).to_string();
         std::fs::write(&config_path, text).map_err(Error::io("write", &config_path))?;
         for path in &self.artifact.files {
             let name = path_text::file_name(path);
-            let is_of_weights = name.contains(".safetensors") || name == "config.json" || name == FOLDER_MANIFEST;
-            if !is_of_weights {
+            // The index and the weights are of the packed tensors.
+            if !name.contains(".safetensors") && name != CONFIG {
                 std::fs::copy(path, dir.join(&name)).map_err(Error::io("copy", path))?;
             }
         }

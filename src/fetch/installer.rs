@@ -26,7 +26,7 @@ pub(super) enum Installer {
     Python { program: PathBuf, version: (u32, u32) },
 }
 
-/// uv, else the newest Python by its name; `None` where there is none that is new enough.
+/// uv, else the Python that is called so, else the newest by its name; `None` where none is new enough.
 pub(super) fn find_installer() -> Option<Installer> {
     let folders: Vec<PathBuf> = env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
     let in_path = |name: &str| folders.iter().map(|folder| folder.join(name)).find(|program| program.is_file());

@@ -59,7 +59,7 @@ pub fn installed(runtime: RuntimeId) -> Option<Installed> {
 pub fn plan(runtime: RuntimeId) -> Result<SetUpPlan> {
     let (folder, installer) = ground(runtime)?;
     let (download_bytes, installed_bytes) = sizes(runtime);
-    let n_packages = packages(runtime).lines().filter(|line| line.contains("==")).count();
+    let n_packages = n_packages(runtime);
     Ok(SetUpPlan { runtime, folder, installer: installer.name(), n_packages, download_bytes, installed_bytes })
 }
 
@@ -81,7 +81,7 @@ pub fn install(runtime: RuntimeId, monitor: &Monitor) -> Result<Installed> {
     let _lock = lock(runtime, &folder)?;
     let part = PartFolder(folder.with_extension("part"));
     remove_folder(&part.0)?;
-    let total = packages(runtime).lines().filter(|line| line.contains("==")).count() as u64;
+    let total = n_packages(runtime) as u64;
     let report = |stage: &str, done: u64| {
         let stage = format!("{}: {stage}", runtime.name());
         monitor.report(Progress { stage, done: done.min(total), total, unit: ProgressUnit::Steps })
@@ -177,6 +177,11 @@ fn packages(runtime: RuntimeId) -> &'static str {
         RuntimeId::LlamaCpp => "",
         RuntimeId::Mlx => MLX_PACKAGES,
     }
+}
+
+/// Packages for all platforms together.
+fn n_packages(runtime: RuntimeId) -> usize {
+    packages(runtime).lines().filter(|line| line.contains("==")).count()
 }
 
 /// About so many bytes are fetched and lie on the disk afterwards: measured on Linux, x86-64, with Python 3.11 in November 2026.

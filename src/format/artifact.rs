@@ -220,18 +220,15 @@ fn level_name(quantization: &Quantization) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::safetensors::head_bytes;
     use super::*;
     use crate::model::{DType, Hyperparameters, Metadata, Tensor, Value};
     use serde_json::json;
 
     fn folder(format: &str, quantization: serde_json::Value) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        let mut json =
-            json!({ "__metadata__": { "format": format }, "a.weight": { "dtype": "BF16", "shape": [2], "data_offsets": [0, 4] } })
-                .to_string()
-                .into_bytes();
-        json.resize(json.len().next_multiple_of(8), b' ');
-        let bytes: Vec<u8> = (json.len() as u64).to_le_bytes().into_iter().chain(json).chain([0; 4]).collect();
+        let header = json!({ "__metadata__": { "format": format }, "a.weight": { "dtype": "BF16", "shape": [2], "data_offsets": [0, 4] } });
+        let bytes = [head_bytes(header.as_object().unwrap()).unwrap(), vec![0; 4]].concat();
         std::fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
         let mut config = json!({ "model_type": "llama" });
         if !quantization.is_null() {

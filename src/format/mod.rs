@@ -85,6 +85,7 @@ pub use tensor_reader::TensorReader;
 pub(crate) use hf_config::read_small;
 pub(crate) use open::open_regular;
 pub(crate) use python_json::from_python_json;
+pub(crate) use safetensors::head_bytes;
 pub(crate) use shard_name::ShardName;
 pub(crate) use tensor_reader::read_exact_at;
 

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 use super::gguf_reader::map::map_start;
 use super::magic::pickle_format;
@@ -118,6 +119,17 @@ fn check_layout(tensors: &[CheckpointTensor], data_bytes: u64, path: &Path) -> R
         return Err(damaged(format!("{} bytes after {before} belong to no tensor", data_bytes - end)));
     }
     Ok(())
+}
+
+/// The first bytes of a file with this header: its length, then the text, filled up so that numbers of every width behind it are aligned.
+/// `None` for a header that is no JSON.
+pub(crate) fn head_bytes(header: &Map<String, Value>) -> Option<Vec<u8>> {
+    const ALIGNMENT: usize = 8;
+    let mut text = serde_json::to_vec(header).ok()?;
+    text.resize(text.len().next_multiple_of(ALIGNMENT), b' ');
+    let mut head = (text.len() as u64).to_le_bytes().to_vec();
+    head.append(&mut text);
+    Some(head)
 }
 
 /// Refuses JSON with a piece so long that it is no name and no value of a model: parsing would copy it.

@@ -46,7 +46,8 @@ impl RuntimeId {
         }
     }
 
-    /// The Python packages that it needs, its own first, each with the oldest version that is known to do; none for one that is built in.
+    /// The Python packages that it needs, its own first, each with the oldest version that is accepted; none for one that is built in.
+    /// Only the pinned ones of `assets/runtimes` are tested.
     #[must_use]
     pub fn packages(self) -> &'static [(&'static str, (u32, u32))] {
         match self {

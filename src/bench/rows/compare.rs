@@ -134,7 +134,7 @@ fn add_quality(row: &mut ComparisonRow, model: &Model, measured: Measured) {
 /// What is wished, against what was measured. Speed and memory are held against the source's, measured in the same session.
 #[allow(clippy::cast_precision_loss, reason = "ratios and sizes, shown with three digits")]
 fn wish_results(row: &ComparisonRow, model: &Model, source_run: Option<&Run>, goal: &Goal, limits: &Limits) -> Vec<WishResult> {
-    let run = row.run.as_ref().filter(|_| row.stand_in().is_none());
+    let run = row.telling_run();
     let runs = run.zip(source_run);
     judge_wishes(&limits.wishes, goal, |kind| match kind {
         WishKind::MemoryRatio => {

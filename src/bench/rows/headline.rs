@@ -53,13 +53,7 @@ fn title(model: &Model, row: &ComparisonRow, source: Option<&Run>) -> String {
     #[allow(clippy::cast_precision_loss, reason = "a ratio")]
     let size = model.size_bytes as f64 / row.size_bytes.max(1) as f64;
     let mut parts = vec![factor_text(Interval::exact(size), "smaller", "larger", "as large as the source")];
-    parts.extend(
-        row.run
-            .as_ref()
-            .filter(|_| row.stand_in().is_none())
-            .zip(source)
-            .map(|(run, source)| speed_text(speed_ratio(run, source))),
-    );
+    parts.extend(row.telling_run().zip(source).map(|(run, source)| speed_text(speed_ratio(run, source))));
     parts.extend(row.quality.as_ref().map(|run| same_words_text(run.summary.same_top.value)));
     format!("{}: {}", row.name, parts.join(", "))
 }

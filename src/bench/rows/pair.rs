@@ -1,7 +1,7 @@
 //! A quantity of the comparison: what was predicted and what was measured, as numbers and as text.
 
 use crate::advise::{Band, Basis};
-use crate::bench::{ComparisonRow, Run, Stat};
+use crate::bench::{ComparisonRow, Stat};
 pub use crate::units::plus_minus_text as measured_text;
 use crate::units::significant_text;
 
@@ -39,17 +39,12 @@ pub fn measured(stat: &Stat) -> Option<(f64, f64)> {
     (!stat.values.is_empty()).then(|| (stat.median(), stat.spread()))
 }
 
-/// The run of a row, unless it says nothing about the machines that the file is made for.
-fn run_of(row: &ComparisonRow) -> Option<&Run> {
-    row.run.as_ref().filter(|_| row.stand_in().is_none())
-}
-
 /// Decode speed of a row in tokens per second.
 #[must_use]
 pub fn decode_pair(row: &ComparisonRow) -> Pair {
     Pair {
         predicted: row.predicted_decode_tokens_per_sec,
-        measured: run_of(row).and_then(|run| measured(&run.decode_tokens_per_sec)),
+        measured: row.telling_run().and_then(|run| measured(&run.decode_tokens_per_sec)),
         basis: row.decode_basis,
     }
 }
@@ -59,7 +54,7 @@ pub fn decode_pair(row: &ComparisonRow) -> Pair {
 pub fn prefill_pair(row: &ComparisonRow) -> Pair {
     Pair {
         predicted: row.predicted_prefill_tokens_per_sec,
-        measured: run_of(row).and_then(|run| measured(&run.prefill_tokens_per_sec)),
+        measured: row.telling_run().and_then(|run| measured(&run.prefill_tokens_per_sec)),
         basis: row.prefill_basis,
     }
 }
@@ -73,7 +68,7 @@ pub fn memory_pair(row: &ComparisonRow) -> Pair {
             let mid = size_bytes as f64;
             Band { low: mid, mid, high: mid }
         }),
-        measured: run_of(row).map(|run| (run.peak_memory_bytes as f64, 0.0)),
+        measured: row.telling_run().map(|run| (run.peak_memory_bytes as f64, 0.0)),
         basis: row.memory_basis,
     }
 }

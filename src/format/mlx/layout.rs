@@ -3,14 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use crate::format::planned::{PlannedFile, Spot, Way};
+use crate::format::safetensors::head_bytes;
 use crate::model::DType;
 use crate::quant::mlx::Mode;
 use crate::quant::{Coding, MAX_COMPONENTS};
 
 /// Largest file of weights, in bytes; a tensor that is larger has one of its own.
 const MAX_SHARD_BYTES: u64 = 5 << 30;
-/// Headers end at a multiple of this, so that numbers of every width are aligned.
-const ALIGNMENT: usize = 8;
 
 /// Tensors with their places, and the files that hold them.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,10 +150,7 @@ fn header(components: &[Component]) -> Option<(Vec<u8>, u64)> {
         end = end.checked_add(*size_bytes)?;
         entries.insert(name.clone(), json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, end] }));
     }
-    let mut text = serde_json::to_vec(&entries).ok()?;
-    text.resize(text.len().next_multiple_of(ALIGNMENT), b' ');
-    let mut head = (text.len() as u64).to_le_bytes().to_vec();
-    head.append(&mut text);
+    let head = head_bytes(&entries)?;
     let size_bytes = end.checked_add(head.len() as u64)?;
     Some((head, size_bytes))
 }

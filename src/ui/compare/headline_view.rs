@@ -76,7 +76,7 @@ fn actions_ui(ui: &mut Ui, model: &Model, row: &ComparisonRow, commands: &mut Ve
         }
     };
     copy(ui, "Copy path", "Copy the path of the winner", path_text(&row.path), "");
-    if row.level.is_some_and(|level| level.framework() == Framework::Mlx) {
+    if row.is_for(Framework::Mlx) {
         let note = "On a Mac with mlx-lm. The folder carries tokenizer and chat template.";
         copy(ui, "Copy for mlx-lm", "Copy the command for mlx-lm", mlx_command(&row.path), note);
         return;
