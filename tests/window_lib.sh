@@ -83,7 +83,7 @@ close_window() {
         kill -0 "$window_pid" 2>/dev/null || { wait "$window_pid"; return; }
         sleep 0.1
     done
-    echo "error: the window does not close" >&2
+    echo "error: the window does not close, its title is: $(xdotool getwindowname "$window" 2>/dev/null || true)" >&2
     return 1
 }
 

@@ -296,10 +296,11 @@ impl Store {
         }
     }
 
-    /// The job at work; not a quick one.
+    /// The job at work; not a quick one. Between two jobs it is the one that comes next: a chain of jobs never looks like rest.
     #[must_use]
     pub fn running_job(&self) -> Option<&JobRecord> {
-        self.jobs.iter().find(|job| matches!(job.status, JobStatus::Running { .. }) && !job.kind.is_quick())
+        let first = |is_wanted: fn(&JobRecord) -> bool| self.jobs.iter().find(|job| is_wanted(job) && !job.kind.is_quick());
+        first(|job| matches!(job.status, JobStatus::Running { .. })).or_else(|| first(JobRecord::is_open))
     }
 
     /// True for a job that writes files into the folder for outputs.

@@ -138,6 +138,26 @@ fn a_failed_job_keeps_its_error_and_leaves_the_model_alone() {
     assert!(store.jobs.is_empty());
 }
 
+#[test]
+fn a_chain_of_jobs_never_looks_like_rest() {
+    let mut store = Store::default();
+    open(&mut store, 1, "a.gguf");
+    let at_work = |store: &Store| store.running_job().map(|job| job.id);
+    let [first, second] = [JobId(2), JobId(3)];
+    for id in [first, second] {
+        let request = crate::convert::ConvertRequest::new(vec![Level::Q8_0], "out");
+        store.submitted(id, &Job::Convert { model: model("a.gguf"), request });
+    }
+    assert_eq!(at_work(&store), Some(first), "the first of those that wait");
+    store.apply(Event::Started { id: first });
+    assert_eq!(at_work(&store), Some(first));
+    store.apply(Event::Finished { id: first, result: Err(Error::Cancelled), elapsed_secs: 1.0 });
+    assert_eq!(at_work(&store), Some(second), "before its start is reported");
+    store.apply(Event::Started { id: second });
+    store.apply(Event::Finished { id: second, result: Err(Error::Cancelled), elapsed_secs: 1.0 });
+    assert_eq!(at_work(&store), None);
+}
+
 fn ask(store: &mut Store, id: u64, request: HistoryRequest, result: Result<HistoryAnswer, Error>) {
     let id = JobId(id);
     store.submitted(id, &Job::History(request));

@@ -181,25 +181,28 @@ fn zoom_ui(ui: &mut Ui) {
 
 fn running_job_ui(ui: &mut Ui, store: &Store, job: &JobRecord, commands: &mut Vec<Command>) {
     let p = theme::palette(ui);
-    let JobStatus::Running { progress, is_cancelling, .. } = &job.status else { return };
+    let (progress, is_cancelling) = match &job.status {
+        JobStatus::Running { progress, is_cancelling, .. } => (progress.as_ref(), *is_cancelling),
+        _ => (None, false),
+    };
     let title = titles::doing(&job.kind);
-    let fraction = progress.as_ref().and_then(crate::monitor::Progress::fraction);
+    let fraction = progress.and_then(crate::monitor::Progress::fraction);
     bar_sized(ui, &title, fraction.unwrap_or(0.0), p.accent, vec2(140.0, 6.0));
     if let Some(fraction) = fraction {
         ui.label(RichText::new(format!("{:.0} %", fraction * 100.0)).font(egui::FontId::new(13.0, theme::semibold())));
     }
     let mut cancel = |ui: &mut Ui| {
         ui.add_enabled_ui(!is_cancelling, |ui| {
-            let text = if *is_cancelling { "Cancelling…" } else { "Cancel" };
+            let text = if is_cancelling { "Cancelling…" } else { "Cancel" };
             if small_button(ui, text, "Cancel job").clicked() {
                 commands.push(Command::Cancel(job.id));
             }
         });
     };
     cancel(ui);
-    let n_waiting = store.jobs.iter().filter(|other| other.status == JobStatus::Queued).count();
+    let n_waiting = store.jobs.iter().filter(|other| other.status == JobStatus::Queued && other.id != job.id).count();
     let mut parts = vec![title];
-    parts.extend(progress.as_ref().map(|progress| progress.stage.clone()).filter(|stage| !stage.is_empty()));
+    parts.extend(progress.map(|progress| progress.stage.clone()).filter(|stage| !stage.is_empty()));
     parts.extend(job_speed_text(job));
     parts.extend(job.left_secs().map(|secs| format!("{} left", duration_text(secs))));
     if n_waiting > 0 {
@@ -210,8 +213,7 @@ fn running_job_ui(ui: &mut Ui, store: &Store, job: &JobRecord, commands: &mut Ve
 
 fn idle_ui(ui: &mut Ui, store: &Store) {
     let p = theme::palette(ui);
-    let is_quick = |job: &&JobRecord| job.kind.is_quick() && job.is_open();
-    let (color, text) = match store.jobs.iter().rev().find(|job| !is_quick(job)) {
+    let (color, text) = match store.jobs.iter().rev().find(|job| !job.is_open()) {
         None => (p.muted, "Ready".to_string()),
         Some(job) => match &job.status {
             JobStatus::Failed(Error::Cancelled) => (p.muted, format!("Cancelled: {}", titles::doing(&job.kind))),
@@ -219,7 +221,7 @@ fn idle_ui(ui: &mut Ui, store: &Store) {
             JobStatus::Done { elapsed_secs } => {
                 (p.muted, format!("Done in {}: {}", duration_text(*elapsed_secs), titles::doing(&job.kind)))
             }
-            JobStatus::Queued | JobStatus::Running { .. } => (p.muted, format!("Waiting: {}", titles::doing(&job.kind))),
+            JobStatus::Queued | JobStatus::Running { .. } => return,
         },
     };
     ui.add(egui::Label::new(RichText::new(text).size(13.0).color(color)).truncate());
