@@ -1,7 +1,9 @@
 //! MLX folders, before they are written.
 
+use super::mlx_changes::{MlxChanges, MlxType};
 use super::mlx_recipe::{MlxModel, MlxRecipe, asked_type};
 use super::output::Draft;
+use super::overrides::Overrides;
 use crate::error::{Error, Result};
 use crate::format::mlx::{SideFiles, arranged, config_file, model_card};
 use crate::format::{Planned, PlannedFile};
@@ -19,6 +21,9 @@ pub struct MlxOutputs<'a> {
     facts: MlxModel<'a>,
     /// The type that `config.json` asks for.
     asked: Option<Float>,
+    changes: &'a MlxChanges,
+    /// One for each tensor: the type that the changes ask for.
+    wanted: Vec<Option<MlxType>>,
 }
 
 /// What a level makes of the weights.
@@ -32,23 +37,30 @@ enum Making {
 
 impl<'a> MlxOutputs<'a> {
     /// Those of a checkpoint with its tensors as `import::mlx_model` gives them.
-    #[must_use]
-    pub fn new(source: &'a Model, checkpoint: &'a Checkpoint, side_files: &'a SideFiles) -> Self {
+    ///
+    /// # Errors
+    /// `Error::UnmatchedPattern` and `Error::BadChange` for changes that do not fit the model.
+    pub fn new(
+        source: &'a Model,
+        checkpoint: &'a Checkpoint,
+        side_files: &'a SideFiles,
+        changes: &'a MlxChanges,
+    ) -> Result<Self> {
         let text = |key: &str| side_files.config.get(key).and_then(serde_json::Value::as_str);
         let config = checkpoint.config.as_ref();
         let within = side_files.config.get("text_config").and_then(|part| part.get("dtype")?.as_str());
         let names = source.tensors.iter().map(|tensor| tensor.name.as_str());
-        Self {
-            facts: MlxModel::new(
-                config.map_or("", |config| &config.model_type),
-                config.map_or(0, |config| config.n_layers),
-                names,
-            ),
+        let facts =
+            MlxModel::new(config.map_or("", |config| &config.model_type), config.map_or(0, |config| config.n_layers), names);
+        Ok(Self {
+            wanted: changes.wanted(&source.tensors, &facts)?,
             asked: asked_type(text("torch_dtype"), within),
+            facts,
             source,
             checkpoint,
             side_files,
-        }
+            changes,
+        })
     }
 
     /// What is read.
@@ -70,7 +82,7 @@ impl<'a> MlxOutputs<'a> {
     }
 
     fn codings(&self, making: Making) -> Vec<Coding> {
-        let coding = |tensor: &Tensor| {
+        let coding = |(tensor, changed): (&Tensor, &Option<MlxType>)| {
             let own = Float::from_dtype(tensor.dtype).unwrap_or(Float::F32);
             let wanted = match making {
                 Making::Floats(float) => Some(float),
@@ -79,13 +91,17 @@ impl<'a> MlxOutputs<'a> {
             let float = wanted.filter(|_| self.facts.is_rounded(&tensor.name)).unwrap_or(own);
             match making {
                 Making::Quantized(recipe) if tensor.shape.len() > 1 => {
-                    let mode = self.facts.mode_of(recipe, &tensor.name, tensor.row_len());
+                    let mode = match changed {
+                        Some(MlxType::Mode(mode)) => Some(*mode),
+                        Some(MlxType::Float) => None,
+                        None => self.facts.mode_of(recipe, &tensor.name, tensor.row_len()),
+                    };
                     mode.map_or(Coding::Ggml(float.dtype()), |mode| Coding::Mlx { mode, float })
                 }
                 _ => Coding::Ggml(float.dtype()),
             }
         };
-        self.source.tensors.iter().map(coding).collect()
+        self.source.tensors.iter().zip(&self.wanted).map(coding).collect()
     }
 
     /// All files but those that are taken over as they are.
@@ -105,7 +121,7 @@ impl<'a> MlxOutputs<'a> {
         let others: Vec<(&str, Mode)> = tensors.iter().filter_map(|&(name, coding, _)| other_mode(name, coding, usual)).collect();
         let mut files = arranged.files;
         files.push(config_file(&self.side_files.config, usual, &others).ok_or_else(broken)?);
-        files.push(model_card(self.checkpoint, level.name()));
+        files.push(model_card(self.checkpoint, &self.recipe_text(level)));
         Ok(Planned { files, ways: arranged.ways })
     }
 
@@ -125,6 +141,12 @@ impl<'a> MlxOutputs<'a> {
         })
     }
 
+    /// The level and what changes there.
+    pub(super) fn recipe_text(&self, level: Level) -> String {
+        let overrides = Overrides { mlx: self.changes.clone(), ..Overrides::default() };
+        overrides.recipe_text(level)
+    }
+
     pub(super) fn planned(&self, level: Level) -> Result<Planned> {
         let mut planned = self.own_files(level)?;
         let copied = self.side_files.copied.iter();
@@ -134,12 +156,16 @@ impl<'a> MlxOutputs<'a> {
 
     fn warnings(&self, level: Level, planned: &Planned) -> Vec<String> {
         let mut warnings = self.source.warnings.clone();
+        warnings.extend(self.changes.warning(level));
         let making = making_of(level);
         let Some(group_len) = making.and_then(usual_mode).map(Mode::group_len) else { return warnings };
-        let matrices = self.source.tensors.iter().zip(&planned.ways).filter(|(tensor, _)| tensor.shape.len() > 1);
-        let whole: Vec<&Tensor> = matrices
-            .filter(|(tensor, way)| matches!(way.coding, Coding::Ggml(_)) && !tensor.row_len().is_multiple_of(group_len))
-            .map(|(tensor, _)| tensor)
+        let tensors = self.source.tensors.iter().zip(&planned.ways).zip(&self.wanted);
+        let whole: Vec<&Tensor> = tensors
+            .filter(|((tensor, way), wanted)| {
+                let is_matrix_of_floats = tensor.shape.len() > 1 && matches!(way.coding, Coding::Ggml(_));
+                is_matrix_of_floats && wanted.is_none() && !tensor.row_len().is_multiple_of(group_len)
+            })
+            .map(|((tensor, _), _)| tensor)
             .collect();
         if let Some(first) = whole.first() {
             let row_len = first.row_len();

@@ -117,6 +117,12 @@ impl<'a> MlxModel<'a> {
         row_len.is_multiple_of(mode.group_len()).then_some(mode)
     }
 
+    /// True if mlx-lm can have a quantized layer in place of this one: of matrices, by their names there.
+    #[must_use]
+    pub fn has_quantized_layer(&self, name: &str) -> bool {
+        name.strip_suffix(".weight").is_some_and(|path| !self.is_in(&PLAIN, path))
+    }
+
     /// True if a tensor takes the [`asked_type`].
     #[must_use]
     pub fn is_rounded(&self, name: &str) -> bool {

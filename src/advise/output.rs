@@ -63,7 +63,7 @@ impl Outputs<'_> {
     pub fn recipe_text(&self, level: Level) -> String {
         match self {
             Self::Gguf(outputs) => outputs.recipe_text(level),
-            Self::Mlx(_) => level.to_string(),
+            Self::Mlx(outputs) => outputs.recipe_text(level),
         }
     }
 }

@@ -11,8 +11,9 @@ use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::fallback::Fallback;
+use super::mlx_changes::{MlxChanges, MlxType};
 use crate::error::{Error, Result};
-use crate::model::{DType, Level, Preset, Tensor};
+use crate::model::{DType, Framework, Level, Preset, Tensor};
 use crate::quant::can_quantize;
 
 /// The largest number of a layer that is read: a hostile range must not become an allocation. llama.cpp's own limit is 512.
@@ -36,6 +37,8 @@ pub struct Overrides {
     pub pruned_layers: BTreeSet<u64>,
     /// What takes the place of a type whose blocks do not fit a tensor's rows.
     pub fallback: Fallback,
+    /// What folders of MLX get otherwise. All fields above are about levels of llama.cpp alone.
+    pub mlx: MlxChanges,
 }
 
 impl Overrides {
@@ -45,11 +48,57 @@ impl Overrides {
         *self != Self::default()
     }
 
-    /// True when a file of this level is another one than without them: levels of floats take no notice of patterns.
+    /// The changes that levels of this framework take notice of.
+    #[must_use]
+    pub fn part_of(&self, framework: Framework) -> Self {
+        match framework {
+            Framework::LlamaCpp => Self { mlx: MlxChanges::default(), ..self.clone() },
+            Framework::Mlx => Self { mlx: self.mlx.clone(), ..Self::default() },
+            Framework::OnnxRuntime | Framework::OpenVino | Framework::Qnn => Self::default(),
+        }
+    }
+
+    /// Refuses changes that none of the levels takes notice of, and layers that one of them cannot leave out.
+    ///
+    /// # Errors
+    /// `Error::BadRequest`.
+    pub fn check(&self, levels: &[Level]) -> Result<()> {
+        let refused = |message: String| Err(Error::BadRequest { message });
+        for framework in [Framework::LlamaCpp, Framework::Mlx] {
+            let is_asked_for = levels.iter().any(|level| level.framework() == framework);
+            let part = self.part_of(framework);
+            if part.is_custom() && !is_asked_for {
+                let name = framework.name();
+                return refused(format!("{part} is about levels of {name}, and none of those was asked for"));
+            }
+        }
+        match levels.iter().find(|level| level.preset().is_none()) {
+            Some(level) if !self.pruned_layers.is_empty() => {
+                refused(format!("only levels of llama.cpp can leave out layers, and {level} is none"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// True when an output of this level is another one than without them: levels of floats take no notice of patterns.
     #[must_use]
     pub fn change(&self, level: Level) -> bool {
+        let Some(preset) = level.preset() else { return self.mlx.change(level) };
         let is_special = !self.pruned_layers.is_empty() || self.output.is_some() || self.token_embedding.is_some();
-        level.preset().is_some_and(|preset| is_special || (preset.base_dtype().is_quantized() && self.is_custom()))
+        is_special || (preset.base_dtype().is_quantized() && self.part_of(Framework::LlamaCpp).is_custom())
+    }
+
+    /// What changes at this level, as options of the command line; empty: nothing.
+    #[must_use]
+    pub fn text_of(&self, level: Level) -> String {
+        if self.change(level) { self.part_of(level.framework()).to_string() } else { String::new() }
+    }
+
+    /// The level and what changes there: `Q4_K_M --pure`.
+    #[must_use]
+    pub fn recipe_text(&self, level: Level) -> String {
+        let changes = self.text_of(level);
+        if changes.is_empty() { level.to_string() } else { format!("{level} {changes}") }
     }
 
     /// For each tensor the type of the first pattern that matches its name.
@@ -58,29 +107,13 @@ impl Overrides {
     /// `Error::BadChange` for a pattern that is none or a type that cannot be written; `Error::UnmatchedPattern` for one that matches
     /// no tensor which levels change. llama-quantize says nothing then.
     pub(super) fn matched(&self, tensors: &[Tensor], is_quantizable: impl Fn(usize) -> bool) -> Result<Vec<Option<DType>>> {
-        let mut found = vec![None; tensors.len()];
         for TensorType { pattern, dtype } in &self.tensor_types {
             check_dtype(pattern, *dtype)?;
-            let regex = regex(pattern)?;
-            let (mut is_matched, mut fixed) = (false, None);
-            let is_found = |tensor: &Tensor| regex.is_match(tensor.name.as_bytes());
-            for (idx, _) in tensors.iter().enumerate().filter(|(_, tensor)| is_found(tensor)) {
-                if is_quantizable(idx) {
-                    is_matched = true;
-                    found[idx].get_or_insert(*dtype);
-                } else {
-                    fixed.get_or_insert(idx);
-                }
-            }
-            if !is_matched {
-                let fixed = fixed.map(|idx| tensors[idx].name.clone());
-                return Err(Error::UnmatchedPattern { pattern: pattern.clone(), fixed });
-            }
         }
         for dtype in [self.output, self.token_embedding].into_iter().flatten() {
             check_dtype(dtype.name(), dtype)?;
         }
-        Ok(found)
+        matched(&self.tensor_types, tensors, is_quantizable)
     }
 
     /// What these changes leave undone at a preset: `F16 keeps floats: types of single tensors are not used`.
@@ -95,13 +128,7 @@ impl Overrides {
 
 impl Display for Overrides {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        let mut options: Vec<String> = Vec::new();
-        for tensor_type in &self.tensor_types {
-            // Single quotes keep a pattern whole in a shell; one inside is written as '\''.
-            options.push(format!("--tensor-type '{}'", tensor_type.to_string().replace('\'', "'\\''")));
-        }
-        options.extend(self.output.map(|dtype| format!("--output-tensor-type {dtype}")));
-        options.extend(self.token_embedding.map(|dtype| format!("--token-embedding-type {dtype}")));
+        let mut options = type_options(&self.tensor_types, self.output, self.token_embedding);
         options.extend(self.pure.then(|| "--pure".to_string()));
         if !self.pruned_layers.is_empty() {
             options.push(format!("--prune-layers {}", layers_text(&self.pruned_layers)));
@@ -109,21 +136,101 @@ impl Display for Overrides {
         if self.fallback != Fallback::default() {
             options.push(format!("--fallback {}", self.fallback));
         }
+        options.extend(type_options(&self.mlx.tensor_types, self.mlx.output, self.mlx.token_embedding));
         f.write_str(&options.join(" "))
+    }
+}
+
+/// For each tensor the type of the first pattern that matches its name.
+///
+/// # Errors
+/// `Error::BadChange` for a pattern that is none; `Error::UnmatchedPattern` for one that matches no tensor which levels change.
+pub(super) fn matched<T: Copy>(
+    types: &[TensorType<T>],
+    tensors: &[Tensor],
+    is_quantizable: impl Fn(usize) -> bool,
+) -> Result<Vec<Option<T>>> {
+    let mut found = vec![None; tensors.len()];
+    for TensorType { pattern, dtype } in types {
+        let regex = regex(pattern)?;
+        let (mut is_matched, mut fixed) = (false, None);
+        let is_found = |tensor: &Tensor| regex.is_match(tensor.name.as_bytes());
+        for (idx, _) in tensors.iter().enumerate().filter(|(_, tensor)| is_found(tensor)) {
+            if is_quantizable(idx) {
+                is_matched = true;
+                found[idx].get_or_insert(*dtype);
+            } else {
+                fixed.get_or_insert(idx);
+            }
+        }
+        if !is_matched {
+            let fixed = fixed.map(|idx| tensors[idx].name.clone());
+            return Err(Error::UnmatchedPattern { pattern: pattern.clone(), fixed });
+        }
+    }
+    Ok(found)
+}
+
+/// The options that ask for these types.
+fn type_options<T: Display>(types: &[TensorType<T>], output: Option<T>, token_embedding: Option<T>) -> Vec<String> {
+    // Single quotes keep a pattern whole in a shell; one inside is written as '\''.
+    let quoted = |wanted: &TensorType<T>| format!("--tensor-type '{}'", wanted.to_string().replace('\'', "'\\''"));
+    let mut options: Vec<String> = types.iter().map(quoted).collect();
+    options.extend(output.map(|dtype| format!("--output-tensor-type {dtype}")));
+    options.extend(token_embedding.map(|dtype| format!("--token-embedding-type {dtype}")));
+    options
+}
+
+/// A type that tensors can be given, by its name.
+pub trait NamedType: Display + Sized {
+    /// The type with this name in any case, if it can be written.
+    ///
+    /// # Errors
+    /// `Error::BadChange` for an unknown type and for one that has no encoder.
+    fn from_name(text: &str) -> Result<Self>;
+}
+
+impl NamedType for DType {
+    fn from_name(text: &str) -> Result<Self> {
+        dtype_from_text(text)
+    }
+}
+
+/// A type of llama.cpp or of MLX.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnyType {
+    /// `Q6_K`.
+    Ggml(DType),
+    /// `mlx:8-bit-g64`.
+    Mlx(MlxType),
+}
+
+impl NamedType for AnyType {
+    fn from_name(text: &str) -> Result<Self> {
+        if MlxType::is_meant(text) { MlxType::from_name(text).map(Self::Mlx) } else { dtype_from_text(text).map(Self::Ggml) }
+    }
+}
+
+impl Display for AnyType {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ggml(dtype) => dtype.fmt(f),
+            Self::Mlx(wanted) => wanted.fmt(f),
+        }
     }
 }
 
 /// The type of all tensors whose name contains a match of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct TensorType {
+#[serde(try_from = "String", into = "String", bound(serialize = "T: Display + Clone", deserialize = "T: NamedType"))]
+pub struct TensorType<T = DType> {
     /// A regular expression, looked for anywhere in the name.
     pub pattern: String,
     /// The type.
-    pub dtype: DType,
+    pub dtype: T,
 }
 
-impl FromStr for TensorType {
+impl<T: NamedType> FromStr for TensorType<T> {
     type Err = Error;
 
     /// Reads `REGEX=TYPE`, cut at the first `=`; the pattern in small letters, the type in any case, as llama-quantize does.
@@ -138,23 +245,23 @@ impl FromStr for TensorType {
         }
         let pattern = pattern.to_ascii_lowercase();
         regex(&pattern)?;
-        Ok(Self { dtype: dtype_from_text(dtype)?, pattern })
+        Ok(Self { dtype: T::from_name(dtype)?, pattern })
     }
 }
 
-impl Display for TensorType {
+impl<T: Display> Display for TensorType<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}={}", self.pattern, self.dtype)
     }
 }
 
-impl From<TensorType> for String {
-    fn from(tensor_type: TensorType) -> Self {
+impl<T: Display> From<TensorType<T>> for String {
+    fn from(tensor_type: TensorType<T>) -> Self {
         tensor_type.to_string()
     }
 }
 
-impl TryFrom<String> for TensorType {
+impl<T: NamedType> TryFrom<String> for TensorType<T> {
     type Error = Error;
 
     fn try_from(text: String) -> Result<Self> {
@@ -253,6 +360,25 @@ fn regex(pattern: &str) -> Result<Regex> {
 mod tests {
     use super::*;
 
+    const MLX_LEVEL: &str = "mlx:4-bit-g64";
+
+    #[test]
+    fn changes_that_no_level_heeds_are_refused() {
+        let mlx: Level = MLX_LEVEL.parse().unwrap();
+        let check = |overrides: &Overrides, levels: &[Level], expected: bool| {
+            assert_eq!(overrides.check(levels).is_ok(), expected, "{overrides} {levels:?}");
+        };
+        let of_mlx = Overrides { mlx: MlxChanges::wide_ends(), ..Overrides::default() };
+        check(&of_mlx, &[mlx], true);
+        check(&of_mlx, &[Level::Q8_0, mlx], true);
+        check(&of_mlx, &[Level::Q8_0], false);
+        let pure = Overrides { pure: true, ..Overrides::default() };
+        check(&pure, &[Level::Q8_0, mlx], true);
+        check(&pure, &[mlx], false);
+        check(&Overrides { pruned_layers: [1].into(), ..pure }, &[Level::Q8_0, mlx], false);
+        check(&Overrides::default(), &[], true);
+    }
+
     #[test]
     fn a_pattern_is_lowered_and_ends_at_the_first_equals_sign() {
         let check = |text: &str, expected: Option<(&str, DType)>| {
@@ -312,16 +438,22 @@ mod tests {
         let check = |overrides: Overrides, expected: &str| assert_eq!(overrides.to_string(), expected);
         check(Overrides::default(), "");
         assert!(!Overrides::default().is_custom());
-        let all = Overrides {
+        let mut all = Overrides {
             tensor_types: vec!["attn_v=q6_k".parse().unwrap(), r"^blk\.0\.ffn_up\.weight$=F16".parse().unwrap()],
             output: Some(DType::Q8_0),
             token_embedding: Some(DType::Q4_K),
             pure: true,
             pruned_layers: BTreeSet::from([3, 5, 6, 7]),
             fallback: Fallback::SameSize,
+            mlx: MlxChanges::default(),
         };
         let text = r"--tensor-type 'attn_v=Q6_K' --tensor-type '^blk\.0\.ffn_up\.weight$=F16' --output-tensor-type Q8_0 --token-embedding-type Q4_K --pure --prune-layers 3,5,6,7 --fallback same-size";
         check(all.clone(), text);
+        all.mlx = MlxChanges { tensor_types: vec!["v_proj=MLX:8-bit".parse().unwrap()], ..MlxChanges::wide_ends() };
+        let of_mlx =
+            "--tensor-type 'v_proj=mlx:8-bit-g64' --output-tensor-type mlx:8-bit-g64 --token-embedding-type mlx:8-bit-g64";
+        check(all.clone(), &format!("{text} {of_mlx}"));
+        assert_eq!((all.text_of(Level::Q4_K_M).as_str(), all.text_of(MLX_LEVEL.parse().unwrap()).as_str()), (text, of_mlx));
         assert!(all.is_custom());
         let json = serde_json::to_string(&all).unwrap();
         assert_eq!(serde_json::from_str::<Overrides>(&json).unwrap(), all);

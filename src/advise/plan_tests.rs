@@ -343,7 +343,7 @@ fn mlx_is_recommended_for_a_mac_where_it_can_be_made() {
     model.size_bytes = model.tensor_bytes();
     let size = |name: &str| if name.contains("8-bit") { 143_000_000 } else { 76_000_000 };
     model.others = Level::of(Framework::Mlx)
-        .map(|level| crate::model::OtherLevel { level, size_bytes: size(level.name()), bits_per_weight: 4.5 })
+        .map(|level| crate::model::OtherLevel { level, size_bytes: size(level.name()), bits_per_weight: 4.5, wide_ends: None })
         .collect();
     let apple = Goal { target: Target::Apple, ..Goal::default() };
     let plan = advise(&model, &machine("AMD Ryzen", 16), &apple);

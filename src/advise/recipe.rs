@@ -252,7 +252,7 @@ impl<'a> Planner<'a> {
     /// The level and the changes of its recipe: `Q4_K_M --pure`.
     #[must_use]
     pub fn recipe_text(&self, preset: Preset) -> String {
-        if self.overrides.change(preset.into()) { format!("{preset} {}", self.overrides) } else { preset.to_string() }
+        self.overrides.recipe_text(preset.into())
     }
 
     /// The recipe of one level.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{App, absolute};
-use crate::advise::Overrides;
 use crate::bench::history::machine_text;
 use crate::bench::known::FindRequest;
 use crate::bench::quality::{QualityRequest, Stopping};
@@ -15,7 +14,7 @@ use crate::calibrate::text::TextSource;
 use crate::convert::{self, ConvertRequest, Existing, Overwrite, Removal, Resume};
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
-use crate::model::{Level, Model};
+use crate::model::{Framework, Level, Model};
 use crate::state::{ExistingForm, Page, Store, TextChoice};
 use crate::worker::{Job, JobId};
 
@@ -31,7 +30,7 @@ impl App {
     }
 
     /// Converts those levels that are made from the checkpoint itself, also when one of its files stands for it, in a job of their own:
-    /// changed recipes and importances are not theirs. Returns the other levels, and that job.
+    /// changes of llama.cpp's recipes and importances are not theirs. Returns the other levels, and that job.
     pub(super) fn convert_others(
         &mut self,
         levels: Vec<Level>,
@@ -43,7 +42,8 @@ impl App {
         }
         let (open, request) = self.conversion(others, None)?;
         let model = self.store.checkpoint_model().cloned().unwrap_or(open);
-        let request = ConvertRequest { existing: existing.clone(), overrides: Overrides::default(), ..request };
+        let request =
+            ConvertRequest { existing: existing.clone(), overrides: request.overrides.part_of(Framework::Mlx), ..request };
         let job = self.submit_for_id(&Job::Convert { model, request })?;
         Ok((levels, Some(job)))
     }

@@ -3,25 +3,28 @@
 use clap::Args;
 
 use crate::advise::fallback::Fallback;
-use crate::advise::overrides::{dtype_from_text, layers_from_text};
+use crate::advise::mlx_changes::{MlxChanges, MlxType};
+use crate::advise::overrides::{AnyType, NamedType, layers_from_text};
 use crate::advise::{Overrides, TensorType};
 use crate::model::DType;
 
 /// Not of the whole struct: clap would put what comes after it under this heading too.
-const HEADING: &str = "Changes of all levels' recipes; their files are called NAME-LEVEL-custom.gguf";
+const HEADING: &str = "Changes of the levels' recipes; outputs are called NAME-LEVEL-custom. Types of llama.cpp (Q6_K) change its levels, those of MLX \
+     (mlx:8-bit, mlx:mxfp4, mlx:float) change folders of MLX";
 
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct OverrideArgs {
-    /// Type of the tensors whose names contain a match; the first one that matches wins. Example: --tensor-type 'blk\.[0-3]\.attn_v=Q8_0'
+    /// Type of the tensors whose names contain a match; the first one that matches wins. Names are those of the framework:
+    /// --tensor-type 'blk\.[0-3]\.attn_v=Q8_0', --tensor-type 'layers\.[0-3]\..*v_proj=mlx:8-bit'
     #[arg(long, help_heading = HEADING, value_name = "REGEX=TYPE")]
-    tensor_type: Vec<TensorType>,
-    /// Type of the head
-    #[arg(long, help_heading = HEADING, value_name = "TYPE", value_parser = dtype_from_text)]
-    output_tensor_type: Option<DType>,
-    /// Type of the token embeddings
-    #[arg(long, help_heading = HEADING, value_name = "TYPE", value_parser = dtype_from_text)]
-    token_embedding_type: Option<DType>,
-    /// Give all matrices the level's own type, without its exceptions
+    tensor_type: Vec<TensorType<AnyType>>,
+    /// Type of the head, once for each framework
+    #[arg(long, help_heading = HEADING, value_name = "TYPE", value_parser = AnyType::from_name)]
+    output_tensor_type: Vec<AnyType>,
+    /// Type of the token embeddings, once for each framework
+    #[arg(long, help_heading = HEADING, value_name = "TYPE", value_parser = AnyType::from_name)]
+    token_embedding_type: Vec<AnyType>,
+    /// Give all matrices the level's own type, without its exceptions; this and what follows is about levels of llama.cpp
     #[arg(long, help_heading = HEADING)]
     pure: bool,
     /// Leave out layers, counted from 0: the rest moves up
@@ -45,15 +48,35 @@ impl Layers {
 
 impl OverrideArgs {
     pub(super) fn to_overrides(&self) -> Overrides {
-        Overrides {
-            tensor_types: self.tensor_type.clone(),
-            output: self.output_tensor_type,
-            token_embedding: self.token_embedding_type,
+        let mut overrides = Overrides {
+            output: self.output_tensor_type.iter().copied().find_map(of_ggml),
+            token_embedding: self.token_embedding_type.iter().copied().find_map(of_ggml),
             pure: self.pure,
             pruned_layers: self.prune_layers.as_ref().map(|layers| layers.0.clone()).unwrap_or_default(),
             fallback: self.fallback,
+            mlx: MlxChanges {
+                output: self.output_tensor_type.iter().copied().find_map(of_mlx),
+                token_embedding: self.token_embedding_type.iter().copied().find_map(of_mlx),
+                ..MlxChanges::default()
+            },
+            ..Overrides::default()
+        };
+        for TensorType { pattern, dtype } in self.tensor_type.iter().cloned() {
+            match dtype {
+                AnyType::Ggml(dtype) => overrides.tensor_types.push(TensorType { pattern, dtype }),
+                AnyType::Mlx(dtype) => overrides.mlx.tensor_types.push(TensorType { pattern, dtype }),
+            }
         }
+        overrides
     }
+}
+
+fn of_ggml(wanted: AnyType) -> Option<DType> {
+    if let AnyType::Ggml(dtype) = wanted { Some(dtype) } else { None }
+}
+
+fn of_mlx(wanted: AnyType) -> Option<MlxType> {
+    if let AnyType::Mlx(dtype) = wanted { Some(dtype) } else { None }
 }
 
 #[cfg(test)]
@@ -82,6 +105,11 @@ mod tests {
         assert_eq!(parse("").unwrap(), Overrides::default());
         let both = parse("--output-tensor-type q8_0 --token-embedding-type F16").unwrap();
         assert_eq!((both.output, both.token_embedding), (Some(DType::Q8_0), Some(DType::F16)));
+        let text =
+            "--tensor-type attn_v=Q6_K --tensor-type v_proj=mlx:6-bit --output-tensor-type mlx:8-bit --output-tensor-type Q8_0";
+        let expected = "--tensor-type 'attn_v=Q6_K' --output-tensor-type Q8_0 --tensor-type 'v_proj=mlx:6-bit-g64' --output-tensor-type \
+                        mlx:8-bit-g64";
+        assert_eq!(parse(text).unwrap().to_string(), expected);
     }
 
     #[test]
@@ -92,6 +120,7 @@ mod tests {
         check("--tensor-type attn_v=Q9");
         check("--output-tensor-type I32");
         check("--token-embedding-type q9");
+        check("--token-embedding-type mlx:7-bit");
         check("--prune-layers 7-5");
         check("--fallback best");
     }

@@ -74,6 +74,7 @@ pub(super) fn learned(model: &Model, machine: &Machine) -> Learned {
 pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<()> {
     let model = convert::open_model(path)?;
     let request = convert_request(args);
+    request.overrides.check(&request.levels)?;
     if args.existing == Some(Existing::Skip) {
         for (_, path) in convert::existing_outputs(&model, &request.levels, &request.overrides, &request.out_dir) {
             eprintln!("skipped, exists: {}", crate::path_text::shown(&path));

@@ -197,7 +197,7 @@ impl<'a> Pass<'a> {
                 elapsed_secs: 0.0,
                 warnings: output.warnings.iter().cloned().chain(self.warning.clone()).chain(left).collect(),
                 check: None,
-                changes: if request.overrides.change(output.level) { request.overrides.to_string() } else { String::new() },
+                changes: request.overrides.text_of(output.level),
             });
         }
         Ok(made)

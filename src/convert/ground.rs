@@ -6,7 +6,7 @@ use super::manifest::{FileEntry, Manifest, name_of};
 use super::paths::output_path_by;
 use super::{Conversion, ConvertRequest, folder, without_layers};
 use crate::advise::recipe::Planner;
-use crate::advise::{GgufOutputs, MlxOutputs, Outputs, Pruned, pruned_imatrix};
+use crate::advise::{GgufOutputs, MlxChanges, MlxOutputs, Outputs, Pruned, pruned_imatrix};
 use crate::error::{Error, Result};
 use crate::format::mlx::{SideFiles, read_side_files};
 use crate::format::{Imatrix, Opened, read_any, read_imatrix};
@@ -47,7 +47,7 @@ impl<'a> Ground<'a> {
     /// The outputs of a framework.
     ///
     /// # Errors
-    /// Those of `Planner::changed`; `Error::Internal` for a framework that nothing was read for.
+    /// Those of `Planner::changed` and `MlxOutputs::new`; `Error::Internal` for a framework that nothing was read for.
     pub(super) fn outputs(&self, framework: Framework) -> Result<Outputs<'_>> {
         match (framework, &self.mlx) {
             (Framework::LlamaCpp, _) => {
@@ -57,7 +57,8 @@ impl<'a> Ground<'a> {
                 Ok(Outputs::Gguf(Box::new(GgufOutputs::new(planner, imatrix))))
             }
             (Framework::Mlx, Some(mlx)) => {
-                Ok(Outputs::Mlx(Box::new(MlxOutputs::new(&mlx.source, &mlx.checkpoint, &mlx.side_files))))
+                let changes = &self.request.overrides.mlx;
+                Ok(Outputs::Mlx(Box::new(MlxOutputs::new(&mlx.source, &mlx.checkpoint, &mlx.side_files, changes)?)))
             }
             _ => Err(Error::Internal { message: format!("nothing is written for {}", framework.name()) }),
         }
@@ -76,8 +77,8 @@ impl MlxGround {
         if model.import.is_none() {
             return Err(cannot("it is made from the checkpoint of a model, not from its GGUF file"));
         }
-        if request.overrides.is_custom() {
-            return Err(cannot("changes of the recipe are llama.cpp's own: leave them out, or convert its levels apart"));
+        if !request.overrides.pruned_layers.is_empty() {
+            return Err(cannot("only levels of llama.cpp can leave out layers"));
         }
         match read_any(&model.path)? {
             Opened::Checkpoint(checkpoint) => {
@@ -100,10 +101,19 @@ impl MlxGround {
 
     /// All levels that can be made, with their sizes.
     pub(super) fn levels(&self) -> Vec<OtherLevel> {
-        let outputs = Outputs::Mlx(Box::new(MlxOutputs::new(&self.source, &self.checkpoint, &self.side_files)));
+        let (plain, wide) = (MlxChanges::default(), MlxChanges::wide_ends());
+        let outputs = |changes| MlxOutputs::new(&self.source, &self.checkpoint, &self.side_files, changes);
+        let wide = outputs(&wide).map(|outputs| Outputs::Mlx(Box::new(outputs))).ok();
+        let Ok(plain) = outputs(&plain).map(|outputs| Outputs::Mlx(Box::new(outputs))) else { return Vec::new() };
         let other = |level: Level| {
-            let draft = outputs.draft(level).ok()?;
-            Some(OtherLevel { level, size_bytes: draft.size_bytes, bits_per_weight: draft.bits_per_weight })
+            let draft = plain.draft(level).ok()?;
+            let wide = wide.as_ref().and_then(|wide| wide.draft(level).ok());
+            Some(OtherLevel {
+                level,
+                size_bytes: draft.size_bytes,
+                bits_per_weight: draft.bits_per_weight,
+                wide_ends: wide.map(|wide| (wide.size_bytes, wide.bits_per_weight)).filter(|_| level != Level::MLX_BF16),
+            })
         };
         Level::of(Framework::Mlx).filter_map(other).collect()
     }
@@ -139,7 +149,7 @@ pub fn made_before(model: &Model, level: Level, request: &ConvertRequest) -> Res
         elapsed_secs: 0.0,
         warnings: vec!["taken from an earlier run".into()],
         check: None,
-        changes: String::new(),
+        changes: request.overrides.text_of(level),
     }))
 }
 

@@ -39,8 +39,9 @@ pub fn output_path_by(model: &Model, level: Level, overrides: &Overrides, out_di
     if !overrides.change(level) {
         return plain;
     }
-    let mut name = path_text::stem_of(&plain);
-    name.push(format!("{CUSTOM_SUFFIX}.gguf"));
+    let ending = level.framework().artifact().ending();
+    let mut name = path_text::without_end(plain.file_name().unwrap_or_default(), ending.len());
+    name.push(format!("{CUSTOM_SUFFIX}{ending}"));
     plain.with_file_name(name)
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Made, MakeRequest, make};
-use crate::advise::{self, Decision, Goal, Limits, Overrides, Planner};
+use crate::advise::{self, Decision, Goal, Limits, Planner};
 use crate::bench::quality::{QualityOutcome, QualityRequest, quality};
 use crate::bench::{self, BenchRequest, ComparisonRow, Measured, Outcome};
 use crate::convert::{self, Conversion, ConvertRequest};
@@ -73,21 +73,23 @@ pub struct Comparison {
 /// stand for a checkpoint is broken.
 pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_step: &dyn Fn(Step)) -> Result<Comparison> {
     check_runtimes(&request)?;
-    let (source, made) = if model.is_runnable() { (Arc::new(model), None) } else { import(&model, &mut request, monitor)? };
+    let order = request.make.convert.levels.clone();
+    let (source, mut made) =
+        if model.is_runnable() { (Arc::new(model), Made::default()) } else { import(&model, &mut request, monitor)? };
     // The machine before the measurements: its bandwidth must be measured while nothing else runs.
     let folder = source.path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let machine = hardware::survey(folder.unwrap_or(".".as_ref()), monitor)?;
     let mut losses = Vec::new();
     let mut search = None;
-    let Made { conversions, broken, .. } = match made {
-        Some(made) => made,
-        None if request.until_pass => {
-            let (made, found) = search_passing(&source, &request, &mut losses, monitor, on_step)?;
-            search = Some(found);
-            made
-        }
-        None => make(&source, &request.make, monitor)?,
-    };
+    if request.until_pass {
+        let (found, smallest) = search_passing(&source, &request, &mut losses, monitor, on_step)?;
+        search = Some(smallest);
+        made.add(found);
+    } else if !request.make.convert.levels.is_empty() {
+        made.add(make(&source, &request.make, monitor)?);
+    }
+    let Made { mut conversions, broken, .. } = made;
+    conversions.sort_by_key(|made| order.iter().position(|&level| level == made.level));
     let is_timed = |made: &&Conversion| bench::is_timed_here(made.level.framework());
     let mut files: Vec<PathBuf> = conversions.iter().filter(is_timed).map(|made| made.path.clone()).collect();
     if request.with_source {
@@ -122,11 +124,7 @@ fn check_runtimes(request: &CompareRequest) -> Result<()> {
             message: format!("the search for the smallest passing level is about those of llama.cpp, and {level} is none"),
         });
     }
-    if let Some(level) = levels.iter().find(of_others).filter(|_| request.make.convert.overrides.is_custom()) {
-        return Err(Error::BadRequest {
-            message: format!("changes of the recipe are llama.cpp's own, and {level} has none: compare it without them"),
-        });
-    }
+    request.make.convert.overrides.check(levels)?;
     let unknown = levels.iter().find(|level| RuntimeId::of(level.framework()).is_none());
     unknown.map_or(Ok(()), |level| {
         let name = level.framework().name();
@@ -134,22 +132,24 @@ fn check_runtimes(request: &CompareRequest) -> Result<()> {
     })
 }
 
-/// Writes the file that keeps every weight of a checkpoint, with the levels in the same pass where that can be. Returns that file's model, and
-/// the levels if they are made.
-fn import(model: &Model, request: &mut CompareRequest, monitor: &Monitor) -> Result<(Arc<Model>, Option<Made>)> {
+/// Writes the file that keeps every weight of a checkpoint, and in the same pass those levels that can be. Returns that file's model and
+/// what else was made; the other levels stay in the request.
+fn import(model: &Model, request: &mut CompareRequest, monitor: &Monitor) -> Result<(Arc<Model>, Made)> {
     let own = model.own_level().unwrap_or(Level::F32);
     let convert = &mut request.make.convert;
     convert.levels.retain(|&level| level != own);
-    // The reference keeps every weight: what is changed is compared with it. A search and a changed recipe make their own levels, from the file.
-    let is_alone = request.until_pass || convert.overrides.is_custom();
+    // The reference keeps every weight: what is changed is compared with it. A search and a changed recipe make their own levels of llama.cpp,
+    // from the file; those of others can be made from the checkpoint alone.
+    let is_alone = request.until_pass || convert.overrides.part_of(Framework::LlamaCpp).is_custom();
     let mut first = ConvertRequest { levels: vec![own], ..convert.clone() };
     // It is asked for as much as the levels are: what is to be done with their files holds for it too.
     let answer = convert.existing.values().next().copied();
     first.existing.extend(answer.map(|answer| (own, answer)));
     if is_alone {
-        first.overrides = Overrides::default();
+        first.overrides = convert.overrides.part_of(Framework::Mlx);
+        first.levels.extend(convert.levels.extract_if(.., |level| level.preset().is_none()));
     } else {
-        first.levels.extend(&convert.levels);
+        first.levels.append(&mut convert.levels);
     }
     let mut made = make(model, &MakeRequest { convert: first, ..request.make.clone() }, monitor)?;
     let Some(source) = made.adopted.take() else {
@@ -160,7 +160,7 @@ fn import(model: &Model, request: &mut CompareRequest, monitor: &Monitor) -> Res
     for level in &mut made.conversions {
         level.source.clone_from(&source.path);
     }
-    Ok((source, (!is_alone).then_some(made)))
+    Ok((source, made))
 }
 
 /// Makes and measures the levels that bisection asks for, from small to large; returns what was made and the level found.

@@ -42,7 +42,7 @@ impl MakeRequest {
 }
 
 /// What was made.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Made {
     /// The files in the order of the levels; without those that were found broken, of which nothing is left.
     pub conversions: Vec<Conversion>,
@@ -50,6 +50,15 @@ pub struct Made {
     pub adopted: Option<Arc<Model>>,
     /// What was wrong with the first broken file; `None` when all are sound.
     pub broken: Option<Error>,
+}
+
+impl Made {
+    /// Adds what was made after it.
+    fn add(&mut self, later: Self) {
+        self.conversions.extend(later.conversions);
+        self.adopted = self.adopted.take().or(later.adopted);
+        self.broken = self.broken.take().or(later.broken);
+    }
 }
 
 /// Converts, runs what came from a checkpoint, removes what is broken, and notes the rest in the user's history.

@@ -66,6 +66,6 @@ fn existing(planner: &Planner, preset: Preset, out_dir: &Path) -> Result<Option<
         elapsed_secs: 0.0,
         warnings: vec!["taken from an earlier run".into()],
         check: None,
-        changes: if overrides.change(level) { overrides.to_string() } else { String::new() },
+        changes: overrides.text_of(level),
     }))
 }

@@ -37,6 +37,16 @@ pub struct OtherLevel {
     pub size_bytes: u64,
     /// Tensor data in bits divided by the number of weights.
     pub bits_per_weight: f64,
+    /// The same two with embeddings and head in 8 bits; `None` where that cannot be had.
+    pub wide_ends: Option<(u64, f64)>,
+}
+
+impl OtherLevel {
+    /// Size in bytes and bits per weight, with embeddings and head in 8 bits if that is asked for and can be had.
+    #[must_use]
+    pub fn size_and_bits(&self, has_wide_ends: bool) -> (u64, f64) {
+        self.wide_ends.filter(|_| has_wide_ends).unwrap_or((self.size_bytes, self.bits_per_weight))
+    }
 }
 
 /// How levels are grouped on the screen.
@@ -167,6 +177,9 @@ impl Level {
         Self { framework: Framework::LlamaCpp, idx: preset as u8 }
     }
 
+    /// The level of MLX that quantizes nothing.
+    pub const MLX_BF16: Self = Self { framework: Framework::Mlx, idx: 0 };
+
     /// All levels that Planish makes, framework after framework.
     pub fn all() -> impl Iterator<Item = Self> {
         Framework::ALL.into_iter().flat_map(Self::of)
@@ -296,6 +309,7 @@ mod tests {
             assert_eq!(level.preset().is_some(), level.framework() == Framework::LlamaCpp);
         }
         assert_eq!(names.len(), 59);
+        assert_eq!(Level::MLX_BF16.name(), "mlx:bf16");
         // From the most to the least precise.
         for framework in Framework::ALL {
             assert!(Level::of(framework).map(Level::class).is_sorted(), "{framework:?}");

@@ -101,8 +101,9 @@ fn made_folders(model: &Model, folders: &[PathBuf], noted: &[(PathBuf, String)])
 
 fn made_folder(model: &Model, path: &Path, noted: &[(PathBuf, String)], is_own: &dyn Fn(&str) -> bool) -> Option<Conversion> {
     let manifest = Manifest::read(&path.join(FOLDER_MANIFEST)).ok().flatten()?;
-    let level: Level = manifest.recipe.parse().ok()?;
-    let other = model.others.iter().find(|other| other.level == level && other.size_bytes == manifest.size_bytes)?;
+    let (level, changes) = level_and_changes(&manifest.recipe)?;
+    let is_usual = |size_bytes: u64| size_bytes == manifest.size_bytes || !changes.is_empty();
+    model.others.iter().find(|other| other.level == level && is_usual(other.size_bytes))?;
     let source = manifest.source.blake3.to_string();
     let is_noted = noted.iter().any(|(_, sum)| *sum == source);
     let is_whole = |(name, size_bytes): (&str, u64)| path.join(name).metadata().is_ok_and(|found| found.len() == size_bytes);
@@ -112,11 +113,16 @@ fn made_folder(model: &Model, path: &Path, noted: &[(PathBuf, String)], is_own: 
         path: path.to_path_buf(),
         source: model.path.clone(),
         size_bytes: manifest.size_bytes,
-        bits_per_weight: other.bits_per_weight,
+        bits_per_weight: bits_per_weight(
+            manifest
+                .tensors
+                .iter()
+                .map(|tensor| (tensor.size_bytes, tensor.shape.iter().fold(1, |n: u64, dim| n.saturating_mul(*dim)))),
+        ),
         elapsed_secs: 0.0,
         warnings: Vec::new(),
         check: None,
-        changes: String::new(),
+        changes: changes.to_string(),
     })
 }
 
@@ -206,21 +212,32 @@ pub(super) fn has_same_small_tensors(model: &Model, candidate: &Candidate) -> Re
 /// The level of a file, and the changes of its recipe as options of the command line.
 fn level_of(summary: &Summary) -> Option<(Level, String)> {
     let recipe = summary.metadata.str(RECIPE_KEY)?.into_owned();
-    let (level, changes) = recipe.split_once(' ').unwrap_or((&recipe, ""));
-    Some((level.parse().ok()?, changes.to_string()))
+    level_and_changes(&recipe).map(|(level, changes)| (level, changes.to_string()))
+}
+
+/// `Q4_K_M --pure` as the level and what changes there.
+fn level_and_changes(recipe: &str) -> Option<(Level, &str)> {
+    let (level, changes) = recipe.split_once(' ').unwrap_or((recipe, ""));
+    level.parse().ok().map(|level| (level, changes))
+}
+
+/// Bits divided by weights of tensors, given by their bytes and number of weights.
+#[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn bits_per_weight(tensors: impl Iterator<Item = (u64, u64)>) -> f64 {
+    let add =
+        |(n_bytes, n_weights): (u64, u64), (bytes, weights)| (n_bytes.saturating_add(bytes), n_weights.saturating_add(weights));
+    let (n_bytes, n_weights) = tensors.fold((0, 0), add);
+    n_bytes as f64 * 8.0 / n_weights.max(1) as f64
 }
 
 fn conversion(model: &Model, candidate: &Candidate) -> Option<Conversion> {
     let (level, changes) = level_of(&candidate.summary)?;
-    let n_weights: u64 = candidate.summary.tensors.iter().map(Tensor::n_elements).sum();
-    let n_bytes: u64 = candidate.summary.tensors.iter().map(|tensor| tensor.size_bytes).sum();
     Some(Conversion {
         level,
         path: candidate.path.clone(),
         source: model.path.clone(),
         size_bytes: candidate.summary.size_bytes,
-        #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
-        bits_per_weight: n_bytes as f64 * 8.0 / n_weights.max(1) as f64,
+        bits_per_weight: bits_per_weight(candidate.summary.tensors.iter().map(|tensor| (tensor.size_bytes, tensor.n_elements()))),
         elapsed_secs: 0.0,
         warnings: Vec::new(),
         check: None,

@@ -10,10 +10,10 @@ use super::existing_view::being_made;
 use super::imatrix_view::imatrix_refusal;
 use super::level_cards::names;
 use super::recipe_data::changed_sizes;
-use crate::advise::{Overrides, Plan};
+use crate::advise::{MlxChanges, Overrides, Plan};
 use crate::convert;
 use crate::hardware::{Disk, Machine};
-use crate::model::{Level, Model};
+use crate::model::{Framework, Level, Model};
 use crate::state::{Form, Store};
 use crate::ui::kit::widgets;
 use crate::ui::plan::page::plan_of;
@@ -71,7 +71,8 @@ impl Batch {
         let todo: Vec<Level> = chosen.iter().copied().filter(is_todo).collect();
         let (own_bytes, broken) = sizes_of(ui, &model, &plan, &overrides, &todo);
         let others = store.other_levels().iter().filter(|other| todo.contains(&other.level));
-        let todo_bytes = others.map(|other| other.size_bytes).fold(own_bytes, u64::saturating_add);
+        let has_wide_ends = overrides.mlx == MlxChanges::wide_ends();
+        let todo_bytes = others.map(|other| other.size_and_bits(has_wide_ends).0).fold(own_bytes, u64::saturating_add);
         let disk = store.disk_of(&dir);
         let refusal = broken
             .map(|reason| widgets::sentence(&reason))
@@ -107,7 +108,7 @@ pub fn output_dir(model: &Model, form: &Form) -> PathBuf {
 
 /// All levels of llama.cpp among these together, and what is wrong with the changes to their recipes.
 fn sizes_of(ui: &Ui, model: &Arc<Model>, plan: &Plan, overrides: &Overrides, levels: &[Level]) -> (u64, Option<String>) {
-    if overrides.is_custom() {
+    if overrides.part_of(Framework::LlamaCpp).is_custom() {
         let sizes = changed_sizes(ui, model, &levels.iter().filter_map(|level| level.preset()).collect(), overrides);
         let sum = sizes.as_deref().unwrap_or_default().iter().copied().fold(0, u64::saturating_add);
         (sum, sizes.as_ref().as_ref().err().map(ToString::to_string))

@@ -36,6 +36,8 @@ pub struct Cards<'a> {
     pub in_work: &'a [Level],
     /// Whether the model is to run on a Mac: then the usual levels are also those of MLX.
     pub for_mac: bool,
+    /// Whether levels of MLX get embeddings and head in 8 bits.
+    pub has_wide_ends: bool,
     /// What the sizes on the cards leave out.
     pub note: &'a str,
 }
@@ -71,7 +73,8 @@ impl Cards<'_> {
             Some((format!("{} ({} nats)", words.short_text(), nats_text(run.summary.mean_kld.value)), words.word))
         });
         let loss = loss.unwrap_or_else(|| ("not measured yet".into(), LossWord::Slight));
-        Some(Facts { size_bytes: other.size_bytes, bits_per_weight: other.bits_per_weight, loss })
+        let (size_bytes, bits_per_weight) = other.size_and_bits(self.has_wide_ends);
+        Some(Facts { size_bytes, bits_per_weight, loss })
     }
 
     /// Levels that are made of the checkpoint itself, as far as they are shown.
@@ -86,8 +89,9 @@ impl Cards<'_> {
     }
 }
 
-/// Draws the cards and takes choices into `levels`; `shows_all` is whether rarely used levels are shown.
-pub fn level_cards_ui(ui: &mut Ui, cards: &Cards, levels: &mut BTreeSet<Level>, shows_all: &mut bool) {
+/// Draws the cards and takes choices into `levels`; `shows_all` is whether rarely used levels are shown, `has_wide_ends` whether levels of
+/// MLX get embeddings and head in 8 bits.
+pub fn level_cards_ui(ui: &mut Ui, cards: &Cards, levels: &mut BTreeSet<Level>, shows_all: &mut bool, has_wide_ends: &mut bool) {
     let mut picked: Option<Vec<Level>> = None;
     let is_all = *shows_all;
     widgets::card_with_actions(
@@ -120,6 +124,7 @@ pub fn level_cards_ui(ui: &mut Ui, cards: &Cards, levels: &mut BTreeSet<Level>, 
                     level_grid_ui(ui, cards, &others, levels);
                     ui.add_space(theme::UNIT);
                 }
+                wide_ends_ui(ui, cards, has_wide_ends);
             }
             ui.label(RichText::new(cards.note).small().color(theme::muted(ui)));
         },
@@ -127,6 +132,22 @@ pub fn level_cards_ui(ui: &mut Ui, cards: &Cards, levels: &mut BTreeSet<Level>, 
     if let Some(picked) = picked {
         *levels = picked.into_iter().collect();
     }
+}
+
+/// Embeddings and head in 8 bits, with what that costs at the usual level.
+fn wide_ends_ui(ui: &mut Ui, cards: &Cards, has_wide_ends: &mut bool) {
+    let usual = cards.store.other_levels().iter().find(|other| Some(&other.level.name()) == USUAL_OTHERS.last());
+    let Some((usual, (wide_bytes, _))) = usual.and_then(|usual| Some((usual, usual.wide_ends?))) else { return };
+    let more_bytes = wide_bytes.saturating_sub(usual.size_bytes);
+    ui.horizontal_wrapped(|ui| {
+        ui.checkbox(has_wide_ends, "8-bit embeddings and head").on_hover_text(
+            "In small models these are a large part of the weights, and what they lose no layer mends. Folders are called \
+             NAME-LEVEL-custom",
+        );
+        let text = format!("{} more at {}", bytes_text(more_bytes), usual.level);
+        ui.label(RichText::new(text).small().color(theme::muted(ui)));
+    });
+    ui.add_space(theme::UNIT);
 }
 
 /// A heading and a grid for each class.

@@ -6,9 +6,9 @@ use super::batch::Batch;
 use super::imatrix_view::imatrix_view_ui;
 use super::level_cards::{Cards, level_cards_ui};
 use super::recipe_view::recipe_view_ui;
-use crate::advise::{Overrides, Target};
+use crate::advise::{MlxChanges, Overrides, Target};
 use crate::convert;
-use crate::model::Model;
+use crate::model::{Framework, Model};
 use crate::state::{Command, Field, Form, Store};
 use crate::ui::jobs::queue::{queue_ui, result_ui};
 use crate::ui::kit::theme;
@@ -38,17 +38,23 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
         recommended: batch.recommended,
         in_work: &batch.all_in_work,
         for_mac: form.goal.target == Target::Apple || cfg!(target_os = "macos"),
+        has_wide_ends: batch.overrides.mlx == MlxChanges::wide_ends(),
         note,
     };
     // Copies, because the right column edits the rest of the form.
     let (mut levels, mut shows_all) = (form.levels.clone(), form.all_levels);
+    let mut has_wide_ends = cards.has_wide_ends;
     widgets::two_columns(
         ui,
         0.66,
-        |ui| level_cards_ui(ui, &cards, &mut levels, &mut shows_all),
+        |ui| level_cards_ui(ui, &cards, &mut levels, &mut shows_all, &mut has_wide_ends),
         |ui| output_ui(ui, &model, store, form, commands),
     );
     (form.levels, form.all_levels) = (levels, shows_all);
+    if has_wide_ends != cards.has_wide_ends {
+        let mlx = if has_wide_ends { MlxChanges::wide_ends() } else { MlxChanges::default() };
+        form.recipe.set(&model, Overrides { mlx, ..form.recipe.of(&model) });
+    }
     widgets::card_gap(ui);
     recipe_view_ui(ui, &model, form, commands);
     widgets::card_gap(ui);
@@ -65,7 +71,7 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
 
 /// What the sizes on the cards leave out: the file with the importances is not read before the conversion.
 fn size_note(form: &Form, overrides: &Overrides) -> &'static str {
-    if overrides.is_custom() {
+    if overrides.part_of(Framework::LlamaCpp).is_custom() {
         return "Sizes on the cards are those of the plain levels; all outputs together are counted with the tensor types below.";
     }
     if form.imatrix_path.trim().is_empty() && !form.imatrix.collect {

@@ -10,7 +10,7 @@ use super::recipe_table::recipe_table_ui;
 use crate::advise::overrides::{layers_from_text, layers_text};
 use crate::advise::{Fallback, Overrides};
 use crate::error::Error;
-use crate::model::{DType, Level, Model, Preset};
+use crate::model::{DType, Framework, Level, Model, Preset};
 use crate::state::{Command, Form};
 use crate::ui::kit::drop_down::{drop_down_ui, entry_ui, field_name_ui};
 use crate::ui::kit::theme;
@@ -40,7 +40,7 @@ pub fn recipe_view_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands
         |ui| {
             let (text, name) = if is_open { ("Close", "Close tensor types") } else { ("Change…", "Change tensor types…") };
             is_toggled = widgets::small_button(ui, text, name).clicked();
-            if before.is_custom() {
+            if before.part_of(Framework::LlamaCpp).is_custom() {
                 let reset = widgets::small_button(ui, "Reset all", "Reset all tensor types");
                 is_reset = reset.on_hover_text("Back to what each level has").clicked();
             }
@@ -54,7 +54,7 @@ pub fn recipe_view_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands
     );
     form.recipe.is_open = is_open != is_toggled;
     if is_reset {
-        overrides = Overrides::default();
+        overrides = overrides.part_of(Framework::Mlx);
         form.recipe.layers_text = None;
     }
     if overrides != before {
@@ -66,8 +66,9 @@ pub fn recipe_view_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands
 
 /// What is changed, as options of the command line.
 fn summary_ui(ui: &mut Ui, overrides: &Overrides, commands: &mut Vec<Command>) {
+    let overrides = overrides.part_of(Framework::LlamaCpp);
     if !overrides.is_custom() {
-        let text = "Each level as it is. Changes hold for all chosen levels; their files are called NAME-LEVEL-custom.gguf.";
+        let text = "Each level as it is. Changes hold for all chosen levels of llama.cpp; their files are called NAME-LEVEL-custom.gguf.";
         ui.label(RichText::new(text).color(theme::muted(ui)));
         return;
     }
