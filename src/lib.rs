@@ -1,10 +1,13 @@
 //! Planish: make a model fit your laptop, and prove what it cost.
 //!
 //! A file is inspected, the machine is measured, a decision tree chooses a plan, the plan is carried out in the background,
-//! the result is measured and drawn. Window and command line are two front doors to the same functions.
+//! the result is measured and drawn. The window and the command line are two front doors to the same functions.
 //!
 //! ```text
 //! path_text  paths as text: for a person, and in JSON without loss
+//! error      what can go wrong, and what the user can do about it
+//! units      numbers to text and back
+//! monitor    progress out, cancellation in
 //! model      what a model is: plain data, no I/O
 //! quant      numbers ↔ blocks of GGUF and groups of MLX: pure functions on slices
 //! format     bytes ↔ model: recognise, read and write GGUF, read the headers of Hugging Face checkpoints, lay out MLX folders

@@ -1,4 +1,4 @@
-//! Window or command line.
+//! The program's start: a measuring child process, the command line or the window.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let started = Instant::now();
     cli::ignore_file_size_signal();
-    // A measuring process: nothing but its request may run in it.
+    // A measuring process may run nothing but its request.
     if std::env::args_os().nth(1).is_some_and(|arg| arg == planish::runtime::CHILD_ARGUMENT) {
         return planish::runtime::child::child_main();
     }

@@ -30,13 +30,13 @@ impl Progress {
 /// What `Progress` counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProgressUnit {
-    /// Bytes of the source.
+    /// Bytes that are read or written.
     Bytes,
     /// Measurements or other steps.
     Steps,
 }
 
-/// What becomes of unfinished files, when whoever cancels decides that only then. Clones share the decision.
+/// What happens to unfinished files, where the user decides that only on cancelling. Clones share the decision.
 #[derive(Debug, Clone, Default)]
 pub struct Leftovers(Arc<AtomicU8>);
 
@@ -44,12 +44,12 @@ impl Leftovers {
     const STAY: u8 = 1;
     const GO: u8 = 2;
 
-    /// Decides.
+    /// Decides whether unfinished files stay.
     pub fn set(&self, stay: bool) {
         self.0.store(if stay { Self::STAY } else { Self::GO }, Ordering::Relaxed);
     }
 
-    /// Whether they stay; `None` while nobody has decided: then what was asked for at the start holds.
+    /// Whether unfinished files stay; `None` while nobody has decided: then the request made at the start holds.
     #[must_use]
     pub fn stay(&self) -> Option<bool> {
         match self.0.load(Ordering::Relaxed) {
@@ -76,19 +76,20 @@ impl Monitor {
         Self { cancelled, leftovers: Leftovers::default(), on_progress: Arc::new(on_progress) }
     }
 
-    /// The same, with whoever may decide what becomes of unfinished files.
+    /// The same monitor with a decision about unfinished files that may be made while the work runs.
     #[must_use]
     pub fn with_leftovers(self, leftovers: Leftovers) -> Self {
         Self { leftovers, ..self }
     }
 
-    /// Listens to nobody and is never cancelled: for tests and short calls.
+    /// A monitor that reports to nobody and is never cancelled: for tests and short calls.
     #[must_use]
     pub fn silent() -> Self {
         Self::new(Arc::new(AtomicBool::new(false)), |_| {})
     }
 
-    /// Cancelled together with this one, but listens to nobody: for a part of the work whose own steps would jump the bar.
+    /// A monitor that is cancelled together with this one but reports nothing: for a part of the work whose own steps would
+    /// make the progress bar jump.
     #[must_use]
     pub fn without_progress(&self) -> Self {
         Self { on_progress: Arc::new(|_| {}), ..self.clone() }
@@ -104,7 +105,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Asks only whether to go on.
+    /// Checks for a cancellation without reporting progress.
     ///
     /// # Errors
     /// `Error::Cancelled` once the user has cancelled.
@@ -112,7 +113,7 @@ impl Monitor {
         if self.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
-    /// Whether unfinished files stay after a cancellation, where that was asked for, or not, at the start.
+    /// Whether unfinished files stay after a cancellation: as decided since the start, else `as_asked`.
     #[must_use]
     pub fn leaves_unfinished(&self, as_asked: bool) -> bool {
         self.leftovers.stay().unwrap_or(as_asked)

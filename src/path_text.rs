@@ -1,10 +1,10 @@
-//! Paths and other texts of strangers as text: for a person on one line, and in JSON without loss.
+//! Paths and other text from outside: for a person on one line, and in JSON without loss.
 //!
 //! A path is bytes. Most are UTF-8 and are written as they are. One that is not, or that begins with `file:` itself, is written as a
 //! `file:` URI (RFC 8089) with percent signs: `file:///models/caf%E9.gguf`, relative ones without slashes: `file:caf%E9.gguf`. So every
 //! path survives JSON, the pipe to a child, the settings and the history. `planish help` says it too.
 //!
-//! A name may hold anything: line ends, escape sequences, marks that turn the direction of writing. What is shown has them escaped.
+//! A name may hold anything: line ends, escape sequences, marks that change the writing direction. They are escaped when shown.
 //!
 //! `clippy.toml` forbids `Path::display`, `to_str` and `to_string_lossy` everywhere else, tests excepted.
 #![allow(clippy::disallowed_methods, reason = "the place for these")]
@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
-/// What a path begins with that is not written as it is.
+/// How the text of a path begins that is not written as it is.
 const URI_START: &str = "file:";
 
-/// A path for a person: on one line, nothing in it moves the cursor; U+FFFD stands for bytes that are no UTF-8.
+/// A path for a person: on one line, nothing in it moves the cursor; U+FFFD stands for bytes that are not UTF-8.
 #[must_use]
 pub fn shown(path: &Path) -> String {
     one_line(&path.as_os_str().to_string_lossy()).into_owned()
@@ -30,13 +30,13 @@ pub fn file_name(path: &Path) -> String {
     shown(Path::new(path.file_name().unwrap_or(path.as_os_str())))
 }
 
-/// True for a path that is text.
+/// True for a path that is valid UTF-8.
 #[must_use]
 pub fn is_utf8(path: &Path) -> bool {
     path.to_str().is_some()
 }
 
-/// The text of a name, to look for ASCII in it; what is opened or shown is the name itself.
+/// A name as text, only for finding ASCII in it: files are opened and shown by the name itself.
 #[must_use]
 pub fn searchable(name: &OsStr) -> Cow<'_, str> {
     name.to_string_lossy()
@@ -48,7 +48,7 @@ pub fn stem(path: &Path) -> String {
     shown(Path::new(&stem_of(path)))
 }
 
-/// The last part of a path without `.gguf`, in any case: what else follows a dot is part of the name, as in `Qwen2.5-0.5B`.
+/// The last part of a path without `.gguf` or `.GGUF`: anything else after a dot is part of the name, as in `Qwen2.5-0.5B`.
 #[must_use]
 pub fn stem_of(path: &Path) -> OsString {
     let name = path.file_name().unwrap_or(path.as_os_str());
@@ -75,7 +75,7 @@ pub fn without_end(name: &OsStr, n_bytes: usize) -> OsString {
     }
 }
 
-/// Text of a file or a name on one line: control characters, line ends and marks of direction are written as escapes.
+/// Text from a file or a name on one line: control characters, line ends and direction marks are written as escapes.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if text.contains(is_unprintable) { text.chars().map(escaped).collect::<String>().into() } else { text.into() }
@@ -91,10 +91,10 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     text.chars().map(|c| if is_bad(c) { escaped(c) } else { c.to_string() }).collect::<String>().into()
 }
 
-/// What a terminal or a window would obey instead of showing it.
+/// True for a character that a terminal or a window would obey instead of showing it.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
-        // Marks that turn the direction of what follows: a name could hide its end. UAX #9, section 2.
+        // Marks that change the direction of what follows: a name could hide its end. UAX #9, section 2.
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         // Line and paragraph separator, and the byte order mark.
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
@@ -104,7 +104,7 @@ fn escaped(c: char) -> String {
     if is_unprintable(c) { c.escape_default().to_string() } else { c.to_string() }
 }
 
-/// The path without loss; see the module.
+/// The path as text without loss; the module says how.
 #[must_use]
 pub fn to_text(path: &Path) -> String {
     match path.as_os_str().to_str() {
@@ -140,7 +140,7 @@ pub fn from_text(text: &str) -> PathBuf {
 fn uri(path: &Path) -> String {
     #[cfg(unix)]
     let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec();
-    // There a name is UTF-16; half a surrogate pair, which nobody types, becomes U+FFFD.
+    // On Windows a name is UTF-16; half a surrogate pair, which nobody types, becomes U+FFFD.
     #[cfg(not(unix))]
     let bytes = path.as_os_str().to_string_lossy().into_owned().into_bytes();
     let mut text = String::from(if path.is_absolute() { "file://" } else { URI_START });
@@ -154,13 +154,13 @@ fn uri(path: &Path) -> String {
     text
 }
 
-/// One path, perhaps none, or several: what `#[serde(with = "crate::path_text")]` takes.
+/// A path, an optional path or a list of paths: what `#[serde(with = "crate::path_text")]` takes.
 pub trait Paths: Sized {
     /// The paths as text.
     type Text: serde::Serialize + for<'de> serde::Deserialize<'de>;
-    /// By [`to_text`].
+    /// The paths as text, by [`to_text`].
     fn to_texts(&self) -> Self::Text;
-    /// By [`from_text`].
+    /// The paths that the texts stand for, by [`from_text`].
     fn from_texts(texts: Self::Text) -> Self;
 }
 
@@ -194,12 +194,12 @@ impl Paths for Vec<PathBuf> {
     }
 }
 
-/// For `#[serde(with = "crate::path_text")]`.
+/// Writes paths as text, for `#[serde(with = "crate::path_text")]`.
 pub fn serialize<P: Paths, S: Serializer>(paths: &P, serializer: S) -> Result<S::Ok, S::Error> {
     paths.to_texts().serialize(serializer)
 }
 
-/// For `#[serde(with = "crate::path_text")]`.
+/// Reads paths from text, for `#[serde(with = "crate::path_text")]`.
 pub fn deserialize<'de, P: Paths, D: Deserializer<'de>>(deserializer: D) -> Result<P, D::Error> {
     P::Text::deserialize(deserializer).map(P::from_texts)
 }

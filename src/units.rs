@@ -1,4 +1,4 @@
-//! Numbers to text and back. The only place that formats a quantity.
+//! Numbers to text and back: the place where quantities are formatted.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -67,7 +67,7 @@ pub fn count_text(count: u64) -> String {
     text
 }
 
-/// A number of parameters in the field's way: `135 M`, `6.74 B`.
+/// A number of parameters as the field writes it: `135 M`, `6.74 B`.
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub fn parameters_text(n_parameters: u64) -> String {
@@ -99,7 +99,7 @@ pub fn watts_text(watts: f64) -> String {
     with_unit(watts, "W")
 }
 
-/// A time for a person: `0.84 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
+/// A time for a person: `840 ms`, `3.2 s`, `12 s`, `3 min 20 s`, `2 h 5 min`; `unknown` if it is not finite.
 #[must_use]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, positive, below 2^64")]
 pub fn duration_text(secs: f64) -> String {
@@ -124,25 +124,27 @@ pub fn duration_text(secs: f64) -> String {
     }
 }
 
-/// A part of one as per cent: `62 %`, `0.42 %`.
+/// A fraction of 1 as a percentage: `62.0 %`, `0.420 %`.
 #[must_use]
 pub fn percent_text(part: f64) -> String {
     with_unit(part * 100.0, "%")
 }
 
-/// A number that is not finite has no unit: it is unknown.
+/// A number with its unit; one that is not finite is `unknown`, without a unit.
 fn with_unit(value: f64, unit: &str) -> String {
     let text = significant_text(value);
     if value.is_finite() { format!("{text} {unit}") } else { text }
 }
 
-/// A KL divergence with three digits; below 0.001 with an exponent, because four decimals would show nothing.
+/// A KL divergence in nats, without the unit: at most three significant digits; below 0.001 with an exponent, because four
+/// decimals would show nothing.
 #[must_use]
 pub fn nats_text(nats: f64) -> String {
     if nats != 0.0 && nats.abs() < 0.001 { format!("{nats:.1e}") } else { significant_text(nats) }
 }
 
-/// Three significant digits without an exponent: `0.0123`, `1.87`, `41.8`, `512`, `1,234`.
+/// Three significant digits, but at most four decimals and no exponent: `0.0123`, `1.87`, `41.8`, `512`, `1,234`; `unknown` if
+/// it is not finite.
 #[must_use]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and rounded")]
 pub fn significant_text(value: f64) -> String {
@@ -172,7 +174,7 @@ pub fn small_text(value: f64) -> String {
     if value.abs() < 0.001 && value != 0.0 && value.is_finite() { format!("{value:.2e}") } else { significant_text(value) }
 }
 
-/// A part of one as per cent that may be tiny: `7.41 %`, `1.41e-4 %`.
+/// A fraction of 1, perhaps a tiny one, as a percentage: `7.41 %`, `1.41e-4 %`.
 #[must_use]
 pub fn small_percent_text(part: f64) -> String {
     format!("{} %", small_text(part * 100.0))
@@ -195,8 +197,8 @@ pub fn plus_minus_text(value: f64, half_width: f64) -> String {
     format!("{value_text} ± {half_text}")
 }
 
-/// A number with the decimals of another one's text; `exact` instead where nothing but zeros would be left, so that a small one does not
-/// look like none.
+/// `number` with as many decimals as `value_text`; `exact` where only zeros would be left, so that a small number does not look
+/// like none, and for a number that is not finite.
 #[must_use]
 pub fn rounded_like(value_text: &str, number: f64, exact: &str) -> String {
     let n_decimals = value_text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
@@ -261,7 +263,7 @@ fn local_text(unix_secs: i64, zone: TimeZone, format: &str) -> String {
     }
 }
 
-/// Reads a number from JSON, which has none for NaN and infinity: `null` becomes NaN. For `#[serde(deserialize_with)]`.
+/// Reads a number from JSON, which has no NaN and no infinity: `null` becomes NaN. For `#[serde(deserialize_with)]`.
 ///
 /// # Errors
 /// Those of the deserializer.

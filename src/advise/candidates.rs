@@ -89,11 +89,11 @@ struct Variant {
 /// How the weights of a matrix are stored; everything else takes 16 bits. Scales, zero points and biases are counted.
 #[derive(Clone, Copy)]
 enum Layout {
-    /// `bits` per weight and `extra_bits` per group along the row; 16 bits where rows are no whole groups.
+    /// `bits` per weight and `extra_bits` per group along the row; 16 bits where rows are not whole groups.
     Groups { bits: u64, group: u64, extra_bits: u64 },
     /// `bits` per weight and `extra_bits` per row.
     Rows { bits: u64, extra_bits: u64 },
-    /// Groups in the blocks; rows of 8 bits in embeddings, head and where rows are no whole groups.
+    /// Groups in the blocks; rows of 8 bits in embeddings, head and where rows are not whole groups.
     GroupsInBlocks { bits: u64, group: u64, extra_bits: u64 },
 }
 
@@ -182,7 +182,7 @@ impl Layout {
         bits / 8
     }
 
-    /// What the weights cost whose rows are no whole groups: 8 bits per row, or nothing where they keep 16.
+    /// The loss of weights whose rows are not whole groups: that of 8 bits per row, or none where they keep 16 bits.
     fn ungrouped_loss_percent(self) -> f64 {
         match self {
             Self::GroupsInBlocks { .. } => 0.3,
@@ -191,7 +191,7 @@ impl Layout {
     }
 }
 
-/// Embeddings and head.
+/// True for embeddings and head.
 fn is_table(tensor: &Tensor) -> bool {
     matches!(tensor.name.as_str(), "token_embd.weight" | "output.weight")
 }
@@ -238,7 +238,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A level of llama.cpp, with what measurements here have taught; `None` when the target is another machine.
+    /// A level of llama.cpp, with what measurements here have taught; `learned` is `None` when the target is another machine.
     pub(super) fn gguf(&self, preset: Preset, learned: Option<&Learned>) -> Scored {
         let level = Level::from(preset);
         let recipe = self.planner.recipe(preset);
@@ -277,7 +277,7 @@ impl<'a> Context<'a> {
         candidate.memory_basis = memory_basis;
         candidate.measured_loss = measured_loss;
         if let Some(prerequisite) = preset.prerequisite() {
-            candidate.missing.get_or_insert(format!("{level} takes {prerequisite}"));
+            candidate.missing.get_or_insert(format!("{level} needs {prerequisite}"));
         }
         scored.is_eligible = (is_published(preset) || measured_loss.is_some()) && preset.prerequisite().is_none();
         Scored { full_loss_percent: full_loss_percent(&self.planner, &recipe), dtypes: recipe.dtypes, ..scored }
@@ -413,7 +413,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// GGUF files are written here, if the source can be decoded; for the others, what is missing.
+    /// What keeps a framework's files from being made here; `None` for GGUF files of a source that can be decoded.
     fn missing(&self, framework: Framework) -> Option<String> {
         if framework == Framework::LlamaCpp {
             return self.undecodable.map(|dtype| format!("this version of Planish cannot decode {dtype}"));
@@ -432,7 +432,7 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Folders for MLX are made of checkpoints, and run on Macs.
+    /// Folders for MLX are made from checkpoints, and run on Macs.
     fn missing_for_mlx(&self) -> Option<String> {
         let model = self.planner.model();
         if model.others.is_empty() {
@@ -458,13 +458,13 @@ const BALANCED_PERCENT: f64 = 3.0;
 const SPEED_PERCENT: f64 = 8.0;
 const SIZE_PERCENT: f64 = 20.0;
 
-/// The order of preference among candidates that fit: lower is better, first the number, then the value.
+/// The order of preference among candidates that fit: lower is better, first the tier, then the value.
 ///
-/// A predicted loss has to stay under the limit; a measured one is within it when it passes the gates on quality, as for the headline of a
-/// comparison: what is known needs no margin.
+/// A predicted loss has to stay under the limit; a measured one counts as within it when it passes the gates on quality, as for
+/// the headline of a comparison: what is known needs no margin.
 ///
-/// - Quality: the least expected loss. On battery the word for the loss, then the fewest bytes per token.
-/// - Balanced: the smallest with less than 3 % loss. On battery as speed.
+/// - Quality: the least expected loss. On battery the mildest word for the loss, then the fewest bytes per token.
+/// - Balanced: the smallest with less than 3 % loss. On battery as with speed.
 /// - Speed: the fewest bytes per token, which decide decode speed, with less than 8 % loss; see `BYTES_PER_LOSS`.
 /// - Size: the smallest with less than 20 % loss.
 ///

@@ -5,7 +5,8 @@ use super::{Candidate, Plan};
 use crate::hardware::Machine;
 use crate::model::{Framework, Level, Model};
 
-/// Tokens of the bundled text, about: 241 kB of prose, code and tables, of which a large vocabulary makes a token of three to four bytes.
+/// About how many tokens the bundled text has: 241 kB of prose, code and tables, with three to four bytes per token of a large
+/// vocabulary.
 const TEXT_TOKENS: u32 = 70_000;
 /// What one child process takes beside the measurement: to start, to load from the page cache, to warm up.
 const CHILD_SECS: f64 = 0.5;
@@ -15,8 +16,8 @@ const SAMPLING_SECS: f64 = 0.25;
 const CHECK_SECS: f64 = 1.0;
 /// Loading, in bytes per second: from the page cache into fresh memory.
 const LOAD_BYTES_PER_SEC: f64 = 1.5e9;
-/// Prompt tokens per second when every token is scored, as a part of those when only the last one is: the head runs for each, and all
-/// its answers are written and compared.
+/// Prompt tokens per second when every token is scored, as a fraction of those when only the last one is: the head runs for
+/// each, and all its answers are written and compared.
 const SCORING_PART: f64 = 0.6;
 /// Part of the wanted tokens that are scored until the gates are decided: most levels are clearly on one side.
 const DECIDED_PART: f64 = 0.5;
@@ -32,7 +33,7 @@ pub struct ChainWork<'a> {
     pub n_prompt_tokens: u32,
     /// Tokens to generate, in each round.
     pub n_gen_tokens: u32,
-    /// Rounds.
+    /// Number of rounds.
     pub n_repetitions: u32,
     /// Length of the run under load, for each file.
     pub n_sustained_secs: u32,
@@ -71,7 +72,7 @@ fn converting_secs(model: &Model, machine: &Machine, levels: &[Level]) -> Option
     Some(encoding.max(writing) + checks)
 }
 
-/// What one file is predicted to do.
+/// Size and predicted speeds of one file.
 struct Speeds {
     size_bytes: u64,
     prefill_tokens_per_sec: f64,
@@ -79,7 +80,7 @@ struct Speeds {
 }
 
 impl Speeds {
-    /// Those of the level whose file is as large as the source: what a token costs is what it reads.
+    /// Those of the level whose file is closest in size to the source: a token costs what it reads.
     fn of_source(model: &Model, plan: &Plan) -> Option<Self> {
         let levels = plan.candidates.iter().filter(|candidate| candidate.framework == Framework::LlamaCpp);
         Self::of(levels.min_by_key(|candidate| candidate.size_bytes.abs_diff(model.size_bytes))?)

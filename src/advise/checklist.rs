@@ -13,7 +13,7 @@ use crate::import::{Disagreement, class_name, disagreement, gguf_architecture, m
 use crate::model::{Checkpoint, CheckpointConfig, CheckpointDType, Hyperparameters, Model, Preset, QuantizationMethod};
 use crate::units::{bytes_text, count_text, duration_text};
 
-/// Levels whose size is predicted, with the bits of a weight that are assumed where the tensors are not known one by one.
+/// Levels whose size is predicted, with the bits per weight that are assumed where the tensors are not known one by one.
 ///
 /// Source of 4.89 for `Q4_K_M`: Llama 3.1 8B in `tools/quantize/README.md` of llama.cpp.
 const PRESETS: [(Preset, f64); 3] = [(Preset::F16, 16.0), (Preset::Q8_0, 8.5), (Preset::Q4_K_M, 4.89)];
@@ -21,7 +21,7 @@ const PRESETS: [(Preset, f64); 3] = [(Preset::F16, 16.0), (Preset::Q8_0, 8.5), (
 const N_CTX: u64 = 4096;
 /// Layers that a rough prediction counts at most: llama.cpp's own limit (`LLAMA_MAX_LAYERS`).
 const MAX_LAYERS: u64 = 512;
-/// Bytes of tokenizer in a GGUF file for each token, about. SmolLM2 has 36, Llama 3 has 61.
+/// About how many bytes the tokenizer takes in a GGUF file for each token. SmolLM2 has 36, Llama 3 has 61.
 const TOKENIZER_BYTES_PER_TOKEN: u64 = 48;
 /// How many names a text lists.
 const MAX_NAMES: usize = 3;
@@ -106,7 +106,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// What this machine has free; its speed is not known from that.
+    /// What this machine has free, without how fast it encodes.
     #[must_use]
     pub fn of(machine: &Machine) -> Self {
         Self {
@@ -122,13 +122,13 @@ impl Room {
 pub struct CheckedCheckpoint {
     /// The model that it becomes; `None` where the check found an obstacle.
     pub model: Option<Arc<Model>>,
-    /// What it is.
+    /// The checkpoint as it was read.
     pub checkpoint: Checkpoint,
     /// Whether it is complete and can be understood.
     pub checklist: Checklist,
 }
 
-/// Checks a checkpoint.
+/// The check of a checkpoint, from its headers and what the machine has free.
 #[must_use]
 pub fn checklist(checkpoint: &Checkpoint, room: &Room) -> Checklist {
     let mut items = Vec::new();
@@ -259,7 +259,7 @@ fn plural(n: usize, word: &str) -> String {
     if n == 1 { word.into() } else { format!("{word}s") }
 }
 
-/// The first few, and how many more.
+/// The first few names, and how many more there are.
 fn names_text<T: AsRef<str>>(names: &[T]) -> String {
     let first: Vec<&str> = names.iter().take(MAX_NAMES).map(AsRef::as_ref).collect();
     match names.len().saturating_sub(MAX_NAMES) {
@@ -280,7 +280,7 @@ fn dtypes_item(checkpoint: &Checkpoint, is_quantized: bool) -> CheckItem {
         return ok("Data types", text);
     }
     if let Some((dtype, n, ..)) = rows.iter().find(|row| !row.0.is_weight_float()) {
-        let text = format!("{text}; {n} {} of type {}, which are no weights as they stand", plural(*n, "tensor"), dtype.name());
+        let text = format!("{text}; {n} {} of type {}, unusable as weights", plural(*n, "tensor"), dtype.name());
         return warning("Data types", text);
     }
     if rows.iter().any(|row| is_8_bits(row.0)) {
@@ -311,7 +311,7 @@ fn quantization_item(method: QuantizationMethod, name: &str) -> CheckItem {
     }
 }
 
-/// The tensors beside what `config.json` leads to expect.
+/// The tensors compared with what `config.json` leads one to expect.
 fn tensor_items(checkpoint: &Checkpoint, found: &Disagreement) -> [CheckItem; 2] {
     let Disagreement { n_needed, prefix, missing, extra, wrong_shapes, cause } = found;
     let n_matched = n_needed - missing.len();
@@ -363,7 +363,7 @@ fn size_items(
     let (false, false, Some((config, architecture))) = (is_packed, checkpoint.tensors.is_empty(), known) else {
         return Vec::new();
     };
-    // An architecture of which only part is known: each weight at the level's usual size.
+    // The sizes then come from the number of weights, which is not known while files are missing.
     if model.is_none() && !checkpoint.missing_files.is_empty() {
         return Vec::new();
     }
@@ -413,7 +413,7 @@ fn time_item(model: &Model, encoding: &EncodingSpeed) -> Option<CheckItem> {
     (!times.is_empty()).then(|| ok("Time", text))
 }
 
-/// The numbers that decide memory, of a checkpoint whose tensors cannot be told one by one.
+/// The numbers that decide memory, for a checkpoint whose tensors are not known one by one.
 fn rough_hyperparameters(config: &CheckpointConfig, architecture: &str) -> Hyperparameters {
     let n_layers = config.n_layers.min(MAX_LAYERS);
     let per_layer = |number: u64| (0..n_layers).map(|_| number).collect();

@@ -6,7 +6,7 @@ use crate::model::DType;
 const EMBEDDINGS: &str = "token_embd.weight";
 const HEAD: &str = "output.weight";
 
-/// What tensors of one kind have in common behind the number of their layer: `attn_v.weight`; `None` outside the layers.
+/// The name of a tensor after its layer's number, which all of its kind share: `attn_v.weight`; `None` outside the layers.
 #[must_use]
 pub fn kind_of(name: &str) -> Option<&str> {
     let (number, kind) = name.strip_prefix("blk.")?.split_once('.')?;
@@ -25,7 +25,7 @@ impl Overrides {
         }
     }
 
-    /// Chooses a type for this tensor alone, before that of its kind; `None`: that of its kind, else of the level.
+    /// Chooses a type for this tensor alone, whatever was chosen for its kind; `None`: the type of its kind, else of the level.
     pub fn choose_for_tensor(&mut self, name: &str, dtype: Option<DType>) {
         match name {
             EMBEDDINGS => self.token_embedding = dtype,
@@ -47,7 +47,7 @@ impl Overrides {
         self.find(&kind_pattern(kind))
     }
 
-    /// Chooses a type for all tensors of this kind, whatever was chosen for single ones; `None`: that of the level.
+    /// Chooses a type for all tensors of this kind, in place of what was chosen for single ones; `None`: the type of the level.
     pub fn choose_for_kind(&mut self, kind: &str, dtype: Option<DType>) {
         let (pattern, end) = (kind_pattern(kind), format!("\\.{}$", escaped(kind)));
         let is_of_kind = |chosen: &TensorType| {

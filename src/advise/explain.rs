@@ -189,7 +189,7 @@ pub(super) fn priority_facts(goal: &Goal) -> &'static str {
             "on battery: few bytes per token with at most 8 % loss predicted, or within the gates once measured"
         }
         (Priority::Quality, false) => "the least loss that fits",
-        (Priority::Quality, true) => "on battery: the least word for the loss, then the fewest bytes per token",
+        (Priority::Quality, true) => "on battery: the mildest word for the loss, then the fewest bytes per token",
         (Priority::Speed, _) => "few bytes per token with at most 8 % loss predicted, or within the gates once measured",
         (Priority::Size, _) => "the smallest with at most 20 % loss predicted, or within the gates once measured",
     }

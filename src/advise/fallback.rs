@@ -9,7 +9,8 @@ use super::rules;
 use crate::error::{Error, Result};
 use crate::model::DType;
 
-/// Types of 32-blocks, each with the relative error of its weights: root mean square of the difference by that of the weights.
+/// Types of 32-blocks, each with the relative error of its weights: root mean square of the difference over that of the
+/// weights.
 ///
 /// Measured by `benches/fallback.rs` on the matrices of SmolLM2-135M's layers, F16, without an importance matrix, on 2026-11-25. On Gaussian
 /// weights and with an importance matrix the same types win on every menu (`benches/README.md`).
@@ -23,16 +24,16 @@ const MEASURED: [(DType, f64); 7] = [
     (DType::MXFP4, 0.11338),
 ];
 
-/// The menu of types for tensors whose rows are no whole number of the wanted type's blocks. Where no 32-block fits either: F16.
+/// The menu of types for tensors whose rows are not whole blocks of the wanted type. Where no 32-block fits either: F16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Fallback {
-    /// The one of lowest measured error that is not larger than llama.cpp's.
+    /// The type of lowest measured error that is not larger than llama.cpp's.
     #[default]
     LowestError,
     /// What llama-quantize takes: the same tensor types.
     LlamaCpp,
-    /// The one of lowest measured error that is not larger than the wanted type, but never below 4.5 bits: so a file gets about the size that
-    /// its level stands for.
+    /// The type of lowest measured error that is not larger than the wanted one or 4.5 bits, whichever is more: so a file gets
+    /// about the size that its level stands for.
     SameSize,
 }
 
@@ -60,7 +61,7 @@ impl Fallback {
         }
     }
 
-    /// The type that a tensor with such rows gets.
+    /// The type that a tensor with rows of this length gets.
     pub(super) fn dtype(self, wanted: DType, row_len: u64) -> DType {
         let theirs = rules::fallback(wanted, row_len);
         // Floats fit all rows; where 32-blocks do not fit, no menu knows better.
@@ -71,7 +72,7 @@ impl Fallback {
             Self::LlamaCpp => theirs,
             Self::LowestError => closest(theirs.bits_per_weight(), row_len).unwrap_or(theirs),
             Self::SameSize => {
-                // Nothing of 32-blocks is worth having below that.
+                // No type of 32-blocks is worth having below that.
                 let smallest = DType::IQ4_NL.bits_per_weight();
                 closest(wanted.bits_per_weight().max(smallest), row_len).unwrap_or(theirs)
             }
@@ -79,7 +80,7 @@ impl Fallback {
     }
 }
 
-/// The type of lowest measured error with at most so many bits per weight.
+/// The type of lowest measured error with at most `most_bits` per weight; `None` where none fits the rows.
 fn closest(most_bits: f64, row_len: u64) -> Option<DType> {
     let fitting =
         MEASURED.iter().filter(|(dtype, _)| dtype.bits_per_weight() <= most_bits && row_len.is_multiple_of(dtype.block_len()));

@@ -1,6 +1,6 @@
 //! The user's limits on quality, and the verdict on what was measured against them.
 //!
-//! The verdict is about quality alone: what the same file loses is the same everywhere. Size, memory and speed are `wishes`.
+//! The verdict is about quality alone, because a file loses the same everywhere. Size, memory and speed are `wishes`.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,13 +11,13 @@ use crate::units::{nats_text, percent_text};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateKind {
-    /// Next-token accuracy on the text, as a part of the reference's; at least.
+    /// Next-token accuracy on the text as a fraction of the reference's; the limit is a minimum.
     AccuracyRatio,
-    /// Mean KL divergence from the reference in nats; at most.
+    /// Mean KL divergence from the reference in nats; the limit is a maximum.
     MeanKld,
-    /// Part of the tokens at which both models put the same token first; at least.
+    /// Fraction of positions at which both models put the same token first; the limit is a minimum.
     SameTop,
-    /// Perplexity, as a multiple of the reference's; at most.
+    /// Perplexity as a multiple of the reference's; the limit is a maximum.
     PplRatio,
 }
 
@@ -61,7 +61,7 @@ impl GateKind {
         }
     }
 
-    /// The value in front of its unit's words: `97.2 %`, `1.012`.
+    /// The value without the words about the reference: `97.2 %`, `1.012`.
     fn bare_text(self, value: f64) -> String {
         match self {
             _ if !value.is_finite() => "unknown".into(),
@@ -72,7 +72,7 @@ impl GateKind {
     }
 }
 
-/// The most mean KL divergence that passes unless the user says otherwise, in nats.
+/// The largest mean KL divergence that passes unless the user says otherwise, in nats.
 ///
 /// It stands between what people use at 4 bits and what they begin to notice at 3 bits, on models of every size:
 ///
@@ -82,10 +82,11 @@ impl GateKind {
 /// | SmolLM2-135M | 0.0040 | 0.058 | 0.11 to 0.18 | 0.42 |
 /// | the bundled sample | 0.0007 | 0.024 | 0.07 | 0.27 |
 ///
-/// So `Q4_K_M` has half of the limit left and `Q2_K` is three times above it, far more than the measured floor of the method (5e-4 by
-/// llama-perplexity, whose logits are rounded; below 1e-6 here) and than the error of a measurement (5 % at 10,000 tokens). On the same
-/// files same top falls from 95.8 over 86.1 and about 80 to 64 %, so 0.1 nats is about 8 of 10 next words the same. Next-token
-/// accuracy is the coarser gate: its own error is 1 to 4 %, and a changed word is often as right as the one before.
+/// So `Q4_K_M` stays at about half of the limit or less and `Q2_K` is about three to four times the limit: distances far larger
+/// than the measured floor of the method (5e-4 by llama-perplexity, whose logits are rounded; below 1e-6 here) and the error of
+/// a measurement (5 % at 10,000 tokens). On the same files of SmolLM2, same top falls from 95.8 % to 86.1, about 80 and 64 %,
+/// so 0.1 nats means about 8 of 10 next words the same. Next-token accuracy is the coarser gate: its own error is 1 to 4 %, and
+/// a changed word is often as right as the one before.
 ///
 /// Source: the scoreboard of Llama 3 8B in tools/perplexity/README.md, llama.cpp; `benches/README.md` for SmolLM2 (wiki.test.raw, 10,200 tokens)
 /// and the sample (bundled text, 16,000 tokens).
@@ -99,7 +100,7 @@ pub struct Gates {
     pub min_accuracy_ratio: Option<f64>,
     /// Largest mean KL divergence in nats.
     pub max_mean_kld: Option<f64>,
-    /// Least part of tokens with the same token first.
+    /// Least fraction of positions with the same token first.
     pub min_same_top: Option<f64>,
     /// Largest perplexity as a multiple of the reference's.
     pub max_ppl_ratio: Option<f64>,
@@ -144,8 +145,8 @@ impl Gates {
         Self { max_ppl_ratio: self.max_ppl_ratio.filter(|_| !has_recurrent_layers), ..self.clone() }
     }
 
-    /// The limits that are on, as a sentence part: `next-token accuracy at least 95.0 % of the reference, mean KL divergence at most
-    /// 0.100 nats`; `no gate` without any.
+    /// The limits that are on, as part of a sentence: `next-token accuracy at least 95.0 % of the reference, mean KL divergence
+    /// at most 0.100 nats`; `no gate` without any.
     #[must_use]
     pub fn text(&self) -> String {
         let limit = |kind: GateKind| {
@@ -210,7 +211,7 @@ pub struct GateResult {
 }
 
 impl GateResult {
-    /// `97.2 % of the reference (96.1 % to 98.0 %), at least 95 % wanted`.
+    /// The gate in words: `97.2 % of the reference (96.1 % to 98.0 %), at least 95.0 % of the reference wanted`.
     #[must_use]
     pub fn text(&self) -> String {
         let bound = if self.kind.is_minimum() { "at least" } else { "at most" };
@@ -252,11 +253,11 @@ pub fn judge(gates: &Gates, measured: impl Fn(GateKind) -> Option<Interval>) -> 
 
 /// The first of `n` files, from the cheapest to the dearest, that passes: by bisection, so about log₂ `n` of them are measured.
 ///
-/// `passes` gets a file's index. It supposes that a dearer file loses no more than a cheaper one: where that is wrong, what is returned
-/// still passes, but a cheaper one might too. `None` when the dearest does not pass.
+/// `passes` gets a file's index. A dearer file is assumed to lose no more than a cheaper one: where that is wrong, what is
+/// returned still passes, but a cheaper one might too. `None` when the dearest does not pass.
 ///
 /// # Errors
-/// The first of `passes`.
+/// The first error of `passes`.
 pub fn cheapest_passing<E>(n: usize, mut passes: impl FnMut(usize) -> Result<bool, E>) -> Result<Option<usize>, E> {
     let (mut low, mut high) = (0, n);
     while low < high {

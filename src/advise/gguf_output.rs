@@ -7,7 +7,7 @@ use crate::format::{Imatrix, Layout, Planned, PlannedFile, Spot, Way};
 use crate::model::{Framework, Level, Model, Preset, Tensor};
 use crate::quant::{self, Coding};
 
-/// Files of one model.
+/// GGUF files of one model, one per level.
 #[derive(Debug)]
 pub struct GgufOutputs<'a> {
     planner: Planner<'a>,
@@ -15,13 +15,13 @@ pub struct GgufOutputs<'a> {
 }
 
 impl<'a> GgufOutputs<'a> {
-    /// Those that a planner plans, made with this importance matrix.
+    /// The files that a planner plans, made with this importance matrix.
     #[must_use]
     pub fn new(planner: Planner<'a>, imatrix: Option<&'a Imatrix>) -> Self {
         Self { planner, imatrix }
     }
 
-    /// What is read.
+    /// The model that is read.
     #[must_use]
     pub fn source(&self) -> &'a Model {
         self.planner.model()
@@ -95,7 +95,7 @@ fn check_types(model: &Model, recipe: &Recipe) -> Result<()> {
     Err(Error::UnsupportedDType { action: "decode", dtype: dtypes.join(", "), tensor })
 }
 
-/// What the importance matrix leaves open: tensors that it does not know, and what it says of itself.
+/// What the importance matrix leaves open: tensors that it does not cover, and its own warnings.
 fn imatrix_warnings(model: &Model, recipe: &Recipe, imatrix: &Imatrix) -> Vec<String> {
     let searched = model.tensors.iter().zip(&recipe.dtypes);
     let searched: Vec<&Tensor> = searched
@@ -136,7 +136,7 @@ fn loss_warnings(model: &Model, recipe: &Recipe) -> Vec<String> {
             format!("decoded from {grids}: larger than its source, not better")
         });
     }
-    // Of types that the user asked for, `change_warnings` tells.
+    // `change_warnings` reports types that the user asked for.
     if recipe.n_fallbacks_of_level > 0 {
         warnings.push(format!(
             "{} of {} tensors got {} than {} foresees: their rows are not a whole number of its blocks",

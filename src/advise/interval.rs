@@ -25,7 +25,7 @@ impl Interval {
         Self { value, low: value, high: value }
     }
 
-    /// The interval of `f` of the value; `f` must not fall.
+    /// The interval with `f` applied to the value and both ends; `f` must not decrease.
     #[must_use]
     pub fn map(self, f: impl Fn(f64) -> f64) -> Self {
         Self { value: f(self.value), low: f(self.low), high: f(self.high) }
@@ -47,7 +47,7 @@ impl Interval {
         let half = half.trim_end_matches(" %");
         let unit = if value.ends_with(" %") { " %" } else { "" };
         let value = value.trim_end_matches(" %");
-        // A number in thousands or beyond is no number to parse: it stays as it is.
+        // A number with commas between its thousands does not parse: it stays as it is.
         let rounded = half.parse().map_or_else(|_| half.to_string(), |number| rounded_like(value, number, half));
         format!("{value} ± {rounded}{unit}")
     }

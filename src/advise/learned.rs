@@ -11,13 +11,13 @@ use crate::hardware::Machine;
 use crate::model::Level;
 use crate::units::nats_text;
 
-/// A single run of another network moves a prediction half of the way, four move it by four fifths: what holds for one may not for the
-/// other. Runs of the same network move it nearly all of the way.
+/// A single run of another network moves a prediction half of the way, four move it four fifths of the way: what holds for one
+/// network may not hold for another. Runs of the same network move it nearly all of the way.
 const DOUBT_OF_OTHERS: f64 = 1.0;
 const DOUBT_OF_OWN: f64 = 0.1;
 /// No correction is larger: what is further off has another cause than this machine, such as another program at work.
 const MAX_FACTOR: f64 = 8.0;
-/// Half width of a corrected band of one run of the same network, as a logarithm: levels differ by that much from each other.
+/// Half width, as a logarithm, of a band that one run of the same network corrects: levels differ by that much from each other.
 const OWN_WIDTH: f64 = 0.25;
 /// Likewise where only other networks were measured.
 const OTHER_WIDTH: f64 = 0.4;
@@ -36,7 +36,7 @@ pub enum Basis {
         /// How many runs.
         n_runs: usize,
     },
-    /// Measured on this machine, of this very level of this model.
+    /// Measured on this machine, with this very level of this model.
     Measured,
 }
 
@@ -58,7 +58,7 @@ impl Basis {
             Self::Predicted => "Predicted from the file and the machine; nothing was measured yet".into(),
             Self::Adjusted { n_runs: 1 } => "Predicted, and adjusted by 1 earlier run on this machine".into(),
             Self::Adjusted { n_runs } => format!("Predicted, and adjusted by {n_runs} earlier runs on this machine"),
-            Self::Measured => "Measured on this machine, of this level of this model".into(),
+            Self::Measured => "Measured on this machine, with this level of this model".into(),
         }
     }
 }
@@ -68,22 +68,22 @@ impl Basis {
 pub struct Trial {
     /// What it asks of the machine.
     pub workload: Workload,
-    /// Median of the rounds; NaN where it is not known.
+    /// Median decode speed of the rounds; NaN where it is not known.
     pub decode_tokens_per_sec: f64,
-    /// Likewise.
+    /// Median prefill speed of the rounds, likewise.
     pub prefill_tokens_per_sec: f64,
-    /// Highest resident memory.
+    /// Highest resident memory in bytes; 0 where it is not known.
     pub peak_memory_bytes: u64,
     /// True when other programs were at work beside it.
     pub is_disturbed: bool,
 }
 
-/// What was measured of one level of the model.
+/// What was measured for one level of the model.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct MeasuredLevel {
-    /// Its run.
+    /// Its run; `None` where it was not run.
     pub trial: Option<Trial>,
-    /// Lowest and highest decode speed of the rounds.
+    /// Lowest and highest decode speed of the rounds, in tokens per second.
     pub decode_range: Option<(f64, f64)>,
     /// What it lost against the source.
     pub loss: Option<MeasuredLoss>,
@@ -94,14 +94,14 @@ pub struct MeasuredLevel {
 pub struct MeasuredLoss {
     /// Mean KL divergence, in nats.
     pub mean_kld: Interval,
-    /// Part of the tokens at which both put the same token first.
+    /// Fraction of positions at which both put the same token first.
     pub same_top: Interval,
-    /// What the gates on quality say of it.
+    /// What the gates on quality say about it.
     pub decision: Decision,
 }
 
 impl MeasuredLoss {
-    /// In the words of the scale, with the number behind them: `measured: slight (0.0457 nats)`.
+    /// The loss in the words of the scale, followed by the number: `measured: slight (0.0457 nats)`.
     #[must_use]
     pub fn text(&self) -> String {
         let nats = nats_text(self.mean_kld.value);
@@ -138,20 +138,21 @@ pub struct Learned {
     pub decode: Option<Correction>,
     /// For prefill speed, likewise.
     pub prefill: Option<Correction>,
-    /// Bytes that are added to predicted memory, and from how many runs they are known.
+    /// Bytes that are added to predicted memory, and how many runs they come from.
     pub memory: Option<(i64, usize)>,
-    /// What was measured of levels of this model.
+    /// What was measured for levels of this model.
     pub levels: BTreeMap<Level, MeasuredLevel>,
 }
 
 impl Learned {
-    /// So many of the latest runs count.
+    /// How many of the latest runs count.
     pub const MAX_RUNS: usize = 32;
 
-    /// What `trials` teach about the network of `workload`, the latest first; `levels` of this model stand for themselves.
+    /// What `trials`, the latest first, teach about the network of `workload`; `levels` of this model stand for themselves.
     ///
-    /// All runs must be of this machine, its runtime and device, with as many threads as are predicted for. Runs of the same network teach
-    /// more than others: where there are any, the others are left out; likewise runs of a quiet machine before those of a busy one.
+    /// All runs must come from this machine, with the runtime, device and number of threads that are predicted for. Runs of the
+    /// same network teach more than others: where there are any, the others are left out. Likewise, where the machine was quiet
+    /// for some runs, those on the busy machine do not count for speed.
     #[must_use]
     pub fn new(trials: &[Trial], levels: BTreeMap<Level, MeasuredLevel>, workload: &Workload, machine: &Machine) -> Self {
         let own = levels.values().filter_map(|level| level.trial.as_ref());
@@ -172,7 +173,7 @@ impl Learned {
         }
     }
 
-    /// Decode speed of a level, and how it came about.
+    /// Decode speed of a level, and where it comes from; `plain` is the prediction without lessons.
     #[must_use]
     pub fn decode_band(
         &self,
@@ -193,7 +194,7 @@ impl Learned {
         })
     }
 
-    /// Prefill speed, which hardly depends on the level, and how it came about.
+    /// Prefill speed, which hardly depends on the level, and where it comes from; `plain` is the prediction without lessons.
     #[must_use]
     pub fn prefill_band(&self, workload: &Workload, machine: &Machine, plain: Option<Band>) -> (Option<Band>, Basis) {
         let adjusted = self.prefill.zip(prefill_secs(workload, &machine.cpu));
@@ -202,7 +203,7 @@ impl Learned {
         })
     }
 
-    /// Bytes to add to the predicted memory of a level at this context, and how that came about.
+    /// Bytes to add to the predicted memory of a level at this context, and where they come from.
     #[must_use]
     pub fn memory_offset(&self, level: Level, n_ctx: u64) -> (i64, Basis) {
         if let Some(trial) = self.levels.get(&level).and_then(|measured| measured.trial.as_ref()) {
@@ -219,7 +220,7 @@ impl Learned {
     }
 }
 
-/// The median ratio of measured to predicted, drawn towards 1 where runs are few; `None` without a run.
+/// The median ratio of measured to predicted speed, drawn towards 1 where runs are few; `None` without a run.
 #[allow(clippy::cast_precision_loss, reason = "a handful")]
 fn correction(ratios: impl Iterator<Item = f64>, doubt: f64, width: f64) -> Option<Correction> {
     let logs: Vec<f64> = ratios.filter(|ratio| ratio.is_finite() && *ratio > 0.0).map(f64::ln).collect();

@@ -24,7 +24,7 @@ pub struct Preset {
 }
 
 impl Preset {
-    /// The sets that come with Planish: the limits that it begins with, and those of a service that must be small and fast.
+    /// The sets that come with Planish: the limits that it begins with, and those for a service that must be small and fast.
     #[must_use]
     pub fn built_in() -> [Self; 2] {
         let wishes = Wishes { max_memory_ratio: Some(0.5), min_speed_ratio: Some(2.0), ..Wishes::default() };
@@ -36,7 +36,7 @@ impl Preset {
     }
 }
 
-/// How limits are written now, and how versions up to 0.1 wrote them: six fields side by side, all on at first but two.
+/// How limits are written now, and how versions up to 0.1 wrote them: six fields side by side, four of them on at first.
 #[derive(Deserialize)]
 #[serde(default)]
 struct SavedLimits {
@@ -50,7 +50,7 @@ struct SavedLimits {
     min_speed_ratio: Option<f64>,
 }
 
-/// The values that those versions began with: what is still one of them was not the user's choice.
+/// The values that those versions began with: a limit that still has its first value was not the user's choice.
 impl Default for SavedLimits {
     fn default() -> Self {
         Self {

@@ -18,8 +18,8 @@ const MAX_FALLBACK_SHARE: f64 = 0.1;
 ///
 /// Source, where `is_published`: the increases for Llama-3-8B in `QUANT_OPTIONS`, tools/quantize/quantize.cpp, llama.cpp of 2026-08-21,
 /// divided by the base perplexity 6.2316 of tools/perplexity/README.md. BF16 and F16: the latter's 0.0015. The others are assumed:
-/// between the published k-quants (`Q5_K_S`, `Q4_K_S`, `Q3_K_S`, `Q2_K`) by the relative error of Gaussian weights in their types, a
-/// power of it between each two; mixed levels between their types.
+/// between the published k-quants (`Q5_K_S`, `Q4_K_S`, `Q3_K_S`, `Q2_K`) by a power, fitted between each two, of the relative
+/// error of Gaussian weights in their types; mixed levels between their types.
 const PUBLISHED: [(Preset, f64); 33] = [
     (Preset::F32, 0.0),
     (Preset::BF16, 0.024),
@@ -68,7 +68,7 @@ pub fn is_published(preset: Preset) -> bool {
 
 /// Expected increase of perplexity in per cent at this recipe, over the source; 0 when nothing changes.
 ///
-/// Of a quantized source the second loss is taken for as large as a first one.
+/// For a quantized source, the second loss is taken to be as large as a first one.
 #[must_use]
 pub fn loss_percent(planner: &Planner, recipe: &Recipe) -> f64 {
     let tensors = &planner.model().tensors;
@@ -82,13 +82,13 @@ pub fn loss_percent(planner: &Planner, recipe: &Recipe) -> f64 {
 /// `Q2_K` tensor), the mean of the types' numbers over the weights of the blocks. Three times that for models below 1 B weights.
 #[must_use]
 pub fn full_loss_percent(planner: &Planner, recipe: &Recipe) -> f64 {
-    // What is no expert gets Q8_0 at MXFP4_MOE.
+    // At MXFP4_MOE everything but the experts gets Q8_0.
     let is_mixture = fallback_share(planner, recipe.preset) > MAX_FALLBACK_SHARE || recipe.preset == Preset::MXFP4_MOE;
     let large = if is_mixture { mixture(planner, recipe) } else { published(recipe.preset) };
     scaled(large, planner.model().n_parameters())
 }
 
-/// The number of a large model, for a model of this many weights.
+/// The loss of a large model in per cent, scaled to a model of this many weights.
 #[must_use]
 pub fn scaled(percent: f64, n_parameters: u64) -> f64 {
     if n_parameters < SMALL_MODEL { percent * SMALL_MODEL_FACTOR } else { percent }
@@ -145,7 +145,7 @@ fn of_dtype(dtype: DType) -> f64 {
     }
 }
 
-/// Matrices of the blocks: embeddings and head matter less and always get more bits.
+/// Index and number of weights of each matrix in the blocks: embeddings and head matter less and always get more bits.
 fn block_matrices<'a>(planner: &'a Planner) -> impl Iterator<Item = (usize, f64)> + 'a {
     let tensors = planner.model().tensors.iter().enumerate();
     #[allow(clippy::cast_precision_loss, reason = "a mean")]

@@ -11,9 +11,9 @@ use crate::units::percent_text;
 pub enum LossWord {
     /// As good as the source for all that a person can tell.
     None,
-    /// Other words now and then, as good as the first.
+    /// Other words now and then, as good as the source's.
     HardToNotice,
-    /// Beside the source a careful reader finds it.
+    /// A careful reader notices it beside the source.
     Slight,
     /// Answers are worse.
     Noticeable,
@@ -21,7 +21,7 @@ pub enum LossWord {
     Broken,
 }
 
-/// `(word, most mean KL divergence in nats, least part of equal next tokens)`; what is in no class is broken.
+/// `(word, largest mean KL divergence in nats, least fraction of equal next tokens)`; what is in no class is broken.
 ///
 /// The steps of KL divergence are those between levels that people tell apart: on Llama 3 8B `Q8_0` has 0.0014, `Q6_K` 0.0055, `Q5_K_M`
 /// 0.011, `Q4_K_M` 0.031, `Q3_K_M` 0.10, `Q2_K` 0.45 (its scoreboard in tools/perplexity/README.md, llama.cpp). Those of equal next tokens are what
@@ -53,7 +53,7 @@ impl LossWord {
         CLASSES.into_iter().find(|(_, most, _)| mean_kld <= *most).map_or(Self::Broken, |(word, ..)| word)
     }
 
-    /// The word for a part of equal next tokens.
+    /// The word for a fraction of equal next tokens.
     #[must_use]
     pub fn of_same_top(same_top: f64) -> Self {
         CLASSES.into_iter().find(|(.., least)| same_top >= *least).map_or(Self::Broken, |(word, ..)| word)
@@ -70,7 +70,7 @@ pub struct LossWords {
 }
 
 impl LossWords {
-    /// The words of a measurement; `None` where one of the two is no number.
+    /// The words for a measurement; `None` where one of the two is not a number.
     #[must_use]
     pub fn of(mean_kld: Interval, same_top: Interval) -> Option<Self> {
         let word = |kld: f64, top: f64| LossWord::of_kld(kld).max(LossWord::of_same_top(top));
@@ -99,7 +99,7 @@ impl LossWords {
     }
 }
 
-/// How often the next word is the source's, as one counts: `9 of 10 next words the same`; `unknown` for what is no number.
+/// How often the next word is the source's, as people count: `9 of 10 next words the same`; `unknown` for what is not a number.
 #[must_use]
 pub fn same_words_text(same_top: f64) -> String {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count up to 100")]
@@ -132,8 +132,8 @@ pub fn scale_text() -> String {
 pub const WORDS_ARE_TOKENS: &str = "Words are the model's word pieces (tokens), each about three quarters of an English word. “The same” \
     means that source and file put the same one first; another one is often as good.";
 
-/// What to say of an accuracy that is not below the source's, or not known: a file cannot become better by losing bits. `None` where it is
-/// plainly lower.
+/// What to say about an accuracy that is not below the source's, or not known: a file cannot become better by losing bits.
+/// `None` where it is plainly lower.
 #[must_use]
 pub fn accuracy_remark(accuracy_ratio: Interval) -> Option<String> {
     if !accuracy_ratio.value.is_finite() {
@@ -142,7 +142,7 @@ pub fn accuracy_remark(accuracy_ratio: Interval) -> Option<String> {
     let text = accuracy_ratio.text(percent_text);
     if accuracy_ratio.low > 1.0 {
         let text = format!(
-            "accuracy {text} of the source's: it guesses this text better by chance of the text; what changed counts in the other numbers"
+            "accuracy {text} of the source's: it guesses this text better by chance; the other numbers show what changed"
         );
         return Some(text);
     }
@@ -210,7 +210,7 @@ mod tests {
         };
         check(around(1.01, 0.04), Some("accuracy 101 ± 4 % of the source's is within the error: no difference was measured"));
         check(around(0.99, 0.04), Some("no difference was measured"));
-        check(around(1.05, 0.01), Some("by chance of the text"));
+        check(around(1.05, 0.01), Some("by chance;"));
         check(around(0.9, 0.01), None);
         check(around(f64::NAN, f64::INFINITY), Some("accuracy is unknown"));
     }

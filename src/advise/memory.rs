@@ -20,7 +20,7 @@ const PROGRAM_BYTES: u64 = 24_000_000;
 /// mapped too. SmolLM2: 17.5 MB on the heap and 1.8 MB of header for 49,152 tokens (2026-11-29).
 const BYTES_PER_TOKEN: u64 = 393;
 
-/// Bytes of a token and cell of the attention mask, in f32 and f16; 5.2 measured between 768 and 2,048 cells.
+/// Bytes of the attention mask per token and cell, in f32 and f16; 5.2 measured between 768 and 2,048 cells.
 const MASK_BYTES: u64 = 5;
 
 /// Size of the KV cache in bytes at 16 bits per value: the sum over layers of `cells * n_kv_heads * (head_dim_k + head_dim_v) * 2`.
@@ -70,7 +70,7 @@ pub fn compute_bytes(shape: &Hyperparameters, n_ctx: u64) -> u64 {
     n_tokens.saturating_mul(row_bytes.saturating_add(mask_row_bytes)).saturating_add(shape.n_vocab.saturating_mul(4))
 }
 
-/// The context that the runtime makes of a wanted one.
+/// The context that the runtime makes of a wanted one: rounded up to a multiple of 256 tokens.
 #[must_use]
 pub fn padded_n_ctx(n_ctx: u64) -> u64 {
     n_ctx.div_ceil(KV_PADDING).saturating_mul(KV_PADDING)
@@ -89,9 +89,9 @@ impl Workload {
     /// is cleared at the start; of the compute buffers what a prompt touches; program and vocabulary.
     ///
     /// llama.cpp reserves buffers for logits of all 512 tokens of a step, but a prompt needs those of its last token, and pages that
-    /// nobody writes take no memory: so this is 100 MB less than `compute_bytes` at a vocabulary of 49,152. A step touches four rows of
-    /// the residual stream and three of the feed-forward for each token: 14.5 MB of SmolLM2 and 72 MB of a Llama of width 2,048 with a
-    /// feed-forward of 8,192, measured 14.5 and 71 (2026-11-29).
+    /// nobody writes take no memory: so this is 100 MB less than `compute_bytes` at a vocabulary of 49,152. A step touches four
+    /// rows of the residual stream and three of the feed-forward for each token: 14.5 MB for SmolLM2 and 72 MB for a Llama of
+    /// width 2,048 with a feed-forward of 8,192, measured 14.5 and 71 (2026-11-29).
     #[must_use]
     pub fn memory(&self) -> MemoryEstimate {
         let n_tokens = N_UBATCH.min(self.n_ctx.max(1));
@@ -109,14 +109,14 @@ impl Workload {
 }
 
 impl MemoryEstimate {
-    /// The same with so many bytes more, or less, which are counted to the program.
+    /// The same estimate with this many bytes more or less, counted as the program's; never less than weights and cache.
     #[must_use]
     pub fn with_offset(self, offset_bytes: i64) -> Self {
         let magnitude = offset_bytes.unsigned_abs();
         if offset_bytes >= 0 {
             return Self { fixed_bytes: self.fixed_bytes.saturating_add(magnitude), ..self };
         }
-        // Never below the weights and the cache: those are there for certain.
+        // Weights and cache are there for certain.
         let from_fixed = magnitude.min(self.fixed_bytes);
         let from_compute = (magnitude - from_fixed).min(self.compute_bytes);
         Self { fixed_bytes: self.fixed_bytes - from_fixed, compute_bytes: self.compute_bytes - from_compute, ..self }

@@ -11,7 +11,7 @@ use crate::model::{Checkpoint, Framework, Level, Model, Tensor};
 use crate::quant::Coding;
 use crate::quant::mlx::{Float, Mode};
 
-/// Folders of one checkpoint.
+/// MLX folders of one checkpoint, one per level.
 #[derive(Debug)]
 pub struct MlxOutputs<'a> {
     /// The checkpoint's tensors as mlx-lm has them.
@@ -31,12 +31,12 @@ pub struct MlxOutputs<'a> {
 enum Making {
     /// All of them floats of one type.
     Floats(Float),
-    /// Matrices in modes.
+    /// Matrices quantized by a recipe, the rest floats.
     Quantized(MlxRecipe),
 }
 
 impl<'a> MlxOutputs<'a> {
-    /// Those of a checkpoint with its tensors as `import::mlx_model` gives them.
+    /// The outputs of a checkpoint; `source` has its tensors as `import::mlx_model` gives them.
     ///
     /// # Errors
     /// `Error::UnmatchedPattern` and `Error::BadChange` for changes that do not fit the model.
@@ -63,7 +63,7 @@ impl<'a> MlxOutputs<'a> {
         })
     }
 
-    /// What is read.
+    /// The model that is read.
     #[must_use]
     pub fn source(&self) -> &'a Model {
         self.source
@@ -104,7 +104,7 @@ impl<'a> MlxOutputs<'a> {
         self.source.tensors.iter().zip(&self.wanted).map(coding).collect()
     }
 
-    /// All files but those that are taken over as they are.
+    /// All files but those that are copied as they are.
     fn own_files(&self, level: Level) -> Result<Planned> {
         let making = self.making(level)?;
         let codings = self.codings(making);
@@ -171,11 +171,10 @@ impl<'a> MlxOutputs<'a> {
             let row_len = first.row_len();
             let names =
                 if whole.len() == 1 { first.name.clone() } else { format!("{} and {} more", first.name, whole.len() - 1) };
-            warnings.push(format!("rows of {row_len} are no whole groups of {group_len}: {names} stay floats, as in mlx-lm"));
+            warnings.push(format!("rows of {row_len} are not whole groups of {group_len}: {names} stay floats, as in mlx-lm"));
         }
         if making == Some(Making::Quantized(MlxRecipe::Even(Mode::Nvfp4))) {
-            warnings
-                .push("nvfp4 as mlx-lm writes it has no scale of the whole matrix: matrices of small weights lose much".into());
+            warnings.push("nvfp4 in mlx-lm has no scale for the whole matrix: matrices of small weights lose much".into());
         }
         warnings
     }

@@ -13,9 +13,9 @@ pub enum MlxRecipe {
 
     /// More bits where they count most: in the head, and in some layers' value and down projections.
     Mixed {
-        /// Of most matrices.
+        /// For most matrices.
         low: Affine,
-        /// Of those that count most.
+        /// For those that count most.
         high: Affine,
     },
 }
@@ -51,11 +51,11 @@ const PLAIN: [(&str, &[&str]); 2] = [("deepseek_v2", &["mlp.gate"]), ("deepseek_
 /// `(model_type, ends of names)` of tensors that are not rounded to the type that `config.json` asks for.
 const KEPT: [(&str, &[&str]); 1] = [("deepseek_v3", &["e_score_correction_bias"])];
 
-/// The type that `config.json` asks for, and all floating-point tensors are rounded to, also before they are quantized; `None` if
-/// they keep the type that they have.
+/// The type that `config.json` asks for, to which all floating-point tensors are rounded, also before they are quantized;
+/// `None` if they keep the type that they have.
 ///
-/// `torch_dtype` is the key of that name, `text_dtype` is `text_config.dtype`: the second counts only without the first. Not so the
-/// `dtype` that newer files have in place of `torch_dtype`: mlx-lm does not look for it.
+/// `torch_dtype` is the key of that name, `text_dtype` is `text_config.dtype`: the second counts only without the first. mlx-lm
+/// does not look for the `dtype` that newer files have in place of `torch_dtype`.
 #[must_use]
 pub fn asked_type(torch_dtype: Option<&str>, text_dtype: Option<&str>) -> Option<Float> {
     match torch_dtype.or(text_dtype)? {
@@ -76,11 +76,11 @@ pub struct MlxModel<'a> {
 }
 
 impl<'a> MlxModel<'a> {
-    /// `names` are those of all tensors in mlx-lm.
+    /// `names` are the names of all tensors in mlx-lm.
     pub fn new<'n>(model_type: &'a str, n_layers: u64, names: impl IntoIterator<Item = &'n str>) -> Self {
         let layer_part = names.into_iter().find(|name| name.contains("down_proj")).map(|name| {
             let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-            // Without a number, the last part, which is none in other paths either: all matrices count as those of layer 0.
+            // Without a number, the last part, which is not a number elsewhere either: all matrices count as those of layer 0.
             name.split('.').position(is_number).unwrap_or_else(|| name.matches('.').count())
         });
         Self { model_type, n_layers, layer_part }

@@ -158,8 +158,8 @@ pub struct Plan {
     pub leaf: Leaf,
     /// Every framework and level, in the order in which they are recommended.
     pub candidates: Vec<Candidate>,
-    /// Index of the best candidate that fits and that this version can carry out; `None` where nothing does, and where a quantized source
-    /// is best used as it is: `reasons` says which.
+    /// Index of the best candidate that fits and that this version can carry out; `None` where there is none, and where the
+    /// source is best used as it is: `reasons` says which.
     pub recommended: Option<usize>,
     /// True when the advice is to keep the source as it is: no conversion would give more than it costs.
     pub keeps_source: bool,
@@ -250,7 +250,7 @@ pub struct Step {
 pub struct Candidate {
     /// The framework.
     pub framework: Framework,
-    /// The level; `None` for what this version does not write of this model.
+    /// The level; `None` for what this version does not make from this model.
     pub level: Option<Level>,
     /// The level's name in the framework's own words: `Q4_K_M`, `INT4 group 64`, `4-bit group 64`, `A16W8`.
     pub level_name: String,
@@ -262,16 +262,17 @@ pub struct Candidate {
     pub bits_per_weight: f64,
     /// Memory at the wanted context.
     pub memory: MemoryEstimate,
-    /// Predicted decode speed in tokens per second; `None` without a measured bandwidth, and for frameworks that this version does not
-    /// run: there only what is published stands.
+    /// Decode speed in tokens per second; `None` without a measured bandwidth, for another machine, and for frameworks other
+    /// than llama.cpp, which have only what is `published`.
     pub decode_tokens_per_sec: Option<Band>,
-    /// How that came about: predicted, adjusted by earlier runs, or measured.
+    /// Where the decode speed comes from: predicted, adjusted by earlier runs, or measured.
     pub decode_basis: Basis,
-    /// Predicted prefill speed in tokens per second; `None` without a known machine.
+    /// Prefill speed in tokens per second; `None` for a processor without known cores, for another machine, and for frameworks
+    /// other than llama.cpp.
     pub prefill_tokens_per_sec: Option<Band>,
-    /// How that came about.
+    /// Where the prefill speed comes from.
     pub prefill_basis: Basis,
-    /// How `memory` came about.
+    /// Where `memory` comes from.
     pub memory_basis: Basis,
     /// The word for the loss that is expected from published measurements; once the loss is measured, for its mean KL divergence.
     pub expected_loss: LossWord,
@@ -300,7 +301,7 @@ pub struct MemoryEstimate {
     pub kv_cache_bytes: u64,
     /// Compute buffers.
     pub compute_bytes: u64,
-    /// The program itself, and the vocabulary; where earlier runs took more or less than was predicted for them, that difference too.
+    /// The program itself and the vocabulary, corrected by what earlier runs took more or less than predicted.
     pub fixed_bytes: u64,
 }
 
@@ -312,14 +313,14 @@ impl MemoryEstimate {
     }
 }
 
-/// A predicted number with its band.
+/// A speed with its band, predicted or measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Band {
-    /// Nine of ten machines are above this.
+    /// The lowest that is expected, or the lowest round of a measurement.
     pub low: f64,
-    /// The prediction.
+    /// The prediction, or the median of the rounds.
     pub mid: f64,
-    /// Nine of ten machines are below this.
+    /// The highest that is expected, or the highest round of a measurement.
     pub high: f64,
 }
 

@@ -7,21 +7,21 @@ use super::{Overrides, Planner, pruned};
 use crate::error::Result;
 use crate::model::{DType, Model, Preset};
 
-/// Types for rows of whole super-blocks, and those for all others: the ways that llama.cpp's rules go when a tensor deserves more, or does
-/// not fit. Types that need importances are no steps.
+/// Types for rows of whole super-blocks, and those for all other rows: the steps that llama.cpp's rules take when a tensor
+/// deserves more bits or does not fit. Types that need importances are not steps.
 ///
 /// Source: `llama_tensor_get_type` and `tensor_type_fallback` in src/llama-quant.cpp, llama.cpp of 2026-08-21.
 const SUPER_BLOCKS: [DType; 7] = [DType::Q2_K, DType::Q3_K, DType::Q4_K, DType::Q5_K, DType::Q6_K, DType::Q8_0, DType::F16];
 const BLOCKS: [DType; 6] = [DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Q8_0, DType::F16];
-/// A smaller step is not worth a change.
+/// A smaller step in bits per weight is not worth a change.
 const LEAST_STEP: f64 = 0.49;
 
 /// A recipe that gives chosen tensors more bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MoreBits {
-    /// The changes before it with the new types.
+    /// The earlier changes together with the new types.
     pub overrides: Overrides,
-    /// Tensors that get a larger type; those that have as many bits as their source already are not among them.
+    /// Tensors that get a larger type; those that already have as many bits as their source do not count.
     pub n_tensors: usize,
     /// Exact size of the file without it, in bytes.
     pub from_bytes: u64,

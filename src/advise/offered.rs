@@ -1,4 +1,4 @@
-//! Which levels are worth offering for a model, and under what name: small models are not what a level's name promises.
+//! Which levels are worth offering for a model, and under what name: a small model's file is not what a level's name promises.
 
 use super::candidates::Scored;
 use super::loss::is_published;
@@ -6,14 +6,15 @@ use super::{Candidate, LossWord, LossWords};
 use crate::model::{DType, PrecisionClass};
 use crate::units::significant_text;
 
-/// From so many bits per weight on, a file belongs to the class above ultra-low: `Q3_K_S` has 3.44 bits of blocks, `Q2_K` of a large model 3.2.
+/// From this many bits per weight on, a file belongs to the class above ultra-low: `Q3_K_S` has 3.44 bits in its blocks, `Q2_K`
+/// of a large model has 3.2.
 const LOW_FROM_BITS: f64 = 3.5;
-/// Likewise above low: `Q5_0` and `Q5_K` have 5.5 bits; `Q4_1`, the largest with 4, has 5 and a head of 6.6.
+/// Likewise above low: `Q5_0` and `Q5_K` have 5.5 bits; `Q4_1`, the largest with 4-bit weights, has 5 and a head of 6.6.
 const MEDIUM_FROM_BITS: f64 = 5.45;
 /// Likewise above medium: `Q8_0` has 8.5.
 const FULL_FROM_BITS: f64 = 9.0;
 
-/// The class that so many bits per weight belong to, whatever the level is called.
+/// The class that this many bits per weight belong to, whatever the level is called.
 #[must_use]
 pub fn class_of_bits(bits_per_weight: f64) -> PrecisionClass {
     match bits_per_weight {
@@ -31,7 +32,7 @@ impl Candidate {
         self.copy_of.is_none()
     }
 
-    /// The class to list it in: that of its real bits where they are more than its level's class has.
+    /// The class to list it in: that of its real bits where they are more than its level's class has; `None` without a level.
     #[must_use]
     pub fn class(&self) -> Option<PrecisionClass> {
         // Classes are ordered from the most to the least precise.
@@ -87,8 +88,8 @@ impl Candidate {
 
 /// Marks levels whose file would be the same as another's.
 ///
-/// Of those with equal recipes the one stands for all whose own type it is; then one that takes no importance matrix, one whose loss is
-/// published, the most precise name.
+/// Among levels with equal recipes, one stands for all: first choice is a level whose main type is the file's, then one that
+/// needs nothing besides the model, then one whose loss is published, then the most precise name.
 pub(super) fn mark_copies(scored: &mut [Scored]) {
     let rank = |scored: &Scored| {
         let level = scored.candidate.level?;
@@ -115,7 +116,7 @@ pub(super) fn mark_copies(scored: &mut [Scored]) {
     }
 }
 
-/// The type that most tensors have, of those with blocks.
+/// The block type that most tensors have; `None` where all are floats.
 fn main_dtype(dtypes: &[DType]) -> Option<DType> {
     let mut counts: Vec<(DType, usize)> = Vec::new();
     for &dtype in dtypes.iter().filter(|dtype| dtype.is_quantized()) {
@@ -154,7 +155,7 @@ mod tests {
         assert_eq!(dense.candidates.iter().filter(|candidate| !candidate.is_offered()).count(), 1, "nothing else is a copy");
         let mixture = plan(Decoder { n_experts: 8, ..LLAMA3_8B });
         assert!(candidate(&mixture, Level::MXFP4_MOE).is_offered());
-        // Rows of 576 fall back: what stands for all has that type as its own.
+        // Rows of 576 fall back: the level that stands for all has that type as its own.
         let small = plan(SMOLLM2);
         for copy in small.candidates.iter().filter(|candidate| !candidate.is_offered()) {
             let original = candidate(&small, copy.copy_of.unwrap());

@@ -15,10 +15,10 @@ pub enum Outputs<'a> {
     Mlx(Box<MlxOutputs<'a>>),
 }
 
-/// What can be said of an output without laying it out.
+/// What is known of an output before it is made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
-    /// Exact size of all its files, in bytes, without what is noted of the conversion itself.
+    /// Exact size of all its files in bytes, without the manifest of the conversion.
     pub size_bytes: u64,
     /// Tensor data in bits divided by the number of weights.
     pub bits_per_weight: f64,
@@ -27,7 +27,7 @@ pub struct Draft {
 }
 
 impl Outputs<'_> {
-    /// What is read: each of its tensors has a way into each output.
+    /// The model that is read: each of its tensors has a way into each output.
     #[must_use]
     pub fn source(&self) -> &Model {
         match self {

@@ -1,4 +1,4 @@
-//! What the user wants otherwise than a level has it, in llama-quantize's words.
+//! The user's changes to a level's recipe, in llama-quantize's words.
 //!
 //! Source: `parse_tensor_type`, `parse_ggml_type` and `parse_layer_prune` in tools/quantize/quantize.cpp, `llama_tensor_get_type` in
 //! src/llama-quant.cpp, llama.cpp of 2026-08-21.
@@ -16,20 +16,20 @@ use crate::error::{Error, Result};
 use crate::model::{DType, Framework, Level, Preset, Tensor};
 use crate::quant::can_quantize;
 
-/// The largest number of a layer that is read: a hostile range must not become an allocation. llama.cpp's own limit is 512.
+/// The largest layer number that is read: a hostile range must not become an allocation. llama.cpp's own limit is 512.
 const MAX_LAYER: u64 = 4095;
 
-/// Changes of a recipe. The default changes nothing.
+/// Changes to a recipe. The default changes nothing.
 ///
-/// Its text is that of the options that reproduce it, on one line: `--tensor-type 'attn_v=Q6_K' --pure`.
+/// Shown as the command-line options that reproduce it, on one line: `--tensor-type 'attn_v=Q6_K' --pure`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Overrides {
-    /// Types of the tensors that a pattern matches; the first pattern that matches wins. Levels of plain floats take no notice.
+    /// Types of the tensors that a pattern matches; the first pattern that matches wins. Levels of plain floats ignore them.
     pub tensor_types: Vec<TensorType>,
     /// Type of the head, `output.weight`; of the embeddings where they are the head too.
     pub output: Option<DType>,
-    /// Type of the token embeddings, also where they are the head too; goes before patterns and the type of the head.
+    /// Type of the token embeddings, also where they are the head too; takes precedence over patterns and the type of the head.
     pub token_embedding: Option<DType>,
     /// All matrices get the level's own type, without its exceptions.
     pub pure: bool,
@@ -80,7 +80,7 @@ impl Overrides {
         }
     }
 
-    /// True when an output of this level is another one than without them: levels of floats take no notice of patterns.
+    /// True when these changes make another output of this level: floats ignore patterns.
     #[must_use]
     pub fn change(&self, level: Level) -> bool {
         let Some(preset) = level.preset() else { return self.mlx.change(level) };
@@ -104,8 +104,8 @@ impl Overrides {
     /// For each tensor the type of the first pattern that matches its name.
     ///
     /// # Errors
-    /// `Error::BadChange` for a pattern that is none or a type that cannot be written; `Error::UnmatchedPattern` for one that matches
-    /// no tensor which levels change. llama-quantize says nothing then.
+    /// `Error::BadChange` for a pattern that is not a regular expression or a type that cannot be written;
+    /// `Error::UnmatchedPattern` for a pattern that matches no tensor that levels change. llama-quantize says nothing then.
     pub(super) fn matched(&self, tensors: &[Tensor], is_quantizable: impl Fn(usize) -> bool) -> Result<Vec<Option<DType>>> {
         for TensorType { pattern, dtype } in &self.tensor_types {
             check_dtype(pattern, *dtype)?;
@@ -116,7 +116,8 @@ impl Overrides {
         matched(&self.tensor_types, tensors, is_quantizable)
     }
 
-    /// What these changes leave undone at a preset: `F16 keeps floats: types of single tensors are not used`.
+    /// What these changes leave undone at a preset: `F16 keeps floats: types of tensors that are named by a pattern are not
+    /// used, …`.
     #[must_use]
     pub fn warning(&self, preset: Preset) -> Option<String> {
         let is_idle = !preset.base_dtype().is_quantized() && !self.tensor_types.is_empty();
@@ -220,7 +221,7 @@ impl Display for AnyType {
     }
 }
 
-/// The type of all tensors whose name contains a match of a pattern.
+/// A type for all tensors whose name contains a match of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String", bound(serialize = "T: Display + Clone", deserialize = "T: NamedType"))]
 pub struct TensorType<T = DType> {
@@ -233,7 +234,7 @@ pub struct TensorType<T = DType> {
 impl<T: NamedType> FromStr for TensorType<T> {
     type Err = Error;
 
-    /// Reads `REGEX=TYPE`, cut at the first `=`; the pattern in small letters, the type in any case, as llama-quantize does.
+    /// Reads `REGEX=TYPE`, cut at the first `=`; the pattern is lower-cased, the type read in any case, as llama-quantize does.
     fn from_str(text: &str) -> Result<Self> {
         let bad = |reason: &str| Error::BadChange { text: text.to_string(), reason: reason.to_string() };
         let (pattern, dtype) = text.split_once('=').ok_or_else(|| bad("there is no = between pattern and type"))?;
@@ -271,7 +272,7 @@ impl<T: NamedType> TryFrom<String> for TensorType<T> {
 
 /// A pattern that matches this text and no other.
 ///
-/// Capital letters become dots, because [`TensorType::from_str`], like llama-quantize, reads all patterns in small letters.
+/// Capital letters become dots, because [`TensorType::from_str`], like llama-quantize, reads all patterns in lower case.
 pub(super) fn escaped(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 4);
     for letter in text.chars() {
@@ -303,7 +304,7 @@ pub fn layers_from_text(text: &str) -> Result<BTreeSet<u64>> {
     let bad = |reason: String| Error::BadChange { text: text.to_string(), reason };
     let number = |part: &str| {
         let part = part.trim();
-        let n = part.parse::<u64>().map_err(|_| bad(format!("{part:?} is no number of a layer")))?;
+        let n = part.parse::<u64>().map_err(|_| bad(format!("{part:?} is not a layer number")))?;
         if n > MAX_LAYER { Err(bad(format!("no model has a layer {n}"))) } else { Ok(n) }
     };
     let mut layers = BTreeSet::new();

@@ -102,13 +102,13 @@ fn a_type_that_does_not_fit_is_told() {
         assert_eq!(planner.change_warnings(&planner.recipe(Preset::Q8_0)), expected, "{overrides}");
     };
     let named = |text: &str| Overrides { tensor_types: vec![text.parse().unwrap()], ..Overrides::default() };
-    check(named("attn_q=Q6_K"), &["rows of 576 are no whole blocks of Q6_K: Q8_0 instead for blk.0.attn_q.weight and 29 more"]);
+    check(named("attn_q=Q6_K"), &["rows of 576 are not whole blocks of Q6_K: Q8_0 instead for blk.0.attn_q.weight and 29 more"]);
     check(named("ffn_down=Q6_K"), &[]);
     check(named("attn_q=Q4_0"), &[]);
     let head = Overrides { output: Some(DType::Q6_K), ..Overrides::default() };
-    check(head, &["rows of 576 are no whole blocks of Q6_K: Q8_0 instead for token_embd.weight"]);
+    check(head, &["rows of 576 are not whole blocks of Q6_K: Q8_0 instead for token_embd.weight"]);
     let embeddings = Overrides { token_embedding: Some(DType::Q4_K), fallback: Fallback::SameSize, ..Overrides::default() };
-    check(embeddings, &["rows of 576 are no whole blocks of Q4_K: IQ4_NL instead for token_embd.weight"]);
+    check(embeddings, &["rows of 576 are not whole blocks of Q4_K: IQ4_NL instead for token_embd.weight"]);
 }
 
 #[test]

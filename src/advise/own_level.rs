@@ -4,8 +4,8 @@ use super::fallback::Fallback;
 use super::recipe::Planner;
 use crate::model::{DType, Level, Model, Preset, QUANTIZED_SOURCE_KEY};
 
-/// The level whose recipe gives exactly the types of the model's tensors, with any menu of fallbacks: the one that the header names where
-/// its recipe does, else the first that does. `None` for a mix of types that no level makes.
+/// The level whose recipe gives exactly the types of the model's tensors, with any menu of fallbacks: the one that the header
+/// names if its recipe does, else the first whose recipe does. `None` for a mix of types that no level makes.
 #[must_use]
 pub fn own_level(model: &Model) -> Option<Level> {
     own_level_of(&Planner::plain(model))
@@ -14,7 +14,7 @@ pub fn own_level(model: &Model) -> Option<Level> {
 fn own_level_of(planner: &Planner) -> Option<Level> {
     let model = planner.model();
     let occurs = |dtype: DType| model.tensors.iter().any(|tensor| tensor.dtype == dtype);
-    // A level without a tensor of its main type has them all from a fallback: only the header can say so.
+    // Where no tensor has a level's main type, all of them fell back: only the header can name such a level.
     let others = Preset::all().filter(|preset| occurs(preset.base_dtype()));
     let candidates = model.own_level().and_then(Level::preset).into_iter().chain(others);
     let found = candidates.into_iter().find(|&preset| {

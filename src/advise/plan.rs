@@ -22,16 +22,17 @@ const ASSUMED_RAM_BYTES: u64 = 8 << 30;
 /// The plan for this model, machine and goal. Pure: same input, same output.
 ///
 /// Without a wanted budget, a model may use 80 % of the free main memory and 90 % of the free memory of the largest GPU with memory of
-/// its own; a GPU that shares main memory shares its budget. The order of preference among fitting levels is told at
-/// `Priority`'s variants and in `candidates::preference`; a level that is not 5 % smaller than the source ranks last. Of a source that is
-/// quantized already and fits, nothing is recommended unless a level is as good as the goal asks: then the source is the best choice.
+/// its own; a GPU that shares main memory shares its budget. The order of preference among fitting levels is described at
+/// `Priority`'s variants and in `candidates::preference`; a level that is not 5 % smaller than the source ranks last. Where the
+/// source is quantized already and fits, it is the best choice, unless a level is as good as the goal asks and quality does not
+/// count most.
 #[must_use]
 pub fn advise(model: &Model, machine: &Machine, goal: &Goal) -> Plan {
     advise_with(model, machine, goal, &Learned::default())
 }
 
-/// The same, with what measurements on this machine have taught: predictions are corrected by them, and what was measured of a level
-/// stands in place of what is predicted or published.
+/// The same, with what measurements on this machine have taught: predictions are corrected by them, and what was measured for a
+/// level replaces what is predicted or published.
 #[must_use]
 pub fn advise_with(model: &Model, machine: &Machine, goal: &Goal, learned: &Learned) -> Plan {
     let mut warnings = Vec::new();
@@ -41,7 +42,7 @@ pub fn advise_with(model: &Model, machine: &Machine, goal: &Goal, learned: &Lear
     let (mut scored, source_fit) = if model.is_convertible() {
         candidates::all(model, machine, goal, &budget, is_here.then_some(learned))
     } else {
-        // Nothing is offered of what cannot be loaded.
+        // Nothing is offered for a model that cannot be loaded.
         (Vec::new(), Fit::TooLarge { missing_bytes: 0 })
     };
     if !model.unknown.is_empty() {
@@ -76,7 +77,7 @@ pub fn advise_with(model: &Model, machine: &Machine, goal: &Goal, learned: &Lear
     }
 }
 
-/// The answer to "where will it run?"; the index of the branch of `where`.
+/// The answer to "where will it run?"; as a number, the index of the branch of `where`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Apple,
@@ -98,7 +99,7 @@ impl Place {
         }
     }
 
-    /// The most special hardware decides: a Hexagon NPU before a GPU, an NVIDIA GPU before an Intel processor.
+    /// The most specialised hardware decides: a Hexagon NPU before a GPU, an NVIDIA GPU before an Intel processor.
     fn detected(machine: &Machine) -> Self {
         let has_gpu = |vendor| machine.gpus.iter().any(|gpu| gpu.vendor == vendor);
         let has_npu = |vendor| machine.npus.iter().any(|npu| npu.vendor == vendor);
@@ -122,7 +123,7 @@ impl Place {
     }
 }
 
-/// A Mac with an M chip.
+/// True for a Mac with an M chip.
 pub(super) fn is_apple(machine: &Machine) -> bool {
     machine.cpu.name.contains("Apple") || machine.gpus.iter().any(|gpu| gpu.vendor == Vendor::Apple)
 }
@@ -136,7 +137,7 @@ fn share(bytes: u64, (part, whole): (u64, u64)) -> u64 {
     bytes / whole * part
 }
 
-/// The memory of this machine, whatever is assumed for it.
+/// The memory that a model may use on this machine, whatever the goal's target is; warnings about it are dropped.
 pub(super) fn budget_here(machine: &Machine, goal: &Goal) -> Budget {
     budget(machine, goal, true, &mut Vec::new())
 }

@@ -15,20 +15,21 @@ pub struct Predictor<'a> {
 }
 
 impl<'a> Predictor<'a> {
-    /// For a context of `n_ctx` tokens.
+    /// A predictor for a context of `n_ctx` tokens.
     #[must_use]
     pub fn new(model: &'a Model, machine: &'a Machine, goal: &Goal, n_ctx: u64) -> Self {
         let goal = Goal { n_ctx, ..goal.clone() };
         Self { budget: budget_here(machine, &goal), model, machine, goal }
     }
 
-    /// What the file itself asks of the machine: runs of its network are told by it.
+    /// What the file itself asks of the machine, by which runs of the same network are recognised.
     #[must_use]
     pub fn workload(&self) -> Workload {
         Workload::of_file(self.model, &self.machine.cpu, self.goal.n_ctx)
     }
 
-    /// These levels as a plan lists them, each with what is learned for it alone; nothing for a model that cannot be loaded.
+    /// These levels as a plan lists them, each with what is learned for it alone. Levels of other frameworks than llama.cpp are
+    /// left out; empty for a model that cannot be run.
     #[must_use]
     pub fn predict(&self, wanted: &[(Level, Learned)]) -> Vec<Candidate> {
         if self.model.hindrance().is_some() {

@@ -49,7 +49,7 @@ fn llama_cpp_row(model: &Model) -> PreflightRow {
     let mut parts = vec![format!("{} levels from IQ1_S to F32", Level::of(Framework::LlamaCpp).len())];
     if n_fallbacks > 0 {
         parts.push(format!(
-            "{n_fallbacks} tensors have rows that are no multiple of 256, so k-quants fall back to larger types there"
+            "{n_fallbacks} tensors have rows that are not a multiple of 256, so k-quants fall back to larger types there"
         ));
     }
     if model.is_quantized() {

@@ -1,7 +1,7 @@
-//! A model without some of its layers: those behind move up, and what counts or lists layers follows.
+//! A model without some of its layers: later layers move up, and what counts or lists layers follows.
 //!
-//! Source: `remap_layer` and `remap_imatrix` in src/llama-quant.cpp, llama.cpp of 2026-08-21. That renumbers blocks and sets
-//! `block_count`, no more: arrays with one value for each layer keep their length there, and llama.cpp refuses to load the file.
+//! Source: `remap_layer` and `remap_imatrix` in src/llama-quant.cpp, llama.cpp of 2026-08-21. They renumber blocks and set
+//! `block_count`, no more: arrays with one value per layer keep their length there, and llama.cpp refuses to load the file.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use crate::error::{Error, Result};
 use crate::format::Imatrix;
 use crate::model::{Array, Hyperparameters, Import, Metadata, Model, Tensor, Value};
 
-/// Counts of layers from the first on that are of another kind; without the architecture in front.
+/// Keys that count the first layers, which are of another kind; without the architecture in front.
 const FIRST_LAYERS: [&str; 2] = ["leading_dense_block_count", "hash_layer_count"];
-/// Counts of layers up to the last one that are of another kind.
+/// Keys that count the last layers, which are of another kind.
 const LAST_LAYERS: [&str; 2] = ["nextn_predict_layers", "attention.shared_kv_layers"];
-/// Every n-th layer has other tensors: a layer in the place of another kind cannot be loaded.
+/// Keys that say that every n-th layer has other tensors: a layer in the place of another kind cannot be loaded.
 const PERIODS_OF_TENSORS: [&str; 3] = ["interleave_moe_layer_step", "moe_every_n_layers", "full_attention_interval"];
-/// Name layers by their numbers, or count them in a way that is not known here.
+/// Keys that name layers by their numbers, or count them in a way that is not known here.
 const NUMBERING_KEYS: [&str; 8] = [
     "attn_res.block_size",
     "decoder_block_count",
@@ -30,10 +30,10 @@ const NUMBERING_KEYS: [&str; 8] = [
 ];
 /// Arrays that may be as long as there are layers but have no value for each of them.
 const OTHER_ARRAYS: [&str; 2] = ["rope.dimension_sections", "classifier.output_labels"];
-/// Its rows hold something for each layer, one after the other.
+/// A table whose rows hold something for each layer, one after the other.
 const PER_LAYER_TABLE: &str = "per_layer_token_embd.weight";
 
-/// Every n-th layer rotates no positions, or sees the whole context, which no key says.
+/// Architectures in which every n-th layer rotates no positions, or sees the whole context, which no key says.
 ///
 /// Source: `n_no_rope_layer_step` in src/models/{afmoe,llama4,smallthinker,smollm3}.cpp.
 const PERIODS_OF_ARCHITECTURES: [(&str, u64); 4] = [("afmoe", 4), ("llama4", 4), ("smallthinker", 4), ("smollm3", 4)];
@@ -41,7 +41,7 @@ const PERIODS_OF_ARCHITECTURES: [(&str, u64); 4] = [("afmoe", 4), ("llama4", 4),
 /// A model without some of its layers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pruned {
-    /// The rest, renumbered. Its files are those of the whole model.
+    /// The model with the remaining layers, renumbered. Its files are those of the whole model.
     pub model: Model,
     /// What the user should know: `2 of 28 layers are left out …`.
     pub warnings: Vec<String>,
@@ -50,8 +50,8 @@ pub struct Pruned {
 /// The model without these layers.
 ///
 /// # Errors
-/// `Error::CannotPrune` for layers that it does not have, for all layers, and for architectures whose other tensors or keys speak of
-/// single layers.
+/// `Error::CannotPrune` for layers that it does not have, for all layers, and for architectures whose other tensors or keys
+/// refer to single layers.
 pub fn pruned(model: &Model, layers: &BTreeSet<u64>) -> Result<Pruned> {
     let n_layers = model.hyperparameters.n_layers;
     check(model, layers, n_layers)?;
@@ -85,7 +85,7 @@ pub fn pruned_imatrix(imatrix: Imatrix, layers: &BTreeSet<u64>) -> Imatrix {
     Imatrix { entries, ..imatrix }
 }
 
-/// The name that a tensor gets: its block moves up by the number of pruned ones before it; `None` for one of a pruned block.
+/// The name that a tensor gets: its block moves up by the number of pruned blocks before it; `None` in a pruned block.
 fn pruned_name(name: &str, layers: &BTreeSet<u64>) -> Option<String> {
     let Some((layer_idx, rest)) = block_of(name) else { return Some(name.to_string()) };
     if layers.contains(&layer_idx) {
@@ -121,7 +121,7 @@ fn check(model: &Model, layers: &BTreeSet<u64>, n_layers: u64) -> Result<()> {
     }
     let numbering = NUMBERING_KEYS.iter().map(|key| format!("{architecture}.{key}"));
     match numbering.into_iter().find(|key| model.metadata.find(key).is_some()) {
-        Some(key) => refuse(format!("{key} speaks of single layers")),
+        Some(key) => refuse(format!("{key} refers to single layers")),
         None => Ok(()),
     }
 }
@@ -140,7 +140,7 @@ fn check_tensor_kinds(model: &Model, kept: &[u64]) -> Result<()> {
     Ok(())
 }
 
-/// The first kept layer whose new number is not its old one by this period; `None` without a period.
+/// The first kept layer whose place in the period changes with its number; `None` without such a layer or a period.
 fn misplaced(kept: &[u64], period: u64) -> Option<u64> {
     let mut moved = kept.iter().zip(0_u64..);
     moved.find(|&(&layer_idx, new_idx)| period > 1 && layer_idx.abs_diff(new_idx) % period != 0).map(|(&layer_idx, _)| layer_idx)
@@ -208,7 +208,7 @@ fn warnings(model: &Model, layers: &BTreeSet<u64>, kept: &[u64]) -> Vec<String> 
     let period = pattern.or(shape.full_attention_every).or(of_architecture).unwrap_or(0);
     if let Some(layer_idx) = misplaced(kept, period) {
         warnings.push(format!(
-            "every {period}th layer of {} attends in another way: layer {layer_idx} and others get the place of one that does not",
+            "every {period}th layer of {} attends in another way: layer {layer_idx} and others take the place of the other kind",
             shape.architecture
         ));
     }
@@ -319,7 +319,7 @@ mod tests {
         check(&table, &[1], "per_layer_token_embd.weight holds parts of single layers");
         let encoder = model("t5", 3, &[], &[("enc.blk.0.attn_q.weight", vec![96, 16], DType::F16)]);
         check(&encoder, &[1], "enc.blk.0.attn_q.weight holds parts of single layers");
-        check(&model("x", 3, &[("num_loops", Value::U32(2))], &[]), &[1], "x.num_loops speaks of single layers");
+        check(&model("x", 3, &[("num_loops", Value::U32(2))], &[]), &[1], "x.num_loops refers to single layers");
         let hybrid = model("x", 8, &[("full_attention_interval", Value::U32(4))], &[]);
         check(&hybrid, &[1], "x.full_attention_interval is 4, and layer 2 would stand in the place of one of another kind");
         assert!(pruned(&hybrid, &BTreeSet::from([0, 1, 2, 3])).is_ok());

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::model::Framework;
 
-/// A published expectation: of nobody's machine in particular, so never in tokens per second.
+/// A published expectation: for no machine in particular, so never in tokens per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Published {
     /// How much smaller than the unquantized model.

@@ -31,7 +31,8 @@ impl Choice {
     }
 }
 
-/// 0: can be done here and helps; 1: would help but something is missing, if only a number for its loss; 2: too large; 3: not smaller than the source.
+/// 0: can be done here and helps; 1: would help but something is missing, if only a number for its loss; 2: too large; 3: not
+/// clearly smaller than the source.
 pub(super) fn group(scored: &Scored) -> u8 {
     let candidate = &scored.candidate;
     match candidate.fit {

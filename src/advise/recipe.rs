@@ -1,8 +1,8 @@
 //! The recipe: which type each tensor gets at a level, exactly as llama-quantize chooses.
 //!
 //! Source of all rules: `tensor_allows_quantization`, `llama_tensor_get_type`, `llama_tensor_get_type_impl`,
-//! `tensor_type_fallback` and `init_quantize_state_counters` in src/llama-quant.cpp, llama.cpp of 2026-08-21. Two
-//! things may differ: what takes the place of a type that does not fit a tensor's rows (`Fallback`), and what the user wants otherwise
+//! `tensor_type_fallback` and `init_quantize_state_counters` in src/llama-quant.cpp, llama.cpp of 2026-08-21. Two things may
+//! differ: what takes the place of a type that does not fit a tensor's rows (`Fallback`), and the user's own changes
 //! (`Overrides`). `tests/golden/recipes` holds what llama.cpp itself answered for models of many shapes.
 
 use std::cmp::Ordering;
@@ -19,7 +19,7 @@ use crate::model::{DType, Metadata, Model, PROVENANCE_PREFIX, Preset, Tensor, Va
 
 const FILE_TYPE_KEY: &str = "general.file_type";
 const QUANTIZATION_VERSION_KEY: &str = "general.quantization_version";
-/// What an output says of its importance matrix: nothing of an earlier one may be left.
+/// What an output says about its importance matrix: nothing about an earlier one may be left.
 const IMATRIX_KEYS: [&str; 4] =
     ["quantize.imatrix.file", "quantize.imatrix.dataset", "quantize.imatrix.entries_count", "quantize.imatrix.chunks_count"];
 const SPLIT_KEYS: [&str; 3] = ["split.no", "split.count", "split.tensors.count"];
@@ -34,9 +34,9 @@ pub struct Recipe {
     pub preset: Preset,
     /// One type for each of `Model::tensors`, in the same order.
     pub dtypes: Vec<DType>,
-    /// Tensors whose rows are no whole number of the wanted blocks, so that they got another type.
+    /// Tensors whose rows are not a whole number of the wanted blocks, so that they got another type.
     pub n_fallbacks: usize,
-    /// Those of them whose type the level foresees, and not the user.
+    /// Those of them whose wanted type was the level's choice, not the user's.
     pub n_fallbacks_of_level: usize,
     /// True when each of these got a type of more bits than the wanted one.
     pub is_larger: bool,
@@ -93,7 +93,7 @@ pub fn bits_per_weight(model: &Model, recipe: &Recipe) -> f64 {
     if n_weights == 0 { 0.0 } else { n_bytes as f64 * 8.0 / n_weights as f64 }
 }
 
-/// Bytes of a tensor in this type; `u64::MAX` where that overflows or the rows are no whole blocks.
+/// Bytes of a tensor in this type; `u64::MAX` where that overflows or the rows are not whole blocks.
 pub(super) fn tensor_bytes(tensor: &Tensor, dtype: DType) -> u64 {
     if dtype == tensor.dtype {
         return tensor.size_bytes;
@@ -153,7 +153,7 @@ impl<'a> Planner<'a> {
         Self::by(model, None)
     }
 
-    /// The same for recipes alone: nothing is known of the headers of outputs.
+    /// The same for recipes alone: sizes and headers of outputs are not known.
     pub(super) fn plain(model: &'a Model) -> Self {
         Self::unchanged(model, None, model)
     }
@@ -170,7 +170,8 @@ impl<'a> Planner<'a> {
     /// llama-quantize.
     ///
     /// # Errors
-    /// `Error::BadChange` and `Error::UnmatchedPattern` for patterns that are none or change nothing.
+    /// `Error::BadChange` for a pattern that is not a regular expression or a type that cannot be written;
+    /// `Error::UnmatchedPattern` for a pattern that changes nothing.
     pub fn changed(model: &'a Model, imatrix: Option<&'a Imatrix>, whole: &Model, overrides: &Overrides) -> Result<Self> {
         let mut planner = Self::unchanged(model, imatrix, whole).with_origin(whole);
         planner.named = overrides.matched(&model.tensors, |idx| planner.is_quantizable(idx))?;
@@ -215,7 +216,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The same with what outputs say in their headers, also of a quantized source.
+    /// The same planner with what outputs say in their headers, also about a quantized source.
     fn with_origin(mut self, whole: &Model) -> Self {
         self.quantized_source = quantized_origin(whole);
         let said = provenance_metadata("", false, self.quantized_source.as_deref());
@@ -231,7 +232,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The key-values of one level's output: `output_metadata`, what it says of its importance matrix, and where it comes from, with
-    /// zeros for the checksums that are known at the end.
+    /// zeros for the checksums that are known only at the end.
     #[must_use]
     pub fn output_metadata(&self, preset: Preset) -> Metadata {
         let mut metadata = output_metadata(self.model, preset);
@@ -319,7 +320,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What the user should know of the changes at a level: types that do not fit, patterns that change nothing there.
+    /// What the user should know about the changes at a level: types that do not fit, patterns that change nothing there.
     #[must_use]
     pub fn change_warnings(&self, recipe: &Recipe) -> Vec<String> {
         let mut warnings: Vec<String> = self.overrides.warning(recipe.preset).into_iter().collect();
@@ -337,12 +338,12 @@ impl<'a> Planner<'a> {
             let (tensor, found) = (&self.model.tensors[idx], recipe.dtypes[idx]);
             let more = if unfit.len() == 1 { String::new() } else { format!(" and {} more", unfit.len() - 1) };
             let (name, row_len) = (&tensor.name, tensor.row_len());
-            warnings.push(format!("rows of {row_len} are no whole blocks of {chosen}: {found} instead for {name}{more}"));
+            warnings.push(format!("rows of {row_len} are not whole blocks of {chosen}: {found} instead for {name}{more}"));
         }
         warnings
     }
 
-    /// True where the user asked for this type, for the tensor or for what it is.
+    /// True where the user asked for this type, for this tensor or for its role.
     fn is_chosen(&self, idx: usize, wanted: DType) -> bool {
         // A tied embedding is the head too.
         let is_special = matches!(self.roles[idx].category, Category::TokenEmbedding | Category::Output);
@@ -350,7 +351,7 @@ impl<'a> Planner<'a> {
         self.named[idx] == Some(wanted) || is_special && special.contains(&Some(wanted))
     }
 
-    /// The changes.
+    /// The user's changes to the recipes.
     #[must_use]
     pub fn overrides(&self) -> &Overrides {
         &self.overrides
@@ -367,7 +368,7 @@ impl<'a> Planner<'a> {
         file_size_bytes_from(metadata_bytes, infos, self.model.alignment)
     }
 
-    /// The first tensor whose type needs importances that the matrix does not have, or that there is no matrix for; and that type.
+    /// The first tensor whose type needs importances that the matrix lacks, or for which there is no matrix; and that type.
     ///
     /// Source: `tensor_requires_imatrix` in src/llama-quant.cpp, which refuses such files: they would be garbage.
     #[must_use]
@@ -384,7 +385,7 @@ impl<'a> Planner<'a> {
         unknown.next().map(|(_, (tensor, &dtype))| (tensor, dtype))
     }
 
-    /// True for tensors that levels change: matrices without those that llama-quantize leaves alone.
+    /// True for tensors that levels change: matrices except those that llama-quantize leaves alone.
     #[must_use]
     pub fn is_quantizable(&self, tensor_idx: usize) -> bool {
         self.roles.get(tensor_idx).is_some_and(|role| role.is_quantizable)
@@ -423,7 +424,7 @@ fn is_70b(model: &Model) -> bool {
     }
 }
 
-/// Bytes of the output's key-values without the text of the recipe, and without making them: a vocabulary has 100,000 strings.
+/// Bytes of the output's key-values without the recipe's text, counted without building them: a vocabulary has 100,000 strings.
 fn output_metadata_bytes(metadata: &Metadata, imatrix: Option<&Imatrix>) -> u64 {
     const U32_BYTES: u64 = 4;
     let entry = |key: &str, value_bytes: u64| 8 + key.len() as u64 + 4 + value_bytes;

@@ -148,7 +148,7 @@ fn is_quantizable(tensor: &Tensor, is_glm5_next: bool) -> bool {
     !is_kept
 }
 
-/// True for the names that almost all matrices have and that contain none of the kept parts: saves 50 searches for each.
+/// True for the names that almost all matrices have and that contain none of the kept parts, which saves 50 searches for each.
 fn has_common_name(name: &str) -> bool {
     let in_block = name.strip_prefix("blk.").map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
     matches!(

@@ -24,7 +24,7 @@ pub(super) struct Facts {
     pub(super) output: Option<DType>,
 }
 
-/// How many tensors of a kind have been seen.
+/// How many tensors of each kind have been seen.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     attention_v: i64,
@@ -33,7 +33,7 @@ pub(super) struct Counters {
     ffn_up: i64,
 }
 
-/// Levels with grids of about one and two bits: their rules stand apart.
+/// True for levels with grids of about one and two bits, which have rules of their own.
 fn is_tiny(preset: Preset) -> bool {
     use Preset::{IQ1_M, IQ1_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS};
     matches!(preset, IQ2_XXS | IQ2_XS | IQ2_S | IQ2_M | IQ1_S | IQ1_M)
@@ -87,12 +87,12 @@ impl Facts {
         }
     }
 
-    /// The layer by the name where experts may be out of order, else by counting.
+    /// The layer from the name where experts may be out of order, else by counting.
     fn layer_idx(&self, role: Role, counted: i64) -> i64 {
         if self.n_experts > 1 { i64::from(role.layer_idx) } else { counted }
     }
 
-    /// The head, or the embeddings where they are the head.
+    /// The type of the head, or of the embeddings where they are the head.
     fn head(&self, tensor: &Tensor, preset: Preset) -> DType {
         let base = preset.base_dtype();
         if preset == Preset::MXFP4_MOE
@@ -205,7 +205,7 @@ impl Facts {
     }
 }
 
-/// Embeddings that are not the head too.
+/// The type of embeddings that are not also the head.
 fn embeddings(preset: Preset) -> DType {
     use Preset::{IQ1_M, IQ1_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_XXS, TQ1_0, TQ2_0};
     match preset {

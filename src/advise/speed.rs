@@ -14,15 +14,16 @@ const PREFILL_BAND: (f64, f64) = (0.4, 2.0);
 /// Weights stream a little faster than the measured read bandwidth, because they are read far ahead; fitted, see `decode_secs`.
 const STREAM_EFFICIENCY: f64 = 1.1;
 
-/// The last cache is so many times as fast as main memory: 135 to 185 GB/s beside 38 on two Zen 4 cores (2026-11-29).
+/// The last-level cache is this many times as fast as main memory: 135 to 185 GB/s beside 38 on two Zen 4 cores (2026-11-29).
 const CACHE_SPEED_UP: f64 = 4.0;
 
 /// Time per layer and token that no bandwidth shortens (synchronization, attention, small operators, the first bytes of each matrix); fitted,
 /// see `decode_secs`.
 const SECS_PER_LAYER: f64 = 0.14e-3;
 
-/// The same in a model that stays in the last cache as a whole: no matrix waits for main memory. From the bundled sample (4 layers of width
-/// 256, 5.8 MB): 4,438 and 4,349 tokens per second at `BF16` and `Q8_0` behind 512 tokens, on the cores that `decode_secs` names (2026-11-29).
+/// The same for a model that stays in the last-level cache as a whole: no matrix waits for main memory. From the bundled sample
+/// (4 layers of width 256, 5.8 MB): 4,438 and 4,349 tokens per second at `BF16` and `Q8_0` after 512 tokens, on the cores that
+/// `decode_secs` names (2026-11-29).
 const SECS_PER_CACHED_LAYER: f64 = 0.047e-3;
 
 /// Time of one core to compute with a gigabyte of weights of a type, beyond reading it, in seconds; fitted, see `decode_secs`.
@@ -52,11 +53,13 @@ const AVX2_FLOPS_PER_CORE: f64 = 32e9;
 
 /// Predicted time of one decoded token on the CPU, with 512 tokens in the cache; `None` without a measured bandwidth.
 ///
-/// What a token reads (weights, a tied head in full, of embeddings one row, of experts the routed ones; and the KV cache) at the speed of
-/// memory, as much as the last cache holds at the cache's; what the cores compute with each type; and a time for each layer, which is shorter where
-/// all of it is in the cache. Fitted to
-/// llama.cpp with two threads on two Zen 4 cores with AVX-512 VNNI and 38 GB/s (2026-11-29): Llama shapes of 0.13, 0.2 and 1.1 G weights with
-/// 30, 12 and 16 layers in `F16`, `Q8_0`, `Q6_K`, `Q4_K_M` and `Q4_0`, SmolLM2 at nine more levels. Errors are in benches/README.md.
+/// The sum of three times: to read what a token needs (the weights, with a tied head in full, one row of the embeddings and
+/// only the routed experts; and the KV cache) at the speed of memory, or of the last-level cache for as much as it holds; to
+/// compute with each type on the cores; and a time per layer, which is shorter where everything is in the cache.
+///
+/// Fitted to llama.cpp with two threads on two Zen 4 cores with AVX-512 VNNI and 38 GB/s (2026-11-29): Llama shapes of 0.13,
+/// 0.2 and 1.1 G weights with 30, 12 and 16 layers in `F16`, `Q8_0`, `Q6_K`, `Q4_K_M` and `Q4_0`, SmolLM2 at nine more levels.
+/// Errors are in benches/README.md.
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "an estimate")]
 pub fn decode_secs(workload: &Workload, machine: &Machine) -> Option<f64> {
@@ -75,14 +78,15 @@ fn secs_per_gb(dtype: DType) -> f64 {
     SECS_PER_GB.iter().find(|cost| cost.0 == dtype).map_or(OTHER_SECS_PER_GB, |cost| cost.1)
 }
 
-/// How much longer a core computes than one with AVX-512 VNNI. AVX2: from SmolLM2 on two such cores (2026-11-22); others assumed.
+/// How many times as long a core computes as one with AVX-512 VNNI. AVX2: SmolLM2 on two such cores (2026-11-22); others
+/// assumed.
 fn decode_cost(cpu: &Cpu) -> f64 {
     const COSTS: [(&str, f64); 6] =
         [("AVX-512 VNNI", 1.0), ("AVX-VNNI", 1.2), ("AVX2", 1.6), ("i8mm", 1.2), ("dotprod", 1.6), ("NEON", 3.0)];
     COSTS.iter().find(|(name, _)| cpu.simd.iter().any(|found| found == name)).map_or(5.0, |&(_, cost)| cost)
 }
 
-/// The caches of the last level together; 0 where they are not known.
+/// Bytes of all last-level caches together; 0 where they are not known.
 #[allow(clippy::cast_precision_loss, reason = "some megabytes")]
 fn last_cache_bytes(cpu: &Cpu) -> f64 {
     let last = cpu.caches.iter().map(|cache| cache.level).max();

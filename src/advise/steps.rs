@@ -5,14 +5,14 @@ use crate::model::{Framework, Level, Model};
 
 /// Levels that are one clear step apart.
 const STEPS: [Level; 7] = [Level::F16, Level::Q8_0, Level::Q6_K, Level::Q5_K_M, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K];
-/// The same of MLX, by name.
+/// The same for MLX, by name.
 const STEPS_OF_MLX: [&str; 4] = ["mlx:8-bit-g64", "mlx:6-bit-g64", "mlx:4-bit-g64", "mlx:3-bit-g64"];
 /// The levels that people use.
 const USUAL: [Level; 5] = [Level::Q8_0, Level::Q6_K, Level::Q5_K_M, Level::Q4_K_M, Level::Q3_K_M];
 /// What takes their places where the larger ones do not fit.
 const SMALLER: [Level; 2] = [Level::Q3_K_S, Level::Q2_K];
 
-/// The level with the next larger and the next smaller one that is a clear step away.
+/// The level and its neighbours, the next larger and the next smaller one a clear step away, from large to small.
 #[must_use]
 pub fn with_neighbours(level: Level) -> Vec<Level> {
     let steps: Vec<Level> = match level.framework() {
@@ -25,7 +25,7 @@ pub fn with_neighbours(level: Level) -> Vec<Level> {
 }
 
 impl Plan {
-    /// This level among the candidates.
+    /// This level among the candidates; `None` if it is not one of them.
     #[must_use]
     pub fn candidate_of(&self, level: Level) -> Option<&Candidate> {
         self.candidates.iter().find(|found| found.level == Some(level))

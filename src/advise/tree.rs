@@ -2,7 +2,7 @@
 //!
 //! Five questions in this order: what it is, where it will run, whether an enterprise pipeline is wanted, what fits, what counts most.
 //! The first three choose the frameworks, so their answers part ways; the last two choose the level, so all their answers lead on to
-//! the same node. Each node has its questions to itself, except that all enterprise pipelines meet.
+//! the same node. No two paths share these questions, except that all enterprise pipelines meet.
 
 use super::{Branch, Leaf, Node, Tree};
 use crate::model::Framework;
@@ -78,7 +78,7 @@ pub fn tree() -> Tree {
             &[
                 "made by Intel for its CPUs, GPUs and NPUs",
                 // Source: `ggml_openvino_get_requant_type` in ggml-openvino-extra.cpp, llama.cpp of 2026-08-21.
-                "llama.cpp's OpenVINO backend reaches the NPU too: there it makes Q4_0 of the weights",
+                "llama.cpp's OpenVINO backend reaches the NPU too: there it turns the weights into Q4_0",
                 "published (EdgeAI for Beginners): 50-75 % smaller, 2-5 times as fast",
             ],
         ),
@@ -212,14 +212,14 @@ fn branch(nodes: &mut [Node], from: usize, answer: &'static str, to: usize) {
     nodes[from].branches.push(Branch { answer, to });
 }
 
-/// All answers lead to the same node.
+/// Makes all answers lead to the same node.
 fn join(nodes: &mut [Node], from: usize, answers: &[&'static str], to: usize) {
     for &answer in answers {
         branch(nodes, from, answer, to);
     }
 }
 
-/// The three questions between a place and its leaf; the index of the first.
+/// Adds the three questions between a place and its leaf; returns the index of the first.
 fn chain(nodes: &mut Vec<Node>, [enterprise, memory, priority]: [&'static str; 3]) -> usize {
     let first = nodes.len();
     nodes.extend([
@@ -232,7 +232,7 @@ fn chain(nodes: &mut Vec<Node>, [enterprise, memory, priority]: [&'static str; 3
     first
 }
 
-/// The leaf behind a `priority-…` question.
+/// Adds the leaf after a `priority-…` question.
 fn end(nodes: &mut Vec<Node>, priority: usize, id: &'static str, text: &'static str, leaf: Leaf) {
     let at = push_leaf(nodes, id, text, leaf);
     join(nodes, priority, &PRIORITY_ANSWERS, at);

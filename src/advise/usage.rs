@@ -26,7 +26,7 @@ impl Repacking {
         Self { has_avx2: has("AVX2"), has_avx512: has("AVX-512F"), has_neon: has("NEON") && (has("dotprod") || has("i8mm")) }
     }
 
-    /// True for a tensor of this type with these rows.
+    /// True if a tensor of this type with these rows is kept a second time.
     #[must_use]
     pub fn applies(self, dtype: DType, tensor: &Tensor) -> bool {
         let is_supported = match dtype {

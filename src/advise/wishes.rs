@@ -1,4 +1,4 @@
-//! What the user wishes of size, memory and speed: judged beside the verdict, never part of it.
+//! The user's wishes for size, memory and speed: judged beside the verdict, never part of it.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,15 +9,15 @@ use crate::units::{bytes_text, duration_text, percent_text, significant_text};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WishKind {
-    /// Peak memory, as a part of the source's; at most.
+    /// Peak memory as a fraction of the source's; the limit is a maximum.
     MemoryRatio,
-    /// Peak memory in bytes: the limit of the goal; at most.
+    /// Peak memory in bytes; the limit is a maximum and is set in the goal.
     Memory,
-    /// File size, as a part of the source's; at most.
+    /// File size as a fraction of the source's; the limit is a maximum.
     SizeRatio,
-    /// Decode speed, as a multiple of the source's; at least.
+    /// Decode speed as a multiple of the source's; the limit is a minimum.
     SpeedRatio,
-    /// Time to read the measured prompt, in seconds; at most.
+    /// Time to read the measured prompt, in seconds; the limit is a maximum.
     FirstToken,
 }
 
@@ -110,7 +110,7 @@ impl Wishes {
         }
     }
 
-    /// The wishes as a sentence part: `decode speed at least 2.00 ×`; `none` without any.
+    /// The wishes as part of a sentence: `decode speed at least 2.00 ×`; `none` without any.
     #[must_use]
     pub fn text(&self) -> String {
         let wish = |kind: WishKind| Some(format!("{} {}", kind.label().to_lowercase(), kind.bound_text(self.limit(kind)?)));
@@ -149,7 +149,7 @@ impl WishResult {
     pub fn text(&self) -> String {
         let (granted, refused, subject) = self.kind.words();
         let Some(Interval { value, .. }) = self.measured else {
-            return format!("{subject} not measured; you wish {}", self.kind.bound_text(self.limit));
+            return format!("{subject} not measured; you want {}", self.kind.bound_text(self.limit));
         };
         let pair = self.kind.pair_text(value, self.limit);
         match self.decision {
@@ -199,7 +199,7 @@ mod tests {
         check(WishKind::SpeedRatio, 2.0, Some((1.7, 1.6, 1.8)), "too slow for your wish: 1.70 of 2.00 ×");
         check(WishKind::SpeedRatio, 2.0, Some((2.5, 2.4, 2.6)), "fast enough for your wish: 2.50 of 2.00 ×");
         check(WishKind::SpeedRatio, 2.0, Some((2.1, 1.9, 2.3)), "cannot tell whether the speed meets your wish: 2.10 of 2.00 ×");
-        check(WishKind::SpeedRatio, 2.0, None, "speed not measured; you wish at least 2.00 ×");
+        check(WishKind::SpeedRatio, 2.0, None, "speed not measured; you want at least 2.00 ×");
         check(WishKind::MemoryRatio, 0.5, Some((0.6, 0.6, 0.6)), "too much memory for your wish: 60.0 of 50.0 %");
         check(WishKind::SizeRatio, 0.5, Some((0.3, 0.3, 0.3)), "small enough for your wish: 30.0 of 50.0 %");
         check(WishKind::FirstToken, 0.5, Some((1.5, 1.4, 1.6)), "first token too late for your wish: 1.5 s of 500 ms");

@@ -10,8 +10,8 @@ use crate::model::{DType, Model};
 /// Tokens in the cache while decoding is predicted: as after the 512 tokens of the usual prefill measurement.
 const DECODE_CONTEXT: u64 = 512;
 
-/// One file at one context. Predictions follow from it and the machine, so that a later version, or a bandwidth that is measured again,
-/// can tell anew what it would have predicted.
+/// One file at one context. Predictions follow from it and the machine, so they can be made again by a later version, or with a
+/// bandwidth that was measured again.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Workload {
     /// Number of blocks.
@@ -24,7 +24,7 @@ pub struct Workload {
     pub n_vocab: u64,
     /// Tokens of context.
     pub n_ctx: u64,
-    /// All tensors.
+    /// All tensors, in bytes.
     pub weights_bytes: u64,
     /// Rearranged copies on the CPU.
     pub repacked_bytes: u64,
@@ -34,7 +34,7 @@ pub struct Workload {
     pub kv_read_bytes: u64,
     /// Bytes of weights that one decoded token reads, by type.
     pub reads: Vec<(DType, f64)>,
-    /// Operations of one prompt token.
+    /// Operations per prompt token.
     pub flops_per_prompt_token: f64,
 }
 

@@ -17,9 +17,9 @@ use crate::runtime::work_folder::WorkFolder;
 use crate::runtime::{self, CollectTask, Event, ImatrixTensor, Request, RuntimeId, Task};
 use crate::units::small_percent_text;
 
-/// Tokens of a chunk unless somebody asks for others. Source: `n_ctx` in `main` of tools/imatrix/imatrix.cpp, llama.cpp of 2026-08-21.
+/// Tokens per chunk by default. Source: `n_ctx` in `main` of tools/imatrix/imatrix.cpp, llama.cpp of 2026-08-21.
 pub const DEFAULT_CHUNK_TOKENS: u32 = 512;
-/// The shortest chunk: in a shorter one nearly all tokens lack what stands before them.
+/// The shortest chunk: in a shorter one nearly all tokens lack what comes before them.
 pub const MIN_CHUNK_TOKENS: u32 = 16;
 /// The longest chunk.
 pub const MAX_CHUNK_TOKENS: u32 = 16_384;
@@ -29,11 +29,11 @@ pub const MAX_CHUNK_TOKENS: u32 = 16_384;
 pub struct CollectRequest {
     /// The model: a GGUF file.
     pub model: PathBuf,
-    /// On which text; the bundled one is that for calibration.
+    /// The text to collect on; `Bundled` is the calibration text.
     pub text: TextSource,
-    /// Tokens of a chunk.
+    /// Tokens per chunk.
     pub n_ctx: u32,
-    /// The most chunks; `None`: all that the text has.
+    /// The largest number of chunks; `None`: all that the text has.
     pub max_chunks: Option<u32>,
     /// The file to write.
     pub out: PathBuf,
@@ -51,7 +51,7 @@ pub enum Existing {
     Refuse,
     /// Replace it when the new one is complete.
     Replace,
-    /// Take it, when it is of this model, and collect nothing.
+    /// Use it, if it fits this model, and collect nothing.
     Reuse,
 }
 
@@ -61,10 +61,10 @@ impl Existing {
     }
 }
 
-/// How much more text has changed.
+/// How much more text has changed the importances.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ImportanceChange {
-    /// Chunks at this point; about twice as many as at the one before.
+    /// Chunks at this point, about twice as many as at the point before.
     pub n_chunks: u32,
     /// Part of the importance that lies in other columns than at the point before: see `Collector::change`.
     pub change: f64,
@@ -79,13 +79,13 @@ pub struct Collected {
     /// The model, or the files that were merged.
     #[serde(with = "crate::path_text")]
     pub sources: Vec<PathBuf>,
-    /// The texts, without folders.
+    /// The names of the texts, without folders.
     pub texts: Vec<String>,
     /// Tensors in the file.
     pub n_tensors: usize,
-    /// Pieces of text.
+    /// Chunks of text.
     pub n_chunks: u32,
-    /// Tokens of each.
+    /// Tokens per chunk; 0 where the file does not say.
     pub chunk_tokens: u32,
     /// The changes with each doubling of the text; empty for one chunk, for merged files and for a file that was there before.
     pub changes: Vec<ImportanceChange>,
@@ -224,7 +224,7 @@ fn check_out<'a>(out: &Path, overwrite: Overwrite, sources: impl IntoIterator<It
     }
 }
 
-/// Waits for the child; what it said of changes.
+/// Runs the child to its end and returns the changes that it reported.
 fn run(
     exe: &Path,
     task: &Request,

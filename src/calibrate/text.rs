@@ -1,4 +1,4 @@
-//! The text that models are compared on.
+//! The texts that models are compared on and importances are collected from.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const EVALUATION: [(&str, &str); 7] = [
     ("facts", include_str!("../../assets/text/evaluation/facts.txt")),
 ];
 
-/// Kind and text of the bundled calibration text, from which importances are collected: nothing of it is in the evaluation text.
+/// Kind and text of the bundled calibration text, from which importances are collected: none of it is in the evaluation text.
 const CALIBRATION: [(&str, &str); 7] = [
     ("prose", include_str!("../../assets/text/calibration/prose.txt")),
     ("code", include_str!("../../assets/text/calibration/code.txt")),
@@ -71,7 +71,7 @@ pub struct Corpus {
     pub sha256: String,
 }
 
-/// Reads the text; the bundled one is that for evaluation.
+/// Reads the text; `Bundled` is the evaluation text.
 ///
 /// # Errors
 /// `Error::Io`; `Error::BadText` when it is a folder, empty, longer than 64 MiB or not UTF-8.
@@ -79,7 +79,7 @@ pub fn corpus(source: &TextSource) -> Result<Corpus> {
     read(source, "bundled evaluation text", &EVALUATION)
 }
 
-/// Reads the text; the bundled one is that for calibration.
+/// Reads the text; `Bundled` is the calibration text.
 ///
 /// # Errors
 /// As [`corpus`].
@@ -114,7 +114,7 @@ fn read(source: &TextSource, bundled_name: &str, bundled: &[(&str, &str)]) -> Re
     Ok(Corpus { name, parts: runtime::Corpus { parts }, sha256: runtime::hex(&hash.finalize()) })
 }
 
-/// The file's bytes; a file that is longer than the limit gives one byte more than that.
+/// The file's bytes; a file that is longer than the limit gives one byte more than the limit.
 fn read_limited(path: &Path) -> Result<Vec<u8>> {
     // Before it is opened: opening a FIFO would wait for a writer.
     let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;

@@ -18,7 +18,7 @@ impl Error {
             Self::Io { kind: ErrorKind::NotFound, .. } => "check the path".into(),
             Self::Io { kind: ErrorKind::PermissionDenied, .. } => "check the permissions, or choose another folder".into(),
             Self::Io { kind: ErrorKind::StorageFull | ErrorKind::QuotaExceeded, path, .. } if path == Path::new(STANDARD_OUTPUT) => {
-                "what standard output leads to is full: free some space or lead it elsewhere".into()
+                "standard output goes to a full disk: free some space or send it elsewhere".into()
             }
             Self::Io { kind: ErrorKind::StorageFull | ErrorKind::QuotaExceeded, .. } => {
                 "free some space or choose another folder; the unfinished file has been removed".into()
@@ -30,7 +30,7 @@ impl Error {
             Self::Io { kind: ErrorKind::InvalidFilename, .. } => "choose a shorter name".into(),
             Self::Io { .. } => "check the disk and the path".into(),
             Self::NotAFile { .. } => "choose a .gguf file, or the folder of a Hugging Face checkpoint to check it".into(),
-            Self::UnknownFormat { .. } => "choose a .gguf file; a download that failed often is an HTML page".into(),
+            Self::UnknownFormat { .. } => "choose a .gguf file; a failed download is often an HTML page".into(),
             Self::Placeholder { found, .. } => found.hint().into(),
             Self::BrokenLink { .. } => {
                 "the download is incomplete, or its cache was cleared: download the model again, or copy the file to this place"
@@ -55,7 +55,7 @@ impl Error {
             Self::NotAFolder { .. } | Self::NotOurFolder { .. } => "move it away, or choose another folder for the outputs".into(),
             Self::CannotWrite { .. } => "levels of llama.cpp may be possible: planish inspect shows which".into(),
             Self::NameTooLong { .. } => {
-                "rename the source to something shorter, or choose another folder; .part.journal is written behind the name".into()
+                "rename the source to something shorter, or choose another folder; .part.journal is added to the name".into()
             }
             Self::UnsupportedVersion { .. } => "get a conversion of the model in GGUF version 2 or 3, little-endian".into(),
             Self::MissingShard { .. } => "put all shards into one folder under their original names".into(),
@@ -131,7 +131,7 @@ impl Error {
             Self::UnknownTokenizer { .. } => {
                 "fetch all tokenizer files of the checkpoint; a newer kind needs llama.cpp's convert_hf_to_gguf.py".into()
             }
-            Self::EmptyPrompt => "write a question or an instruction that the models shall answer".into(),
+            Self::EmptyPrompt => "write a question or an instruction for the models to answer".into(),
             Self::NeedsImatrix { .. } => {
                 "collect one from this model first (on the command line: planish imatrix MODEL --out FILE, then --imatrix FILE)"
                     .into()

@@ -53,10 +53,10 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// Something else lies in the place of the file: a pointer, a web page, nothing.
+    /// Something else is in the file's place: a pointer, a web page, nothing.
     #[error("not the file itself but {}: {}", found.name(), shown(path))]
     Placeholder {
-        /// What.
+        /// What is there instead.
         found: Placeholder,
         /// The file.
         path: PathBuf,
@@ -80,7 +80,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A known format that this version cannot carry out yet.
+    /// A known format that this version cannot open yet.
     #[error("{what} cannot be opened yet: {}", shown(path))]
     UnsupportedFormat {
         /// The format's name, for example `a safetensors file`.
@@ -111,8 +111,8 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A GGUF file that is no model: an importance matrix, an adapter, a vocabulary.
-    #[error("this is no model but {what}: {}", shown(path))]
+    /// A GGUF file that is not a model: an importance matrix, an adapter, a vocabulary.
+    #[error("this is not a model but {what}: {}", shown(path))]
     NotAModel {
         /// What it is.
         what: &'static str,
@@ -132,9 +132,9 @@ pub enum Error {
     },
 
     /// A part of a split model under another name than its own.
-    #[error("this is part {number} of {count} of a split model, but it is not named so: {}", shown(path))]
+    #[error("this is part {number} of {count} of a split model, but its name does not say so: {}", shown(path))]
     MisnamedPart {
-        /// Which part its header says that it is, from 1.
+        /// Which part it is according to its header, from 1.
         number: u64,
         /// How many there are.
         count: u64,
@@ -144,7 +144,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A piece of a file that was cut without regard to what is in it.
+    /// A piece of a file that was cut up without regard to its contents.
     #[error("only a piece of {whole}, which was cut for the transfer: {}", shown(path))]
     CutFile {
         /// The name of the whole file.
@@ -162,21 +162,21 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// The path is something else where an output that is a folder goes.
+    /// Something other than a folder is where an output folder goes.
     #[error("not a folder: {}", shown(path))]
     NotAFolder {
         /// The path.
         path: PathBuf,
     },
 
-    /// A folder that was to be replaced or removed as an output, and is none of Planish's.
+    /// A folder that was to be replaced or removed as an output, but that Planish did not write.
     #[error("not a folder that Planish wrote: {}", shown(path))]
     NotOurFolder {
         /// The folder.
         path: PathBuf,
     },
 
-    /// A model that a framework's levels cannot be made of.
+    /// A model from which a framework's levels cannot be made.
     #[error("cannot be written for {framework} ({why}): {}", shown(path))]
     CannotWrite {
         /// The framework's name.
@@ -187,14 +187,14 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// An output whose name, or that of a file that goes with it, the file system does not take.
+    /// An output whose name, or the name of a file that goes with it, is too long for the file system.
     #[error("the name of the output is too long for its file system: {}", shown(path))]
     NameTooLong {
         /// The output.
         path: PathBuf,
     },
 
-    /// A GGUF file of a version or byte order that is not read.
+    /// A GGUF file of a version or byte order that Planish does not read.
     #[error("{what} cannot be read: {}", shown(path))]
     UnsupportedVersion {
         /// The version: `GGUF version 1`.
@@ -206,7 +206,7 @@ pub enum Error {
     /// A shard of a split model is not beside the others.
     #[error("shard {number} of {count} is missing: {}", shown(path))]
     MissingShard {
-        /// Which, from 1.
+        /// Which shard, from 1.
         number: u32,
         /// How many there are.
         count: u32,
@@ -214,16 +214,16 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A level or type name that nobody knows.
+    /// A name that is not a level's.
     #[error("unknown level {name:?}")]
     UnknownLevel {
         /// As the user wrote it.
         name: String,
-        /// Those that there are: `Q8_0, Q6_K`.
+        /// The names of all levels: `Q8_0, Q6_K`.
         known: String,
     },
 
-    /// A size that is no number with an optional unit.
+    /// A size that is not a number with an optional unit.
     #[error("cannot read {text:?} as a size")]
     BadSize {
         /// As the user wrote it.
@@ -242,9 +242,9 @@ pub enum Error {
     UnsupportedDType {
         /// `decode` or `encode`.
         action: &'static str,
-        /// The type's name as llama.cpp prints it.
+        /// The type's name as llama.cpp prints it, or several names.
         dtype: String,
-        /// The tensor that has or would get it.
+        /// The tensor that has or would get it, and how many more there are.
         tensor: String,
     },
 
@@ -279,7 +279,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// The output exists and the user did not say `--force`.
+    /// The output exists and the user did not say that it may be replaced.
     #[error("output exists: {}", shown(path))]
     OutputExists {
         /// The existing file.
@@ -316,7 +316,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A file whose bytes are not those that were written, or that was not made from what is said.
+    /// A file whose bytes are not those that were written, or that was not made from the source it is said to be made from.
     #[error("{what}: {}", shown(path))]
     Damaged {
         /// `2 of 272 tensors are damaged (blk.0.attn_k.weight, …)`.
@@ -391,7 +391,7 @@ pub enum Error {
     },
 
     /// Reference and candidate split a text differently, so their answers cannot be compared.
-    #[error("it has another {what} than the reference ({candidate}, reference {reference}): {}", shown(path))]
+    #[error("its {what} differs from the reference's ({candidate}, reference {reference}): {}", shown(path))]
     OtherVocabulary {
         /// `vocabulary` or `tokenizer`.
         what: &'static str,
@@ -455,7 +455,7 @@ pub enum Error {
     EmptyPrompt,
 
     /// The history has no measurement of a model or of files made from it.
-    #[error("nothing of this model is in the history: {}", shown(path))]
+    #[error("the history holds nothing about this model: {}", shown(path))]
     NothingStored {
         /// The model.
         path: PathBuf,
@@ -528,7 +528,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A file made from a checkpoint that is complete and makes no sense.
+    /// A file that was made completely from a checkpoint, but makes no sense when it is run.
     #[error("{reason}: {}", shown(path))]
     WrongOutput {
         /// What a first run showed.
@@ -547,7 +547,7 @@ pub enum Error {
     },
 
     /// An adapter: what a fine-tuning adds to a model that lies elsewhere.
-    #[error("{what}, which is no model by itself: {}", shown(path))]
+    #[error("{what}, which is not a model by itself: {}", shown(path))]
     Adapter {
         /// Which kind, and of which model: `a LoRA adapter of meta-llama/Llama-3.2-1B`.
         what: String,
@@ -578,22 +578,22 @@ pub enum Error {
     },
 
     /// A level of few bits is worth nothing without importances of the columns.
-    #[error("{level} takes an importance matrix that knows {tensor}")]
+    #[error("{level} needs an importance matrix that covers {tensor}")]
     NeedsImatrix {
-        /// The level.
+        /// The level, or the type that the user chose for the tensor.
         level: &'static str,
         /// The first tensor that needs importances and has none.
         tensor: String,
     },
 
     /// Importance matrices of different models, which cannot be added up.
-    #[error("these importance matrices cannot be merged, {tensor} has {found}, before it had {expected}: {}", shown(path))]
+    #[error("these importance matrices cannot be merged, {tensor} has {found} here and {expected} before: {}", shown(path))]
     ImatrixesDiffer {
         /// The tensor's name.
         tensor: String,
         /// What this file has: `576 columns of each of 8 experts`.
         found: String,
-        /// What those before have.
+        /// What the files before it have.
         expected: String,
         /// This file.
         path: PathBuf,
@@ -613,7 +613,7 @@ pub enum Error {
     UnmatchedPattern {
         /// The pattern.
         pattern: String,
-        /// The first tensor that it matches, of those that every level leaves as they are.
+        /// The first tensor that it matches, if every level leaves all that it matches as they are; `None` if it matches none.
         fixed: Option<String>,
     },
 
@@ -625,7 +625,7 @@ pub enum Error {
     },
 }
 
-/// What stands for a path in errors of standard output.
+/// What stands in for a path in errors about standard output.
 pub const STANDARD_OUTPUT: &str = "standard output";
 
 /// How a pickle becomes a safetensors file.
@@ -640,7 +640,7 @@ impl Error {
         move |error| Self::Io { action, path, kind: error.kind(), reason: error.to_string() }
     }
 
-    /// The message without the path at its end, for where the path is known.
+    /// What is in the way of a checkpoint's conversion, without the path; for any other error, the whole message.
     #[must_use]
     pub fn reason(&self) -> String {
         match self {

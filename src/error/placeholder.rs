@@ -1,10 +1,10 @@
-//! What is found in the place of a file that was never fetched.
+//! What is found in place of a file that was never fetched.
 
-/// Bytes of a file's start that are looked at. XML prologues and HTML comments are shorter.
+/// How many bytes of a file's start are looked at. XML prologues and HTML comments are shorter.
 pub const HEAD_BYTES: usize = 4096;
-/// A server's answer in plain words is not longer than this.
+/// A server's answer in plain text is at most this long.
 const MAX_ANSWER_BYTES: usize = 1024;
-/// How the pages and answers begin that servers give instead of a file, in small letters.
+/// How servers' answers begin that are sent instead of a file, in lower case.
 const ANSWERS: [&str; 13] = [
     "entry not found",
     "repository not found",
@@ -21,7 +21,7 @@ const ANSWERS: [&str; 13] = [
     "bad gateway",
 ];
 
-/// What lies in the place of a file.
+/// What is in the place of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placeholder {
     /// No byte at all.
@@ -38,16 +38,17 @@ pub enum Placeholder {
     Xml,
     /// What a server said instead: `{"error":"Repository not found"}`, `Entry not found`.
     Answer,
-    /// Zeros: the space of a download.
+    /// Nothing but zeros: space that a download reserved.
     Zeros,
-    /// Text of 16 bits a character, as Windows PowerShell writes it.
+    /// Text in UTF-16, as Windows PowerShell writes it.
     Utf16,
-    /// A packed file.
+    /// An archive or a compressed file; its kind with its article.
     Archive(&'static str),
 }
 
 impl Placeholder {
-    /// What the first bytes are, where that is no model file and no part of one. `head` has up to `HEAD_BYTES` of a file.
+    /// What the first bytes show, if it is neither a model file nor a part of one, else `None`. `head` holds up to `HEAD_BYTES`
+    /// of a file.
     #[must_use]
     pub fn of(head: &[u8]) -> Option<Self> {
         let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
@@ -61,7 +62,7 @@ impl Placeholder {
             }
             _ if starts("# xet version") => Self::OtherPointer("Xet"),
             _ if any_starts(&["<!doctype html", "<html", "<head>", "<body", "<title", "<script"]) => Self::Html,
-            // A comment or a prologue before it.
+            // A comment or an XML prologue may come first.
             _ if any_starts(&["<!--", "<?xml"]) && contains_ignoring_case(text, b"<html") => Self::Html,
             _ if any_starts(&["<?xml", "<error>"]) => Self::Xml,
             _ if is_answer(text) => Self::Answer,
@@ -91,11 +92,11 @@ impl Placeholder {
         match self {
             Self::Empty => "an empty file".into(),
             Self::LfsPointer => "a Git LFS pointer".into(),
-            Self::OtherPointer(tool) => format!("a pointer of {tool}"),
+            Self::OtherPointer(tool) => format!("a {tool} pointer"),
             Self::LinkText => "the text of a link".into(),
             Self::Html => "an HTML page".into(),
-            Self::Xml => "an XML answer of a server".into(),
-            Self::Answer => "an error message of a server".into(),
+            Self::Xml => "an XML answer from a server".into(),
+            Self::Answer => "an error message from a server".into(),
             Self::Zeros => "zeros, perhaps a download that has only reserved its space".into(),
             Self::Utf16 => "text in UTF-16".into(),
             Self::Archive(kind) => kind.into(),

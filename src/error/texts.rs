@@ -1,6 +1,6 @@
-//! Messages that need more than a pattern.
+//! Error messages that need more than a format string.
 
-/// The first of some names, which are on one line already, and how many more there are.
+/// The first few names, each already on one line, and how many more there are.
 pub(super) fn several_text(names: &[String]) -> String {
     const MAX_NAMES: usize = 8;
     let first: Vec<String> = names.iter().take(MAX_NAMES).cloned().collect();
@@ -13,7 +13,7 @@ pub(super) fn several_text(names: &[String]) -> String {
 pub(super) fn beyond_text(token: &str, number: u64, n_tokens: u64) -> String {
     let token: String = token.escape_debug().take(40).collect();
     format!(
-        "the tokenizer's token {token} has the number {number}, the model has only {n_tokens} tokens (0 to {})",
+        "the tokenizer's token {token} has the number {number}, but the model has only {n_tokens} tokens (0 to {})",
         n_tokens.saturating_sub(1)
     )
 }
@@ -25,7 +25,7 @@ pub(super) fn unmatched_text(pattern: &str, fixed: Option<&str>) -> String {
     }
 }
 
-/// What to do about a child that died: a check that failed in llama.cpp is no lack of memory, a kill mostly is one.
+/// What to do about a child that died: a failed check in llama.cpp is not a lack of memory, a kill usually is.
 pub(super) fn death_hint(reason: &str) -> &'static str {
     let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     if says(&["out of memory", "failed to allocate", "unable to allocate", "bad_alloc", "cannot allocate", "Cannot allocate"]) {

@@ -1,4 +1,4 @@
-//! The program that sets up a Python environment: uv where it is, else Python's own pip.
+//! The program that sets up a Python environment: uv if it is installed, else Python's own venv and pip.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read};
@@ -10,11 +10,11 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::monitor::Monitor;
 
-/// How often a waiting set-up looks whether it was cancelled.
+/// How often a waiting set-up checks whether it was cancelled.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The oldest Python that the packages are pinned for.
 const OLDEST: (u32, u32) = (3, 11);
-/// Lines that are kept for the case of a failure.
+/// How many of the last lines are kept at least, in case of a failure.
 const N_LAST_LINES: usize = 40;
 
 /// What sets up an environment.
@@ -26,7 +26,7 @@ pub(super) enum Installer {
     Python { program: PathBuf, version: (u32, u32) },
 }
 
-/// uv, else the Python that is called so, else the newest by its name; `None` where none is new enough.
+/// uv, else the first of `python3`, the newest `python3.…` and `python` that is new enough; `None` where there is none.
 pub(super) fn find_installer() -> Option<Installer> {
     let folders: Vec<PathBuf> = env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
     let in_path = |name: &str| folders.iter().map(|folder| folder.join(name)).find(|program| program.is_file());
@@ -40,7 +40,7 @@ pub(super) fn find_installer() -> Option<Installer> {
     })
 }
 
-/// The version that a Python tells.
+/// The version that a Python reports, as `(major, minor)`; `None` where it reports none.
 fn version_of(program: &Path) -> Option<(u32, u32)> {
     let output =
         Command::new(program).args(["-c", "import sys; print(*sys.version_info[:2])"]).stdin(Stdio::null()).output().ok()?;
@@ -75,7 +75,7 @@ impl Installer {
         run(command.arg(folder), monitor, &mut |_| Ok(()))
     }
 
-    /// Fetches packages into an environment; `on_package` gets the name of each that is begun.
+    /// Fetches packages into an environment; `on_package` gets the name of each as it begins.
     pub(super) fn install(
         &self,
         folder: &Path,
@@ -120,7 +120,7 @@ fn python_in(folder: &Path) -> PathBuf {
     if cfg!(windows) { folder.join("Scripts").join("python.exe") } else { folder.join("bin").join("python") }
 }
 
-/// `mlx==0.32.4` of a line that tells what is begun.
+/// The package that a line says is begun: `mlx==0.32.4`; `None` for other lines.
 fn package_of(line: &str) -> Option<&str> {
     let rest = line.trim().strip_prefix("Collecting ").or_else(|| line.split_once("Selecting: ").map(|(_, rest)| rest))?;
     rest.split([' ', '[']).next().filter(|name| !name.is_empty())
@@ -129,7 +129,7 @@ fn package_of(line: &str) -> Option<&str> {
 /// Runs a program to its end; `on_line` gets each line that it writes.
 fn run(command: &mut Command, monitor: &Monitor, on_line: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
     let program = PathBuf::from(command.get_program());
-    // Nothing of the user's own settings for Python shall reach a private environment.
+    // None of the user's own settings for Python may reach a private environment.
     for name in ["PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "VIRTUAL_ENV"] {
         command.env_remove(name);
     }

@@ -1,4 +1,4 @@
-//! Getting it, when asked: runtimes that are not built in. Nothing here is called but on the user's word.
+//! Getting what is asked for: runtimes that are not built in. Nothing is fetched or removed unless the user says so.
 //!
 //! ```text
 //! runtimes  a private Python environment for each runtime: set up, listed, removed

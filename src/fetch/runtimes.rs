@@ -12,7 +12,7 @@ use crate::monitor::{Monitor, Progress, ProgressUnit};
 /// The packages of MLX with their checksums for all platforms, made by `packaging/pin_runtimes.sh`.
 const MLX_PACKAGES: &str = include_str!("../../assets/runtimes/mlx.txt");
 
-/// What was installed, in the environment: by it one of an earlier version is told.
+/// The file in an environment that lists what was installed: it shows whether another version of Planish did that.
 const PACKAGES_FILE: &str = "planish-packages.txt";
 
 /// What a set-up will do, said before it begins.
@@ -24,11 +24,11 @@ pub struct SetUpPlan {
     pub folder: PathBuf,
     /// What installs it: `uv`, `Python 3.12`.
     pub installer: String,
-    /// Packages that are fetched.
+    /// Packages on the list, which is for all platforms: one machine fetches only those that are made for it.
     pub n_packages: usize,
-    /// About so many bytes are fetched, as measured on Linux, x86-64.
+    /// About how many bytes are fetched, as measured on Linux, x86-64.
     pub download_bytes: u64,
-    /// About so many lie on the disk afterwards, likewise.
+    /// About how many bytes are on the disk afterwards, likewise.
     pub installed_bytes: u64,
 }
 
@@ -52,7 +52,7 @@ pub fn installed(runtime: RuntimeId) -> Option<Installed> {
     Some(Installed { version, packages_dir, is_own })
 }
 
-/// What a set-up would do. Looks for Python and starts what it finds to ask its version: some 100 ms.
+/// What a set-up would do. Looks for Python and starts what it finds to ask for its version, which takes about 100 ms.
 ///
 /// # Errors
 /// `Error::SetUp` for a runtime that is built in or not made for this system, and where neither uv nor a Python is found.
@@ -63,15 +63,15 @@ pub fn plan(runtime: RuntimeId) -> Result<SetUpPlan> {
     Ok(SetUpPlan { runtime, folder, installer: installer.name(), n_packages, download_bytes, installed_bytes })
 }
 
-/// Sets up a runtime in an environment of its own, or returns the one that is there. It has its name only when it is complete and has been
-/// started once; what an interrupted set-up has left is removed by the next.
+/// Sets up a runtime in an environment of its own, or returns the one that is there. The environment gets its name only once it
+/// is complete and its packages have been imported; what an interrupted set-up left is removed by the next.
 ///
 /// # Errors
-/// `Error::SetUp` with the cause: no Python, no network, a package for this system that does not exist; `Error::Io`; `Error::Cancelled`,
-/// with the installer killed and nothing left.
+/// `Error::SetUp` with the cause: no Python, no network, a package that does not exist for this system; `Error::Io`;
+/// `Error::Cancelled`, with the installer killed and nothing left.
 pub fn install(runtime: RuntimeId, monitor: &Monitor) -> Result<Installed> {
     let (folder, installer) = ground(runtime)?;
-    // Of an earlier version of Planish it may have other packages.
+    // One from an earlier version of Planish may have other packages.
     let is_current = std::fs::read_to_string(folder.join(PACKAGES_FILE)).is_ok_and(|text| text == packages(runtime));
     if let Some(there) = installed_own(runtime, &folder).filter(|_| is_current) {
         return Ok(there);
@@ -100,19 +100,19 @@ pub fn install(runtime: RuntimeId, monitor: &Monitor) -> Result<Installed> {
     report("a first start", total)?;
     try_import(&part.0, &runtime.packages().iter().map(|(name, _)| *name).collect::<Vec<_>>(), monitor)
         .map_err(|error| named(error, runtime))?;
-    // An old or an incomplete one.
+    // There may be an old or an incomplete one.
     remove_folder(&folder)?;
     std::fs::rename(&part.0, &folder).map_err(Error::io("rename", &part.0))?;
     installed_own(runtime, &folder).ok_or_else(|| set_up_error(runtime, "its packages are not where they should be", ""))
 }
 
-/// What is in Planish's own environment, whatever the user has beside it.
+/// What is in Planish's own environment, whatever the user has elsewhere.
 fn installed_own(runtime: RuntimeId, folder: &Path) -> Option<Installed> {
     let PythonPackages { packages_dir, version, .. } = python_below(folder, runtime.packages())?;
     Some(Installed { version, packages_dir, is_own: true })
 }
 
-/// Removes what Planish has set up; false where there is nothing of it. What the user has installed stays.
+/// Removes what Planish has set up; false where there is nothing. What the user has installed stays.
 ///
 /// # Errors
 /// `Error::Io`; `Error::SetUp` while a set-up is running.
@@ -126,7 +126,7 @@ pub fn remove(runtime: RuntimeId) -> Result<bool> {
     Ok(true)
 }
 
-/// A folder that is gone with the value, unless it was renamed.
+/// A folder that is removed when the value is dropped, unless it was renamed.
 struct PartFolder(PathBuf);
 
 impl Drop for PartFolder {
@@ -184,7 +184,8 @@ fn n_packages(runtime: RuntimeId) -> usize {
     packages(runtime).lines().filter(|line| line.contains("==")).count()
 }
 
-/// About so many bytes are fetched and lie on the disk afterwards: measured on Linux, x86-64, with Python 3.11 in November 2026.
+/// About how many bytes are fetched, and how many are on the disk afterwards: measured on Linux, x86-64, with Python 3.11 in
+/// November 2026.
 #[must_use]
 pub fn sizes(runtime: RuntimeId) -> (u64, u64) {
     match runtime {

@@ -173,7 +173,7 @@ fn what_lies_in_the_place_of_a_file_is_named() {
         check(name, LFS, "a Git LFS pointer");
         check(name, b"<!DOCTYPE html><html>", "an HTML page");
         check(name, b"", "an empty file");
-        check(name, br#"{"error":"Invalid credentials"}"#, "an error message of a server");
+        check(name, br#"{"error":"Invalid credentials"}"#, "an error message from a server");
         check(name, b"../../blobs/4d7a2146", "the text of a link");
     }
     check("model.safetensors", &[0; 4096], "zeros");
@@ -214,7 +214,7 @@ fn an_adapter_is_no_model() {
         }
         other => panic!("{other:?}"),
     };
-    check(dir.path(), "a LoRA adapter, which is no model by itself");
+    check(dir.path(), "a LoRA adapter, which is not a model by itself");
     check(&file, "a LoRA adapter, ");
     std::fs::write(&description, r#"{"peft_type":"LORA","base_model_name_or_path":"meta/Llama"}"#).unwrap();
     check(dir.path(), "a LoRA adapter of meta/Llama, ");

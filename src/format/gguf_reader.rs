@@ -291,13 +291,13 @@ mod tests {
             assert!(message.starts_with(expected), "{message}");
         };
         let good = ("b", (1, 2, 2));
-        check(("a", (1, 2, 2)), good, "this is part 2 of 2 of a split model, but it is not named so: ");
-        check(("a", (0, 2, 2)), ("b", (0, 2, 2)), "this is part 1 of 2 of a split model, but it is not named so: ");
+        check(("a", (1, 2, 2)), good, "this is part 2 of 2 of a split model, but its name does not say so: ");
+        check(("a", (0, 2, 2)), ("b", (0, 2, 2)), "this is part 1 of 2 of a split model, but its name does not say so: ");
         check(("a", (0, 2, 2)), ("b", (1, 3, 2)), "damaged GGUF, named as part 2 of 2, but its header says part 2 of 3");
         check(("a", (0, 2, 5)), good, "damaged GGUF, split.tensors.count is 5, but the shards hold 2 tensors");
         check(("b", (0, 2, 2)), good, "damaged GGUF, tensor b is in two shards");
-        check(("a", (0, 3, 2)), good, "this is part 1 of 3 of a split model, but it is not named so: ");
-        check(("a", (0, u32::MAX, 2)), good, "this is part 1 of 4294967295 of a split model, but it is not named so: ");
+        check(("a", (0, 3, 2)), good, "this is part 1 of 3 of a split model, but its name does not say so: ");
+        check(("a", (0, u32::MAX, 2)), good, "this is part 1 of 4294967295 of a split model, but its name does not say so: ");
     }
 
     #[test]

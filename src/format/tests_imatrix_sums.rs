@@ -141,9 +141,9 @@ fn files_of_different_models_are_not_merged() {
         let message = merge(other).unwrap_err().to_string();
         assert!(message.contains(expected) && message.ends_with("other.gguf"), "{message}");
     };
-    check(&sums(1, &[("a", &[1.0, 2.0], &[1.0])]), "a has 2 columns, before it had 4 columns");
-    check(&sums(1, &[("a", &[1.0; 4], &[1.0; 2])]), "a has 2 columns of each of 2 experts, before it had 4 columns");
-    check(&sums(1, &[("x", &[1.0; 8], &[1.0; 4])]), "x has 2 columns of each of 4 experts, before it had 2 columns of each of 2");
+    check(&sums(1, &[("a", &[1.0, 2.0], &[1.0])]), "a has 2 columns here and 4 columns before");
+    check(&sums(1, &[("a", &[1.0; 4], &[1.0; 2])]), "a has 2 columns of each of 2 experts here and 4 columns before");
+    check(&sums(1, &[("x", &[1.0; 8], &[1.0; 4])]), "x has 2 columns of each of 4 experts here and 2 columns of each of 2");
     check(&sums(1, &[("z", &[1.0], &[1.0])]), "no tensor in common");
     assert!(matches!(merged_imatrix(&[]), Err(Error::BadRequest { .. })));
 }

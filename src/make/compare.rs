@@ -16,9 +16,9 @@ use crate::monitor::Monitor;
 /// What to compare, and how.
 #[derive(Debug, Clone)]
 pub struct CompareRequest {
-    /// The levels. Of a checkpoint the level that keeps every weight is made too, and stands for it.
+    /// The levels. For a checkpoint, the level that keeps every weight is made too and stands for it.
     pub make: MakeRequest,
-    /// How speed is measured; which files is known once they are made.
+    /// How speed is measured; its files are filled in once they are made.
     pub bench: BenchRequest,
     /// How losses are measured, likewise; `None`: not at all.
     pub quality: Option<QualityRequest>,
@@ -32,10 +32,10 @@ pub struct CompareRequest {
     pub until_pass: bool,
 }
 
-/// What is known before the end, for who keeps or tells it.
+/// What is known before the end, for a caller that stores or shows it.
 #[derive(Debug, Clone, Copy)]
 pub enum Step<'a> {
-    /// A search looks at this level now.
+    /// A search is trying this level now.
     Trying(Level),
     /// The speed of all files.
     Speed(&'a [Outcome]),
@@ -43,7 +43,7 @@ pub enum Step<'a> {
     Quality(&'a QualityOutcome),
 }
 
-/// The result.
+/// What a comparison found.
 #[derive(Debug, Clone)]
 pub struct Comparison {
     /// What was compared with: the model, or the file that keeps every weight of a checkpoint.
@@ -60,17 +60,17 @@ pub struct Comparison {
     pub planned: Option<Level>,
     /// What a search for the smallest passing level found; `None` where it was not asked for.
     pub search: Option<Option<Level>>,
-    /// What was wrong with the first broken file, which is gone; `None` when all are sound.
+    /// What was wrong with the first broken file, which is gone; `None` when none was found broken.
     pub broken: Option<Error>,
-    /// Why earlier runs teach the predictions nothing; `None` where they could be read.
+    /// Why earlier runs could not be read, so that predictions learn nothing from them; `None` where they could.
     pub unread: Option<Error>,
 }
 
 /// Makes the levels of `model` that are missing and measures all of them.
 ///
 /// # Errors
-/// Those of [`make`] and of the measurements as wholes; of single files they are in the result. `Error::WrongOutput` when the file that is to
-/// stand for a checkpoint is broken.
+/// Those of [`make`], and those that end a whole measurement; those of single files are in the result. `Error::WrongOutput`
+/// when the file that is to stand for a checkpoint is broken.
 pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_step: &dyn Fn(Step)) -> Result<Comparison> {
     check_runtimes(&request)?;
     let order = request.make.convert.levels.clone();
@@ -115,13 +115,14 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
     Ok(Comparison { source, machine, speed, quality: losses, rows, planned, search, broken, unread })
 }
 
-/// Refuses levels that nothing here can run.
+/// Refuses levels of other frameworks than llama.cpp in a search or with changes of the recipe, and levels that no known
+/// runtime runs.
 fn check_runtimes(request: &CompareRequest) -> Result<()> {
     let levels = &request.make.convert.levels;
     let of_others = |level: &&Level| level.framework() != Framework::LlamaCpp;
     if let Some(level) = levels.iter().find(of_others).filter(|_| request.until_pass) {
         return Err(Error::BadRequest {
-            message: format!("the search for the smallest passing level is about those of llama.cpp, and {level} is none"),
+            message: format!("the search for the smallest passing level only takes levels of llama.cpp, and {level} is not one"),
         });
     }
     request.make.convert.overrides.check(levels)?;
@@ -142,7 +143,7 @@ fn import(model: &Model, request: &mut CompareRequest, monitor: &Monitor) -> Res
     // from the file; those of others can be made from the checkpoint alone.
     let is_alone = request.until_pass || convert.overrides.part_of(Framework::LlamaCpp).is_custom();
     let mut first = ConvertRequest { levels: vec![own], ..convert.clone() };
-    // It is asked for as much as the levels are: what is to be done with their files holds for it too.
+    // It is asked for as much as the levels are: what to do with existing files of theirs holds for it too.
     let answer = convert.existing.values().next().copied();
     first.existing.extend(answer.map(|answer| (own, answer)));
     if is_alone {
@@ -199,7 +200,7 @@ fn search_passing(
     Ok((all, found.and_then(|idx| ladder.get(idx)).map(|(_, level)| *level)))
 }
 
-/// What these levels lose; nothing where losses are not asked for.
+/// What these levels lose; empty where losses are not asked for.
 fn losses_of(
     source: &Model,
     levels: &[Conversion],

@@ -1,8 +1,8 @@
 //! The use cases, for every front door alike: files that are made, tried and noted; levels that are compared.
 //!
 //! ```text
-//! mod         make: convert, look whether the files run, let the one that keeps every weight stand for its checkpoint
-//! reuse       which files of an earlier run are what would be made now
+//! mod         make: convert, check whether the files run, let the one that keeps every weight stand for its checkpoint
+//! reuse       which files of an earlier run are just what would be made now
 //! self_check  a first run of files made from a checkpoint
 //! compare     make, measure speed and losses, and the rows of both
 //! ```
@@ -29,12 +29,12 @@ pub struct MakeRequest {
     pub convert: ConvertRequest,
     /// Whether files made from a checkpoint are run before they count.
     pub is_checked: bool,
-    /// Whether files of an earlier run that are what would be made now are taken as they are.
+    /// Whether files of an earlier run are used as they are, where they are just what would be made now.
     pub reuses: bool,
 }
 
 impl MakeRequest {
-    /// Makes and checks all of it.
+    /// A request to make and check everything, whatever an earlier run made.
     #[must_use]
     pub fn new(convert: ConvertRequest) -> Self {
         Self { convert, is_checked: true, reuses: false }
@@ -44,11 +44,11 @@ impl MakeRequest {
 /// What was made.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Made {
-    /// The files in the order of the levels; without those that were found broken, of which nothing is left.
+    /// The files in the order of the levels, without those that were found broken and removed.
     pub conversions: Vec<Conversion>,
     /// The model of the file that keeps every weight of a checkpoint, where one was made: it can be run, and stands for the checkpoint.
     pub adopted: Option<Arc<Model>>,
-    /// What was wrong with the first broken file; `None` when all are sound.
+    /// What was wrong with the first broken file; `None` when none was found broken.
     pub broken: Option<Error>,
 }
 
@@ -72,7 +72,7 @@ pub fn make(model: &Model, request: &MakeRequest, monitor: &Monitor) -> Result<M
     if !request.reuses || !missing.is_empty() {
         let mut to_make = ConvertRequest { levels: missing, ..request.convert.clone() };
         if request.reuses {
-            // What is there and is not what would be made is neither measured nor replaced in silence.
+            // A file that is there but is not what would be made is neither measured nor silently replaced.
             to_make.existing.retain(|_, existing| *existing != Existing::Skip);
         }
         let mut made = convert(model, &to_make, monitor)?;

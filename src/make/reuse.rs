@@ -1,4 +1,4 @@
-//! Files of an earlier run that are what would be made now.
+//! Files of an earlier run that are just what would be made now.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::format;
 use crate::model::{Level, Metadata, Model, Preset, Value};
 
-/// What is there already, and the levels that are not.
+/// The files that are there already, and the levels that are missing.
 ///
 /// # Errors
 /// Those of the importance matrix and of layers that cannot be left out.
@@ -37,7 +37,7 @@ pub(super) fn reused(model: &Model, request: &ConvertRequest) -> Result<(Vec<Con
 fn existing(planner: &Planner, preset: Preset, out_dir: &Path) -> Result<Option<Conversion>> {
     let (model, recipe, overrides) = (planner.model(), planner.recipe(preset), planner.overrides());
     let level = Level::from(preset);
-    // Which layers were left out cannot be seen in a file.
+    // Size and types do not show which layers were left out.
     if !overrides.pruned_layers.is_empty() {
         return Ok(None);
     }

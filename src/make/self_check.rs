@@ -16,23 +16,25 @@ use crate::units::{count_text, significant_text};
 
 /// Tokens of the bundled prose that each file is run over.
 const N_TOKENS: u32 = 256;
-/// A perplexity above this part of the vocabulary is told: guessing gives the whole. Models that were trained on English stay below 100 on
-/// this text; those that were not are no worse for it, so that the file is kept.
+/// A perplexity above this fraction of the vocabulary is reported: guessing gives the whole vocabulary. Models that were
+/// trained on English stay below 100 on this text; those that were not are no worse for it, so the file is kept.
 const GUESSING: f64 = 0.25;
-/// A file is broken when its perplexity is so many times that of the best of its siblings: the lowest levels of small models reach 3.
+/// A file is broken when its perplexity is more than this many times its best sibling's: the lowest levels of small models
+/// reach 3.
 const FAR_WORSE: f64 = 30.0;
-/// Below this perplexity a low level is believed without a closer one to compare it with: so are all models that were trained on English.
+/// Below this perplexity a low level is believed without a closer one to compare it with: every model that was trained on
+/// English stays below it.
 const BELIEVED: f64 = 100.0;
-/// The level that a low one is compared with when no closer one was asked for. It loses less than the trial can tell, is half as large as
-/// 16-bit floats, and is written in a third of a second for each gigabyte.
+/// The level that a low one is compared with when no closer one was asked for. It loses less than the trial can tell, is half
+/// as large as 16-bit floats, and takes a third of a second per gigabyte to write.
 const YARDSTICK: Level = Level::Q8_0;
-/// The largest file that is made for such a comparison only, in bytes: of a model of 4 billion weights.
+/// The largest file that is made only for such a comparison, in bytes: that of a model of 4 billion weights.
 const MAX_YARDSTICK_BYTES: u64 = 4 << 30;
 
-/// The largest model that is tried with MLX on a CPU, which computes 2e9 products a second: ten seconds for a level.
+/// Weights of the largest model that is tried with MLX on a CPU, which computes 2e9 products a second: ten seconds per level.
 const MAX_STAND_IN_WEIGHTS: u64 = 80_000_000;
 
-/// What a file said.
+/// What a first run of a file showed.
 struct Probe {
     n_vocab: u32,
     ids: Vec<u32>,
@@ -41,8 +43,8 @@ struct Probe {
     n_tokens: usize,
 }
 
-/// Tries what was made, takes away what is broken, and notes the rest in the user's history. Returns what was wrong with the first broken
-/// file.
+/// Tries what was made, removes what is broken, and notes the rest in the user's history. Returns what was wrong with the first
+/// broken file.
 ///
 /// # Errors
 /// `Error::Cancelled`: then all files stay, and are noted. `Error::Io` when a broken one cannot be removed.
@@ -53,14 +55,14 @@ pub(super) fn try_made(model: &Model, made: &mut Vec<Conversion>, monitor: &Moni
     tried.and(broken)
 }
 
-/// Runs each file over a short text and keeps what it showed in `Conversion::check`. What no runtime here can run is not checked.
+/// Runs each file over a short text and keeps what it showed in `Conversion::check`. What no runtime here can run, or MLX only
+/// slowly on a CPU, is not checked.
 ///
 /// `model` is the checkpoint's: its own tokenizer says into which tokens the text must be split.
 ///
 /// # Errors
 /// `Error::Cancelled`; what goes wrong with a file is told in its check.
 fn self_check(model: &Model, made: &mut [Conversion], monitor: &Monitor) -> Result<()> {
-    // What nothing here runs is not tried.
     let here: Vec<RuntimeId> = RuntimeId::ALL.into_iter().filter(|runtime| runtime::check_available(*runtime).is_ok()).collect();
     let is_slow = made.iter().any(|made| made.level.framework() == Framework::Mlx)
         && model.n_parameters() > MAX_STAND_IN_WEIGHTS
@@ -105,7 +107,7 @@ fn self_check(model: &Model, made: &mut [Conversion], monitor: &Monitor) -> Resu
     Ok(())
 }
 
-/// The lowest perplexity of the same checkpoint on the same text, and of what it is.
+/// The lowest perplexity of the same checkpoint on the same text, and which files it comes from.
 #[derive(Debug, Clone, Copy)]
 struct Best {
     perplexity: f64,
@@ -119,7 +121,7 @@ enum Of {
     Siblings,
     /// The same, all of them low, because there was nothing closer to the checkpoint.
     Low,
-    /// `YARDSTICK`, made for it.
+    /// `YARDSTICK`, made for this comparison.
     Yardstick,
 }
 
@@ -163,7 +165,7 @@ fn yardstick(model: &Model, text: &str, monitor: &Monitor) -> Result<Option<f64>
     }
 }
 
-/// Takes the names from files that were found broken, and takes them off the list. Returns what was wrong with the first of them.
+/// Removes files that were found broken, also from the list. Returns what was wrong with the first of them.
 ///
 /// # Errors
 /// `Error::Io` when one cannot be removed.
@@ -177,12 +179,13 @@ fn discard_broken(made: &mut Vec<Conversion>) -> Result<Option<Error>> {
     Ok(first)
 }
 
-/// What was said about the tokenizer's parts that llama.cpp lacks.
+/// The first warning about a part of the tokenizer that llama.cpp lacks.
 fn lacking(warnings: &[String]) -> Option<&str> {
     warnings.iter().map(String::as_str).find(|warning| warning.contains("normalizer") || warning.contains("pre-tokenizer"))
 }
 
-/// True for a failure that says nothing about the file: too little memory, no runtime or only a part of it, or a process that said nothing and reported no failure.
+/// True for a failure that says nothing about the file: too little memory, no runtime or only a part of it, or a process that
+/// said nothing and reported no failure.
 fn is_of_the_machine(error: &Error) -> bool {
     let tells_of_it = |reason: &str| {
         let reason = reason.to_ascii_lowercase();
@@ -236,12 +239,12 @@ fn judged(probe: &Result<Probe>, best: Option<Best>, expected: Option<&[u32]>, l
     };
     let measured = match probe.perplexity {
         Some(perplexity) => format!("perplexity {} on {} tokens", significant_text(perplexity), probe.n_tokens),
-        None => format!("it is an encoder, its {} tokens of a text were looked at", count_text(probe.ids.len() as u64)),
+        None => format!("it is an encoder, which split a text into {} tokens", count_text(probe.ids.len() as u64)),
     };
     let is_above = |limit: f64| probe.perplexity.is_some_and(|perplexity| perplexity > limit);
     let check = |is_broken: bool, text| SelfCheck { is_plausible: !is_broken, is_broken, perplexity: probe.perplexity, text };
     if probe.perplexity.is_some_and(|perplexity| !perplexity.is_finite()) {
-        broken("wrong: what it predicts are no numbers".into())
+        broken("wrong: its predictions are not numbers".into())
     } else if let Some(best) = best.filter(|best| is_above(best.perplexity * FAR_WORSE)) {
         let (far, of) = (significant_text(best.perplexity), best.of.name());
         check(true, format!("wrong: {measured} is far above that of {of} ({far})"))
@@ -290,13 +293,10 @@ mod tests {
         check(20.0, Some(&[1, 2]), fine, "runs");
         check(20.0, Some(&[1, 3]), broken, "into other tokens");
         check(200.0, None, broken, "far above that of the other levels (5.00)");
-        check(f64::NAN, None, broken, "no numbers");
-        check(f64::INFINITY, None, broken, "no numbers");
+        check(f64::NAN, None, broken, "not numbers");
+        check(f64::INFINITY, None, broken, "not numbers");
         let encoder = Ok(probed(None));
-        assert_eq!(
-            judged(&encoder, None, Some(&[1, 2]), None).text,
-            "loads: it is an encoder, its 2 tokens of a text were looked at"
-        );
+        assert_eq!(judged(&encoder, None, Some(&[1, 2]), None).text, "loads: it is an encoder, which split a text into 2 tokens");
         assert!(judged(&encoder, None, Some(&[1]), None).is_broken);
     }
 

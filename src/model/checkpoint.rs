@@ -1,11 +1,11 @@
-//! A Hugging Face checkpoint as far as its headers and its `config.json` tell: plain data.
+//! A Hugging Face checkpoint as its headers and its `config.json` describe it: plain data.
 
 use std::path::PathBuf;
 
 /// A checkpoint on disk.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Checkpoint {
-    /// What stands for it: the folder, or a `.safetensors` file that belongs to no folder's set.
+    /// The folder, or a `.safetensors` file that belongs to no folder's set.
     pub path: PathBuf,
     /// `ORG/NAME` from the Hugging Face cache, else the name of the folder or file.
     pub name: String,
@@ -19,7 +19,7 @@ pub struct Checkpoint {
     pub size_bytes: u64,
     /// Tensors, file after file, in the order of their data.
     pub tensors: Vec<CheckpointTensor>,
-    /// Names that two files have, the first few.
+    /// The first few tensor names that occur in two files.
     pub duplicates: Vec<String>,
     /// Where index and files disagree, the first few: `lm_head.weight is not in model-00002-of-00002.safetensors`.
     pub index_errors: Vec<String>,
@@ -35,9 +35,9 @@ pub struct Checkpoint {
     pub has_generation_config: bool,
     /// Pickle files beside the others; never opened.
     pub pickle_files: Vec<String>,
-    /// Front matter of the model card, `README.md`; empty without. Scalars are texts as they are written.
+    /// Front matter of the model card, `README.md`; empty without one. Scalars are kept as the text that is written.
     pub card: serde_json::Map<String, serde_json::Value>,
-    /// All of `generation_config.json`; empty without.
+    /// All of `generation_config.json`; empty without one.
     pub generation: serde_json::Map<String, serde_json::Value>,
     /// What is odd but no reason to refuse: `README.md is left out: …`.
     pub warnings: Vec<String>,
@@ -87,7 +87,7 @@ pub struct CheckpointConfig {
     pub n_kv_heads: u64,
     /// Length of a head's vectors.
     pub head_dim: u64,
-    /// Context length of the training.
+    /// Context length that the model was trained with, in tokens.
     pub n_ctx_train: u64,
     /// Rows of the embedding.
     pub n_vocab: u64,
@@ -111,35 +111,35 @@ pub struct CheckpointConfig {
     pub quantization: Option<SourceQuantization>,
     /// True when an image encoder belongs to it.
     pub has_vision: bool,
-    /// How a sentence-transformers model makes one vector of those of all tokens; from `modules.json`.
+    /// How a sentence-transformers model turns the vectors of all tokens into one; found through `modules.json`.
     pub pooling: Option<Pooling>,
-    /// Values of another kind than their keys have: `hidden_size is "many", no whole number,`.
+    /// Values of the wrong kind for their keys, each as the start of a sentence: `hidden_size is "many", no whole number,`.
     pub odd_values: Vec<String>,
-    /// All of it. Of a model with an image encoder, the language model's part is laid over the rest.
+    /// All of the file. For a model with an image encoder, the language model's part is laid over the rest.
     pub json: serde_json::Map<String, serde_json::Value>,
 }
 
-/// How an embedding model makes one vector of those of all tokens. The numbers are those of GGUF.
+/// How an embedding model turns the vectors of all tokens into one. The numbers are those of GGUF.
 ///
 /// Source: `PoolingType` in `gguf-py/gguf/constants.py`, llama.cpp of 2026-08-21.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
     /// Their mean.
     Mean = 1,
-    /// That of the first token.
+    /// The vector of the first token.
     Cls = 2,
-    /// That of the last token.
+    /// The vector of the last token.
     Last = 3,
 }
 
 /// A quantization that the checkpoint already has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceQuantization {
-    /// Which, as far as it changes what can be done.
+    /// The method, as far as it matters for what can be done.
     pub method: QuantizationMethod,
     /// The file's own word: `gptq`, `compressed-tensors`.
     pub name: String,
-    /// Bits of a weight.
+    /// Bits per weight; `None` where the file does not say.
     pub bits: Option<u64>,
 }
 
@@ -163,7 +163,7 @@ pub enum QuantizationMethod {
 }
 
 impl QuantizationMethod {
-    /// Knows `quant_method`.
+    /// The method that `quant_method` names, in any case; `Other` for an unknown name.
     ///
     /// Source of the names: `QuantizationMethod` in `transformers/utils/quantization_config.py`.
     #[must_use]
@@ -179,7 +179,7 @@ impl QuantizationMethod {
         }
     }
 
-    /// True for those whose weights are plain floats with scales, from which a conversion can start.
+    /// True for methods whose weights are plain floats with scales, from which a conversion can start.
     #[must_use]
     pub fn is_float(self) -> bool {
         matches!(self, Self::Fp8 | Self::Mxfp4)
@@ -256,7 +256,7 @@ impl CheckpointDType {
         DTYPES.iter().find(|row| row.0 == self).map_or("", |row| row.1)
     }
 
-    /// Bits of an element.
+    /// Bits per element.
     #[must_use]
     pub fn bits(self) -> u64 {
         DTYPES.iter().find(|row| row.0 == self).map_or(0, |row| row.2)
@@ -273,7 +273,7 @@ impl CheckpointDType {
 pub const MXFP4_ENDINGS: (&str, &str) = ("_blocks", "_scales");
 
 impl Checkpoint {
-    /// Number of weights in all tensors. A byte of MXFP4 has two, its exponents are none.
+    /// Number of weights in all tensors. A byte of MXFP4 counts as two, its exponents do not count.
     #[must_use]
     pub fn n_parameters(&self) -> u64 {
         let quantization = self.config.as_ref().and_then(|config| config.quantization.as_ref());
@@ -286,7 +286,7 @@ impl Checkpoint {
         self.tensors.iter().fold(0, |sum, tensor| sum.saturating_add(n_weights(tensor)))
     }
 
-    /// Which of its weights are not there, and what lies there instead; `None` for a checkpoint with all its files.
+    /// Which of its weights are missing, and what is there instead; `None` for a checkpoint with all its files.
     #[must_use]
     pub fn missing_weights(&self) -> Option<String> {
         let text = match (self.missing_files.len(), self.files.len(), self.pickle_files.as_slice()) {
@@ -300,7 +300,7 @@ impl Checkpoint {
         Some(self.with_unfinished(text))
     }
 
-    /// What is said about a missing file, with the downloads that have not ended.
+    /// A text about a missing file, followed by the downloads that have not ended.
     #[must_use]
     pub fn with_unfinished(&self, text: String) -> String {
         match self.unfinished_files.as_slice() {
@@ -328,7 +328,7 @@ impl Checkpoint {
     }
 }
 
-/// The first few, which are on one line already, and how many more.
+/// The first few names, each already on one line, and how many more there are.
 fn first_names(names: &[String]) -> String {
     const MAX_NAMES: usize = 3;
     let shown = names.iter().take(MAX_NAMES).cloned().collect::<Vec<_>>().join(", ");

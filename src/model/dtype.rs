@@ -43,7 +43,7 @@ pub enum DType {
     NVFP4,
     Q1_0,
     Q2_0,
-    /// A type that this version does not know, in a file that is only looked at. It has no id, and no name finds it.
+    /// A type that this version does not know, in a file that is only looked at. No id and no name leads to it.
     Unknown,
 }
 
@@ -87,7 +87,7 @@ const TABLE: [(DType, u32, &str, u64, u64); 36] = [
     (DType::Unknown, u32::MAX, "unknown", 1, 0),
 ];
 
-/// Ids of types that other programs than llama.cpp write, for messages: `(first id, name)`.
+/// Ids of types that llama.cpp no longer has or never had, for messages: `(id, name)`.
 ///
 /// Source: `enum ggml_type` in ggml.h of `ik_llama.cpp`, July 2026; ids that llama.cpp has given up, from its own ggml.h.
 const FOREIGN: [(u32, &str); 29] = [
@@ -180,7 +180,7 @@ impl DType {
         self.block_bytes() as f64 * 8.0 / self.block_len() as f64
     }
 
-    /// True for block types: their weights lie on a grid.
+    /// True for block types, whose weights lie on a grid, and for `Unknown`.
     #[must_use]
     pub fn is_quantized(self) -> bool {
         self.block_len() > 1 || self == Self::Unknown

@@ -13,12 +13,12 @@ pub enum Framework {
     Qnn,
 }
 
-/// What an output of a framework is on the disk.
+/// What a framework's output is on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArtifactKind {
-    /// One file, whose name ends so.
+    /// One file with this ending.
     File {
-        /// With its dot.
+        /// The ending with its dot.
         ending: &'static str,
     },
     /// A folder.
@@ -26,7 +26,7 @@ pub enum ArtifactKind {
 }
 
 impl ArtifactKind {
-    /// How its name ends: with nothing for a folder.
+    /// The ending of its name with the dot; empty for a folder.
     #[must_use]
     pub const fn ending(self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl Framework {
         }
     }
 
-    /// What its outputs are.
+    /// What its outputs are on the disk.
     #[must_use]
     pub const fn artifact(self) -> ArtifactKind {
         match self {

@@ -2,7 +2,7 @@
 
 use super::{Metadata, Value};
 
-/// The numbers that decide memory, speed and the recipe. 0 or `None` where the file says nothing.
+/// The numbers that decide memory, speed and the recipe. 0 or `None` where the file says nothing and llama.cpp has no default.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Hyperparameters {
     /// `general.architecture`: `llama`, `qwen2`, `gemma3`.
@@ -11,7 +11,7 @@ pub struct Hyperparameters {
     pub n_layers: u64,
     /// Width of the residual stream.
     pub n_embd: u64,
-    /// Context length of the training.
+    /// Context length that the model was trained with, in tokens.
     pub n_ctx_train: u64,
     /// Vocabulary size.
     pub n_vocab: u64,
@@ -37,9 +37,10 @@ pub struct Hyperparameters {
     pub kv_lora_rank: Option<u64>,
     /// Dimensions that RoPE rotates.
     pub n_rot: u64,
-    /// Bytes of recurrent state per layer (Mamba, RWKV), independent of the context; 0 without.
+    /// Bytes of a Mamba layer's recurrent state, independent of the context; 0 without one. RWKV's and other states are not
+    /// counted.
     pub recurrent_state_bytes_per_layer: u64,
-    /// True for networks whose tokens see those behind them, as encoders of texts do: nothing is kept for later tokens.
+    /// True for networks whose tokens also see the tokens after them, as in text encoders: nothing is kept for later tokens.
     pub is_encoder: bool,
 }
 
@@ -126,7 +127,7 @@ impl Hyperparameters {
 
     /// True when this layer keeps only the window in its KV cache.
     ///
-    /// Source: `llama_hparams::set_swa_pattern` in llama-hparams.cpp: of each n layers the last one is full.
+    /// Source: `llama_hparams::set_swa_pattern` in llama-hparams.cpp: the last of every n layers is full.
     #[must_use]
     pub fn is_windowed(&self, layer_idx: u64) -> bool {
         match (self.sliding_window, self.full_attention_every) {
@@ -137,7 +138,8 @@ impl Hyperparameters {
     }
 }
 
-/// f32 convolution and state rows of one Mamba layer: `(d_conv - 1) * (d_inner + 2 * n_group * d_state) + d_state * d_inner`.
+/// Bytes of one Mamba layer's convolution and state rows in f32: four times
+/// `(d_conv - 1) * (d_inner + 2 * n_group * d_state) + d_state * d_inner`.
 ///
 /// Source: `llama_hparams::n_embd_r` and `n_embd_s`, llama-hparams.cpp.
 fn recurrent_state_bytes(d_conv: u64, d_inner: u64, d_state: u64, n_group: u64) -> u64 {

@@ -1,4 +1,4 @@
-//! How the tensors of a model come about that is a checkpoint and no GGUF file yet: plain data.
+//! How a checkpoint's tensors become those of the GGUF file that it stands for: plain data.
 
 use super::{CheckpointDType, Framework};
 
@@ -9,7 +9,7 @@ pub struct Import {
     pub name: String,
     /// One for each of `Model::tensors`, in their order.
     pub origins: Vec<Origin>,
-    /// Frameworks beside llama.cpp that do not take the checkpoint, and why.
+    /// Frameworks other than llama.cpp that do not take the checkpoint, and why.
     pub hindrances: Vec<(Framework, String)>,
 }
 
@@ -22,7 +22,7 @@ pub enum Origin {
     Stored {
         /// At least one.
         parts: Vec<Part>,
-        /// Added to every weight: 1 for norms that the checkpoint stores as their difference from 1.
+        /// Added to every weight: 1 for norms that the checkpoint stores as their difference from 1, else 0.
         plus: f32,
     },
 }
@@ -34,17 +34,17 @@ pub struct Part {
     pub file_idx: usize,
     /// Position of the tensor's first byte from the start of that file.
     pub offset: u64,
-    /// Element type; U8 for MXFP4, whose weights are packed by 32 into 16 bytes.
+    /// Element type; U8 for MXFP4, which packs 32 weights into 16 bytes.
     pub dtype: CheckpointDType,
-    /// Weights of a row in the checkpoint.
+    /// Weights per row in the checkpoint.
     pub row_len: u64,
     /// The first row that is taken.
     pub first_row: u64,
     /// How many rows are taken.
     pub n_rows: u64,
-    /// In which order.
+    /// The order in which they are taken.
     pub order: RowOrder,
-    /// What 8-bit floats are multiplied by; of MXFP4 the exponents of its blocks.
+    /// The factors of 8-bit floats, or the exponents of MXFP4 blocks; `None` for weights without either.
     pub scale: Option<BlockScale>,
 }
 
@@ -56,7 +56,7 @@ pub struct Part {
 pub struct BlockScale {
     /// Which of `Model::files` holds the factors.
     pub file_idx: usize,
-    /// Position of the first one's first byte from the start of that file.
+    /// Position of the first factor from the start of that file, in bytes.
     pub offset: u64,
     /// Their type.
     pub dtype: CheckpointDType,
@@ -73,24 +73,24 @@ pub struct BlockScale {
 pub enum RowOrder {
     /// One after the other.
     AsStored,
-    /// The two halves of each head of so many rows take turns: `[2, head_rows / 2]` becomes `[head_rows / 2, 2]`.
+    /// The rows of each head's two halves alternate: `[2, head_rows / 2]` becomes `[head_rows / 2, 2]`.
     ///
-    /// Source: `LlamaModel.permute` in `conversion/llama.py`, llama.cpp of 2026-08-21: RoPE of this architecture rotates neighbours there,
-    /// in transformers halves.
+    /// Source: `LlamaModel.permute` in `conversion/llama.py`, llama.cpp of 2026-08-21, whose RoPE rotates neighbouring rows for
+    /// this architecture, while that of transformers rotates halves.
     Rope {
         /// Rows of a head, an even number.
         head_rows: u64,
     },
-    /// The first of them and each so many rows further.
+    /// The first row and every `step`-th row after it.
     Strided {
-        /// From one to the next, at least 1.
+        /// Distance from one to the next, at least 1.
         step: u64,
     },
-    /// Columns become rows: the column `first` and each `step` columns further.
+    /// Columns become rows: column `first` and every `step`-th column after it.
     Transposed {
         /// The first column.
         first: u64,
-        /// From one to the next, at least 1.
+        /// Distance from one to the next, at least 1.
         step: u64,
     },
 }
@@ -101,7 +101,7 @@ impl RowOrder {
 }
 
 impl Part {
-    /// Rows that it gives.
+    /// Number of rows that this part gives.
     #[must_use]
     pub fn n_rows_out(&self) -> u64 {
         match self.order {
@@ -110,13 +110,13 @@ impl Part {
         }
     }
 
-    /// Weights in each of them.
+    /// Weights in each row that this part gives.
     #[must_use]
     pub fn row_len_out(&self) -> u64 {
         if matches!(self.order, RowOrder::Transposed { .. }) { self.n_rows } else { self.row_len }
     }
 
-    /// Row and column in the checkpoint of a weight of this part.
+    /// Row and column in the checkpoint of the weight at `row` and `column` of this part.
     #[must_use]
     pub fn source_of(&self, row: u64, column: u64) -> (u64, u64) {
         match self.order {
@@ -125,7 +125,7 @@ impl Part {
         }
     }
 
-    /// The checkpoint's row that becomes row `row` of this part, which is not transposed.
+    /// The checkpoint's row that becomes row `row` of this part; only for parts that are not transposed.
     #[must_use]
     pub fn source_row(&self, row: u64) -> u64 {
         match self.order {

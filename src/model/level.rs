@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 
 /// A framework at a precision, made only from the tables: `Q4_K_M` of llama.cpp, `mlx:4-bit-g64`.
 ///
-/// Levels of llama.cpp have bare names, those of other frameworks stand behind the framework's word and a colon.
+/// Levels of llama.cpp have bare names; those of other frameworks begin with the framework's word and a colon.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Level {
     framework: Framework,
@@ -13,10 +13,10 @@ pub struct Level {
     idx: u8,
 }
 
-/// What is said of a level.
+/// Name, class and description of a level.
 #[derive(Debug)]
 pub(super) struct LevelRow {
-    /// The name everywhere but in names of files.
+    /// The name everywhere but in file names.
     pub(super) name: &'static str,
     class: PrecisionClass,
     description: &'static str,
@@ -28,7 +28,7 @@ impl LevelRow {
     }
 }
 
-/// A level that is made from a checkpoint alone, with its exact size.
+/// A level that can only be made from a checkpoint, with its exact size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OtherLevel {
     /// The level.
@@ -118,7 +118,7 @@ const MLX: [LevelRow; 26] = [
     LevelRow::new(
         "mlx:mixed_4_6",
         PrecisionClass::Low,
-        "4 bits, the head and some values and down projections in 6 bits; closer than 4 bits throughout",
+        "4 bits, the head and some value and down projections in 6 bits; closer than 4 bits throughout",
     ),
     LevelRow::new("mlx:4-bit-g32", PrecisionClass::Low, "4 bits, a scale and an offset per 32 weights; the usual compromise"),
     LevelRow::new("mlx:4-bit-g64", PrecisionClass::Low, "4 bits, a scale and an offset per 64 weights; the usual compromise"),
@@ -128,12 +128,12 @@ const MLX: [LevelRow; 26] = [
     LevelRow::new(
         "mlx:mixed_3_6",
         PrecisionClass::Low,
-        "3 bits, the head and some values and down projections in 6 bits; noticeable loss",
+        "3 bits, the head and some value and down projections in 6 bits; noticeable loss",
     ),
     LevelRow::new(
         "mlx:mixed_3_4",
         PrecisionClass::Low,
-        "3 bits, the head and some values and down projections in 4 bits; noticeable loss",
+        "3 bits, the head and some value and down projections in 4 bits; noticeable loss",
     ),
     LevelRow::new("mlx:3-bit-g32", PrecisionClass::Low, "3 bits, a scale and an offset per 32 weights; noticeable loss"),
     LevelRow::new("mlx:3-bit-g64", PrecisionClass::Low, "3 bits, a scale and an offset per 64 weights; noticeable loss"),
@@ -141,7 +141,7 @@ const MLX: [LevelRow; 26] = [
     LevelRow::new(
         "mlx:mixed_2_6",
         PrecisionClass::UltraLow,
-        "2 bits, the head and some values and down projections in 6 bits; breaks small models",
+        "2 bits, the head and some value and down projections in 6 bits; breaks small models",
     ),
     LevelRow::new("mlx:2-bit-g32", PrecisionClass::UltraLow, "2 bits, a scale and an offset per 32 weights; breaks most models"),
     LevelRow::new("mlx:2-bit-g64", PrecisionClass::UltraLow, "2 bits, a scale and an offset per 64 weights; breaks most models"),
@@ -152,7 +152,7 @@ const MLX: [LevelRow; 26] = [
     ),
 ];
 
-/// The length of groups where a name does not tell: `mlx:4-bit`.
+/// The ending that a name may leave out: `mlx:4-bit` is `mlx:4-bit-g64`.
 const USUAL_GROUP: &str = "-g64";
 
 macro_rules! levels_of_presets {
@@ -171,7 +171,7 @@ levels_of_presets!(
 );
 
 impl Level {
-    /// The level of llama.cpp that a preset is.
+    /// The llama.cpp level of a preset.
     #[must_use]
     pub const fn of_preset(preset: Preset) -> Self {
         Self { framework: Framework::LlamaCpp, idx: preset as u8 }
@@ -185,7 +185,7 @@ impl Level {
         Framework::ALL.into_iter().flat_map(Self::of)
     }
 
-    /// The levels of a framework, from the most to the least precise; none of one that Planish does not write.
+    /// The levels of a framework, from the most to the least precise; empty for one that Planish does not write.
     #[must_use]
     pub fn of(framework: Framework) -> impl DoubleEndedIterator<Item = Self> + ExactSizeIterator + Clone {
         let n = match framework {
@@ -196,7 +196,7 @@ impl Level {
         (0..n).map(move |idx| Self { framework, idx })
     }
 
-    /// The framework.
+    /// The framework that the level belongs to.
     #[must_use]
     pub const fn framework(self) -> Framework {
         self.framework
@@ -214,7 +214,7 @@ impl Level {
         self.row().name
     }
 
-    /// The name as a part of a file's name, where a colon may not stand: `mlx-4-bit-g64`.
+    /// The name as part of a file name, which may not hold a colon: `mlx-4-bit-g64`.
     #[must_use]
     pub fn file_name(self) -> String {
         self.name().replace(':', "-")
@@ -226,7 +226,7 @@ impl Level {
         self.row().class
     }
 
-    /// One line for a tooltip.
+    /// What the level is, in one line for a tooltip.
     #[must_use]
     pub fn description(self) -> &'static str {
         self.row().description
@@ -235,7 +235,7 @@ impl Level {
     /// Reads names separated by commas, in any case: `Q8_0,q4_k_m,mlx:4-bit`. Order is kept, repeats are dropped.
     ///
     /// # Errors
-    /// `Error::UnknownLevel` for the first name that is no level; also for an empty list.
+    /// `Error::UnknownLevel` for the first name that is not a level; also for an empty list.
     pub fn list_from_text(text: &str) -> Result<Vec<Self>> {
         let mut levels = Vec::new();
         for name in text.split(',') {

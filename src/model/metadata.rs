@@ -7,7 +7,7 @@ use std::borrow::Cow;
 pub struct Text(pub Vec<u8>);
 
 impl Text {
-    /// The text, with U+FFFD for bytes that are no UTF-8.
+    /// The text, with U+FFFD for bytes that are not UTF-8.
     #[must_use]
     pub fn lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
@@ -256,13 +256,13 @@ impl Value {
 pub struct Metadata(pub Vec<(String, Value)>);
 
 impl Metadata {
-    /// The value of `key`.
+    /// The value of `key`; `None` if it is missing.
     #[must_use]
     pub fn find(&self, key: &str) -> Option<&Value> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, value)| value)
     }
 
-    /// A string value.
+    /// The string at `key`; `None` if it is missing or of another type.
     #[must_use]
     pub fn str(&self, key: &str) -> Option<Cow<'_, str>> {
         match self.find(key)? {
@@ -271,13 +271,13 @@ impl Metadata {
         }
     }
 
-    /// A non-negative integer value of any width.
+    /// The integer of any width at `key`; `None` if it is missing, negative or of another type.
     #[must_use]
     pub fn u64(&self, key: &str) -> Option<u64> {
         self.find(key)?.as_u64()
     }
 
-    /// A number of any type.
+    /// The number of any type at `key`; `None` if it is missing or not a number.
     #[must_use]
     pub fn f64(&self, key: &str) -> Option<f64> {
         self.find(key)?.as_f64()

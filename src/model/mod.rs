@@ -38,13 +38,13 @@ pub use provenance::{
 pub use runtime::RuntimeId;
 pub use tensor::Tensor;
 
-/// What stands before the number of shards in the name of the first one.
+/// What comes before the number of shards in the first shard's name.
 const SHARD_MARK: &[u8] = b"-00001-of-";
 
-/// A model on disk, as far as its headers tell: a GGUF file, or a checkpoint as the GGUF file that it becomes without loss.
+/// A model on disk as its headers describe it: a GGUF file, or a checkpoint as the GGUF file that it becomes without loss.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
-    /// The file the user picked; the first shard of a split model; the folder of a checkpoint.
+    /// The file the user picked; the first shard of a split model; the folder or file of a checkpoint.
     pub path: PathBuf,
     /// All files in shard order; one for an unsplit model.
     pub files: Vec<PathBuf>,
@@ -54,23 +54,23 @@ pub struct Model {
     pub format_name: String,
     /// Alignment of tensor data in bytes (`general.alignment`, else 32).
     pub alignment: u64,
-    /// Key-values in file order, types kept; of a split model those of the first shard.
+    /// Key-values in file order, types kept; for a split model, those of the first shard.
     pub metadata: Metadata,
-    /// Tensors in file order, shard after shard. Those of a checkpoint have names, shapes and types of GGUF.
+    /// Tensors in file order, shard after shard. A checkpoint's tensors have the names, shapes and types of GGUF.
     pub tensors: Vec<Tensor>,
     /// What the architecture's keys say; defaults where the file says nothing.
     pub hyperparameters: Hyperparameters,
     /// What is odd but no reason to refuse: `tokenizer missing`.
     pub warnings: Vec<String>,
-    /// Why llama.cpp cannot load it, as far as its header tells; empty for what nothing is known against.
+    /// What its header shows that keeps llama.cpp from loading it; empty where nothing is known against it.
     pub obstacles: Vec<String>,
-    /// Why the llama.cpp of this version cannot run it although another one may: it can be converted, nothing is predicted of it. Told
-    /// among the warnings too.
+    /// Why this version's llama.cpp cannot run it although another one may: it can be converted, but no speed is predicted and
+    /// no level recommended. Repeated in `warnings`.
     pub unknown: Vec<String>,
-    /// How the tensors of a checkpoint come about; `None` for a GGUF file.
+    /// What the tensors of a checkpoint are made of; `None` for a GGUF file.
     pub import: Option<Arc<Import>>,
-    /// Levels of other frameworks that are made from the checkpoint alone, with their sizes; filled where a checkpoint is opened, and for the
-    /// file that stands for it.
+    /// Levels of other frameworks, which can only be made from the checkpoint, with their sizes; filled when a checkpoint is
+    /// opened, and for the file that stands for it.
     pub others: Vec<OtherLevel>,
 }
 
@@ -87,7 +87,7 @@ impl Model {
         self.tensors.iter().map(Tensor::n_elements).sum()
     }
 
-    /// The level that `general.file_type` names: of a checkpoint the one that keeps every weight.
+    /// The level that `general.file_type` names; for a checkpoint, the one that keeps every weight.
     #[must_use]
     pub fn own_level(&self) -> Option<Level> {
         self.metadata.u64("general.file_type").and_then(Preset::from_file_type_id).map(Level::from)
@@ -144,7 +144,7 @@ impl Model {
     /// True for networks that carry a state from token to token in some layers: Mamba, RWKV and hybrids of them with attention.
     ///
     /// Source: the keys of `LLM_KV_SSM_CONV_KERNEL`, `LLM_KV_WKV_HEAD_SIZE`, `LLM_KV_SHORTCONV_L_CACHE` and `LLM_KV_KDA_HEAD_DIM` in
-    /// llama-arch.cpp, llama.cpp of 2026-08-21, which the recurrent and hybrid architectures have and no other.
+    /// llama-arch.cpp, llama.cpp of 2026-08-21, which only the recurrent and hybrid architectures have.
     #[must_use]
     pub fn has_recurrent_layers(&self) -> bool {
         let own = self.hyperparameters.architecture.as_str();
@@ -164,7 +164,7 @@ impl Model {
         self.metadata.str("general.name").map_or_else(|| self.file_stem(), |name| path_text::one_line(&name).into_owned())
     }
 
-    /// The file name without `.gguf` and without a shard number; of a checkpoint its name without the organization.
+    /// The file name without `.gguf` and without a shard number; for a checkpoint, its name without the organization.
     #[must_use]
     pub fn file_stem(&self) -> String {
         if let Some(import) = &self.import {
@@ -177,7 +177,7 @@ impl Model {
         }
     }
 
-    /// The same with the bytes of the name, for names of files.
+    /// The same name with its bytes unchanged, for naming files.
     #[must_use]
     pub fn file_stem_os(&self) -> OsString {
         if self.import.is_some() {

@@ -1,13 +1,13 @@
-//! GGUF files that are no language model: what they are, and what their owner may have been looking for.
+//! GGUF files that are not language models: what they are, and what their owner may have been looking for.
 
 use super::{Metadata, Model, Tensor};
 
 /// What a GGUF file is that is not a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherKind {
-    /// Sums of activations, as llama-imatrix and `planish imatrix` write them.
+    /// Sums of squared activations, as llama-imatrix and `planish imatrix` write them.
     ImportanceMatrix,
-    /// A `LoRA`: differences to the weights of a model.
+    /// A `LoRA`: changes to the weights of a model.
     Adapter,
     /// The part of a vision or audio model that turns pictures or sound into tokens.
     Projector,
@@ -50,7 +50,7 @@ impl OtherKind {
     }
 }
 
-/// What a GGUF file with this header is, if it is no model that can be run or converted; `None` for a model.
+/// What a GGUF file with this header is, if it is not a model that can be run or converted; `None` for a model.
 ///
 /// Key-values that hold arrays may be left out.
 #[must_use]
@@ -59,7 +59,7 @@ pub fn other_kind(metadata: &Metadata, tensors: &[Tensor]) -> Option<OtherKind> 
     let (kind, architecture) = (text("general.type"), text("general.architecture"));
     let has_key = |start: &str| metadata.0.iter().any(|(key, _)| key.starts_with(start));
     let has_weights = !tensors.is_empty();
-    // Where an old file says nothing of itself, its names decide.
+    // Where an old file says nothing about itself, its names decide.
     let is_silent = kind.is_empty();
     let all_end_in =
         |ends: &[&str]| has_weights && tensors.iter().all(|tensor| ends.iter().any(|end| tensor.name.ends_with(end)));
@@ -79,7 +79,7 @@ pub fn other_kind(metadata: &Metadata, tensors: &[Tensor]) -> Option<OtherKind> 
 }
 
 impl Model {
-    /// What this file is, if it is no model that can be run or converted; `None` for a model.
+    /// What this file is, if it is not a model that can be run or converted; `None` for a model.
     #[must_use]
     pub fn other_kind(&self) -> Option<OtherKind> {
         if self.import.is_some() { None } else { other_kind(&self.metadata, &self.tensors) }
@@ -95,7 +95,7 @@ impl Model {
     #[must_use]
     pub fn hindrance(&self) -> Option<String> {
         match (self.other_kind(), self.obstacles.as_slice(), self.unknown.as_slice()) {
-            (Some(kind), ..) => Some(format!("this is no model but {}", kind.name())),
+            (Some(kind), ..) => Some(format!("this is not a model but {}", kind.name())),
             (None, [], []) => None,
             (None, [], unknown) => Some(unknown.join("; ")),
             (None, obstacles, _) => Some(obstacles.join("; ")),
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(model(&[], &["a"]).hindrance(), None);
         assert_eq!(
             model(&[("general.type", "imatrix")], &[]).hindrance().as_deref(),
-            Some("this is no model but an importance matrix")
+            Some("this is not a model but an importance matrix")
         );
         let broken = Model { obstacles: vec!["one".into(), "two".into()], ..model(&[], &["a"]) };
         assert_eq!(broken.hindrance().as_deref(), Some("one; two"));

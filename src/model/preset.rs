@@ -3,7 +3,7 @@
 use super::DType;
 use super::level::{Level, LevelRow, PrecisionClass};
 
-/// A preset: which data type most matrices get. The exceptions are in `advise::recipe`.
+/// A preset: which data type most matrices get. The exceptions are in `advise::rules`.
 #[allow(non_camel_case_types, reason = "llama.cpp's spelling")]
 #[allow(missing_docs, reason = "the table below says it all")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -229,27 +229,19 @@ const TABLE: [(Preset, u32, DType, LevelRow); 33] = [
         Preset::TQ2_0,
         37,
         DType::TQ2_0,
-        LevelRow::new("TQ2_0", PrecisionClass::UltraLow, "three values in 2 bits; only for models trained with ternary weights"),
+        LevelRow::new("TQ2_0", PrecisionClass::UltraLow, "ternary weights in 2 bits; only for models trained with them"),
     ),
     (
         Preset::IQ1_M,
         31,
         DType::IQ1_M,
-        LevelRow::new(
-            "IQ1_M",
-            PrecisionClass::UltraLow,
-            "three values on a grid; needs an importance matrix, for the largest models",
-        ),
+        LevelRow::new("IQ1_M", PrecisionClass::UltraLow, "ternary grid; needs an importance matrix, for the largest models"),
     ),
     (
         Preset::TQ1_0,
         36,
         DType::TQ1_0,
-        LevelRow::new(
-            "TQ1_0",
-            PrecisionClass::UltraLow,
-            "three values in 1.7 bits; only for models trained with ternary weights",
-        ),
+        LevelRow::new("TQ1_0", PrecisionClass::UltraLow, "ternary weights in 1.7 bits; only for models trained with them"),
     ),
     (
         Preset::IQ1_S,
@@ -258,7 +250,7 @@ const TABLE: [(Preset, u32, DType, LevelRow); 33] = [
         LevelRow::new(
             "IQ1_S",
             PrecisionClass::UltraLow,
-            "three values on a grid with fewer scales; needs an importance matrix, for the largest models",
+            "ternary grid with fewer scales; needs an importance matrix, for the largest models",
         ),
     ),
 ];
@@ -270,7 +262,7 @@ impl Preset {
         TABLE.iter().map(|row| row.0)
     }
 
-    /// The name as llama.cpp writes it, which is also its level's.
+    /// The name as llama.cpp writes it, which is also the level's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.level_row().name
@@ -282,7 +274,7 @@ impl Preset {
         self.row().1
     }
 
-    /// The preset that keeps floats of this type as they are; `None` for blocks.
+    /// The preset that keeps floats of this type as they are; `None` for any type but F32, BF16 and F16.
     #[must_use]
     pub fn from_float(dtype: DType) -> Option<Self> {
         [Self::F32, Self::BF16, Self::F16].into_iter().find(|preset| preset.base_dtype() == dtype)
@@ -307,7 +299,7 @@ impl Preset {
         matches!(self, IQ3_XS | IQ3_XXS | Q2_K_S | IQ2_M | IQ2_S | IQ2_XS | IQ2_XXS | IQ1_M | IQ1_S)
     }
 
-    /// What a useful file of this preset takes besides the model: `an importance matrix`.
+    /// What this preset needs to make a useful file: `an importance matrix`; `None` where any model will do.
     #[must_use]
     pub fn prerequisite(self) -> Option<&'static str> {
         match self {
@@ -318,7 +310,7 @@ impl Preset {
         }
     }
 
-    /// How its level is named, grouped and described.
+    /// Name, class and description of its level.
     pub(super) fn level_row(self) -> &'static LevelRow {
         &self.row().3
     }

@@ -1,4 +1,4 @@
-//! What a file made by Planish says of where it comes from, so that it can be checked without anything else.
+//! What a file made by Planish says about its origin, so that it can be checked without anything else.
 
 use super::{Metadata, Text, Value};
 
@@ -6,9 +6,9 @@ use super::{Metadata, Text, Value};
 pub const PROVENANCE_PREFIX: &str = "planish.";
 /// The version of Planish that made the file.
 pub const VERSION_KEY: &str = "planish.version";
-/// The level, and behind it the changes of its recipe as options of the command line: `Q4_K_M --pure`.
+/// The level, followed by the changes to its recipe as command-line options: `Q4_K_M --pure`.
 pub const RECIPE_KEY: &str = "planish.recipe";
-/// Checksum of the source's tensors, those of left out layers not counted.
+/// Checksum of the source's tensors without those of layers that are left out.
 pub const SOURCE_CHECKSUM_KEY: &str = "planish.source.blake3";
 /// What the source's weights had been quantized to before: `Q4_1`; missing where they had not.
 pub const QUANTIZED_SOURCE_KEY: &str = "planish.source.quantized";
@@ -19,10 +19,10 @@ pub const TENSORS_CHECKSUM_KEY: &str = "planish.tensors.blake3";
 /// Checksum of all bytes before the first tensor, this value itself counted as zeros.
 pub const HEADER_CHECKSUM_KEY: &str = "planish.header.blake3";
 
-/// What stands in place of a checksum until it is known: as long as one, so that the file's size is known before.
+/// What stands in for a checksum until it is known: as long as a checksum, so that the file's size is known beforehand.
 const UNKNOWN: [u8; 64] = [b'0'; 64];
 
-/// The keys of an output, all checksums still zeros.
+/// The key-values of an output, with all checksums still zeros.
 #[must_use]
 pub fn provenance_metadata(recipe: &str, has_imatrix: bool, quantized_source: Option<&str>) -> Metadata {
     let text = |text: &str| Value::Str(Text::from(text));

@@ -18,7 +18,7 @@ impl RuntimeId {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::LlamaCpp, Self::Mlx];
 
-    /// The one that runs what is made for a framework; `None` where Planish knows none.
+    /// The runtime for a framework's outputs; `None` where Planish knows none.
     #[must_use]
     pub fn of(framework: Framework) -> Option<Self> {
         match framework {
@@ -46,8 +46,8 @@ impl RuntimeId {
         }
     }
 
-    /// The Python packages that it needs, its own first, each with the oldest version that is accepted; none for one that is built in.
-    /// Only the pinned ones of `assets/runtimes` are tested.
+    /// The Python packages that it needs, its own first, each with the oldest `(major, minor)` version that is accepted; empty
+    /// for a built-in runtime. Only the pinned versions of `assets/runtimes` are tested.
     #[must_use]
     pub fn packages(self) -> &'static [(&'static str, (u32, u32))] {
         match self {

@@ -44,7 +44,7 @@ impl Tensor {
         self.shape.iter().rposition(|&dim| dim > 1).map_or(1, |last| last + 1)
     }
 
-    /// `12` for `blk.12.ffn_up.weight`; `None` outside the blocks.
+    /// The number of its block: `12` for `blk.12.ffn_up.weight`; `None` outside the blocks.
     #[must_use]
     pub fn layer_idx(&self) -> Option<u64> {
         self.name.strip_prefix("blk.")?.split('.').next()?.parse().ok()

@@ -76,7 +76,7 @@ fn every_tensor_that_levels_change_gets_importances_and_levels_of_few_bits_becom
     let out = folder.path().join("out");
     let without = run(&[&"convert", &files[0], &"--level", &"IQ2_XS", &"--out", &out]);
     let stderr = String::from_utf8(without.stderr).unwrap();
-    assert!(stderr.contains("error: IQ2_XS takes an importance matrix") && stderr.contains("planish imatrix MODEL"), "{stderr}");
+    assert!(stderr.contains("error: IQ2_XS needs an importance matrix") && stderr.contains("planish imatrix MODEL"), "{stderr}");
     let json = run_json(&[&"convert", &files[0], &"--level", &"IQ2_XS", &"--out", &out, &"--imatrix", &imatrix, &"--json"]);
     assert_eq!(json["conversions"][0]["warnings"].as_array().map(Vec::len), Some(0), "{json}");
 }

@@ -115,5 +115,5 @@ fn changes_that_cannot_be_made_are_refused_before_any_work() {
         "matches only tensors that every level leaves as they are, such as blk.0.attn_norm.weight",
     );
     check(&["--prune-layers", "30"], "there is no layer 30, only 0 to 29");
-    check(&["--tensor-type", "ffn_down=IQ2_XS"], "IQ2_XS takes an importance matrix that knows blk.0.ffn_down.weight");
+    check(&["--tensor-type", "ffn_down=IQ2_XS"], "IQ2_XS needs an importance matrix that covers blk.0.ffn_down.weight");
 }

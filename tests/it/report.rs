@@ -52,7 +52,7 @@ fn a_report_is_made_from_the_history_without_measuring_again() {
 
     let nothing = report(&[]);
     let text = stderr(&nothing);
-    assert!(nothing.status.code() == Some(1) && text.contains("nothing of this model is in the history"), "{text}");
+    assert!(nothing.status.code() == Some(1) && text.contains("the history holds nothing about this model"), "{text}");
     assert!(text.contains("hint: measure it first: planish compare") && !out.exists(), "{text}");
 
     let mut kept = History::open(&history).unwrap();

@@ -154,7 +154,7 @@ fn a_missing_or_other_tokenizer_is_told() {
     check(&[("config.json", &gpt2), ("tokenizer.json", unigram)], "holds a Unigram model, which needs tokenizer.model");
     check(
         &[("config.json", &config("GPT2LMHeadModel", 5)), ("tokenizer.json", &serde_json::to_vec(&small()).unwrap())],
-        "the number 5, the model has only 5",
+        "the number 5, but the model has only 5",
     );
 }
 

@@ -81,7 +81,7 @@ fn an_error_is_shown_with_its_hint_and_can_be_copied() {
     let store = Store { model: Slot::Failed(error.clone()), ..Store::default() };
     let mut harness = harness(store, Form::default());
     shoot(&mut harness, "model-error");
-    harness.get_by_label_contains("a download that failed often is an HTML page");
+    harness.get_by_label_contains("a failed download is often an HTML page");
     harness.get_by_label("Copy error").click();
     harness.run();
     assert_eq!(harness.state().commands, [Command::Copy(format!("{error}\nhint: {}", error.hint()))]);

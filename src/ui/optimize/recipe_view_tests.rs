@@ -131,7 +131,7 @@ fn what_cannot_be_done_says_why_and_does_not_convert() {
     field.focus();
     field.type_text("x");
     harness.run();
-    assert!(has(&harness, "is no number of a layer"));
+    assert!(has(&harness, "is not a layer number"));
 }
 
 #[test]
