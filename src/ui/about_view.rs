@@ -10,7 +10,7 @@ use crate::state::{Command, Dialog, Form, Store};
 const KEYS: [(&str, &str); 13] = [
     ("Ctrl+O", "Open a model"),
     ("Ctrl+1 … Ctrl+5", "Go to a page"),
-    ("Ctrl+Enter", "Do what the page is for: its coloured button"),
+    ("Ctrl+Enter", "Press the page's main button, the coloured one"),
     ("Ctrl+L", "Measure what the levels lose, on Compare"),
     ("Ctrl+PageDown, Ctrl+PageUp", "The next or previous tab of Compare"),
     ("Tab, Shift+Tab", "The next or previous control"),
@@ -23,7 +23,7 @@ const KEYS: [(&str, &str); 13] = [
     ("Ctrl+Q", "Quit"),
 ];
 
-/// Draws the keys; it is closed from outside.
+/// Draws the keyboard shortcuts. Returns `false`: the dialog around them has the button that closes it.
 pub(super) fn shortcuts_ui(ui: &mut Ui, form: &mut Form) -> bool {
     Grid::new("keys").num_columns(2).spacing([24.0, 6.0]).show(ui, |ui| {
         for (keys, what) in KEYS {
@@ -47,7 +47,7 @@ pub(super) fn shortcuts_ui(ui: &mut Ui, form: &mut Form) -> bool {
     false
 }
 
-/// Draws what a report of a fault should name; it is closed from outside.
+/// Draws what a bug report should name. Returns `false`: the dialog around it has the button that closes it.
 pub(super) fn about_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) -> bool {
     ui.add(Label::new("Makes a model fit your laptop, and proves what that cost. Nothing leaves this machine.").wrap());
     ui.add_space(theme::UNIT);

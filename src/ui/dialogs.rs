@@ -16,7 +16,7 @@ use crate::state::{Command, Dialog, Form, JobKind, JobRecord, Leftovers, Store};
 /// What dropped models are converted to when no level is chosen.
 const USUAL_LEVEL: Level = Level::Q4_K_M;
 
-/// What heading, button and frame of a dialog take of the window's height.
+/// How much of the window's height the heading, the button and the frame of a dialog take.
 const AROUND: f32 = 180.0;
 
 /// Draws the open dialog, if there is one. Escape and a click beside it close it.
@@ -31,7 +31,7 @@ pub(super) fn dialogs_ui(ui: &Ui, store: &Store, form: &mut Form, commands: &mut
         .stroke(Stroke::new(1.0, p.control_line))
         .corner_radius(CornerRadius::same(theme::CARD_RADIUS))
         .inner_margin(Margin::same(20));
-    // Each has its own: a modal keeps the size and place of its last frame.
+    // Each dialog has its own id: a modal keeps the size and place of its last frame.
     let id = Id::unique("dialog").with(std::mem::discriminant(&dialog));
     let response = Modal::new(id).frame(frame).show(ui.ctx(), |ui| {
         ui.set_width(width_of(&dialog).min(ui.ctx().content_rect().width() - 80.0));
@@ -80,7 +80,7 @@ fn title_of(dialog: &Dialog) -> String {
     }
 }
 
-/// True for work that a person would not want to lose unasked.
+/// True for work that a person would not want to lose without being asked.
 #[must_use]
 pub fn is_worth_asking(job: &JobRecord) -> bool {
     let is_work = match job.kind {
@@ -115,8 +115,8 @@ fn quit_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) -> bool {
         ui.add(Label::new(format!("•  {}", super::jobs::titles::to_do(job))).wrap());
     }
     ui.add_space(theme::UNIT);
-    let text = "Kept files stay unfinished beside the others, and the same conversion goes on there. Losses measured so far are in the \
-                history already.";
+    let text = "Files that you keep stay unfinished beside the others, and the same conversion goes on from there. Losses \
+                measured so far are already in the history.";
     ui.add(Label::new(RichText::new(text).small().color(theme::muted(ui))).wrap());
     ui.add_space(theme::UNIT * 2.0);
     ui.horizontal_wrapped(|ui| {
@@ -168,7 +168,7 @@ fn dropped_ui(ui: &mut Ui, paths: &[PathBuf], form: &Form, commands: &mut Vec<Co
         "" => "beside each model".to_string(),
         dir => format!("in {dir}"),
     };
-    let text = format!("Converting puts the files {place}. The levels are those chosen on the Optimize page.");
+    let text = format!("Converting puts the files {place}. Levels: those chosen on the Optimize page, or else {USUAL_LEVEL}.");
     ui.add(Label::new(RichText::new(text).small().color(theme::muted(ui))).wrap());
     ui.add_space(theme::UNIT);
     if widgets::primary_button(ui, &format!("Convert all to {}", names(&levels))).clicked() {

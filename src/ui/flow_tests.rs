@@ -203,7 +203,7 @@ fn help_settings_and_about_are_opened_and_closed() {
     let mut harness = window(unquantized(), on(Page::Model));
     harness.key_press(Key::F1);
     harness.run();
-    assert!(has(&harness, "Do what the page is for"));
+    assert!(has(&harness, "Press the page's main button"));
     shoot(&mut harness, "keys");
     click(&mut harness, "About Planish");
     assert!(has(&harness, env!("CARGO_PKG_VERSION")) && has(&harness, "MIT OR Apache-2.0") && has(&harness, "b6210"));
@@ -296,7 +296,7 @@ fn the_main_key_does_not_press_the_widget_with_the_focus() {
     harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
     harness.run();
     assert_eq!(harness.state().commands, [Command::Convert(vec![Level::Q8_0])]);
-    // In front of a question it is the question's.
+    // While a question is open the key belongs to the question.
     let mut asked =
         window(unquantized(), Form { dialog: Some(Dialog::Quit), levels: [Level::Q8_0].into(), ..on(Page::Optimize) });
     asked.key_press_modifiers(Modifiers::COMMAND, Key::Enter);

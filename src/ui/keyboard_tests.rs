@@ -30,7 +30,7 @@ fn press(harness: &mut Harness<'_, PageState>, key: Key) {
     harness.run();
 }
 
-/// The name of what has the keyboard.
+/// The name of the widget that has the focus.
 fn focused(harness: &Harness<'_, PageState>) -> Option<String> {
     let node = harness.root().children_recursive().find(|node| node.accesskit_node().is_focused())?;
     node.accesskit_node().label()
@@ -174,7 +174,7 @@ fn each_page_has_headings_and_the_frame_a_name() {
     empty.get_by_role_and_label(Role::Heading, "No model yet");
 }
 
-/// Ground and letters of the only button that `draw` draws, as they come to the screen on this ground.
+/// Colours of the ground and the letters of a main button, as they reach the screen.
 fn button_colors(variant: egui::Theme, is_enabled: bool) -> (egui::Color32, egui::Color32) {
     fn disabled(ui: &mut egui::Ui, _: &Store, _: &mut Form, _: &mut Vec<crate::state::Command>) {
         ui.add_enabled_ui(false, |ui| widgets::primary_button(ui, "Convert"));

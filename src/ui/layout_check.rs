@@ -17,13 +17,13 @@ use super::test_support::PageState;
 /// Less than this is the rounding to pixels.
 const ROUNDING: f32 = 1.6;
 
-/// egui lets the contents of an area that scrolls reach out of it by so much.
+/// egui lets the contents of an area that scrolls stick out of it by this much.
 const CLIP_MARGIN: f32 = 4.0;
 
 /// A line of text that was drawn.
 struct Text {
     words: String,
-    /// What tells the lines of one text from those of others: its address.
+    /// The address of the text, which tells its lines from those of others.
     galley: usize,
     /// Where its letters are.
     rect: Rect,
@@ -97,8 +97,8 @@ pub fn check_layout(harness: &Harness<'_, PageState>) {
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
-/// Names and paths of the user's own, contents of files, and lines that gather what many jobs say: they can be of any length, end in an
-/// ellipsis where there is no room, and are told in full by a tooltip or a copy button.
+/// True for names and paths of the user's own, contents of files, and lines that gather what many jobs say: they can be of any
+/// length and end in an ellipsis where there is no room; a tooltip or a copy button has the whole.
 fn may_end_early(words: &str) -> bool {
     ["/", ".gguf", ".weight", "A-Model-With", "  ·  ", "<|im_start|>"].iter().any(|part| words.contains(part))
 }
@@ -118,7 +118,7 @@ impl Drawn {
         self.sideways.iter().any(|area| area.expand(CLIP_MARGIN).contains_rect(visible))
     }
 
-    /// True inside a text field, which scrolls with its cursor, and inside a plot or another picture, which keeps order itself.
+    /// True inside a widget of one of these roles: text fields scroll with their cursor, and pictures keep order themselves.
     fn is_in(&self, rect: Rect, roles: &[Role]) -> bool {
         self.widgets.iter().any(|widget| roles.contains(&widget.role) && widget.visible.expand(ROUNDING).contains_rect(rect))
     }
@@ -248,7 +248,8 @@ fn take_shape(shape: &Shape, clip: Rect, window: Rect, texts: &mut Vec<Text>, bo
     }
 }
 
-/// The lines of a text: one that begins behind other words has no rectangle of its own.
+/// The lines of a text that show something, none of a rotated one. Each has its own rectangle: that of the whole text would
+/// cover the words that it begins behind.
 fn lines_of(text: &TextShape, clip: Rect) -> Vec<Text> {
     let is_rotated = text.angle != 0.0;
     let rows = text.galley.rows.iter().filter(|row| row.row.visuals.mesh_bounds.is_positive());

@@ -211,7 +211,7 @@ fn draw(size: Vec2, zoom: f32, scene: &Scene) -> Harness<'static, PageState> {
     harness
 }
 
-/// Asserts that all scenes are in order; tells all that is not at once.
+/// Asserts that all scenes are in order, and names all faults at once.
 fn check(width: f32, height: f32, zoom: f32) {
     let mut found = Vec::new();
     let mut look = |size: Vec2, scene: &Scene, part: &str| {

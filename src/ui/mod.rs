@@ -150,7 +150,7 @@ fn page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Comma
     }
 }
 
-/// A file dropped anywhere is opened; of several the user says what is to be done.
+/// Opens a file that is dropped anywhere; for several, asks the user what to do.
 fn take_dropped_files(ui: &Ui, form: &mut Form, commands: &mut Vec<Command>) {
     let mut dropped: Vec<_> = ui.input(|input| input.raw.dropped_files.iter().map(|file| file.path().to_path_buf()).collect());
     match dropped.len() {

@@ -44,7 +44,7 @@ fn recommended(store: &Store) -> Level {
     plan.candidates[plan.recommended.unwrap()].level.unwrap()
 }
 
-/// A store after an afternoon of work: six levels, four of them measured, one measurement failed, jobs in every state.
+/// A store after an afternoon of work: six levels, four of them measured, one failed, jobs done, failed and at work.
 pub(super) fn busy_store() -> Store {
     busy_store_of(unquantized_store())
 }

@@ -10,14 +10,14 @@ use crate::worker::Picked;
 const MAX_THREADS: u32 = 1024;
 const ZOOMS: std::ops::RangeInclusive<f32> = 0.5..=3.0;
 
-/// Draws the settings, which hold at once; it is closed from outside.
+/// Draws the settings, which take effect at once. Returns `false`: the dialog around them has the button that closes it.
 pub(super) fn settings_ui(ui: &mut Ui, form: &mut Form, commands: &mut Vec<Command>) -> bool {
     Grid::new("settings").num_columns(2).spacing([24.0, 12.0]).show(ui, |ui| {
         label_ui(ui, "Theme");
         widgets::segmented(
             ui,
             &mut form.theme,
-            &[(Theme::System, "As the system"), (Theme::Light, "Light theme"), (Theme::Dark, "Dark theme")],
+            &[(Theme::System, "Follow the system"), (Theme::Light, "Light theme"), (Theme::Dark, "Dark theme")],
         );
         ui.end_row();
 
@@ -57,7 +57,7 @@ pub(super) fn settings_ui(ui: &mut Ui, form: &mut Form, commands: &mut Vec<Comma
 
         label_ui(ui, "When cancelled");
         ui.checkbox(&mut form.keep_unfinished, "Keep unfinished files")
-            .on_hover_text("Converting to the same files again goes on there, as it does after a power loss");
+            .on_hover_text("Converting to the same files again goes on from there, as it does after a power loss");
         ui.end_row();
     });
     false

@@ -27,7 +27,7 @@ const WIDE: f32 = 820.0;
 
 const PAGE_KEYS: [Key; 5] = [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5];
 
-/// How far a page's part of the work is.
+/// How far a page's part of the work has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageMark {
     /// Nothing yet.

@@ -91,7 +91,7 @@ pub fn wheel(delta: Vec2) -> egui::Event {
     }
 }
 
-/// Turns the wheel over a place, in so many steps, and draws until nothing moves.
+/// Turns the wheel over a place, in `n_steps` steps, and draws until nothing moves.
 pub fn scroll(harness: &mut Harness<'_, PageState>, at: egui::Pos2, delta: Vec2, n_steps: usize) {
     harness.hover_at(at);
     harness.step();
@@ -149,7 +149,7 @@ pub fn unquantized_at(path: PathBuf) -> Store {
     store
 }
 
-/// The header of SmolLM2-135M-Instruct.Q4_1.gguf as the file has it, but for the tables of the tokenizer, which are cut.
+/// The header of SmolLM2-135M-Instruct.Q4_1.gguf as the file has it; the tables of the tokenizer are made up or left out.
 pub fn sample_model() -> Model {
     const N_LAYERS: u64 = 30;
     let mut tensors = Vec::new();
@@ -244,7 +244,7 @@ You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
 '}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant
 ' }}{% endif %}";
 
-/// The sample model with `n_tensors` tensors of growing names, for tests of long tables.
+/// The sample model with `n_tensors` tensors of growing size, for tests of long tables.
 pub fn model_with_tensors(n_tensors: usize) -> Model {
     let mut model = sample_model();
     model.tensors = (0..n_tensors)

@@ -147,7 +147,7 @@ fn a_dropped_file_is_opened_from_any_page() {
     assert_eq!(harness.state().form.page, Page::Model);
 }
 
-/// Prints the time of a frame that scrolls the table, without drawing it on the screen; a measure, no verdict, because test
+/// Prints the time of a frame that scrolls the table, without drawing it on the screen; it asserts no time, because test
 /// machines differ.
 #[test]
 fn a_table_of_ten_thousand_rows_scrolls() {

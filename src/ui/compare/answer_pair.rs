@@ -23,7 +23,7 @@ const END_MARK: &str = "≠ ends here";
 pub struct Pair<'a> {
     /// Index of the prompt.
     pub prompt_idx: usize,
-    /// Both files in the order of asking, with their names; fewer while they are being asked.
+    /// The answers of both files in the order of asking, each with its file's name; fewer while they are being asked.
     pub outcomes: Vec<(&'a AnswerOutcome, String)>,
     /// True while answers may still come.
     pub is_running: bool,
@@ -34,7 +34,7 @@ impl Pair<'_> {
         self.outcomes.get(idx).and_then(|(outcome, _)| outcome.result.as_ref().ok())
     }
 
-    /// What was asked.
+    /// The prompt without the space around it; `None` while there is no answer.
     pub fn prompt(&self) -> Option<&str> {
         self.answer(0).or(self.answer(1)).map(|answer| answer.prompt.trim())
     }
@@ -46,7 +46,7 @@ impl Pair<'_> {
     }
 }
 
-/// What stands on one side.
+/// Which answer stands on one side, and under which name.
 #[derive(Clone, Copy)]
 struct Side<'a> {
     idx: usize,
@@ -62,7 +62,7 @@ pub fn pair_ui(ui: &mut Ui, pair: &Pair<'_>, shows_prompt: bool, ask: &mut AskFo
     }
     let has_failed = pair.outcomes.iter().any(|(outcome, _)| outcome.result.is_err());
     if ask.is_blind && pair.both().is_none() && !has_failed {
-        let text = "The answers are shown when both are complete, on sides that chance has chosen";
+        let text = "The answers are shown when both are complete, on sides chosen by chance";
         ui.label(RichText::new(if pair.is_running { text } else { "Broken off" }).color(theme::muted(ui)));
         return;
     }
@@ -73,7 +73,7 @@ pub fn pair_ui(ui: &mut Ui, pair: &Pair<'_>, shows_prompt: bool, ask: &mut AskFo
     agreement_ui(ui, pair, aligned.as_deref(), is_known);
     let (left, right) = if swapped { (1, 0) } else { (0, 1) };
     let side = |idx, name| Side { idx, hidden_name: (!is_known).then_some(name) };
-    // Both columns need the list of wishes: one after the other.
+    // Only one of the two closures can borrow the list of commands: the other fills a list of its own.
     let mut wishes = Vec::new();
     widgets::two_columns(
         ui,
@@ -87,7 +87,7 @@ pub fn pair_ui(ui: &mut Ui, pair: &Pair<'_>, shows_prompt: bool, ask: &mut AskFo
     }
 }
 
-/// Which answer is better; the names come after it, or when they are asked for.
+/// Draws the question which answer is better, or the vote. Once the names are shown there is nothing to vote on.
 fn vote_ui(ui: &mut Ui, pair: &Pair<'_>, is_known: bool, sides: [usize; 2], ask: &mut AskForm) {
     let vote_for = |idx: usize| if idx == 0 { Vote::First } else { Vote::Second };
     let voted = ask.votes.get(&pair.prompt_idx).copied();
@@ -137,7 +137,7 @@ fn agreement_ui(ui: &mut Ui, pair: &Pair<'_>, aligned: Option<&Realigned>, is_kn
     }
 }
 
-/// How both were asked.
+/// Draws the settings with which both files were asked.
 pub fn settings_note_ui(ui: &mut Ui, answer: &Answer) {
     let text = widgets::sentence(&answer.settings_text());
     ui.add(Label::new(RichText::new(text).small().color(theme::muted(ui))).wrap());
@@ -146,7 +146,7 @@ pub fn settings_note_ui(ui: &mut Ui, answer: &Answer) {
 fn outcome_ui(ui: &mut Ui, pair: &Pair<'_>, side: Side<'_>, aligned: Option<&Realigned>, commands: &mut Vec<Command>) {
     let Some((outcome, name)) = pair.outcomes.get(side.idx) else {
         if pair.is_running {
-            let text = "Waits for the first answer: two models at once would slow each other.";
+            let text = "Waits for the first answer: two models at once would slow each other down.";
             ui.add(Label::new(RichText::new(text).color(theme::muted(ui))).wrap());
         }
         return;
@@ -169,7 +169,7 @@ fn outcome_ui(ui: &mut Ui, pair: &Pair<'_>, side: Side<'_>, aligned: Option<&Rea
                 if let Ok(answer) = &outcome.result {
                     let facts = RichText::new(facts_text(answer, pair.is_running)).color(theme::palette(ui).text_secondary);
                     ui.add(Label::new(facts).truncate())
-                        .on_hover_text("The speed is of this one answer; Measure gives it with error bars");
+                        .on_hover_text("The speed of this one answer; Measure gives speeds with error bars");
                 }
             });
         });
@@ -180,7 +180,7 @@ fn outcome_ui(ui: &mut Ui, pair: &Pair<'_>, side: Side<'_>, aligned: Option<&Rea
     }
 }
 
-/// `41.8 tok/s · 24 tokens · ended by itself`.
+/// `41.8 tok/s · 24 tokens · 37 prompt tokens`.
 fn facts_text(answer: &Answer, is_running: bool) -> String {
     let n_tokens = answer.tokens.len();
     let tokens = if n_tokens == 1 { "1 token".to_string() } else { format!("{} tokens", count_text(n_tokens as u64)) };
@@ -238,7 +238,7 @@ fn answer_ui(ui: &mut Ui, answer: &Answer, marks: Option<Marks<'_>>) {
         });
 }
 
-/// The text; what the other answer does not say is on a ground of its own, underlined, the first such stretch behind a mark.
+/// The text; what the other answer does not say is highlighted and underlined, and a mark stands before the first such stretch.
 fn marked_text(ui: &Ui, answer: &Answer, marks: Option<Marks<'_>>) -> LayoutJob {
     let p = theme::palette(ui);
     let font = egui::TextStyle::Body.resolve(ui.style());
@@ -275,7 +275,7 @@ fn marked_text(ui: &Ui, answer: &Answer, marks: Option<Marks<'_>>) -> LayoutJob 
     job
 }
 
-/// Long answers take some milliseconds: aligned once for each part that comes.
+/// The aligned answers, computed once for each part that arrives: long ones take some milliseconds.
 fn cached(ui: &Ui, prompt_idx: usize, first: &Arc<Answer>, second: &Arc<Answer>) -> Arc<Realigned> {
     memo::kept(ui, ("realigned", prompt_idx), [first, second].map(Same::of), || realigned(first, second))
 }

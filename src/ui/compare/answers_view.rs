@@ -1,4 +1,4 @@
-//! Two files are asked the same: prompts, the files, how they answer. The answers themselves are in `answer_pair`.
+//! Two files are asked the same prompts: the prompts, the files and the settings. The answers themselves are in `answer_pair`.
 
 use std::path::{Path, PathBuf};
 
@@ -56,7 +56,7 @@ impl File {
     }
 }
 
-/// The source and all files made from it.
+/// The source, if it can run, and all files made from it.
 fn files(store: &Store, model: &Model) -> Vec<File> {
     let source = File { path: model.path.clone(), name: "Source".into(), size_bytes: model.size_bytes };
     let made =
@@ -84,7 +84,7 @@ fn prompts_ui(ui: &mut Ui, ask: &mut AskForm) {
     ui.horizontal(|ui| {
         let can_add = ask.more_prompts.len() + 1 < MAX_PROMPTS;
         let button = ui.add_enabled_ui(can_add, |ui| widgets::small_button(ui, "Add a prompt", "Add a prompt")).inner;
-        if button.on_hover_text("Each is asked alone, of both files").clicked() {
+        if button.on_hover_text("Both files are asked each prompt by itself").clicked() {
             ask.more_prompts.push(String::new());
         }
         let lines = ask.prompt.lines().filter(|line| !line.trim().is_empty()).count();
@@ -113,7 +113,7 @@ enum Removable {
     No,
 }
 
-/// The field of a prompt; true when it shall be removed.
+/// Draws the field of a prompt; true when the user removes it.
 fn prompt_ui(ui: &mut Ui, name: &str, prompt: &mut String, removable: Removable) -> bool {
     let mut is_removed = false;
     let label = ui
@@ -177,7 +177,7 @@ fn obstacle(ask: &AskForm, [first, second]: [Option<&File>; 2], job: Option<&Job
     }
 }
 
-/// How they answer, and the button; true when it was clicked.
+/// Draws how the files answer, and the button; true when the button was clicked.
 fn numbers_ui(ui: &mut Ui, ask: &mut AskForm, obstacle: &str) -> bool {
     let label = field_name_ui(ui, "Answer tokens", NUMBER_WIDTH);
     ui.add(DragValue::new(&mut ask.max_tokens).range(1..=8192).speed(1.0))
@@ -186,14 +186,14 @@ fn numbers_ui(ui: &mut Ui, ask: &mut AskForm, obstacle: &str) -> bool {
     let label = field_name_ui(ui, "Temperature", NUMBER_WIDTH);
     ui.add(DragValue::new(&mut ask.temperature).range(0.0..=2.0).speed(0.01).fixed_decimals(2))
         .labelled_by(label.id)
-        .on_hover_text("0: always the likeliest token. More: chosen by chance, the more the higher");
+        .on_hover_text("0: always the likeliest token. The higher, the more is left to chance");
     let label = field_name_ui(ui, "Seed", NUMBER_WIDTH);
     ui.add_enabled(ask.temperature > 0.0, DragValue::new(&mut ask.seed).range(0..=u32::MAX).speed(0.1))
         .labelled_by(label.id)
         .on_hover_text("Start of the random numbers: the same seed gives the same answer")
         .on_disabled_hover_text("Nothing is left to chance at temperature 0");
     ui.checkbox(&mut ask.is_blind, "Blind").on_hover_text(
-        "Shuffles the sides and hides whose an answer is until you have said which one is better; the votes are counted",
+        "Shuffles the sides and hides which file gave which answer until you have voted for one; the votes are counted",
     );
     widgets::make_room_for_primary(ui, "Ask both");
     let button = ui.add_enabled_ui(obstacle.is_empty(), |ui| widgets::primary_button(ui, "Ask both")).inner;
@@ -218,7 +218,7 @@ fn file_ui(ui: &mut Ui, name: &str, files: &[File], chosen: Option<&File>, choic
     }
 }
 
-/// The answers to each prompt, and what was voted.
+/// Draws the votes so far and the answers to each prompt.
 fn answers_ui(
     ui: &mut Ui,
     outcomes: &[AnswerOutcome],

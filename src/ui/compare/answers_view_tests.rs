@@ -244,7 +244,7 @@ fn several_prompts_are_asked_one_by_one() {
     assert_eq!(harness.state().form.ask.prompts(), ["one", "two", "three"]);
 }
 
-/// Two prompts with the answers of both files; the second is of the same texts.
+/// Two prompts with the answers of both files; the answers to the second are the same.
 fn twice() -> Store {
     let mut store = answered();
     let again = store.answers.clone().into_iter().map(|outcome| AnswerOutcome { prompt_idx: 1, ..outcome });

@@ -33,18 +33,18 @@ enum Column {
 const COLUMNS: [(Column, &str, &str, Side); 6] = [
     (Column::Name, "Name", "The name in the file", Side::Left),
     (Column::Types, "Types", "The type in the source and in the converted file", Side::Left),
-    (Column::Weights, "Weights", "How many there are", Side::Right),
+    (Column::Weights, "Weights", "How many weights the tensor has", Side::Right),
     (
         Column::RelativeRms,
         "Relative RMS error, %",
-        "Root of the summed squares of all differences, as a part of that of all weights of the source",
+        "Root of the summed squares of all differences, divided by the same root for the weights of the source",
         Side::Right,
     ),
-    (Column::Largest, "Largest", "The largest difference of a weight from its source", Side::Right),
+    (Column::Largest, "Largest", "The largest difference between a weight and its source", Side::Right),
     (Column::Cosine, "Cosine", "Cosine similarity of all weights with those of the source: 1 is the same direction", Side::Right),
 ];
 
-/// Which rows, in which order.
+/// The rows that the filter leaves, in the order of the table.
 struct Rows {
     indices: Vec<usize>,
     /// Measured with the rows: ten thousand texts are too many for a frame.
@@ -53,15 +53,15 @@ struct Rows {
 
 /// The columns with numbers.
 const NUMBERS: [Column; 4] = [Column::Weights, Column::RelativeRms, Column::Largest, Column::Cosine];
-/// Their least widths: those of their headings.
+/// Their least widths, which their headings need.
 const NUMBER_WIDTHS: [f32; 4] = [76.0, 134.0, 64.0, 70.0];
 const CHECK_WIDTH: f32 = 22.0;
-/// The least that a tensor's name gets.
+/// Least width of a tensor's name.
 const NAME_WIDTH: f32 = 180.0;
 const TYPES_WIDTH: f32 = 132.0;
 const COLUMN_GAP: f32 = 16.0;
 
-/// Search field, count and table, whose boxes choose tensors; returns the rows in view as TSV when the user wants to copy them.
+/// Draws search field, count and table, whose check boxes choose tensors; returns the rows as TSV when the user copies them.
 pub fn error_table_ui(
     ui: &mut Ui,
     errors: &Arc<TensorErrors>,
@@ -103,7 +103,7 @@ fn cached_rows(ui: &Ui, errors: &Arc<TensorErrors>, filter: &str, sorting: Sorti
     })
 }
 
-/// What a cell says, without its unit; `None` for what is no number.
+/// What a cell says, without its unit; `None` where there is no number.
 fn number_text(tensor: &TensorError, column: Column) -> Option<String> {
     let found = tensor.result.as_ref().ok();
     match column {
@@ -189,7 +189,7 @@ fn table_ui(
     });
 }
 
-/// The box above all others: chooses the tensors of the table or none of them.
+/// The check box in the header: chooses all tensors of the table, or none of them.
 fn all_ui(ui: &mut Ui, errors: &TensorErrors, rows: &[usize], chosen: &mut BTreeSet<String>) {
     let names = || rows.iter().filter_map(|&idx| errors.tensors.get(idx)).map(|tensor| &tensor.name);
     let mut is_all = rows.len() <= chosen.len() && names().all(|name| chosen.contains(name));
@@ -211,7 +211,7 @@ fn select_ui(ui: &mut Ui, tensor: &TensorError, chosen: &mut BTreeSet<String>) {
     }
 }
 
-/// Chooses a tensor, or takes it off the choice.
+/// Chooses a tensor, or drops it if it is chosen.
 pub fn toggle(chosen: &mut BTreeSet<String>, name: &str) {
     if !chosen.remove(name) {
         chosen.insert(name.to_string());

@@ -10,10 +10,10 @@ use crate::path_text;
 use crate::state::{Command, Form, JobKind, JobRecord, JobStatus, Store};
 use crate::ui::kit::{theme, widgets};
 
-/// Draws the button with its menu, and the file that was written last or why it was not.
+/// Draws the button with its menu, and the name of the file that was written last or that it was not saved.
 ///
-/// Files go into the output folder under a name that is free, as the exports of the history do, and are then shown in the file manager: a
-/// dialog that is cancelled cannot be told from a desktop that has none.
+/// Files go into the output folder under a name that is free, as the exports of the history do, and a button then shows them in
+/// the file manager. No dialog asks for a name: one that is cancelled cannot be told from a desktop that has none.
 pub fn export_menu_ui(
     ui: &mut Ui,
     store: &Store,
@@ -32,7 +32,7 @@ pub fn export_menu_ui(
             for what in [Export::Report, Export::PlotPng(plot), Export::PlotSvg(plot), Export::TableCsv, Export::TableJson] {
                 let is_possible = !rows.is_empty() && (is_drawn || !matches!(what, Export::PlotPng(_) | Export::PlotSvg(_)));
                 let entry = ui.add_enabled(is_possible, Button::new(entry_text(what)));
-                if entry.on_disabled_hover_text("Nothing of it is measured yet").clicked() {
+                if entry.on_disabled_hover_text("None of it is measured yet").clicked() {
                     commands.push(Command::Export(what));
                     ui.close();
                 }

@@ -1,4 +1,4 @@
-//! Where a file would have gone on differently than its source, and the text tinted by how far the two are apart.
+//! Where a file would have gone on differently from its source, and the text tinted by how far apart the two are.
 
 use std::sync::Arc;
 
@@ -23,7 +23,8 @@ use crate::units::{count_text, nats_text, percent_text, ratio_text, significant_
 const FLIP_WIDTHS: [f32; 5] = [92.0, 180.0, 156.0, 116.0, 64.0];
 const LIST_HEIGHT: f32 = 380.0;
 const STRIP_HEIGHT: f32 = 320.0;
-/// Divergences at which the tint begins and is full, in nats. Assumed: below, nobody sees a difference; above, the choice is another.
+/// Divergences at which the tint begins and is full, in nats. Assumed: nobody notices less than the first; above the second
+/// the choice differs.
 const TINT_FROM: f32 = 0.01;
 const TINT_FULL: f32 = 2.0;
 /// From here on a token is underlined too: colour alone must not carry it.
@@ -36,7 +37,7 @@ pub fn flips_view_ui(ui: &mut Ui, store: &Store, form: &mut Form) {
     let chosen = form.flips_path.as_ref().and_then(|path| runs.iter().find(|(_, run)| run.path == *path));
     let Some((name, run)) = chosen.or(runs.first()) else {
         let text =
-            "Measure the quality of a level: each place where it would have said something else than the source is listed here.";
+            "Measure the quality of a level: each place where it would not have said the same as the source is listed here.";
         widgets::empty_state(ui, Icon::Compare, "No flips yet", text, |ui| {
             if ui.button("Go to Levels").clicked() {
                 form.compare_tab = CompareTab::Levels;
@@ -63,7 +64,7 @@ pub fn flips_view_ui(ui: &mut Ui, store: &Store, form: &mut Form) {
             field.labelled_by(label.id);
             let summary = &run.summary;
             let text = format!(
-                "{} of {} tokens have another likeliest token than the source ({} the same)",
+                "At {} of {} tokens the likeliest token differs from the source's ({} the same)",
                 count_text(run.n_flips),
                 count_text(summary.n_tokens),
                 summary.same_top.text(percent_text)
@@ -88,11 +89,11 @@ fn name_of(store: &Store, path: &std::path::Path) -> String {
     made.map_or_else(|| path_text::file_name(path), crate::convert::Conversion::name)
 }
 
-/// The columns of the losses by kind, with their least widths: those of their headings.
+/// The columns of the losses by kind, with their least widths, which their headings need.
 const KIND_COLUMNS: [(&str, f32); 4] =
     [("Tokens", 50.0), ("Mean KLD, nats", 106.0), ("Perplexity, ×", 92.0), ("Same top token, %", 126.0)];
 
-/// What the name of a kind and the note behind its numbers take.
+/// Width of the name of a kind and of the note behind its numbers.
 const KIND_WIDTH: f32 = 260.0;
 
 fn kind_text(kind: &KindSummary, column: usize) -> String {
@@ -196,7 +197,7 @@ fn flip_table_ui(ui: &mut Ui, flips: &[&Flip]) {
         TableBuilder::new(ui)
             .striped(true)
             .vscroll(true)
-            // Without the least height only what the page happens to have left would be shown.
+            // Without a least height the list would get only what the page happens to have left.
             .min_scrolled_height(LIST_HEIGHT)
             .max_scroll_height(LIST_HEIGHT)
             .auto_shrink([false, true])
@@ -261,7 +262,7 @@ fn before_ui(ui: &mut Ui, flip: &Flip) {
 fn choice_ui(ui: &mut Ui, choice: &TokenChoice, probability: Option<f32>) {
     let text = RichText::new(token_text(&choice.text)).monospace().size(12.0);
     ui.add(Label::new(text).truncate()).on_hover_text(format!(
-        "probability by the source: {}\nby this file: {}",
+        "probability according to the source: {}\naccording to this file: {}",
         choice.p_reference.map_or_else(|| "very small".to_string(), |p| percent_text(f64::from(p))),
         percent_text(f64::from(choice.p_candidate))
     ));
@@ -289,7 +290,7 @@ fn token_text(token: &str) -> String {
     format!("“{}”", visible(token))
 }
 
-/// Line breaks and tabs as signs, so that a text stays on one line.
+/// The text with symbols for line breaks and tabs, so that it stays on one line.
 fn visible(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -438,7 +439,7 @@ mod tests {
     fn flips_show_what_each_would_have_said_and_can_be_narrowed() {
         let mut harness = page_harness(compare_page_ui, store(), form());
         for text in [
-            "2 of 512 tokens have another likeliest token",
+            "At 2 of 512 tokens the likeliest token differs",
             "In the year ",
             "“1968”",
             "Number",

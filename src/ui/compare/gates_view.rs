@@ -8,7 +8,7 @@ use crate::state::Form;
 use crate::ui::kit::theme;
 use crate::ui::kit::widgets;
 
-/// The least that a limit takes.
+/// Least width of a limit.
 const LIMIT_WIDTH: f32 = 360.0;
 const LIMIT_GAP: f32 = 32.0;
 
@@ -44,7 +44,7 @@ fn grid_ui<T>(ui: &mut Ui, id: &str, kinds: impl IntoIterator<Item = T>, mut dra
     });
 }
 
-/// Named limits: a click takes them; the user's own can be deleted, and what is set now can be saved under a name.
+/// Draws the named limits: a click sets them, the user's own can be deleted, and what is set now can be saved under a name.
 fn presets_ui(ui: &mut Ui, form: &mut Form) {
     ui.horizontal_wrapped(|ui| {
         let label = ui.label(RichText::new("Presets").color(theme::muted(ui)));
@@ -135,7 +135,7 @@ fn wish_ui(ui: &mut Ui, kind: WishKind, limits: &mut Limits) {
 struct Field {
     label: &'static str,
     is_minimum: bool,
-    /// What the number on screen is multiplied with, and what stands behind it.
+    /// What the limit is multiplied by for the screen, and what stands behind the number there.
     unit: (f64, &'static str),
     explanation: &'static str,
 }
@@ -182,7 +182,7 @@ fn wish_unit(kind: WishKind) -> (f64, &'static str) {
     }
 }
 
-/// The limit of a gate that is off at first, when it is switched on: 9 of 10 next words, and what 5 % more perplexity is.
+/// The limit of a gate when it is switched on: the default, 9 of 10 next words the same, or 5 % more perplexity.
 fn first_gate(kind: GateKind) -> f64 {
     match kind {
         GateKind::MeanKld => MAX_MEAN_KLD,

@@ -12,7 +12,7 @@ use crate::ui::kit::loss_view;
 use crate::ui::kit::theme;
 use crate::ui::kit::widgets::{self, Tone};
 
-/// Draws the card; `rows` are those that the headline is of. `beside` is one line more in small type, empty for none.
+/// Draws the card. `rows` are those that the headline was made from; `beside` is one more line in small type, empty for none.
 pub fn headline_ui(
     ui: &mut Ui,
     model: &Model,
@@ -83,11 +83,11 @@ fn actions_ui(ui: &mut Ui, model: &Model, row: &ComparisonRow, commands: &mut Ve
     }
     copy(ui, "Copy for llama-cli", "Copy the command for llama-cli", llama_cli_command(&row.path), template_note(model));
     let ollama = ollama_command(&row.path, &model.file_stem(), &row.name.replace(" (source)", ""));
-    let note = format!("Ollama keeps a copy of the file of its own. {}", template_note(model));
+    let note = format!("Ollama keeps its own copy of the file. {}", template_note(model));
     copy(ui, "Copy for Ollama", "Copy the commands for Ollama", ollama, note.trim());
 }
 
-/// What a chat needs of the file.
+/// Says whether the file has the chat template that conversations need.
 fn template_note(model: &Model) -> &'static str {
     if model.metadata.find("tokenizer.chat_template").is_some() {
         "The file carries the chat template that conversations need."

@@ -18,7 +18,7 @@ use crate::model::Level;
 use crate::state::{Command, Form, Slot, Store};
 use crate::ui::test_support::{PageState, click, has, page_harness_sized, sample_model, shoot, store_with_model_and_machine};
 
-/// The source and two levels: `(level, bytes, decode speed, mean KL divergence)`.
+/// Two levels: `(level, bytes, decode speed, mean KL divergence)`.
 const LEVELS: [(Level, u64, f64, f64); 2] = [(Level::Q8_0, 53_000_000, 30.0, 0.001), (Level::Q2_K, 30_000_000, 36.0, 0.5)];
 
 fn measured_store() -> Store {

@@ -11,7 +11,7 @@ use crate::bench::tensors::tensor_error::{TensorError, TensorErrors};
 use crate::ui::kit::theme;
 use crate::units::{cosine_text, count_text, small_percent_text, small_text};
 
-/// More rows than this are no picture any more: those with the smallest errors are left out.
+/// More rows than this are no longer a picture: those with the smallest errors are left out.
 const MAX_ROWS: usize = 48;
 const ROW_HEIGHT: f32 = 20.0;
 const MAX_CELL_WIDTH: f32 = 40.0;
@@ -19,7 +19,7 @@ const OUTSIDE_WIDTH: f32 = 56.0;
 const OUTSIDE_GAP: f32 = 16.0;
 const MAX_LABEL_WIDTH: f32 = 200.0;
 const AXIS_HEIGHT: f32 = 40.0;
-/// Least distance of two layer numbers.
+/// Least distance between two layer numbers.
 const TICK_DISTANCE: f32 = 28.0;
 
 /// From small to large, at equal distances: the colours of cividis, which look alike to people with and without colour vision deficiency
@@ -35,9 +35,9 @@ pub struct Grid {
     pub layers: Vec<u64>,
     /// Kinds in the order of the file.
     pub rows: Vec<GridRow>,
-    /// Kinds that were left out.
+    /// Number of kinds that were left out.
     pub n_hidden: usize,
-    /// The largest relative RMS error: the end of the colour scale.
+    /// The largest finite relative RMS error, the end of the colour scale; 0 without one.
     pub highest: f64,
 }
 
@@ -48,12 +48,12 @@ pub struct GridRow {
     pub kind: String,
     /// For each of the layers an index into `TensorErrors::tensors`; `None` where the layer has no such tensor.
     pub cells: Vec<Option<usize>>,
-    /// The tensor of this kind outside the layers.
+    /// Index of the tensor of this kind outside the layers.
     pub outside: Option<usize>,
 }
 
 impl Grid {
-    /// Arranges the tensors of a file.
+    /// Arranges the tensors of a file; of several in one place the worst is shown.
     #[must_use]
     pub fn new(errors: &TensorErrors) -> Self {
         let layers: Vec<u64> =
@@ -120,7 +120,7 @@ impl Geometry {
 }
 
 impl Geometry {
-    /// The row whose name stands here.
+    /// The row whose name stands here; it may be below the last one.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few hundred rows")]
     fn row_of_label(&self, at: Pos2) -> Option<usize> {
         let is_label = (self.origin.x..self.origin.x + self.label_width - 2.0).contains(&at.x) && at.y >= self.origin.y;
@@ -171,7 +171,7 @@ pub fn heat_map_ui(ui: &mut Ui, errors: &TensorErrors, grid: &Grid, chosen: &BTr
     }
 }
 
-/// Paints labels and cells; returns the tensor below the pointer.
+/// Paints labels and cells; returns the index of the tensor under the pointer.
 fn paint(
     ui: &Ui,
     errors: &TensorErrors,
@@ -207,11 +207,11 @@ fn paint(
 /// How a cell is shown: colour is never the only sign.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Look {
-    /// The part of the largest error, 0 to 1.
+    /// The error as a part of the largest one, 0 to 1.
     Part(f32),
     /// Copied.
     Identical,
-    /// Without an error: something is wrong.
+    /// Not comparable: there is no error to show.
     Problem,
 }
 
@@ -257,7 +257,7 @@ pub fn heat_color(is_dark: bool, part: f32) -> Color32 {
     Color32::from_rgb(mix(0), mix(1), mix(2))
 }
 
-/// The scale with its ends, and the cells that have no colour of it.
+/// Draws the scale with its ends, and the looks of cells that are not on the scale.
 fn legend_ui(ui: &mut Ui, errors: &TensorErrors, grid: &Grid) {
     const SCALE: egui::Vec2 = vec2(160.0, 12.0);
     const SWATCH: egui::Vec2 = vec2(16.0, 12.0);

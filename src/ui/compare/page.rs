@@ -1,4 +1,4 @@
-//! What it cost: speed and memory of every file, measured beside predicted.
+//! What it cost: speed and memory of every file, measured beside predicted, and its loss.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::ui::opened::known_view::origins_ui;
 use crate::ui::plan::page::{model_hint_ui, plan_before_measuring};
 
 const SUBTITLE: &str = "Speed, memory and loss of every file, measured on this machine";
-/// What "Measure 12 files" takes.
+/// Width of the button "Measure 12 files".
 const MEASURE_WIDTH: f32 = 170.0;
 
 /// Draws the page. The history is there without an open model too.
@@ -80,7 +80,7 @@ fn tabs_ui(ui: &mut Ui, form: &mut Form) {
     widgets::segmented(ui, &mut form.compare_tab, &TABS);
 }
 
-/// All levels side by side: speed, loss, limits, and the table of both.
+/// All levels side by side: plot, speed, loss, limits, and the table of all numbers.
 fn levels_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, commands: &mut Vec<Command>) {
     origins_ui(ui, store);
     // Measurements can be shown without a known machine; then there is nothing to predict from.
@@ -158,7 +158,7 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
                 "Rounds",
                 &mut form.bench.n_repetitions,
                 1..=100,
-                "Each file is measured so often, interleaved with the others",
+                "How many times each file is measured, interleaved with the others",
             );
             threads_ui(ui, &mut form.bench);
             number_ui(
@@ -166,7 +166,7 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
                 "Sustained s",
                 &mut form.bench.n_sustained_secs,
                 0..=86_400,
-                "After the rounds each file decodes for so many seconds, to see what heat leaves of the speed. 0: not at all",
+                "After the rounds each file decodes for this many seconds, to see how much heat slows it down. 0: not at all",
             );
             ui.add_enabled(model.is_runnable(), egui::Checkbox::new(&mut form.bench.with_source, "With the source"))
                 .on_hover_text("Measure the file that the levels were made from too")
@@ -216,7 +216,8 @@ pub fn not_runnable_text(store: &Store, model: &Model) -> String {
     format!("A checkpoint cannot be run as it is: convert it to {level} too, which keeps every weight")
 }
 
-/// The files made from the model, with the source in front if wanted.
+/// The files whose speed is measured: those made from the model that can be timed here, with the source in front if it is
+/// wanted and can run.
 pub fn paths_to_measure(store: &Store, model: &Model, bench: &BenchForm) -> Vec<std::path::PathBuf> {
     let source = (bench.with_source && model.is_runnable()).then(|| model.path.clone());
     let timed = store.conversions.iter().filter(|made| is_timed_here(made.level.framework()));
@@ -238,7 +239,7 @@ fn threads_ui(ui: &mut Ui, bench: &mut BenchForm) {
     ui.add_space(theme::UNIT);
 }
 
-/// The headline, or what is known while there is none: how far the predictions were off.
+/// Draws the headline; while there is none, how far the predictions were off.
 pub fn choice_ui(
     ui: &mut Ui,
     model: &Arc<Model>,
@@ -286,7 +287,7 @@ fn plot_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, rows: &[ComparisonRow
     chosen_ui(ui, rows, form);
 }
 
-/// Which file is chosen, and where more of it is to be seen.
+/// Draws which file is chosen, and buttons to the tabs that show more of it.
 fn chosen_ui(ui: &mut Ui, rows: &[ComparisonRow], form: &mut Form) {
     let Some(row) = rows.iter().find(|row| form.chosen_path.as_deref() == Some(row.path.as_path())) else { return };
     ui.horizontal(|ui| {

@@ -6,21 +6,21 @@ use egui_plot::PlotTransform;
 use crate::deploy::{Axis, ChartKind};
 use crate::ui::kit::theme;
 
-/// A point within this distance is meant.
+/// The pointer means a point within this distance.
 const REACH: f32 = 44.0;
 /// A drag over fewer points is a shaky click.
 const LEAST_DRAG: f32 = 8.0;
 
-/// The part of a plot that is in view, in places of its axes.
+/// The part of a plot that is in view, as places on its axes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
-    /// Of the horizontal axis.
+    /// Start and end on the horizontal axis.
     pub x: (f64, f64),
-    /// Of the vertical axis.
+    /// Start and end on the vertical axis.
     pub y: (f64, f64),
 }
 
-/// What is kept of a zoom: with other data or another plot it is gone.
+/// A zoom, and the whole that it is a part of: once other data have changed the whole, the zoom no longer counts.
 #[derive(Debug, Clone, PartialEq)]
 struct Zoom {
     whole: View,
@@ -61,7 +61,7 @@ pub struct Pointed {
     pub clicked: Option<usize>,
 }
 
-/// Handles the pointer over a plot whose points stand at these places of the screen.
+/// Handles the pointer over a plot; `points` are the places of its points on the screen.
 pub fn pointer_ui(ui: &Ui, plot: Id, response: &Response, transform: &PlotTransform, whole: &View, points: &[Pos2]) -> Pointed {
     zoom(ui, plot, response, transform, whole);
     let nearest = |at: Pos2| {

@@ -10,16 +10,16 @@ use crate::ui::kit::theme::{self, Palette};
 /// Half the width of a marker.
 pub const MARKER_RADIUS: f32 = 6.0;
 
-/// Colour and shape of a row: by precision class and by framework, the source apart.
+/// Colour and shape of a row: by precision class and by framework, with a look of its own for the source.
 pub struct Look {
-    /// Of marker, bar and error bar.
+    /// Colour of the marker with its error bars, or of the bar.
     pub color: Color32,
-    /// Of the marker.
+    /// Shape of the marker.
     pub shape: MarkerShape,
 }
 
 impl Look {
-    /// The look of a row of such a level; `None` for a source that is no level.
+    /// The look of a row of this level; `None` stands for a source that is no level.
     #[must_use]
     pub fn of(look: Option<LevelLook>, palette: &Palette) -> Self {
         let shape = match look.map(|look| look.framework) {
@@ -44,7 +44,7 @@ pub fn error_bar(low: [f64; 2], high: [f64; 2], cap: [f64; 2]) -> Vec<Vec<[f64; 
 
 /// A plot that shows its data and nothing else, and lets the page scroll.
 pub fn base_plot<'a>(id: &str, palette: &Palette) -> Plot<'a> {
-    // The page scrolls: a plot that took the wheel would trap the user. Drags are those of `plot_pointer`.
+    // The page scrolls: a plot that took the wheel would trap the user. `plot_pointer` handles drags.
     Plot::new(id.to_string())
         .allow_zoom(false)
         .allow_drag(false)
@@ -83,7 +83,8 @@ pub fn shortened(name: &str) -> String {
     format!("{head}…")
 }
 
-/// Writes each name beside its marker, at the first place that is inside the plot and covers neither marker, error bar nor name.
+/// Writes each name beside its marker, at the first place that is inside the plot and covers neither marker, error bar nor
+/// name; to the right of the marker where no place is free.
 pub fn marker_labels<'a>(
     ui: &Ui,
     palette: &Palette,

@@ -21,14 +21,14 @@ use crate::deploy::{Axis, Bars, Chart, ChartKind, Mark, Scatter, chart};
 use crate::ui::kit::theme::{self, Palette};
 use crate::units::bytes_text;
 
-/// A memory that is so many times the end of an axis is told in words: its line would leave no room for the data.
+/// Memory beyond this many times the end of an axis is only told in words: its line would leave no room for the data.
 const FAR: f64 = 1.6;
 const PLOT_HEIGHT: f32 = 340.0;
 /// Height of one level in a bar plot.
 const BAR_ROW_HEIGHT: f32 = 44.0;
 /// Thickness of one bar as a part of its level's height.
 const BAR_THICKNESS: f64 = 0.34;
-/// Between the middle of a level and the middle of its bars.
+/// Distance from the middle of a level to the middle of each of its bars, as a part of its height.
 const BAR_OFFSET: f64 = 0.19;
 /// About how many marks an axis has.
 const N_TICKS: f64 = 8.5;
@@ -36,7 +36,7 @@ const N_TICKS: f64 = 8.5;
 /// What a plot shows beside its rows.
 #[derive(Debug, Clone, Copy)]
 pub struct Around<'a> {
-    /// The memory that a model may use here, and where that number comes from: a line where an axis has sizes.
+    /// How many bytes a model may use here, and where that number comes from: drawn as a line where an axis has sizes.
     pub memory: Option<(f64, &'a str)>,
     /// The file that is chosen.
     pub chosen: Option<&'a Path>,
@@ -52,7 +52,7 @@ pub fn plot_ui<'a>(ui: &mut Ui, kind: ChartKind, rows: &'a [ComparisonRow], arou
     clicked.and_then(|name| rows.iter().find(|row| row.name == name))
 }
 
-/// Draws marks that are of no row of the page.
+/// Draws marks that belong to no row of the page.
 pub fn bare_scatter_ui(ui: &mut Ui, scatter: Scatter) {
     scatter_ui(ui, scatter, &[], Around { memory: None, chosen: None });
 }
@@ -86,12 +86,12 @@ fn speed_plots_ui(ui: &mut Ui, rows: &[ComparisonRow], around: Around<'_>) -> Op
 
 /// The line of the user's memory on an axis of sizes.
 struct MemoryLine {
-    /// Where it stands; `None` where it is so far away that the data would be squeezed.
+    /// Where it stands, in the unit of the axis; `None` where it is so far away that the data would be squeezed.
     place: Option<f64>,
     text: String,
 }
 
-/// The line, for which an axis becomes a little longer where need be; `None` for an axis of something else.
+/// The line, for which the axis is lengthened if need be; `None` if no memory is known or the axis has no sizes.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size in bytes")]
 fn memory_line(x: &mut Axis, around: Around<'_>) -> Option<MemoryLine> {
     let ((memory_bytes, origin), unit_bytes) = around.memory.zip(x.unit_bytes())?;
@@ -220,7 +220,7 @@ fn mark_ui(plot_ui: &mut PlotUi<'_>, mark: &Mark, (x, y): (&Axis, &Axis), cap: [
     plot_ui.points(points.filled(mark.is_measured).allow_hover(false));
 }
 
-/// The names of the markers that are in view, which keep off error bars and the front.
+/// Writes the names of the markers in view, clear of error bars and the front.
 fn labels_ui(ui: &Ui, scatter: &Scatter, transform: &PlotTransform, places: &[PlotPoint]) {
     let (x, y) = (&scatter.x, &scatter.y);
     let rect_of = |low: [f64; 2], high: [f64; 2]| {
@@ -336,7 +336,7 @@ fn bars_ui(ui: &mut Ui, bars: &Bars, rows: &[ComparisonRow], chosen: Option<&Pat
             plot_ui.vline(VLine::new("Memory", at).color(palette.warn).width(1.5).allow_hover(false));
         }
     });
-    // A whole line of the plot is its level.
+    // The pointer means a level anywhere in its row, not only on its bars.
     let transform = response.transform;
     let row_at = |at: egui::Pos2| {
         let idx = (n as f64 - 1.0 - transform.value_from_position(at).y).round();

@@ -63,7 +63,7 @@ fn settings_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<C
         ui.add(DragValue::new(&mut quality.max_tokens).range(1000..=1_000_000).speed(100.0))
             .labelled_by(label.id)
             .on_hover_text("A measurement ends earlier, as soon as the gates are decided");
-        ui.checkbox(&mut quality.full, "Score all").on_hover_text("Go on to the most tokens: narrower error bars");
+        ui.checkbox(&mut quality.full, "Score all").on_hover_text("Do not end early: narrower error bars");
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| button_ui(ui, store, quality, commands));
     });
     let note = |ui: &mut Ui, text: &str| ui.label(RichText::new(text).small().color(theme::muted(ui)));
@@ -71,7 +71,7 @@ fn settings_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<C
         TextChoice::Bundled => {
             note(
                 ui,
-                "Prose, code, German, Spanish, chat, tool calls and facts: losses are told for each. A text like yours tells more.",
+                "Prose, code, German, Spanish, chat, tool calls and facts, with the loss of each. Your own text tells more.",
             );
         }
         TextChoice::File => {
@@ -129,7 +129,7 @@ fn table_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
     let mut judged: Vec<&ComparisonRow> =
         rows.iter().filter(|row| row.quality.is_some() || row.quality_failure.is_some()).collect();
     if judged.is_empty() {
-        let text = "Nothing measured yet. Each level answers the same text as the source, token by token.";
+        let text = "Nothing measured yet. Each level reads the same text as the source and predicts it token by token.";
         ui.label(RichText::new(text).color(theme::muted(ui)));
         return;
     }
@@ -241,8 +241,8 @@ enum Column {
 /// Column, heading with its unit, explanation, least width.
 const COLUMNS: [(Column, &str, &str, f32); 9] = [
     (Column::Level, "Level", "The level", 132.0),
-    (Column::Verdict, "Verdict", "The gates on quality together; hover a word for each", 112.0),
-    (Column::Loss, "Loss", "In a word, from the numbers behind it with their error bars; hover a word for what it means", 110.0),
+    (Column::Verdict, "Verdict", "All gates on quality together; hover over the word for each of them", 112.0),
+    (Column::Loss, "Loss", "In a word, from the numbers and their error bars; hover over it for what it means", 110.0),
     (Column::MeanKld, "Mean KLD, nats", "KL divergence from the source in nats, mean over all tokens, with its 95 % error", 92.0),
     (Column::KldP99, "99 % KLD, nats", "One token in a hundred diverges more", 92.0),
     (Column::PplRatio, "Perplexity, ×", "Perplexity as a multiple of the source's, with its 95 % error", 80.0),

@@ -62,11 +62,11 @@ const NUMBERS: [(Column, &str, &str, f32); 11] = [
         "Predicted memory at the measured context; ● adjusted by runs of other files on this machine",
         138.0,
     ),
-    (Column::Energy, "Energy, J/tok", "Joules for each generated token, above those of the idle machine", 84.0),
+    (Column::Energy, "Energy, J/tok", "Joules for each generated token, above what the idle machine uses", 84.0),
     (
         Column::Sustained,
         "Sustained, tok/s",
-        "Decode speed in the last third of the long run, and the part of its first seconds that this is",
+        "Decode speed in the last third of the long run; in brackets as a share of the speed in its first seconds",
         98.0,
     ),
 ];
@@ -126,7 +126,7 @@ impl Table {
         Self { columns: columns.collect(), numbers, size, memory }
     }
 
-    /// What all columns take at least, with the gaps between them.
+    /// Least width of all columns with the gaps between them.
     #[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
     fn least_width(&self, ui: &Ui) -> f32 {
         let gaps = ui.spacing().item_spacing.x * self.columns.len() as f32;

@@ -25,7 +25,7 @@ use crate::units::{bytes_text, small_percent_text};
 /// Height of the rows of the table that are in view.
 const TABLE_HEIGHT: f32 = 420.0;
 
-/// Draws the view.
+/// Draws the tab; without a converted file it says how to get one.
 pub fn tensors_view_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     let Some(chosen) = chosen(store, form) else {
         let text = "Convert the model to a level first. Then every tensor of the file is compared with its source here.";
@@ -56,7 +56,7 @@ fn chosen<'a>(store: &'a Store, form: &Form) -> Option<&'a Conversion> {
     wanted.or_else(measured).or(files(store).last())
 }
 
-/// The converted files whose tensors can be read; not those of folders for other frameworks.
+/// The converted files whose tensors can be read: GGUF files, not folders for other frameworks.
 fn files(store: &Store) -> impl Iterator<Item = &Conversion> {
     store.conversions.iter().filter(|made| made.level.preset().is_some())
 }
@@ -118,7 +118,7 @@ fn result_ui(ui: &mut Ui, store: &Store, errors: &Arc<TensorErrors>, level: Leve
             for tensor in clicked.into_iter().filter_map(|idx| errors.tensors.get(idx)) {
                 toggle(&mut form.errors_chosen, &tensor.name);
             }
-            let text = "A click on a cell chooses its tensor, one on the name of a row all of its kind.";
+            let text = "Click a cell to choose its tensor, or the name of a row to choose all of its kind.";
             ui.label(RichText::new(text).small().color(theme::muted(ui)));
         },
     );
@@ -131,7 +131,7 @@ fn result_ui(ui: &mut Ui, store: &Store, errors: &Arc<TensorErrors>, level: Leve
     });
 }
 
-/// Arranging ten thousand tensors takes longer than a frame has.
+/// The grid, kept between frames: arranging ten thousand tensors takes longer than a frame has.
 fn cached_grid(ui: &Ui, errors: &Arc<TensorErrors>) -> Arc<Grid> {
     memo::kept(ui, "error grid", Same::of(errors), || Grid::new(errors))
 }

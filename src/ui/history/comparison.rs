@@ -15,7 +15,7 @@ const RUN_WIDTH: f32 = 200.0;
 const MAX_RUN_WIDTH: f32 = 420.0;
 /// Between two runs.
 const GAP: f32 = 16.0;
-/// As many digits of a hash tell files apart.
+/// This many digits of a hash tell files apart.
 const HASH_DIGITS: usize = 12;
 
 /// Draws the card; a single run is shown alone.

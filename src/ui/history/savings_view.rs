@@ -14,7 +14,7 @@ use crate::units::{nats_text, plus_minus_text, significant_text};
 
 const HEADER_HEIGHT: f32 = 26.0;
 const NOTHING: &str = "–";
-/// The least that a model's name gets, and what its level gets.
+/// Least width of a model's name, and the width of its level.
 const MODEL_WIDTH: f32 = 140.0;
 const LEVEL_WIDTH: f32 = 90.0;
 const COLUMN_GAP: f32 = 14.0;
@@ -50,7 +50,7 @@ pub fn savings_ui(ui: &mut Ui, savings: &[Saving]) {
         ui.add(Label::new(RichText::new(text).color(theme::muted(ui))).wrap());
         let texts: Vec<&String> = savings.iter().filter_map(|saving| saving.text_sha256.as_ref()).collect();
         if texts.windows(2).any(|pair| pair.first() != pair.last()) {
-            let text = "The losses were measured on different texts: their sizes cannot be compared";
+            let text = "The losses were measured on different texts and cannot be compared";
             widgets::notice(ui, Tone::Warn, text);
         }
         if savings.iter().any(|saving| saving.mean_kld.is_some() && saving.source_bytes.is_none()) {

@@ -24,10 +24,10 @@ const HEADER_HEIGHT: f32 = 26.0;
 const NOTHING: &str = "–";
 /// Between two columns: a number at the right edge of one must not touch a word at the left of the next.
 const COLUMN_GAP: f32 = 14.0;
-/// The column of check marks, and the least that a level's name gets.
+/// Width of the column of check boxes, and the least width of a level's name.
 const CHECK_WIDTH: f32 = 26.0;
 const LEVEL_WIDTH: f32 = 110.0;
-/// As many models and days are shown at first, and as many more for each click.
+/// How many models and days are shown at first, and how many more for each click.
 const N_GROUPS: usize = 20;
 
 /// A column that can be sorted by.
@@ -53,13 +53,13 @@ const COLUMNS: [(Column, &str, &str, Side, f32); 12] = [
     (Column::Size, "Size", "Size of the file", Side::Right, 62.0),
     (Column::Decode, "Decode, tok/s", "decode", Side::Right, 86.0),
     (Column::Prefill, "Prefill, tok/s", "prefill", Side::Right, 86.0),
-    (Column::Verdict, "Verdict", "The measured loss against the gates on quality; hover a word for its gates", Side::Left, 100.0),
-    (Column::Loss, "Loss", "In a word; hover it for what it means", Side::Left, 110.0),
+    (Column::Verdict, "Verdict", "The measured loss against the gates; hover over the word to see them", Side::Left, 100.0),
+    (Column::Loss, "Loss", "In a word; hover over it for what it means", Side::Left, 110.0),
     (Column::Kld, "KLD, nats", "kl divergence", Side::Right, 70.0),
     (Column::SameTop, "Same top, %", "How often both models put the same token first", Side::Right, 78.0),
     (Column::Time, "Time", "Time of day on this machine of the latest run", Side::Left, 42.0),
-    (Column::Machine, "Machine", "Processor and memory; marked where it is another one than this", Side::Left, 150.0),
-    (Column::Runtime, "Runtime", "What ran the file; marked where this program has another one", Side::Left, 110.0),
+    (Column::Machine, "Machine", "Processor and memory; marked where it is not this machine", Side::Left, 150.0),
+    (Column::Runtime, "Runtime", "What ran the file; marked where this program has a different one", Side::Left, 110.0),
     (Column::Runs, "Runs", "Numbers of the runs, as in planish history", Side::Left, 62.0),
 ];
 
@@ -148,7 +148,7 @@ fn number_text(rows: &[Row], level: &LevelRuns, column: Column, unit: SizeUnit) 
     }
 }
 
-/// Machine or runtime of a row, marked where it is another one than here; whether it is.
+/// Machine or runtime of a row, marked where it is not the one here; and whether it is marked.
 fn marked(here: Option<&Here>, column: Column, row: &Row) -> (String, bool) {
     let (of_row, here) = match column {
         Column::Machine => (&row.machine, here.map(|here| &here.machine)),
@@ -183,7 +183,7 @@ impl<'a> Table<'a> {
         Self { here, columns, numbers, unit }
     }
 
-    /// What all columns take at least, with the gaps between them.
+    /// Least width of all columns with the gaps between them.
     #[allow(clippy::cast_precision_loss, reason = "a dozen columns")]
     fn least_width(&self) -> f32 {
         let widths = self.columns.iter().map(|(.., width)| if *width > 0.0 { *width } else { LEVEL_WIDTH });
@@ -204,8 +204,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Draws the groups; a check mark adds the numbers of a row's runs to the chosen ones, behind those chosen before; a click on a model opens
-/// it.
+/// Draws the groups. A check mark adds the numbers of a row's runs behind those chosen before; a click on a model opens it.
 pub fn history_table_ui(
     ui: &mut Ui,
     rows: &[Row],
@@ -293,7 +292,7 @@ fn is_chosen(level: &LevelRuns, selected: &[i64]) -> bool {
     level.ids.iter().all(|id| selected.contains(id))
 }
 
-/// Chooses the runs of a row or takes them off the choice.
+/// Chooses the runs of a row, or drops them from the choice.
 fn choose(level: &LevelRuns, selected: &mut Vec<i64>, wanted: Wanted) {
     match wanted {
         Wanted::Chosen => {
@@ -316,7 +315,7 @@ impl From<bool> for Wanted {
     }
 }
 
-/// The box above all others: chooses the rows of the table or none.
+/// The check box in the header: chooses all rows that the filter leaves, also those not shown yet, or none of them.
 fn all_ui(ui: &mut Ui, rows: &[Row], groups: &[Group], selected: &mut Vec<i64>) {
     let of_table: Vec<LevelRuns> = groups.iter().flat_map(|group| sorted_levels(ui, rows, group)).collect();
     let mut is_all = of_table.iter().all(|level| is_chosen(level, selected));
@@ -406,7 +405,7 @@ fn details_ui(ui: &mut Ui, rows: &[Row], level: &LevelRuns) {
     let n_earlier = level.ids.len() - level.shown_ids().len();
     if n_earlier > 0 {
         let runs = super::view::runs_text(n_earlier);
-        ui.label(format!("and {runs} of the same day before, which the choice includes"));
+        ui.label(format!("and {runs} from earlier that day, which are chosen along with these"));
     }
 }
 

@@ -40,8 +40,8 @@ pub fn history_view_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
             }
         }
         Slot::Ready(rows) if rows.is_empty() => {
-            let text = "Each measurement of speed or quality is kept here with model, machine and conditions, also those of the command \
-                        line. Measure a model first.";
+            let text = "Each measurement of speed or quality is kept here with model, machine and conditions, also those made \
+                        on the command line. Measure a model first.";
             widgets::empty_state(ui, Icon::History, "Nothing measured yet", text, |ui| {
                 if widgets::primary_button(ui, "Go to Levels").clicked() {
                     form.compare_tab = CompareTab::Levels;
@@ -70,7 +70,7 @@ fn compare_button_ui(ui: &mut Ui, columns: Vec<Vec<i64>>, commands: &mut Vec<Com
     }
 }
 
-/// The rows of which runs are chosen, in the order of choice, each with the runs that it shows.
+/// The runs that each row with chosen runs shows, one list per row, in the order in which the rows were chosen.
 fn chosen_columns(groups: &[Group], selected: &[i64]) -> Vec<Vec<i64>> {
     let place = |level: &LevelRuns| level.ids.iter().filter_map(|id| selected.iter().position(|chosen| chosen == id)).min();
     let levels = groups.iter().flat_map(|group| &group.levels);

@@ -16,8 +16,8 @@ use crate::ui::window_ui;
 use crate::units::local_day_text;
 use crate::worker::JobId;
 
-/// Six runs of two days. On the first the speeds 1 and 2 and the losses 4 and 5 of the same two files; on the second a speed of another
-/// machine, 3, and a loss that was not decided, 6.
+/// Six runs on two days. On the first day, runs 1 and 2 measure the speed and runs 4 and 5 the loss of the same two files; on
+/// the second, run 3 is a speed from another machine, and run 6 a loss that was not decided.
 fn runs() -> Vec<NewRun> {
     let at = |run: NewRun, days: i64, minutes: i64| NewRun { recorded_unix_secs: NOON + 86_400 * days + 60 * minutes, ..run };
     let server = NewRun {

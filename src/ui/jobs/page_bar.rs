@@ -1,4 +1,4 @@
-//! The bar below a page, which does not scroll away: how far the work of the page is, and its next step.
+//! The bar below a page, which does not scroll away: how far the work of the page has come, and its next step.
 
 use std::path::Path;
 
@@ -43,7 +43,8 @@ pub fn has_page_bar(store: &Store, form: &Form) -> bool {
         }
 }
 
-/// A plan needs the machine; while that is being measured its page says how far that is.
+/// The page after Model: Plan, which also says that the machine is being measured; Machine while nobody has measured it,
+/// because a plan needs it.
 fn page_after_model(store: &Store) -> Option<Page> {
     store.model.ready().filter(|model| model.has_weights())?;
     Some(if matches!(store.machine, Slot::Empty | Slot::Failed(_)) { Page::Machine } else { Page::Plan })
@@ -96,7 +97,7 @@ pub fn line_ui(ui: &mut Ui, text: RichText) {
     ui.add(Label::new(text).truncate());
 }
 
-/// How far the chain of jobs is, or why it ended.
+/// Draws how far the chain of jobs has come, or why it ended.
 fn tour_ui(ui: &mut Ui, store: &Store, tour: &Tour, commands: &mut Vec<Command>) {
     let job = store.jobs.iter().find(|job| job.id == tour.job);
     if let Some(error) = &tour.failure {
@@ -111,7 +112,7 @@ fn tour_ui(ui: &mut Ui, store: &Store, tour: &Tour, commands: &mut Vec<Command>)
     ui.add_space(theme::UNIT);
 }
 
-/// What is being done, how far it is, how long it will take, and how to end it.
+/// Draws what is being done, how far it has come, how long it will take, and a button that cancels it.
 pub fn progress_ui(ui: &mut Ui, title: &str, job: Option<&JobRecord>, commands: &mut Vec<Command>) {
     let status = job.map(|job| &job.status);
     let (progress, is_cancelling) = match status {
@@ -163,7 +164,7 @@ pub fn failure_ui(ui: &mut Ui, what: &str, error: &Error, buttons: impl FnOnce(&
     );
 }
 
-/// The name of what is converted, as queue and bars say it: without folder and ending.
+/// The name of the model that a job works on, as queue and bars say it: without folder and `.gguf`; `None` without a model.
 pub fn model_name(job: &JobRecord) -> Option<String> {
     let path = job.model.as_ref()?;
     let name = if path.extension().is_some_and(|ending| ending == "gguf") { path.file_stem() } else { path.file_name() };

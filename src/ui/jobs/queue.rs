@@ -15,7 +15,7 @@ use crate::units::{bytes_per_sec_text, bytes_text, count_text, duration_text, ex
 /// From this width on a finished file's line has room for its path.
 const WIDE_RESULT: f32 = 600.0;
 
-/// Draws all jobs that are open, failed, or have made something, the latest first.
+/// Draws the jobs that are worth showing, the latest first, and a button that clears the finished ones.
 pub fn queue_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) {
     let jobs: Vec<&JobRecord> = store.jobs.iter().rev().filter(|job| is_worth_showing(job)).collect();
     let has_ended = store.jobs.iter().any(|job| !job.is_open());
@@ -46,7 +46,8 @@ fn jobs_ui(ui: &mut Ui, jobs: &[&JobRecord], commands: &mut Vec<Command>) {
     }
 }
 
-/// Reading headers and detecting take a moment and show their result elsewhere: they are listed only while they run or when they failed.
+/// Jobs that show their result elsewhere are listed only while they are open or when they failed, quick ones only when they
+/// failed, and searches never.
 fn is_worth_showing(job: &JobRecord) -> bool {
     match job.kind {
         JobKind::Convert(_) | JobKind::Bench(_) | JobKind::Quality(_) | JobKind::CollectImatrix(_) | JobKind::SetUp(_) => true,
@@ -59,6 +60,7 @@ fn is_worth_showing(job: &JobRecord) -> bool {
     }
 }
 
+/// Draws a job: its title and state, a button that cancels it while it is open, its progress, or why it failed.
 pub fn job_ui(ui: &mut Ui, job: &JobRecord, commands: &mut Vec<Command>) {
     let title = titles::to_do(job);
     ui.horizontal(|ui| {

@@ -90,7 +90,7 @@ fn history_title(request: &HistoryRequest) -> String {
     }
 }
 
-/// The same in a word, behind the name of the program.
+/// What a job does in a word or two, for the title of the window.
 #[must_use]
 pub fn verb(kind: &JobKind) -> &'static str {
     match kind {

@@ -5,7 +5,7 @@ use eframe::egui::{self, Button, Color32, Response, RichText, Role, Stroke, Text
 use super::theme;
 use crate::state::Command;
 
-/// Does what the page is for, from anywhere on it.
+/// The keys that press the page's primary button from anywhere on the page.
 pub const MAIN_ACTION: egui::KeyboardShortcut = egui::KeyboardShortcut::new(egui::Modifiers::COMMAND, egui::Key::Enter);
 
 /// Takes [`MAIN_ACTION`] out of the input before anything is drawn and keeps it for the page's one primary button: else the widget that
@@ -31,7 +31,7 @@ pub fn take_main_action(ui: &Ui) -> bool {
     }
 }
 
-/// Says whether the next primary button is pressed.
+/// Sets whether [`MAIN_ACTION`] presses the next primary button.
 pub fn give_main_action(ui: &Ui, is_pressed: bool) {
     ui.data_mut(|data| data.insert_temp(main_action_id(), is_pressed));
 }
@@ -56,7 +56,7 @@ pub fn primary_button(ui: &mut Ui, text: &str) -> Response {
             // The focus must be seen on copper too.
             widgets.active.bg_stroke = Stroke::new(2.0, p.text);
             if !ui.is_enabled() {
-                // What a main button would do is read also while it cannot: no fading, grey instead of copper.
+                // A main button must be readable while it is disabled too: grey instead of copper, and no fading.
                 ui.set_opacity(1.0);
                 let widget = &mut ui.visuals_mut().widgets.inactive;
                 (widget.weak_bg_fill, widget.bg_stroke) = (p.neutral_soft, Stroke::new(1.0, p.control_line));
@@ -99,8 +99,8 @@ pub fn small_button(ui: &mut Ui, text: &str, accessible_name: &str) -> Response 
     .inner
 }
 
-/// Goes on in the next line of a row that wraps where these words, with what is around them, have no room in this one: what is drawn in a
-/// frame or a scope of its own does not know that its row is full, and would be broken or cut.
+/// Starts the next line of a row that wraps if these words, with `around` points beside them, do not fit on this one: what is
+/// drawn in a frame or a scope of its own does not know that its row is full, and would be broken or cut.
 pub fn make_room(ui: &mut Ui, words: &str, font: &egui::FontId, around: f32) {
     if !ui.layout().main_wrap() {
         return;
@@ -111,7 +111,7 @@ pub fn make_room(ui: &mut Ui, words: &str, font: &egui::FontId, around: f32) {
     }
 }
 
-/// Room for a [`primary_button`] in a row that wraps; for callers that put it into a scope of its own, as for one that may be disabled.
+/// Makes room for a [`primary_button`] in a row that wraps; for callers that draw it in a scope of its own, as to disable it.
 pub fn make_room_for_primary(ui: &mut Ui, text: &str) {
     let around = 2.0 * ui.spacing().button_padding.x + 2.0;
     make_room(ui, text, &egui::FontId::new(14.0, theme::semibold()), around);

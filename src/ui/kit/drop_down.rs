@@ -6,10 +6,10 @@ use eframe::egui::{ComboBox, Response, RichText, Ui, WidgetText};
 use super::figures::text_width;
 use super::theme;
 
-/// The width of a field for a number, about.
+/// About the width of a field for a number.
 pub const NUMBER_WIDTH: f32 = 56.0;
 
-/// Draws the name of a field that is so wide in a row that wraps: on the line that has room for both.
+/// Draws the name of a field that is `field_width` wide, in a row that wraps: on a line that has room for both.
 pub fn field_name_ui(ui: &mut Ui, name: &str, field_width: f32) -> Response {
     let label = RichText::new(name).color(theme::muted(ui));
     if ui.layout().main_wrap() && ui.available_size_before_wrap().x < text_width(ui, name) + field_width + 16.0 {
@@ -18,7 +18,7 @@ pub fn field_name_ui(ui: &mut Ui, name: &str, field_width: f32) -> Response {
     ui.label(label)
 }
 
-/// Draws the field, and the list while it is open. When the list closes, the keyboard goes on at the field.
+/// Draws the field, and the list while it is open. When the list closes, the focus returns to the field.
 pub fn drop_down_ui(ui: &mut Ui, field: ComboBox<'_>, entries: impl FnOnce(&mut Ui)) -> Response {
     let shown = field.show_ui(ui, entries);
     let (response, is_open) = (shown.response, shown.inner.is_some());

@@ -1,7 +1,8 @@
 //! Numbers of a column, lined up at the decimal point.
 //!
-//! The digits of the program's fonts are all of one width. What stands before a point ends at it, what stands behind begins there; a `±` and
-//! the number behind it have columns of their own. The whole stands at the right edge of its cell, below the end of its header.
+//! The digits of the program's fonts all have one width. What stands before a point ends at it, what stands behind it begins
+//! there; a `±` and the number behind it have columns of their own. The whole stands at the right edge of its cell, below the
+//! end of its header.
 
 use eframe::egui::text::{LayoutJob, TextFormat};
 use eframe::egui::{Align, Color32, FontId, Label, Layout, Response, RichText, TextStyle, Ui, vec2};
@@ -9,13 +10,13 @@ use eframe::egui::{Align, Color32, FontId, Label, Layout, Response, RichText, Te
 use crate::deploy::bytes_unit;
 use crate::units::significant_text;
 
-/// What parts one number of a cell from the next.
+/// What separates one number of a cell from the next.
 const SEPARATORS: [&str; 2] = [" ± ", " ("];
 
 /// The widths of a column's parts, in points.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
-    /// For each number of a cell what is before its point, behind it, and the separator in front.
+    /// For each number of a cell: the widths of the separator in front, of what is before its point, and of what is behind it.
     parts: Vec<Part>,
     font: FontId,
 }
@@ -122,7 +123,7 @@ pub struct SizeUnit {
 }
 
 impl SizeUnit {
-    /// The unit in which the largest of these sizes has one to three digits before its point.
+    /// GiB if the largest of these sizes has at least one, else MiB.
     #[allow(clippy::cast_precision_loss, reason = "an order of magnitude")]
     pub fn of(sizes: impl Iterator<Item = u64>) -> Self {
         let (bytes, name) = bytes_unit(sizes.max().unwrap_or(0) as f64);
@@ -149,7 +150,7 @@ impl<C: Copy + PartialEq> NumberColumns<C> {
         Self { columns: columns.iter().map(|&column| (column, figures(column))).collect() }
     }
 
-    /// The width of a column that is at least so wide.
+    /// The width of a column in points, `least` or more.
     #[must_use]
     pub fn width(&self, column: C, least: f32) -> f32 {
         self.figures(column).map_or(least, |figures| figures.column_width(least))
@@ -185,7 +186,7 @@ fn is_number(text: &str) -> bool {
     text.trim_start_matches(['+', '−', '-', '≈', '±', '<', ' ']).starts_with(|first: char| first.is_ascii_digit())
 }
 
-/// The numbers of a cell: `(separator, to the point, from the point on)`.
+/// The numbers of a cell: `(separator, before the point, from the point on)`.
 fn split(text: &str) -> Vec<(&str, &str, &str)> {
     let mut parts = Vec::new();
     let (mut separator, mut rest) = ("", text);

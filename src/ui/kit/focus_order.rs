@@ -1,11 +1,11 @@
-//! The way of the keyboard through the window: Tab goes on in reading order, and what it comes to is scrolled into view.
+//! The way of the focus through the window: Tab moves it in reading order, and the widget it reaches is scrolled into view.
 //!
 //! egui goes in the order in which widgets are added. Rows that are filled from their right end, so that what stands there keeps its room,
 //! would be walked backwards.
 
 use eframe::egui::{Context, FocusDirection, Id, Key, LayerId, Memory, Modifiers, Order, Popup, Rect, Ui};
 
-/// Where the keyboard has gone to in this frame.
+/// The place of the widget that Tab has reached, and the pass in which it did.
 #[derive(Clone, Copy)]
 struct Reached {
     pass: u64,
@@ -16,7 +16,7 @@ fn reached_id() -> Id {
     Id::unique("reached by the keyboard")
 }
 
-/// Takes Tab and Shift+Tab, before anything is drawn.
+/// Moves the focus when Tab or Shift+Tab is pressed; called before anything is drawn.
 pub fn walk(ui: &Ui) {
     let is_pressed = |modifiers: Modifiers| {
         ui.input(|input| {
@@ -47,7 +47,7 @@ pub fn walk(ui: &Ui) {
     }
 }
 
-/// Scrolls to what the keyboard has come to, if it is among the contents of this scroll area; called at their end.
+/// Scrolls to the widget that Tab has reached, if it is among the contents of this scroll area; called at their end.
 pub fn bring_into_view(ui: &Ui) {
     let Some(reached) = ui.data(|data| data.get_temp::<Reached>(reached_id())) else { return };
     if reached.pass == ui.ctx().cumulative_pass_nr() && ui.min_rect().intersects(reached.rect) {
@@ -55,7 +55,7 @@ pub fn bring_into_view(ui: &Ui) {
     }
 }
 
-/// What takes the keyboard, in reading order: of a question or an open list alone where there is one.
+/// The widgets that can take the focus, in reading order: only those of the open list or question, if there is one.
 fn stops(ctx: &Context) -> Vec<(Id, Rect)> {
     let mut layers: Vec<LayerId> = ctx.viewport(|viewport| viewport.prev_pass.widgets.layer_ids().collect());
     layers.retain(|layer| ctx.memory(|memory| memory.allows_interaction(*layer)));

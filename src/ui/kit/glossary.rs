@@ -96,12 +96,9 @@ const TERMS: [(&str, &str); 67] = [
     ("power source", "On battery most laptops slow down; measure on the source that you will use."),
     ("measured", "Found on this machine by running the file."),
     ("predicted", "Computed from the file and from what was measured of this machine, before anything ran."),
-    (
-        "adjusted",
-        "Predicted, then corrected by what earlier measurements on this machine came to: as much faster or slower, as much more or less memory.",
-    ),
+    ("adjusted", "Predicted, then corrected by how far earlier predictions of speed and memory were off on this machine."),
     ("assumed", "Taken from measurements of other models, or from the types of the weights; not measured on this model."),
-    ("published", "What the makers of a framework or of a course about it say, about no machine in particular."),
+    ("published", "What the makers of a framework, or of a course about it, say; not for any machine in particular."),
     ("preflight", "What can be done with this file, judged from its header alone, before anything is read or written."),
     ("simd", "Instructions that process many numbers at once. The newer the set, the faster quantized arithmetic."),
     ("avx2", "256-bit instructions of x86 processors since 2013. The baseline for fast inference."),
@@ -133,7 +130,7 @@ pub fn explain(term: &str) -> Option<String> {
     })
 }
 
-/// A data type's layout: `Q4_K: 256 weights in 144 bytes, 4.50 bits per weight.`
+/// A data type's layout: `Q4_K: blocks of 256 weights in 144 bytes, 4.50 bits per weight.`
 fn dtype_text(dtype: DType) -> String {
     if dtype.is_quantized() {
         let (len, bytes, bits) = (dtype.block_len(), dtype.block_bytes(), dtype.bits_per_weight());

@@ -18,7 +18,7 @@ pub fn decision_tone(decision: Decision) -> Tone {
     }
 }
 
-/// A badge with the verdict on quality; hovered, gate by gate.
+/// A badge with the verdict on quality; its tooltip goes gate by gate.
 pub fn verdict_badge(ui: &mut Ui, verdict: &Verdict) -> Response {
     widgets::badge(ui, verdict.decision.label(), decision_tone(verdict.decision)).on_hover_text(gates_text(verdict))
 }
@@ -30,8 +30,8 @@ pub fn gates_text(verdict: &Verdict) -> String {
     if verdict.gates.is_empty() { "No gate is on".into() } else { verdict.gates.iter().map(line).collect::<Vec<_>>().join("\n") }
 }
 
-/// The loss in a word, with a question mark where the error bars reach into worse ones; hovered, the numbers behind it and what the words
-/// mean. `unknown` without a number.
+/// The loss in a word, with a question mark where the error bars reach into worse ones; its tooltip has the numbers behind it
+/// and what the words mean. `unknown` unless both numbers are known.
 pub fn loss_label(ui: &mut Ui, mean_kld: Option<Interval>, same_top: Option<Interval>) -> Response {
     let words = mean_kld.zip(same_top).and_then(|(kld, top)| LossWords::of(kld, top));
     let (text, color) = match words {
@@ -57,13 +57,13 @@ pub fn word_color(ui: &Ui, word: LossWord) -> eframe::egui::Color32 {
     }
 }
 
-/// The mark of a measurement that cannot be held against others as it is: a word, and the reason below the pointer.
+/// Draws the mark of a measurement that cannot be compared with others as it is: a word, with the reason as its tooltip.
 pub fn origin_ui(ui: &mut Ui, origin: &str) {
     let mark = ui.label(RichText::new("differs").small().color(theme::warn(ui)));
     mark.on_hover_text(widgets::sentence(origin));
 }
 
-/// What each file makes of the wishes, in words; nothing without a wish.
+/// Draws how well each file meets the wishes, in words; nothing without a wish.
 pub fn wishes_ui(ui: &mut Ui, rows: &[ComparisonRow]) {
     for row in rows.iter().filter(|row| !row.wishes.is_empty()) {
         ui.horizontal_wrapped(|ui| {

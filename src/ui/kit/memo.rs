@@ -33,7 +33,7 @@ struct Memo<F, T> {
     value: Arc<T>,
 }
 
-/// What `compute` made of `facts`, kept under `name` until the facts are others.
+/// What `compute` made of `facts`, kept under `name` until the facts differ.
 pub fn kept<F: PartialEq + Send + Sync + 'static, T: Send + Sync + 'static>(
     ui: &Ui,
     name: impl Hash + Debug,
@@ -47,8 +47,8 @@ pub fn kept<F: PartialEq + Send + Sync + 'static, T: Send + Sync + 'static>(
     }
 }
 
-/// The same where facts are too large to be copied for each look: `are_facts` tells whether those of then still hold, `compute` returns them
-/// with the value.
+/// The same for facts that are too large to be copied in every frame: `are_facts` tells whether the kept ones still hold,
+/// `compute` returns them with the value.
 pub fn kept_while<F: Send + Sync + 'static, T: Send + Sync + 'static>(
     ui: &Ui,
     name: impl Hash + Debug,

@@ -31,7 +31,7 @@ pub mod test_marks {
         Id::unique("areas that scroll sideways")
     }
 
-    /// Notes the place of one.
+    /// Notes where one was drawn.
     pub fn note(ctx: &Context, rect: Rect) {
         let pass = ctx.cumulative_pass_nr();
         ctx.data_mut(|data| {

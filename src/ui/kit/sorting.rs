@@ -1,4 +1,4 @@
-//! Column headers that sort: one click up, the next down, the third back to the order of the facts.
+//! Column headers that sort: one click up, the next down, the third back to the original order.
 
 use std::cmp::Ordering;
 
@@ -7,7 +7,7 @@ use eframe::egui::{Align, Button, Layout, RichText, Ui};
 /// Which column a table is sorted by, and which way. Kept in egui's memory, not saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sorting<C> {
-    /// The column and whether large values come first; `None`: the order of the facts.
+    /// The column and which end comes first; `None` for the original order.
     pub by: Option<(C, Direction)>,
 }
 
@@ -36,7 +36,7 @@ impl<C> Default for Sorting<C> {
 }
 
 impl<C: Copy + PartialEq> Sorting<C> {
-    /// What a click on `column` makes of it: ascending, descending, none.
+    /// The sorting after a click on `column`: ascending, then descending, then none.
     #[must_use]
     pub fn clicked(self, column: C) -> Self {
         let by = match self.by {

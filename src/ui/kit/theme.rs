@@ -1,7 +1,7 @@
 //! Colours, type and spacing: warm copper on cool steel, in a light and a dark variant.
 //!
-//! Sizes are multiples of 4 points. Every text colour has a contrast of at least 4.5:1 on the surfaces it is used on and every
-//! mark at least 3:1 (WCAG 2.2, 1.4.3 and 1.4.11); the tests below compute it.
+//! Most distances are multiples of 4 points. Every text colour has a contrast of at least 4.5:1 on the surfaces it is used on
+//! and every mark at least 3:1 (WCAG 2.2, 1.4.3 and 1.4.11); the tests below compute it.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::deploy::class_rgb;
 use crate::model::PrecisionClass;
 use crate::state::Theme;
 
-/// The smallest distance; all others are multiples.
+/// The distance that most others are multiples of, in points.
 pub const UNIT: f32 = 4.0;
 /// Distance between cards and between a card's border and its contents.
 pub const GAP: f32 = 16.0;
@@ -86,7 +86,8 @@ pub const fn class_color(class: PrecisionClass) -> Color32 {
     Color32::from_rgb(red, green, blue)
 }
 
-/// Where a number comes from. Each kind has its own colour, mark and word, so that none of the three is needed alone.
+/// Where a number comes from. Colour, mark and word tell the kinds apart, so that none of the three is needed alone; adjusted
+/// values have the colour and mark of predicted ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueKind {
     /// Read from a file or told by the system: needs no mark.

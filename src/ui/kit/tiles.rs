@@ -23,7 +23,7 @@ pub struct StatTile {
 }
 
 impl StatTile {
-    /// A tile from a text as `units` makes it: the last word becomes the unit when the first is a number.
+    /// A tile from a text as `units` makes it: what follows the first word becomes the unit when that word is a number.
     #[must_use]
     pub fn from_text(label: &str, text: &str, kind: ValueKind) -> Self {
         let is_number = text.starts_with(|c: char| c.is_ascii_digit() || c == '−');
@@ -124,7 +124,7 @@ pub fn kind_tag(ui: &mut Ui, kind: ValueKind) {
         let explanation = match kind {
             ValueKind::Measured => "Measured on this machine.",
             ValueKind::Predicted => "Predicted from the file's exact size and this machine's measured memory bandwidth.",
-            ValueKind::Adjusted => "Predicted, then corrected by what earlier measurements on this machine came to.",
+            ValueKind::Adjusted => "Predicted, then corrected by earlier measurements on this machine.",
             _ => "Assumed from publications or defaults; measure to be sure.",
         };
         let is_reversed = ui.layout().prefer_right_to_left();

@@ -20,7 +20,7 @@ const MAX_TOASTS: usize = 3;
 pub struct Toast {
     /// What was done, in a few words.
     pub text: String,
-    /// Buttons with what they wish.
+    /// Buttons: the text of each, and the command that it sends.
     pub actions: Vec<(&'static str, Command)>,
 }
 

@@ -104,7 +104,7 @@ pub fn card<R>(ui: &mut Ui, title: &str, add: impl FnOnce(&mut Ui) -> R) -> R {
     card_with_actions(ui, title, |_| {}, add)
 }
 
-/// A card with actions at the right of its title.
+/// A card with actions at the right of its title; without a title there are no actions either.
 pub fn card_with_actions<R>(ui: &mut Ui, title: &str, actions: impl FnOnce(&mut Ui), add: impl FnOnce(&mut Ui) -> R) -> R {
     let p = theme::palette(ui);
     Frame::new()
@@ -277,7 +277,7 @@ pub fn error_banner(ui: &mut Ui, error: &Error, commands: &mut Vec<Command>) {
     });
 }
 
-/// One line in a tinted box, with the tone's mark.
+/// A text in a tinted box, with the tone's mark.
 pub fn notice(ui: &mut Ui, tone: Tone, text: &str) {
     toned_box(ui, tone, |ui| {
         ui.add(Label::new(text).wrap());

@@ -20,7 +20,7 @@ use crate::units::{bytes_per_sec_text, bytes_text, count_text, percent_text, sig
 /// A narrower list of runtimes has two lines for each.
 const WIDE_RUNTIME: f32 = 820.0;
 
-/// The page.
+/// Draws the page; an unknown machine can be measured there.
 pub fn machine_page_ui(ui: &mut Ui, store: &Store, _form: &mut Form, commands: &mut Vec<Command>) {
     let subtitle = match &store.machine {
         Slot::Ready(machine) if machine.os.is_container => "What this container can use, detected and measured",
@@ -250,7 +250,7 @@ fn device_ui(ui: &mut Ui, kind: &str, name: &str, facts: &[String], driver: Opti
 fn disk_ui(ui: &mut Ui, disk: Option<&Disk>) {
     card(ui, "Disk of the output folder", |ui| {
         let Some(disk) = disk else {
-            ui.label(RichText::new("The disk could not be found out.").color(theme::muted(ui)));
+            ui.label(RichText::new("The disk could not be determined.").color(theme::muted(ui)));
             return;
         };
         let used_bytes = disk.total_bytes.saturating_sub(disk.free_bytes);

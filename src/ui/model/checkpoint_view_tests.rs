@@ -14,13 +14,13 @@ use crate::model::Level;
 use crate::state::{Command, Form, Page, Slot, Store, Theme};
 use crate::ui::test_support::{has, page_harness, page_harness_sized, shoot, store_with_model_and_machine};
 
-/// A checkpoint with all its layers, of which levels were found.
+/// A checkpoint with all its layers, whose levels were found.
 pub fn whole_checkpoint() -> Store {
     let found = crate::state::FoundNote { n_levels: 5, n_measured: 4, latest_unix_secs: Some(0) };
     Store { found: Some(found), ..store(3) }
 }
 
-/// The store after a checkpoint was opened that has so many of its three layers.
+/// The store after a checkpoint was opened that has `n_layers` of its three layers.
 fn store(n_layers: usize) -> Store {
     let dir = tempfile::tempdir().unwrap();
     write_llama(dir.path());

@@ -12,12 +12,13 @@ use crate::units::count_text;
 
 /// Characters of a value that are shown; the copy button gives the whole of it.
 const PREVIEW_CHARS: usize = 160;
-/// Rows whose values are searched too; beyond that only keys are, to keep a hostile file from stalling the window.
+/// Of this many entries, from the first on, the values are searched too; of all others only the keys, to keep a hostile file
+/// from stalling the window.
 const MAX_SEARCHED_VALUES: usize = 4096;
 
 const KEY_WIDTH: f32 = 300.0;
 const TYPE_WIDTH: f32 = 110.0;
-/// The least that a value gets.
+/// Least width of a value.
 const VALUE_WIDTH: f32 = 320.0;
 const COPY_WIDTH: f32 = 64.0;
 const COLUMN_GAP: f32 = 16.0;
@@ -79,7 +80,7 @@ pub fn metadata_table_ui(ui: &mut Ui, metadata: &Metadata, filter: &mut String, 
     });
 }
 
-/// Indices of the entries whose key or value contains all words of `filter`, in any case.
+/// Indices of the entries with all words of `filter`, in any case, in the key or in what is shown of the value.
 fn matching(metadata: &Metadata, filter: &str) -> Vec<usize> {
     let words: Vec<String> = filter.split_whitespace().map(str::to_lowercase).collect();
     let is_wanted = |idx: usize| {

@@ -13,7 +13,7 @@ use crate::ui::kit::widgets::{card_with_actions, key_value_grid, sentence, small
 /// What `planish verify` does, for a tooltip.
 pub const VERIFY_HINT: &str = "Compare every byte with the checksums that the file carries";
 
-/// The card of a file that Planish made; nothing for others. Returns the wish to verify it.
+/// Draws the card of a file that Planish made; nothing for others. Returns the command to verify it after a click.
 pub fn origin_ui(ui: &mut Ui, store: &Store, model: &Model) -> Option<Command> {
     let text = |key: &str| model.metadata.str(key).map(std::borrow::Cow::into_owned);
     let version = text(VERSION_KEY).filter(|_| model.import.is_none())?;
@@ -34,7 +34,7 @@ pub fn origin_ui(ui: &mut Ui, store: &Store, model: &Model) -> Option<Command> {
     is_wanted.then(|| Command::Verify(model.path.clone()))
 }
 
-/// What the last look at a file has found; nothing before the first.
+/// Draws what the last verification of a file found; nothing before the first.
 pub fn verification_ui(ui: &mut Ui, store: &Store, path: &Path) {
     let Some(found) = store.verified.iter().find(|found| found.path == path) else { return };
     let (text, color) = verdict(ui, found);

@@ -41,7 +41,7 @@ enum Tab {
     Tokenizer,
 }
 
-/// The page.
+/// Draws the page: what is open, or ways to open something.
 pub fn model_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     if let Some(checked) = &store.checkpoint {
         return checkpoint_ui(ui, store, checked, form, commands);
@@ -147,6 +147,7 @@ fn open_buttons_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
     }
 }
 
+/// Draws the field for a path with its button; the button or Enter opens the path.
 pub fn path_ui(ui: &mut Ui, form: &mut Form, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
@@ -254,7 +255,7 @@ fn ready_ui(ui: &mut Ui, store: &Store, model: &Arc<Model>, form: &mut Form, com
         notice(
             ui,
             Tone::Bad,
-            &format!("This is {name}, no model: nothing can be converted or measured. To use it, {}.", kind.hint()),
+            &format!("This is {name}, not a model: nothing can be converted or measured. To use it, {}.", kind.hint()),
         );
     }
     for obstacle in &model.obstacles {
@@ -326,11 +327,12 @@ fn tiles(model: &Model) -> Vec<StatTile> {
     ]
 }
 
+/// The count as a text; `unknown` for 0.
 pub fn or_unknown(count: u64) -> String {
     if count == 0 { "unknown".into() } else { count_text(count) }
 }
 
-/// One number when all layers have the same, else the range.
+/// One number when all layers have the same, else the range; `unknown` without layers.
 fn per_layer_text(values: &[u64]) -> String {
     match (values.iter().min(), values.iter().max()) {
         (Some(&min), Some(&max)) if min == max => or_unknown(max),
@@ -361,7 +363,7 @@ fn architecture_rows(model: &Model) -> Vec<(String, String)> {
         match (h.sliding_window, h.full_attention_every) {
             (None, _) => "none".into(),
             (Some(window), None) => format!("{} tokens", count_text(window)),
-            (Some(window), Some(every)) => format!("{} tokens, every {every}th layer in full", count_text(window)),
+            (Some(window), Some(every)) => format!("{} tokens, one layer in {every} in full", count_text(window)),
         },
     ));
     let tied = match (model.has_weights(), model.has_tied_embeddings()) {

@@ -182,7 +182,7 @@ fn another_model_is_opened_from_the_menu_which_then_closes() {
     assert!(harness.query_by_label("Path of a model").is_none(), "the menu is still open");
 }
 
-/// The store with the sample, of which something is known that stands in the way.
+/// The store with the sample model after `change` has put something in its way.
 fn hindered(change: impl FnOnce(&mut crate::model::Model)) -> Store {
     let mut store = store_with_model_and_machine();
     let mut model = sample_model();
@@ -234,9 +234,9 @@ fn what_this_llama_cpp_does_not_know_can_be_converted_and_is_not_predicted() {
 fn what_is_no_model_is_called_what_it_is() {
     let store = hindered(|model| model.metadata.set("general.type", crate::model::Value::Str("imatrix".into())));
     let mut harness = harness(store, Form::default());
-    harness.get_by_label_contains("This is an importance matrix, no model");
+    harness.get_by_label_contains("This is an importance matrix, not a model");
     harness.state_mut().form.page = Page::Optimize;
     harness.run();
-    harness.get_by_label("This file is no model");
+    harness.get_by_label("This file is not a model");
     harness.get_by_label_contains("--imatrix");
 }

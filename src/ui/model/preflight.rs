@@ -34,7 +34,7 @@ impl Verdict {
 pub struct ClassVerdict {
     /// The class.
     pub class: PrecisionClass,
-    /// Whether.
+    /// Whether it makes sense.
     pub verdict: Verdict,
     /// Why, in a few words.
     pub reason: String,
@@ -98,7 +98,7 @@ impl Preflight {
     }
 }
 
-/// What names of frameworks and reasons for four classes need.
+/// Least width for the names of frameworks and the reasons for four classes.
 const LEAST_WIDTH: f32 = 660.0;
 
 /// The matrix as a card.
@@ -109,7 +109,8 @@ pub fn preflight_ui(ui: &mut Ui, preflight: &Preflight) {
         if *n_unsuitable > 0 {
             ui.add_space(4.0);
             let text = format!(
-                "{n_unsuitable} of {n_matrices} matrices have rows that are no multiple of 256: there the K levels (Q2_K to Q6_K) fall back to larger types."
+                "{n_unsuitable} of {n_matrices} matrices have rows whose length is not a multiple of 256: there the K levels \
+                 (Q2_K to Q6_K) fall back to larger types."
             );
             notice(ui, Tone::Neutral, &text);
         }

@@ -49,7 +49,7 @@ struct Sorting {
     is_descending: bool,
 }
 
-/// Which rows, in which order.
+/// The rows that the filter leaves, in the order of the table.
 struct Rows {
     indices: Vec<usize>,
     /// Measured with the rows: ten thousand texts are too many for a frame.
@@ -57,7 +57,7 @@ struct Rows {
     unit: SizeUnit,
 }
 
-/// The unit of all sizes of the table: KiB for small models, so that their norms are not zeros with decimals.
+/// The unit of all sizes in the table: KiB if no tensor has 100 MiB, so that norms are not zeros with decimals; else MiB.
 fn unit_of(tensors: &[Tensor]) -> SizeUnit {
     let largest = tensors.iter().map(|tensor| tensor.size_bytes).max().unwrap_or(0);
     if largest < 100 << 20 { SizeUnit { bytes: 1024.0, name: "KiB" } } else { SizeUnit { bytes: 1_048_576.0, name: "MiB" } }

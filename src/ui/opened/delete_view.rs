@@ -1,4 +1,4 @@
-//! The question whether converted files shall really be deleted.
+//! The question whether converted files should really be deleted.
 
 use eframe::egui::{Align, Button, Id, Label, Layout, Modal, RichText, Ui};
 
@@ -44,9 +44,9 @@ fn question_ui(ui: &mut Ui, store: &Store, question: &DeleteForm) {
     let sizes = store.conversions.iter().filter(|made| is_wanted(&made.path)).map(|made| made.size_bytes);
     let size = bytes_text(sizes.fold(0, u64::saturating_add));
     let what = if question.no_bin.is_some() {
-        format!("{size} become free and cannot be had back.")
+        format!("{size} become free and cannot be restored.")
     } else {
-        format!("{size} go to the bin, where they can be had back.")
+        format!("{size} go to the bin, from where they can be restored.")
     };
     let text = format!("{what} The measurements stay in the history.");
     ui.add(Label::new(RichText::new(text).color(theme::palette(ui).text_secondary)).wrap());
@@ -113,7 +113,7 @@ mod tests {
     fn without_a_bin_it_is_asked_again() {
         let error = Error::NoBin { reason: "no such folder".into(), path: "/levels/m-Q4_0.gguf".into() };
         let mut harness = on(Some(DeleteForm { paths: vec!["/levels/m-Q4_0.gguf".into()], no_bin: Some(error) }));
-        assert!(has(&harness, "Cannot move to the bin: no such folder") && has(&harness, "become free and cannot be had back"));
+        assert!(has(&harness, "Cannot move to the bin: no such folder") && has(&harness, "become free and cannot be restored"));
         click(&mut harness, "Delete for good");
         assert_eq!(harness.state().commands, [Command::AnswerDelete]);
     }

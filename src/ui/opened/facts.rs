@@ -1,4 +1,4 @@
-//! What plans and comparisons are computed from, and how it is told that none of it has changed.
+//! What plans and comparisons are computed from, and how to tell that none of it has changed.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::model::Model;
 use crate::state::{Form, Store};
 use crate::ui::kit::memo::{self, Same};
 
-/// The open model with what was made and measured of it, and what is wished.
+/// The open model with what was made of it and measured, and what the user wants.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// The open model.
@@ -28,7 +28,7 @@ pub struct Facts<'a> {
     pub store: &'a Store,
 }
 
-/// The same, kept.
+/// A copy of the facts, kept with what was computed from them.
 struct Kept {
     model: Same<Model>,
     machine: Machine,
@@ -76,7 +76,7 @@ impl Facts<'_> {
     }
 }
 
-/// Whether these are the same measurements; told by the address of each, because they hold every chunk.
+/// Whether these are the same measurements: compared by the address of each, because they hold every chunk.
 fn same_quality(one: &[QualityOutcome], other: &[QualityOutcome]) -> bool {
     let is_same = |(a, b): (&QualityOutcome, &QualityOutcome)| {
         a.path == b.path

@@ -13,7 +13,7 @@ use crate::ui::kit::widgets::{self, Tone};
 use crate::ui::model::page::file_name;
 use crate::units::bytes_text;
 
-/// What was found when the model was opened, with the way to it; nothing where nothing was.
+/// Draws what was found when the model was opened, with the way to it; nothing if nothing was found.
 pub fn found_ui(ui: &mut Ui, store: &Store, form: &mut Form) {
     let Some(text) = store.found.and_then(|found| found.text()) else { return };
     widgets::toned_box(ui, Tone::Good, |ui| {
@@ -37,7 +37,7 @@ pub fn sum_text(store: &Store) -> String {
     format!("together {}", bytes_text(sum))
 }
 
-/// When the shown measurements were made that are not of this session, and what makes them differ; nothing where all are of now.
+/// Draws when the measurements from before this session were made, and what makes them differ; nothing if there are none.
 pub fn origins_ui(ui: &mut Ui, store: &Store) {
     let lines = origin_lines(store);
     if lines.is_empty() {
@@ -81,7 +81,8 @@ fn short_name(store: &Store, origin: &RunOrigin) -> String {
     made.map_or_else(|| format!("the source {}", file_name(&origin.path)), crate::convert::Conversion::name)
 }
 
-/// What stands on a level's card besides: `exists, measured`; `None` for a level that is not there.
+/// The mark on a level's card: `exists` or `exists, measured`; `None` for a level without a file. Files with a changed recipe
+/// do not count.
 #[must_use]
 pub fn level_mark(store: &Store, level: Level) -> Option<&'static str> {
     let of_level = || store.conversions.iter().filter(|made| made.level == level && made.changes.is_empty());
@@ -93,7 +94,7 @@ pub fn level_mark(store: &Store, level: Level) -> Option<&'static str> {
     Some(if of_level().any(|made| is_measured(&made.path)) { "exists, measured" } else { "exists" })
 }
 
-/// A file that could not be opened while another is open, which it leaves in place.
+/// Draws why a file could not be opened while another one is open, and that the other one stays open.
 pub fn open_failure_ui(ui: &mut Ui, store: &Store, commands: &mut Vec<Command>) {
     let Some((_, error)) = &store.open_failure else { return };
     widgets::error_banner(ui, error, commands);

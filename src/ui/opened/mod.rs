@@ -1,4 +1,4 @@
-//! What belongs to the open model and several pages show: what is known of it, its files, and what is computed of both.
+//! What several pages show of the open model: what is known of it, its files, and what is computed from both.
 
 pub mod delete_view;
 pub mod facts;

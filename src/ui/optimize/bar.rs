@@ -92,7 +92,7 @@ fn sum_ui(ui: &mut Ui, store: &Store, form: &mut Form, batch: &Batch, status: Op
     );
 }
 
-/// For levels that are there already: the question what becomes of their files follows.
+/// Draws the button that converts existing levels again; what becomes of their files is asked after the click.
 fn again_button_ui(ui: &mut Ui, form: &Form, batch: &Batch, commands: &mut Vec<Command>) {
     let levels: Vec<Level> = batch.chosen.iter().copied().filter(|level| batch.existing.contains(level)).collect();
     if levels.is_empty() || !batch.in_work.is_empty() {

@@ -21,7 +21,9 @@ use crate::units::bytes_text;
 
 /// The chosen levels of the open model, and what is known about them.
 pub struct Batch {
+    /// The open model.
     pub model: Arc<Model>,
+    /// Sizes, losses and what fits, for every level.
     pub plan: Arc<Plan>,
     /// The level that is best here; `None` where none is, and while the machine is not known.
     pub recommended: Option<Level>,
@@ -41,7 +43,7 @@ pub struct Batch {
     pub todo_bytes: u64,
     /// Where the outputs go.
     pub dir: PathBuf,
-    /// Why nothing can be converted as it is chosen; `None`: nothing is in the way, or nothing is chosen.
+    /// Why the chosen levels cannot be converted; `None` when nothing is in the way. It can be there with no level chosen.
     pub refusal: Option<String>,
 }
 
@@ -59,7 +61,7 @@ impl Batch {
         let path_of = |level: Level| {
             convert::output_path_by(store.source_of(level).map_or(&model, |source| source), level, &overrides, &dir)
         };
-        // A choice for a checkpoint stays while a GGUF file is open, where it is not seen.
+        // Levels chosen for a checkpoint stay chosen while a GGUF file is open, where they are not shown.
         let is_possible =
             |level: &Level| level.preset().is_some() || store.other_levels().iter().any(|other| other.level == *level);
         let chosen: Vec<Level> = form.levels.iter().copied().filter(is_possible).collect();
@@ -98,7 +100,7 @@ impl Batch {
     }
 }
 
-/// The folder that outputs go to: the chosen one, else that of the source. As absolute as the program makes it.
+/// The folder that outputs go to: the chosen one, made absolute, else that of the source.
 pub fn output_dir(model: &Model, form: &Form) -> PathBuf {
     match form.output_dir.trim() {
         "" => convert::default_output_dir(Some(model)),
@@ -106,7 +108,7 @@ pub fn output_dir(model: &Model, form: &Form) -> PathBuf {
     }
 }
 
-/// All levels of llama.cpp among these together, and what is wrong with the changes to their recipes.
+/// Size in bytes of all levels of llama.cpp among these together, and what is wrong with the changes to their recipes.
 fn sizes_of(ui: &Ui, model: &Arc<Model>, plan: &Plan, overrides: &Overrides, levels: &[Level]) -> (u64, Option<String>) {
     if overrides.part_of(Framework::LlamaCpp).is_custom() {
         let sizes = changed_sizes(ui, model, &levels.iter().filter_map(|level| level.preset()).collect(), overrides);

@@ -1,4 +1,4 @@
-//! The question what becomes of files that exist, asked once before a conversion.
+//! The question of what becomes of files that exist, asked once before a conversion.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ fn question_ui(ui: &mut Ui, question: &mut ExistingForm) {
     let n_files = question.files.len() + usize::from(question.matrix.is_some());
     let title = if n_files == 1 { "A file exists already".to_string() } else { format!("{n_files} files exist already") };
     widgets::big_heading_ui(ui, &title);
-    let text = "A replaced file stays until the new one is complete. Kept files get a neighbour with a number.";
+    let text = "A replaced file stays until the new one is complete. To keep both, the new one gets a number in its name.";
     ui.label(RichText::new(text).color(theme::muted(ui)));
     ui.add_space(theme::UNIT);
     if question.files.len() > 1 {

@@ -93,7 +93,8 @@ fn collecting_ui(ui: &mut Ui, model: &Model, form: &mut ImatrixForm, takes_focus
     });
     let name = crate::path_text::shown(&imatrix_path(model, Path::new("")));
     ui.checkbox(&mut form.reuse, "Use the file if it is there already").on_hover_text(format!(
-        "Takes {name} in the output folder as it is, when it is of this model. Else one that exists is replaced only if you allow that"
+        "Uses {name} in the output folder as it is, if it was made from this model. Otherwise an existing one is replaced only \
+         if you allow it"
     ));
     let text = format!("Writes {name} into the output folder, then converts with it.");
     ui.add(Label::new(RichText::new(text).small().color(theme::muted(ui))).wrap());
@@ -120,13 +121,13 @@ fn collected_ui(ui: &mut Ui, collected: &Collected) {
     }
 }
 
-/// Why nothing can be collected now; `None`: it can, or nobody wants it.
+/// Why nothing can be collected now; `None` when it can, or when it is not wanted.
 pub fn imatrix_refusal(model: &Model, form: &ImatrixForm) -> Option<String> {
     if !form.collect {
         None
     } else if !model.is_runnable() {
         let level = model.own_level().map_or("BF16", crate::model::Level::name);
-        Some(format!("A checkpoint cannot be run to collect: convert it to {level} first, or switch the collecting off"))
+        Some(format!("A checkpoint cannot run, so nothing can be collected: convert it to {level} first, or do not collect"))
     } else if form.text == TextChoice::File && form.text_path.trim().is_empty() {
         Some("Name a calibration text first".into())
     } else {

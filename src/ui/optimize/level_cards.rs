@@ -12,7 +12,7 @@ use crate::ui::kit::{loss_view, theme};
 use crate::ui::opened::known_view::level_mark;
 use crate::units::{bytes_text, exact_bytes_text, nats_text, significant_text};
 
-/// From nearly no loss to the smallest, for a first comparison.
+/// Levels from nearly no loss to the smallest file, for a first comparison.
 const LADDER: [Level; 4] = [Level::Q8_0, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K];
 /// Levels of MLX that most of its users take.
 const USUAL_OTHERS: [&str; 3] = ["mlx:8-bit-g64", "mlx:6-bit-g64", "mlx:4-bit-g64"];
@@ -22,15 +22,15 @@ const CARD_HEIGHT: f32 = 76.0;
 /// Height of the line with name and size.
 const HEAD_HEIGHT: f32 = 26.0;
 
-/// What the cards show beside the plan.
+/// What the cards show.
 pub struct Cards<'a> {
     /// What is converted.
     pub model: &'a Model,
-    /// What is there already, and measured.
+    /// What exists already, and what was measured.
     pub store: &'a Store,
     /// Sizes, losses and what fits.
     pub plan: &'a Plan,
-    /// The level that is best here.
+    /// The level that is best here; `None` without one.
     pub recommended: Option<Level>,
     /// The levels that a job is making, or will make: they cannot be chosen meanwhile.
     pub in_work: &'a [Level],
@@ -51,7 +51,8 @@ struct Facts {
 }
 
 impl Cards<'_> {
-    /// True for a level whose real bits belong to this class; one that would be another level's file only while it is chosen or there.
+    /// True for a level that its real bits put into this class. One whose file would be another level's is listed only while
+    /// it is chosen or exists.
     fn is_listed(&self, level: Level, class: PrecisionClass, chosen: &BTreeSet<Level>) -> bool {
         let Some(candidate) = self.plan.candidate_of(level) else { return level.class() == class };
         let is_seen =
@@ -276,7 +277,7 @@ fn level_card_ui(
         let contents = egui::UiBuilder::new().max_rect(inside).layout(Layout::top_down(Align::Min));
         facts_ui(&mut ui.new_child(contents), facts, mark);
     }
-    let response = response.on_disabled_hover_text("It is being made: it can be chosen again when it is there");
+    let response = response.on_disabled_hover_text("It is being made and can be chosen again when it is done");
     if response.on_hover_text(level.description()).clicked() && !levels.remove(&level) {
         levels.insert(level);
     }

@@ -74,7 +74,7 @@ struct Cached {
     found: Arc<Result<MoreBits>>,
 }
 
-/// Looking at every tensor's name takes longer than a frame has, for a model with ten thousand.
+/// The result, kept between frames: looking at the names of ten thousand tensors takes longer than a frame has.
 fn cached(ui: &Ui, model: &Arc<Model>, level: Level, overrides: &Overrides, names: &BTreeSet<String>) -> Arc<Result<MoreBits>> {
     let id = Id::unique("more bits");
     let known = ui.data(|data| data.get_temp::<Arc<Cached>>(id));
@@ -84,7 +84,7 @@ fn cached(ui: &Ui, model: &Arc<Model>, level: Level, overrides: &Overrides, name
     if let Some(known) = known.filter(is_same) {
         return Arc::clone(&known.found);
     }
-    let preset = level.preset().ok_or_else(|| Error::Internal { message: format!("{level} has no types of ggml") });
+    let preset = level.preset().ok_or_else(|| Error::Internal { message: format!("{level} has no ggml types") });
     let found = Arc::new(preset.and_then(|preset| more_bits(model, preset, overrides, names)));
     let (model, overrides, names) = (Arc::clone(model), overrides.clone(), names.clone());
     ui.data_mut(|data| data.insert_temp(id, Arc::new(Cached { model, level, overrides, names, found: Arc::clone(&found) })));

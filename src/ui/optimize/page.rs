@@ -1,4 +1,4 @@
-//! Doing it: levels, where to, and the queue. What is done with them stands in the bar below, which does not scroll away.
+//! Doing it: levels, output, recipe, queue and finished files. The buttons stand in the bar below, which does not scroll away.
 
 use eframe::egui::{self, Align, Layout, Margin, RichText, TextEdit, Ui};
 
@@ -102,7 +102,7 @@ fn output_ui(ui: &mut Ui, model: &Model, store: &Store, form: &mut Form, command
         });
         imatrix_view_ui(ui, model, store, form, commands);
         ui.checkbox(&mut form.keep_unfinished, "Keep unfinished files when cancelled")
-            .on_hover_text("Converting to the same files again goes on there, as it does after a power loss");
+            .on_hover_text("Converting to the same files again goes on from there, as it does after a power loss");
         ui.horizontal(|ui| {
             let label = ui.label(RichText::new("Threads").color(theme::muted(ui)));
             let field = egui::DragValue::new(&mut form.convert_threads).range(0..=MAX_THREADS).speed(0.1);

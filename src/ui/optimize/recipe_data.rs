@@ -23,15 +23,15 @@ pub struct RecipeData {
     pub kinds: Vec<Kind>,
     /// Size of the file, in bytes.
     pub size_bytes: u64,
-    /// The same of the plain level.
+    /// Size of the plain level's file, in bytes.
     pub plain_size_bytes: u64,
     /// Tensor data in bits divided by the number of weights.
     pub bits_per_weight: f64,
-    /// The same of the plain level.
+    /// Bits per weight of the plain level.
     pub plain_bits_per_weight: f64,
     /// What the user should know: types that do not fit, layers that are left out.
     pub warnings: Vec<String>,
-    /// The first type that needs importances, and its tensor.
+    /// The first type that needs importances, and the name of its tensor; `None` without one.
     pub needs_imatrix: Option<(DType, String)>,
 }
 
@@ -57,7 +57,7 @@ pub struct Row {
 pub struct Kind {
     /// What they have in common: `attn_v.weight`.
     pub name: String,
-    /// How many.
+    /// How many there are.
     pub n_tensors: usize,
     /// The types that they have, without repeats.
     pub dtypes: Vec<DType>,
@@ -70,7 +70,7 @@ pub struct Kind {
 }
 
 impl RecipeData {
-    /// The level of `whole` with these changes.
+    /// Types and sizes of the level `preset` of `whole` with these changes.
     ///
     /// # Errors
     /// Those of `advise::pruned` and `Planner::changed`; `Error::Internal` for a model that no reader accepts.
@@ -165,12 +165,12 @@ pub fn fitting_dtypes(row_lens: &BTreeSet<u64>) -> Vec<DType> {
     writable_dtypes().into_iter().filter(fits).collect()
 }
 
-/// [`RecipeData::of`], computed when model, level or changes are others than in the frame before.
+/// [`RecipeData::of`], computed again only when model, level or changes differ from those of the frame before.
 pub fn recipe_data(ui: &Ui, model: &Arc<Model>, preset: Preset, overrides: &Overrides) -> Arc<Result<RecipeData>> {
     memo::kept(ui, "recipe data", (Same::of(model), overrides.clone(), preset), || RecipeData::of(model, preset, overrides))
 }
 
-/// Exact sizes of the files of these levels with the changes, in bytes.
+/// Exact sizes of the files of these levels with the changes, in bytes and in the order of `presets`.
 pub fn changed_sizes(ui: &Ui, model: &Arc<Model>, presets: &BTreeSet<Preset>, overrides: &Overrides) -> Arc<Result<Vec<u64>>> {
     let presets: Vec<Preset> = presets.iter().copied().collect();
     memo::kept(ui, "sizes of changed recipes", (Same::of(model), overrides.clone(), presets.clone()), || {

@@ -1,4 +1,5 @@
-//! Tensors with a field for the type of each one. Only visible rows are drawn; which rows is kept until filter or recipe change.
+//! Tensors with a field for the type of each one. Only visible rows are drawn; the list of rows is kept until filter or recipe
+//! change.
 
 use std::sync::Arc;
 

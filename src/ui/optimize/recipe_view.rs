@@ -1,4 +1,5 @@
-//! Changes of the levels' recipes: types of single tensors and of kinds of tensors, layers left out, with the size live to the byte.
+//! Changes to the levels' recipes: types of single tensors and of kinds of tensors, layers left out, with the size to
+//! the byte as it changes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::units::{bytes_text, count_text, exact_bytes_change_text, exact_bytes_
 const KIND_WIDTH: f32 = 246.0;
 /// Width of a field for a type.
 pub const TYPE_WIDTH: f32 = 108.0;
-/// Most of a list of types that is in view.
+/// Height of the part of a list of types that is in view, at most.
 const LIST_HEIGHT: f32 = 420.0;
 /// Kinds of tensors that are shown before the user asks for all.
 const MAX_KINDS: usize = 24;
@@ -76,7 +77,7 @@ fn summary_ui(ui: &mut Ui, overrides: &Overrides, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             widgets::copy_button(ui, "options", || options.clone(), commands)
-                .on_hover_text("The same for planish convert; all but --fallback also for llama-quantize");
+                .on_hover_text("The options for planish convert; all but --fallback also work with llama-quantize");
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 ui.add(Label::new(RichText::new(&options).monospace().color(theme::palette(ui).text_secondary)).truncate());
             });
@@ -115,7 +116,7 @@ fn editor_ui(ui: &mut Ui, model: &Arc<Model>, overrides: &mut Overrides, form: &
     recipe_table_ui(ui, data, &mut form.recipe.filter, overrides, TABLE_HEIGHT);
 }
 
-/// The level of llama.cpp that the user looks at while it is chosen, else the first that is.
+/// The level of llama.cpp that the user looks at, while it is chosen; else the first chosen one.
 fn shown_level(form: &Form) -> Option<Level> {
     let mut levels = form.levels.iter().copied().filter(|level| level.preset().is_some());
     form.recipe.level.filter(|level| form.levels.contains(level) && level.preset().is_some()).or_else(|| levels.next())
@@ -159,7 +160,7 @@ fn fallback_ui(ui: &mut Ui, fallback: &mut Fallback) {
             }
         }
     });
-    field.labelled_by(label.id).on_hover_text("What takes the place of a type whose blocks are no whole part of a tensor's rows");
+    field.labelled_by(label.id).on_hover_text("What takes the place of a type whose blocks do not divide a tensor's rows");
 }
 
 fn layers_ui(ui: &mut Ui, layers: &mut BTreeSet<u64>, written: &mut Option<String>) {
@@ -268,14 +269,14 @@ fn dtypes_text(dtypes: &[DType]) -> String {
 /// What was taken from a list of types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// No type of its own.
+    /// No type of its own: the level's rules decide, or the choice for its kind.
     Otherwise,
-    /// This one.
+    /// This type.
     DType(DType),
 }
 
 impl Choice {
-    /// The type; `None` for none of its own.
+    /// The chosen type; `None` for no type of its own.
     pub fn dtype(self) -> Option<DType> {
         match self {
             Self::Otherwise => None,
@@ -284,20 +285,20 @@ impl Choice {
     }
 }
 
-/// A choice of a type, or of none.
+/// A field that takes a type, or none.
 pub struct TypeField<'a> {
-    /// Whose type.
+    /// The tensor, or the kind of tensors, whose type it is.
     pub name: &'a str,
-    /// What stands in it.
+    /// What stands in the field.
     pub shown: String,
     /// True when the user has chosen the type.
     pub is_chosen: bool,
-    /// What is said of no choice.
+    /// The entry for no type of its own.
     pub otherwise: &'a str,
 }
 
 impl TypeField<'_> {
-    /// Draws the field; gives a new choice. `dtypes` is asked for only while the list is open.
+    /// Draws the field; returns the choice that was made, if any. `dtypes` is called only while the list is open.
     pub fn ui(self, ui: &mut Ui, dtypes: impl FnOnce() -> Vec<DType>) -> Option<Choice> {
         let mut choice = None;
         let p = theme::palette(ui);

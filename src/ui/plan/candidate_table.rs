@@ -124,11 +124,11 @@ fn fit_order(candidate: &Candidate) -> (bool, u64) {
     (candidate.missing.is_some(), missing_bytes)
 }
 
-/// The columns with numbers, with their least widths: those of their headings.
+/// The columns with numbers, with their least widths, which their headings need.
 const NUMBERS: [(Column, f32); 4] =
     [(Column::Size, 62.0), (Column::BitsPerWeight, 34.0), (Column::Memory, 84.0), (Column::Decode, 90.0)];
 const CHECK_WIDTH: f32 = 24.0;
-/// The least that names, losses and words about what fits get.
+/// Least widths of the columns with words.
 const FRAMEWORK_WIDTH: f32 = 110.0;
 const LEVEL_WIDTH: f32 = 180.0;
 const LOSS_WIDTH: f32 = 126.0;
@@ -237,7 +237,7 @@ fn header_ui(header: &mut TableRow<'_, '_>, sorting: &mut Sorting<Column>, numbe
     }
 }
 
-/// What name and mark of a candidate take.
+/// Width of the name and the mark of a candidate.
 fn level_width(ui: &Ui, plan: &Plan, idx: usize) -> f32 {
     let name = plan.candidates.get(idx).map(Candidate::shown_name).unwrap_or_default();
     // The name is strong and the mark small: measured as one text of the body's font, with the gap between them.
@@ -381,7 +381,7 @@ pub fn fit_words(candidate: &Candidate, palette: &Palette) -> (String, egui::Col
     }
 }
 
-/// The mark behind a number that is no plain prediction.
+/// The mark behind a number that is not a plain prediction; empty for one that is.
 pub fn basis_mark(basis: Basis) -> &'static str {
     if basis == Basis::Predicted { "" } else { " ●" }
 }

@@ -30,7 +30,7 @@ const TARGETS: [(Target, &str); 6] = [
     (Target::CrossPlatform, "Any machine"),
 ];
 
-/// Draws the goal and takes changes of it.
+/// Draws the goal and takes changes to it.
 pub fn goal_strip_ui(ui: &mut Ui, goal: &mut Goal, model: &Model) {
     ui.horizontal_wrapped(|ui| {
         ui.set_row_height(ROW_HEIGHT);
@@ -114,7 +114,7 @@ fn budget_ui(ui: &mut Ui, goal: &mut Goal) {
         .label(RichText::new("Memory").color(theme::muted(ui)))
         .on_hover_text("How much memory the model may use while it runs");
     let mut is_automatic = goal.memory_budget_bytes.is_none();
-    if ui.checkbox(&mut is_automatic, "Automatic").on_hover_text("What is free now, with head-room for other programs").changed()
+    if ui.checkbox(&mut is_automatic, "Automatic").on_hover_text("What is free now, minus headroom for other programs").changed()
     {
         goal.memory_budget_bytes = if is_automatic { None } else { Some(8 << 30) };
     }

@@ -68,7 +68,7 @@ pub fn plan_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut 
     }
 }
 
-/// The open model; without one says what to do and gives none.
+/// The open model; without one that can be converted, says what to do and returns `None`.
 pub fn model_or_hint_ui(
     ui: &mut Ui,
     store: &Store,
@@ -91,7 +91,7 @@ pub fn model_hint_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut
     let (heading, text) = match &store.model {
         Slot::Ready(model) => {
             let (heading, text) = match (model.other_kind(), model.hindrance()) {
-                (Some(kind), _) => ("This file is no model", format!("It is {}. To use it, {}.", kind.name(), kind.hint())),
+                (Some(kind), _) => ("This file is not a model", format!("It is {}. To use it, {}.", kind.name(), kind.hint())),
                 (None, hindrance) => {
                     let what = widgets::sentence(&hindrance.unwrap_or_default());
                     ("llama.cpp cannot load this model", format!("{what}."))
@@ -121,7 +121,7 @@ fn to_model_page_ui(ui: &mut Ui, form: &mut Form) {
     }
 }
 
-/// The machine; without one says what to do and gives none.
+/// The machine; without a known one, says what to do and returns `None`.
 fn machine_or_hint_ui<'a>(ui: &mut Ui, store: &'a Store, form: &mut Form, commands: &mut Vec<Command>) -> Option<&'a Machine> {
     if let Some(machine) = store.machine.ready() {
         return Some(machine);
@@ -156,7 +156,7 @@ pub fn plan_of(ui: &Ui, model: &Arc<Model>, machine: &Machine, form: &Form, stor
     })
 }
 
-/// The advice that was given before anything was measured.
+/// The advice for this model, machine and goal as it was before anything was measured.
 pub fn plan_before_measuring(ui: &Ui, model: &Arc<Model>, machine: &Machine, goal: &Goal) -> Arc<Plan> {
     let facts = (Same::of(model), machine.clone(), goal.clone());
     memo::kept(ui, "plan before measuring", facts, || advise::advise(model, machine, goal))

@@ -92,7 +92,7 @@ fn drawing_ui(ui: &mut Ui, plan: &Plan, columns: &[usize], n_columns: usize) {
     }
 }
 
-/// What a screen reader says of a node: `Where will it run? taken: no GPU, AVX2 CPU, answer CPU`.
+/// What a screen reader says of a node: `Where will it run?, taken: no GPU, AVX2 CPU, answer CPU`.
 fn accessible_text(plan: &Plan, idx: usize, step: Option<&Step>) -> String {
     let node = &plan.tree.nodes[idx];
     let Some(step) = step else { return format!("{}, not taken", node.text) };
@@ -226,7 +226,7 @@ fn columns_of(tree: &Tree) -> Vec<usize> {
     columns
 }
 
-/// What so many columns take at least.
+/// Least width of a drawing with this many columns.
 #[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
 fn least_width(n_columns: usize) -> f32 {
     let n = n_columns as f32;
@@ -243,8 +243,8 @@ fn widths(available: f32, n_columns: usize) -> (f32, f32) {
     (node_width, gap)
 }
 
-/// Gives each node a band of its own height or that of all its children, whichever is more, and puts it at the top of it: the first thing
-/// in view is the root.
+/// Gives each node a band as high as itself or as all its children, whichever is more, and puts it at the top of its band: the
+/// first thing in view is the root.
 #[allow(clippy::cast_precision_loss, reason = "a handful of columns")]
 fn lay_out(tree: &Tree, columns: &[usize], sizes: &[NodeSize], node_width: f32, column_gap: f32) -> Layout {
     let n = tree.nodes.len();
