@@ -1,4 +1,4 @@
-//! What the worker says: into the store, and what follows from it.
+//! Puts the worker's events into the store and does what follows from them.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::ui;
 use crate::ui::kit::toasts::Toast;
 use crate::worker::{Event, HistoryAnswer, JobId, Output, Picked};
 
-/// From here on people look elsewhere while they wait.
+/// People look elsewhere while they wait for a job that takes this long.
 const LONG_JOB_SECS: f64 = 30.0;
 
 impl App {
@@ -55,11 +55,11 @@ impl App {
         if let Event::Finished { result: Ok(Output::Imported { model, .. }), .. } = &event
             && let Some(own) = model.own_level()
         {
-            // It is there now, and what stands for the checkpoint.
+            // The file exists now and stands for the checkpoint.
             self.form.levels.remove(&own);
         }
         if let Event::Finished { result: Err(error @ Error::NoBin { path, .. }), .. } = &event {
-            // Those before it are there.
+            // The files before this one are in the bin already.
             self.form.deleting = Some(DeleteForm { paths: vec![path.clone()], no_bin: Some(error.clone()) });
         }
         let of_tour = self.store.tour.as_ref().filter(|tour| tour.is_at_work()).map(|tour| tour.job);
@@ -73,16 +73,16 @@ impl App {
         let has_written = matches!(&event, Event::Finished { id, .. } if self.store.has_outputs(*id));
         self.store.apply(event);
         if has_written {
-            // It has changed what is free.
+            // The job has changed how much space is free.
             self.store.output_disk = None;
         }
         if self.store.imatrix.is_none() && filled.is_some_and(|path| path == crate::path_text::from_text(&self.form.imatrix_path))
         {
-            // It was of the model before.
+            // The matrix belonged to the model that was open before.
             self.form.imatrix_path.clear();
         }
         if is_known && let Some(model) = self.store.model.ready().filter(|model| model.is_runnable()) {
-            // As after a conversion: the file that stands for a checkpoint is no level to be made.
+            // As after a conversion: the file that stands for a checkpoint is not a level still to be made.
             let own = model.own_level().filter(|_| self.store.checkpoint.is_some());
             own.map(|own| self.form.levels.remove(&own));
         }
@@ -95,7 +95,7 @@ impl App {
         self.toasts.extend(exported.map(saved_toast));
         if let Some(path) = self.store.opened_path().filter(|_| is_opened && !self.store.is_opening()) {
             self.form.remember(path.to_path_buf());
-            // What a checkpoint's levels are measured against.
+            // A checkpoint's levels are measured against the file of this level.
             let own = self.store.model.ready().filter(|model| !model.is_runnable()).and_then(|model| model.own_level());
             self.form.levels.extend(own);
             self.save();
@@ -103,7 +103,7 @@ impl App {
         }
     }
 
-    /// Puts the cursor where the path can be typed that no dialog can be asked for.
+    /// Puts the cursor where the path can be typed, since there is no file dialog.
     fn ask_for_path(&mut self, wanted: Picked) {
         let is_open = self.store.model.ready().is_some() || self.store.checkpoint.is_some();
         self.form.focus = Some(match wanted {
@@ -122,8 +122,8 @@ impl App {
         }
     }
 
-    /// Remembers what a job has done that took so long that the user may look elsewhere. One that the user has ended is no news, and of a
-    /// chain only its end is.
+    /// Remembers the outcome of a job that took so long that the user may be looking elsewhere. A job that the user cancelled
+    /// is no news; of a chain, only its end or its failure is.
     fn note_long_job(&mut self, id: JobId, elapsed_secs: f64, error: Option<&Error>) {
         let is_amid_chain = self.store.tour.as_ref().is_some_and(|tour| tour.job == id && tour.next_step().is_some());
         let Some(job) = self.store.jobs.iter().find(|job| job.id == id) else { return };
@@ -138,7 +138,7 @@ impl App {
     }
 }
 
-/// `Saved planish-report.html`, with what can be done with it.
+/// `Saved planish-report.html`, with buttons that open the file and show it in its folder.
 fn saved_toast(path: PathBuf) -> Toast {
     let name = crate::path_text::file_name(&path);
     Toast::new(format!("Saved {name}"))

@@ -14,7 +14,8 @@ use crate::state::TextChoice;
 use crate::worker::Job;
 
 impl App {
-    /// The job that collects, and the conversion that follows it with the choices of now. `matrix` is the answer for one that exists.
+    /// The job that collects a matrix and the conversion that follows it, both with the present choices. `matrix` is the user's
+    /// answer for a matrix that exists.
     pub(super) fn collecting(
         &self,
         levels: Vec<Level>,
@@ -47,7 +48,7 @@ impl App {
         Ok((job, Box::new(Job::Convert { model, request })))
     }
 
-    /// Keeps an importance matrix that was collected as the chosen one.
+    /// Chooses the importance matrix that was collected.
     pub(super) fn take_imatrix(&mut self, path: &Path) {
         self.form.imatrix_path = crate::path_text::to_text(path);
         self.form.imatrix.collect = false;
@@ -81,7 +82,7 @@ mod tests {
         app.store = store_with_model_and_machine();
         app.form.output_dir = "/no/such/folder".into();
         let path = PathBuf::from("/no/such/folder/SmolLM2-135M-Instruct.Q4_1.imatrix.gguf");
-        // What the worker itself says, which is that there is no such model, is never asked for.
+        // The worker would say that there is no such model, but its events are never read.
         let finished = |app: &mut App, is_collected: bool| {
             app.form.imatrix.collect = true;
             app.commands.push(Command::CollectImatrix(vec![Level::Q3_K_M]));

@@ -24,7 +24,7 @@ use crate::ui;
 use crate::ui::kit::toasts::Toast;
 use crate::worker::{HistoryRequest, Job, JobId, NativePicker, Picked, Worker};
 
-/// The name of the window and of the settings folder.
+/// The program's name, with which the window's title begins.
 const APP_NAME: &str = "Planish";
 
 /// Everything the window holds.
@@ -37,7 +37,7 @@ pub struct App {
     commands: Vec<Command>,
     /// Messages for the next frame.
     toasts: Vec<Toast>,
-    /// What a long job has done, until the window has been looked at for whether anybody sees it.
+    /// The outcome of a long job, until the next frame finds out whether the window has the focus.
     ended_unseen: Option<String>,
     /// True once the user has said what becomes of the work in progress: then closing is not asked about again.
     is_quitting: bool,
@@ -73,7 +73,7 @@ pub fn run(model: Option<PathBuf>, started: Instant) -> Result<()> {
         .map_err(|error| Error::NoWindow { reason: system_words(&error.to_string()) })
 }
 
-/// The system's words without the place in the source of a library that passed them on, as winit puts it before them:
+/// The system's words without the source position that a library puts in front of them, as winit does:
 /// `os error at /home/…/winit-0.30.13/src/x.rs:765: …`.
 fn system_words(text: &str) -> String {
     let place = text.find(".rs:").and_then(|dot| {
@@ -84,7 +84,7 @@ fn system_words(text: &str) -> String {
     place.map_or_else(|| text.to_string(), |text| system_words(&text))
 }
 
-/// Logs how long the first frame took, then is the app itself.
+/// The app as eframe sees it: logs when the first frame was drawn, and saves the choices on exit.
 struct FirstFrame {
     app: App,
     started: Option<Instant>,
@@ -159,7 +159,7 @@ impl App {
         if shows_history(&self.form) && !was_in_history {
             self.commands.push(Command::LoadHistory);
         }
-        // What needs the window itself is done here, the rest does not know egui.
+        // What needs the window itself is done here; the rest does not know egui.
         self.commands.retain(|command| match command {
             Command::Copy(text) => {
                 ui.ctx().copy_text(text.clone());
@@ -197,7 +197,7 @@ impl App {
         }
     }
 
-    /// Asks what is free where outputs go, whenever that folder has changed.
+    /// Asks how much space is free where outputs go, unless that is known or already being asked.
     fn look_for_disk(&mut self) {
         let dir = self.output_dir();
         let is_known = self.store.output_disk.as_ref().is_some_and(|(known, _)| *known == dir);
@@ -210,7 +210,7 @@ impl App {
         }
     }
 
-    /// Keys of the window as a whole; those of the rail and of a page are drawn with it.
+    /// Handles the keys of the window as a whole; the rail and the pages handle their own where they are drawn.
     fn shortcuts(&mut self, ctx: &eframe::egui::Context) {
         use eframe::egui::{Key, Modifiers, ViewportCommand};
         let pressed = |key| ctx.input_mut(|input| input.consume_key(Modifiers::COMMAND, key));
@@ -230,7 +230,7 @@ impl App {
         self.form.zoom = ctx.zoom_factor();
     }
 
-    /// Carries out all wishes; those that cannot even be started are shown.
+    /// Carries out all commands; the error of one that cannot be started is shown.
     fn carry_out(&mut self) {
         for command in std::mem::take(&mut self.commands) {
             if let Err(error) = self.carry_out_one(command) {
@@ -281,7 +281,7 @@ impl App {
             }
             Command::Reveal(path) => self.worker.reveal(&path),
             Command::TensorErrors(converted) => self.tensor_errors(converted),
-            // Of the window.
+            // These need the window: `frame_ui` has carried them out.
             Command::Copy(_) | Command::Quit(_) => Ok(()),
             Command::OpenFile(path) => self.worker.open(&path),
             Command::Show(page) => {
@@ -334,7 +334,7 @@ fn shows_history(form: &Form) -> bool {
     form.page == Page::Compare && form.compare_tab == CompareTab::History
 }
 
-/// Absolute without touching the disk, so that remembered paths work from any folder.
+/// The path made absolute without touching the disk, so that a remembered one works from any folder.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }

@@ -4,14 +4,14 @@ use eframe::egui::{Context, Pos2, Rect, Vec2, ViewportBuilder, ViewportCommand, 
 
 use crate::state::WindowPlace;
 
-/// The window where nothing is remembered, and the least.
+/// Size of the window where nothing is remembered, and its smallest size, in points.
 const SIZE: Vec2 = vec2(1280.0, 800.0);
 const MIN_SIZE: Vec2 = vec2(960.0, 600.0);
-/// Height of a title bar, and how much of it must be on a monitor so that the window can be taken hold of.
+/// Height of a title bar, and the width of it that must be on a monitor so that the window can be grabbed, in points.
 const TITLE_HEIGHT: f32 = 30.0;
 const LEAST_VISIBLE: f32 = 120.0;
 
-/// The window as it was; its size alone where the place is not known.
+/// The window as it was left: in the usual size where nothing is remembered, without a position where none is known.
 pub(super) fn builder(place: Option<WindowPlace>) -> ViewportBuilder {
     let builder = ViewportBuilder::default().with_min_inner_size(MIN_SIZE);
     let Some(place) = place else { return builder.with_inner_size(SIZE) };
@@ -23,7 +23,7 @@ pub(super) fn builder(place: Option<WindowPlace>) -> ViewportBuilder {
     }
 }
 
-/// Moves a window onto a monitor whose own is gone, before it is shown.
+/// Moves a window whose monitor is gone onto another one, before it is shown.
 pub(super) fn bring_back(context: &eframe::CreationContext<'_>, place: Option<WindowPlace>) {
     let (Some(place), Some(window)) = (place, context.winit_window()) else { return };
     let monitors: Vec<Rect> = window
@@ -45,7 +45,8 @@ pub(super) fn bring_back(context: &eframe::CreationContext<'_>, place: Option<Wi
     }
 }
 
-/// Where a window should go that could not be taken hold of where it was; `None`: it can. All in points without zoom.
+/// Where a window should go that could not be grabbed where it was; `None` where it can be, or where its position or all
+/// monitors are unknown. All in points without zoom.
 fn better_position(place: WindowPlace, monitors: &[Rect]) -> Option<Pos2> {
     let [x, y] = place.position?;
     let title = Rect::from_min_size(pos2(x, y), vec2(place.width, TITLE_HEIGHT));

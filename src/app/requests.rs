@@ -1,4 +1,4 @@
-//! From the user's choices to requests for the worker.
+//! Turns the user's choices into requests for the worker.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ impl App {
         Ok((levels, Some(job)))
     }
 
-    /// Converts, with a matrix collected before if that is wanted; asks first what becomes of files that exist.
+    /// Converts, after collecting a matrix if `is_collecting`; asks first what becomes of files that exist.
     pub(super) fn begin_conversion(&mut self, levels: Vec<Level>, is_collecting: bool) -> Result<()> {
         let (model, request) = self.conversion(levels, None)?;
         let existing =
@@ -56,7 +56,7 @@ impl App {
         let (own, others): (Vec<Level>, Vec<Level>) = request.levels.iter().copied().partition(|level| level.preset().is_some());
         let mut levels = existing(&own, &model);
         levels.extend(existing(&others, self.store.checkpoint_model().unwrap_or(&model)));
-        // Who asks again for what is all there wants another file; beside new levels the old ones are left alone.
+        // Someone who asks again for levels that all exist wants second files; beside new levels the old ones are left alone.
         let usual = if levels.len() == request.levels.len() { Existing::KeepBoth } else { Existing::Skip };
         let matrix = imatrix_path(&model, &request.out_dir);
         let is_asked = is_collecting && !self.form.imatrix.reuse && matrix.exists();
@@ -83,7 +83,7 @@ impl App {
         let is_left = |level: &Level| existing.get(level) != Some(&Existing::Skip);
         let levels: Vec<Level> = answered.levels.into_iter().filter(is_left).collect();
         if levels.is_empty() {
-            // All were skipped: what is there may be new to the list.
+            // All were skipped: the files that exist may be new to the list.
             return self.find_known();
         }
         if answered.is_collecting {
@@ -142,7 +142,7 @@ impl App {
             .map(|path| absolute(&crate::path_text::from_text(path)))
     }
 
-    /// What the form asks for, with this importance matrix.
+    /// The open model and the conversion that the form asks for, with this importance matrix.
     pub(super) fn conversion(&self, levels: Vec<Level>, imatrix: Option<PathBuf>) -> Result<(Arc<Model>, ConvertRequest)> {
         let Some(model) = self.store.model.ready().cloned() else {
             return Err(Error::BadRequest { message: "no model is open".into() });
@@ -166,7 +166,7 @@ impl App {
         self.submit(&Job::Bench { request })
     }
 
-    /// Without the files whose speed says nothing here.
+    /// A request to measure these files, without those whose framework is not worth timing on this machine.
     pub(super) fn bench_request(&self, mut models: Vec<PathBuf>) -> BenchRequest {
         let is_untimed = |path: &PathBuf| {
             self.store.conversions.iter().any(|made| made.path == *path && !is_timed_here(made.level.framework()))
@@ -234,7 +234,7 @@ impl App {
         }
     }
 
-    /// The rows are those of the Compare page.
+    /// Exports the rows that the Compare page shows.
     pub(super) fn export(&mut self, what: Export) -> Result<()> {
         let Some(model) = self.store.model.ready().cloned() else {
             return Err(Error::BadRequest { message: "no model is open".into() });
@@ -249,7 +249,7 @@ impl App {
         self.submit(&Job::Export(Box::new(ExportRequest { what, dir, model, machine, goal, limits, learned, rows })))
     }
 
-    /// The folder from the form; else the model's; else the user's.
+    /// The folder for outputs: the form's, else the usual one of the open model.
     pub(super) fn output_dir(&self) -> PathBuf {
         if !self.form.output_dir.trim().is_empty() {
             return absolute(&crate::path_text::from_text(self.form.output_dir.trim()));

@@ -1,7 +1,7 @@
 //! The user's choices between runs: one JSON file in the system's place for settings.
 //!
-//! It is read value by value: what this version does not know loses that value, not the file. Two windows may share it: it is changed under
-//! a lock, and the list of recent models is merged.
+//! It is read value by value: a value that this version does not know is left out, the rest is kept. Two windows may share the
+//! file: it is changed under a lock, and the list of recent models is merged.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::state::{Form, MAX_RECENT};
 
-/// The file of the choices, and what is known of its list of recent models.
+/// The settings file, and its list of recent models as this window knows it.
 #[derive(Debug, Default)]
 pub(super) struct Settings {
     /// `None` where the system has no place for settings, and in tests: then nothing is kept.
@@ -19,13 +19,13 @@ pub(super) struct Settings {
     recent: Vec<PathBuf>,
 }
 
-/// What was read.
+/// The choices as they were read.
 pub(super) struct Loaded {
     /// The choices; the defaults where there are none.
     pub(super) form: Form,
-    /// For later.
+    /// Where they are saved later.
     pub(super) settings: Settings,
-    /// What the user should know: that the file was put aside, or what of it was left out.
+    /// What the user should know: that the file was put aside, or which values were left out.
     pub(super) note: Option<String>,
 }
 
@@ -54,20 +54,20 @@ fn load_from(path: Option<PathBuf>) -> Loaded {
     Loaded { settings: Settings { path, recent: form.recent.clone() }, form, note }
 }
 
-/// Renames a file that is no JSON to a free name, and says so.
+/// Renames a file that is not JSON to a free name, and returns the words that tell the user.
 fn put_aside(path: &Path, error: &serde_json::Error) -> String {
     let numbered = |n: u32| path.with_extension(if n == 1 { "json.bad".to_string() } else { format!("json.bad.{n}") });
     let free = (1..1000).map(numbered).find(|bad| !bad.exists());
     let reason = format!("The settings could not be read ({error})");
     match free.map(|bad| std::fs::rename(path, &bad).map(|()| bad)) {
         Some(Ok(bad)) => {
-            format!("{reason}. They were put aside as {}; all choices are the usual ones again", crate::path_text::shown(&bad))
+            format!("{reason}. They were put aside as {}; all choices are the defaults again", crate::path_text::shown(&bad))
         }
-        _ => format!("{reason}. All choices are the usual ones again"),
+        _ => format!("{reason}. All choices are the defaults again"),
     }
 }
 
-/// The choices that a JSON value holds, and the names of the values that are none of this version's.
+/// The choices that a JSON value holds, and the names of those that this version does not know.
 fn form_from(mut value: Value) -> (Form, Vec<String>) {
     Form::update_saved(&mut value);
     if let Ok(form) = serde_json::from_value(value.clone()) {
@@ -92,7 +92,7 @@ enum Step {
     Idx(usize),
 }
 
-/// Puts a value at its place if the whole can still be read then; else as much of what is in it as can be.
+/// Puts a value in its place if the form can still be read then; else puts in as much of it as can be read.
 fn fit(kept: &mut Value, at: &mut Vec<Step>, new: Value, dropped: &mut Vec<String>) {
     let before = get(kept, at).cloned();
     set(kept, at, new.clone());
@@ -131,7 +131,7 @@ fn fit(kept: &mut Value, at: &mut Vec<Step>, new: Value, dropped: &mut Vec<Strin
     }
 }
 
-/// A text or number as it stands; of what is larger only its place.
+/// A text, number or truth value as it stands; for anything else its position in the list.
 fn short_text(value: &Value, idx: usize) -> String {
     match value {
         Value::String(text) => text.chars().take(40).collect(),
@@ -174,7 +174,7 @@ fn set(whole: &mut Value, at: &[Step], new: Value) {
     }
 }
 
-/// Puts back what was at a place; `None`: nothing was.
+/// Puts back what was at a place; `None` where nothing was.
 fn restore(whole: &mut Value, at: &[Step], before: Option<Value>) {
     if let Some(before) = before {
         return set(whole, at, before);
@@ -224,17 +224,17 @@ impl Settings {
     }
 }
 
-/// The list on the disk (`theirs`) with what this window has done since the list was `before`: what it has opened comes first, what it has
-/// taken off is off.
+/// The list on the disk (`theirs`) with what this window has done since the list was `before`: the models that it has opened
+/// come first, those that it has taken off stay off.
 fn merged(before: &[PathBuf], ours: &[PathBuf], theirs: &[PathBuf]) -> Vec<PathBuf> {
-    // What this window has opened stands in front of a rest in the old order.
+    // The models that this window has opened stand in front of the rest, which keeps its old order.
     let is_in_order = |rest: &[PathBuf]| {
         let mut old = before.iter();
         rest.iter().all(|path| old.any(|known| known == path))
     };
     let n_opened = (0..=ours.len()).find(|&n| is_in_order(ours.get(n..).unwrap_or_default())).unwrap_or(ours.len());
     let opened = ours.get(..n_opened).unwrap_or_default();
-    // A full list has lost its last, which nobody has taken off.
+    // A full list has lost its last entry, which nobody has taken off.
     let is_taken_off = |path: &PathBuf| ours.len() < MAX_RECENT && before.contains(path) && !ours.contains(path);
     let others = theirs.iter().filter(|path| !opened.contains(path) && !is_taken_off(path));
     opened.iter().chain(others).take(MAX_RECENT).cloned().collect()

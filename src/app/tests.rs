@@ -37,11 +37,11 @@ fn the_history_is_read_at_the_start_and_after_each_measurement() {
     let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
     let mut app = App::new(worker, Form::default(), None);
     let n_asked = |app: &App| app.store.jobs.iter().filter(|job| job.kind == JobKind::History(HistoryRequest::List)).count();
-    assert_eq!(n_asked(&app), 1, "it teaches the predictions, also before anybody looks at it");
+    assert_eq!(n_asked(&app), 1, "it teaches the predictions, even before anybody looks at it");
     app.take(Event::Finished { id: JobId(99), result: Ok(Output::Outcomes(Vec::new())), elapsed_secs: 1.0 });
     assert_eq!(n_asked(&app), 2);
     drop(app);
-    // That of this test's process.
+    // The history of this test's process.
     let _ = std::fs::remove_dir_all(crate::bench::history::default_path().unwrap().parent().unwrap());
 }
 
@@ -84,7 +84,7 @@ fn the_sample_goes_from_the_model_page_to_the_comparison() {
     let _ = std::fs::remove_dir_all(convert::sample_parent().unwrap().parent().unwrap());
 }
 
-/// The program with a model open, whose levels and runs have been looked for, and `out` as the folder for outputs.
+/// The program with `source` open, its levels and runs looked for, and `out` as the folder for outputs.
 fn opened(source: &std::path::Path, out: &std::path::Path) -> App {
     let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
     let mut app = App::new(worker, Form { output_dir: out.display().to_string(), ..Form::default() }, None);
@@ -171,11 +171,11 @@ fn levels_are_there_again_after_another_model_and_after_a_restart() {
     let app = start();
     assert_eq!(levels(&app), [Level::Q8_0, Level::Q4_0]);
     drop(app);
-    // That of this test's process.
+    // The history of this test's process.
     let _ = std::fs::remove_dir_all(crate::bench::history::default_path().unwrap().parent().unwrap());
 }
 
-/// A window with a model that was not quantized yet. Nothing is on the disk: jobs are ended by hand.
+/// A window with a model that is not quantized yet. Nothing is on the disk: jobs are ended by hand.
 fn app_with_model() -> App {
     let worker = Worker::spawn(Arc::new(|| {}), Arc::new(NoPicker)).unwrap();
     let mut app = App::new(worker, Form { page: Page::Plan, ..Form::default() }, None);
@@ -252,7 +252,7 @@ fn a_step_that_fails_ends_the_chain_with_its_reason() {
         let n_before = n_jobs(&app);
         let tour = app.store.tour.clone().unwrap();
         assert_eq!((tour.step(), tour.failure), (Some(expected_step), Some(expected)));
-        // An end of the same job, told again, starts nothing; and another chain can be started.
+        // A second end of the same job starts nothing, and the chain can be taken off the screen.
         end(&mut app, Ok(Output::Outcomes(Vec::new())));
         assert_eq!(n_jobs(&app), n_before);
         app.commands.push(Command::ForgetTour);

@@ -1,5 +1,5 @@
-//! Ways through several jobs that are asked for with one click. Each job is submitted when the one before it has delivered; one that
-//! fails or is cancelled ends the way, and the window says why.
+//! Chains of jobs that one click asks for. Each job is submitted when the one before it has delivered; one that fails or is
+//! cancelled ends the chain, and the window says why.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ impl App {
         Ok(())
     }
 
-    /// Makes those of the levels that are not there yet, then measures all of them and the open model.
+    /// Makes the levels that do not exist yet, then measures all of them and the open model.
     pub(super) fn convert_and_compare(&mut self, mut levels: Vec<Level>) -> Result<()> {
         use TourStep::{Collect, Convert, Judge, Measure};
         self.refuse_second_tour()?;
@@ -55,7 +55,7 @@ impl App {
             let job = self.submit_for_id(&Job::Convert { model, request })?;
             Tour::new(vec![Convert, Measure, Judge], job, source)
         };
-        // Where two jobs convert, the chain waits for the second, which tells of its own files alone.
+        // Where two jobs convert, the chain waits for the second, which reports only its own files.
         if of_others.is_some_and(|job| job != tour.job) {
             files.extend(of_frameworks);
         }
@@ -67,7 +67,8 @@ impl App {
         Ok(())
     }
 
-    /// Collects an importance matrix, then converts to these levels with it. What becomes of files that exist has been answered.
+    /// Collects an importance matrix, then converts to these levels with it. `existing` and `matrix` are the user's answers for
+    /// files that exist.
     pub(super) fn collect_and_convert(
         &mut self,
         levels: Vec<Level>,
@@ -140,7 +141,7 @@ impl App {
                 let files = std::iter::once(&tour.source).chain(&tour.files).cloned().collect();
                 Job::Bench { request: self.bench_request(files) }
             }
-            // What a job beside the chain could not make has said so itself.
+            // A job beside the chain reports itself what it could not make: such files are left out here.
             Some(TourStep::Judge) => {
                 let is_made = |path: &PathBuf| self.store.conversions.iter().any(|made| made.path == *path);
                 tour.files.retain(|path| is_made(path) || path.exists());
@@ -152,7 +153,7 @@ impl App {
         self.submit_for_id(&job).map(Some)
     }
 
-    /// Goes along with the user, who may have gone elsewhere meanwhile: then the page stays.
+    /// Shows the page of this step, unless the user has gone elsewhere meanwhile.
     fn show_step(&mut self, step: Option<TourStep>) {
         let page = &mut self.form.page;
         match (step, *page) {
@@ -192,7 +193,8 @@ impl App {
     }
 }
 
-/// One file that failed is told beside the others; when none could be measured there is nothing to go on with.
+/// Fails with the first error when all files failed: then there is nothing to go on with. One that failed among others is shown
+/// beside them.
 fn fail_if_all_failed<'a, T: 'a>(mut results: impl Iterator<Item = &'a Result<T>>) -> Result<()> {
     let Some(Err(first)) = results.next() else { return Ok(()) };
     if results.all(std::result::Result::is_err) { Err(first.clone()) } else { Ok(()) }

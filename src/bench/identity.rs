@@ -15,7 +15,7 @@ use crate::runtime::hex;
 /// Bytes that are read and hashed at a time.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// SHA-256 of a model's file in hexadecimal; of a split model that of all its files one after the other, in their order.
+/// SHA-256 of a model's file in hexadecimal; for a split model, of all its files one after the other, in their order.
 ///
 /// Computed once and then remembered in the user's history until path, size, time of change or inode differ. Without a history it is
 /// computed every time.
@@ -26,7 +26,7 @@ pub fn model_sha256(path: &Path, monitor: &Monitor) -> Result<String> {
     artifact_sha256(&Artifact::open(path)?, monitor)
 }
 
-/// The same of what was opened already; of a folder, of all its files one after the other.
+/// As [`model_sha256`], for what is already open; for a folder, of all its files one after the other.
 ///
 /// # Errors
 /// `Error::Io`, `Error::Cancelled`.
@@ -38,7 +38,7 @@ pub fn artifact_sha256(artifact: &Artifact, monitor: &Monitor) -> Result<String>
     sha256_with(history.ok().as_ref(), &artifact.files, monitor)
 }
 
-/// The same with the memory of this history.
+/// As [`artifact_sha256`], with the hashes that this history remembers; without one, always computed.
 pub(super) fn sha256_with(history: Option<&History>, files: &[PathBuf], monitor: &Monitor) -> Result<String> {
     let memory = history.zip(FileIdentity::of(files));
     if let Some((history, identity)) = &memory {

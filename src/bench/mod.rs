@@ -39,7 +39,8 @@ pub use speed::run::{bench, bench_with};
 pub use speed::sustained::Sustained;
 pub use speed::warnings::merged_warnings;
 
-/// Refuses files in a build that cannot run them, before anything is begun. Of folders the runtime is found later, for each.
+/// Refuses files in a build that cannot run them, before anything is begun. With a folder among them nothing is refused here:
+/// then the runtime of each is found later.
 ///
 /// # Errors
 /// `Error::RuntimeMissing`.
@@ -60,7 +61,7 @@ pub struct BenchRequest {
     pub n_repetitions: u32,
     /// Threads; `None`: one per physical core.
     pub n_threads: Option<u32>,
-    /// After all rounds, decode each model for so many seconds to see what heat leaves of the speed.
+    /// After all rounds, decode each model for this many seconds to see how much of its speed heat leaves; `None`: do not.
     pub sustained_secs: Option<u32>,
     /// When to begin.
     pub start: Start,
@@ -98,7 +99,7 @@ pub struct Stat {
     pub values: Vec<f64>,
 }
 
-/// Stands behind the name of a runtime that measured the decoded weights of a folder, because the folder's own runtime could not.
+/// Follows the runtime's name where llama.cpp measured the decoded weights of a folder in place of MLX.
 pub(crate) const OF_WEIGHTS_ALONE: &str = " (weights of MLX, decoded)";
 
 /// What is said of a speed that MLX reached without Metal.
@@ -117,8 +118,8 @@ impl ComparisonRow {
         self.run.as_ref().filter(|_| self.stand_in().is_none())
     }
 
-    /// Why its speed and memory say nothing about the machines that it is made for; `None` where they were measured on such a one, or not
-    /// at all.
+    /// Why its speed and memory say nothing about the machines that it is made for; `None` where they were measured on such a
+    /// machine, or not at all.
     #[must_use]
     pub fn stand_in(&self) -> Option<&'static str> {
         let by_run = self.run.as_ref().map(|run| (&run.provenance.runtime, &run.provenance.backend));
@@ -136,14 +137,14 @@ pub fn is_stand_in(runtime: &str, backend: &str) -> bool {
     runtime.starts_with(RuntimeId::Mlx.name()) && !backend.starts_with("Metal")
 }
 
-/// Whether the speed of a framework's models is worth measuring on this machine: that of MLX on Macs alone. On a CPU a model of a usual
-/// size would take hours, and say nothing.
+/// Whether the speed of a framework's models is worth measuring on this machine: MLX only on Macs with Apple silicon. On a CPU
+/// a model of a usual size would take hours, and say nothing.
 #[must_use]
 pub fn is_timed_here(framework: Framework) -> bool {
     framework != Framework::Mlx || cfg!(all(target_os = "macos", target_arch = "aarch64"))
 }
 
-/// What a run of one model gave.
+/// What was measured of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// The model file.
@@ -159,11 +160,11 @@ pub struct Run {
     pub load_secs: Stat,
     /// Highest resident memory of the measuring process over all rounds, in bytes.
     pub peak_memory_bytes: u64,
-    /// What was measured with.
+    /// What it was measured with.
     pub provenance: Provenance,
     /// Joules for each token, or why they are not known.
     pub energy: Energy,
-    /// The long run; `None` when none was asked for, or it failed, which a warning tells.
+    /// The long run; `None` when none was asked for, or when it failed, as a warning then says.
     pub sustained: Option<Sustained>,
     /// What the file asks of the machine, so that later predictions can learn from the run; `None` in runs of earlier versions.
     #[serde(default)]
@@ -218,11 +219,11 @@ pub struct ComparisonRow {
     pub predicted_prefill_tokens_per_sec: Option<Band>,
     /// Predicted memory in bytes at the measured context.
     pub predicted_memory_bytes: Option<u64>,
-    /// How these came about: predicted, or adjusted by runs of other files on this machine.
+    /// How the decode prediction came about: predicted, or adjusted by runs of other files on this machine.
     pub decode_basis: Basis,
-    /// Likewise.
+    /// The same for the prefill prediction.
     pub prefill_basis: Basis,
-    /// Likewise.
+    /// The same for the memory prediction.
     pub memory_basis: Basis,
     /// The measurement; `None` until there is one.
     pub run: Option<Run>,
@@ -232,7 +233,7 @@ pub struct ComparisonRow {
     pub quality: Option<Arc<QualityRun>>,
     /// Why that measurement failed; `None` when it did not.
     pub quality_failure: Option<String>,
-    /// Why its speed cannot be held against others as it is: `measured on another machine (…)`; `None` for one that can.
+    /// Why its speed cannot be compared with others as it is: `measured on another machine (…)`; `None` for one that can.
     pub speed_origin: Option<String>,
     /// The same for what was lost: `measured on another text (…)`.
     pub quality_origin: Option<String>,

@@ -21,15 +21,15 @@ pub enum Command {
     Detect,
     /// Convert the open model to these levels, into the form's folder. What becomes of files that exist is asked first.
     Convert(Vec<Level>),
-    /// Ask whether these files shall really be deleted.
+    /// Ask whether these files should really be deleted.
     AskDelete(Vec<PathBuf>),
     /// Delete the files of the form's question.
     AnswerDelete,
-    /// Convert as the form's question about files that exist is answered.
+    /// Convert as the user has answered the form's question about files that exist.
     AnswerExisting,
     /// Measure these files with the form's settings.
     Bench(Vec<PathBuf>),
-    /// The same, as soon as other programs leave the processor alone.
+    /// Measure these files as soon as other programs leave the processor alone.
     BenchWhenQuiet(Vec<PathBuf>),
     /// End this job.
     Cancel(JobId),
@@ -53,11 +53,11 @@ pub enum Command {
     DeleteRuns(Vec<i64>),
     /// Write these runs into a new file in the form's folder.
     ExportRuns(Vec<i64>, ExportFormat),
-    /// Ask these files the form's prompt, one after the other.
+    /// Ask these files the form's prompts, one after the other.
     Ask(Vec<PathBuf>),
     /// Write the report, a plot or the table into a new file in the form's folder.
     Export(Export),
-    /// Make those of these levels that are not there yet, measure all of them and the open model, and show them side by side.
+    /// Make the levels that do not exist yet, measure all of them and the open model, and show them side by side.
     ConvertAndCompare(Vec<Level>),
     /// Convert each of these models to these levels, one after the other.
     ConvertAll(Vec<PathBuf>, Vec<Level>),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// A question or a help that must be answered or closed before the page can be used again.
+/// A question or a piece of help that must be answered or closed before the page can be used again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dialog {
     /// Work is in progress: what becomes of it when the program ends?
@@ -22,7 +22,7 @@ pub enum Dialog {
 /// What becomes of unfinished work when the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leftovers {
-    /// It stays, and the same conversion goes on there.
+    /// It stays, and the same conversion goes on from there next time.
     Keep,
     /// It is removed.
     Discard,

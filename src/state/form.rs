@@ -101,7 +101,7 @@ impl Default for BenchForm {
     }
 }
 
-/// The text that losses are measured on.
+/// Which text to take, for measuring losses or for collecting an importance matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum TextChoice {
     /// The bundled one.
@@ -117,7 +117,7 @@ pub enum TextChoice {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct QualityForm {
-    /// On which text.
+    /// The text to measure on.
     pub text: TextChoice,
     /// Path of the user's file.
     pub text_path: String,
@@ -139,17 +139,17 @@ impl Default for QualityForm {
 /// What is chosen on the History tab; not saved.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HistoryForm {
-    /// Words that model, level or machine must have.
+    /// Words that model, level or machine must contain.
     pub filter: String,
-    /// Numbers of the chosen runs in the order of choice: the first is what others are held against.
+    /// Numbers of the chosen runs in the order of choice: the others are compared with the first.
     pub selected: Vec<i64>,
-    /// True while the user is asked whether the chosen runs shall really be deleted.
+    /// True while the user is asked whether the chosen runs should really be deleted.
     pub asks_delete: bool,
     /// How often the user has asked for earlier days.
     pub n_more: usize,
 }
 
-/// Prompts and who shall answer them.
+/// Prompts, and who is to answer them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AskForm {
@@ -157,23 +157,23 @@ pub struct AskForm {
     pub prompt: String,
     /// More prompts, each asked alone.
     pub more_prompts: Vec<String>,
-    /// Hide whose an answer is until the user has voted.
+    /// Hide which file an answer is from until the user has voted.
     pub is_blind: bool,
-    /// What the user likes better, by the number of the prompt.
+    /// What the user likes better, by the index of the prompt.
     #[serde(skip)]
     pub votes: BTreeMap<usize, Vote>,
-    /// Prompts whose names the user wanted to see without a vote.
+    /// Indices of the prompts for which the user wanted to see the files' names without a vote.
     #[serde(skip)]
     pub revealed: BTreeSet<usize>,
-    /// The file whose answer stands at the left; `None`: the source.
+    /// The file whose answer stands on the left; `None`: the source.
     #[serde(skip)]
     pub first: Option<PathBuf>,
-    /// The file whose answer stands at the right; `None`: the latest converted file.
+    /// The file whose answer stands on the right; `None`: the latest converted file.
     #[serde(skip)]
     pub second: Option<PathBuf>,
     /// The most tokens of an answer.
     pub max_tokens: u32,
-    /// 0: always the likeliest token. More: chosen by chance, the more the higher.
+    /// 0 always takes the likeliest token; the higher, the more is left to chance.
     pub temperature: f32,
     /// Start of the random numbers.
     pub seed: u32,
@@ -211,13 +211,13 @@ impl AskForm {
 pub struct ImatrixForm {
     /// Collect one first.
     pub collect: bool,
-    /// On which text; never `TextChoice::Pasted`.
+    /// The text to collect on; never `TextChoice::Pasted`.
     pub text: TextChoice,
     /// Path of the user's file.
     pub text_path: String,
     /// The most chunks of it; 0: all.
     pub max_chunks: u32,
-    /// Take a matrix that exists under the name of the new one, instead of collecting.
+    /// Use a matrix that exists under the name of the new one, instead of collecting it again.
     pub reuse: bool,
 }
 
@@ -226,9 +226,9 @@ pub struct ImatrixForm {
 pub struct ExistingForm {
     /// All levels that are wanted.
     pub levels: Vec<Level>,
-    /// Those whose file is there, and what becomes of it.
+    /// The levels whose file exists, with its path and what becomes of it.
     pub files: Vec<(Level, PathBuf, Existing)>,
-    /// The importance matrix that is there and would be collected again, and what becomes of it: skipped means used as it is.
+    /// The importance matrix that exists and would be collected again, and what becomes of it: skipped means used as it is.
     pub matrix: Option<(PathBuf, Existing)>,
     /// Collect an importance matrix first.
     pub is_collecting: bool,
@@ -237,9 +237,9 @@ pub struct ExistingForm {
 /// Files that are to be deleted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeleteForm {
-    /// Which.
+    /// The files.
     pub paths: Vec<PathBuf>,
-    /// Why there is no bin for them; `None`: they go there.
+    /// Why they cannot go to the bin, so that they would be deleted for good; `None`: they go to the bin.
     pub no_bin: Option<Error>,
 }
 
@@ -252,7 +252,7 @@ pub struct WindowPlace {
     pub width: f32,
     /// Height without its frame.
     pub height: f32,
-    /// True when it filled the screen; the rest is of before.
+    /// True when it filled the screen; the rest then says where it was before that.
     pub is_maximized: bool,
 }
 
@@ -286,21 +286,21 @@ pub struct Form {
     pub levels: BTreeSet<Level>,
     /// Show all levels on the Optimize page, not only those that people use.
     pub all_levels: bool,
-    /// Folder for outputs; empty: beside the source.
+    /// Folder for outputs; empty: the one that `convert::default_output_dir` gives, usually beside the source.
     pub output_dir: String,
-    /// The question that is open: what becomes of files that exist.
+    /// The open question about files that exist.
     #[serde(skip)]
     pub existing: Option<ExistingForm>,
-    /// The question that is open: whether files shall really be deleted.
+    /// The open question whether files should really be deleted.
     #[serde(skip)]
     pub deleting: Option<DeleteForm>,
-    /// Leave what is complete to the next run when a conversion is cancelled.
+    /// When a conversion is cancelled or fails, leave what is complete to the next run.
     pub keep_unfinished: bool,
     /// Threads of a conversion; 0: all.
     pub convert_threads: u32,
     /// Settings of a measurement.
     pub bench: BenchForm,
-    /// The plot that the user chose; `None`: the one that answers the question with what is measured.
+    /// The plot that the user chose; `None`: the one that suits what is measured so far.
     pub compare_plot: Option<ChartKind>,
     /// The part of the Compare page in view.
     pub compare_tab: CompareTab,
@@ -322,12 +322,13 @@ pub struct Form {
     /// Names of the tensors that are chosen there and in the heat map.
     #[serde(skip)]
     pub errors_chosen: BTreeSet<String>,
-    /// The limits that files are held against. Saved under the name that earlier versions gave to the gates, which are read from there.
+    /// The limits that files are held against. Saved as `gates`, as earlier versions named the gates alone, which are read from
+    /// there.
     #[serde(rename = "gates")]
     pub limits: Limits,
     /// Named limits of the user's own.
     pub presets: Vec<Preset>,
-    /// The name in the field that saves them.
+    /// Text in the field for the name of a new preset.
     #[serde(skip)]
     pub preset_name: String,
     /// Settings of a measurement of what was lost.
@@ -335,11 +336,11 @@ pub struct Form {
     /// What is chosen on the History tab.
     #[serde(skip)]
     pub history: HistoryForm,
-    /// What two files are asked.
+    /// What is asked of two files.
     pub ask: AskForm,
     /// Importance matrix of a conversion; empty: none.
     pub imatrix_path: String,
-    /// How one is collected.
+    /// How an importance matrix is collected.
     pub imatrix: ImatrixForm,
     /// What is changed in the recipes of the levels.
     pub recipe: RecipeForm,
@@ -405,7 +406,7 @@ impl Form {
         }
     }
 
-    /// True once for the text field that the cursor shall go to.
+    /// True once for the text field that the cursor should go to.
     pub fn takes_focus(&mut self, field: Field) -> bool {
         self.focus.take_if(|wanted| *wanted == field).is_some()
     }

@@ -1,4 +1,4 @@
-//! Jobs as the window knows them: what they are, of which model, and how far.
+//! Jobs as the window knows them: what they are, which model they are about, and how far they are.
 
 use std::path::PathBuf;
 
@@ -17,15 +17,15 @@ pub enum JobKind {
     Detect,
     /// Converting to these levels.
     Convert(Vec<Level>),
-    /// Measuring so many files.
+    /// Measuring this many files.
     Bench(usize),
     /// Comparing the tensors of this converted file with its source's.
     TensorErrors(PathBuf),
-    /// Comparing so many files with the source.
+    /// Comparing this many files with the source.
     Quality(usize),
     /// Reading or changing the history.
     History(HistoryRequest),
-    /// Asking so many files.
+    /// Asking this many files.
     Answer(usize),
     /// Writing the report, a plot or the table.
     Export(Export),
@@ -33,7 +33,7 @@ pub enum JobKind {
     FindModels,
     /// Looking for levels and runs of the open model.
     FindKnown,
-    /// Deleting so many files.
+    /// Deleting this many files.
     Remove(usize),
     /// Looking for the disk of the folder for outputs.
     FindDisk,
@@ -48,13 +48,13 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    /// True for what takes a moment and stands beside the job at work: the history, exports, looking for what is there.
+    /// True for what takes a moment and runs beside the job at work: the history, exports, deletions, looking for files.
     #[must_use]
     pub fn is_quick(&self) -> bool {
         matches!(self, Self::History(_) | Self::Export(_) | Self::Remove(_)) || self.is_unasked()
     }
 
-    /// True for what the program does by itself: it is no news.
+    /// True for what the program does by itself, which is no news.
     #[must_use]
     pub fn is_unasked(&self) -> bool {
         matches!(self, Self::FindModels | Self::FindKnown | Self::FindDisk)
@@ -75,7 +75,7 @@ pub enum JobStatus {
         /// True once the user has asked it to end.
         is_cancelling: bool,
     },
-    /// Delivered after so many seconds.
+    /// It has delivered its result.
     Done {
         /// Since the start, in seconds.
         elapsed_secs: f64,
@@ -130,7 +130,7 @@ impl JobRecord {
         }
     }
 
-    /// Units of progress per second since the start; `None` before the first report.
+    /// Units of progress per second since the start; `None` before the first report and in the first twentieth of a second.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
     pub fn rate_per_sec(&self) -> Option<f64> {

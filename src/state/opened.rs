@@ -1,4 +1,5 @@
-//! What belongs to the open model: found when it is opened, put aside when another is, taken up again.
+//! What belongs to the open model: found when it is opened, put aside when another one is opened, taken up again when it comes
+//! back.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::model::{Level, Model, OtherLevel};
 use crate::units::local_day_text;
 use crate::worker::JobId;
 
-/// Models whose results are kept in memory; older ones are found again on the disk.
+/// The most models whose results are kept in memory; older ones are found again on the disk.
 const MAX_ASIDE: usize = 16;
 
 /// What was made and measured of a model that is not open now.
@@ -40,7 +41,7 @@ pub struct Aside {
 pub struct FoundNote {
     /// Levels on the disk.
     pub n_levels: usize,
-    /// Files of them, the source included, with a measurement.
+    /// Files with a measurement, the source included.
     pub n_measured: usize,
     /// The latest measurement, in seconds since 1970.
     pub latest_unix_secs: Option<i64>,
@@ -53,7 +54,7 @@ impl FoundNote {
         let day = self.latest_unix_secs.map(|secs| format!("measured on {}", local_day_text(secs)));
         match (self.n_levels, day) {
             (0, None) => None,
-            (0, Some(day)) => Some(format!("No level found, the model itself was {day}")),
+            (0, Some(day)) => Some(format!("No level found; the model itself was {day}")),
             (n, day) => {
                 let levels = if n == 1 { "1 level found".to_string() } else { format!("{n} levels found") };
                 Some(format!("{levels}, {}", day.unwrap_or_else(|| "not measured yet".into())))
@@ -63,7 +64,7 @@ impl FoundNote {
 }
 
 impl Store {
-    /// The path that was opened: the folder of a checkpoint also when one of its files stands for it.
+    /// The path that was opened: the folder of a checkpoint even when one of its files stands for it.
     #[must_use]
     pub fn opened_path(&self) -> Option<&Path> {
         let checkpoint = self.checkpoint.as_ref().map(|checked| checked.checkpoint.path.as_path());
@@ -82,7 +83,8 @@ impl Store {
         self.origins.iter().find(|origin| origin.kind == kind && origin.path == path)
     }
 
-    /// Measurements of the open model that say something about this machine: a run of another machine or runtime is shown, but does not.
+    /// Measurements of the open model that say something about this machine: runs of another machine or runtime are shown, but
+    /// left out here.
     fn outcomes_of_here(&self) -> Vec<&Outcome> {
         let is_of_here =
             |outcome: &&Outcome| self.origin_of(&outcome.path, Kind::Speed).is_none_or(|origin| origin.differences.is_empty());
@@ -102,7 +104,7 @@ impl Store {
         bench::learned(model, machine, levels, &self.lessons(machine))
     }
 
-    /// What is open stays in place until the other is read: it may not be readable.
+    /// Notes that a model is being opened. What is open stays in place until the new one has been read: it may not be readable.
     pub(super) fn begin_opening(&mut self, id: JobId, path: &Path) {
         self.open_failure = None;
         if self.opened_path().is_some() {
@@ -119,7 +121,7 @@ impl Store {
         }
     }
 
-    /// True for the answer of the latest wish to open something, which this takes away.
+    /// True when this job is the latest that opens something; its note in `opening` is taken away.
     fn ends_opening(&mut self, id: JobId) -> bool {
         self.opening.take_if(|(opening, _)| *opening == id).is_some() || self.model.waiting_for() == Some(id)
     }
@@ -136,7 +138,7 @@ impl Store {
         self.model = Slot::Ready(model);
     }
 
-    /// The same for a checkpoint. A file that keeps its weights goes on standing for it.
+    /// Takes a checkpoint that has been read in place of what is open. A file that keeps its weights goes on standing for it.
     pub(super) fn open_checkpoint(&mut self, id: JobId, checked: Arc<CheckedCheckpoint>) {
         if !self.ends_opening(id) {
             return;
@@ -177,7 +179,8 @@ impl Store {
         }
     }
 
-    /// Takes up again what was put aside; returns its model. Of a file that has changed since, nothing is.
+    /// Takes up again what was put aside and returns its model; `None` when `is_it` accepts nothing, as for a file that has
+    /// changed since.
     fn take_up(&mut self, is_it: impl Fn(&Aside) -> bool) -> Option<Arc<Model>> {
         let at = self.aside.iter().position(is_it)?;
         let aside = self.aside.remove(at);
@@ -192,7 +195,7 @@ impl Store {
         Some(aside.model)
     }
 
-    /// Adds what the disk and the history have of the open model. What this session made and measured goes before.
+    /// Adds what the disk and the history have of the open model. What this session made and measured takes precedence.
     pub(super) fn take_known(&mut self, known: Known) {
         let Some(model) = self.model.ready().filter(|model| model.path == known.source).cloned() else { return };
         if known.problem.is_some() {
@@ -280,8 +283,8 @@ impl Store {
         }
     }
 
-    /// Takes the file that keeps every weight of the open checkpoint for the model: it can be run and measured against. What was made from
-    /// the checkpoint is what would have been made from the file.
+    /// Makes the file that keeps every weight of the open checkpoint the open model: it can be run and measured against. What
+    /// was made from the checkpoint is what would have been made from the file.
     pub(super) fn adopt(&mut self, mut made: Vec<Conversion>, model: Arc<Model>) {
         if !made.iter().any(|conversion| self.is_of_open_model(conversion)) {
             return;
@@ -301,13 +304,13 @@ impl Store {
         model
     }
 
-    /// The open checkpoint as a model, also when one of its files stands for it: some levels are made from it alone.
+    /// The open checkpoint as a model, even when one of its files stands for it: some levels are made from it alone.
     #[must_use]
     pub fn checkpoint_model(&self) -> Option<&Arc<Model>> {
         self.checkpoint.as_ref()?.model.as_ref()
     }
 
-    /// What a level is made from: some from the checkpoint itself, also when one of its files stands for it.
+    /// What a level is made from: some are made from the checkpoint itself, even when one of its files stands for it.
     #[must_use]
     pub fn source_of(&self, level: Level) -> Option<&Arc<Model>> {
         let of_checkpoint = || self.checkpoint_model().filter(|_| level.preset().is_none());
@@ -326,7 +329,7 @@ impl Store {
         self.model.ready().is_some_and(|model| model.path == conversion.source || checkpoint == Some(&conversion.source))
     }
 
-    /// Drops errors that are no longer of the files they were measured on.
+    /// Drops the tensor errors if `is_old` is true of them: their files are gone or made anew.
     pub(super) fn forget_tensor_errors(&mut self, is_old: impl Fn(&TensorErrors) -> bool) {
         if self.tensor_errors.ready().is_some_and(|errors| is_old(errors)) {
             self.tensor_errors = Slot::Empty;

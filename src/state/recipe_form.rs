@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::advise::Overrides;
 use crate::model::{Level, Model};
 
-/// Changes of the levels' recipes. They are saved and belong to one model: names of tensors and numbers of layers mean something else in
-/// another one. Another model has none, until the first change of its own takes the place of these.
+/// Changes to the levels' recipes. They are saved and belong to one model: names of tensors and numbers of layers mean
+/// something else in another one. Another model has no changes, until the first one made to it takes the place of these.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RecipeForm {
@@ -24,7 +24,7 @@ pub struct RecipeForm {
     /// Filter of the table.
     #[serde(skip)]
     pub filter: String,
-    /// What is being written into the field for layers; `None`: nothing, it shows those of the changes.
+    /// Text that is being typed into the field for layers; `None`: the field shows the layers of the changes.
     #[serde(skip)]
     pub layers_text: Option<String>,
 }

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::worker::JobId;
 
-/// Where a value stands that comes from the background.
+/// A value that comes from the background, as far as it has come.
 #[derive(Debug, Clone, Default)]
 pub enum Slot<T> {
     /// Nobody asked for it.
@@ -14,7 +14,7 @@ pub enum Slot<T> {
         /// The job that delivers it. An answer of any other job is dropped.
         id: JobId,
     },
-    /// Here.
+    /// It is here.
     Ready(T),
     /// It could not be had.
     Failed(Error),

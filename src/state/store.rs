@@ -1,4 +1,5 @@
-//! Facts: what jobs have found. They change by events of the worker (`Store::apply`), and where files go away or a job is submitted.
+//! Facts: what jobs have found. They change through events of the worker (`Store::apply`), when files go away and when a job is
+//! submitted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,9 +47,9 @@ pub struct Store {
     pub jobs: Vec<JobRecord>,
     /// The chain of jobs that is at work, or has failed and not been read yet.
     pub tour: Option<Tour>,
-    /// A wish that could not even be started, until the next one can.
+    /// Why a wish, or something beside a job, could not be carried out; until the next job that the user asks for.
     pub refusal: Option<Error>,
-    /// What the user should know, until it is taken away: that the settings could not be read.
+    /// What the user should know, until it is taken away: for example that the settings could not be read.
     pub notices: Vec<String>,
     /// The tensors of one converted file beside those of its source.
     pub tensor_errors: Slot<Arc<TensorErrors>>,
@@ -62,9 +63,9 @@ pub struct Store {
     pub history_export: Option<PathBuf>,
     /// Answers to the latest prompts in the order of asking, as far as they have come.
     pub answers: Vec<AnswerOutcome>,
-    /// The latest report, plot or table that was written; `None` while the next is.
+    /// The latest report, plot or table that was written; `None` while the next one is being written.
     pub exported: Option<PathBuf>,
-    /// The open checkpoint; `model` is the one that it becomes, if it can.
+    /// The open checkpoint; `model` is what it becomes, if it can, or the file that stands for it.
     pub checkpoint: Option<Arc<CheckedCheckpoint>>,
     /// Models in the local Hugging Face cache.
     pub cached: Vec<CachedModel>,
@@ -74,7 +75,7 @@ pub struct Store {
     pub lacks_file_dialogs: bool,
     /// The folder for outputs, and the disk on which it lies or will lie; `None` where the system does not tell.
     pub output_disk: Option<(PathBuf, Option<Disk>)>,
-    /// What files were found to be when their checksums were compared: the latest of each.
+    /// What comparing the checksums of files found: the latest result for each file.
     pub verified: Vec<Arc<Verification>>,
 }
 
@@ -212,7 +213,7 @@ impl Store {
                     self.outcomes.push(outcome);
                 }
             }
-            // Of `finish_history`.
+            // `finish_history` takes it.
             Output::History(_) => {}
             Output::Exported(path) => self.exported = Some(path),
             Output::FoundModels(found) => self.cached = found,
@@ -240,7 +241,7 @@ impl Store {
             }
             Output::Quality(new) => {
                 for outcome in new {
-                    // As with conversions: of another model than the open one.
+                    // As with conversions: it may be of another model than the open one.
                     if !self.conversions.iter().any(|made| made.path == outcome.path) {
                         continue;
                     }
@@ -296,14 +297,14 @@ impl Store {
         }
     }
 
-    /// The job at work; not a quick one. Between two jobs it is the one that comes next: a chain of jobs never looks like rest.
+    /// The job at work; not a quick one. Between two jobs it is the one that comes next: a chain of jobs never looks idle.
     #[must_use]
     pub fn running_job(&self) -> Option<&JobRecord> {
         let first = |is_wanted: fn(&JobRecord) -> bool| self.jobs.iter().find(|job| is_wanted(job) && !job.kind.is_quick());
         first(|job| matches!(job.status, JobStatus::Running { .. })).or_else(|| first(JobRecord::is_open))
     }
 
-    /// True for a job that writes files into the folder for outputs.
+    /// True for a job whose output files are known.
     #[must_use]
     pub fn has_outputs(&self, id: JobId) -> bool {
         self.jobs.iter().any(|job| job.id == id && !job.outputs.is_empty())
@@ -315,7 +316,7 @@ impl Store {
         self.output_disk.as_ref().filter(|(known, _)| known == dir)?.1.as_ref()
     }
 
-    /// The latest job of which `is_wanted` is true.
+    /// The latest job for which `is_wanted` is true.
     pub fn latest_job(&self, is_wanted: impl Fn(&JobKind) -> bool) -> Option<&JobRecord> {
         self.jobs.iter().rev().find(|job| is_wanted(&job.kind))
     }

@@ -358,7 +358,7 @@ fn the_file_that_keeps_every_weight_stands_for_the_checkpoint() {
     assert_eq!(made_of(&store), [("m-Q8_0.gguf".into(), "m-BF16.gguf".into())]);
     assert!(store.checkpoint.is_some(), "the Model page goes on showing the checkpoint");
 
-    // One that was asked for before, of the checkpoint itself.
+    // A conversion of the checkpoint itself that was asked for before.
     let id = convert(&mut store, 3, "folder");
     let late = Ok(Output::Conversions(vec![conversion("folder", "m-Q2_K.gguf")]));
     store.apply(Event::Finished { id, result: late, elapsed_secs: 1.0 });
@@ -385,7 +385,7 @@ fn a_file_that_cannot_be_opened_leaves_the_open_model_in_place() {
     assert_eq!(store.open_failure, Some(("b.gguf".into(), error)));
     assert!(!store.is_opening());
     assert_eq!((store.opened_path(), store.conversions.len()), (Some(Path::new("a.gguf")), 1));
-    // Also when one gives up.
+    // The same when the user cancels.
     let id = JobId(4);
     store.submitted(id, &Job::Inspect { path: "c.gguf".into() });
     assert_eq!(store.open_failure, None, "that was of the try before");
@@ -430,7 +430,7 @@ fn results_stay_while_another_model_is_open() {
     // The same again changes nothing.
     open(&mut store, 6, "a.gguf");
     assert_eq!((store.conversions.len(), store.outcomes.len()), (1, 1));
-    // A file that is another one now has nothing of what was measured of the old one.
+    // A file that has changed keeps nothing that was measured of the old one.
     open(&mut store, 7, "b.gguf");
     let changed = Arc::new(Model { size_bytes: 7, ..(*model("a.gguf")).clone() });
     store.submitted(JobId(8), &Job::Inspect { path: "a.gguf".into() });

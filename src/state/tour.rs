@@ -1,4 +1,4 @@
-//! A way through several jobs that was asked for with one click: the sample, or *Convert and compare*.
+//! A chain of jobs that one click asks for: the sample, *Convert and compare*, or a conversion with a new importance matrix.
 
 use std::path::PathBuf;
 
@@ -34,7 +34,7 @@ impl TourStep {
     }
 }
 
-/// How far a tour has come. Its end takes it off the store; a failure stays until the user has read it.
+/// How far a tour has come. Its end removes it from the store; a failure stays until the user has read it.
 #[derive(Debug, Clone)]
 pub struct Tour {
     /// Its steps in their order.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use crate::bench::history::{Comparison, ExportFormat, Filter, History, Row, save_new};
 use crate::error::Result;
 
-/// A question to the user's history, or a change of it.
+/// A question to the user's history, or a change to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HistoryRequest {
     /// All runs.
     List,
     /// Columns of runs beside each other, or one alone.
     Compare {
-        /// Numbers of the runs of each column; the first column is what the others are held against.
+        /// Numbers of the runs of each column; the others are compared with the first column.
         columns: Vec<Vec<i64>>,
     },
     /// Removes runs for good.
@@ -37,7 +37,7 @@ pub enum HistoryRequest {
 pub enum HistoryAnswer {
     /// All runs, the latest first; after a deletion those that are left.
     Runs(Arc<Vec<Row>>),
-    /// Of `HistoryRequest::Compare`.
+    /// The answer to `HistoryRequest::Compare`.
     Comparison(Arc<Comparison>),
     /// The file that was written.
     Exported(PathBuf),

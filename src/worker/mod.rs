@@ -1,6 +1,7 @@
 //! Background work: one job at a time on a named thread, so that a benchmark never shares the machine with another job.
 //!
-//! Questions to the history and exports have a thread of their own: they take milliseconds, and must not wait for hours behind a conversion.
+//! Quick jobs (the history, exports, deletions, looking for files) have a thread of their own: they take a moment, and must not
+//! wait for hours behind a conversion.
 
 mod history;
 mod notify;
@@ -34,7 +35,7 @@ use crate::model::{Model, Preset};
 use crate::monitor::{Leftovers, Monitor, Progress};
 use crate::{bench, convert, deploy, fetch, format, hardware, make};
 
-/// Jobs that may wait. More than a person queues by hand.
+/// The most jobs that may wait in a queue: more than a person queues by hand.
 const MAX_WAITING_JOBS: usize = 64;
 /// Events that may wait for the window; progress beyond that is dropped, results never are.
 const MAX_WAITING_EVENTS: usize = 256;
@@ -51,7 +52,7 @@ struct Ticket {
 /// The handle of the background threads. Dropping it cancels everything and waits for them.
 pub struct Worker {
     jobs: Option<Sender<Ticket>>,
-    /// Jobs on the history, and exports.
+    /// The queue of the quick jobs.
     questions: Option<Sender<Ticket>>,
     events: Receiver<Event>,
     events_in: Sender<Event>,
@@ -67,7 +68,7 @@ impl Worker {
     /// Starts the threads.
     ///
     /// # Errors
-    /// `Error::Internal` when the system gives none.
+    /// `Error::Internal` when the system gives no thread.
     pub fn spawn(wake: Wake, picker: Arc<dyn Picker>) -> Result<Self> {
         let (events_in, events) = bounded(MAX_WAITING_EVENTS);
         let line = EventLine { events: events_in.clone(), wake: Arc::clone(&wake) };
@@ -133,7 +134,7 @@ impl Worker {
     /// Shows a file in the system's file manager, on a thread of its own: the desktop may be slow to answer.
     ///
     /// # Errors
-    /// `Error::Internal` when the system gives no thread; a desktop that refuses is told by `Event::Refused`.
+    /// `Error::Internal` when the system gives no thread; a desktop that refuses is reported by `Event::Refused`.
     pub fn reveal(&self, path: &Path) -> Result<()> {
         let path = path.to_path_buf();
         let line = EventLine { events: self.events_in.clone(), wake: Arc::clone(&self.wake) };
@@ -164,7 +165,7 @@ impl Worker {
         spawned.map(drop).map_err(|error| Error::Internal { message: format!("no thread to open a file: {error}") })
     }
 
-    /// Shows a message of the desktop, on a thread of its own: without a desktop that shows them nothing happens.
+    /// Shows a desktop notification, on a thread of its own; without a desktop that shows them nothing happens.
     pub fn notify(&self, text: String) {
         let spawned = std::thread::Builder::new().name("planish-notify".into()).spawn(move || notify::show(&text));
         if spawned.is_err() {
@@ -227,7 +228,7 @@ impl EventLine {
     }
 }
 
-/// A thread that carries out what is put into its queue.
+/// Starts a thread that carries out what is put into the returned queue.
 fn start(name: &str, line: EventLine, leftovers: Leftovers) -> Result<(Sender<Ticket>, std::thread::JoinHandle<()>)> {
     let (jobs, waiting) = bounded::<Ticket>(MAX_WAITING_JOBS);
     let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&waiting, &line, &leftovers));
@@ -334,7 +335,7 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
         Job::CollectImatrix { request, before } => {
             if let Some(before) = before {
                 let (model, convert) = &*before;
-                // Levels that take a matrix cannot be looked at before there is one.
+                // Levels that need a matrix cannot be checked before there is one.
                 let levels: Vec<_> =
                     convert.levels.iter().copied().filter(|level| !level.preset().is_some_and(Preset::needs_imatrix)).collect();
                 if !levels.is_empty() {
@@ -355,7 +356,8 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
     }
 }
 
-/// Of a file that is found broken nothing is left; `on_part` gets the others.
+/// Makes and tries the files. If one is found broken, nothing is left of it, `on_part` gets the others, and the error is
+/// returned.
 fn make(model: &Model, request: ConvertRequest, monitor: &Monitor, on_part: &dyn Fn(Output)) -> Result<Output> {
     let Made { conversions: made, adopted, broken } = make::make(model, &MakeRequest::new(request), monitor)?;
     if let Some(error) = broken {
@@ -370,7 +372,7 @@ fn make(model: &Model, request: ConvertRequest, monitor: &Monitor, on_part: &dyn
     })
 }
 
-/// Keeps what was measured in the history. A failure is told beside the result, which is as good as before.
+/// Keeps what was measured in the history. A failure is reported beside the result, which is as good as before.
 fn keep(outcomes: &[impl Measured], monitor: &Monitor, line: &EventLine) {
     if let Err(error) = record_all(outcomes, monitor) {
         tracing::warn!("not kept in the history: {error}");

@@ -1,7 +1,8 @@
-//! Messages of the desktop.
+//! Desktop notifications.
 //!
-//! By the desktop's own command. The crate `notify-rust` would do it too, but turns on features of zbus that double its part of the build,
-//! and on Windows brings the crate `windows` along. There no such command is found, and the mark on the task bar has to do.
+//! Sent with the desktop's own command. The crate `notify-rust` would do it too, but turns on features of zbus that double its
+//! part of the build, and on Windows brings the crate `windows` along. Windows has no such command: there the mark on the task
+//! bar has to do.
 
 use std::process::{Command, Stdio};
 
@@ -18,7 +19,7 @@ pub(super) fn show(text: &str) {
 #[cfg(not(target_os = "macos"))]
 fn command(text: &str) -> Command {
     let mut command = Command::new("notify-send");
-    // A text that starts with a dash is no option.
+    // A text that starts with a dash must not be taken for an option.
     command.args(["--app-name=Planish", "--icon=planish", "--", "Planish", text]);
     command
 }

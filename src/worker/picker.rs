@@ -9,7 +9,8 @@ pub trait Picker: Send + Sync {
     /// The choice; `None` when cancelled or when the system offers no dialog (rfd cannot tell these apart).
     fn pick(&self, wanted: Picked) -> Option<PathBuf>;
 
-    /// False where the system has no dialog to ask in: then `pick` would say "cancelled" after a long silence. Asked on the same thread.
+    /// False where the system has no dialog to ask in: then `pick` would say "cancelled" after a long silence. Called on the
+    /// same thread.
     fn is_available(&self) -> bool {
         true
     }

@@ -27,12 +27,12 @@ pub struct JobId(pub u64);
 pub enum Job {
     /// Read a model's headers.
     Inspect {
-        /// The file.
+        /// The file or folder.
         path: PathBuf,
     },
     /// Find out what this machine is and measure its memory and disk.
     Detect {
-        /// The folder whose disk is meant.
+        /// The folder whose disk is measured.
         output_dir: PathBuf,
     },
     /// Write a model at several levels.
@@ -68,7 +68,7 @@ pub enum Job {
     },
     /// Read or change the history, beside all other jobs.
     History(HistoryRequest),
-    /// Ask models the same.
+    /// Ask several models the same prompts.
     Answer {
         /// Which and what.
         request: AnswerRequest,
@@ -98,7 +98,8 @@ pub enum Job {
     CollectImatrix {
         /// Of what and on which text.
         request: Box<CollectRequest>,
-        /// The conversion that will follow, with the matrix: what would keep it from ending well is told before the collecting.
+        /// The conversion that will follow, with the matrix: what would make it fail is reported before the matrix is
+        /// collected.
         before: Option<Box<(Arc<Model>, ConvertRequest)>>,
     },
     /// Compare a file with the checksums that it carries.
@@ -119,7 +120,7 @@ pub enum Job {
 }
 
 impl Job {
-    /// True for what takes a moment and stands beside the job at work.
+    /// True for what takes a moment and runs beside the job at work.
     #[must_use]
     pub fn is_quick(&self) -> bool {
         matches!(
@@ -163,54 +164,54 @@ impl Job {
     }
 }
 
-/// What a finished job delivers.
+/// What a job delivers, at its end or in parts.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// Of `Job::Inspect`, when it is a model that can be converted and run.
+    /// From `Job::Inspect`, when it is a model that can be converted and run.
     Model(Arc<Model>),
-    /// Of `Job::Detect`.
+    /// From `Job::Detect`.
     Machine(Box<Machine>),
-    /// Of `Job::Convert`.
+    /// From `Job::Convert` and `Job::ConvertFile`.
     Conversions(Vec<Conversion>),
-    /// Of `Job::Bench`.
+    /// From `Job::Bench`.
     Outcomes(Vec<Outcome>),
-    /// Of `Job::TensorErrors`.
+    /// From `Job::TensorErrors`.
     TensorErrors(Arc<TensorErrors>),
-    /// Of `Job::Quality`.
+    /// From `Job::Quality`, in parts as well.
     Quality(Vec<QualityOutcome>),
-    /// Of `Job::History`.
+    /// From `Job::History`.
     History(HistoryAnswer),
-    /// Of `Job::Answer`, in parts as well.
+    /// From `Job::Answer`, in parts as well.
     Answers(Vec<AnswerOutcome>),
-    /// Of `Job::Export`: the file that was written.
+    /// From `Job::Export`: the file that was written.
     Exported(PathBuf),
-    /// Of `Job::Inspect`, when it is a checkpoint.
+    /// From `Job::Inspect`, when it is a checkpoint.
     Checkpoint(Arc<CheckedCheckpoint>),
     /// Files made from a checkpoint, with the one among them that keeps every weight: it stands for the checkpoint from now on.
     Imported {
         /// All of them.
         made: Vec<Conversion>,
-        /// That one.
+        /// The one that keeps every weight.
         model: Arc<Model>,
     },
-    /// Of `Job::FindModels`.
+    /// From `Job::FindModels`.
     FoundModels(Vec<CachedModel>),
-    /// Of `Job::FindKnown`.
+    /// From `Job::FindKnown`.
     Known(Box<Known>),
-    /// Of `Job::Remove`, in parts: files that are gone.
+    /// From `Job::Remove`, in parts: files that are gone.
     Removed(Vec<PathBuf>),
-    /// Of `Job::FindDisk`.
+    /// From `Job::FindDisk`.
     Disk {
         /// The folder.
         dir: PathBuf,
         /// The disk on which it lies, or will lie.
         disk: Option<Disk>,
     },
-    /// Of `Job::CollectImatrix`.
+    /// From `Job::CollectImatrix`.
     Imatrix(Arc<Collected>),
-    /// Of `Job::Verify`.
+    /// From `Job::Verify`.
     Verified(Arc<Verification>),
-    /// Of `Job::SetUp` and `Job::RemoveRuntime`: what runs models here now.
+    /// From `Job::SetUp` and `Job::RemoveRuntime`: what runs models here now.
     Runtimes(Vec<Runtime>),
 }
 
@@ -266,12 +267,12 @@ pub enum Event {
         /// The new one.
         bandwidth: Bandwidth,
     },
-    /// A wish outside the queue failed.
+    /// Something outside a job's own work failed: the file manager, a program to open a file, keeping a run in the history.
     Refused {
         /// Why.
         error: Error,
     },
-    /// A part of what a job delivers is there already; it is kept when the job is cancelled.
+    /// A part of what a job delivers, before its end; it is kept when the job is cancelled.
     Partial {
         /// Which job.
         id: JobId,

@@ -1,4 +1,5 @@
-//! A bandwidth that was measured on a busy machine is measured again in the first quiet moment: no job, no line in the queue.
+//! A bandwidth that was measured on a busy machine is measured again in the first quiet moment: this is not a job and has no
+//! line in the queue.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ pub(super) struct Quiet {
 }
 
 impl Quiet {
-    /// How long to wait for a job before [`Quiet::bandwidth`] is worth a try; `None`: for good, so that an idle program costs nothing.
+    /// How long to wait for a job before [`Quiet::bandwidth`] is worth a try; `None`: without limit, so that an idle program
+    /// costs nothing.
     pub(super) fn patience(&self) -> Option<Duration> {
         self.n_threads.map(|_| LOOK_EVERY)
     }

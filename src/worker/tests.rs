@@ -90,7 +90,7 @@ fn runs_are_listed_compared_exported_and_deleted_while_another_job_is_at_work() 
     assert!(matches!(gone, Err(Error::UnknownRun { .. })), "{gone:?}");
     worker.cancel(survey);
     assert!(matches!(wait_for_end(&mut worker, survey).1, Err(Error::Cancelled)));
-    // That of this test's process.
+    // The history of this test's process.
     let _ = std::fs::remove_dir_all(bench::history::default_path().unwrap().parent().unwrap());
 }
 

@@ -20,16 +20,17 @@ const PART_INTERVAL: Duration = Duration::from_millis(50);
 /// More than this is noise: all of the likeliest tokens get the same chance.
 const MAX_TEMPERATURE: f32 = 10.0;
 
-/// What to ask whom.
+/// Which prompts to put to which models, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnswerRequest {
     /// Model files; asked one after the other.
     pub paths: Vec<PathBuf>,
-    /// What the user says; each model's own chat template is put around it. Each is answered by all models before the next.
+    /// What the user says; each model's own chat template is put around it. All models answer a prompt before the next one is
+    /// asked.
     pub prompts: Vec<String>,
     /// The most tokens of an answer; at least 1.
     pub max_tokens: u32,
-    /// 0: always the likeliest token. More: chosen by chance, the more the higher.
+    /// 0 always takes the likeliest token; the higher, the more is left to chance. At most 10.
     pub temperature: f32,
     /// Start of the random numbers; the same for every model.
     pub seed: u32,
@@ -53,7 +54,7 @@ impl AnswerRequest {
     }
 }
 
-/// What a model answers, as far as it has come.
+/// A model's answer, as far as it has got.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Answer {
     /// The model.
@@ -81,7 +82,7 @@ pub struct Answer {
     pub vocabulary_sha256: String,
     /// The runtime with its version; empty until it is known.
     pub runtime: String,
-    /// The device that computes; likewise.
+    /// The device that computes; empty until it is known.
     pub backend: String,
     /// Threads of the runtime.
     pub n_threads: u32,
@@ -104,11 +105,11 @@ pub struct AnswerToken {
 pub enum AnswerEnd {
     /// The model ended it.
     ByItself,
-    /// The most tokens were there, or the model's context was full.
+    /// The answer reached its most tokens, or the model's context was full.
     AtLimit,
 }
 
-/// The outcome of asking one model: a failed one leaves the others alone.
+/// The outcome of asking one model one prompt; a failure leaves the others alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnswerOutcome {
     /// The model.
@@ -119,12 +120,12 @@ pub struct AnswerOutcome {
     pub result: Result<Arc<Answer>>,
 }
 
-/// Asks each model; `on_part` gets each answer as it grows, from its empty start to its end, with its number: all models
-/// answer a prompt in the order of `request.paths` before the next. The outcomes are in that order.
+/// Asks each model; `on_part` gets each answer as it grows, from its empty start to its end, with its index: all models answer
+/// a prompt in the order of `request.paths` before the next. The outcomes are in that order.
 ///
 /// # Errors
-/// `Error::Cancelled` within 300 ms of the cancellation with the child killed, `Error::EmptyPrompt`, `Error::BadRequest` for settings
-/// without sense, `Error::RuntimeMissing` in a build without llama.cpp.
+/// `Error::Cancelled` within 300 ms of the cancellation with the child killed, `Error::EmptyPrompt`, `Error::BadRequest` for
+/// settings that make no sense, `Error::RuntimeMissing` in a build without llama.cpp.
 pub fn answer(
     request: &AnswerRequest,
     monitor: &Monitor,
@@ -134,7 +135,8 @@ pub fn answer(
     answer_with(&runtime::process::executable()?, request, monitor, on_part)
 }
 
-/// The same with a given `planish` executable: for programs that use the library without being `planish`, such as its tests.
+/// As [`answer()`], with a given `planish` executable: for programs that use the library without being `planish`, such as its
+/// tests.
 ///
 /// # Errors
 /// As [`answer()`].
@@ -213,7 +215,7 @@ fn answer_one(
     };
     report("loading", 0)?;
     on_part(&answer);
-    // Better words for a file that is no model than the runtime has.
+    // Opened here first: the runtime has worse words for a file that is not a model.
     let artifact = Artifact::open(path)?;
     let task = GenerateTask {
         path: artifact.run_path().to_path_buf(),
@@ -237,7 +239,7 @@ fn answer_one(
 }
 
 impl Answer {
-    /// Takes in what the child tells.
+    /// Takes in an event of the child.
     fn take(&mut self, event: Event) {
         match event {
             Event::Loaded { info, .. } => (self.runtime, self.backend) = (info.version, info.backend),
@@ -274,7 +276,7 @@ impl Answer {
             .join(", ")
     }
 
-    /// What has to be said about the prompt's form: `no chat template, …`; `None` when there is nothing unusual.
+    /// A note about a prompt without its template: `the model has no chat template: …`; `None` when there is nothing unusual.
     #[must_use]
     pub fn template_note(&self) -> Option<&'static str> {
         match self.template? {
@@ -322,7 +324,7 @@ mod tests {
         assert_eq!(kinds, [true, false, true, false]);
     }
 
-    /// What a script says in place of the child.
+    /// The answer when a script prints these lines in place of the child.
     #[cfg(unix)]
     fn told(lines: &[&str]) -> Result<Arc<Answer>> {
         use std::os::unix::fs::PermissionsExt;

@@ -8,10 +8,10 @@ use crate::units::count_text;
 /// The first place at which two answers are not the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Divergence {
-    /// Tokens before it, which are the same in both: also the index of the first one that differs. `None` for models with different
-    /// vocabularies, whose tokens cannot be compared.
+    /// Number of tokens before it, which are the same in both; so it is also the index of the first token that differs. `None`
+    /// for models with different vocabularies, whose tokens cannot be compared.
     pub token_idx: Option<usize>,
-    /// Where it stands, in bytes. All before it is the same, so it holds for both texts; it is never inside a character.
+    /// Its place in bytes. Everything before it is the same, so it holds for both texts; it is never inside a character.
     pub byte_idx: usize,
     /// The same, in characters.
     pub char_idx: usize,
@@ -141,7 +141,7 @@ mod tests {
         check(None, "The same so far, for 2 tokens");
         check(Some(AnswerEnd::AtLimit), "The same as far as both go, for 2 tokens");
         check(Some(AnswerEnd::ByItself), "Same for 2 tokens, then the first ends");
-        // What differs already, differs.
+        // What already differs stays different.
         let found = first_divergence(&with_end(&["a", "x"], None), &long);
         assert_eq!(found.and_then(|found| found.token_idx), Some(1));
     }

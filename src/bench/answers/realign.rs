@@ -1,4 +1,4 @@
-//! Two answers beside each other: what both say, in the same order, also behind the place where they first part.
+//! Two answers beside each other: what both say, in the same order, even beyond the place where they first part.
 
 use std::ops::Range;
 
@@ -12,21 +12,21 @@ const MAX_CELLS: usize = 4 << 20;
 pub struct Piece {
     /// Its bytes in the text.
     pub range: Range<usize>,
-    /// True when the other answer says it too, at its place in the order.
+    /// True when the other answer says it too, in the same order, or was cut off before it.
     pub is_same: bool,
 }
 
 /// Both answers in pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Realigned {
-    /// Of the first.
+    /// The first answer's pieces, in order; together they are its text.
     pub one: Vec<Piece>,
-    /// Of the second.
+    /// The second answer's, likewise.
     pub other: Vec<Piece>,
 }
 
 impl Realigned {
-    /// The part of all bytes that both say; 1 for two empty answers.
+    /// The part of all bytes that both say, 0 to 1; 1 for two empty answers.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "a part of one")]
     pub fn same_part(&self) -> f64 {
@@ -38,8 +38,8 @@ impl Realigned {
     }
 }
 
-/// Cuts both answers into what they share, by the longest common subsequence of their tokens; of words where the vocabularies differ or the
-/// answers are long, of sentences where they are very long.
+/// Cuts both answers into what they share and what they do not, by the longest common subsequence of their tokens; of words
+/// where the vocabularies differ or the answers are long, of sentences where they are very long.
 ///
 /// The rest of an answer that goes on where the other was cut off, or is still being written, is no difference.
 #[must_use]
@@ -55,12 +55,12 @@ pub fn realigned(one: &Answer, other: &Answer) -> Realigned {
             return found;
         }
     }
-    // Beyond any reading: all but the same beginning differs.
+    // Too long for anyone to read: all of it counts as different.
     let whole = |answer: &Answer| vec![Piece { range: 0..answer.text.len(), is_same: false }];
     Realigned { one: whole(one), other: whole(other) }
 }
 
-/// The rest of an answer is no difference where the other has stopped without an end.
+/// Marks the rest of an answer as the same where the other stopped before its end.
 fn forgive_rest(pieces: &mut [Piece], of_other: &[Piece], other: &Answer) {
     let other_is_through = of_other.last().is_none_or(|piece| piece.is_same);
     if let Some(last) = pieces.last_mut().filter(|_| other_is_through && other.end != Some(AnswerEnd::ByItself)) {
@@ -68,7 +68,7 @@ fn forgive_rest(pieces: &mut [Piece], of_other: &[Piece], other: &Answer) {
     }
 }
 
-/// The tokens as they stand in the text, and what is left behind them.
+/// The tokens as they stand in the text, and what is left after them.
 fn tokens(answer: &Answer) -> Vec<&str> {
     let mut found = Vec::new();
     let mut start = 0;
@@ -91,7 +91,7 @@ fn sentences(answer: &Answer) -> Vec<&str> {
     cut_before(&answer.text, |before, now| (".!?".contains(before) && now.is_whitespace()) || before == '\n')
 }
 
-/// Cuts a text before each letter of which `is_start(letter before, letter)` is true.
+/// Cuts a text before each letter for which `is_start(letter before, letter)` is true.
 fn cut_before(text: &str, is_start: impl Fn(char, char) -> bool) -> Vec<&str> {
     let mut found = Vec::new();
     let (mut start, mut before) = (0, None);
@@ -106,7 +106,7 @@ fn cut_before(text: &str, is_start: impl Fn(char, char) -> bool) -> Vec<&str> {
     found
 }
 
-/// For each unit of both whether it belongs to the longest common subsequence; `None` where that would take too long.
+/// For each unit of both, whether it belongs to the longest common subsequence; `None` where that would take too long.
 fn common(a: &[&str], b: &[&str]) -> Option<(Vec<bool>, Vec<bool>)> {
     let n_before = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (rest_a, rest_b) = (a.get(n_before..)?, b.get(n_before..)?);
@@ -141,7 +141,7 @@ fn common(a: &[&str], b: &[&str]) -> Option<(Vec<bool>, Vec<bool>)> {
     Some((same_a, same_b))
 }
 
-/// Units in a row that are alike, or not, as one piece.
+/// Joins units in a row that are all the same in both, or all different, into one piece.
 fn pieces(units: &[&str], same: &[bool]) -> Vec<Piece> {
     let mut found: Vec<Piece> = Vec::new();
     let mut start = 0;

@@ -12,11 +12,11 @@ pub enum Vote {
     First,
     /// The second file's answer is better.
     Second,
-    /// Neither.
+    /// Neither is better.
     Same,
 }
 
-/// Votes counted.
+/// The number of votes for each side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// For the first file.
@@ -41,7 +41,7 @@ impl Tally {
         })
     }
 
-    /// How likely chance alone gives a lead that is at least as large, either way: the two-sided sign test; ties are left out.
+    /// Probability that chance alone gives a lead at least as large, either way, by the two-sided sign test; ties are left out.
     #[must_use]
     pub fn chance(&self) -> f64 {
         let n = self.n_first + self.n_second;
@@ -58,7 +58,7 @@ impl Tally {
         (2.0 * tail).min(1.0)
     }
 
-    /// `Source 1, Q2_K 3, the same 1: chance alone gives such a lead in 62.5 % of cases`.
+    /// The votes in words: `Source 1, Q2_K 3, the same 1: chance alone gives such a lead in 62.5 % of cases`.
     #[must_use]
     pub fn text(&self, first: &str, second: &str) -> String {
         let counts = format!("{first} {}, {second} {}, the same {}", self.n_first, self.n_second, self.n_same);
@@ -69,9 +69,9 @@ impl Tally {
     }
 }
 
-/// True when the second file's answer stands at the left: for a person by chance, for the same two answers always the same way.
+/// True when the second file's answer stands on the left: by chance for a person, but always the same for the same two answers.
 ///
-/// The chance is in the times that the tokens took, which nobody knows beforehand.
+/// The chance comes from the times that the tokens took, which nobody knows beforehand.
 #[must_use]
 pub fn is_swapped(first: &Answer, second: &Answer) -> bool {
     let mut hasher = DefaultHasher::new();

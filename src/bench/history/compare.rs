@@ -15,8 +15,8 @@ use crate::units::{bytes_text, count_text, duration_text, local_time_text, nats_
 /// Start of the bootstrap's random numbers: the same two runs always differ by the same interval.
 const SEED: u64 = 0;
 
-/// A smaller change of peak memory, as a part, is called not clear: it is one number per run and has no error bar. Repeated runs of one
-/// model on a machine with two cores differed by 0.003 % in November 2026, so this is on the safe side.
+/// A change of peak memory by less than this part is called not clear: peak memory is one number per run and has no error bar.
+/// Repeated runs of one model on a machine with two cores differed by 0.003 % in November 2026, so this is on the safe side.
 const MEMORY_NOISE: f64 = 0.01;
 
 /// Runs beside each other. All lists that belong to runs are in the order of `runs`.
@@ -28,14 +28,14 @@ pub struct Comparison {
     pub numbers: Vec<NumberLine>,
     /// What it was measured with.
     pub facts: Vec<FactLine>,
-    /// What forbids to read the numbers as a comparison of models.
+    /// What speaks against reading the numbers as a comparison of models.
     pub notes: Vec<String>,
 }
 
 /// One quantity of all runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NumberLine {
-    /// Which.
+    /// Which quantity.
     pub quantity: Quantity,
     /// Its value with the range of the rounds or the 95 % interval; `None` for runs that did not measure it.
     pub values: Vec<Option<Interval>>,
@@ -57,8 +57,8 @@ pub struct FactLine {
 /// What changed from the first run to another.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Change {
-    /// As a part of the first value for sizes, times and speeds, otherwise the difference; between the ends of what the rounds or the
-    /// tokens allow.
+    /// How much: a part of the first value for sizes, times, speeds and memory, otherwise the difference; with the range that
+    /// the rounds or the tokens allow.
     pub by: Interval,
     /// What that means.
     pub judgement: Judgement,
@@ -74,7 +74,7 @@ pub enum Judgement {
     Worse,
     /// No change at all.
     Same,
-    /// The interval has both sides in it.
+    /// The interval reaches both sides or touches zero, or the change of peak memory is too small to mean anything.
     Unclear,
 }
 
@@ -159,7 +159,7 @@ impl Quantity {
         if low == high { whole } else { format!("{whole} ({} to {})", text(low), text(high)) }
     }
 
-    /// True where a change is told as a part of the first value.
+    /// True where a change is shown as a part of the first value.
     fn is_relative(self) -> bool {
         matches!(self, Self::Size | Self::Decode | Self::Prefill | Self::Load | Self::PeakMemory)
     }
@@ -264,8 +264,8 @@ impl History {
         self.compare_joined(&columns)
     }
 
-    /// The same with columns of several runs of one file each: its speed and its loss stand together. A column has the number of its first
-    /// run.
+    /// As [`Self::compare`], with columns that join several runs of one file, so that its speed and its loss stand together. A
+    /// column has the number of its first run.
     ///
     /// # Errors
     /// `Error::UnknownRun`; `Error::History`.
@@ -318,12 +318,12 @@ fn number_line(quantity: Quantity, runs: &[Compared]) -> NumberLine {
     }
 }
 
-/// `after / before - 1`; the ends are those of the rounds in the worst order.
+/// `after / before - 1`; the ends pair the rounds at their worst and at their best.
 fn ratio(before: Interval, after: Interval) -> Interval {
     Interval { value: after.value / before.value - 1.0, low: after.low / before.high - 1.0, high: after.high / before.low - 1.0 }
 }
 
-/// `after - before`; wider than need be, because it does not use that both were measured on the same tokens.
+/// `after - before`; wider than it need be, because it ignores that both were measured on the same tokens.
 fn difference(before: Interval, after: Interval) -> Interval {
     Interval { value: after.value - before.value, low: after.low - before.high, high: after.high - before.low }
 }
@@ -337,7 +337,7 @@ fn value(quantity: Quantity, run: &Compared) -> Option<Interval> {
         }
         _ => None,
     };
-    // What details tell better is in the row too.
+    // The row has the same with less detail, for runs whose details cannot be read.
     let around = |value: Option<f64>, spread: Option<f64>| {
         let (value, spread) = (value?, spread.unwrap_or(0.0));
         Some(Interval { value, low: value - spread, high: value + spread })
@@ -362,12 +362,12 @@ fn chunks(run: &Compared) -> Option<&[ChunkSums]> {
     run.quality.as_ref().map(|run| run.chunks.as_slice())
 }
 
-/// Losses are losses against a reference on a text: only then they can be held against each other.
+/// Whether two losses can be compared: a loss is measured against a reference on a text, and both must be the same.
 fn has_same_text(one: &Row, other: &Row) -> bool {
     one.text_sha256 == other.text_sha256 && one.reference_sha256 == other.reference_sha256
 }
 
-/// Whether a number of a chunk means the same tokens in both.
+/// Whether a chunk's index stands for the same tokens in both.
 fn has_same_chunks(one: &Compared, other: &Compared) -> bool {
     let n_ctx = |run: &Compared| run.quality.as_ref().map(|run| run.provenance.n_ctx);
     has_same_text(&one.row, &other.row) && n_ctx(one).is_some() && n_ctx(one) == n_ctx(other)
@@ -411,7 +411,7 @@ fn notes(runs: &[Compared]) -> Vec<String> {
         let mut note = |text: &str| notes.push(format!("run {id} {text}"));
         let (is_speed, is_quality) = (run.has_speed() && first.has_speed(), run.has_quality() && first.has_quality());
         if !is_speed && !is_quality {
-            note("measured something else than the first run: only the file size can be compared");
+            note("measured something other than the first run: only the file size can be compared");
             continue;
         }
         if !run.is_read || !first.is_read {

@@ -13,7 +13,7 @@ use crate::convert::write_new;
 use crate::error::{Error, Result};
 use crate::units::utc_time_text;
 
-/// What an export looks like.
+/// The format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportFormat {
@@ -24,7 +24,7 @@ pub enum ExportFormat {
 }
 
 impl ExportFormat {
-    /// The end of a file's name, and the name on screen in lower case.
+    /// The extension of the file's name, without the dot.
     #[must_use]
     pub fn extension(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl History {
         match format {
             ExportFormat::Csv => runs.iter().try_fold(csv_header(), |text, (row, _)| Ok(text + &csv_line(row)?)),
             ExportFormat::Json => {
-                // The text of the details goes through as it is, so that also those of another version are exported.
+                // The text of the details goes through as it is, so that those of another version are exported too.
                 let run = |(row, text): &(Row, String)| -> serde_json::Result<Json> {
                     let mut run = serde_json::to_value(row)?;
                     run["recorded_utc"] = utc_time_text(row.recorded_unix_secs).into();
@@ -64,7 +64,8 @@ impl History {
     }
 }
 
-/// Writes an export into `dir`, which is made if need be, as `planish-history.csv`, or with the next free number behind it; returns the file.
+/// Writes an export into `dir`, which is made if need be, as `planish-history.csv`, or as `planish-history-2.csv` and so on;
+/// returns the file's path.
 ///
 /// # Errors
 /// `Error::Io`.
@@ -102,7 +103,7 @@ fn cell_text(value: &dyn ToSql) -> Result<String> {
     })
 }
 
-/// Source: RFC 4180, section 2.
+/// A cell, in quotes where it needs them. Source: RFC 4180, section 2.
 fn quoted(cell: &str) -> String {
     if cell.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_string() }
 }

@@ -12,7 +12,7 @@ use crate::units::local_day_text;
 pub struct Group {
     /// The model, without the level: `SmolLM2-135M-Instruct`.
     pub model: String,
-    /// The file to open for it: what the others were compared with; where nobody was compared, the largest.
+    /// The file to open for it: what the others were compared with; where none was compared, the largest.
     pub source: PathBuf,
     /// `21 August 2026`.
     pub day: String,
@@ -20,31 +20,31 @@ pub struct Group {
     pub levels: Vec<LevelRuns>,
 }
 
-/// What was measured of one file on one day, on one machine and with one runtime; on another text it is another row.
+/// What was measured of one file on one day, on one machine and with one runtime; a loss on another text is a row of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LevelRuns {
-    /// Index of the latest run of speed.
+    /// Index of the latest speed run; `None` where there is none.
     pub speed: Option<usize>,
-    /// Index of the latest run of quality.
+    /// Index of the latest quality run; `None` where there is none.
     pub quality: Option<usize>,
-    /// Numbers of all runs that this row stands for: those of its values first.
+    /// Numbers of all runs that this row stands for; those whose values it shows come first.
     pub ids: Vec<i64>,
 }
 
 impl LevelRuns {
-    /// The row that tells what file it is: that of the speed, else that of the loss.
+    /// The run that says which file it is: the speed run, else the quality run.
     #[must_use]
     pub fn main<'a>(&self, rows: &'a [Row]) -> Option<&'a Row> {
         self.speed(rows).or_else(|| self.quality(rows))
     }
 
-    /// The run of speed.
+    /// The latest speed run.
     #[must_use]
     pub fn speed<'a>(&self, rows: &'a [Row]) -> Option<&'a Row> {
         rows.get(self.speed?)
     }
 
-    /// The run of quality.
+    /// The latest quality run.
     #[must_use]
     pub fn quality<'a>(&self, rows: &'a [Row]) -> Option<&'a Row> {
         rows.get(self.quality?)
@@ -67,7 +67,7 @@ struct Key<'a> {
     runtime: &'a str,
 }
 
-/// The runs at `indices` of `rows`, which has the latest first, by model and day; the latest group first.
+/// The runs at `indices` of `rows`, grouped by model and day, the latest group first; `rows` must have the latest run first.
 #[must_use]
 pub fn groups(rows: &[Row], indices: &[usize]) -> Vec<Group> {
     let sources = sources(rows);
@@ -97,7 +97,7 @@ fn sources(rows: &[Row]) -> BTreeMap<String, &Row> {
     let mut sources: BTreeMap<String, &Row> = BTreeMap::new();
     for row in rows {
         let known = sources.entry(model_name_of(&row.model_name).to_string()).or_insert(row);
-        // The latest of equals stays: its path is the likeliest to be true still.
+        // The latest of equals stays: its path is the likeliest to be right still.
         if rank(row) > rank(known) {
             *known = row;
         }
@@ -165,7 +165,7 @@ impl<'a> Key<'a> {
         }
     }
 
-    /// A file that could not be hashed counts as the one of its name and size.
+    /// True for the same file, machine and runtime. A file that could not be hashed counts as the one of its name and size.
     fn is_same(&self, other: &Self) -> bool {
         let is_same_file = self.sha256.zip(other.sha256).is_none_or(|(one, other)| one == other);
         is_same_file

@@ -8,16 +8,16 @@ use rusqlite::{OptionalExtension as _, params};
 use super::History;
 use crate::error::Result;
 
-/// A file that was changed so short a time ago is not remembered: it may be changed again within the same tick of the file system's clock,
-/// which is 2 seconds on FAT. Source: "racy git" in Documentation/technical/racy-git.adoc, git.
+/// A file that was changed less than this long ago is not remembered: it may be changed again within the same tick of the file
+/// system's clock, which is 2 seconds on FAT. Source: "racy git" in Documentation/technical/racy-git.adoc, git.
 const RACY: Duration = Duration::from_secs(2);
 
-/// What tells that a model's files are still the same without reading them.
+/// What shows, without reading them, whether a model's files are still the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileIdentity {
     /// The first file, without symbolic links.
     pub(super) path: PathBuf,
-    /// Of a split model the sum over all files, as in the fields below.
+    /// Size in bytes; for a split model the sum over all files, as in the next two fields.
     pub(super) size_bytes: i64,
     /// Time of the last change in nanoseconds since 1970.
     pub(super) mtime_ns: i64,
@@ -25,12 +25,12 @@ pub struct FileIdentity {
     pub(super) inode: i64,
     /// The latest change of any of the files, in nanoseconds since 1970.
     changed_ns: i64,
-    /// False for files changed a moment ago.
+    /// False for files changed a moment ago, or in the future.
     is_settled: bool,
 }
 
 impl FileIdentity {
-    /// The identity of a model's files; `None` when one cannot be looked at.
+    /// The identity of a model's files; `None` for no files, and when one cannot be looked at.
     #[must_use]
     pub fn of(files: &[PathBuf]) -> Option<Self> {
         let path = std::fs::canonicalize(files.first()?).ok()?;
@@ -63,7 +63,7 @@ impl FileIdentity {
 }
 
 impl History {
-    /// The hash of a model that has not changed since it was computed.
+    /// The remembered hash of a model; `None` when it has changed since, or was never hashed.
     ///
     /// # Errors
     /// `Error::History`.
@@ -77,7 +77,7 @@ impl History {
         found.optional().map_err(self.error("read"))
     }
 
-    /// The hash of a model that has not changed since it was computed, though it may have been moved or renamed within its file system.
+    /// As [`Self::known_sha256`], also for a model that was moved or renamed within its file system.
     ///
     /// # Errors
     /// `Error::History`.
@@ -85,7 +85,7 @@ impl History {
         if let Some(sha256) = self.known_sha256(identity)? {
             return Ok(Some(sha256));
         }
-        // Without a number the size and the time alone may be those of another file.
+        // Without an inode number, another file may have the same size and time.
         if identity.inode == 0 {
             return Ok(None);
         }
@@ -109,9 +109,9 @@ impl History {
     }
 }
 
-/// Since 1970, negative before; wraps after the year 2262.
+/// Nanoseconds since 1970, negative before; wraps after the year 2262.
 fn nanoseconds(moment: SystemTime) -> i64 {
-    #[allow(clippy::cast_possible_truncation, reason = "compared for equality only")]
+    #[allow(clippy::cast_possible_truncation, reason = "wraps only after the year 2262")]
     let count = |duration: Duration| duration.as_nanos() as i64;
     moment.duration_since(UNIX_EPOCH).map_or_else(|error| count(error.duration()).wrapping_neg(), count)
 }

@@ -26,8 +26,8 @@ impl History {
         self.connection.execute(sql, values).map(drop).map_err(self.error("write"))
     }
 
-    /// Files that were made from the model with this identity, each with the checksum of the model's tensors that it was made from:
-    /// where layers were left out, that of the others. The model may have been moved within its file system.
+    /// Files that were made from the model with this identity, sorted by path, each with the checksum of the tensors that it
+    /// was made from: where layers were left out, of the others. The model may have been moved within its file system.
     ///
     /// # Errors
     /// `Error::History`.

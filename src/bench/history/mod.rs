@@ -50,7 +50,7 @@ pub use record::{machine_text, record_all};
 pub use row::{Kind, Row};
 pub use savings::{Saving, savings};
 
-/// The variable that names another file than the one in the user's data folder.
+/// The environment variable that names a history file to use in place of the one in the user's data folder.
 pub const PATH_VARIABLE: &str = "PLANISH_HISTORY";
 
 /// An open history.
@@ -61,8 +61,8 @@ pub struct History {
 }
 
 impl History {
-    /// Opens the database at `path`, or makes it with its folder; brings one of an earlier version up to date, and judges its runs by
-    /// today's gates on quality.
+    /// Opens the database at `path`, or makes it with its folder; brings one of an earlier version up to date, and judges runs
+    /// without a verdict by today's gates on quality.
     ///
     /// # Errors
     /// `Error::NotAHistory` for any other file, which is left as it is; `Error::HistoryTooNew`; `Error::History`; `Error::Io` for the folder.
@@ -160,7 +160,7 @@ pub struct NewRun {
 pub struct Entry {
     /// What is filtered and sorted.
     pub row: Row,
-    /// All of it; no strips of text.
+    /// Everything that was measured, except the strips of text.
     pub measurement: Measurement,
 }
 
@@ -173,7 +173,7 @@ pub struct Filter {
     pub kind: Option<Kind>,
     /// Only those recorded at this moment or later, in seconds since 1970.
     pub since_unix_secs: Option<i64>,
-    /// At most so many, the latest.
+    /// At most this many, the latest; `None`: all.
     pub limit: Option<usize>,
 }
 

@@ -13,8 +13,8 @@ use crate::units::bytes_text;
 
 /// Keeps all measurements among `outcomes` in the user's history; failed ones are left out.
 ///
-/// A model that was measured for speed is hashed for it, once in its life. A cancelled `monitor` skips that and keeps the run without a hash:
-/// what was measured is not thrown away.
+/// A model that was measured for speed is hashed, again only when it has changed. A cancelled `monitor` skips that and keeps
+/// the run without a hash: what was measured is not thrown away.
 ///
 /// # Errors
 /// Why nothing was kept. The measurements themselves are as good as before: tell the user, and go on.
@@ -33,7 +33,7 @@ pub fn record_all(outcomes: &[impl Measured], monitor: &Monitor) -> Result<()> {
 /// A measurement with what the model's header and its bytes tell.
 fn new_run(measurement: Measurement, machine: String, recorded_unix_secs: i64, monitor: &Monitor) -> NewRun {
     let path = path_of(&measurement);
-    // It was measured a moment ago; if it is gone since, the numbers still are what they are.
+    // The model was measured a moment ago; if it is gone since, the numbers still hold.
     let artifact = Artifact::open(path).ok();
     let model_sha256 = match measurement {
         Measurement::Speed(_) => artifact.as_ref().and_then(|artifact| artifact_sha256(artifact, monitor).ok()),

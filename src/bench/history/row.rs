@@ -86,9 +86,9 @@ pub struct Row {
     pub same_top: Option<Interval>,
     /// The verdict on quality.
     pub verdict: Option<Decision>,
-    /// The gates that it is of; `None` for a run without a verdict.
+    /// The gates that gave the verdict; `None` for a run without one.
     pub gates: Option<Gates>,
-    /// Tokens that were measured: scored ones, or those of all rounds.
+    /// Tokens that were measured: the scored ones, or prompt and generated tokens of all rounds.
     pub n_tokens: Option<u64>,
     /// Name of the text.
     pub text_name: Option<String>,
@@ -120,7 +120,7 @@ impl Row {
         LossWords::of(self.mean_kld?, self.same_top?)
     }
 
-    /// What all kinds of runs say, and nothing that was measured.
+    /// A row with what all kinds of runs say; what was measured is left empty.
     fn unmeasured(new: &NewRun, kind: Kind, path: &Path, size_bytes: u64) -> Self {
         Self {
             id: 0,
@@ -250,7 +250,7 @@ impl Row {
         values
     }
 
-    /// The row that a query of all [`COLUMNS`], `id` and what `verdicts` says of it has found.
+    /// Reads a row from a query of `id`, all [`COLUMNS`], [`DETAILS`], and `decision` and `gates` of `verdicts`.
     pub(super) fn from_sql(found: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let size = |name: &str| -> rusqlite::Result<Option<u64>> {
             Ok(found.get::<_, Option<i64>>(name)?.map(|size_bytes| u64::try_from(size_bytes).unwrap_or(0)))
@@ -292,7 +292,7 @@ impl Row {
             text_name: found.get("text_name")?,
             text_sha256: found.get("text_sha256")?,
             planish: found.get("planish")?,
-            // Of another version, whose details this one cannot read: then it teaches nothing.
+            // A run of another version, whose details this one cannot read, teaches nothing.
             workload: found.get::<_, Option<String>>("workload")?.and_then(|text| serde_json::from_str(&text).ok()),
             other_load: found.get("other_load")?,
             decode_range: found
@@ -351,7 +351,7 @@ fn range(rounds: &[f64]) -> Option<(f64, f64)> {
     Some((low, rounds.iter().copied().fold(low, f64::max)))
 }
 
-/// A number that is one.
+/// The value; `None` where it is not finite.
 fn known(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }

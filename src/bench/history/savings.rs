@@ -14,7 +14,7 @@ const GB: f64 = 1e9;
 pub struct Saving {
     /// The model, without the level.
     pub model: String,
-    /// The level.
+    /// The level; the file's name where the level is not known.
     pub level: String,
     /// Size of the file in bytes.
     pub size_bytes: u64,
@@ -22,7 +22,7 @@ pub struct Saving {
     pub source_bytes: Option<u64>,
     /// Mean KL divergence from its own source, in nats.
     pub mean_kld: Option<Interval>,
-    /// Median and half the range of the rounds, in tokens per second.
+    /// Decode speed in tokens per second: the median, and half the range of the rounds.
     pub decode: Option<(f64, f64)>,
     /// SHA-256 of the text of the loss.
     pub text_sha256: Option<String>,
@@ -43,7 +43,8 @@ impl Saving {
     }
 }
 
-/// What columns of runs save and lose, each of the speed, the loss, or both of one file; empty unless they are of two models or more.
+/// What each column saves and loses; a column holds the speed run, the quality run or both of one file. Empty unless the
+/// columns are of two models or more.
 ///
 /// `rows` is the whole history: it tells how large the sources are.
 #[must_use]

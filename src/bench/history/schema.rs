@@ -91,9 +91,9 @@ pub(super) fn open(path: &Path, migrations: &[&str]) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(&failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(&failed)?;
-    // Looked at before anything is written: a file of somebody else stays as it is.
+    // Looked at before anything is written: somebody else's file stays as it is.
     let version = connection.transaction().map_err(&failed).and_then(|look| version(&look, path, migrations.len()))?;
-    // A file that only can be read is good for browsing.
+    // A file that can only be read is good for browsing.
     if version == migrations.len() && connection.is_readonly(MAIN_DB).map_err(&failed)? {
         return Ok(connection);
     }
@@ -126,8 +126,8 @@ fn version(look: &Transaction<'_>, path: &Path, n_known: usize) -> Result<usize>
     }
 }
 
-/// With the log readers do not wait for writers, and a killed writer leaves nothing to repair. Where the file system has no shared memory
-/// SQLite keeps its rollback journal, which is as safe.
+/// Turns on the write-ahead log: readers do not wait for writers, and a killed writer leaves nothing to repair. Where the file
+/// system has no shared memory SQLite keeps its rollback journal, which is as safe.
 fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
@@ -144,7 +144,7 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// All missing steps in one transaction: a kill leaves the old version.
+/// Takes all missing steps in one transaction: a program killed midway leaves the old version.
 fn migrate(connection: &mut Connection, path: &Path, migrations: &[&str]) -> Result<()> {
     let failed = error("update", path);
     let step = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;

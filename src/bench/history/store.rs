@@ -66,7 +66,7 @@ impl History {
         self.raw(ids)?.into_iter().map(entry).collect()
     }
 
-    /// Removes these runs and returns how many that were; numbers that are gone already are no error.
+    /// Removes these runs and returns how many there were; numbers that are already gone are no error.
     ///
     /// # Errors
     /// `Error::History`; then nothing is removed.
@@ -115,7 +115,7 @@ impl History {
         Ok(found)
     }
 
-    /// Details from their text.
+    /// Reads a run's details from their text.
     pub(super) fn measurement(&self, row: &Row, text: &str) -> Result<Measurement> {
         let read = match row.kind {
             Kind::Speed => serde_json::from_str(text).map(Measurement::Speed),

@@ -195,7 +195,7 @@ fn runs_are_held_against_the_first() {
 
     let mixed = history.compare(&[3, 1]).unwrap();
     assert_eq!(line(&mixed, Quantity::Decode).changes, [None, None]);
-    assert!(mixed.notes[0].contains("something else"), "{:?}", mixed.notes);
+    assert!(mixed.notes[0].contains("something other"), "{:?}", mixed.notes);
     assert_eq!(history.compare(&[1, 1]).unwrap().runs.len(), 1);
     assert_eq!(history.compare(&[1, 8]), Err(Error::UnknownRun { id: 8 }));
 }

@@ -15,10 +15,10 @@ pub(super) fn keep(connection: &Connection, run_id: i64, decision: Decision, gat
 }
 
 impl History {
-    /// Judges the runs that have no verdict here by the default gates, from what was measured: those of versions that judged by other
-    /// gates.
+    /// Judges the quality runs that have no verdict here by the default gates, from what was measured: runs of versions that
+    /// judged by other gates.
     ///
-    /// A run whose details cannot be read stays without a verdict. A file that only can be read stays as it is.
+    /// A run whose details cannot be read stays without a verdict. A file that can only be read stays as it is.
     pub(super) fn judge_unjudged(&mut self) -> Result<()> {
         let failed = self.error("update");
         if self.connection.is_readonly(MAIN_DB).map_err(&failed)? {
@@ -49,7 +49,8 @@ impl History {
 }
 
 impl Entry {
-    /// The verdict by the gates of the row, gate by gate; `None` for a run that measured no loss.
+    /// The verdict by the gates of the row, gate by gate, or the stored one where the row has no gates; `None` for a run that
+    /// measured no loss.
     #[must_use]
     pub fn verdict(&self) -> Option<Verdict> {
         match (&self.measurement, &self.row.gates) {

@@ -1,4 +1,4 @@
-//! Files that were made from a model.
+//! Files and folders that were made from a model.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,28 +14,29 @@ use crate::format::{FOLDER_MANIFEST, Summary, TensorReader, read_gguf, summarize
 use crate::model::{Level, Model, RECIPE_KEY, SOURCE_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY, Tensor};
 use crate::monitor::Monitor;
 
-/// Folders that are looked into, and files in all of them together: a folder of downloads must not take seconds.
+/// The most folders that are looked into; the most GGUF files in all of them together, and the most entries of each that may be
+/// MLX folders: a folder of downloads must not take seconds.
 const MAX_FOLDERS: usize = 64;
 const MAX_FILES: usize = 1000;
 /// The largest model whose tensors are read to tell whether a file was made from it: some hundredths of a second.
 const QUICK_BYTES: u64 = 64 << 20;
-/// The largest tensor, and so many of them, that are compared instead with those of a larger model.
+/// For a larger model only small tensors are compared: up to this size, and at most this many.
 const SMALL_TENSOR_BYTES: u64 = 1 << 20;
 const MAX_SMALL_TENSORS: usize = 16;
 
-/// A file that says that it was made from something.
+/// A GGUF file whose header says that it was made from another one.
 pub(super) struct Candidate {
     pub(super) path: PathBuf,
     pub(super) summary: Summary,
-    /// Checksum of what it was made from.
+    /// Checksum of the tensors that it was made from.
     pub(super) source: String,
 }
 
-/// All files in these folders that were made from the model, and those that were noted when they were made.
+/// All files in these folders, and in those of noted conversions, that were made from the model.
 ///
-/// A file tells the checksum of its source's tensors. That of the model is known when something was made from it on this machine, or when
-/// Planish made it; else a small model is read. Of a large one names, shapes, and the tensors that a conversion leaves as they are must be
-/// the same.
+/// A file carries the checksum of its source's tensors. The model's is known when something was made from it on this machine,
+/// or when Planish made it; else a small model is read. For a large one the file's name or manifest must fit, and the names and
+/// shapes of all tensors, and the small tensors that a conversion leaves as they are, must be the same.
 pub(super) fn find(history: Option<&History>, model: &Model, folders: &[PathBuf]) -> Vec<Conversion> {
     let identity = FileIdentity::of(&model.files);
     let noted = history.zip(identity.as_ref()).and_then(|(history, identity)| history.conversions_of(identity).ok());
@@ -71,8 +72,8 @@ pub(super) fn find(history: Option<&History>, model: &Model, folders: &[PathBuf]
     all(&made)
 }
 
-/// The folders among those in these folders that were made from the model: noted when they were made, or, of a small model, with the
-/// checksum of its tensors.
+/// The complete MLX folders in `folders` that were made from the model: those noted when they were made, and, for a small
+/// checkpoint, those with the checksum of its tensors. Sorted by path.
 fn made_folders(model: &Model, folders: &[PathBuf], noted: &[(PathBuf, String)]) -> Vec<Conversion> {
     let others = model.others.as_slice();
     if others.is_empty() {
@@ -126,8 +127,8 @@ fn made_folder(model: &Model, path: &Path, noted: &[(PathBuf, String)], is_own: 
     })
 }
 
-/// Checksums that a file made from the model has, as far as the model's own header tells: its tensors', and, where it holds every
-/// weight of what it was made from, its source's.
+/// Source checksums that a file made from the model may carry, as far as the model's own header tells: its tensors', and, where
+/// it holds every weight of what it was made from, its source's. None for a checkpoint.
 fn own_sums(model: &Model) -> Vec<String> {
     if !model.is_runnable() {
         return Vec::new();
@@ -137,7 +138,7 @@ fn own_sums(model: &Model) -> Vec<String> {
     text(TENSORS_CHECKSUM_KEY).into_iter().chain(of_source).collect()
 }
 
-/// The GGUF files in these folders that say what they were made from; not the model's own.
+/// The GGUF files in these folders that say what they were made from, except the model's own and copies of it.
 fn candidates(model: &Model, folders: &[PathBuf]) -> Vec<Candidate> {
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     let own: BTreeSet<PathBuf> = model.files.iter().filter_map(|file| real(file)).collect();
@@ -186,7 +187,8 @@ fn is_named_after(model: &Model, candidate: &Candidate) -> bool {
     expected.is_some_and(|expected| expected.file_name() == candidate.path.file_name())
 }
 
-/// Compares tensors that have the same type in both: norms and biases, which differ from one model to the next.
+/// True when the small tensors that have the same type in both are the same: norms and biases, which differ from one model to
+/// the next. False where there are none.
 pub(super) fn has_same_small_tensors(model: &Model, candidate: &Candidate) -> Result<bool> {
     let file = read_gguf(&candidate.path)?;
     let (source, made) = (TensorReader::open(model)?, TensorReader::open(&file)?);
@@ -209,7 +211,7 @@ pub(super) fn has_same_small_tensors(model: &Model, candidate: &Candidate) -> Re
     Ok(n_same > 0)
 }
 
-/// The level of a file, and the changes of its recipe as options of the command line.
+/// The level of a file, and the changes to its recipe as options of the command line.
 fn level_of(summary: &Summary) -> Option<(Level, String)> {
     let recipe = summary.metadata.str(RECIPE_KEY)?.into_owned();
     level_and_changes(&recipe).map(|(level, changes)| (level, changes.to_string()))
@@ -245,7 +247,8 @@ fn conversion(model: &Model, candidate: &Candidate) -> Option<Conversion> {
     })
 }
 
-/// Takes the file that keeps every weight of a checkpoint out of its levels; `None` where there is none, and for a GGUF file.
+/// Takes the file that keeps every weight of a checkpoint out of `levels` and makes it their source; `None` where there is
+/// none, and for a GGUF model.
 pub(super) fn stand_in(model: &Model, levels: &mut Vec<Conversion>) -> Option<Arc<Model>> {
     let own = model.own_level().filter(|_| !model.is_runnable())?;
     let at = levels.iter().position(|made| made.level == own && made.changes.is_empty())?;
@@ -257,8 +260,8 @@ pub(super) fn stand_in(model: &Model, levels: &mut Vec<Conversion>) -> Option<Ar
     Some(Arc::new(found))
 }
 
-/// Notes in the user's history what was made from a model, so that it is found again wherever it is. A failure costs only that: it is
-/// logged and not shown.
+/// Notes in the user's history what was made from a model, so that it is found again wherever it was written. A failure costs
+/// only that: it is logged and not shown.
 pub fn remember_conversions(model: &Model, made: &[Conversion]) {
     let noted = History::open_default().and_then(|history| remember_in(&history, model, made));
     if let Err(error) = noted {

@@ -1,8 +1,8 @@
-//! What this machine has of a model: levels on the disk, and what was measured of it and of them.
+//! What this machine knows of a model: its levels on the disk, and what was measured of it and of them.
 //!
 //! ```text
-//! levels    files that were made from the model, told by what they carry and by what was noted when they were made
-//! runs      the history's runs of these files, told by their hashes
+//! levels    files that were made from the model, recognised by what they carry and by what was noted when they were made
+//! runs      the history's runs of these files, recognised by their hashes
 //! ```
 //!
 //! Nothing large is read: a file is known by path, size, time of change and inode.
@@ -27,16 +27,16 @@ use crate::runtime;
 pub use levels::{forget_conversion, remember_conversions};
 pub use runs::differences;
 
-/// Whose levels and runs are wanted.
+/// The model whose levels and runs are wanted, and where to look.
 #[derive(Debug, Clone)]
 pub struct FindRequest {
     /// The model: a GGUF file, or what a checkpoint becomes.
     pub model: Arc<Model>,
-    /// Folders to look into, beside that of the model and those of its earlier conversions.
+    /// Folders to look into, besides the model's own and those of its earlier conversions.
     pub folders: Vec<PathBuf>,
-    /// Files that are known already: it is asked whether they are still there.
+    /// Files that are already known; those that no longer exist come back in `Known::gone`.
     pub known: Vec<PathBuf>,
-    /// This machine as the history names it; `None`: it is found out, which takes some tens of milliseconds.
+    /// This machine as the history names it; `None`: it is detected, which takes some tens of milliseconds.
     pub machine: Option<String>,
 }
 
@@ -45,15 +45,15 @@ pub struct FindRequest {
 pub struct Known {
     /// The model that it is about.
     pub source: PathBuf,
-    /// Of a checkpoint: the file among its levels that keeps every weight, and so can stand for it.
+    /// For a checkpoint, the file among its levels that keeps every weight, and so can stand for it.
     pub stand_in: Option<Arc<Model>>,
     /// The levels, the largest first.
     pub levels: Vec<Conversion>,
     /// Those of `FindRequest::known` that are gone.
     pub gone: Vec<PathBuf>,
-    /// The speed of the model and of its levels: of each file the run that suits this machine best, the latest of those.
+    /// The speed of the model and of its levels: for each file the run that suits this machine best, and of several the latest.
     pub outcomes: Vec<Outcome>,
-    /// What was lost, likewise.
+    /// The losses of the levels, chosen likewise.
     pub quality: Vec<QualityOutcome>,
     /// Where these runs come from: one for each of `outcomes` and `quality`.
     pub origins: Vec<RunOrigin>,
@@ -76,14 +76,14 @@ pub struct RunOrigin {
     pub differences: Vec<Difference>,
 }
 
-/// Why a run cannot be held against others as it is.
+/// Why a run cannot be compared with others as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
     /// Another machine; its name.
     Machine(String),
     /// Another runtime or version; its name.
     Runtime(String),
-    /// Another text than that of most runs; its name.
+    /// Another text than that of the latest quality run; its name.
     Text(String),
 }
 
@@ -106,12 +106,12 @@ impl RunOrigin {
 pub struct Here {
     /// Processor and memory.
     pub machine: String,
-    /// The runtime with its version; `None` in a build that cannot measure: then no run is of another.
+    /// The runtime with its version; `None` in a build that cannot measure: then no run counts as made with another.
     pub runtime: Option<String>,
 }
 
 impl Here {
-    /// What a run would name that was made now on this machine.
+    /// The names that a run made on this machine now would carry.
     #[must_use]
     pub fn of(machine: &Machine) -> Self {
         Self { machine: machine_text(machine), runtime: runtime::version() }
@@ -121,7 +121,8 @@ impl Here {
 /// Looks for the levels and runs of a model in the user's history and on the disk.
 ///
 /// # Errors
-/// None today: what cannot be read is left out, a history that cannot be opened is told in `Known::problem`.
+/// Those of reading a history that was opened. One that cannot be opened is reported in `Known::problem`; files that cannot be
+/// read are left out.
 pub fn find_known(request: &FindRequest) -> Result<Known> {
     match History::open_default() {
         Ok(history) => find_in(Some(&history), request),
@@ -129,7 +130,7 @@ pub fn find_known(request: &FindRequest) -> Result<Known> {
     }
 }
 
-/// The same with this history.
+/// As [`find_known`], with this history.
 fn find_in(history: Option<&History>, request: &FindRequest) -> Result<Known> {
     let model = &request.model;
     let rows = history.map(|history| history.list(&Filter::default())).transpose()?.unwrap_or_default();

@@ -12,10 +12,10 @@ use crate::format::Artifact;
 use crate::model::{Model, RuntimeId};
 use crate::monitor::Monitor;
 
-/// The largest model that is hashed because its hash is not known: a hundredth of a second.
+/// The largest model that is hashed when its hash is not known: that takes a hundredth of a second.
 const QUICK_BYTES: u64 = 16 << 20;
 
-/// A file and what its runs are told by.
+/// A file, and what its runs are recognised by.
 struct File {
     path: PathBuf,
     identity: FileIdentity,
@@ -23,13 +23,13 @@ struct File {
 }
 
 impl File {
-    /// That of a model's files; `path` stands for them.
+    /// The entry for a model's files, for which `path` stands; `None` when they cannot be looked at.
     fn of(history: &History, path: &Path, files: &[PathBuf], rows: &[Row]) -> Option<Self> {
         let identity = FileIdentity::of(files)?;
         Some(Self { path: path.to_path_buf(), sha256: sha256_of(history, files, rows), identity })
     }
 
-    /// That of a level: a file, or a folder with its files.
+    /// The entry for a level: a file, or a folder with its files.
     fn of_level(history: &History, path: &Path, rows: &[Row]) -> Option<Self> {
         if path.is_dir() {
             return Self::of(history, path, &Artifact::open(path).ok()?.files, rows);
@@ -37,7 +37,8 @@ impl File {
         Self::of(history, path, &[path.to_path_buf()], rows)
     }
 
-    /// Told by what is in it; where that is not known, by path and size, if the file has not changed since the run.
+    /// True when the run is of this file: by the hash of its contents; where one is not known, by path and size, if the file
+    /// has not changed since the run.
     fn has(&self, row: &Row) -> bool {
         match (&self.sha256, &row.model_sha256) {
             (Some(own), Some(of_row)) => own == of_row,
@@ -58,8 +59,8 @@ fn is_same_path(one: &Path, other: &Path) -> bool {
     one == other || real(one).is_some_and(|one| real(other) == Some(one))
 }
 
-/// The hash of a model: as remembered, else that of a run of the same unchanged file, else computed where that is quick and a run of this
-/// size is there to be found.
+/// The hash of a model: as remembered, else that of a run of the same unchanged file, else computed where that is quick and the
+/// history has a run that it could match.
 pub(super) fn sha256_of(history: &History, files: &[PathBuf], rows: &[Row]) -> Option<String> {
     let (path, identity) = (files.first()?, FileIdentity::of(files)?);
     if let Ok(Some(known)) = history.known_sha256_anywhere(&identity) {
@@ -97,7 +98,8 @@ pub(super) fn fill(known: &mut Known, history: &History, rows: &[Row], model: &M
     }
 }
 
-/// Takes the run with the fewest differences, the latest of those; `runs` has the latest first. One that cannot be read is skipped.
+/// Adds the run that differs least: one on `text` before one on another text, then the fewest differences, then the latest.
+/// `runs` has the latest first; a run that cannot be read is skipped.
 fn take(known: &mut Known, history: &History, file: &File, runs: &[&Row], here: &Here, text: Option<&str>) {
     let mut by_differences: Vec<(&Row, Vec<Difference>)> = runs.iter().map(|row| (*row, differences(row, here, text))).collect();
     let is_text = |difference: &Difference| matches!(difference, Difference::Text(_));
@@ -130,7 +132,7 @@ fn take(known: &mut Known, history: &History, file: &File, runs: &[&Row], here: 
     }
 }
 
-/// What makes a run differ from one that would be made here and now, on the text with this hash.
+/// What makes a run differ from one that would be made here and now, on the text with this hash; `None`: on any text.
 #[must_use]
 pub fn differences(row: &Row, here: &Here, text: Option<&str>) -> Vec<Difference> {
     let mut differences = Vec::new();
@@ -140,7 +142,7 @@ pub fn differences(row: &Row, here: &Here, text: Option<&str>) -> Vec<Difference
     if row.machine != here.machine {
         differences.push(Difference::Machine(row.machine.clone()));
     }
-    // What another runtime measured by right, such as MLX for its own levels, is no older version of this one.
+    // A run that another runtime measured by right, such as MLX its own levels, is not a run of an older llama.cpp.
     let is_of_own = row.runtime.starts_with(RuntimeId::LlamaCpp.name());
     let measured_by = row.runtime.strip_suffix(OF_WEIGHTS_ALONE).unwrap_or(&row.runtime);
     if here.runtime.as_ref().is_some_and(|runtime| is_of_own && *runtime != measured_by) {

@@ -97,7 +97,7 @@ impl Setup {
     }
 }
 
-/// Hashes are remembered only of files that were not written a moment ago.
+/// Sets a file's time back: hashes are remembered only for files that were not written a moment ago.
 fn make_older(path: &Path) {
     let file = std::fs::File::options().write(true).open(path).unwrap();
     // Before the made-up runs of `test_runs`.

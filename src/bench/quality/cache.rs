@@ -10,16 +10,16 @@ use crate::calibrate::text::Corpus;
 use crate::error::{Error, Result};
 use crate::runtime::{RuntimeInfo, hex};
 
-/// The answers of all references together may take so much; the longest unused go first.
+/// The most bytes that the answers of all references may take together; the longest unused go first.
 const MAX_CACHE_BYTES: u64 = 2 << 30;
-/// Folders used so recently may belong to a measurement of another program.
+/// A folder used this recently may belong to a measurement of another program, so it stays.
 const RECENT: Duration = Duration::from_hours(1);
 /// Changes when the same key would mean other contents.
 const VERSION: u32 = 1;
 const PLAN_FILE: &str = "plan.json";
 const TEXT_FILE: &str = "text.json";
 
-/// How the reference splits the text; what is known of it without loading it.
+/// How a model splits the text; the reference's is kept, so that it is known without loading the reference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TextPlan {
     /// Entries of the vocabulary.
@@ -68,12 +68,12 @@ impl Cache {
         Ok(cache)
     }
 
-    /// The text for the children.
+    /// The file with the text for the children.
     pub(super) fn text_path(&self) -> PathBuf {
         self.dir.join(TEXT_FILE)
     }
 
-    /// The plan of an earlier measurement.
+    /// The plan of an earlier measurement; `None` where there is none.
     pub(super) fn plan(&self) -> Option<TextPlan> {
         serde_json::from_slice(&std::fs::read(self.dir.join(PLAN_FILE)).ok()?).ok()
     }
@@ -94,7 +94,8 @@ fn default_base() -> Option<PathBuf> {
     Some(directories::ProjectDirs::from("", "", "planish")?.cache_dir().join("reference"))
 }
 
-/// Removes the longest unused folders until all together are below `max_bytes`. What cannot be removed stays: this only saves space.
+/// Removes the longest unused folders until all together take at most `max_bytes`. `own`, recently used folders and what cannot
+/// be removed stay: this only saves space.
 fn make_room(base: &Path, own: &Path, max_bytes: u64) {
     let Ok(entries) = std::fs::read_dir(base) else { return };
     let mut folders: Vec<(SystemTime, u64, PathBuf)> = entries

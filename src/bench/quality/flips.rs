@@ -1,11 +1,11 @@
-//! The places where the candidate would have said something else than the reference.
+//! The places where the candidate would have said something other than the reference.
 
 use serde::{Deserialize, Serialize};
 
 use super::ScoredChunk;
 use crate::units::nan_from_null;
 
-/// How many places are kept, the most harmful.
+/// How many places are kept: the most harmful ones.
 pub(super) const MAX_FLIPS: usize = 200;
 /// How much text before the place is kept, in characters.
 const MAX_CONTEXT_CHARS: usize = 160;
@@ -24,7 +24,7 @@ pub struct Flip {
     pub kind: String,
     /// What the change touches.
     pub class: FlipClass,
-    /// The text before.
+    /// The text before it, at most 160 characters.
     pub before: String,
     /// The token that the text has.
     pub truth: TokenChoice,
@@ -57,7 +57,7 @@ pub struct TokenChoice {
 pub enum FlipClass {
     /// A digit in one of the two: a wrong number.
     Number,
-    /// Brackets, quotes, operators or indentation: code or JSON that may no longer parse.
+    /// Brackets, quotes, operators or tabs: code or JSON that may no longer parse.
     Structure,
     /// Words.
     Word,

@@ -27,17 +27,18 @@ use crate::units::nats_text;
 
 /// Scored tokens before the gates are looked at for the first time.
 const FIRST_LOOK_TOKENS: u32 = 1000;
-/// Each look is at so many times the tokens of the one before.
+/// Each look is at this many times as many chunks as the one before.
 const LOOK_GROWTH: f64 = 1.5;
-/// Chunks that say something about the spread between chunks.
+/// The fewest chunks that say something about the spread between chunks.
 const MIN_CHUNKS: usize = 2;
 /// Chunks whose text is kept with the divergence of each token.
 const MAX_STRIPS: usize = 24;
 /// How long the load by other programs is sampled.
 const SAMPLING_TIME: Duration = Duration::from_millis(250);
-/// Products of weights that MLX computes on a CPU. Measured on two cores of an AMD EPYC in November 2026: 1.9e9 with mlx-cpu 0.32.4.
+/// Products of weights that MLX computes on a CPU, per second. Measured on two cores of an AMD EPYC in November 2026: 1.9e9
+/// with mlx-cpu 0.32.4.
 const STAND_IN_PRODUCTS_PER_SEC: f64 = 2e9;
-/// From so long on for one level, its decoded weights are measured with llama.cpp instead.
+/// If one level would take longer than this, its decoded weights are measured with llama.cpp instead.
 const MAX_STAND_IN_SECS: f64 = 120.0;
 /// The longest chunk: a line of the protocol holds the answer to it.
 const MAX_CTX: u32 = 16_384;
@@ -46,8 +47,8 @@ const MIN_CTX: u32 = 16;
 
 /// Compares the candidates with the reference; the outcomes are in their order.
 ///
-/// The reference runs only on chunks that no earlier comparison has kept. Each candidate runs in a child of its own: one that fails gets
-/// its error, the others go on. On cancellation `on_outcome` has got those that were finished.
+/// The reference runs only on chunks whose answers no earlier comparison has kept. Each candidate runs in a child of its own:
+/// one that fails gets its error, the others go on. On cancellation `on_outcome` has received the finished ones.
 ///
 /// # Errors
 /// `Error::Cancelled` within 300 ms with the children killed; `Error::BadRequest`; `Error::BadText` for a text that cannot be used or is
@@ -61,7 +62,8 @@ pub fn quality(
     quality_with(&runtime::process::executable()?, request, monitor, on_outcome)
 }
 
-/// The same with a given `planish` executable: for programs that use the library without being `planish`, such as its tests.
+/// As [`quality()`], with a given `planish` executable: for programs that use the library without being `planish`, such as its
+/// tests.
 ///
 /// # Errors
 /// As [`quality()`].
@@ -113,16 +115,16 @@ struct Session<'a> {
     plan: TextPlan,
     /// The chunks to score in the order of measurement.
     order: Vec<u32>,
-    /// Those of the request that mean something for the reference.
+    /// The gates of the request that mean something for the reference.
     gates: Gates,
     /// Numbers of chunks at which the gates are looked at.
     looks: Vec<usize>,
-    /// The reference's, read once.
+    /// The reference, opened once.
     reference_artifact: Artifact,
     reference: Option<ChildProcess>,
     reference_failed: bool,
     reference_secs: f64,
-    /// Shared by all candidates; hash and times are filled in for each.
+    /// Shared by all candidates; hash, runtime, backend and times are filled in for each.
     provenance: QualityProvenance,
 }
 
@@ -247,7 +249,7 @@ impl<'a> Session<'a> {
     fn candidate(&mut self, candidate_idx: usize, path: &Path, monitor: &Monitor) -> Result<QualityRun> {
         let artifact = Artifact::open(path)?;
         let model_sha256 = artifact_sha256(&artifact, &monitor.without_progress())?;
-        // Gone with its file when the candidate has been measured.
+        // Removes its file when the candidate has been measured.
         let decoded = self.decoded(&artifact, monitor)?;
         let run = decoded.as_ref().map_or(&artifact, |decoded| &decoded.artifact);
         let n_chunks = self.order.len() as u64;
@@ -328,19 +330,19 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// The decoded weights of a folder, where llama.cpp says what they are worth.
+    /// The decoded weights of a folder, where llama.cpp measures them in place of MLX; `None` elsewhere.
     fn decoded(&self, artifact: &Artifact, monitor: &Monitor) -> Result<Option<Decoded>> {
         if !self.is_decoded(artifact) {
             return Ok(None);
         }
         match Decoded::write(artifact, monitor) {
-            // Experts and other tensors that MLX arranges in its own way: slow, but measured.
+            // Tensors that MLX arranges in its own way, such as experts, cannot be decoded: MLX measures them, if slowly.
             Err(Error::CannotWrite { .. }) if runtime::check_available(RuntimeId::Mlx).is_ok() => Ok(None),
             decoded => decoded.map(Some),
         }
     }
 
-    /// Whether llama.cpp says what the decoded weights of a folder are worth, because its own runtime is missing or would take long here.
+    /// Whether llama.cpp measures the decoded weights of a folder, because MLX is missing or would take long here.
     fn is_decoded(&self, artifact: &Artifact) -> bool {
         let n_weights = self.reference_artifact.model.as_ref().map_or(0, Model::n_parameters);
         let n_tokens = self.order.len() as u64 * u64::from(self.request.n_ctx);
@@ -366,7 +368,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The decoded weights of a folder, as a file for as long as the value lives.
+/// The decoded weights of a folder, as a file that exists as long as the value lives.
 struct Decoded {
     artifact: Artifact,
     _folder: WorkFolder,
@@ -395,7 +397,7 @@ fn text_plan(child: &mut ChildProcess, path: &Path, monitor: &Monitor) -> Result
     Err(Error::ChildDied { reason: "it did not split the text".into(), path: path.to_path_buf() })
 }
 
-/// Scored tokens of a chunk: those after the first half, the first of which has no prediction of its own half.
+/// Scored tokens of a chunk: the second half without its first token, which is predicted from the first half alone.
 fn scored_per_chunk(n_ctx: u32) -> u32 {
     n_ctx - n_ctx / 2 - 1
 }
@@ -428,7 +430,7 @@ fn verdict_at(gates: &Gates, sums: &[ChunkSums], alpha: f64) -> Verdict {
     judge(gates, |kind| Some(gate_interval(kind, sums, alpha)))
 }
 
-/// `chunk 12 of 40, mean KLD 0.0123 nats`.
+/// `chunk 12 of at most 40, mean KLD 0.0123 nats`; without the mean before the first chunk.
 fn running_text(sums: &[ChunkSums], n_chunks: usize) -> String {
     let at = format!("chunk {} of at most {n_chunks}", sums.len() + 1);
     if sums.is_empty() {

@@ -1,7 +1,6 @@
 //! What is lost: a model compared with its reference, token by token, on a text.
 //!
 //! ```text
-//! text      the user's or the bundled text as parts with a kind each
 //! cache     what the reference said, kept for every later candidate
 //! measure   the reference and the candidates in child processes, chunk by chunk, until the gates are decided
 //! stats     intervals from chunks: bootstrap, and the bounds that may be looked at repeatedly
@@ -37,9 +36,9 @@ pub struct QualityRequest {
     pub reference: PathBuf,
     /// The models to be judged; measured one after the other, each on the same chunks.
     pub candidates: Vec<PathBuf>,
-    /// On which text.
+    /// The text to measure on.
     pub text: TextSource,
-    /// Tokens of a chunk; the second half is scored. At least 16.
+    /// Tokens of a chunk; the second half is scored. 16 to 16384.
     pub n_ctx: u32,
     /// The most tokens to score per candidate.
     pub max_tokens: u32,
@@ -116,8 +115,8 @@ pub struct QualityRun {
 }
 
 impl QualityRun {
-    /// The interval that a gate of this kind is decided with: that of the verdict where the gate was on, else one of 95 % from the
-    /// chunks.
+    /// The interval that a gate of this kind is decided with: the verdict's where the gate was on, else a 95 % interval from
+    /// the chunks.
     #[must_use]
     pub fn gate_interval(&self, kind: GateKind) -> Interval {
         let known = self.verdict.gates.iter().find(|gate| gate.kind == kind).and_then(|gate| gate.measured);
@@ -130,7 +129,7 @@ impl QualityRun {
         judge(gates, |kind| Some(self.gate_interval(kind)))
     }
 
-    /// The gates that the stored verdict is of.
+    /// The gates that gave the stored verdict.
     #[must_use]
     pub fn gates(&self) -> Gates {
         let mut gates = Gates::OFF;
@@ -182,7 +181,7 @@ pub struct QualitySummary {
 }
 
 impl QualitySummary {
-    /// The loss in words; `None` where something is no number.
+    /// The loss in words; `None` where one of its numbers is not finite.
     #[must_use]
     pub fn loss_words(&self) -> Option<LossWords> {
         LossWords::of(self.mean_kld, self.same_top)
@@ -247,7 +246,7 @@ pub struct QualityProvenance {
     pub reference_sha256: String,
     /// Tokens of a chunk.
     pub n_ctx: u32,
-    /// Most tokens that would have been scored.
+    /// The most tokens that could have been scored.
     pub max_tokens: u32,
     /// When it was to stop.
     pub stopping: Stopping,
@@ -257,7 +256,7 @@ pub struct QualityProvenance {
     pub conditions: Conditions,
     /// Time that the candidate took, loading included, in seconds.
     pub candidate_secs: f64,
-    /// Time that the reference took for chunks not known before, in seconds; 0 when all were.
+    /// Time that the reference took for chunks not known before, in seconds; 0 when all were known.
     pub reference_secs: f64,
     /// What makes the result doubtful.
     pub warnings: Vec<String>,
@@ -310,7 +309,7 @@ pub struct ScoredChunk {
     pub first_scored: u32,
     /// Text of every token of the chunk.
     pub pieces: Vec<String>,
-    /// Text of the first tokens where the models differ, by token.
+    /// Texts of the tokens that the models put first where they differ, by token.
     pub tops: std::collections::BTreeMap<i32, String>,
     /// The scored tokens in the order of the text.
     pub tokens: Vec<TokenScore>,

@@ -229,8 +229,8 @@ pub fn paired_difference(first: &[ChunkSums], second: &[ChunkSums], seed: u64) -
 
 /// `t` with `P(|T| > t) = alpha` for Student's distribution with `df` degrees of freedom; infinite for none.
 ///
-/// Source: Hill, "Algorithm 396: Student's t-quantiles", Communications of the ACM 13, 1970, then two steps of Newton's method on
-/// the exact tail (its density is known in closed form) where the approximation is coarse.
+/// Source: Hill, "Algorithm 396: Student's t-quantiles", Communications of the ACM 13, 1970. Exact for one and two degrees of
+/// freedom.
 pub(super) fn student_quantile(alpha: f64, df: usize) -> f64 {
     let n = count(df);
     if df == 0 {

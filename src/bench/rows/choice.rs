@@ -16,12 +16,12 @@ pub struct MeasuredChoice {
     /// The level of the file that passes the gates on quality and serves the goal best; of those, one that refuses no wish where there is
     /// one. `None` where none passes.
     pub level: Option<Level>,
-    /// That file; not in JSON, which has no place for a path that is no Unicode.
+    /// That file; not in JSON, which has no place for a path that is not Unicode.
     #[serde(skip)]
     pub path: Option<PathBuf>,
     /// What the plan recommends before anything is measured.
     pub planned: Option<Level>,
-    /// True while a verdict is missing or undecided that could change the choice.
+    /// True while an undecided verdict could change the choice; files without a verdict do not count.
     pub is_open: bool,
     /// In words, as one sentence.
     pub text: String,
@@ -36,9 +36,10 @@ struct Judged<'a> {
     refuses_a_wish: bool,
 }
 
-/// The measured file that passes the gates on quality and serves the goal best, held against the plan's; `None` while no file has a verdict.
+/// The measured file that passes the gates on quality and serves the goal best, compared with the plan's; `None` while no file
+/// has a verdict.
 ///
-/// What was tried here on behalf of another kind of machine is chosen only where the goal is such a one.
+/// A file that was tried here in place of a Mac is chosen only where the goal is a Mac.
 ///
 /// For quality that is the one that loses least, for speed the one that decodes fastest, else the smallest.
 #[must_use]
@@ -83,7 +84,8 @@ pub fn measured_choice(rows: &[ComparisonRow], planned: Option<Level>, goal: &Go
     })
 }
 
-/// What a goal would have as little of as possible; 0 for all where it looks at the size alone, infinity where it was not measured.
+/// What the goal wants as little of as possible: mean KL divergence, or seconds per token; 0 for all where it looks at the size
+/// alone, infinity where it was not measured.
 fn cost(row: &ComparisonRow, priority: Priority) -> f64 {
     match priority {
         Priority::Quality => row.quality.as_ref().map_or(f64::INFINITY, |run| run.summary.mean_kld.value),
@@ -113,8 +115,8 @@ fn beside_plan(judged: &[Judged], best: Judged, planned: Option<Level>) -> Strin
     format!("; {planned}, which the plan recommended before measuring, {what}")
 }
 
-/// The judged file that comes closest to passing: of the best decision, then the fewest gates that do not pass, then the least loss, then
-/// the smallest.
+/// The judged file that comes closest to passing: with the best decision, then the fewest gates that do not pass, then the
+/// least loss, then the smallest.
 #[must_use]
 pub fn closest_judged(rows: &[ComparisonRow]) -> Option<(&ComparisonRow, &Verdict)> {
     let n_open = |verdict: &Verdict| verdict.gates.iter().filter(|gate| gate.decision != Decision::Pass).count();
@@ -126,7 +128,7 @@ pub fn closest_judged(rows: &[ComparisonRow]) -> Option<(&ComparisonRow, &Verdic
     })
 }
 
-/// Which level comes closest, and what it fails: `; Q8_0 comes closest and fails peak memory`.
+/// Which level comes closest, and what it fails: `; Q8_0 comes closest and fails mean KL divergence`; else empty.
 fn closest_text(rows: &[ComparisonRow]) -> String {
     let Some((row, verdict)) = closest_judged(rows) else { return String::new() };
     let failed = verdict.gates.iter().filter(|gate| gate.decision == Decision::Fail);
@@ -145,7 +147,7 @@ pub struct PredictionError {
     pub n_files: usize,
     /// Files whose measurement lies inside the predicted band.
     pub n_inside: usize,
-    /// Files whose prediction was adjusted by runs of others.
+    /// Files whose prediction was adjusted by runs of other files.
     pub n_adjusted: usize,
 }
 

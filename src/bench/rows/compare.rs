@@ -16,8 +16,8 @@ use crate::hardware::Machine;
 use crate::model::{Level, Model};
 use crate::path_text;
 
-/// A source at a preset counts as that preset when its size is within this part of the predicted one: a file of another recipe with the
-/// same name is not what was predicted.
+/// A source gets the prediction of the preset that it names when the predicted size differs from its own by at most this part:
+/// a file of another recipe with the same name is not what was predicted.
 const SAME_SIZE: f64 = 0.02;
 
 /// What is known of a model's files beside their predictions.
@@ -131,7 +131,7 @@ fn add_quality(row: &mut ComparisonRow, model: &Model, measured: Measured) {
     row.verdict = row.quality.as_ref().map(|quality| quality.judged(&gates));
 }
 
-/// What is wished, against what was measured. Speed and memory are held against the source's, measured in the same session.
+/// The wishes, judged by what was measured. Ratios of speed and memory are to the source's run.
 #[allow(clippy::cast_precision_loss, reason = "ratios and sizes, shown with three digits")]
 fn wish_results(row: &ComparisonRow, model: &Model, source_run: Option<&Run>, goal: &Goal, limits: &Limits) -> Vec<WishResult> {
     let run = row.telling_run();
@@ -147,7 +147,7 @@ fn wish_results(row: &ComparisonRow, model: &Model, source_run: Option<&Run>, go
     })
 }
 
-/// Time to read the measured prompt: its tokens by the speed of the slowest, the middle and the fastest round.
+/// Seconds to read the measured prompt: at the median speed, and at those of the fastest and the slowest round.
 fn first_token_secs(run: &Run) -> Interval {
     let (n, stat) = (f64::from(run.provenance.n_prompt_tokens), &run.prefill_tokens_per_sec);
     Interval { value: n / stat.median(), low: n / stat.max(), high: n / stat.min() }

@@ -58,8 +58,9 @@ fn title(model: &Model, row: &ComparisonRow, source: Option<&Run>) -> String {
     format!("{}: {}", row.name, parts.join(", "))
 }
 
-/// How many times the lower end of a ratio of speeds its upper end may be, so that the ratio means something: rounds of both files that vary
-/// by ±10 %, from where on a run is warned of, give `(1.1 / 0.9)²`. On a busy machine a round can be three times as slow as the next.
+/// The most that the upper end of a ratio of speeds may be, as a multiple of its lower end, if the ratio is to mean something:
+/// rounds of both files that vary by ±10 %, beyond which a run gets a warning, give `(1.1 / 0.9)²`. On a busy machine a round
+/// can be three times as slow as the next.
 const MAX_SPEED_WIDTH: f64 = 1.5;
 
 fn speed_text(ratio: Interval) -> String {
@@ -69,7 +70,7 @@ fn speed_text(ratio: Interval) -> String {
     factor_text(ratio, "faster", "slower", "about as fast")
 }
 
-/// `1.8x faster`, `1.2x slower`; `same` where the error does not tell it from 1, or the two digits are those of 1.
+/// `1.8x faster`, `1.2x slower`; `same` where the error does not tell it from 1, or where it would be shown as 1.0.
 fn factor_text(ratio: Interval, more: &str, less: &str, same: &str) -> String {
     let (factor, word) = if ratio.value >= 1.0 { (ratio.value, more) } else { (1.0 / ratio.value, less) };
     let is_clear = ratio.value.is_finite() && !ratio.holds(1.0) && factor >= 1.05;

@@ -17,7 +17,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Measured divided by predicted; `None` unless both are known.
+    /// Measured divided by predicted; `None` unless both are known and the prediction is above 0.
     #[must_use]
     pub fn ratio(self) -> Option<f64> {
         let predicted = self.predicted?.mid;
@@ -83,7 +83,7 @@ pub fn pair_scaled(pair: Pair, scale: f64) -> Pair {
     }
 }
 
-/// Both numbers in words, one line each.
+/// The known numbers in words, one line each, the measured one first.
 #[must_use]
 pub fn pair_text(pair: Pair, unit: &str) -> String {
     let mut lines = Vec::new();

@@ -25,8 +25,9 @@ pub struct Lesson {
 
 /// What the runs of a session and of the history have to teach, the latest first.
 ///
-/// Runs count when they are of this machine, of the device that the latest of them used, and with as many threads as a run gets by default;
-/// of each file the latest. All of `session` must be of this machine and its runtime.
+/// Runs count when they are of this machine, of the device that the latest of them used, and with as many threads as a run gets
+/// by default; only the latest of each file counts, and at most [`Learned::MAX_RUNS`] in all. All of `session` must be of this
+/// machine and its runtime.
 #[must_use]
 pub fn lessons(session: &[&Outcome], rows: &[Row], machine: &Machine) -> Vec<Lesson> {
     let runs = session.iter().rev().filter_map(|outcome| outcome.result.as_ref().ok()).filter(|run| has_usual_threads(run));
@@ -58,8 +59,8 @@ pub fn learned(model: &Model, machine: &Machine, levels: BTreeMap<Level, Measure
     Learned::new(&trials, levels, &Workload::of_file(model, &machine.cpu, 0), machine)
 }
 
-/// What the runs of other files teach about this one, whose network is that of `workload`: its own run is what the prediction is held
-/// against.
+/// What the runs of other files teach about the file at `path`, whose network is that of `workload`. Its own run is left out:
+/// the prediction is compared with it.
 #[must_use]
 pub fn learned_from_others(path: &Path, lessons: &[Lesson], workload: &Workload, machine: &Machine) -> Learned {
     let others: Vec<Trial> = lessons.iter().filter(|lesson| lesson.path != path).map(|lesson| lesson.trial.clone()).collect();
@@ -74,7 +75,7 @@ pub fn kept_runs() -> Result<Vec<Row>> {
     kept()?.map_or_else(|| Ok(Vec::new()), |history| history.list(&Filter::default()))
 }
 
-/// The user's history; `None` where there is none: asking for advice makes no file.
+/// The user's history; `None` where there is none: asking for advice must not make a file.
 fn kept() -> Result<Option<History>> {
     default_path()?.is_file().then(History::open_default).transpose()
 }
@@ -146,7 +147,8 @@ pub fn levels_of_history(model: &Model, sha256: &str, machine: &Machine, rows: &
     found
 }
 
-/// Speed runs on this machine as they are predicted for, the latest first.
+/// Speed runs on this machine with the threads that predictions assume, and on the device of the latest of them; the latest
+/// first.
 fn runs_here<'a>(rows: &'a [Row], machine: &Machine) -> impl Iterator<Item = &'a Row> + use<'a> {
     let here = machine_text(machine);
     let n_threads = runtime::default_n_threads();
@@ -207,7 +209,7 @@ mod tests {
         Decoder { n_layers: 1, n_embd: 256, n_ff: 512, n_heads: 4, n_kv_heads: 4, n_vocab: 1024, ..SMOLLM2 }.build()
     }
 
-    /// A speed run of the model with so many tokens per second, changed by `change`.
+    /// A speed run of the model with `decode` tokens per second, changed by `change`.
     fn run(path: &str, decode: f64, change: impl FnOnce(&mut Run, &mut NewRun)) -> NewRun {
         let mut new = test_runs::speed("Q8_0", &[decode]);
         let Measurement::Speed(mut run) = new.measurement.clone() else { panic!() };
@@ -308,7 +310,7 @@ mod tests {
         check(&[a.clone(), b.clone()], &[], 2);
         check(&[a.clone(), outcome("b", 60.0, |run| run.provenance.n_threads += 1)], &[], 1);
         check(&[outcome("b", 60.0, |run| run.provenance.backend = "CUDA0".into()), a.clone()], &[], 1);
-        // Kept under the path of then.
+        // Kept under the path that the file had then.
         check(&[a], &rows(&[run("before it was moved", 50.0, |_, _| {})]), 1);
         check(&[b], &rows(&[run("another", 50.0, |_, _| {})]), 2);
     }

@@ -7,7 +7,7 @@ use crate::units::percent_text;
 /// The warnings of several runs, summed up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doubts {
-    /// All in one line: `Speeds varied by up to 130 %: the machine was busy`.
+    /// All in one line: `speeds varied by up to 130 %: the machine was busy`.
     pub line: String,
     /// Each of them; what concerns one run has its name in front.
     pub details: Vec<String>,
@@ -34,7 +34,7 @@ pub fn doubts(runs: &[(&str, &Run)]) -> Option<Doubts> {
         let varied = format!("speeds varied by up to {}", percent_text(widest));
         if causes.is_empty() { varied } else { format!("{varied}: {}", causes.join(", ")) }
     } else {
-        // It is steady though: what was found says enough.
+        // The speeds are steady: the first warning says enough.
         first.clone()
     };
     Some(Doubts { line, details, wants_quiet: has(BUSY_WARNING) || has(super::run::VARIED) })

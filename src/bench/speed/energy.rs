@@ -53,7 +53,8 @@ pub struct RoundEnergy {
 /// The meter of this machine, if there is one, and the samples of the idle machine.
 pub struct EnergyProbe {
     meter: Result<EnergyMeter, NotMeasurable>,
-    /// A later sample can only be too high: other programs, heat, and a battery whose firmware still tells the power of the last round.
+    /// The lowest sample so far, in watts. Higher ones are due to other programs, heat, or a battery whose firmware still
+    /// reports the power of the last round.
     idle_watts: Option<f64>,
 }
 
@@ -82,7 +83,7 @@ impl EnergyProbe {
         }
     }
 
-    /// Takes in a time in which nothing of ours ran.
+    /// Takes in a span in which Planish itself ran nothing.
     pub fn note_idle(&mut self, span: Option<Span>) {
         if let Some(Span { secs, joules }) = span.filter(|span| span.secs > 0.0) {
             self.idle_watts = Some(self.idle_watts.map_or(joules / secs, |known| known.min(joules / secs)));

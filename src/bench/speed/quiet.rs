@@ -10,7 +10,7 @@ use crate::units::percent_text;
 
 /// How long the load is sampled at a time.
 const SAMPLING_TIME: Duration = Duration::from_secs(1);
-/// So many quiet samples in a row are wanted: a build that pauses for a second is not over.
+/// This many quiet samples in a row are wanted: a build that pauses for a second is not over.
 const N_QUIET: u32 = 3;
 
 /// Returns when the processor has been quiet for three seconds, or at once where the system does not tell its load.
@@ -27,9 +27,9 @@ fn wait(mut load: impl FnMut() -> Result<Option<f32>>, monitor: &Monitor) -> Res
         let Some(load) = load()? else { return Ok(()) };
         n_quiet = if load <= BUSY_LOAD { n_quiet + 1 } else { 0 };
         let stage = if n_quiet > 0 {
-            "waits: the processor is quiet now".to_string()
+            "waiting: the processor is quiet now".to_string()
         } else {
-            format!("waits until the processor is quiet: other programs use {}", percent_text(f64::from(load)))
+            format!("waiting until the processor is quiet: other programs use {}", percent_text(f64::from(load)))
         };
         monitor.report(Progress { stage, done: 0, total: 0, unit: ProgressUnit::Steps })?;
     }
@@ -77,7 +77,7 @@ mod tests {
             Ok(Some(0.64))
         };
         assert_eq!(wait(load, &monitor), Err(Error::Cancelled));
-        let said = ("waits until the processor is quiet: other programs use 64.0 %".to_string(), None);
+        let said = ("waiting until the processor is quiet: other programs use 64.0 %".to_string(), None);
         assert_eq!(stages.lock().unwrap().first(), Some(&said));
     }
 }

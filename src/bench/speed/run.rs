@@ -18,7 +18,7 @@ use crate::units::{percent_text, significant_text};
 
 /// How long the load by other programs is sampled before each round.
 const SAMPLING_TIME: Duration = Duration::from_millis(250);
-/// Beginnings of the warnings, by which they are known again.
+/// Parts of the warnings by which they are recognised.
 pub const BUSY_WARNING: &str = "other programs used";
 pub const BATTERY_WARNING: &str = "measured on battery";
 pub const HOT_WARNING: &str = "the processor was at";
@@ -37,14 +37,15 @@ const WIDE_SPREAD: f64 = 0.10;
 /// `request.models`.
 ///
 /// # Errors
-/// `Error::Cancelled` within 300 ms of the cancellation with the child killed, `Error::BadRequest` for nothing to measure,
-/// `Error::RuntimeMissing` in a build without llama.cpp.
+/// `Error::Cancelled` within 300 ms of the cancellation with the child killed, `Error::BadRequest` for a request that makes no
+/// sense, `Error::RuntimeMissing` in a build without llama.cpp.
 pub fn bench(request: &BenchRequest, monitor: &Monitor) -> Result<Vec<Outcome>> {
     check_built_in(&request.models)?;
     bench_with(&runtime::process::executable()?, request, monitor)
 }
 
-/// The same with a given `planish` executable: for programs that use the library without being `planish`, such as its tests.
+/// As [`bench()`], with a given `planish` executable: for programs that use the library without being `planish`, such as its
+/// tests.
 ///
 /// # Errors
 /// As [`bench()`].
@@ -138,7 +139,7 @@ struct Step {
     model_idx: usize,
 }
 
-/// A B C A B C: rounds outside, models inside.
+/// The order of measurement, A B C A B C: rounds outside, models inside.
 fn plan(n_models: usize, n_rounds: u32) -> Vec<Step> {
     (1..=n_rounds).flat_map(|round| (0..n_models).map(move |model_idx| Step { round, model_idx })).collect()
 }
@@ -169,7 +170,7 @@ impl Series {
         series
     }
 
-    /// One round of this model.
+    /// The request for one round of this model.
     fn request(&self, request: &BenchRequest, n_threads: u32) -> Result<Request> {
         let opened = || Error::Internal { message: "a model that was not opened is measured".into() };
         let artifact = self.artifact.as_ref().ok_or_else(opened)?;
@@ -218,7 +219,7 @@ impl Series {
     }
 }
 
-/// What a model is called in progress: the name of its file without the ending, or of its folder.
+/// What a model is called in progress: the name of its file without the extension, or of its folder.
 pub fn name(path: &Path) -> String {
     if path.is_dir() { crate::path_text::file_name(path) } else { crate::path_text::stem(path) }
 }

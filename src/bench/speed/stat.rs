@@ -30,8 +30,8 @@ impl Stat {
         self.values.iter().copied().fold(f64::NAN, f64::max)
     }
 
-    /// Half the distance between the lowest and the highest value: the `±` behind the median and the error bar of the plots. 0 for one
-    /// value, NaN without values.
+    /// Half the distance between the lowest and the highest value: the `±` after the median and the error bar of the plots. 0
+    /// for one value, NaN without values.
     ///
     /// With the usual three rounds a standard deviation or a median deviation would claim to know more than three numbers tell.
     #[must_use]

@@ -14,22 +14,22 @@ use crate::units::{percent_text, tokens_per_sec_text};
 
 /// Seconds from the start that count as burst.
 const BURST_SECS: usize = 10;
-/// A loss below this part of the burst speed is what speeds vary by anyway.
+/// A loss below this part of the burst speed is no more than speeds vary by anyway.
 const NOTABLE_LOSS: f64 = 0.10;
 
 /// A processor this much warmer than before the first round counts as cool again.
 const COOL_MARGIN_CELSIUS: f32 = 5.0;
-/// The longest that a hot processor is waited for: a fan takes the heat of a short run away in this time.
+/// The longest wait for a hot processor: a fan takes the heat of a short run away in this time.
 const COOL_LIMIT: Duration = Duration::from_mins(1);
 /// Time between two looks at its temperature.
 const COOL_LOOK: Duration = Duration::from_secs(1);
-/// Generated tokens before the long run: it has a measurement of its own, which must not use up the burst.
+/// The most tokens that are generated before the long run: the child measures decode first, which must not use up the burst.
 const N_LEAD_IN: u32 = 16;
 
 /// Decode speed of a run that went on for long.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sustained {
-    /// Tokens per second in each second, in order; of a model that needs longer for a token, in the time of each token.
+    /// Tokens per second in each second, in order; for a model that needs longer for a token, in the time of each token.
     pub tokens_per_sec: Vec<f64>,
     /// Median of the first ten seconds, or of the first fifth of a run so short that this is less.
     pub burst_tokens_per_sec: f64,
@@ -40,7 +40,7 @@ pub struct Sustained {
 }
 
 impl Sustained {
-    /// Burst and sustained speed from the speeds of all seconds; `None` without any.
+    /// Burst and sustained speed from the speeds of all seconds; `None` without any, or if the burst speed is 0.
     #[must_use]
     pub fn from_speeds(tokens_per_sec: Vec<f64>) -> Option<Self> {
         let n = tokens_per_sec.len();
@@ -55,7 +55,7 @@ impl Sustained {
         })
     }
 
-    /// What a user should know who would take the burst speed for the speed.
+    /// A warning for users who would take the burst speed for the speed; `None` when less than a tenth was lost.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         (self.ratio < 1.0 - NOTABLE_LOSS).then(|| {
@@ -70,7 +70,7 @@ impl Sustained {
     }
 }
 
-/// What a run under load gave.
+/// The result of a run under load.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LongRun {
     /// Tokens per second in each second.

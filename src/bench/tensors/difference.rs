@@ -16,7 +16,7 @@ pub struct Difference {
     pub is_identical: bool,
 }
 
-/// Why a tensor has no error.
+/// Why the error of a tensor cannot be told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     /// The converted file has no tensor of this name.
@@ -28,9 +28,9 @@ pub enum Mismatch {
     /// The files disagree about the shape.
     #[error("shape {source_shape} became {converted_shape}")]
     Shape {
-        /// `576 × 1536`.
+        /// The source's: `576 × 1536`.
         source_shape: String,
-        /// The same of the converted file.
+        /// The converted file's.
         converted_shape: String,
     },
     /// One of the types has no decoder.
@@ -47,11 +47,11 @@ pub enum Mismatch {
         /// How many in the converted file.
         n_in_converted: u64,
     },
-    /// There is nothing that the error could be a part of.
+    /// The source has only zeros, so there is no relative error.
     #[error("all weights of the source are 0, those of the converted file are not")]
     ZeroSource,
-    /// The files have other numbers of layers: what has the same number need not be the same layer.
-    #[error("layers were left out, so that this may be another layer of the source")]
+    /// The files have different numbers of layers: tensors of the same layer number need not be of the same layer.
+    #[error("layers were left out, so this may be another layer of the source")]
     OtherLayers,
 }
 

@@ -17,7 +17,7 @@ use crate::model::{DType, Model, Tensor};
 use crate::monitor::Monitor;
 use crate::units::count_text;
 
-/// Names in a warning.
+/// The most names in a warning.
 const N_NAMED: usize = 3;
 
 /// The error of every tensor of a converted file.
@@ -36,7 +36,7 @@ pub struct TensorErrors {
     ///
     /// Not the error of all weights in one sum: that would be the error of the tensors with the largest weights.
     pub overall_relative_rms: Option<f64>,
-    /// What keeps the result from speaking of the whole file.
+    /// Why the result does not speak for the whole file; empty when it does.
     pub warnings: Vec<String>,
 }
 
@@ -80,8 +80,8 @@ pub struct TensorError {
 
 /// Compares a converted file with the file that it was made from. Tensors are matched by name; those that cannot be compared get the reason.
 ///
-/// Reads each file once, of tensors that keep their type but not all their bytes the equal start twice. Same files, same numbers, whatever
-/// the number of threads. Progress is counted in bytes of both files.
+/// Reads each file once, except for the equal start of tensors that keep their type but not all their bytes, which is read
+/// twice. The result does not depend on the number of threads. Progress is counted in bytes of both files.
 ///
 /// # Errors
 /// Those of opening either file; `Error::SourceChanged`, `Error::Io`; `Error::Cancelled` within some milliseconds.
@@ -121,7 +121,8 @@ pub fn tensor_errors(source: &Path, converted: &Path, monitor: &Monitor) -> Resu
 }
 
 impl TensorErrors {
-    /// The tensors with the largest error first; before them those without one, because something is wrong with them.
+    /// All tensors: first those without an error, because something is wrong with them, then the others, the largest error
+    /// first.
     #[must_use]
     pub fn worst_first(&self) -> Vec<&TensorError> {
         let mut tensors: Vec<&TensorError> = self.tensors.iter().collect();
@@ -184,7 +185,7 @@ impl Serialize for TensorError {
 }
 
 impl Difference {
-    /// Of a tensor whose bytes were only copied.
+    /// The difference of a tensor whose bytes were only copied: none.
     pub const IDENTICAL: Self = Self { relative_rms: 0.0, max_abs: 0.0, cosine: Some(1.0), is_identical: true };
 }
 

@@ -20,12 +20,12 @@ fn encoded(dtype: DType, weights: &[f32]) -> Vec<u8> {
     bytes
 }
 
-/// As they are, NaN included.
+/// Weights as f32, NaN included.
 fn plain(weights: &[f32]) -> Vec<u8> {
     weights.iter().flat_map(|weight| weight.to_le_bytes()).collect()
 }
 
-/// Centred within ±0.5, the same for the same seed.
+/// Weights between -0.5 and 0.5, the same for the same seed.
 fn noise(seed: u64, n: usize) -> Vec<f32> {
     let mut random = fastrand::Rng::with_seed(seed);
     (0..n).map(|_| random.f32() - 0.5).collect()
@@ -64,7 +64,7 @@ fn errors(source: &[Data], converted: &[Data]) -> TensorErrors {
     tensor_errors(&files.source, &files.converted, &Monitor::silent()).unwrap()
 }
 
-/// The only tensor of two files of f32.
+/// The result for the only tensor of two files of f32.
 fn of_plain(a: &[f32], b: &[f32]) -> std::result::Result<Difference, Mismatch> {
     let shape = [a.len() as u64];
     let found = errors(&[("t", DType::F32, &shape, plain(a))], &[("t", DType::F32, &shape, plain(b))]);
@@ -248,7 +248,7 @@ fn progress_counts_both_files_and_a_cancelled_comparison_ends() {
             *seen += 1;
         });
         let outcome = tensor_errors(&files.source, &files.converted, &monitor);
-        // Cancelled in the last report, it has been carried out.
+        // Cancelled during the last report, the comparison is already complete.
         assert!(outcome == Err(Error::Cancelled) || at + 1 == reports.len(), "{at}");
     }
 }

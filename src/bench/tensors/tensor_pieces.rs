@@ -21,7 +21,7 @@ const PIECE_BYTES: u64 = 1 << 20;
 /// Where the comparison stands, in bytes of both files.
 pub struct Meter<'a> {
     monitor: &'a Monitor,
-    /// Of the tensors that are through.
+    /// Bytes of the tensors that are done.
     before: u64,
     /// The highest that was reported: a tensor that is read a second time does not move the bar back.
     furthest: u64,
@@ -29,18 +29,18 @@ pub struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    /// At the start of a comparison of `total` bytes.
+    /// A meter at the start of a comparison of `total` bytes.
     pub fn new(monitor: &'a Monitor, total: u64) -> Self {
         Self { monitor, before: 0, furthest: 0, total }
     }
 
-    /// Says what is being done, `in_tensor` bytes after the tensors that are through.
+    /// Says what is being done, `in_tensor` bytes after the tensors that are done.
     pub fn report(&mut self, stage: String, in_tensor: u64) -> Result<()> {
         self.furthest = self.furthest.max(self.before + in_tensor);
         self.monitor.report(Progress { stage, done: self.furthest, total: self.total, unit: ProgressUnit::Bytes })
     }
 
-    /// Counts a tensor that is through.
+    /// Counts a tensor that is done.
     pub fn pass(&mut self, size_bytes: u64) {
         self.before += size_bytes;
     }
@@ -68,7 +68,7 @@ impl Piecewise<'_> {
         let broken = |message: String| Error::Internal { message: format!("tensor {}: {message}", self.tensor.name) };
         let bytes = dtype.row_bytes(first).zip(dtype.row_bytes(n).and_then(|n_bytes| usize::try_from(n_bytes).ok()));
         let (start, n_bytes) =
-            bytes.ok_or_else(|| broken(format!("weights {first}..+{n} are no whole number of {dtype} blocks")))?;
+            bytes.ok_or_else(|| broken(format!("weights {first}..+{n} are not a whole number of {dtype} blocks")))?;
         raw.resize(n_bytes, 0);
         weights.resize(usize::try_from(n).map_err(|error| broken(error.to_string()))?, 0.0);
         self.reader.read(self.tensor, start, raw)?;
@@ -97,7 +97,7 @@ fn trimmed(shape: &[u64]) -> &[u64] {
     shape.get(..len).unwrap_or(shape)
 }
 
-/// Ends at the first piece that differs.
+/// True when all bytes are the same; ends at the first piece that differs.
 fn has_same_bytes(a: Piecewise, b: Piecewise, meter: &mut Meter) -> Result<bool> {
     let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
     let size_bytes = a.tensor.size_bytes;
