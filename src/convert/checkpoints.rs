@@ -1,4 +1,4 @@
-//! Writes down while a conversion runs which tensors are complete and on the disk.
+//! Writes down, while a conversion runs, which tensors are complete and on the disk.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use super::journal::{Journal, Record};
 use super::part_output::PartOutput;
 use crate::error::Result;
 
-/// The shortest time between two checkpoints: what a kill costs at most, beside the tensors that were under way.
+/// The shortest pause between two checkpoints: on a fast disk, a kill costs this much work and the tensors under way.
 const MIN_PAUSE: Duration = Duration::from_millis(250);
-/// The pause after a checkpoint is so many times as long as it took, so that a slow disk is not kept busy with waiting.
+/// The pause after a checkpoint is this many times as long as the checkpoint, so that a slow disk is not kept busy syncing.
 const PAUSE_FACTOR: u32 = 4;
 
 /// What to do with tensors that are complete when the work ends.
@@ -25,7 +25,7 @@ pub(super) enum AtEnd {
 /// Takes `(index of the output, record)` until the senders are gone.
 ///
 /// # Errors
-/// `Error::Io` when disk or journal fail. The conversion does not depend on it.
+/// `Error::Io` when the disk or the journal fails. The conversion does not depend on it.
 pub(super) fn write_down(
     records: &Receiver<(usize, Record)>,
     parts: &[PartOutput],

@@ -13,7 +13,7 @@ use crate::quant::{self, Coding, CodingError, MAX_COMPONENTS, QuantError};
 /// A multiple of every block length, so that a row that is longer can be cut between two blocks.
 const CHUNK_WEIGHTS: u64 = 256 * 1024;
 
-/// Weights between two looks for a cancellation: about 10 ms of the slowest encoder.
+/// Weights between two checks for cancellation: about 10 ms of the slowest encoder.
 const ENCODED_AT_ONCE: u64 = 32 * 1024;
 
 /// A source tensor and what becomes of it.
@@ -32,14 +32,14 @@ pub(super) struct Work<'a> {
 /// A coding and the places that want the tensor in it.
 #[derive(Debug)]
 pub(super) struct Encoding {
-    /// The source's own type is copied byte by byte.
+    /// How the weights are written; a coding of the source's own type copies its bytes.
     pub(super) coding: Coding,
     /// `(index of the output, where each component begins in it)`.
     pub(super) places: Vec<(usize, [Spot; MAX_COMPONENTS])>,
 }
 
 impl Work<'_> {
-    /// True when some output wants something else than the source's bytes.
+    /// True when some output wants something other than the source's bytes.
     pub(super) fn needs_decoding(&self) -> bool {
         self.encodings.iter().any(|encoding| !encoding.coding.is_copy_of(self.tensor.dtype))
     }
@@ -76,7 +76,7 @@ pub(super) fn chunks(tensor: &Tensor) -> impl Iterator<Item = Chunk> + use<> {
     chunks_of(tensor.row_len(), tensor.n_elements())
 }
 
-/// The same for a tensor of so many weights in rows of this length.
+/// [`chunks`] of a tensor of `n_weights` weights in rows of `row_len`.
 pub(super) fn chunks_of(row_len: u64, n_weights: u64) -> impl Iterator<Item = Chunk> + use<> {
     let row_len = row_len.max(1);
     let whole_rows = (CHUNK_WEIGHTS / row_len) * row_len;
@@ -90,8 +90,8 @@ pub(super) fn chunks_of(row_len: u64, n_weights: u64) -> impl Iterator<Item = Ch
     })
 }
 
-/// Groups what all levels want of each source tensor. `ways[level][tensor]` is what becomes of it in that level's output, `None` where
-/// the output has it already; what nobody wants is left out.
+/// Groups what all levels want of each source tensor. `ways[level][tensor]` is how that level's output gets the tensor, `None`
+/// where it has the tensor already; tensors that no output wants are left out.
 ///
 /// The importance matrix is known to fit all tensors that can be quantized; what it says of others does not matter.
 pub(super) fn works<'a>(model: &'a Model, ways: &[Vec<Option<&Way>>], imatrix: Option<&'a Imatrix>) -> Vec<Work<'a>> {
@@ -127,7 +127,7 @@ pub(super) struct Extent {
 
 impl Extent {
     pub(super) fn of(coding: Coding, chunk: Chunk) -> Result<Self> {
-        let broken = || Error::Internal { message: format!("{chunk:?} is no whole number of blocks in {coding}") };
+        let broken = || Error::Internal { message: format!("{chunk:?} is not a whole number of blocks in {coding}") };
         let bytes = |n_weights| coding.component_bytes(n_weights).ok_or_else(broken);
         Ok(Self { starts: bytes(chunk.first_weight)?, sizes: sizes_in_memory(bytes(chunk.n_weights)?)? })
     }
@@ -137,7 +137,7 @@ impl Extent {
         self.sizes.iter().sum()
     }
 
-    /// The components of the chunk in a buffer that holds one after the other, and where each goes; empty ones are left out.
+    /// The components of the chunk in a buffer that holds one after the other, each with its place; empty ones are left out.
     pub(super) fn pieces<'a>(&self, bytes: &'a [u8], spots: [Spot; MAX_COMPONENTS]) -> impl Iterator<Item = (&'a [u8], Spot)> {
         let (starts, sizes) = (self.starts, self.sizes);
         let mut rest = bytes;
@@ -214,7 +214,7 @@ pub(super) fn carry_out(
     Ok(sums)
 }
 
-/// Encodes a chunk into its components, one after the other, looking for a cancellation every few milliseconds.
+/// Encodes a chunk into its components, one after the other, checking for cancellation every few milliseconds.
 fn encode(coding: Coding, weights: &[f32], encoded: &mut [u8], work: &Work, chunk: Chunk, monitor: &Monitor) -> Result<()> {
     let too_long = || Error::Internal { message: format!("{chunk:?} is longer than its buffers") };
     let row_len = in_memory(chunk.row_len)?;

@@ -70,7 +70,7 @@ pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Re
     Ok(made)
 }
 
-/// Whether unfinished outputs stay, as it was asked for.
+/// True if the request keeps unfinished outputs when the work ends early.
 fn keeps(request: &ConvertRequest) -> bool {
     request.keep_unfinished || request.resume == Resume::Required
 }
@@ -149,7 +149,7 @@ impl<'a> Pass<'a> {
             .collect();
         let works = works(model, &ways, self.ground.imatrix_of(self.framework));
         let at_end = || if monitor.leaves_unfinished(keep_unfinished) { AtEnd::Keep } else { AtEnd::Forget };
-        // Room for all records: the one who waits for the pieces must not wait for the disk.
+        // Room for all records: the thread that collects finished chunks must not wait for the disk.
         let n_records = ways.iter().map(Vec::len).sum();
         let (sender, receiver) = crossbeam_channel::bounded(n_records);
         let outcome = std::thread::scope(|scope| {
@@ -164,7 +164,7 @@ impl<'a> Pass<'a> {
                         let slot = records.get_mut(output_idx).and_then(|records| records.get_mut(work.tensor_idx));
                         if let Some(slot) = slot {
                             *slot = Some(record);
-                            // Without checkpoints, after an error, nobody takes it.
+                            // After an error in the checkpoint thread nobody receives it.
                             let _ = sender.send((output_idx, record));
                         }
                     }
@@ -173,7 +173,7 @@ impl<'a> Pass<'a> {
             let carried_out = pipeline::run(&works, source, parts, n_threads, &mut completed, monitor);
             drop(sender);
             let written_down =
-                checkpoints.join().map_err(|_| Error::Internal { message: "the thread of the checkpoints died".into() })?;
+                checkpoints.join().map_err(|_| Error::Internal { message: "the checkpoint thread died".into() })?;
             carried_out.map(|()| written_down.err().map(|error| format!("could not have been resumed: {error}")))
         });
         for (output, records) in self.begun.iter_mut().zip(records) {
@@ -206,7 +206,7 @@ impl<'a> Pass<'a> {
 
 /// Takes the space, writes what does not depend on the weights and finds out what an earlier run has done already.
 ///
-/// Only one level's header is in memory at a time: with a large vocabulary each has several megabytes.
+/// Only one level's header is in memory at a time: with a large vocabulary each takes several megabytes.
 fn begin(
     outputs: &Outputs,
     output: &PlannedOutput,
@@ -261,7 +261,7 @@ fn begin(
     };
     let mut begun = Begun { records: vec![None; planned.ways.len()], ways: planned.ways, manifest };
     if let Some(found) = &found {
-        let stage = format!("checking what is there of {}", path_text::shown(&output.path));
+        let stage = format!("checking what an earlier run left of {}", path_text::shown(&output.path));
         monitor.report(Progress { stage, done: 0, total: model.tensor_bytes(), unit: ProgressUnit::Bytes })?;
         let is_there = |record: &Record| is_intact(&part, &begun, model, *record, monitor);
         let there: Vec<bool> = found.records.par_iter().map(is_there).collect::<Result<_>>()?;
@@ -275,7 +275,7 @@ fn begin(
     Ok((part, journal, begun))
 }
 
-/// The first bytes of all files; of a folder with their names.
+/// Checksum of the first bytes of all files, which come before the weights; for a folder, of the files' names too.
 fn heads_checksum(files: &[PlannedFile]) -> Checksum {
     match files {
         [file] if file.name.is_empty() => Checksum::of(&file.head),
@@ -288,7 +288,7 @@ fn heads_checksum(files: &[PlannedFile]) -> Checksum {
     }
 }
 
-/// Asks whether a tensor of an earlier run is in the output as its record says.
+/// True if a tensor of an earlier run is in the output as its record says.
 fn is_intact(part: &PartOutput, begun: &Begun, model: &Model, record: Record, monitor: &Monitor) -> Result<bool> {
     let of_tensor = model.tensors.get(record.tensor).zip(begun.ways.get(record.tensor));
     let Some((tensor, way)) = of_tensor else { return Ok(false) };

@@ -1,4 +1,4 @@
-//! A folder of MLX as the GGUF file of its decoded weights, for a while: so that llama.cpp can say what they are worth where MLX cannot run.
+//! Turns an MLX folder into a temporary GGUF file of its decoded weights, which llama.cpp can measure where MLX cannot run.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,17 +19,17 @@ use crate::quant::mlx::{Affine, Components, Float, Mode, dequantize_rows};
 /// Weights that are decoded at a time.
 const CHUNK_WEIGHTS: u64 = 1 << 20;
 const CONFIG: &str = "config.json";
-/// The largest one that is read.
+/// The largest `config.json` that is read.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// Writes the decoded weights of a folder to `dir`, as a GGUF file in F16, and returns its path.
 ///
-/// Rounding to F16 changes the mean KL divergence by less than 1e-6 nats. Matrices go through a checkpoint in `dir`, which is gone at the
-/// end: on the disk it takes as much again for a while.
+/// Rounding to F16 changes the mean KL divergence by less than 1e-6 nats. The weights go through a checkpoint in `dir`, which
+/// takes as much space again and is removed after success.
 ///
 /// # Errors
-/// `Error::CannotWrite` for a folder whose tensors have other names or shapes than the checkpoint's, as those of experts; `Error::Io`;
-/// `Error::DamagedFile`; `Error::Cancelled`.
+/// `Error::CannotWrite` for a folder whose tensors have other names or shapes than the checkpoint's, as those of experts have;
+/// `Error::NotEnoughSpace`; `Error::Io`; `Error::DamagedFile`; `Error::Cancelled`.
 pub fn decoded_gguf(artifact: &Artifact, dir: &Path, monitor: &Monitor) -> Result<PathBuf> {
     let checkpoint = dir.join("checkpoint");
     std::fs::create_dir_all(&checkpoint).map_err(Error::io("create", &checkpoint))?;
@@ -44,7 +44,7 @@ pub fn decoded_gguf(artifact: &Artifact, dir: &Path, monitor: &Monitor) -> Resul
         Error::Cancelled | Error::Io { .. } | Error::NotEnoughSpace { .. } => error,
         other => Error::CannotWrite {
             framework: Level::F16.framework().name(),
-            why: format!("the decoded weights are no checkpoint that is known: {other}"),
+            why: format!("the decoded weights are not a known checkpoint: {other}"),
             path: artifact.path.clone(),
         },
     };
@@ -65,9 +65,9 @@ struct Decoded {
     source: Source,
 }
 
-/// What a tensor is made of; parts by the number of their file, offset and size.
+/// What a tensor is made of; each part is given by its file's index, offset and size.
 enum Source {
-    /// The same bytes.
+    /// The same bytes as in the folder.
     Copy(Spot),
     /// Groups of packed weights.
     Groups { mode: Mode, float: Float, n_weights: u64, weight: Spot, scales: Spot, biases: Option<Spot> },
@@ -118,7 +118,7 @@ impl<'a> Decoder<'a> {
             let entry = json!({ "dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [start, end] });
             header.insert(tensor.name.clone(), entry);
         }
-        let no_json = || Error::Internal { message: "a header of decoded weights as JSON".into() };
+        let no_json = || Error::Internal { message: "the header of the decoded weights cannot be written as JSON".into() };
         out.write_all(&head_bytes(&header).ok_or_else(no_json)?).map_err(Error::io("write", &path))?;
         let mut done = 0;
         for tensor in &self.tensors {
@@ -202,7 +202,7 @@ fn joined(all: &[CheckpointTensor], quantization: &Map<String, Value>) -> std::r
             }
             continue;
         };
-        let mode = mode_of(quantization, path).ok_or_else(|| format!("it names no mode that is known for {path}"))?;
+        let mode = mode_of(quantization, path).ok_or_else(|| format!("it names no known mode for {path}"))?;
         let float = match (mode, scales.dtype) {
             (Mode::Affine(_), CheckpointDType::F32) => Float::F32,
             (Mode::Affine(_), CheckpointDType::F16) => Float::F16,
@@ -231,7 +231,7 @@ fn joined(all: &[CheckpointTensor], quantization: &Map<String, Value>) -> std::r
     Ok(decoded)
 }
 
-/// The mode of a matrix: its own, else that of all.
+/// The mode of a matrix: its own if the config gives one, else the one for all; `None` for an unknown one.
 fn mode_of(quantization: &Map<String, Value>, path: &str) -> Option<Mode> {
     let own = quantization.get(path).and_then(Value::as_object);
     let get = |key: &str| own.and_then(|own| own.get(key)).or_else(|| quantization.get(key));

@@ -13,9 +13,9 @@ pub(super) fn existing_ancestor(dir: &Path) -> Result<PathBuf> {
     Ok(found.map_or_else(|| dir.clone(), Path::to_path_buf))
 }
 
-/// Refuses an output whose name, with what is written behind it meanwhile, the file system of its folder does not take.
+/// Refuses an output whose name, with the endings of its journal and manifest, is too long for its folder's file system.
 ///
-/// Asked of `folder`, which exists: below a folder that does not, every name is only missing.
+/// Also asks about the name in `folder`, which exists: below a folder that does not, every name is simply not found.
 pub(super) fn check_name(folder: &Path, output: &Path) -> Result<()> {
     for path in [journal_path(output), manifest_path(output)] {
         let name = path.file_name().unwrap_or_default();
@@ -29,7 +29,7 @@ pub(super) fn check_name(folder: &Path, output: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what is no folder or may not be written to.
+/// Refuses a path that is not a folder or may not be written to.
 pub(super) fn check_writable(dir: &Path) -> Result<()> {
     let metadata = std::fs::metadata(dir).map_err(Error::io("open", dir))?;
     let checked = if metadata.is_dir() { access(dir, &metadata) } else { Err(ErrorKind::NotADirectory.into()) };
@@ -104,7 +104,7 @@ mod tests {
             let output = dir.path().join("new").join("m".repeat(n_bytes));
             assert_eq!(check_name(dir.path(), &output).is_ok(), expected, "{n_bytes}");
         };
-        // Behind the name, of 255 bytes at most, stands .manifest.json.
+        // A name has at most 255 bytes, with .manifest.json at its end.
         check(241, true);
         check(242, false);
         let deep = (0..30).fold(dir.path().to_path_buf(), |path, _| path.join("d".repeat(200)));

@@ -14,7 +14,7 @@ use crate::model::{ArtifactKind, Level, Model};
 pub enum Existing {
     /// Leave it as it is and make no other.
     Skip,
-    /// Replace it, atomically and only when the new file is complete.
+    /// Replace it once the new one is complete: atomically, except for a folder where the system cannot swap two.
     Replace,
     /// Leave it as it is and give the new one a number: `a-Q4_K_M-2.gguf`.
     KeepBoth,
@@ -35,14 +35,14 @@ impl Existing {
     }
 }
 
-/// The levels among these whose file is there already, with that file.
+/// Those of the levels whose output exists already, each with its path.
 #[must_use]
 pub fn existing_outputs(model: &Model, levels: &[Level], overrides: &Overrides, out_dir: &Path) -> Vec<(Level, PathBuf)> {
     let outputs = levels.iter().map(|&level| (level, output_path_by(model, level, overrides, out_dir)));
     outputs.filter(|(_, path)| is_taken(path)).collect()
 }
 
-/// The output as the request wants it where its name is taken; `None`: it is not made.
+/// The output as the request wants it where its name is taken; `None` if it is to be skipped.
 pub(super) fn placed(mut output: PlannedOutput, request: &ConvertRequest) -> Option<PlannedOutput> {
     output.overwrite = request.overwrite;
     let answer = request.existing.get(&output.level).filter(|_| is_taken(&output.path));
@@ -73,7 +73,7 @@ fn numbered_path(path: &Path, kind: ArtifactKind) -> PathBuf {
     free.unwrap_or_else(|| path.to_path_buf())
 }
 
-/// The number in the name of a file that was kept beside another of the same level: 2 of `a-Q4_K_M-2.gguf`; `None` for others.
+/// The number in the name of a file that was kept beside another of the same level: 2 for `a-Q4_K_M-2.gguf`; `None` for others.
 #[must_use]
 pub fn copy_number(path: &Path, level: Level) -> Option<u32> {
     let stem = crate::path_text::stem(path);

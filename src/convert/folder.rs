@@ -7,10 +7,10 @@ use super::manifest::Manifest;
 use crate::error::{Error, Result};
 use crate::path_text;
 
-/// What was done and what came out, in the folder itself.
+/// Name of the manifest in a folder: what was done and what came out.
 pub(super) use crate::format::FOLDER_MANIFEST as MANIFEST_NAME;
 
-/// Where a folder has its manifest.
+/// Path of a folder's manifest.
 pub(super) fn manifest_path(folder: &Path) -> PathBuf {
     folder.join(MANIFEST_NAME)
 }
@@ -20,9 +20,9 @@ pub(super) fn own_files(folder: &Path) -> Option<Vec<PathBuf>> {
     files_of(folder, &Manifest::read(&manifest_path(folder)).ok().flatten()?)
 }
 
-/// The same with a manifest that was read.
+/// [`own_files`] by a manifest that was read already.
 pub(super) fn files_of(folder: &Path, manifest: &Manifest) -> Option<Vec<PathBuf>> {
-    // A manifest that names something outside is none of ours.
+    // A manifest that names something outside the folder is not ours.
     let is_plain = |name: &str| {
         let mut parts = Path::new(name).components();
         matches!(parts.next(), Some(Component::Normal(_))) && parts.next().is_none()
@@ -35,7 +35,7 @@ pub(super) fn files_of(folder: &Path, manifest: &Manifest) -> Option<Vec<PathBuf
 
 /// Removes a folder's own files and, where nothing else is left in it, the folder.
 ///
-/// The manifest goes last: an interrupted removal can be told, and done again.
+/// The manifest goes last, so that an interrupted removal can be recognized and repeated.
 pub(super) fn remove(folder: &Path) -> Result<()> {
     let files = own_files(folder).ok_or_else(|| Error::NotOurFolder { path: folder.to_path_buf() })?;
     for file in files {
@@ -49,10 +49,10 @@ pub(super) fn remove(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts a complete folder in the place of an earlier one, which is renamed aside before and removed after; returns a warning that says
-/// where others' files from it are.
+/// Puts a complete folder in the place of an earlier one, which is then removed; returns a warning that says where anything
+/// that is left of the earlier one lies.
 pub(super) fn replace(complete: &Path, path: &Path) -> Result<Option<String>> {
-    // Without a moment in which there is neither, where the system can; but others' files must not lie in what may be emptied.
+    // A swap where the system can: one is always there. But others' files must not get into a `.part`, which may be emptied.
     if has_own_files_alone(path) && exchange(complete, path).is_ok() {
         let left = |error| format!("the earlier {} is in {}: {error}", path_text::shown(path), path_text::shown(complete));
         return Ok(remove(complete).err().map(left));
@@ -60,7 +60,7 @@ pub(super) fn replace(complete: &Path, path: &Path) -> Result<Option<String>> {
     let aside = aside_of(path);
     std::fs::rename(path, &aside).map_err(Error::io("rename", path))?;
     if let Err(error) = std::fs::rename(complete, path) {
-        // Back as it was; should that fail too, the old one is complete under the name that the error tells.
+        // Back as it was; should that fail too, the earlier folder is still complete as `NAME.replaced`.
         let _ = std::fs::rename(&aside, path);
         return Err(Error::io("rename", complete)(error));
     }
@@ -79,7 +79,7 @@ fn has_own_files_alone(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| own.contains(&entry.path()))))
 }
 
-/// Two folders take each other's names at once.
+/// Swaps the names of two folders in one step; fails where the system cannot.
 fn exchange(one: &Path, other: &Path) -> std::io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     {

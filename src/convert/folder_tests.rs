@@ -305,5 +305,5 @@ fn what_mlx_does_not_take_is_refused_before_any_work() {
     };
     check(&gguf, &sample.request("none"), "checkpoint of a model");
     let overrides = Overrides { pure: true, ..Overrides::default() };
-    check(&sample.model, &ConvertRequest { overrides, ..sample.request("none") }, "llama.cpp's own");
+    check(&sample.model, &ConvertRequest { overrides, ..sample.request("none") }, "only for llama.cpp");
 }

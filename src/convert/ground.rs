@@ -90,7 +90,7 @@ impl MlxGround {
         }
     }
 
-    /// That of a checkpoint; the checkpoint again where nothing can be made of it.
+    /// Reads what a checkpoint's folders are made from; gives the checkpoint back where nothing can be made from it.
     pub(super) fn of(checkpoint: Checkpoint) -> std::result::Result<Self, Box<Checkpoint>> {
         let read = || Ok::<_, Error>((mlx_model(&checkpoint)?, read_side_files(&checkpoint)?));
         match read() {

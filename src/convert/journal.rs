@@ -14,7 +14,7 @@ use super::paths::journal_path;
 use crate::error::{Error, Result};
 use crate::format::Checksum;
 
-/// Longer lines are none of ours.
+/// Longer lines are not ours.
 const MAX_LINE_BYTES: u64 = 4096;
 
 /// What an output is made from. Only a run with the same may continue it.
@@ -36,8 +36,8 @@ impl Ingredients {
         match () {
             () if self.planish != now.planish => Some("it was begun by another version of Planish"),
             () if self.source != now.source => Some("the source has changed"),
-            () if self.imatrix != now.imatrix => Some("the importance matrix is another one"),
-            () if self.header != now.header => Some("the recipe is another one"),
+            () if self.imatrix != now.imatrix => Some("the importance matrix is a different one"),
+            () if self.header != now.header => Some("the recipe is a different one"),
             () => None,
         }
     }
@@ -201,8 +201,8 @@ mod tests {
         let other = Checksum::of(b"other");
         check(Ingredients { planish: "2".into(), ..ingredients() }, "it was begun by another version of Planish");
         check(Ingredients { source: other, ..ingredients() }, "the source has changed");
-        check(Ingredients { imatrix: Some(other), ..ingredients() }, "the importance matrix is another one");
-        check(Ingredients { header: other, ..ingredients() }, "the recipe is another one");
+        check(Ingredients { imatrix: Some(other), ..ingredients() }, "the importance matrix is a different one");
+        check(Ingredients { header: other, ..ingredients() }, "the recipe is a different one");
     }
 
     #[test]

@@ -10,14 +10,14 @@ use crate::format::{Checksum, PlannedFile, Way};
 use crate::path_text;
 use crate::quant::MAX_COMPONENTS;
 
-/// What the file starts with, by which it is known.
+/// What every manifest starts with: it is recognized by this.
 const START: &str = "{\n  \"planish_manifest\": ";
 /// The largest manifest that is read: a tensor takes some 300 bytes.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// Where a file comes from, and a checksum of each of its tensors.
 ///
-/// The file itself has the checksums of all of them together; with these it can be told which tensor is damaged.
+/// The file itself has only one checksum of all tensors together; these tell which tensor is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// 1: the version of this format.
@@ -38,7 +38,7 @@ pub struct Manifest {
     pub header: HeaderEntry,
     /// Checksum of all tensors together.
     pub tensors_blake3: Checksum,
-    /// All tensors in file order; of a folder in that of the source.
+    /// All tensors in file order; for a folder, in the order of the source.
     pub tensors: Vec<TensorEntry>,
     /// The files of a folder; empty for an output that is a file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -52,9 +52,9 @@ pub struct FileEntry {
     pub name: String,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// How many of its first bytes are no weights.
+    /// Bytes before its weights; all of them for a file without weights.
     pub head_bytes: u64,
-    /// The BLAKE3 of these.
+    /// BLAKE3 of these bytes.
     pub blake3: Checksum,
 }
 
@@ -77,9 +77,9 @@ pub struct Ingredient {
 /// All bytes before the first tensor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderEntry {
-    /// How many.
+    /// Their number.
     pub size_bytes: u64,
-    /// Their BLAKE3, its own value in them counted as zeros.
+    /// Their BLAKE3; where they hold this value themselves, it counts as zeros.
     pub blake3: Checksum,
 }
 
@@ -97,7 +97,7 @@ pub struct TensorEntry {
     pub offset: u64,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// Its checksum: that of its chunks, of each one component after the other.
+    /// Its checksum: that of its chunks, each with one component after the other.
     pub blake3: Checksum,
     /// Where its components lie in the files of a folder; empty for an output that is a file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -116,13 +116,13 @@ pub struct ComponentEntry {
 }
 
 impl TensorEntry {
-    /// Without a checksum yet; of a folder with these files.
+    /// An entry without a checksum yet; `folder` has the files of an output that is a folder.
     ///
     /// # Errors
-    /// `Error::Internal` for a tensor that is no whole blocks.
+    /// `Error::Internal` for a tensor that is not whole blocks.
     pub(super) fn new(way: &Way, folder: Option<&Vec<PlannedFile>>) -> Result<Self> {
         let n_weights = way.shape.iter().product();
-        let broken = || Error::Internal { message: format!("{} is no whole number of blocks in {}", way.name, way.coding) };
+        let broken = || Error::Internal { message: format!("{} is not a whole number of blocks in {}", way.name, way.coding) };
         let sizes = way.coding.component_bytes(n_weights).ok_or_else(broken)?;
         let component = |idx: usize| {
             let (spot, size_bytes) = (way.spots[idx], sizes[idx]);
@@ -142,7 +142,7 @@ impl TensorEntry {
 }
 
 impl Ingredient {
-    /// A file that is hashed as a whole.
+    /// An ingredient that is a file, hashed as a whole.
     pub(super) fn of_file(path: &Path) -> Result<Self> {
         Ok(Self { name: name_of(path), blake3: Checksum::of_file(path)? })
     }
@@ -167,7 +167,7 @@ impl Manifest {
     /// Reads a manifest; `None` where there is none.
     ///
     /// # Errors
-    /// `Error::Damaged` for a file that is no manifest, `Error::Io`.
+    /// `Error::Damaged` for a file that is not a manifest, `Error::Io`.
     pub fn read(path: &Path) -> Result<Option<Self>> {
         if !path.is_file() {
             return Ok(None);
@@ -176,12 +176,12 @@ impl Manifest {
         let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
         file.take(MAX_BYTES).read_to_end(&mut text).map_err(Error::io("read", path))?;
         let damaged =
-            |error: serde_json::Error| Error::Damaged { what: format!("no manifest ({error})"), path: path.to_path_buf() };
+            |error: serde_json::Error| Error::Damaged { what: format!("not a manifest ({error})"), path: path.to_path_buf() };
         serde_json::from_slice(&text).map(Some).map_err(damaged)
     }
 }
 
-/// True when the name is free or has an earlier manifest, which may be replaced with its output.
+/// True when the name is free or taken by an earlier manifest, which may be replaced with its output.
 pub(super) fn may_be_written(path: &Path) -> bool {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return true };
     let mut start = [0; START.len()];

@@ -1,4 +1,4 @@
-//! Doing it: stream, quantize, write files and folders; with a journal, checksums and a manifest.
+//! Conversion: streams, quantizes and writes files and folders, with a journal, checksums and a manifest.
 
 mod checkpoints;
 mod chunk;
@@ -68,7 +68,7 @@ pub fn without_layers(model: &Model, overrides: &Overrides) -> Result<Option<Pru
 /// What to convert, to what, and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvertRequest {
-    /// Levels, each to a file of its own, all in one pass over the source.
+    /// Levels, each to a file or folder of its own, in one pass over the source for each framework.
     pub levels: Vec<Level>,
     /// The folder for the outputs; created if missing.
     pub out_dir: PathBuf,
@@ -80,7 +80,7 @@ pub struct ConvertRequest {
     pub n_threads: Option<usize>,
     /// An importance matrix of this model, so that columns that matter more err less; `None`: all count the same.
     pub imatrix: Option<PathBuf>,
-    /// What all outputs get otherwise than their levels have it.
+    /// Changes to the recipes of all levels.
     pub overrides: Overrides,
     /// What to do with an unfinished output of an earlier run.
     pub resume: Resume,
@@ -89,7 +89,7 @@ pub struct ConvertRequest {
 }
 
 impl ConvertRequest {
-    /// These levels as they are, by all threads, without a matrix, replacing and continuing nothing.
+    /// These levels as they are, with all threads, without a matrix, replacing and continuing nothing.
     #[must_use]
     pub fn new(levels: Vec<Level>, out_dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -106,15 +106,15 @@ impl ConvertRequest {
     }
 }
 
-/// What to do with an unfinished output that a run which was killed, or kept it, has left.
+/// What to do with an unfinished output of a run that was killed or kept it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Resume {
     /// Start over.
     #[default]
     Never,
-    /// Go on with it if it was begun from the same, else start over.
+    /// Go on with it if it was begun from the same source, matrix, recipe and version, else start over.
     IfSame,
-    /// Go on with it; refuse if it was begun from something else. Without one, start.
+    /// Go on with it; refuse if it was begun from something else. If there is none, start.
     Required,
 }
 
@@ -124,38 +124,38 @@ pub enum Overwrite {
     /// Refuse before any work.
     #[default]
     Never,
-    /// Replace it, atomically and only when the new file is complete.
+    /// Replace it once the new one is complete: atomically, except for a folder where the system cannot swap two.
     Allowed,
 }
 
-/// A finished output file.
+/// A finished output.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Conversion {
     /// The level.
     pub level: Level,
-    /// The file.
+    /// The file or folder.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
-    /// The file it was made from.
+    /// The file or folder that it was made from.
     #[serde(with = "crate::path_text")]
     pub source: PathBuf,
     /// Its size, which is the predicted size.
     pub size_bytes: u64,
     /// Tensor data in bits divided by the number of weights.
     pub bits_per_weight: f64,
-    /// Time of the whole pass, shared by all its levels, in seconds.
+    /// Time of the whole conversion, the same for all its levels, in seconds; 0 for an output of an earlier run.
     pub elapsed_secs: f64,
     /// What the user should know: `requantized from Q4_1`.
     pub warnings: Vec<String>,
-    /// What a first run showed, of files made from a checkpoint.
+    /// What a first run showed, for outputs made from a checkpoint.
     pub check: Option<SelfCheck>,
     /// How the recipe differs from the level's, as options of the command line; empty: not at all.
     pub changes: String,
 }
 
 impl Conversion {
-    /// The level, and whether its recipe was changed: `Q4_K_M custom`; of a file that was kept beside another with its number:
-    /// `Q4_K_M (2)`.
+    /// The level, and whether its recipe was changed: `Q4_K_M custom`; for a file that was kept beside another, with its
+    /// number: `Q4_K_M (2)`.
     #[must_use]
     pub fn name(&self) -> String {
         let name = if self.changes.is_empty() { self.level.to_string() } else { format!("{} custom", self.level) };
@@ -171,10 +171,10 @@ impl Conversion {
 pub struct SelfCheck {
     /// False for a file that cannot be run or does not know the text.
     pub is_plausible: bool,
-    /// True for a file that cannot be what the checkpoint is: it does not keep its name.
+    /// True for a file that cannot be what the checkpoint is, and so is not kept.
     pub is_broken: bool,
     /// Perplexity on a short text; `None` for a file that cannot be run.
     pub perplexity: Option<f64>,
-    /// `runs: perplexity 23.1 on 256 tokens`.
+    /// The result in words: `runs: perplexity 23.1 on 256 tokens`.
     pub text: String,
 }

@@ -12,10 +12,10 @@ use crate::import::import;
 use crate::import::tokenizer::encode;
 use crate::model::{Checkpoint, Framework, Import, Model};
 
-/// The model in a file or folder; of a checkpoint the one that it becomes.
+/// The model in a file or folder; for a checkpoint, the one that it becomes.
 ///
 /// # Errors
-/// Those of `format::read_any` and of `import::import`; `Error::NotAModel` for a GGUF file that is none.
+/// Those of `format::read_any` and of `import::import`; `Error::NotAModel` for a GGUF file without a model.
 pub fn open_model(path: &Path) -> Result<Model> {
     match read_any(path)? {
         Opened::Model(model) => a_model(*model),
@@ -23,7 +23,7 @@ pub fn open_model(path: &Path) -> Result<Model> {
     }
 }
 
-/// The numbers of a text's tokens by the tokenizer of the checkpoint that a model comes from; `None` for GGUF files and for tokenizers
+/// Ids of a text's tokens by the tokenizer of the checkpoint that a model comes from; `None` for GGUF files and for tokenizers
 /// that cannot be asked.
 #[must_use]
 pub fn own_tokens(model: &Model, text: &str) -> Option<Vec<u32>> {
@@ -49,7 +49,8 @@ pub fn check_checkpoint(mut checkpoint: Checkpoint) -> CheckedCheckpoint {
     CheckedCheckpoint { model, checkpoint, checklist }
 }
 
-/// The model that a checkpoint becomes, with the sizes of the levels that are made of the checkpoint alone; and the checkpoint again.
+/// The model that a checkpoint becomes, with the sizes of the levels that can be made only from the checkpoint; and the
+/// checkpoint again.
 fn imported(checkpoint: Checkpoint) -> (Result<Model>, Checkpoint) {
     let mut model = match import(&checkpoint) {
         Ok(model) => model,
@@ -64,7 +65,7 @@ fn imported(checkpoint: Checkpoint) -> (Result<Model>, Checkpoint) {
             model.others = ground.levels();
             (Ok(model), ground.into_checkpoint())
         }
-        // Asked for such a level, the conversion says why not.
+        // When asked for such a level, the conversion says why not.
         Err(checkpoint) => (Ok(model), *checkpoint),
     }
 }

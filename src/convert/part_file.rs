@@ -42,7 +42,7 @@ impl PartFile {
         Self::open_at(part_path(path), path)
     }
 
-    /// The same for a file that has its name from the start, in a folder that has not.
+    /// Opens a file in a `.part` folder in the same way; it has its final name from the start.
     pub(super) fn open_as(path: &Path) -> Result<Self> {
         Self::open_at(path.to_path_buf(), path)
     }
@@ -78,7 +78,7 @@ impl PartFile {
         self.file.set_len(0).map_err(self.io("replace"))
     }
 
-    /// Its size in bytes, which after a kill is that of the whole output.
+    /// Its size in bytes; after a kill already that of the whole output, see [`PartFile::reserve`].
     pub(super) fn len(&self) -> Result<u64> {
         self.file.metadata().map(|metadata| metadata.len()).map_err(self.io("read"))
     }

@@ -15,7 +15,7 @@ use crate::monitor::{Monitor, Progress};
 /// An output that has its final name only when it is complete: locked against other runs, removed on drop unless published or kept for
 /// a later run.
 ///
-/// That of a file is called `NAME.part` until then, and its manifest `NAME.manifest.json.part`. A folder is called `NAME.part`; the
+/// Until then a file is called `NAME.part`, and its manifest `NAME.manifest.json.part`. A folder is called `NAME.part`; the
 /// files in it, of which the manifest is one, have their names from the start.
 #[derive(Debug)]
 pub(super) struct PartOutput {
@@ -23,7 +23,7 @@ pub(super) struct PartOutput {
     /// In the order of the plan.
     files: Vec<PartFile>,
     manifest: PartFile,
-    /// Dropped last: it can be removed when it is empty. `None` for a file.
+    /// Dropped last, because it can be removed only when it is empty. `None` for a file.
     folder: Option<PartFolder>,
 }
 
@@ -36,14 +36,14 @@ impl PartOutput {
         let this = |files, manifest, folder| Self { path: path.to_path_buf(), files, manifest, folder };
         if !PlannedFile::are_of_folder(files) {
             let file = PartFile::open(path)?;
-            // It has its size and takes its space from the start: the checksums are all that changes.
+            // The manifest has its size and takes its space from the start: only its checksums change.
             return Ok(this(vec![file], PartFile::create(&manifest_path(path))?, None));
         }
         let folder = PartFolder::open(path)?;
         let open = |name: &str| PartFile::open_as(&folder.part.join(name));
         let opened = files.iter().map(|file| open(&file.name)).collect::<Result<Vec<_>>>()?;
         let manifest = open(MANIFEST_NAME)?;
-        // From here on nobody else writes it: its journal may go with it.
+        // From here on nobody else writes this output: its journal may go with it.
         folder.is_locked.store(true, Ordering::Relaxed);
         manifest.empty()?;
         folder.remove_others(files)?;
@@ -88,7 +88,7 @@ impl PartOutput {
         Ok(())
     }
 
-    /// Writes behind a spot; callable from several threads at once.
+    /// Writes from a spot on; callable from several threads at once.
     pub(super) fn write_at(&self, bytes: &[u8], spot: Spot) -> Result<()> {
         self.file(spot)?.write_at(bytes, spot.offset)
     }
@@ -125,7 +125,7 @@ impl PartOutput {
 
     /// Gives the output its final name. Sync it before: a name that survives a power cut must have its data.
     ///
-    /// What was in a folder that is replaced and is not Planish's own is kept; then the warning says where.
+    /// Files in a replaced folder that are not Planish's own are kept; then the warning says where.
     ///
     /// # Errors
     /// `Error::OutputExists` when the name was taken meanwhile and may not be replaced; `Error::OutputLocked` and `Error::Io` when the
@@ -157,7 +157,7 @@ impl PartOutput {
     }
 }
 
-/// A folder of which the files are written.
+/// A folder whose files are being written.
 #[derive(Debug)]
 struct PartFolder {
     /// `NAME.part`.
@@ -186,7 +186,7 @@ impl PartFolder {
         Ok(Self { part, path: path.to_path_buf(), is_locked, stays })
     }
 
-    /// Removes files of an earlier run that are not of the plan.
+    /// Removes files of an earlier run that are not in the plan.
     fn remove_others(&self, files: &[PlannedFile]) -> Result<()> {
         for entry in std::fs::read_dir(&self.part).map_err(Error::io("open", &self.part))? {
             let name = entry.map_err(Error::io("read", &self.part))?.file_name();

@@ -13,7 +13,7 @@ use crate::path_text;
 const OTHER_TYPE_NAMES: [&str; 10] =
     ["FP32", "FP16", "Q2_K_L", "Q2_K_XL", "Q3_K_XL", "Q4_K_L", "Q4_K_XL", "Q5_K_L", "Q5_K_XL", "Q6_K_L"];
 
-/// What stands behind the level in the name of an output whose recipe was changed.
+/// What follows the level in the name of an output whose recipe was changed.
 const CUSTOM_SUFFIX: &str = "-custom";
 
 /// Where the output of `level` goes: `a.Q4_1.gguf` at `Q8_0` becomes `a-Q8_0.gguf`.
@@ -22,7 +22,7 @@ const CUSTOM_SUFFIX: &str = "-custom";
 #[must_use]
 pub fn output_path(model: &Model, level: Level, out_dir: &Path) -> PathBuf {
     let stem = model.file_stem_os();
-    // All that is cut off is ASCII: cut off the bytes of the name, it leaves a name that is not UTF-8 as it is.
+    // All that is cut off is ASCII, so the rest of a name that is not UTF-8 keeps its bytes.
     let text = path_text::searchable(&stem);
     let mut name = path_text::without_end(&stem, text.len() - without_type_name(&text).len());
     if name.is_empty() {
@@ -32,7 +32,8 @@ pub fn output_path(model: &Model, level: Level, out_dir: &Path) -> PathBuf {
     out_dir.join(name)
 }
 
-/// Where the output of `level` with these changes goes: never to the name of the plain level. `a-Q4_K_M-custom.gguf`.
+/// Where the output of `level` with these changes goes: to `a-Q4_K_M-custom.gguf` if they change the level, else to
+/// [`output_path`].
 #[must_use]
 pub fn output_path_by(model: &Model, level: Level, overrides: &Overrides, out_dir: &Path) -> PathBuf {
     let plain = output_path(model, level, out_dir);
@@ -51,8 +52,8 @@ pub fn has_custom_name(path: &Path) -> bool {
     without_number(&path_text::stem(path)).ends_with(CUSTOM_SUFFIX)
 }
 
-/// Where outputs go when nobody says: beside the model; without one, and for a checkpoint inside the Hugging Face cache, where nothing
-/// else should be put, into the user's home folder.
+/// Where outputs go when the user does not say: beside the model; without one, and for a checkpoint inside the Hugging Face
+/// cache, where nothing else should be put, into the user's home folder.
 #[must_use]
 pub fn default_output_dir(model: Option<&Model>) -> PathBuf {
     let is_in_cache = |model: &&Model| {
@@ -64,17 +65,17 @@ pub fn default_output_dir(model: Option<&Model>) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("."))
 }
 
-/// The file that is written until it is complete: the output's name with `.part` behind it.
+/// Path of an output until it is complete: its name with `.part` at the end.
 pub(super) fn part_path(output: &Path) -> PathBuf {
     with_suffix(output, ".part")
 }
 
-/// What is known of an unfinished output: `NAME.part.journal`.
+/// Path of the journal of an unfinished output: `NAME.part.journal`.
 pub(super) fn journal_path(output: &Path) -> PathBuf {
     with_suffix(output, ".part.journal")
 }
 
-/// What was done and what came out, beside the output: `NAME.manifest.json`.
+/// Path of the manifest beside an output: `NAME.manifest.json`.
 #[must_use]
 pub fn manifest_path(output: &Path) -> PathBuf {
     with_suffix(output, ".manifest.json")
@@ -86,7 +87,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// The model that a file's name tells, without the level, the number of a shard and the ending: `m` for `m-Q4_K_M.gguf`.
+/// The model's part of a file's name, without level, shard number and ending: `m` for `m-Q4_K_M.gguf`.
 #[must_use]
 pub fn model_name_of(file_name: &str) -> &str {
     let stem = file_name.strip_suffix(".gguf").unwrap_or(file_name);
@@ -94,7 +95,7 @@ pub fn model_name_of(file_name: &str) -> &str {
     without_type_name(stem)
 }
 
-/// Without the number of a file that was kept beside another of its level.
+/// The stem without the number of a file that was kept beside another of its level.
 fn without_number(stem: &str) -> &str {
     match stem.rsplit_once('-') {
         Some((front, number)) if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => front,
@@ -146,7 +147,7 @@ impl FileId {
     pub(super) fn of(path: &Path) -> Option<Self> {
         #[cfg(unix)]
         return std::fs::metadata(path).ok().as_ref().map(Self::of_metadata);
-        // Windows has volume and file index, but std does not give them out yet: hard links are told apart only on Unix.
+        // std does not give out Windows' volume and file index yet: only on Unix are hard links known to be one file.
         #[cfg(not(unix))]
         return path.canonicalize().ok().map(Self);
     }

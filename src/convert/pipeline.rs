@@ -14,7 +14,7 @@ use crate::format::TensorReader;
 use crate::model::Tensor;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 
-/// How often the one who waits hears something.
+/// Time between two reports of progress.
 const REPORT_EVERY: Duration = Duration::from_millis(50);
 
 /// A chunk on its way from the reader to a worker.

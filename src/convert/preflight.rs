@@ -21,7 +21,7 @@ pub struct WorkPlan {
     pub outputs: Vec<PlannedOutput>,
     /// Size of all outputs together, in bytes.
     pub needed_bytes: u64,
-    /// Bytes free for this user where they go; `None` where the system does not tell.
+    /// Bytes free for this user where they go, leftovers that they replace included; `None` where the system does not tell.
     pub free_bytes: Option<u64>,
     /// Threads that decode, encode and write.
     pub n_threads: usize,
@@ -40,20 +40,21 @@ pub struct PlannedOutput {
     pub bits_per_weight: f64,
     /// What the user should know: `requantized from Q4_1`.
     pub warnings: Vec<String>,
-    /// Whether what has this name is replaced.
+    /// Whether an output that has this name already is replaced.
     pub overwrite: Overwrite,
 }
 
 /// Plans a conversion and makes all checks that need no work. Creates and changes nothing.
 ///
 /// # Errors
-/// Whatever would keep the conversion from ending well: no weights or levels, a type that cannot be decoded, an output that exists
-/// or is the source, a folder that is not writable, too little space, an importance matrix that is none or of another model.
+/// Whatever would keep the conversion from ending well: no weights or levels, a type that cannot be decoded, an output that
+/// exists or is the source, a folder that is not writable, too little space, an importance matrix that is unreadable or of
+/// another model.
 pub fn preflight(model: &Model, request: &ConvertRequest) -> Result<WorkPlan> {
     plan_work(model, request).map(|(plan, _)| plan)
 }
 
-/// The same, with what the outputs are made from.
+/// [`preflight`], and what the outputs are made from.
 pub(super) fn plan_work<'a>(model: &'a Model, request: &'a ConvertRequest) -> Result<(WorkPlan, Ground<'a>)> {
     let n_threads = n_threads(request)?;
     if let Some(kind) = model.other_kind() {

@@ -8,17 +8,17 @@ use super::manifest::may_be_written;
 use super::{folder, manifest_path};
 use crate::error::{Error, Result};
 
-/// Where a file goes that is taken away.
+/// Where an output goes when it is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Removal {
-    /// To the system's bin, where it can be had back.
+    /// To the system's bin, from which it can be restored.
     Bin,
     /// Nowhere.
     ForGood,
 }
 
-/// Takes an output and its manifest away; of a folder what Planish wrote.
+/// Removes an output and its manifest; from a folder, only what Planish wrote.
 ///
 /// # Errors
 /// `Error::NoBin` when the system has none for this file: it is still there, and can be removed for good. `Error::Io`, `Error::NotOurFolder`.

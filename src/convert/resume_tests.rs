@@ -14,7 +14,7 @@ use crate::monitor::{Leftovers, Monitor};
 
 const LEVELS: [Level; 2] = [Level::Q8_0, Level::Q4_K_M];
 
-/// A monitor that cancels once so many bytes of the source are done.
+/// A monitor that cancels once `n_bytes` of the source are done.
 fn cancelling_at(n_bytes: u64) -> Monitor {
     let cancelled = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&cancelled);
@@ -117,7 +117,7 @@ fn a_changed_source_or_recipe_is_refused_and_loses_nothing() {
     };
     let mut other = fixture.model.clone();
     other.metadata.set("general.name", crate::model::Value::U32(1));
-    check(&other, &request, "the recipe is another one");
+    check(&other, &request, "the recipe is a different one");
     let source = std::fs::File::options().write(true).open(&fixture.model.path).unwrap();
     source.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(5)).unwrap();
     check(&fixture.model, &request, "the source has changed");
@@ -142,11 +142,11 @@ fn where_it_is_the_same_it_goes_on_without_being_asked() {
             assert!(&std::fs::read(&made.path).unwrap() == expected, "{}", made.level);
         }
         let stages = stages.lock().unwrap();
-        stages.iter().any(|stage| stage.starts_with("checking what is there of"))
+        stages.iter().any(|stage| stage.starts_with("checking what an earlier run left of"))
     };
     stopped(&fixture, &request("same"));
     assert!(is_taken_over("same"));
-    // Of something else it starts over, and cancelled it leaves nothing.
+    // From something else it starts over, and when cancelled it leaves nothing.
     stopped(&fixture, &request("other"));
     let source = std::fs::File::options().write(true).open(&fixture.model.path).unwrap();
     source.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(5)).unwrap();
@@ -229,7 +229,7 @@ fn damage_anywhere_is_found() {
     check(&flipped(second.offset), &["its tensors are not what was written"]);
     let other = String::from_utf8(manifest).unwrap().replace("\"blk.0.attn_q.weight\"", "\"blk.1.attn_q.weight\"");
     std::fs::write(manifest_path(path), &other).unwrap();
-    check(&intact, &["the manifest beside it is of another file"]);
+    check(&intact, &["the manifest beside it belongs to another file"]);
     std::fs::write(manifest_path(path), &other[..100]).unwrap();
     assert!(matches!(verified(path), Err(Error::Damaged { .. })));
 }

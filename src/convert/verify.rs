@@ -33,10 +33,10 @@ pub struct VerifyRequest {
     pub imatrix: Option<PathBuf>,
 }
 
-/// What a file says of itself, and what of it is not true.
+/// What an output says about itself, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verification {
-    /// The file.
+    /// The file or folder.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Its size in bytes.
@@ -49,7 +49,7 @@ pub struct Verification {
     pub recipe: String,
     /// Checksum of the tensors that it was made from.
     pub source_blake3: String,
-    /// The name of the model that it was made from, from the manifest; `None` without one.
+    /// The name of the model that it was made from, from the manifest; `None` without one of its own.
     pub source_name: Option<String>,
     /// What was compared beside header and tensors: `manifest`, `source`, `imatrix`.
     pub compared: Vec<&'static str>,
@@ -76,14 +76,14 @@ impl Verification {
     }
 }
 
-/// Compares every byte of a file made by Planish with the checksums that it carries, and with the manifest beside it if there is one; of a
-/// folder with its manifest.
+/// Compares every byte of a file made by Planish with the checksums that it carries, and with the manifest beside it if there
+/// is one; a folder with its manifest.
 ///
 /// Progress is counted in bytes of the file, and of the source where one is compared.
 ///
 /// # Errors
-/// `Error::NoChecksums` for others; those of `read_gguf` for what cannot be read as a model at all; `Error::Io`. What is damaged
-/// but can be read is no error but a finding.
+/// `Error::NoChecksums` for other files; those of `read_gguf` for what cannot be read as a model at all; `Error::Io`. What is
+/// damaged but can be read is no error but a finding.
 pub fn verify(request: &VerifyRequest, monitor: &Monitor) -> Result<Verification> {
     let path = &request.path;
     if path.is_dir() {
@@ -128,7 +128,7 @@ pub fn verify(request: &VerifyRequest, monitor: &Monitor) -> Result<Verification
     if let (Some(manifest), Some(damaged)) = (manifest, damaged) {
         let is_of_file = manifest.header.blake3 == header_sum && damaged.is_empty();
         if header_is_intact && tensors_are_intact && !is_of_file {
-            findings.push("the manifest beside it is of another file".into());
+            findings.push("the manifest beside it belongs to another file".into());
         } else {
             verification.source_name = Some(manifest.source.name);
         }
@@ -153,7 +153,7 @@ pub fn verify(request: &VerifyRequest, monitor: &Monitor) -> Result<Verification
 /// All bytes before the first tensor.
 fn read_header(model: &Model) -> Result<Vec<u8>> {
     let end = model.tensors.iter().map(|tensor| tensor.offset).min().unwrap_or(model.size_bytes);
-    let too_large = || Error::Internal { message: format!("a header of {end} bytes") };
+    let too_large = || Error::Internal { message: format!("a header of {end} bytes does not fit into memory") };
     // The reader has had all of it in memory already.
     let mut header = vec![0; usize::try_from(end).map_err(|_| too_large())?];
     let file = std::fs::File::open(&model.path).map_err(Error::io("open", &model.path))?;
@@ -161,7 +161,7 @@ fn read_header(model: &Model) -> Result<Vec<u8>> {
     Ok(header)
 }
 
-/// Checksum of all tensors of a model together: what stands in a file that was made from it. Reads every byte.
+/// Checksum of all tensors of a model together, as a file that was made from it carries it. Reads every byte.
 ///
 /// # Errors
 /// Those of `TensorReader`; `Error::Cancelled`.

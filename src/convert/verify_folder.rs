@@ -17,7 +17,7 @@ use crate::path_text;
 
 /// Tensors between two reports.
 const TENSORS_AT_ONCE: usize = 16;
-/// The most that is read of a file as no weights: more than any tokenizer or header has.
+/// The most bytes before the weights that are read of a file: more than any tokenizer or header has.
 const MAX_HEAD_BYTES: u64 = 512 << 20;
 
 /// Compares every byte of a folder made by Planish with the checksums of its manifest.
@@ -114,7 +114,7 @@ fn sum_of(folder: &Path, tensor: &TensorEntry, monitor: &Monitor) -> Result<Opti
         .iter()
         .map(|component| open_regular(&folder.join(&component.file)).ok().map(|(file, _)| file))
         .collect();
-    // The least that a weight takes is a bit: a manifest that says less would have chunks without end.
+    // A weight takes at least one bit: a manifest that says less would give chunks without end.
     let n_bits =
         tensor.components.iter().fold(0, |sum: u64, component| sum.saturating_add(component.size_bytes)).saturating_mul(8);
     let n_weights = tensor.shape.iter().try_fold(1, |n: u64, &dim| n.checked_mul(dim)).filter(|n| (1..=n_bits).contains(n));
@@ -131,7 +131,7 @@ fn sum_of(folder: &Path, tensor: &TensorEntry, monitor: &Monitor) -> Result<Opti
                 |n: u64| u64::try_from(u128::from(component.size_bytes) * u128::from(n) / u128::from(n_weights)).unwrap_or(0);
             let (start, n_bytes) = (part(chunk.first_weight), part(chunk.n_weights));
             let filled = bytes.len();
-            // A chunk takes at most 4 bytes a weight; what a manifest says beyond is not believed.
+            // A chunk takes at most 4 bytes per weight; a manifest that says more is not believed.
             let Some(n_bytes) = usize::try_from(n_bytes).ok().filter(|_| n_bytes <= chunk.n_weights.saturating_mul(4)) else {
                 return Ok(None);
             };
@@ -145,8 +145,8 @@ fn sum_of(folder: &Path, tensor: &TensorEntry, monitor: &Monitor) -> Result<Opti
     Ok(Some(Checksum::of_parts(&sums)))
 }
 
-/// The checksum of a checkpoint's tensors as mlx-lm has them, by which its folders name it; `None` for what no folder is made from. Reads
-/// all weights.
+/// The checksum of a checkpoint's tensors as mlx-lm has them, which its folders carry; `None` for a model that no folder is
+/// made from. Reads all weights.
 ///
 /// # Errors
 /// Those of reading the checkpoint; `Error::Cancelled`.

@@ -29,11 +29,12 @@ pub fn write_whole(path: &Path, bytes: &[u8], overwrite: Overwrite) -> Result<()
     sync_dir(folder.unwrap_or(Path::new(".")))
 }
 
-/// Refuses a name that `write_whole` could not write to, for work that takes long before it writes: a folder, or one below a folder that
-/// may not be written to. Of folders that do not exist the closest one above them is looked at.
+/// Refuses a name that `write_whole` could not write to, for work that takes long before it writes. A folder that does not
+/// exist yet is judged by the closest one above it.
 ///
 /// # Errors
-/// `Error::OutputExists` when the name is taken and may not be replaced, `Error::NotAFile` for a folder, `Error::Io`.
+/// `Error::OutputExists` when the name is taken and may not be replaced, `Error::NotAFile` for a folder, `Error::NameTooLong`,
+/// `Error::Io` when the folder may not be written to.
 pub fn check_target(path: &Path, overwrite: Overwrite) -> Result<()> {
     if path.is_dir() {
         return Err(Error::NotAFile { kind: "a folder", path: path.to_path_buf() });
@@ -47,7 +48,8 @@ pub fn check_target(path: &Path, overwrite: Overwrite) -> Result<()> {
     disk::check_writable(&folder)
 }
 
-/// Writes `bytes` into `dir`, which is made if need be, as `STEM.EXTENSION`, or with the next free number behind the stem; returns the file.
+/// Writes `bytes` into `dir`, which is made if need be, as `STEM.EXTENSION`, or with the next free number after the stem;
+/// returns the file.
 ///
 /// # Errors
 /// `Error::Io`; `Error::OutputExists` when thousands of names are taken.

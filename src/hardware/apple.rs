@@ -17,7 +17,7 @@ pub(super) fn sysctl() -> Option<String> {
     (!answers.is_empty()).then(|| answers.concat())
 }
 
-/// Power by `pmset`, temperature by the sensors.
+/// Power source and battery from `pmset`, temperature from the sensors.
 pub(super) fn conditions() -> Conditions {
     let words = command::output_of("/usr/bin/pmset", &["-g", "batt"], LIMIT).unwrap_or_default();
     let (power_source, battery_percent) = power::from_pmset(&words);
@@ -87,7 +87,7 @@ fn working_set_bytes(values: &Values<'_>, total_bytes: u64) -> Option<u64> {
     wired.map(|limit| limit.min(total_bytes)).or(default)
 }
 
-/// `hw.optional.*` on Apple silicon, `machdep.cpu.*features` on Intel.
+/// Instruction sets: from `hw.optional.*` on Apple silicon, from `machdep.cpu.*features` on Intel.
 fn simd(values: &Values<'_>) -> Vec<String> {
     let arm = [
         ("AdvSIMD", "NEON"),
@@ -136,7 +136,7 @@ fn caches(values: &Values<'_>, n_physical: usize) -> Vec<Cache> {
     caches
 }
 
-/// `total = 2048.00M  used = 1026.25M  free = 1021.75M  (encrypted)`.
+/// Total swap in bytes, from `total = 2048.00M  used = 1026.25M  free = 1021.75M  (encrypted)`.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "used only in range")]
 fn swap_bytes(values: &Values<'_>) -> Option<u64> {
     let text = values.text("vm.swapusage")?.strip_prefix("total = ")?;

@@ -19,7 +19,7 @@ const MIN_BUFFER_BYTES: u64 = 128 << 20;
 /// The largest buffer: filling it must not take longer than measuring.
 const MAX_BUFFER_BYTES: u64 = 768 << 20;
 
-/// At most this part of the available memory is used.
+/// At most one eighth of the available memory is used.
 const AVAILABLE_PART: u64 = 8;
 
 /// How long one pass lasts, and how many there are with one thread and with all; the fastest counts.

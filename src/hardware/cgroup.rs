@@ -11,7 +11,7 @@ pub(super) struct MemoryLimit {
     pub(super) headroom_bytes: u64,
 }
 
-/// The files of one version that say the same thing.
+/// Names of the memory files of one version.
 struct MemoryFiles {
     limit: &'static str,
     usage: &'static str,

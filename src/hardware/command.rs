@@ -1,4 +1,4 @@
-//! The words of a system tool, within a time limit.
+//! Runs a system tool and reads its output, within a time limit.
 
 use std::io::Read;
 use std::process::{Command, Stdio};

@@ -96,7 +96,7 @@ fn count_cores(root: &Root, info: &CpuInfo, cpus: &BTreeSet<usize>) -> Option<us
     (n > 0).then_some(n)
 }
 
-/// Performance and efficiency cores; `None` unless there are both.
+/// Numbers of performance and efficiency cores; `None` unless there are both.
 fn kinds(root: &Root, info: &CpuInfo, cpus: &BTreeSet<usize>) -> (Option<usize>, Option<usize>) {
     let of_kind = |name: &str| root.text(&format!("/sys/devices/{name}/cpus")).map(|text| cpu_set(&text));
     let (fast, slow) = match (of_kind("cpu_core"), of_kind("cpu_atom")) {
@@ -126,7 +126,7 @@ fn chip_name(root: &Root, info: &CpuInfo) -> Option<String> {
     soc::chip(root).map(|chip| chip.name.to_string()).or_else(by_core)
 }
 
-/// `/proc/cpuinfo`.
+/// What `/proc/cpuinfo` says.
 #[derive(Debug, Default)]
 struct CpuInfo {
     name: Option<String>,

@@ -19,10 +19,10 @@ const FIRST_BYTES: u64 = 1 << 20;
 /// The largest piece: at 2 GB/s it takes 16 ms, far longer than the few tenths of a millisecond of a flush.
 const MAX_PIECE_BYTES: u64 = 32 << 20;
 
-/// What is written in all at most.
+/// The most that is written in all.
 const MAX_BYTES: u64 = 512 << 20;
 
-/// At most this part of the free space is used.
+/// At most one eighth of the free space is used.
 const FREE_PART: u64 = 8;
 
 /// Sequential write speed of the disk below `dir`, in bytes per second, in less than a second.
@@ -112,7 +112,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Windows removes no open file. A second removal finds nothing, unless another process has taken the name since.
+        // Windows removes no open file. On Unix the file lost its name when it was made, and the name may be another's by now.
         self.file = None;
         #[cfg(not(unix))]
         let _ = fs::remove_file(&self.path);

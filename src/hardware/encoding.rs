@@ -55,7 +55,7 @@ impl EncodingSpeed {
     }
 }
 
-/// Encodes weights of a bell curve in each of the usual types, in a few milliseconds.
+/// Measures how long weights of a bell curve take to encode in each of the usual types, in a few milliseconds.
 ///
 /// Other work on the machine makes it slower, so the fastest of several rounds counts.
 #[must_use]

@@ -7,13 +7,13 @@ use super::root::Root;
 /// Where the kernel shows the power zones. Source: Documentation/power/powercap/powercap.rst, Linux.
 const ZONES: &str = "/sys/class/powercap";
 const SUPPLIES: &str = "/sys/class/power_supply";
-/// A counter that covers 65 kJ, the smallest range that packages have, is read often enough not to go round twice at 60 kW.
+/// Often enough that a counter of 65 kJ, the smallest range that packages have, does not go round twice in between at 60 kW.
 const RAPL_INTERVAL: Duration = Duration::from_secs(1);
 /// Firmware tells the battery's power about once a second, and each question costs some time.
 const BATTERY_INTERVAL: Duration = Duration::from_millis(500);
 /// The counter is renewed about every millisecond. Source: Intel 64 SDM, volume 3, "RAPL Interfaces".
 const RAPL_SHORTEST_SECS: f64 = 0.05;
-/// Some answers of the firmware.
+/// Time for some answers of the firmware.
 const BATTERY_SHORTEST_SECS: f64 = 3.0;
 /// A laptop that claims more has a broken driver.
 const MAX_BATTERY_WATTS: f64 = 1000.0;
@@ -101,7 +101,7 @@ impl EnergyMeter {
         }
     }
 
-    /// A shorter time tells more about the meter than about the machine.
+    /// The shortest time in seconds that is worth measuring: a shorter one tells more about the meter than about the machine.
     #[must_use]
     pub fn shortest_secs(&self) -> f64 {
         match self.source {
@@ -175,8 +175,8 @@ impl Zone {
     }
 }
 
-/// The packages' counters; all or none, because the energy of one of two sockets is not that of the machine. Without a counter `None`, with
-/// one that cannot be read the reason.
+/// The packages' counters; all or none, because the energy of one of two sockets is not that of the machine. `Err(None)`
+/// without a counter, `Err` with the reason where one cannot be read.
 ///
 /// Intel's and AMD's are shown alike. Zones inside a package (`core`, `dram`), around it (`psys`) and the copies of `intel-rapl-mmio` would
 /// count the same energy twice.

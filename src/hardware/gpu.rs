@@ -5,7 +5,8 @@ use super::pci::{self, PciDevice};
 use super::root::Root;
 use super::{Gpu, Memory, Vendor};
 
-/// Carve-outs of AMD's APUs are 64 MiB to 2 GiB unless the owner raises them; graphics cards have had more since 2016.
+/// Up to this size memory is taken for an APU's carve-out: these are 64 MiB to 2 GiB unless the owner raises them, and graphics
+/// cards have had more since 2016.
 const SMALL_VRAM_BYTES: u64 = 2 << 30;
 
 /// Display adapters that compute nothing: emulators (1234, 1af4, 1b36, 15ad, 1414, 80ee, 1013) and service processors (1a03, 102b).
@@ -16,7 +17,7 @@ const DISPLAY_ONLY: [u32; 9] = [0x1234, 0x1af4, 0x1b36, 0x15ad, 0x1414, 0x80ee, 
 /// Source: x1e80100.dtsi and x1p42100.dtsi, Linux 6.16.
 const ADRENO: [(&str, &str); 2] = [("43050c01", "Qualcomm Adreno X1-85"), ("43030c00", "Qualcomm Adreno X1-45")];
 
-/// Memory of a graphics card that sysfs does not tell, total and free, by PCI address.
+/// Memory of a graphics card that sysfs does not tell, total and free in bytes, by PCI address.
 pub(super) type VideoMemory<'a> = &'a dyn Fn(&str) -> Option<(u64, Option<u64>)>;
 
 /// What a probe of graphics processors needs to know about the rest of the machine.
@@ -107,7 +108,7 @@ fn amd(root: &Root, device: &PciDevice, around: &Surroundings<'_>) -> Gpu {
     }
 }
 
-/// NVIDIA without NVML: the kernel module tells the name, nobody the memory.
+/// NVIDIA without NVML: the kernel module tells the name, but not the memory.
 fn nvidia_without_library(root: &Root, device: &PciDevice, around: &Surroundings<'_>) -> Gpu {
     let information = root.text(&format!("/proc/driver/nvidia/gpus/{}/information", device.address)).unwrap_or_default();
     let model = information.lines().find_map(|line| line.strip_prefix("Model:")).map(str::trim).filter(|model| !model.is_empty());
@@ -135,7 +136,7 @@ fn card(root: &Root, device: &PciDevice, around: &Surroundings<'_>, memory: Opti
     }
 }
 
-/// The listed name, or the maker and the ids.
+/// The name that the device or the list of PCI ids gives, or the maker and the ids.
 fn name(root: &Root, device: &PciDevice, kind: &str) -> String {
     let told = root.text(&format!("{}/product_name", device.folder)).filter(|name| !name.is_empty());
     let told = told.map(|name| pci::with_vendor(pci::vendor(device.vendor), &name));

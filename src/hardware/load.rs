@@ -6,7 +6,7 @@ use super::root::Root;
 use crate::error::Result;
 use crate::monitor::Monitor;
 
-/// The longest sleep between two looks at the cancellation.
+/// The longest sleep between two checks for cancellation.
 const NAP: Duration = Duration::from_millis(50);
 
 /// Processor time since the start, in ticks.
@@ -43,6 +43,8 @@ fn ticks(root: &Root) -> Option<Ticks> {
     parse(&root.text("/proc/stat")?, &root.text("/proc/self/stat").unwrap_or_default())
 }
 
+/// Ticks from `/proc/stat` and `/proc/self/stat`.
+///
 /// Source: `proc_stat(5)`: user, nice, system, idle, iowait, irq, softirq, steal; guest time is part of user time. `proc_pid_stat(5)`: fields
 /// 14 and 15 are user and system time; the command's name in field 2 may hold spaces and parentheses.
 fn parse(stat: &str, own_stat: &str) -> Option<Ticks> {

@@ -47,7 +47,7 @@ pub use survey::{measure_quiet_bandwidth, survey};
 
 use crate::model::Framework;
 
-/// Everything that is known about the machine. Unknown parts are `None`, zero-length or listed in `warnings`.
+/// Everything that is known about the machine. Unknown parts are `None`, 0, empty or listed in `warnings`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Machine {
     /// The processor.
@@ -99,7 +99,7 @@ pub struct Cpu {
 /// One level of cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cache {
-    /// 1, 2 or 3.
+    /// 1 to 4.
     pub level: u8,
     /// Size of one instance in bytes.
     pub size_bytes: u64,
@@ -203,14 +203,14 @@ pub struct Os {
     pub is_container: bool,
 }
 
-/// Where the current comes from.
+/// Where the machine gets its power from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum PowerSource {
     /// Mains.
     Mains,
     /// Battery, discharging.
     Battery,
-    /// No battery and no sensor: a desktop, a server or a virtual machine.
+    /// No battery and no sensor: a desktop, a server or a virtual machine; or a system that is not asked, such as Windows.
     #[default]
     Unknown,
 }
@@ -233,9 +233,9 @@ pub struct Conditions {
 pub struct Bandwidth {
     /// With one thread.
     pub one_thread_bytes_per_sec: f64,
-    /// With a thread on each physical core.
+    /// With `n_threads` threads.
     pub all_threads_bytes_per_sec: f64,
-    /// How many threads that was.
+    /// Threads that read at once: usually one for each physical core.
     pub n_threads: usize,
     /// Part of all cores that other programs used just before or just after, whichever is more, 0 to 1; `None` where it is not known.
     pub other_load: Option<f32>,

@@ -3,7 +3,7 @@
 use super::Vendor;
 use super::root::Root;
 
-/// Vendor ids of the PCI-SIG that matter here.
+/// Intel. These are the vendor ids of the PCI-SIG that matter here.
 pub(super) const INTEL: u32 = 0x8086;
 /// AMD, graphics.
 pub(super) const AMD_GRAPHICS: u32 = 0x1002;

@@ -135,7 +135,8 @@ pub(super) fn conditions() -> Conditions {
     Conditions { temperature_celsius: temperature(), ..Conditions::default() }
 }
 
-/// Part of all processors that other programs used over `duration`, which is prolonged to the shortest that the system can tell.
+/// Part of all processors that other programs used over `duration`, 0 to 1; `None` where the system does not tell. `duration`
+/// is extended to the shortest time that the system can measure.
 pub(super) fn sample_load(duration: Duration, monitor: &Monitor) -> Result<Option<f32>> {
     let Ok(mut system) = System::new() else { return Ok(None) };
     let own = [Pid::from_u32(std::process::id())];
@@ -164,7 +165,7 @@ fn gpus() -> Vec<GpuFacts> {
         total_bytes: gpu.total_memory(),
         used_bytes: gpu.used_memory(),
     });
-    // Windows draws in software with this one.
+    // Windows' software renderer.
     facts.filter(|gpu| !gpu.name.contains("Basic Render")).collect()
 }
 

@@ -18,7 +18,7 @@ pub(super) fn probe(root: &Root) -> Conditions {
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Supply {
     is_battery: bool,
-    /// For mains: delivers current.
+    /// For mains: whether it delivers current.
     is_online: Option<bool>,
     /// For batteries: `Charging`, `Discharging`, `Not charging`, `Full`, `Unknown`.
     status: String,
@@ -70,7 +70,7 @@ fn power_source(supplies: &[Supply]) -> PowerSource {
     }
 }
 
-/// Of several batteries the charge of all together, where each tells its size; otherwise the mean.
+/// Charge in per cent: of all batteries together where each tells its size, otherwise their mean; `None` without a battery.
 #[allow(clippy::cast_precision_loss, reason = "a handful of batteries")]
 fn battery_percent(supplies: &[Supply]) -> Option<f32> {
     let batteries: Vec<&Supply> = supplies.iter().filter(|supply| supply.is_battery).collect();

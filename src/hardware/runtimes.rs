@@ -67,7 +67,7 @@ fn find_one(framework: Framework, places: &Places, platform: Platform) -> Runtim
     Runtime { framework, version, note }
 }
 
-/// One line for a person.
+/// One line that tells the user how to get a runtime.
 fn how_to_get(framework: Framework, platform: Platform) -> String {
     match framework {
         Framework::LlamaCpp => "build Planish with its feature llama-cpp, which is on by default".into(),
@@ -113,7 +113,7 @@ fn qnn(places: &Places) -> Option<Found> {
     })
 }
 
-/// Stands where a library is there and does not tell its version.
+/// Shown for a library that does not tell its version.
 const UNKNOWN_VERSION: &str = "unknown version";
 
 /// The first of `names` that is installed, by its folder `NAME-VERSION.dist-info`.
@@ -167,13 +167,14 @@ pub struct PythonPackages {
     pub version: String,
 }
 
-/// The first Python that has all these packages: in an active environment, in one of Planish's own, in the system. Nothing is started.
+/// The first Python that has all these packages in at least these versions (major, minor): in an active environment, in one of
+/// Planish's own, in the system. Nothing is started.
 #[must_use]
 pub fn python_with(packages: &[(&str, (u32, u32))]) -> Option<PythonPackages> {
     python_among(&places(), packages)
 }
 
-/// The same in one environment alone.
+/// [`python_with`] in the environment at `prefix` alone.
 #[must_use]
 pub fn python_below(prefix: &Path, packages: &[(&str, (u32, u32))]) -> Option<PythonPackages> {
     python_among(&Places { site_packages: existing(packages_below(prefix)), ..Places::default() }, packages)
@@ -191,14 +192,14 @@ fn python_among(places: &Places, packages: &[(&str, (u32, u32))]) -> Option<Pyth
     })
 }
 
-/// `(0, 32)` of `0.32.4`.
+/// `(0, 32)` for `0.32.4`.
 fn version_of(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.split('.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// The program that finds a folder of packages: `PREFIX/bin/python3` of `PREFIX/lib/python3.12/site-packages`, on Windows
-/// `PREFIX/Scripts/python.exe` or `PREFIX/python.exe` of `PREFIX/Lib/site-packages`; for the user's own packages, that of the system.
+/// The Python of a folder of packages: `PREFIX/bin/python3` for `PREFIX/lib/python3.12/site-packages`, on Windows
+/// `PREFIX/Scripts/python.exe` or `PREFIX/python.exe` for `PREFIX/Lib/site-packages`; for the user's own, the system's.
 fn python_of(packages_dir: &Path) -> Option<PathBuf> {
     let lib = packages_dir.parent()?;
     let version = path_text::searchable(lib.file_name()?);
@@ -237,7 +238,7 @@ pub(super) fn places() -> Places {
     }
 }
 
-/// Folders with the packages of the first Python in `search`, of active environments, and of the user.
+/// Folders with the packages of active environments, of Planish's own, of the first Python in `search`, and of the user.
 fn site_packages(search: &[PathBuf]) -> Vec<PathBuf> {
     let mut prefixes: Vec<PathBuf> = ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(env::var_os).map(PathBuf::from).collect();
     prefixes.extend(RuntimeId::ALL.into_iter().filter_map(own_environment));

@@ -1,6 +1,6 @@
 //! Instruction sets that matter for inference, in the order and spelling in which they are shown.
 
-/// What Linux calls it in `/proc/cpuinfo`, and its usual name.
+/// What Linux calls an instruction set in `/proc/cpuinfo`, and its usual name.
 ///
 /// Source: arch/x86/include/asm/cpufeatures.h and arch/arm64/kernel/cpuinfo.c, Linux 6.12.
 const NAMES: [(&str, &str); 18] = [
@@ -30,7 +30,7 @@ pub(super) fn from_flags(flags: &str) -> Vec<String> {
     NAMES.iter().filter(|(flag, _)| words.contains(flag)).map(|(_, name)| (*name).to_string()).collect()
 }
 
-/// What the processor that runs this tells about itself. AMX is not asked for: the compiler's test for it is not stable.
+/// Instruction sets of the processor that runs this. AMX is not asked for: the compiler's test for it is not stable.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn of_this_processor() -> Vec<String> {
     use std::arch::is_x86_feature_detected as has;
@@ -47,7 +47,7 @@ pub(super) fn of_this_processor() -> Vec<String> {
     found.iter().filter(|(is_there, _)| *is_there).map(|(_, name)| (*name).to_string()).collect()
 }
 
-/// What the processor that runs this tells about itself.
+/// Instruction sets of the processor that runs this. SME is not asked for.
 #[cfg(target_arch = "aarch64")]
 pub(super) fn of_this_processor() -> Vec<String> {
     use std::arch::is_aarch64_feature_detected as has;

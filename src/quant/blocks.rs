@@ -24,7 +24,7 @@ impl Half {
         Self(f16::from_f32(value).to_le_bytes())
     }
 
-    /// Its bits.
+    /// The 16 bits of the f16.
     #[must_use]
     #[inline]
     pub fn to_bits(self) -> u16 {
@@ -87,7 +87,7 @@ block! {
     BlockQ4_1, 20, {
         /// Scale.
         d: Half,
-        /// Offset: the smallest weight.
+        /// Offset: the value of quant 0.
         m: Half,
         /// Four bits per weight.
         qs: [u8; 16],
@@ -111,7 +111,7 @@ block! {
     BlockQ5_1, 24, {
         /// Scale.
         d: Half,
-        /// Offset: the smallest weight.
+        /// Offset: the value of quant 0.
         m: Half,
         /// Fifth bits.
         qh: [u8; 4],
@@ -251,7 +251,7 @@ block! {
 block! {
     /// 256 ternary weights in 54 bytes: 1.6875 bits per weight. `w[i] = d * (t[i] - 1)` with `t[i]` in `0..3`.
     ///
-    /// A byte holds five (in `qh` four) trits as a fraction of 256: multiplied by 3 it carries the first trit over its top.
+    /// A byte holds five trits (four in `qh`) as a fraction of 256: multiplying it by 3 carries the first trit out of the byte.
     BlockTQ1_0, 54, {
         /// Weights 0 to 159 (five rows of 32) and 160 to 239 (five rows of 16).
         qs: [u8; 48],
@@ -273,7 +273,7 @@ block! {
 }
 
 block! {
-    /// 256 weights in 66 bytes: 2.0625 bits per weight. Eight weights share a grid point; signs of eight take seven bits.
+    /// 256 weights in 66 bytes: 2.0625 bits per weight. Eight weights share a grid point; their signs take seven bits.
     BlockIQ2_XXS, 66, {
         /// Scale of the scales.
         d: Half,

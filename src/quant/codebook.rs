@@ -1,8 +1,9 @@
 //! The nearest point of a grid: exact, by branch and bound.
 //!
-//! The cost of a point is a sum over its coordinates, so what a coordinate costs more than the cheapest one bounds all points that
-//! have it. Points are sorted by their packed coordinates, the last ones on top: those that share their upper half lie together, and
-//! halves that cost more than the best point so far are passed over. ggml looks through lists of neighbours instead, made at start.
+//! The cost of a point is a sum over its coordinates, so what a coordinate costs above the cheapest one is a lower bound for
+//! all points that have it. Points are sorted by their packed coordinates, the last ones on top: those that share their upper
+//! half lie together, and a half that costs no less than the best point so far is skipped. ggml instead looks through lists of
+//! neighbours that it makes at start.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::iq_tables::{IQ1S_GRID, IQ2S_GRID, IQ2XS_GRID, IQ2XXS_GRID, IQ3S_GRID, IQ3XXS_GRID};
@@ -11,7 +12,7 @@ use super::iq_tables::{IQ1S_GRID, IQ2S_GRID, IQ2XS_GRID, IQ2XXS_GRID, IQ3S_GRID,
 #[derive(Debug)]
 pub(super) struct Eights {
     pub(super) points: &'static [u16],
-    /// Where the points begin whose upper byte is this or more.
+    /// `starts[h]` is the index of the first point whose upper byte is at least `h`.
     starts: [u16; 257],
 }
 
@@ -19,7 +20,7 @@ pub(super) struct Eights {
 #[derive(Debug)]
 pub(super) struct Fours {
     pub(super) points: &'static [u16],
-    /// Where the points begin whose upper six bits are these or more.
+    /// `starts[h]` is the index of the first point whose upper six bits are at least `h`.
     starts: [u16; 65],
 }
 
@@ -30,14 +31,14 @@ pub(super) static IQ1S: Eights = Eights::new(&IQ1S_GRID);
 pub(super) static IQ3XXS: Fours = Fours::new(&IQ3XXS_GRID);
 pub(super) static IQ3S: Fours = Fours::new(&IQ3S_GRID);
 
-/// A grid point by its index in the file, and how much it costs above the cheapest coordinates.
+/// The index of a grid point as a file stores it, and what the point costs above the cheapest coordinates.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Nearest {
     pub(super) index: u16,
     pub(super) cost: f32,
 }
 
-/// Two coordinates of three values each as they are packed.
+/// All pairs of two coordinates with three values each, as they are packed.
 const PAIRS: [usize; 9] = [0, 1, 2, 4, 5, 6, 8, 9, 10];
 
 impl Eights {
@@ -45,7 +46,7 @@ impl Eights {
         Self { points, starts: starts(points, 8) }
     }
 
-    /// The point of least cost; of several the first that is found.
+    /// The point of least cost; among equals the first one found.
     ///
     /// `excess[v][i]` is what value `v` at coordinate `i` costs above the cheapest value there.
     #[inline(always)]
@@ -57,7 +58,7 @@ impl Eights {
             }
         }
         let mut best = Nearest { index: 0, cost: f32::INFINITY };
-        // Where the upper half costs nothing a good bound is likely.
+        // A good bound is likely where the upper half costs nothing.
         let cheapest = |i: usize| (0..3).fold(0, |best, value| if excess[value][i] < excess[best][i] { value } else { best });
         let first = cheapest(4) | cheapest(5) << 2 | cheapest(6) << 4 | cheapest(7) << 6;
         self.look(first, 0.0, &pairs, &mut best);
@@ -95,7 +96,7 @@ impl Fours {
         Self { points, starts: starts(points, 6) }
     }
 
-    /// The point of least cost for coordinates `first..first + 4`; of several the first that is found.
+    /// The point of least cost for coordinates `first..first + 4`; among equals the first one found.
     ///
     /// `excess[v][i]` is what value `v` at coordinate `i` costs above the cheapest value there.
     #[inline(always)]
@@ -132,7 +133,7 @@ impl Fours {
     }
 }
 
-/// For each upper half where the points begin that have it or a larger one. `points` are sorted.
+/// For each upper half, the index of the first point that has it or a larger one. `points` must be sorted.
 const fn starts<const N: usize>(points: &[u16], n_low_bits: u32) -> [u16; N] {
     let mut starts = [0; N];
     let mut index = 0;
@@ -163,7 +164,7 @@ mod tests {
         }
     }
 
-    /// Random costs of which the least of each coordinate is 0.
+    /// Random costs; the least one of each coordinate is 0.
     fn random_excess<const V: usize>(noise: &mut impl FnMut() -> f32) -> [[f32; 8]; V] {
         let mut excess: [[f32; 8]; V] = std::array::from_fn(|_| std::array::from_fn(|_| noise()));
         for i in 0..8 {

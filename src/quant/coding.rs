@@ -9,16 +9,16 @@ use crate::model::DType;
 /// The most components that a coding has.
 pub const MAX_COMPONENTS: usize = 3;
 
-/// What becomes of the weights of a tensor. The bytes lie in one to three components, each in rows.
+/// How the weights of a tensor are encoded. The bytes lie in one to three components, each in rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Coding {
     /// Blocks or floats of one of ggml's types; one component.
     Ggml(DType),
-    /// Rounded to `float`, then codes, scales and, in the affine mode, biases.
+    /// Weights are rounded to `float` and become codes, scales and, in the affine mode, biases.
     Mlx {
-        /// What becomes of a group.
+        /// How a group of weights is encoded.
         mode: Mode,
-        /// Type of the weights before, and of affine scales and biases.
+        /// Type that the weights are rounded to first, and type of affine scales and biases.
         float: Float,
     },
 }
@@ -35,7 +35,8 @@ pub enum CodingError {
 }
 
 impl Coding {
-    /// Bytes of each component of so many weights, 0 for those that there are not; `None` if they are no whole blocks.
+    /// Size in bytes of each component of `n_weights` weights, 0 for components that the coding lacks; `None` if the weights do
+    /// not fill whole blocks.
     #[must_use]
     pub fn component_bytes(self, n_weights: u64) -> Option<[u64; MAX_COMPONENTS]> {
         match self {
@@ -44,13 +45,13 @@ impl Coding {
         }
     }
 
-    /// Bytes of all components together; `None` if the weights are no whole blocks.
+    /// Size in bytes of all components together; `None` if the weights do not fill whole blocks.
     #[must_use]
     pub fn n_bytes(self, n_weights: u64) -> Option<u64> {
         self.component_bytes(n_weights).map(|bytes| bytes.iter().sum())
     }
 
-    /// True where the bytes are those of a source of this type.
+    /// True if a tensor of type `source` is copied unchanged.
     #[must_use]
     pub fn is_copy_of(self, source: DType) -> bool {
         self == Self::Ggml(source)
@@ -58,7 +59,7 @@ impl Coding {
 
     /// Encodes whole rows of `row_len` weights of type `source` into components of exactly [`Coding::component_bytes`].
     ///
-    /// `importances` are those of the columns, heeded by ggml's types alone.
+    /// `importances` has one number per column; the modes of MLX ignore it.
     ///
     /// # Errors
     /// Those of [`super::quantize_rows_by`] and [`mlx::quantize_rows`].

@@ -1,7 +1,7 @@
 //! Decoders of the blocks of 32 and of the k-quants.
 //!
-//! Source of the formulas: `dequantize_row_*` in ggml-quants.c, llama.cpp of 2026-08-21. Operations keep its order, so that the
-//! values are the same to the bit.
+//! Source of the formulas: `dequantize_row_*` in ggml-quants.c, llama.cpp of 2026-08-21. Operations are done in the same
+//! order, so that the values are the same to the bit.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{

@@ -212,9 +212,9 @@ fn half_of_ue4m3(byte: u8) -> f32 {
     let (exponent, mantissa) = (byte >> 3 & 15, byte & 7);
     match (byte, exponent) {
         (0 | 0x7f, _) => 0.0,
-        // Subnormal: mantissa * 2^-9, and the half of it.
+        // Subnormal: mantissa * 2^-9, and half of that.
         (_, 0) => f32::from(mantissa) / 1024.0,
-        // (1 + mantissa / 8) * 2^(exponent - 7), and the half of it: 119 is the bias of f32 less 7 less 1.
+        // (1 + mantissa / 8) * 2^(exponent - 7), and half of that: 119 is the bias of f32 less 7 less 1.
         _ => f32::from_bits((u32::from(exponent) + 119) << 23 | u32::from(mantissa) << 20),
     }
 }
@@ -225,7 +225,7 @@ fn half_scale(d: f32, scales: &[u8; 8], group: usize) -> f32 {
     d * (0.5 + f32::from(scales[group / 4] >> (4 * (group / 2 % 2)) & 15)) * 0.25
 }
 
-/// Eight signs of which the last makes their number even (`ksigns_iq2xs`).
+/// Eight signs; the last one makes the number of negative ones even (`ksigns_iq2xs`).
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "seven bits are kept")]
 fn seven_signs(bits: u32) -> u8 {

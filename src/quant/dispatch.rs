@@ -1,4 +1,4 @@
-//! Runs a kernel with the widest vectors that this CPU has.
+//! Runs a kernel with AVX2 or NEON where this CPU has them.
 //!
 //! Kernels are compiled once per instruction set: loops over [`Simd`] become its instructions, plain loops over fixed-size arrays
 //! are vectorized for it by the compiler. Results are the same to the bit.
@@ -16,7 +16,7 @@ pub(super) trait Kernel {
     /// What the work gives back.
     type Output;
 
-    /// Does the work. Implementations and all that they call must be `#[inline(always)]`: only then is it compiled for the
+    /// Does the work. Implementations and all that they call must be `#[inline(always)]`: only then are they compiled for the
     /// caller's instruction set.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
@@ -163,7 +163,7 @@ mod avx2 {
             }
         }
 
-        /// What is just below a half, with the number's sign, is added and the fraction cut off.
+        /// Adds the number just below a half, with the sign of the product, and cuts off the fraction.
         ///
         /// The sum is exact or rounds to the whole number that is meant: 0.5 becomes 1, and the number just below it stays below 1.
         #[inline(always)]
@@ -179,7 +179,7 @@ mod avx2 {
                     _mm256_cvttps_epi32(_mm256_add_ps(scaled, towards))
                 };
                 let (low, high) = (_mm256_packs_epi32(whole(0), whole(1)), _mm256_packs_epi32(whole(2), whole(3)));
-                // Packing interleaves the halves of registers: each group of four bytes has its place in this order.
+                // Packing interleaves the halves of the registers; this order puts the groups of four bytes back in place.
                 let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
                 let packed = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
                 _mm256_storeu_si256(bytes.as_mut_ptr().cast(), packed);
@@ -206,7 +206,7 @@ mod avx2 {
         fn lane_of(self, lanes: Register, number: f32) -> usize {
             // SAFETY: see `splat`.
             let found = unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(lanes.0, _mm256_set1_ps(number))) };
-            // Without any, 32 zeros.
+            // Without a match there are 32 trailing zeros, which give lane 0.
             found.trailing_zeros() as usize % N_LANES
         }
 

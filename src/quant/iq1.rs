@@ -12,11 +12,11 @@ use super::kquant::importance;
 use super::lanes::Simd;
 use super::search_grid::{Choice, GridFit, GridType, Group, fit_grid};
 
-/// Eight weights on a ternary point, shifted up in the first and down in the second way.
+/// Eight weights on a ternary point, shifted up in way 0 and down in way 1.
 #[derive(Debug, Clone, Copy)]
 struct ShiftedTogether;
 
-/// Eight weights on a ternary point, shifted up or down as is best for them.
+/// Eight weights on a ternary point, shifted up or down, whichever is better for them.
 #[derive(Debug, Clone, Copy)]
 struct ShiftedAlone;
 
@@ -124,7 +124,7 @@ pub(super) fn encode_iq1_m(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f
         qs[group] = low;
         qh[group / 2] |= (high | choice.signs << 3) << (4 * (group % 2));
     }
-    // The four bits of `d` for each word, the lowest first.
+    // Each word takes four bits of `d`, the lowest first.
     let d = fit.d.to_bits();
     let scales = std::array::from_fn(|word| {
         let of_word = &fit.scales[4 * word..4 * word + 4];

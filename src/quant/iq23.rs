@@ -71,7 +71,7 @@ impl Group for OnFours {
     }
 }
 
-/// The nearest of the ascending values to the magnitude of each number, with its sign.
+/// The one of the ascending values that is nearest to each number's magnitude, with the number's sign.
 #[inline(always)]
 fn nearest_magnitude<S: Simd>(simd: S, numbers: S::Lanes, values: &[i8]) -> S::Lanes {
     let magnitudes = simd.max(numbers, simd.zero() - numbers);
@@ -130,7 +130,8 @@ fn signed(value: f32, signs: u8, i: usize) -> f32 {
     if signs >> i & 1 == 1 { -value } else { value }
 }
 
-/// Candidates were chosen on SmolLM2 rows and the distributions of `tests/golden/make_quant_golden.py`: sparse grids like larger scales.
+/// The search for IQ2_XXS. Candidates were chosen on SmolLM2 rows and the distributions of `tests/golden/make_quant_golden.py`:
+/// sparse grids like larger scales.
 const IQ2_XXS: GridType<OnEights> = GridType {
     group: OnEights { book: &codebook::IQ2XXS, coordinates: IQ2XXS_GRID_COORDINATES, has_even_signs: true },
     unit: 0.125,
@@ -174,8 +175,8 @@ const IQ3_S: GridType<OnFours> = GridType {
     ..IQ3_XXS
 };
 
-/// Without a calibration, the square of a weight's magnitude and a share of its sub-block's; but a sub-block of small weights counts
-/// too, or the fit of an outlier would be paid by all of the others.
+/// Importance of a weight of IQ3 without a calibration: its squared magnitude and a share of its sub-block's mean square.
+/// Sub-blocks of small weights count too, or all the others would pay for the fit of an outlier.
 #[inline(always)]
 fn importance_3(magnitude: f32, rms: f32) -> f32 {
     let mean_square = max(rms * rms, 1e-6);

@@ -1,6 +1,6 @@
 //! Encoders of IQ4_NL and IQ4_XS: 16 levels that are denser around zero.
 //!
-//! The search is that of Q3_K and Q6_K (`search_symmetric.rs`) with another rounding.
+//! IQ4_XS uses the search of Q3_K (`search_symmetric.rs`), IQ4_NL that of Q4_0 (`search_block.rs`), with another rounding.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{BlockIQ4_NL, BlockIQ4_XS, Half, QK_K};
@@ -13,7 +13,7 @@ use super::search_affine::inverse;
 use super::search_block::fit_block;
 use super::search_symmetric::{Levels, SymmetricGrid, fit_symmetric};
 
-/// The numbers of [`KVALUES_IQ4NL`].
+/// [`KVALUES_IQ4NL`] as f32, with the midpoints between neighbours.
 static LEVELS: SixteenLevels = {
     let mut levels = [0.0; 16];
     let mut i = 0;
@@ -24,10 +24,10 @@ static LEVELS: SixteenLevels = {
     SixteenLevels::new(levels)
 };
 
-/// Levels that a block's largest weight may take without a loss to most others.
+/// Levels that a block's largest weight may take without hurting most of the others.
 const PEAK_LEVELS: [f32; 12] = [-127.0, 113.0, -104.0, 89.0, -83.0, 69.0, -65.0, 53.0, -49.0, 38.0, -35.0, 25.0];
 
-/// The numbers of [`KVALUES_IQ4NL`].
+/// Quants that stand for the numbers of [`KVALUES_IQ4NL`].
 #[derive(Debug, Clone, Copy)]
 struct Uneven;
 
@@ -43,7 +43,7 @@ impl Levels for Uneven {
     }
 }
 
-/// Candidates for the level of the largest magnitude, of both signs: the ends are at -127 and 113.
+/// The search for IQ4_NL. Candidates for the level of the largest magnitude have both signs: the ends are at -127 and 113.
 const IQ4_NL: SymmetricGrid<Uneven> = SymmetricGrid {
     levels: Uneven,
     scale_max: 1.0,
@@ -55,7 +55,7 @@ const IQ4_NL: SymmetricGrid<Uneven> = SymmetricGrid {
     n_rounds: 1,
 };
 
-/// As for [`IQ4_NL`].
+/// The search for IQ4_XS, as for [`IQ4_NL`].
 const IQ4_XS: SymmetricGrid<Uneven> = SymmetricGrid {
     levels: Uneven,
     scale_max: 32.0,
@@ -70,7 +70,7 @@ const IQ4_XS: SymmetricGrid<Uneven> = SymmetricGrid {
 /// Encodes one block of IQ4_NL.
 #[inline(always)]
 pub(super) fn encode_iq4_nl(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>) -> BlockIQ4_NL {
-    // The more a single weight decides, the less others count: then its fit is what the rounding of `d` leaves of the error.
+    // The more a single weight dominates, the less the others count: the error is then mostly how well the rounded `d` fits it.
     let (low, high) = simd.extremes(x);
     let peak_share = max(low * low, high * high) * inverse(x.iter().fold(0.0, |sum, weight| sum + weight * weight));
     let base = 2.5 * (1.0 - peak_share) + 0.05;

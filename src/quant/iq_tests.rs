@@ -9,7 +9,7 @@ use crate::model::DType;
 
 const GOLDEN: &str = include_str!("../../tests/golden/quant/iq.json");
 
-/// Types that ggml encodes with an importance matrix only: its errors are those with one of ones, and so are ours.
+/// Types that ggml encodes only with an importance matrix: its errors were measured with a matrix of ones, and so are ours.
 const NEED_IMPORTANCES: [DType; 3] = [DType::IQ2_XXS, DType::IQ2_XS, DType::IQ1_S];
 
 /// ggml's own importance of a weight without an importance matrix; see `importance` in make_iq_golden.py.
@@ -29,7 +29,7 @@ fn importance(dtype: DType, x: &[f32]) -> Vec<f64> {
     x.chunks(256).flat_map(of_super_block).collect()
 }
 
-/// How much more than ggml's an error may be, as a factor.
+/// The largest allowed ratio of our error to ggml's.
 ///
 /// Relative root mean squares may differ by 1e-6, so their squares by twice that. In IQ4_NL two inputs are decided by the fit of one
 /// weight in a block, which is a matter of how its scale happens to round, and one trades plain for weighted error; in IQ1_S the

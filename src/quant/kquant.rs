@@ -13,7 +13,7 @@ use super::search_affine::{AffineGrid, Candidates, fit_affine, inverse};
 use super::search_block::column_importance;
 use super::search_symmetric::{Linear, SymmetricGrid, fit_symmetric};
 
-/// With four levels, where quant 0 lies matters as much as how far the levels are apart.
+/// The search for Q2_K. With four levels, where quant 0 lies matters as much as how far the levels are apart.
 const Q2_K: AffineGrid = AffineGrid {
     q_max: 3.0,
     scale_max: 15.0,
@@ -28,7 +28,7 @@ const Q2_K: AffineGrid = AffineGrid {
     n_first: 1,
 };
 
-/// Two groups of candidates around the full range, one for sub-blocks of a few large weights.
+/// The search for Q4_K: two groups of candidates around the full range, one for sub-blocks of a few large weights.
 const Q4_K: AffineGrid = AffineGrid {
     q_max: 15.0,
     scale_max: 63.0,
@@ -42,10 +42,10 @@ const Q4_K: AffineGrid = AffineGrid {
     n_first: 2,
 };
 
-/// The candidates of [`Q4_K`] serve 32 levels as well.
+/// The search for Q5_K: the candidates of [`Q4_K`] serve 32 levels as well.
 const Q5_K: AffineGrid = AffineGrid { q_max: 31.0, n_first: 2, n_rounds: 4, ..Q4_K };
 
-/// With eight levels the lowest, which has no opposite, matters: both signs are tried throughout.
+/// The search for Q3_K. With eight levels the lowest one, which has no opposite, matters: both signs are tried throughout.
 const Q3_K: SymmetricGrid<Linear> = SymmetricGrid {
     levels: Linear { q_max: 4.0 },
     scale_max: 32.0,
@@ -57,7 +57,7 @@ const Q3_K: SymmetricGrid<Linear> = SymmetricGrid {
     n_rounds: 2,
 };
 
-/// Candidates from 30 to 32.7 steps: fine enough that only the integer scales decide.
+/// The search for Q6_K: candidates from 30.3 to 32.4 steps, fine enough that only the integer scales decide.
 const Q6_K: SymmetricGrid<Linear> = SymmetricGrid {
     levels: Linear { q_max: 32.0 },
     scale_max: 128.0,
@@ -135,9 +135,10 @@ pub(super) fn encode_q6_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f3
     BlockQ6_K { ql, qh, scales: fit.scales, d: fit.d }
 }
 
-/// Importances by those of the columns where there are some, else [`local_importance`].
+/// Importances of the weights: from those of the columns if any of these is not zero, else from [`local_importance`].
 ///
-/// The mean squares that magnitudes are added to are ggml's (`quantize_row_*_K_impl`); for Q6_K magnitudes do not matter.
+/// `mean_squares` is how many mean squares are added to squared magnitudes, as in ggml (`quantize_row_*_K_impl`); `None` where
+/// magnitudes do not matter (Q6_K).
 #[inline(always)]
 pub(super) fn importance<S: Simd, const T: usize, const N: usize, const J: usize>(
     simd: S,
@@ -154,8 +155,8 @@ pub(super) fn importance<S: Simd, const T: usize, const N: usize, const J: usize
     local_importance(simd, &split(x), of_magnitude_and_rms)
 }
 
-/// Importances without a calibration: of the weight's magnitude and its sub-block's root mean square, both over that of the
-/// super-block.
+/// Importances without a calibration: a function of the weight's magnitude and its sub-block's root mean square, both divided
+/// by the root mean square of the super-block.
 #[inline(always)]
 fn local_importance<S: Simd, const N: usize, const J: usize>(
     simd: S,

@@ -1,4 +1,4 @@
-//! Eight f32 side by side, and the small functions on single ones.
+//! Eight f32 side by side, and small functions on single f32.
 //!
 //! The searches are written once, over [`Simd`]: instruction sets differ in speed, not in a single bit of the result. All use
 //! eight lanes and sum them in the same order, and fuse a multiplication with an addition only where the code says so.
@@ -14,7 +14,7 @@ pub(super) const N_LANES: usize = 8;
 /// `f32::round_ties_even` is a library call on baseline x86-64, this is two instructions everywhere.
 const MAGIC: f32 = 12_582_912.0;
 
-/// Sixteen numbers in rising order, and half way between neighbours.
+/// Sixteen numbers in rising order, and the midpoints between neighbours.
 #[derive(Debug)]
 pub(super) struct SixteenLevels {
     pub(super) levels: [f32; 16],
@@ -45,10 +45,10 @@ pub(super) trait Simd: Copy {
     /// The same number in all lanes.
     fn splat(self, value: f32) -> Self::Lanes;
 
-    /// One number per lane.
+    /// Puts one number into each lane.
     fn load(self, values: &[f32; N_LANES]) -> Self::Lanes;
 
-    /// One number per lane.
+    /// The number of each lane.
     fn store(self, lanes: Self::Lanes) -> [f32; N_LANES];
 
     /// `a * b + c`, rounded once, in each lane.
@@ -99,7 +99,7 @@ pub(super) trait Simd: Copy {
         self.min(self.max(rounded, self.splat(low)), self.splat(high))
     }
 
-    /// Rounds each `x * factor`, whose magnitudes must be below 128, to the nearest whole number, ties away from zero.
+    /// Rounds each `x * factor`, whose magnitudes must be below 127.5, to the nearest whole number, ties away from zero.
     #[inline(always)]
     fn scaled_bytes(self, x: &[f32; 32], factor: f32) -> [i8; 32] {
         x.map(|number| low_byte(round_half_away(number * factor)).cast_signed())
@@ -113,7 +113,7 @@ pub(super) trait Simd: Copy {
         self.where_above(self.zero(), lanes, reciprocal, positive)
     }
 
-    /// All lanes made one by an operation that is done in each lane: lanes four apart, then two, then one.
+    /// Combines all lanes into one number: first lanes that are four apart, then two, then one.
     #[inline(always)]
     fn fold(self, lanes: Self::Lanes, operation: impl Fn(f32, f32) -> f32) -> f32 {
         let v = self.store(lanes);
@@ -157,7 +157,7 @@ pub(super) trait Simd: Copy {
         self.lane_of(lanes, self.largest(lanes))
     }
 
-    /// Smallest and largest of the numbers; `(inf, -inf)` for none. Of two zeros either.
+    /// Smallest and largest of `N` numbers, `N` a multiple of eight; `(inf, -inf)` for none. A zero may have either sign.
     #[inline(always)]
     fn extremes<const N: usize>(self, x: &[f32; N]) -> (f32, f32) {
         let (mut low, mut high) = (self.splat(f32::INFINITY), self.splat(f32::NEG_INFINITY));
@@ -304,13 +304,13 @@ pub(super) fn round(value: f32) -> f32 {
 #[inline(always)]
 fn round_half_away(value: f32) -> f32 {
     let even = round(value);
-    // The difference is exact: it is not zero only where both are close.
+    // The difference is exact: where it is not zero, the two are close to each other.
     let up = if value - even == 0.5 && value > 0.0 { 1.0 } else { 0.0 };
     let down = if even - value == 0.5 && value < 0.0 { 1.0 } else { 0.0 };
     even + up - down
 }
 
-/// Limits to `low..=high`, in two instructions where `f32::clamp` takes care of NaN.
+/// Limits to `low..=high` in two instructions; NaN, which `f32::clamp` would keep, becomes `low`.
 #[inline(always)]
 pub(super) fn clamp(value: f32, low: f32, high: f32) -> f32 {
     min(max(value, low), high)

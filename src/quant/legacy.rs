@@ -1,7 +1,7 @@
 //! Encoders of the blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0.
 //!
-//! Scales and offsets are searched (`search_block.rs`), where ggml takes the range of the weights as long as there is no importance
-//! matrix. Q8_0 has ggml's bytes.
+//! Scales and offsets are searched (`search_block.rs`); ggml takes the range of the weights unless it has an importance matrix.
+//! Q8_0 has ggml's bytes.
 //!
 //! Source of Q8_0's formula: `quantize_row_q8_0_ref` in ggml-quants.c, llama.cpp of 2026-08-21.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]

@@ -98,7 +98,7 @@ pub enum QuantError {
     Importances {
         /// Weights per row.
         row_len: usize,
-        /// Importances.
+        /// Importances that were given.
         n_importances: usize,
     },
 }
@@ -126,7 +126,7 @@ pub fn heeds_importances(dtype: DType) -> bool {
 
 /// Decodes blocks to f32, with the same values as llama.cpp.
 ///
-/// `src` may start at any address; it must hold exactly the blocks of `dst.len()` weights. Both empty is fine.
+/// `src` may start at any address; it must hold exactly the blocks of `dst.len()` weights. Both may be empty.
 pub fn dequantize_rows(dtype: DType, src: &[u8], dst: &mut [f32]) -> Result<(), QuantError> {
     check_lengths(dtype, dst.len(), src.len())?;
     if !can_dequantize(dtype) {
@@ -147,8 +147,8 @@ pub fn quantize_rows(dtype: DType, src: &[f32], row_len: usize, dst: &mut [u8]) 
 /// Encodes as [`quantize_rows`], with the least error weighted by the columns' importances, one for each weight of a row.
 ///
 /// Importances are finite and not negative; only their ratios within a block matter. A block whose importances are all zero is
-/// encoded as without any, and so are Q8_0 and the types without scales. A block's bytes depend on its weights and importances
-/// alone.
+/// encoded as if there were none, and so are Q8_0 and the types without scales. A block's bytes depend on its weights and
+/// importances alone.
 pub fn quantize_rows_by(
     dtype: DType,
     src: &[f32],

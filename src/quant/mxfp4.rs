@@ -27,14 +27,14 @@ pub(super) fn encode_mxfp4(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32
     if peak == 0.0 {
         return BlockMXFP4 { e: 0, qs: [0; 16] };
     }
-    // One above ggml's, which puts the largest magnitude between 8 and 16 of the doubled values, and seven below it.
+    // From one above ggml's exponent, which puts the largest magnitude between 8 and 16 of the doubled values, to six below it.
     let top = (peak.to_bits() >> 23).cast_signed() - 1;
     let exponents: [i32; N_LANES] = std::array::from_fn(|lane| {
         let lane = i32::from(u8::try_from(lane).unwrap_or(0));
         (top - lane).clamp(*EXPONENTS.start(), *EXPONENTS.end())
     });
     let inverses = simd.load(&exponents.map(|exponent| power_of_two(128 - exponent)));
-    // Errors in units of the first exponent's.
+    // Errors are counted in units of the first exponent.
     let units = simd.load(&exponents.map(|exponent| power_of_two(exponent - exponents[0])));
     let mut error = simd.zero();
     for (&x, &w) in x.iter().zip(&w) {

@@ -10,7 +10,7 @@ use std::ops::{Add, Div, Mul, Sub};
 
 use super::lanes::{N_LANES, Simd};
 
-/// NEON needs no proof.
+/// Stands for NEON, which needs no proof.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Neon;
 
@@ -51,7 +51,7 @@ impl Simd for Neon {
         unsafe { Pair(vfmaq_f32(c.0, a.0, b.0), vfmaq_f32(c.1, a.1, b.1)) }
     }
 
-    /// Not `vminq_f32`, which makes NaN of one NaN.
+    /// Not `vminq_f32`, which returns NaN if either number is NaN.
     #[inline(always)]
     fn min(self, a: Pair, b: Pair) -> Pair {
         // SAFETY: see `splat`.

@@ -24,7 +24,7 @@ pub(super) fn decode_f64(src: &[u8], dst: &mut [f32]) {
     }
 }
 
-/// Widens f16; `half` uses F16C or NEON where there is one.
+/// Widens f16; `half` uses F16C or NEON where the CPU has it.
 #[inline(always)]
 pub(super) fn decode_f16(src: &[u8], dst: &mut [f32]) {
     let mut buffer = [f16::ZERO; CHUNK];

@@ -234,17 +234,17 @@ fn largest_magnitude(dtype: DType) -> f32 {
         DType::F32 => f32::MAX,
         // From half a unit in the last place below 2^128 on, f32 round to an infinite bf16.
         DType::BF16 => f32::from_bits(0x7f7f_7fff),
-        // From 65520 on, f32 round to an infinite f16. Q4_1 and Q5_1 keep their smallest weight as one.
+        // From 65520 on, f32 round to an infinite f16. Q4_1 and Q5_1 keep an offset near their smallest weight as one.
         DType::F16 | DType::Q4_1 | DType::Q5_1 => 65520_f32.next_down(),
         DType::Q4_0 => F16_MAX * 8.0,
         DType::Q5_0 => F16_MAX * 16.0,
         DType::Q8_0 => F16_MAX * 127.0,
-        // The reach of a minimum, d * min, which is less than that of d * scale * q.
+        // The reach of a minimum, dmin * min, which is less than that of d * scale * q.
         DType::Q2_K => F16_MAX * 15.0,
         DType::Q4_K | DType::Q5_K => F16_MAX * 63.0,
         // d * scale * q.
         DType::Q3_K => F16_MAX * 31.0 * 3.0,
-        // The smaller of both ends.
+        // The end that is nearer to zero.
         DType::IQ4_NL => F16_MAX * 113.0,
         DType::IQ4_XS => F16_MAX * 31.0 * 113.0,
         DType::TQ1_0 | DType::TQ2_0 => F16_MAX,
@@ -252,7 +252,7 @@ fn largest_magnitude(dtype: DType) -> f32 {
         DType::IQ2_XXS | DType::IQ2_XS | DType::IQ2_S | DType::IQ3_XXS | DType::IQ3_S => F16_MAX * 31.0,
         // All weights at 7/8.
         DType::IQ1_S | DType::IQ1_M => F16_MAX * 15.0 * 0.875,
-        // 12 * 2^124: with the next exponent the largest value is no f32.
+        // 12 * 2^124: with the next exponent the largest value would not fit an f32.
         DType::MXFP4 => f32::from_bits(0x7f40_0000),
         _ => F16_MAX * 127.0 * 31.0,
     }

@@ -3,10 +3,10 @@
 
 use super::lanes::{N_LANES, Simd};
 
-/// Integers that the largest scale may get. They need not be whole: the other scales decide.
+/// Candidates for the largest scale in units of the scale of the scales. They need not be whole: the other scales decide.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Largest {
-    /// The largest candidate: beyond the range the largest scale is clipped.
+    /// The largest candidate; where it lies beyond the range, the largest scale is clipped.
     pub(super) first: f32,
     /// From one candidate to the next lower one.
     pub(super) distance: f32,
@@ -21,10 +21,10 @@ impl Largest {
     }
 }
 
-/// The scale of the scales that loses least when each wanted one becomes a whole multiple of it, in `range`.
+/// The scale of the scales that loses least when each wanted scale becomes a whole multiple of it, with factors in `range`.
 ///
-/// A scale that is off by `e` costs `curvature * e²` as long as the quants stay what they are. `largest` is the one of largest magnitude,
-/// with the sign of the range's longer side.
+/// A scale that is off by `e` costs `curvature * e²` as long as the quants stay the same. `largest` is the wanted scale of
+/// largest magnitude, negated if the range reaches further below zero than above.
 #[inline(always)]
 pub(super) fn scale_of_scales<S: Simd, const J: usize>(
     simd: S,

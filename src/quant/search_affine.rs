@@ -3,7 +3,7 @@
 //! Three steps. Each sub-block gets the real scale and offset of least weighted error among candidates that stretch or clip
 //! its range, offsets and scales by least squares. They decide `d` and `dmin` (`scale_of_scales.rs`). Then integer scales and minima
 //! move to better neighbours under the exact error, `d` and `dmin` are refitted by least squares, and so on until it stops
-//! paying. All that the file can hold is decided on the exact error of what will be decoded.
+//! paying. Integer scales and minima are chosen by the exact error of what will be decoded.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{Half, QK_K};
@@ -19,11 +19,11 @@ pub(super) struct AffineGrid {
     pub(super) scale_max: f32,
     /// Candidates for the real scale of a sub-block.
     pub(super) candidates: &'static [Candidates],
-    /// Integers that the largest scale and minimum may get, which decide `d` and `dmin`.
+    /// Candidates for what the largest scale and minimum become, which decide `d` and `dmin`.
     pub(super) d_candidates: Largest,
     /// Rounds of moving integer scales and refitting `d` and `dmin`.
     pub(super) n_rounds: usize,
-    /// Groups of [`NEIGHBOURS`] in the first round.
+    /// Groups of [`NEIGHBOURS`] that are tried in the first round.
     pub(super) n_first: usize,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Candidates {
     /// Where quant 0 lies, as a fraction of the smallest weight. 1 keeps all weights in range; 0 is right when few large weights
     /// stand against many small ones, which then share a level.
     pub(super) origin: f32,
-    /// Steps between there and the largest weight, less `q_max`: positive ones clip it.
+    /// Steps between quant 0 and the largest weight, less `q_max`, in the first of the eight: positive ones clip that weight.
     pub(super) first: f32,
     /// From one of the eight to the next.
     pub(super) distance: f32,
@@ -90,7 +90,7 @@ pub(super) fn fit_affine<S: Simd, const N: usize, const J: usize>(
         best = state;
     }
     if best.error > 0.0 && best.error < HALF_ROUNDING * energy(simd, x.as_flattened(), w.as_flattened()) {
-        // Of few quants thirds as well: with a smaller quant the scale may be larger.
+        // With few quants thirds are tried as well: with a smaller quant the scale may be larger.
         let parts: u8 = if grid.q_max == 3.0 { 3 } else { 1 };
         for integer in ROUNDING_TRIES {
             for part in 0..parts {
@@ -134,9 +134,9 @@ pub(super) struct SubScale {
     pub(super) scale: f32,
     /// What quant 0 stands for, with the opposite sign.
     pub(super) offset: f32,
-    /// How fast the error grows beside the scale: `Σwq²`.
+    /// Curvature of the error in the scale: `Σwq²`.
     l2: f32,
-    /// How fast the error grows beside the offset: `Σw`.
+    /// Curvature of the error in the offset: `Σw`.
     l0: f32,
 }
 
@@ -220,8 +220,8 @@ pub(super) fn search<S: Simd, const N: usize>(simd: S, x: &[f32; N], w: &[f32; N
             continue;
         }
         let per_step = 1.0 / (high - origin);
-        // Of equal ones, as all are for equal weights, the one with most steps: it leaves the integer scales most room. The margins are
-        // above the rounding of the sums.
+        // Among equals, as all are for equal weights, the one with most steps wins: it leaves the integer scales most room. The
+        // margins are above the rounding of the sums.
         #[allow(clippy::cast_precision_loss, reason = "a small index")]
         let more_steps_first = simd.ramp(1.0 - TIE * (group * N_LANES) as f32, -TIE);
         let last = grid.q_max + candidates.first + 7.0 * candidates.distance;
@@ -249,7 +249,7 @@ pub(super) fn search<S: Simd, const N: usize>(simd: S, x: &[f32; N], w: &[f32; N
 
 /// `Σwl`, `Σwl²` and `Σwxl` of the quants `l` that each lane's origin and inverse scale give.
 ///
-/// Two sums of each, because an addition takes longer than all that is between two of them.
+/// Two sums of each, because an addition takes longer than all the work between two additions to one sum.
 #[inline(always)]
 pub(super) fn quant_sums<S: Simd, const N: usize>(
     simd: S,
@@ -287,7 +287,7 @@ const NEIGHBOURS: [[[f32; N_LANES]; 2]; 2] = [
     [[2.0, 2.0, -2.0, 3.0, -3.0, 3.0, -3.0, 4.0], [1.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0, 0.0]],
 ];
 
-/// The best of the neighbours around the present scale and minimum, on the exact error.
+/// The best of the neighbours around the present scale and minimum, by the exact error.
 #[inline(always)]
 fn best_neighbour<S: Simd, const N: usize, const J: usize>(
     simd: S,
@@ -369,7 +369,7 @@ impl<S: Simd> Equations<S> {
         }
     }
 
-    /// `d` and `dmin` of least error, rounded to f16; `None` where nothing is determined.
+    /// `d` and `dmin` of least error, rounded to f16; `None` where nothing is determined or one would be negative.
     #[inline(always)]
     fn solve<const J: usize>(&self, simd: S, state: &State<J>) -> Option<(f32, f32)> {
         let [uu, uv, vv, xu, xv] = [self.uu, self.uv, self.vv, self.xu, self.xv].map(|lanes| simd.sum(lanes));
@@ -395,7 +395,7 @@ pub(super) const TIE: f32 = 1e-6;
 /// Then a `d` that is larger by a factor close to 1, with smaller integers, may happen to be rounded less.
 pub(super) const HALF_ROUNDING: f32 = 2.5e-7;
 
-/// How much less than the largest integer scale is tried then.
+/// Steps below the largest integer scale that are tried when the error is below [`HALF_ROUNDING`].
 pub(super) const ROUNDING_TRIES: [f32; 12] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0];
 
 /// `Σwx²`: the weighted error of all zeros.
@@ -408,7 +408,7 @@ pub(super) fn energy(simd: impl Simd, x: &[f32], w: &[f32]) -> f32 {
     simd.sum(sum)
 }
 
-/// The nearest finite f16, but zero for zero only: else integer scales could not tell sub-blocks apart.
+/// The nearest finite f16, but only zero becomes zero: otherwise integer scales could not tell sub-blocks apart.
 #[inline(always)]
 pub(super) fn nonzero_half(value: f32) -> f32 {
     /// The smallest positive f16.

@@ -1,7 +1,7 @@
-//! Finds scale and offset of one block of 32 (Q4_0, Q4_1, Q5_0, Q5_1).
+//! Finds the scale, and the offset if there is one, of one block of 32 (Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL).
 //!
-//! Candidates as for the sub-blocks of the k-quants, then quants and least squares in turns, always with scale and offset as the
-//! file will hold them.
+//! Candidates are found as for the sub-blocks of the k-quants, then quants and least squares alternate, at last with scale and
+//! offset as the file will hold them.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::Half;
@@ -16,10 +16,10 @@ const N_ROUNDS: usize = 8;
 /// Rounds of least squares before scales and offsets are rounded.
 const N_REFINEMENTS: usize = 5;
 
-/// How many of the starts are tried with scale and offset rounded, the best ones.
+/// How many of the best starts are tried with scale and offset rounded.
 const N_ROUNDED: usize = 2;
 
-/// 1 in one lane.
+/// Row `i` has 1 in lane `i` and 0 in the others.
 const ONE_LANE: [[f32; N_LANES]; N_LANES] = {
     let mut one = [[0.0; N_LANES]; N_LANES];
     let mut lane = 0;
@@ -36,12 +36,12 @@ const ROUNDED_SHARE: f32 = 4e-6;
 /// Added to importances of mean 1, so that no part of a block is left to chance where the matrix says zero.
 const FLOOR: f32 = 1e-6;
 
-/// Mean squares of a block that magnitudes are added to, as for most k-quants.
+/// How many mean squares of the block are added to squared magnitudes, as for most k-quants.
 ///
-/// ggml adds them to 1 mean square of the row, which is more than that of most blocks where few columns are large.
+/// ggml adds one mean square of the row instead, which is more than that of most blocks where few columns are large.
 const BLOCK_MEAN_SQUARES: f32 = 2.0;
 
-/// Candidates for the quant of the largest magnitude: from 1.3 below the largest quant to 1.5 above, with both signs.
+/// Candidates for the quant of the largest magnitude: from 1.3 below `q_max` to 1.4 above, with both signs.
 const fn symmetric_grid(q_max: f32) -> SymmetricGrid<Linear> {
     SymmetricGrid {
         levels: Linear { q_max },
@@ -55,7 +55,7 @@ const fn symmetric_grid(q_max: f32) -> SymmetricGrid<Linear> {
     }
 }
 
-/// Around the full range, and with the smallest or the largest weights clipped, a little or much: they may be of no importance.
+/// Candidates around the full range, and some that clip the smallest or the largest weights, which may be of no importance.
 ///
 /// The best of each eight is refined: where few levels are left for most weights, many starts end in different fits.
 static STARTS: [Candidates; 8] = [
@@ -69,7 +69,7 @@ static STARTS: [Candidates; 8] = [
     Candidates { origin: 0.6, first: -0.5, distance: 0.7 },
 ];
 
-/// What is searched from one of the [`STARTS`].
+/// The search from one of the [`STARTS`].
 #[inline(always)]
 fn affine_grid(q_max: f32, start: &'static Candidates) -> AffineGrid {
     AffineGrid {
@@ -85,8 +85,8 @@ fn affine_grid(q_max: f32, start: &'static Candidates) -> AffineGrid {
 /// Importances of a block's weights from those of their columns, of mean 1; `None` when all columns have zero.
 ///
 /// As ggml does (`quantize_row_*_impl` in ggml-quants.c, llama.cpp of 2026-08-21) a column's importance is multiplied by
-/// `sqrt(mean_squares * mean(x²) + x²)`, or by nothing where magnitudes do not matter. The mean is that of the block: ggml takes
-/// the row's for blocks of 32, which would make bytes depend on where a row is cut, see [`BLOCK_MEAN_SQUARES`].
+/// `sqrt(mean_squares * mean(x²) + x²)`, or by nothing where magnitudes do not matter. The mean is taken over the block: ggml
+/// takes the row's for blocks of 32, which would make bytes depend on where a row is cut, see [`BLOCK_MEAN_SQUARES`].
 #[inline(always)]
 pub(super) fn column_importance<const N: usize>(
     simd: impl Simd,
@@ -211,7 +211,7 @@ fn error<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], d: f32, grid:
 #[inline(always)]
 pub(super) fn affine(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>, q_max: f32) -> (f32, f32, [u8; 32]) {
     let w = block_importance(simd, x, columns);
-    // The search knows offsets that are not positive. Moved below zero, all weights have such a one.
+    // The search finds only offsets that are not positive. Weights that were moved below zero always have such an offset.
     let (_, high) = simd.extremes(x);
     let mut moved = *x;
     for weight in &mut moved {

@@ -14,17 +14,17 @@ const TIE: f32 = 1e-5;
 
 /// How eight weights are represented.
 pub(super) trait Group: Copy {
-    /// Ways of which all groups of a sub-block must use the same one.
+    /// Number of ways to represent groups; all groups of a sub-block must use the same way.
     const N_WAYS: u8;
 
-    /// The level nearest to each number where every weight may take any, in the way of the sub-block.
+    /// The level nearest to each number in this way, as if every weight could take any level.
     fn nearest<S: Simd>(self, simd: S, numbers: S::Lanes, way: u8) -> S::Lanes;
 
     /// The best representation of eight weights at this positive scale.
     fn choose<S: Simd>(self, simd: S, x: &[f32; 8], w: &[f32; 8], scale: f32, way: u8) -> Choice;
 }
 
-/// How eight weights are represented.
+/// One representation of eight weights.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Choice {
     /// What is multiplied by the scale.
@@ -50,10 +50,10 @@ pub(super) struct GridType<Q> {
     pub(super) ratio: f32,
     /// Factors on the best of the 16 that are tried with grid points.
     pub(super) factors: &'static [f32],
-    /// The same, for sub-blocks of almost one magnitude: where a sign is wrong, small levels beside large ones are better than one.
+    /// More factors, for sub-blocks of almost one magnitude: where a sign is wrong, a mix of small and large levels is better.
     pub(super) flat_factors: &'static [f32],
-    /// A candidate for them too, as a fraction of the root mean square: the one that needs the smallest levels, which all grids have.
-    /// 0: none, where it leads astray.
+    /// One more candidate for such sub-blocks, as a fraction of the root mean square: the one that needs the smallest levels,
+    /// which all grids have. 0 for no such candidate, where it would lead astray.
     pub(super) flat_fraction: f32,
     /// Rounds of moving integer scales and refitting `d`.
     pub(super) n_rounds: usize,
@@ -139,7 +139,7 @@ fn improve<S: Simd, Q: Group, const G: usize, const J: usize>(
             }
             scale += 1.0;
         }
-        // With these points.
+        // The best real scale with these points.
         wanted[j] = best.xu * inverse(best.uu);
         state.choices[j] = best.choices;
         state.gain += best.gain;
@@ -151,9 +151,9 @@ fn improve<S: Simd, Q: Group, const G: usize, const J: usize>(
     (state, next)
 }
 
-/// The real scale of least weighted error among the candidates; 0 for zeros.
+/// The real scale of least weighted error among the candidates; 0 if all weights are 0.
 ///
-/// First, without the grid, eight candidates at a time: cheap, and close. Then with grid points around the best of them.
+/// Searches without the grid first, eight candidates at a time (cheap and close), then with grid points around the best.
 #[inline(always)]
 fn search<S: Simd, Q: Group, const G: usize>(simd: S, x: &[[f32; 8]; G], w: &[[f32; 8]; G], grid: GridType<Q>) -> f32 {
     let (mut sum_w, mut sum_wxx, mut squares) = (simd.zero(), simd.zero(), simd.zero());

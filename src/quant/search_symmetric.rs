@@ -59,9 +59,9 @@ pub(super) struct SymmetricGrid<L> {
     pub(super) first_step: f32,
     /// Distance between candidates.
     pub(super) step_distance: f32,
-    /// Levels of the largest weight that a block alone tries where rounding decides.
+    /// Levels that are tried for the largest weight of a single block where rounding decides.
     pub(super) peak_levels: &'static [f32],
-    /// Integers that the largest scale may get, which decide `d`.
+    /// Candidates for what the largest scale becomes, which decide `d`.
     pub(super) d_candidates: Largest,
     /// Rounds of moving integer scales and refitting `d`.
     pub(super) n_rounds: usize,
@@ -172,7 +172,7 @@ fn improve<S: Simd, L: Levels, const N: usize, const J: usize>(
     (sum_uu > 0.0).then(|| nonzero_half(sum_xu / sum_uu)).filter(|&d| d != state.d)
 }
 
-/// The real scale of least weighted error among the candidates, and how fast the error grows beside it.
+/// The real scale of least weighted error among the candidates, and the curvature of the error there, `Σwl²`.
 ///
 /// For given quants `l` the best scale is `Σwxl / Σwl²`, and it lowers the error by `(Σwxl)² / Σwl²`.
 #[inline(always)]
@@ -228,10 +228,10 @@ struct Neighbour {
     error: f32,
 }
 
-/// Steps to the neighbours that are tried. Of equal ones the first counts.
+/// Steps to the neighbours that are tried. Among equals the first one counts.
 const NEIGHBOURS: [f32; N_LANES] = [0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 4.0];
 
-/// The best of the neighbours of the present scale, on the exact error.
+/// The best of the neighbours of the present scale, by the exact error.
 #[inline(always)]
 fn best_neighbour<S: Simd, L: Levels, const N: usize>(
     simd: S,
@@ -272,7 +272,7 @@ pub(super) fn moments<S: Simd, L: Levels, const N: usize>(
     (simd.sum(uu), simd.sum(xu))
 }
 
-/// The same, added to sums that are spread over lanes.
+/// [`moments`], added to sums that are spread over lanes.
 #[inline(always)]
 fn add_moments<S: Simd, L: Levels, const N: usize>(
     simd: S,

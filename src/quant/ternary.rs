@@ -1,7 +1,7 @@
 //! Encoders of TQ1_0 and TQ2_0: weights are `-d`, 0 or `d`.
 //!
 //! ggml takes the largest magnitude for `d` (`quantize_row_tq1_0_ref` in ggml-quants.c, llama.cpp of 2026-08-21), which is exact for
-//! models that were trained so. Here `d` has the least error, which is the same for those and far less for all others.
+//! models that were trained so. Here `d` is the one of least error: the same for those, and far better for all others.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{BlockTQ1_0, BlockTQ2_0, Half, QK_K};
@@ -35,7 +35,7 @@ pub(super) fn encode_tq2_0(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f
     BlockTQ2_0 { qs: pack_two_bits(&trits), d }
 }
 
-/// Five trits as a fraction of 256, rounded up, the first as its largest part.
+/// Five trits as a fraction of 256, rounded up; the first trit is the most significant one.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "243 values fit a byte")]
 fn pack_trits(trits: [u8; 5]) -> u8 {
@@ -50,8 +50,9 @@ fn fit(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> (Half
     let magnitudes = x.map(f32::abs);
     let (_, peak) = simd.extremes(&magnitudes);
 
-    // With the weights above a threshold at `d`, the best `d` is their mean, and the error falls by `Σwx² / Σw` of them. The best
-    // threshold is half of its `d`, so at most half of the peak. Of 16 it is bracketed, and eight between its neighbours are compared.
+    // With the weights above a threshold at `d`, the best `d` is their mean, and the error falls by `(Σwx)² / Σw` of them. The
+    // best threshold is half of its `d`, so at most half of the peak. 16 thresholds bracket it, then eight between its
+    // neighbours are compared.
     let distance = peak / 32.0;
     let mut best = Split { gain: 0.0, threshold: 0.0, d: 0.0 };
     for group in 0..2_u8 {
@@ -85,7 +86,7 @@ fn fit(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> (Half
     (Half::from_f32(best_d), if best_d == 0.0 { [1; QK_K] } else { trits })
 }
 
-/// Which weights are not zero, with the scale of least error and by how much it lowers the error.
+/// A threshold above which weights are not zero, with the scale of least error and by how much that lowers the error.
 #[derive(Debug, Clone, Copy)]
 struct Split {
     gain: f32,

@@ -24,7 +24,7 @@ pub fn child_main() -> ExitCode {
     // The one thread besides the runtime's own: nothing else notices a parent that died on systems without a death signal.
     let watcher = std::thread::Builder::new().name("parent-watcher".into()).spawn(move || end_with_parent(grant));
     if let Err(error) = watcher {
-        return fail(format!("no thread: {error}"));
+        return fail(format!("cannot start a thread: {error}"));
     }
     match request.and_then(|request| carry_out(&request, &grants)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,14 +54,14 @@ fn with_llama_cpp(_: &Task, _: &Receiver<u32>) -> Result<u64, String> {
     Err("this build of planish was made without llama.cpp".into())
 }
 
-/// Carries out what every runtime can. Returns the highest resident memory in bytes.
+/// Carries out a task that every runtime can do. Returns the highest resident memory in bytes.
 fn with_engine(engine: &dyn Engine, task: &Task, grants: &Receiver<u32>) -> Result<u64, String> {
     match task {
         Task::Bench(task) => speed::bench(engine, task, &mut emit),
         Task::Generate(task) => answering::generate(engine, task, &mut emit),
         Task::Score(task) => scoring::score(engine, task, grants, &mut emit),
         Task::Probe(task) => probing::probe(engine, task, &mut emit),
-        Task::Collect(_) => Err("importance matrices are collected with llama.cpp alone".into()),
+        Task::Collect(_) => Err("only llama.cpp can collect importance matrices".into()),
         Task::Info => emit(Event::Info { info: engine.info() }).map(|()| memory::peak_memory_bytes()),
     }
 }

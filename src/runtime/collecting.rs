@@ -1,4 +1,4 @@
-//! The child's work for an importance matrix: runs a model over a text and sums what its weights are multiplied by.
+//! The child's work for an importance matrix: runs a model over a text and sums the squares of what its weights multiply.
 //!
 //! Chunks are those of llama-imatrix: `n_ctx` tokens each, nothing remembered between them, the first token replaced by the one that starts
 //! a text where the model wants that, logits for all tokens, so that the last layer and the head see all of them.
@@ -20,10 +20,11 @@ use crate::path_text;
 
 /// Logits that are kept at a time: nobody reads them, but llama.cpp computes the head only for tokens that have some.
 const MAX_LOGITS_BYTES: usize = 256 << 20;
-/// Fewer rows at a time make the products slow.
+/// The fewest rows that are computed at a time: fewer make the products slow.
 const MIN_ROWS: usize = 64;
 
-/// Loads the model, tells how it splits the text, sums over the chunks and writes the sums. Nothing for a text shorter than a chunk.
+/// Loads the model, tells how it splits the text, sums over the chunks and writes the sums; writes nothing for a text shorter
+/// than a chunk. Returns the highest resident memory in bytes.
 pub(super) fn collect(engine: &LlamaCpp, task: &CollectTask, emit: Emit) -> Result<u64, String> {
     let started = Instant::now();
     let text = std::fs::read(&task.corpus_path).map_err(|error| format!("the text cannot be read: {error}"))?;

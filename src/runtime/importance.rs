@@ -1,7 +1,7 @@
 //! The arithmetic of an importance matrix: squares of activations, summed by column of the weights that they are multiplied by.
 //!
-//! Source: `IMatrixCollector::collect_imatrix` in tools/imatrix/imatrix.cpp, llama.cpp of 2026-08-21. Other than there the head is counted
-//! too, also where it is the embeddings, and so are small batches; sums are kept in double precision.
+//! Source: `IMatrixCollector::collect_imatrix` in tools/imatrix/imatrix.cpp, llama.cpp of 2026-08-21. Unlike there, the head is
+//! counted too, even where it is the embeddings, and so are small batches; sums are kept in double precision.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -65,7 +65,7 @@ impl Activations<'_> {
         row.clear();
         let numbers = &self.numbers;
         let place = |column| [column, row_idx, matrix_idx, batch_idx];
-        // Nearly all are like this.
+        // Nearly all activations are stored like this.
         if self.kind == ActivationType::F32 && numbers.strides[0] == 4 {
             let start = numbers.start(place(0))?;
             let bytes = numbers.bytes.get(start..start.checked_add(4 * numbers.shape[0])?)?;
@@ -86,9 +86,9 @@ impl Activations<'_> {
 /// What was counted of one tensor so far.
 #[derive(Debug, Clone, Default)]
 struct Running {
-    /// For each column of each matrix.
+    /// Sum of squares for each column of each matrix.
     sums: Vec<f64>,
-    /// One for each expert, one for a tensor without experts.
+    /// Rows counted: a number for each expert, or one for a tensor without experts.
     counts: Vec<u64>,
 }
 
@@ -102,7 +102,7 @@ impl Running {
         Ok(())
     }
 
-    /// The parts of the importance that each column has, expert after expert; of an expert that was not reached, none.
+    /// Each column's part of its expert's importance, expert after expert; zeros for an expert that was not reached.
     #[allow(clippy::cast_possible_truncation, reason = "parts of one")]
     fn parts(&self) -> Vec<f32> {
         let n_columns = self.sums.len().checked_div(self.counts.len()).unwrap_or(0).max(1);
@@ -127,7 +127,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Nothing counted yet.
+    /// A collector that has counted nothing yet.
     #[must_use]
     pub fn new(tensors: Vec<ImatrixTensor>) -> Self {
         let idx_by_name = tensors.iter().enumerate().map(|(idx, tensor)| (tensor.name.clone(), idx)).collect();
@@ -135,7 +135,7 @@ impl Collector {
         Self { tensors, idx_by_name, running, problem: None, row: Vec::new(), before: None }
     }
 
-    /// True for a tensor that is counted.
+    /// True for a tensor that is counted; false for all once something has gone wrong.
     #[must_use]
     pub fn wants(&self, name: &str) -> bool {
         self.problem.is_none() && self.idx_by_name.contains_key(name)
@@ -152,8 +152,8 @@ impl Collector {
         self.problem.get_or_insert(problem);
     }
 
-    /// Counts one product of the weights `name` with activations. With `experts`, the numbers of those chosen for each token, each
-    /// chosen one counts its own row.
+    /// Counts one product of the weights `name` with activations. `experts` has the indices of the experts that each token
+    /// chose; each of them counts its own row.
     pub fn take(&mut self, name: &str, activations: &Activations, experts: Option<&Strided>) {
         let Some(&idx) = self.idx_by_name.get(name).filter(|_| self.problem.is_none()) else { return };
         let taken = match experts {
@@ -225,10 +225,11 @@ impl Collector {
         check_finite(&running.sums)
     }
 
-    /// How much of the importance lies in other columns than when this was last asked; `None` the first time.
+    /// How much of the importance has moved to other columns since the last call; `None` the first time.
     ///
-    /// Of each tensor the total variation distance between the old and the new parts of its columns: half the sum of the differences, 0 for
-    /// none, 1 for all. Experts count by the rows that reached them, and in full when none had before. The median over the tensors.
+    /// It is the median over the tensors of the total variation distance between the old and the new parts of a tensor's
+    /// columns: half the sum of the differences, 0 if nothing moved, 1 if all did. Experts count by the rows that reached them,
+    /// and in full when none had before.
     pub fn change(&mut self) -> Option<f64> {
         let now: Vec<Vec<f32>> = self.running.iter().map(Running::parts).collect();
         let before = self.before.replace(now)?;
@@ -242,7 +243,7 @@ impl Collector {
     /// Entries of all tensors that were multiplied by something.
     ///
     /// # Errors
-    /// The name of a tensor whose sums have no place in single precision.
+    /// The name of a tensor whose sums are too large for single precision.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "as the file has them")]
     pub fn entries(&self) -> Result<BTreeMap<String, ColumnSums>, String> {
         let mut entries = BTreeMap::new();
@@ -277,8 +278,9 @@ fn moved(counts: &[u64], before: &[f32], now: &[f32]) -> f64 {
     changes.sum()
 }
 
-/// Numbers of chunks at which importances are compared, each with the one before: all of them, and halves, rounded down, to one. So that
-/// the last says what the last doubling of the text has changed; of an odd number, what a little more than that has.
+/// Numbers of chunks after which importances are compared, each with the one before: `n_chunks` and its halves, rounded down,
+/// to 1; none for 0. The last comparison then tells what the last doubling of the text has changed, or a little more than that
+/// for an odd number.
 #[must_use]
 pub fn points(n_chunks: u32) -> Vec<u32> {
     let mut points: Vec<u32> = std::iter::successors(Some(n_chunks), |n| Some(n / 2)).take_while(|&n| n > 0).collect();

@@ -19,7 +19,7 @@ pub(super) const N_BATCH: u32 = 2048;
 const _: () = assert!(N_BATCH as usize == MAX_ROWS);
 /// Tokens that it computes at once. Source: `n_ubatch` in `common_params`, common.h, llama.cpp.
 pub(super) const N_UBATCH: u32 = 512;
-/// The context is a multiple of this. Source: `GGML_PAD(n_ctx, 256)` in llama-context.cpp.
+/// The context length is a multiple of this. Source: `GGML_PAD(n_ctx, 256)` in llama-context.cpp.
 const CTX_GRANULE: u32 = 256;
 /// More layers than any model has: all of them.
 const ALL_LAYERS: u32 = 9999;
@@ -214,7 +214,7 @@ pub(super) fn load_model(backend: &LlamaBackend, path: &Path) -> Result<LlamaMod
     LlamaModel::load_from_file(backend, path, &params).map_err(|_| "the model cannot be loaded".to_string())
 }
 
-/// A context for so many tokens.
+/// Settings of a context for at least `n_tokens` tokens.
 pub(super) fn context_settings(n_tokens: u32, n_threads: u32) -> Result<ContextSettings, String> {
     let n_ctx = n_tokens.checked_next_multiple_of(CTX_GRANULE).ok_or("too many tokens")?;
     Ok(ContextSettings {

@@ -22,7 +22,7 @@ use super::importance::{ActivationType, Activations, Collector, Strided};
 pub(super) struct ContextSettings {
     /// Tokens that fit.
     pub n_ctx: u32,
-    /// Tokens that one `decode` may get; at least 1.
+    /// Tokens that one call of `llama_decode` may get; at least 1.
     pub n_batch: u32,
     /// Tokens that are computed at once.
     pub n_ubatch: u32,
@@ -30,7 +30,7 @@ pub(super) struct ContextSettings {
     pub n_threads: u32,
     /// Large products may go to a GPU even when the layer is not on it.
     pub offload_ops: bool,
-    /// Keys and values are kept as F32 and attention is computed step by step, instead of F16 and at once: ten times more exact.
+    /// Keys and values are kept in F32, not F16, and attention is computed step by step, not at once: ten times more exact.
     pub exact_attention: bool,
 }
 
@@ -43,18 +43,18 @@ pub(super) struct Context<'model> {
     raw: NonNull<sys::llama_context>,
     n_batch: usize,
     n_vocab: usize,
-    /// Declared after nothing that uses it: the context is freed in `drop`, the pool after that.
+    /// Freed after the context: `drop` frees the context first, then the fields go.
     _threads: ThreadPool,
     model: PhantomData<&'model LlamaModel>,
 }
 
 impl<'model> Context<'model> {
-    /// A ready context; why there is none is in llama.cpp's log.
+    /// A ready context. When there is none, llama.cpp's log says why.
     pub(super) fn new(model: &'model LlamaModel, settings: ContextSettings) -> Result<Self, String> {
         Self::make(model, settings, None)
     }
 
-    /// The same, with somebody who looks at each product of a weight while it is computed: that is slower.
+    /// A context that shows each product of a weight to `watch` while it is computed, which is slower.
     pub(super) fn watched(
         model: &'model LlamaModel,
         settings: ContextSettings,
@@ -94,7 +94,8 @@ impl<'model> Context<'model> {
         Ok(Self { raw, n_batch: settings.n_batch as usize, n_vocab, _threads: threads, model: PhantomData })
     }
 
-    /// Computes tokens that follow those so far; logits of the last one. May return before the result is there. Nothing for no tokens.
+    /// Computes tokens that follow the ones so far, with the logits of the last one. May return before the result is there;
+    /// without tokens it does nothing.
     pub(super) fn decode(&mut self, tokens: &[LlamaToken]) -> Result<(), String> {
         for chunk in tokens.chunks(self.n_batch) {
             let mut ids: Vec<sys::llama_token> = chunk.iter().map(|token| token.0).collect();
@@ -132,7 +133,7 @@ impl<'model> Context<'model> {
     /// Computes tokens of which the first stands at `position`, with the logits or embeddings of `tokens[first_wanted..]`, and waits.
     pub(super) fn compute(&mut self, tokens: &[LlamaToken], position: usize, first_wanted: usize) -> Result<(), String> {
         if tokens.is_empty() || tokens.len() > self.n_batch {
-            return Err(format!("a batch of {} tokens", tokens.len()));
+            return Err(format!("a batch cannot have {} tokens", tokens.len()));
         }
         let n_tokens = i32::try_from(tokens.len()).map_err(|error| error.to_string())?;
         let first = i32::try_from(position).map_err(|error| error.to_string())?;
@@ -198,9 +199,9 @@ impl Drop for Context<'_> {
     }
 }
 
-/// Who counts while a context computes, with room for what is copied out of it.
+/// Counts while a context computes, with room for the numbers that are copied out of it.
 pub(super) struct Watch {
-    /// Counts.
+    /// The sums so far.
     pub collector: Collector,
     activations: Vec<u8>,
     experts: Vec<u8>,
@@ -213,7 +214,7 @@ impl Watch {
 }
 
 /// Called by llama.cpp for each node of a graph: before it is computed with `ask`, to learn whether its result is wanted, and after it.
-/// Always goes on: nodes that are left out would make those behind them work on garbage.
+/// It never stops the computation: nodes that are left out would make later ones work on garbage.
 unsafe extern "C" fn on_node(node: *mut sys::ggml_tensor, ask: bool, watch: *mut c_void) -> bool {
     // SAFETY: the pointer is the watch that `Context::watched` borrowed for as long as the context lives. llama.cpp calls on the thread
     // that computes, so nobody borrows the cell meanwhile; where somebody did, nothing would be counted.
@@ -234,7 +235,7 @@ unsafe extern "C" fn on_node(node: *mut sys::ggml_tensor, ask: bool, watch: *mut
 
 /// True for a product of a weight that is counted; counts it when it is computed.
 ///
-/// Weights that the CPU backend has packed anew keep names and nodes, so nothing has to be switched off for them.
+/// Weights that the CPU backend has repacked keep their names and nodes, so nothing has to be switched off for them.
 ///
 /// # Safety
 /// `node` is null or a tensor that lives during the call together with its sources.
@@ -270,7 +271,7 @@ unsafe fn visit(node: *const sys::ggml_tensor, ask: bool, watch: &mut Watch) -> 
     true
 }
 
-/// `blk.0.attn_k.weight` of `CUDA0#blk.0.attn_k.weight#0`, the name of a copy on another device.
+/// `blk.0.attn_k.weight` for `CUDA0#blk.0.attn_k.weight#0`, the name of a copy on another device.
 ///
 /// Source: `filter_tensor_name` in tools/imatrix/imatrix.cpp, llama.cpp of 2026-08-21.
 fn plain_name(name: &str) -> &str {
@@ -346,8 +347,8 @@ fn cpu_function(name: &CStr) -> Option<NonNull<c_void>> {
     }
 }
 
-/// Loads the best module of each kind of backend from a folder: of the CPU's one for each generation, it asks all and takes the one with
-/// the highest score that runs here. A folder without modules loads nothing.
+/// Loads the best module of each kind of backend from a folder: of the CPU's modules, one for each generation, ggml takes the
+/// one with the highest score that runs here. A folder without modules loads nothing.
 pub(super) fn load_backends(dir: &Path) -> Result<(), String> {
     // Bytes as they are: on Unix a path is nothing else, elsewhere they are UTF-8.
     let path = CString::new(dir.as_os_str().as_encoded_bytes()).map_err(|error| error.to_string())?;

@@ -50,7 +50,7 @@ struct Loaded {
 struct MlxModel<'a> {
     peer: &'a Peer,
     loaded: Loaded,
-    /// Of each token as the tokenizer's file has it.
+    /// The text of each token, as the tokenizer's file has it.
     texts: Vec<String>,
     vocabulary_sha256: String,
 }
@@ -143,7 +143,7 @@ impl Language for MlxModel<'_> {
             return Ok((prompt.into(), TemplateUse::Missing));
         }
         Ok(match self.peer.ask::<Templated>(&json!({ "request": "template", "prompt": prompt })) {
-            // The template writes the mark that starts a text, as splitting does.
+            // The template writes the mark that starts a text, but splitting adds it again: one of them must go.
             Ok(Templated { text }) => {
                 let start = self.loaded.bos.and_then(|bos| self.texts.get(bos as usize)).map_or("", String::as_str);
                 (text.strip_prefix(start).unwrap_or(&text).to_string(), TemplateUse::Applied)
@@ -217,8 +217,8 @@ impl Session for MlxSession<'_> {
 
 /// The bytes that a text of a byte-level vocabulary stands for.
 ///
-/// A byte that can be printed stands for itself, the others for the characters from U+0100 on, in their order. Source: `bytes_to_unicode`
-/// in GPT-2's encoder.py.
+/// A byte that can be printed is written as itself, the others as the characters from U+0100 on, in their order. Source:
+/// `bytes_to_unicode` in GPT-2's encoder.py.
 fn bytes_of(text: &str) -> Vec<u8> {
     let is_itself = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     let others: Vec<u8> = (0..=u8::MAX).filter(|&byte| !is_itself(byte)).collect();
@@ -231,7 +231,7 @@ fn bytes_of(text: &str) -> Vec<u8> {
         };
         match byte {
             Some(byte) => bytes.push(byte),
-            // Of no byte-level vocabulary: as it is.
+            // No byte-level vocabulary has this character: it stays as it is.
             None => bytes.extend(character.encode_utf8(&mut [0; 4]).bytes()),
         }
     }

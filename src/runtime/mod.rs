@@ -1,4 +1,4 @@
-//! Running it: always in a child process.
+//! Running models, always in a child process.
 //!
 //! A model that is damaged, too large or unsupported can take down the process that runs it. So the window and the command line never
 //! load one: they start this same executable as `planish __child`, send it one [`Request`] and read [`Event`]s, one JSON document per line.
@@ -49,10 +49,10 @@ use process::ChildProcess;
 /// The first argument that makes the executable a child; never typed by a person.
 pub const CHILD_ARGUMENT: &str = "__child";
 
-/// Tokens among which random sampling chooses at most. Source: `top_k` in `common_params_sampling`, common.h, llama.cpp.
+/// The most tokens that random sampling chooses from. Source: `top_k` in `common_params_sampling`, common.h, llama.cpp.
 pub const TOP_K: usize = 40;
 
-/// The least probability that those among which random sampling chooses have together. Source: `top_p`, likewise.
+/// Random sampling chooses from the likeliest tokens that together have at least this probability. Source: `top_p`, likewise.
 pub const TOP_P: f32 = 0.95;
 
 /// What a child is asked to do: one JSON document on its standard input.
@@ -60,7 +60,7 @@ pub const TOP_P: f32 = 0.95;
 pub struct Request {
     /// Who computes.
     pub runtime: RuntimeId,
-    /// What.
+    /// What is to be done.
     pub task: Task,
 }
 
@@ -78,7 +78,7 @@ pub enum Task {
     Info,
     /// Say how likely the model finds given tokens.
     Probe(ProbeTask),
-    /// Run a model over a text and sum what each column of its weights is multiplied by.
+    /// Run a model over a text and sum the squares of what each column of its weights is multiplied by.
     Collect(CollectTask),
 }
 
@@ -92,7 +92,7 @@ impl Request {
     /// A request to the runtime of an artifact.
     ///
     /// # Errors
-    /// `Error::RuntimeMissing` where that is not built in and not found here.
+    /// `Error::RuntimeMissing` where that is neither built in nor found here; those of `Artifact::runtime`.
     pub fn to_runtime_of(artifact: &Artifact, task: Task) -> Result<Self> {
         let runtime = artifact.runtime()?;
         if runtime != RuntimeId::LlamaCpp {
@@ -101,7 +101,7 @@ impl Request {
         Ok(Self { runtime, task })
     }
 
-    /// The model file, if the request has one.
+    /// The model file or folder, if the request has one.
     #[must_use]
     pub fn path(&self) -> Option<&PathBuf> {
         match &self.task {
@@ -132,7 +132,7 @@ impl Request {
 /// One measurement of one model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BenchTask {
-    /// The model file; the first shard of a split model.
+    /// The model file, the first shard of a split model, or an MLX folder.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Tokens of the prefill measurement; at least 1.
@@ -141,7 +141,7 @@ pub struct BenchTask {
     pub n_gen_tokens: u32,
     /// Threads; at least 1.
     pub n_threads: u32,
-    /// After that, decode for so many seconds and tell the speed of each.
+    /// After that, decode for this many seconds and tell the speed of each; `None`: do not.
     #[serde(default)]
     pub sustained_secs: Option<u32>,
 }
@@ -149,7 +149,7 @@ pub struct BenchTask {
 /// A text to be continued or a question to be answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GenerateTask {
-    /// The model file; the first shard of a split model.
+    /// The model file, the first shard of a split model, or an MLX folder.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// The text, or what the user says.
@@ -167,14 +167,14 @@ pub struct GenerateTask {
 /// Tokens or texts for one model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeTask {
-    /// The model file; the first shard of a split model.
+    /// The model file, the first shard of a split model, or an MLX folder.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
-    /// Each is answered by an `Event::Probed`, in order; one does not know of the others.
+    /// Each is answered by an `Event::Probed`, in order and independently of the others.
     pub inputs: Vec<ProbeInput>,
     /// Tokens of each input that the model is run over, at most 2048; 0 only splits the texts.
     pub max_tokens: u32,
-    /// Whether the logits after the last of them are told.
+    /// Whether the logits after the last of these tokens are told.
     pub with_logits: bool,
     /// Attention in F32 throughout, slower: for comparisons with other programs.
     pub exact_attention: bool,
@@ -192,7 +192,7 @@ pub enum ProbeInput {
     Ids(Vec<u32>),
 }
 
-/// A text for one model, and whose columns are looked at meanwhile.
+/// A text for one model, and the tensors whose columns are summed over it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectTask {
     /// The model file; the first shard of a split model.
@@ -201,22 +201,22 @@ pub struct CollectTask {
     /// The text: a [`Corpus`] as JSON.
     #[serde(with = "crate::path_text")]
     pub corpus_path: PathBuf,
-    /// The file for the sums: an importance matrix in GGUF, whose text has no name yet.
+    /// The file for the sums: an importance matrix in GGUF that does not name its text yet.
     #[serde(with = "crate::path_text")]
     pub sums_path: PathBuf,
-    /// The tensors to look at.
+    /// The tensors whose columns are summed.
     pub tensors: Vec<ImatrixTensor>,
     /// Tokens of a chunk.
     pub n_ctx: u32,
     /// The most chunks; `None`: all that the text has.
     pub max_chunks: Option<u32>,
-    /// Whether a chunk must be computed at once, because each token sees those behind it.
+    /// Whether a chunk must be computed at once, because each token sees the ones after it.
     pub is_encoder: bool,
     /// Threads; at least 1.
     pub n_threads: u32,
 }
 
-/// A tensor whose columns are looked at.
+/// A tensor whose columns are summed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImatrixTensor {
     /// Its name in the model.
@@ -229,10 +229,10 @@ pub struct ImatrixTensor {
     pub n_matrices_of_batch: usize,
 }
 
-/// A comparison's part for one model.
+/// One model's part in a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScoreTask {
-    /// The model file; the first shard of a split model.
+    /// The model file, the first shard of a split model, or an MLX folder.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Which of the two it is.
@@ -249,13 +249,13 @@ pub struct ScoreTask {
     pub n_threads: u32,
 }
 
-/// Which part a model has in a comparison.
+/// A model's role in a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScoreRole {
     /// Its answers are kept.
     Reference,
-    /// Its answers are compared with those.
+    /// Its answers are compared with the reference's.
     Candidate,
 }
 
@@ -275,7 +275,7 @@ pub struct Part {
     pub text: String,
 }
 
-/// What a candidate says about one chunk, beside the reference. Lists have one entry for each scored token.
+/// What a candidate says about one chunk, beside the reference. Most lists have one entry for each scored token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChunkScores {
     /// The chunk's number in the text.
@@ -289,13 +289,13 @@ pub struct ChunkScores {
     /// Text of the tokens that one of the models puts first where they differ. A list, because serde cannot read a map with numbers as
     /// keys inside a tagged enum.
     pub tops: Vec<(u32, String)>,
-    /// The tokens of the text.
+    /// The scored tokens of the text.
     pub ids: Vec<u32>,
     /// Their log-probabilities by the reference, in nats.
     pub reference_logps: Vec<f32>,
     /// The reference's first tokens with their log-probabilities.
     pub reference_tops: Vec<(u32, f32)>,
-    /// The candidate's.
+    /// The candidate's scores.
     pub scores: Vec<score::RowScore>,
 }
 
@@ -317,7 +317,7 @@ pub enum TemplateUse {
     Applied,
     /// The model has none: it continued the bare prompt.
     Missing,
-    /// The model has one that llama.cpp does not know: it continued the bare prompt.
+    /// The model has one that the runtime cannot apply: it continued the bare prompt.
     Unknown,
     /// Nobody asked for it.
     Unwanted,
@@ -331,7 +331,7 @@ pub enum Sampling {
     Greedy,
     /// Among the [`TOP_K`] likeliest that make up [`TOP_P`] of the probability: the same text for the same seed.
     Random {
-        /// 1 leaves the probabilities as they are, less makes likely tokens likelier.
+        /// 1 leaves the probabilities as they are, less makes likely tokens likelier, 0 always takes the likeliest.
         temperature: f32,
         /// Start of the random numbers.
         seed: u32,
@@ -363,12 +363,12 @@ pub enum Event {
     Token {
         /// Its number in the vocabulary.
         id: u32,
-        /// The characters that it completes: of one that is spread over several tokens, all stands at the last of them.
+        /// The characters that it completes: one that is spread over several tokens comes with the last of them.
         text: String,
         /// Since the prompt was read, in seconds.
         elapsed_secs: f64,
     },
-    /// The answer to `Request::Info`.
+    /// The answer to [`Task::Info`].
     Info {
         /// Who computes.
         info: RuntimeInfo,
@@ -381,7 +381,7 @@ pub enum Event {
         n_tokens: u64,
         /// For each chunk the index of its part.
         chunk_parts: Vec<u32>,
-        /// SHA-256 of the tokens, in hexadecimal: equal for models with the same tokenizer.
+        /// SHA-256 of the tokens, in hexadecimal: equal for models with the same tokenizer. Empty for [`Task::Collect`].
         tokens_sha256: String,
     },
     /// The reference's answer to a chunk is kept.
@@ -406,7 +406,7 @@ pub enum Event {
     },
     /// The warm-up is over; the prefill that is measured begins.
     WarmedUp,
-    /// A second of the long run is over; of a slow model, the time of a token.
+    /// A second of the long run is over; for a slow model, the time of a token.
     SustainedSecond {
         /// Generated tokens per second.
         tokens_per_sec: f64,
@@ -437,7 +437,7 @@ pub enum Event {
         ids: Vec<u32>,
         /// Log-probability of each token but the first that the model was run over, in nats.
         logps: Vec<f64>,
-        /// Logits after the last of them; empty where not wanted.
+        /// Logits after the last of those; empty where not wanted.
         last_logits: Vec<f32>,
     },
     /// Another chunk is in the sums of an importance matrix.
@@ -446,7 +446,7 @@ pub enum Event {
         n_done: u32,
         /// Chunks that there will be.
         n_chunks: u32,
-        /// Part of the importance that moved to other columns since the last comparison; `None` at chunks between comparisons.
+        /// Part of the importance that moved to other columns since the last comparison; `None` at the first and between two.
         change: Option<f64>,
     },
 }
@@ -464,7 +464,8 @@ pub struct RuntimeInfo {
     pub devices: Vec<String>,
 }
 
-/// What a runtime says about itself and this machine. Takes a fraction of a second: a child loads its back ends; MLX takes two.
+/// What a runtime says about itself and this machine. A child loads its back ends, which takes a fraction of a second; MLX
+/// takes two seconds.
 ///
 /// # Errors
 /// `Error::RuntimeMissing` in a build without llama.cpp, where its back ends cannot be loaded, and where no Python has MLX.
@@ -473,7 +474,7 @@ pub fn info(runtime: RuntimeId, monitor: &Monitor) -> Result<RuntimeInfo> {
     info_with(&process::executable()?, runtime, monitor)
 }
 
-/// The same with a given `planish` executable.
+/// [`info`] with a given `planish` executable.
 ///
 /// # Errors
 /// As [`info`].
@@ -503,7 +504,7 @@ pub fn run(request: &Request, monitor: &Monitor, on_event: impl FnMut(Event) -> 
     run_with(&process::executable()?, request, monitor, on_event)
 }
 
-/// The same with a given `planish` executable: for programs that use the library without being `planish`, such as its tests.
+/// [`run`] with a given `planish` executable: for programs that use the library without being `planish`, such as its tests.
 ///
 /// # Errors
 /// As [`run`].
@@ -522,7 +523,7 @@ pub fn hex(bytes: &[u8]) -> String {
     pairs.concat()
 }
 
-/// Name and version of the runtime that measures, as results carry it; `None` in a build without one.
+/// Name and version of llama.cpp, as results carry it; `None` in a build without it.
 #[must_use]
 pub fn version() -> Option<String> {
     #[cfg(feature = "llama-cpp")]
@@ -531,7 +532,7 @@ pub fn version() -> Option<String> {
     None
 }
 
-/// Whether a runtime can be started here.
+/// Refuses a runtime that cannot be started here.
 ///
 /// # Errors
 /// `Error::RuntimeMissing` in a build without llama.cpp; for MLX where no Python has it.

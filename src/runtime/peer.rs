@@ -13,7 +13,7 @@ use serde_json::Value;
 
 /// The longest line of an answer: the tokens of a text.
 const MAX_LINE_BYTES: u64 = 256 << 20;
-/// The most bytes behind an answer: the logits of `MAX_ROWS` tokens of a large vocabulary.
+/// The most bytes after an answer: the logits of `MAX_ROWS` tokens of a large vocabulary.
 const MAX_DATA_BYTES: usize = 4 << 30;
 /// Lines of standard error that are kept: the last ones of a Python program name the cause.
 const N_LAST_LINES: usize = 20;
@@ -49,7 +49,7 @@ impl Peer {
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else { return Err("it has no streams".into()) };
         let reader = std::thread::Builder::new().name("peer-stderr".into()).spawn(move || last_lines(stderr));
-        let reader = reader.map_err(|error| format!("no thread: {error}"))?;
+        let reader = reader.map_err(|error| format!("cannot start a thread: {error}"))?;
         let streams = RefCell::new(Streams { stdin, stdout: BufReader::new(stdout) });
         let (child, last_lines) = (RefCell::new(child), RefCell::new(Some(reader)));
         Ok(Self { child, streams, last_lines, death: RefCell::default(), name })
@@ -60,7 +60,7 @@ impl Peer {
         self.exchange(request, &mut Vec::new())
     }
 
-    /// The same for an answer with bytes behind it, which become those of `data`.
+    /// Sends a request and replaces what `data` holds with the bytes that follow the answer.
     pub(super) fn ask_for_bytes(&self, request: &Value, data: &mut Vec<u8>) -> Result<(), String> {
         self.exchange::<Value>(request, data).map(drop)
     }
@@ -89,7 +89,7 @@ impl Peer {
     /// Why it answers no more: the last line that it wrote to standard error.
     fn death_text(&self) -> String {
         let ask = || {
-            // It may live, with an answer that nobody can take.
+            // It may still be alive, with an answer that cannot be read.
             let _ = self.child.borrow_mut().kill();
             let lines = self.last_lines.borrow_mut().take().and_then(|reader| reader.join().ok()).unwrap_or_default();
             match lines.back() {

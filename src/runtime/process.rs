@@ -12,7 +12,7 @@ use super::{CHILD_ARGUMENT, Event, Request, RuntimeId};
 use crate::error::{Error, Result};
 use crate::monitor::Monitor;
 
-/// How often a waiting parent looks whether it was cancelled.
+/// How often a waiting parent checks whether it was cancelled.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// How long a drop waits for a killed child, and how often it looks.
 const REAP_LIMIT: Duration = Duration::from_millis(200);
@@ -49,7 +49,7 @@ pub struct ChildProcess {
     /// For messages: the model, or the executable when there is none.
     path: PathBuf,
     runtime: RuntimeId,
-    /// What the child opens the model by.
+    /// The UTF-8 name by which the child opens the model.
     _name: Option<Utf8Name>,
     last: Option<Event>,
 }
@@ -77,7 +77,7 @@ impl ChildProcess {
         let name = request.path().map(|path| Utf8Name::of(path)).transpose()?;
         let renamed = name.as_ref().map(|name| request.at(name.path()));
         let mut line = serde_json::to_string(renamed.as_ref().unwrap_or(request))
-            .map_err(|error| Error::Internal { message: format!("a request as JSON: {error}") })?;
+            .map_err(|error| Error::Internal { message: format!("a request cannot be written as JSON: {error}") })?;
         line.push('\n');
         let mut command = Command::new(exe);
         command.arg(CHILD_ARGUMENT).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -155,7 +155,7 @@ impl ChildProcess {
         }
     }
 
-    /// The same, but waits 25 ms at most: for a parent that has something to do meanwhile.
+    /// Like `next_event`, but waits 25 ms at most for an event: for a parent that has something to do meanwhile.
     ///
     /// # Errors
     /// As `next_event`.
@@ -272,14 +272,14 @@ fn read_start(mut pipe: impl Read) -> String {
 /// The event of a line; `None` for what a library printed.
 ///
 /// # Errors
-/// `Error::Internal` for a line that begins like an event and is none: skipped, the parent would wait for it for ever.
+/// `Error::Internal` for a line that begins like an event and is none: if it were skipped, the parent could wait forever.
 fn event_from_line(line: &[u8]) -> Result<Option<Event>> {
     match serde_json::from_slice(line) {
         Ok(event) => Ok(Some(event)),
         Err(_) if !line.starts_with(br#"{"event":"#) => Ok(None),
         Err(error) => {
             let start = String::from_utf8_lossy(line.get(..120).unwrap_or(line)).into_owned();
-            Err(Error::Internal { message: format!("unreadable event of a child process: {error}: {start}") })
+            Err(Error::Internal { message: format!("unreadable event from a child process: {error}: {start}") })
         }
     }
 }
@@ -310,8 +310,8 @@ fn cause(stderr: &str) -> Option<String> {
     Some(without_source_path(text.strip_prefix("error loading model: ").unwrap_or(text)))
 }
 
-/// `llama-vocab.cpp:12: GGML_ASSERT(a == b) failed` of `/home/builder/…/llama-vocab.cpp:12: GGML_ASSERT(a == b) failed`: where the library
-/// was built is nobody's business. Other texts stay as they are.
+/// `llama-vocab.cpp:12: GGML_ASSERT(a == b) failed` for `/home/builder/…/llama-vocab.cpp:12: GGML_ASSERT(a == b) failed`: where
+/// the library was built is nobody's business. Other texts stay as they are.
 fn without_source_path(text: &str) -> String {
     const ENDINGS: [&str; 11] = [".c:", ".cc:", ".cpp:", ".cu:", ".h:", ".hpp:", ".cuh:", ".m:", ".mm:", ".rs:", ".comp:"];
     let end = ENDINGS.iter().filter_map(|ending| text.find(ending)).min();

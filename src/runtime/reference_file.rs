@@ -1,7 +1,7 @@
 //! What the reference said about one chunk, as a file: written once, read for every later candidate.
 //!
-//! Little-endian words of 32 bits: a header, one row of fixed length for each scored token, then the SHA-256 of all before. A file
-//! that is cut off, of another version or damaged is treated as missing.
+//! Little-endian words of 32 bits: a header, one row of fixed length for each scored token, then the SHA-256 of everything
+//! before it. A file that is cut off, of another version or damaged is treated as missing.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub fn chunk_path(dir: &Path, chunk_idx: u32) -> PathBuf {
     dir.join(format!("chunk-{chunk_idx:05}.bin"))
 }
 
-/// Writes a chunk's rows under a name of its own and renames it: two programs may write the same chunk.
+/// Writes a chunk's rows under a temporary name and renames the file: two programs may write the same chunk.
 ///
 /// # Errors
 /// What the system says.

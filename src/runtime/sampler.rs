@@ -25,7 +25,7 @@ impl Sampler {
             return Err("its logits are not numbers".into());
         }
         let mut likeliest: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
-        // Of equals the first.
+        // Among equals the first one wins.
         let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         let n_kept = if self.sampling == Sampling::Greedy { 1 } else { TOP_K };
         if likeliest.len() > n_kept {
@@ -53,7 +53,7 @@ impl Sampler {
             left -= weight;
             left < 0.0
         });
-        // Rounding can leave a little over the last.
+        // Rounding can leave a little beyond the last one.
         likeliest.get(chosen.unwrap_or(cooled.len() - 1)).map(|(token, _)| *token).ok_or_else(no_token)
     }
 }

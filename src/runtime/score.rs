@@ -14,12 +14,12 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-/// Likeliest tokens that are kept of each position.
+/// Likeliest tokens that are kept for each position.
 pub const N_TOP: usize = 256;
 /// Draws from the other tokens.
 pub const N_TAIL: usize = 96;
 
-/// What is kept of the reference's answer at one position. 2,828 bytes for a vocabulary of more than 256 tokens.
+/// What is kept of the reference's answer at one position: 2,832 bytes in a file, for a vocabulary of at least 256 tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReferenceRow {
     /// The token that the text has.
@@ -51,7 +51,7 @@ pub struct RowScore {
     pub p_top_by_reference: Option<f32>,
 }
 
-/// Highest logit with its index and the logarithm of `Σ exp(logit)`; `None` when a logit is NaN or infinite.
+/// Index of the highest logit and the logarithm of `Σ exp(logit)`; `None` when a logit is NaN or infinite, or without logits.
 #[must_use]
 pub fn log_normalizer(logits: &[f32]) -> Option<(u32, f64)> {
     let (mut top, mut max) = (0, f32::NEG_INFINITY);
@@ -152,7 +152,7 @@ fn top_ids(logits: &[f32]) -> Vec<u32> {
 }
 
 /// `N_TAIL` ids by systematic sampling: every id's expected number of draws is `N_TAIL` times its part of the `sum` of the weights, and
-/// neighbours in the vocabulary are drawn evenly, which varies less than independent draws. None without weight.
+/// neighbours in the vocabulary are drawn evenly, which varies less than independent draws. Empty without weight.
 ///
 /// Source: Madow and Madow, "On the theory of systematic sampling", Annals of Mathematical Statistics 15, 1944.
 fn draw(weights: &[f32], sum: f64, seed: u64) -> Vec<u32> {

@@ -36,7 +36,7 @@ pub(super) trait Language {
     /// Whether a token ends a text.
     fn is_end(&self, token: u32) -> bool;
 
-    /// The bytes of a token; a character can be spread over several. Of one that marks something, its name or nothing.
+    /// The bytes of a token; a character can be spread over several. For a special token, its name or nothing, as `marks` says.
     fn piece(&self, token: u32, marks: Marks) -> Vec<u8>;
 
     /// Splits a text.
@@ -48,7 +48,7 @@ pub(super) trait Language {
     /// SHA-256 of the vocabulary's texts in their order, each with a zero byte behind it, in hexadecimal.
     fn vocabulary_sha256(&self) -> String;
 
-    /// What computes with it.
+    /// A session that computes with the model.
     fn session(&self, settings: SessionSettings) -> Result<Box<dyn Session + '_>, String>;
 
     /// Highest resident memory in bytes of the process that holds the model.
@@ -64,12 +64,12 @@ pub(super) enum TextStart {
     Bare,
 }
 
-/// What a special token's name is, like `<|im_start|>`.
+/// What a special token's name, such as `<|im_start|>`, is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Marks {
-    /// The name of a token.
+    /// The token.
     Tokens,
-    /// Text like any other; of a token's own name, nothing.
+    /// Text like any other when a text is split; nothing when the token itself is written out.
     Text,
 }
 
@@ -93,7 +93,7 @@ pub(super) trait Session {
     /// Forgets the tokens from `position` on, so that the next one stands there; false when the model can only forget everything.
     fn forget_from(&mut self, position: u32) -> Result<bool, String>;
 
-    /// Computes tokens that follow those so far, and waits.
+    /// Computes tokens that follow the ones so far, and waits.
     fn compute(&mut self, tokens: &[u32]) -> Result<(), String>;
 
     /// Logits of the last token, one for each entry of the vocabulary.
@@ -107,7 +107,8 @@ pub(super) trait Session {
 /// Tokens that [`Session::rows`] takes at once. Source: `n_batch` in `common_params`, common.h, llama.cpp.
 pub(super) const MAX_ROWS: usize = 2048;
 
-/// Removes and returns the complete characters at the start of `bytes`; a character can be spread over several tokens.
+/// Removes and returns the complete characters at the start of `bytes`, `None` without any; a character can be spread over
+/// several tokens.
 pub(super) fn take_complete_text(bytes: &mut Vec<u8>) -> Option<String> {
     let n_complete = match std::str::from_utf8(bytes) {
         Ok(text) => text.len(),

@@ -10,7 +10,7 @@ pub struct Chunk {
 }
 
 /// Cuts parts of these lengths, in tokens, into chunks of `n_ctx`; what is left at the end of a part is dropped. Chunks of the parts take
-/// turns in proportion to their number, so that the first ones are a fair sample of all; of one part they stay in order.
+/// turns in proportion to their number, so that the first ones are a fair sample of all; those of a single part stay in order.
 #[must_use]
 pub fn chunks(part_lens: &[usize], n_ctx: usize) -> Vec<Chunk> {
     let mut placed: Vec<(f64, Chunk)> = Vec::new();

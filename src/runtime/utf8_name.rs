@@ -16,8 +16,8 @@ pub(super) struct Utf8Name {
 }
 
 impl Utf8Name {
-    /// The path itself where it is UTF-8; else that of a link to it in the folder for temporary files. Of a split model, which llama.cpp
-    /// finds by its names, all parts are linked.
+    /// The path itself where it is UTF-8; else that of a link to it in the folder for temporary files. For a split model, whose
+    /// parts llama.cpp finds by their names, all parts are linked.
     ///
     /// # Errors
     /// `Error::Io` where no link can be made.
@@ -72,10 +72,10 @@ fn symlink(file: &Path, link: &Path) -> std::io::Result<()> {
     std::os::unix::fs::symlink(file, link)
 }
 
-/// There a path that is no Unicode holds half a surrogate pair, which no program writes.
+/// Elsewhere a path that is not Unicode holds half a surrogate pair, which no program writes.
 #[cfg(not(unix))]
 fn symlink(_: &Path, _: &Path) -> std::io::Result<()> {
-    Err(std::io::Error::new(std::io::ErrorKind::InvalidFilename, "its name is no Unicode: rename it"))
+    Err(std::io::Error::new(std::io::ErrorKind::InvalidFilename, "its name is not Unicode: rename it"))
 }
 
 #[cfg(all(test, unix))]

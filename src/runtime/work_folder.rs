@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// Folders of runs that were killed are removed after so long: longer than any run takes.
+/// Age at which folders of killed runs are removed: longer than any run takes.
 const STALE: Duration = Duration::from_hours(7 * 24);
 
 /// A folder that parent and child share for one run, gone with the value.
@@ -22,6 +22,7 @@ impl WorkFolder {
         Ok(folder)
     }
 
+    /// The folder, which exists until this value is dropped.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -29,7 +30,7 @@ impl WorkFolder {
 
 impl Drop for WorkFolder {
     fn drop(&mut self) {
-        // What cannot be removed is by the next run, a week later.
+        // What cannot be removed now is removed by a run a week later.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -68,12 +68,12 @@ impl<const BITS: usize> Level<BITS> {
 impl<const BITS: usize> Code for Level<BITS> {
     #[inline(always)]
     fn of(number: f32) -> u32 {
-        // Limited first: whole limits make that the same, and the rounding is then one addition.
+        // Limited first: with whole limits the result is the same, and the rounding is then one addition.
         u32::from(low_byte(clamp(number, 0.0, Self::LARGEST)))
     }
 }
 
-/// Where a group's levels lie, before they are rounded to the weights' type. Codes are those of the unrounded levels.
+/// Where a group's levels lie. Codes are chosen before scale and bias are rounded to the weights' type.
 struct Levels {
     scale: f32,
     bias: f32,

@@ -18,7 +18,7 @@ const E2M1_NUMBERS: [f32; 16] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -
 
 const E4M3_NUMBERS: [f32; 256] = e4m3_table();
 
-/// The nearest E2M1, ties towards zero; beyond the largest one it. What rounds to zero has no sign.
+/// The nearest E2M1, ties towards zero; numbers beyond the largest one become the largest. What rounds to zero loses its sign.
 pub(super) struct E2M1;
 
 impl Code for E2M1 {
@@ -34,13 +34,13 @@ impl Code for E2M1 {
     }
 }
 
-/// The number of the low four bits.
+/// The number that the low four bits stand for.
 #[inline(always)]
 pub(super) fn decode_e2m1(code: u8) -> f32 {
     E2M1_NUMBERS[usize::from(code & 15)]
 }
 
-/// The nearest E4M3, ties to even; beyond the largest one it. Zero keeps its sign.
+/// The nearest E4M3, ties to even; numbers beyond the largest one become the largest. Zero keeps its sign.
 pub(super) struct E4M3;
 
 impl Code for E4M3 {
@@ -56,19 +56,19 @@ impl Code for E4M3 {
     }
 }
 
-/// The number of an E4M3; NaN of 127 and 255.
+/// The number that an E4M3 stands for; NaN for 127 and 255.
 #[inline(always)]
 pub(super) fn decode_e4m3(code: u8) -> f32 {
     E4M3_NUMBERS[usize::from(code)]
 }
 
-/// `2^(code - 127)`; infinity of 255.
+/// `2^(code - 127)`; infinity for 255.
 #[inline(always)]
 pub(super) fn decode_e8m0(code: u8) -> f32 {
     f32::from_bits(if code == 0 { 1 << 22 } else { u32::from(code) << 23 })
 }
 
-/// The smallest E8M0 that is not below a finite number that is not negative; 1 for zero.
+/// The code of the smallest power of two at or above a finite number that is not negative; for zero, the code of 1.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "at most 254")]
 pub(super) fn encode_e8m0_above(value: f32) -> u8 {

@@ -4,10 +4,11 @@
 //! stream of bits, the first code in the lowest bits (MLX stores it as U32, `row_len * bits / 32` words a row); `scales`, one per
 //! group; and for the affine mode `biases`, one per group.
 //!
-//! The bytes are those of `mlx.core.quantize` on a CPU, mlx 0.32.4 (`affine_quantize` and `fp_quantize` in mlx/ops.cpp, `quantize` in
-//! mlx/backend/cpu/quantized.cpp), and so are the decoded values (`affine_dequantize`, `fp_dequantize`). Where MLX would write a
-//! group that decodes to other numbers than were put in, there is an error instead: see [`MlxError`]. Groups depend on
-//! their weights alone: not on threads, chunks or the CPU.
+//! The bytes are those of `mlx.core.quantize` on a CPU, mlx 0.32.4 (`affine_quantize` and `fp_quantize` in mlx/ops.cpp,
+//! `quantize` in mlx/backend/cpu/quantized.cpp), and so are the decoded values (`affine_dequantize`, `fp_dequantize`). Where
+//! MLX would write a group that decodes to NaN or to quite different numbers, there is an error instead, see [`MlxError`];
+//! groups of tiny weights get the scale that MLX gives them on Metal and CUDA. Groups depend on their weights alone: not on
+//! threads, chunks or the CPU.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 mod affine;
@@ -36,7 +37,7 @@ pub enum Mode {
 
     /// 16 weights as E2M1 under an E4M3 scale: 4.5 bits per weight.
     ///
-    /// There is no scale of the whole matrix, as in `mlx_lm.convert`: groups without a weight above 0.00586 become zeros.
+    /// As in `mlx_lm.convert`, the matrix as a whole has no scale: groups without a weight above 0.00586 become zeros.
     Nvfp4,
 }
 
@@ -178,7 +179,7 @@ impl Float {
         }
     }
 
-    /// Rounds to the numbers of this type, ties to even, as MLX's `astype` does; beyond the largest F16 they become infinite.
+    /// Rounds to the numbers of this type, ties to even, as MLX's `astype` does; weights too large for it become infinite.
     pub fn round_all(self, weights: &mut [f32]) {
         run_fastest(precision::RoundAll { float: self, weights });
     }
@@ -272,7 +273,7 @@ pub enum MlxError {
 
     /// A group's weights are finite, but their range is not (affine), or its scale is beyond the largest one (nvfp4).
     ///
-    /// MLX writes an infinite scale, which decodes to NaN, or cuts off all that is above the largest number.
+    /// MLX writes an infinite scale, which decodes to NaN, or cuts off everything above the largest number.
     #[error("a weight in row {row} is too large for {mode}")]
     OutOfRange {
         /// The first such row, from 0.
@@ -297,8 +298,8 @@ pub fn quantize_rows(mode: Mode, float: Float, src: &[f32], row_len: usize, out:
 
 /// Decodes to f32, with the values that `mlx.core.dequantize` gives in `computed`.
 ///
-/// `stored` is the type of affine scales and biases, and of no meaning for other modes. MLX computes in that type unless
-/// the model was loaded in another one: what is decoded in [`Float::F32`] are the weights of a model that was upcast to it.
+/// `stored` is the type of affine scales and biases; other modes ignore it. MLX computes in that type unless the model was
+/// loaded in another one: decoding in [`Float::F32`] gives the weights of a model that was upcast to it.
 /// `src` must have exactly the [`Mode::sizes`] of `dst.len()` weights. Any bytes are fine, and may decode to NaN or infinity.
 pub fn dequantize_rows(mode: Mode, stored: Float, computed: Float, src: Components<'_>, dst: &mut [f32]) -> Result<(), MlxError> {
     check_lengths(mode, stored, dst.len(), [src.weight.len(), src.scales.len(), src.biases.len()])?;
@@ -360,14 +361,14 @@ impl Kernel for Encode<'_> {
     }
 }
 
-/// True if every weight has a value.
+/// True if no weight is NaN or infinite.
 #[inline(always)]
 fn is_finite(src: &[f32]) -> bool {
     // Bit patterns of magnitudes are ordered as the magnitudes are.
     src.iter().fold(0, |largest, weight| largest.max(weight.to_bits() & 0x7fff_ffff)) < f32::INFINITY.to_bits()
 }
 
-/// What is wrong with a row that has a weight without a value.
+/// The error for a row with a weight that is NaN or infinite.
 #[cold]
 fn not_finite(row: u64, src: &[f32]) -> MlxError {
     let is_nan = src.iter().find(|weight| !weight.is_finite()).is_some_and(|weight| weight.is_nan());

@@ -6,16 +6,16 @@
 
 use crate::quant::lanes::{N_LANES, Simd};
 
-/// Weights that are encoded together: whole groups of all lengths.
+/// Weights that are encoded together: whole groups of every length.
 ///
-/// Many, because a loop over the 32 of a group is unrolled before it is vectorized, and then is not.
+/// Many, because the compiler unrolls a loop over a group of 32 before it could vectorize it, and then does not.
 pub(super) const TILE: usize = 256;
 
-/// What becomes of a weight that is divided by its scale.
+/// Turns a weight that was divided by its scale into a code.
 ///
 /// A trait, not a function argument: a call through `impl Fn` is not always inlined, and then misses the wide vectors.
 pub(super) trait Code {
-    /// Below 256. As wide as the number, so that a loop handles as many of both.
+    /// The code, below 256. It is as wide as the number, so that a register holds as many codes as numbers.
     fn of(number: f32) -> u32;
 }
 
@@ -31,7 +31,7 @@ pub(super) fn encode<C: Code, const BITS: usize>(numbers: &[f32], codes: &mut [u
     }
 }
 
-/// The low halves of each pair of bytes, of 16 bits and of 32 bits.
+/// Masks of the low half of each 16, each 32 and all 64 bits.
 const LOW: [u64; 3] = [0x00ff_00ff_00ff_00ff, 0x0000_ffff_0000_ffff, 0x0000_0000_ffff_ffff];
 
 /// Packs eight codes below `2^BITS` into the low `8 * BITS` bits.
@@ -67,7 +67,7 @@ const fn low_bits(n_bits: usize, step: usize) -> u64 {
     halves / ((1 << (8 << step)) - 1) * ((1 << n_bits) - 1)
 }
 
-/// Writes what becomes of each eight weights.
+/// Applies `map` to eight weights at a time and writes the results.
 #[inline(always)]
 pub(super) fn map_lanes<S: Simd>(simd: S, weights: &[f32], dst: &mut [f32], map: impl Fn(S::Lanes) -> S::Lanes) {
     for (weights, dst) in weights.as_chunks::<N_LANES>().0.iter().zip(dst.as_chunks_mut::<N_LANES>().0) {

@@ -13,10 +13,10 @@ use super::precision::{Brain, Half, Precision, Single};
 use super::{Components, ComponentsMut, Float};
 use crate::quant::lanes::{N_LANES, Simd};
 
-/// Encodes a row of finite weights: E2M1 for 4 bits, E4M3 for 8, under powers of two. Holds all weights, so always true.
+/// Encodes a row of finite weights: E2M1 for 4 bits, E4M3 for 8, under powers of two. All weights fit, so it is always true.
 ///
-/// Groups whose scale would be below `2^-127` get that one, as on Metal and CUDA. On a CPU, MLX subtracts below zero, and the code
-/// of such a scale comes out as one of the largest.
+/// Groups whose scale would be below `2^-127` get `2^-127`, as on Metal and CUDA. On a CPU, MLX's subtraction goes below zero,
+/// and the code of such a scale comes out as one of the largest.
 #[inline(always)]
 pub(super) fn encode_mx_row<const BITS: usize>(simd: impl Simd, float: Float, src: &[f32], out: &mut ComponentsMut<'_>) -> bool {
     let largest = if BITS == 4 { E2M1_MAX } else { E4M3_MAX };
@@ -80,7 +80,7 @@ fn peak(simd: impl Simd, weights: &[f32]) -> f32 {
     simd.largest(simd.max(simd.zero() - low, high)).abs()
 }
 
-/// [`E2M1`] of what is first rounded to another type.
+/// [`E2M1`] of a number that is first rounded to another type.
 struct Rounded<P>(PhantomData<P>);
 
 impl<P: Precision> Code for Rounded<P> {

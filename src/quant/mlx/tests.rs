@@ -19,7 +19,7 @@ struct Matrix {
 }
 
 impl Matrix {
-    /// Every byte overwritten by encoding: 0xa5 before.
+    /// Components full of 0xa5, so that a byte that encoding leaves out shows.
     fn blank(mode: Mode, float: Float, n_weights: usize) -> Self {
         let Sizes { weight, scales, biases } = mode.sizes(float, n_weights as u64).unwrap();
         let bytes = |n_bytes| vec![0xa5; usize::try_from(n_bytes).unwrap()];
@@ -155,7 +155,7 @@ fn weights_of_another_type_are_rounded_as_by_astype() {
             let mut rounded = [weight; 11];
             float.round_all(&mut rounded);
             assert_eq!(rounded.map(f32::to_bits), [expected.to_bits(); 11], "{weight:e} {dtype}");
-            // Tensors that stay unquantized have the same bytes, but for those that would become infinite: they are refused.
+            // Tensors that stay unquantized have the same bytes, except that weights that would become infinite are refused.
             let mut bytes = [0; 2];
             let kept = crate::quant::quantize_rows(dtype, &[weight], 1, &mut bytes);
             assert_eq!(kept.is_ok(), expected.is_finite(), "{weight:e} {dtype}");
@@ -249,7 +249,7 @@ fn groups_depend_on_their_weights_alone() {
         let together = encode(mode, Float::BF16, &weights);
         let as_one_row = try_encode(mode, Float::BF16, &weights, weights.len()).unwrap();
         assert!(together == as_one_row, "{mode}");
-        // A row of three groups is no multiple of what is encoded together.
+        // A row of three groups is not a multiple of what is encoded together.
         let short_row = 3 * usize::try_from(mode.group_len()).unwrap();
         let n_rows = weights.len() / short_row;
         let short = try_encode(mode, Float::BF16, &weights[..n_rows * short_row], short_row).unwrap();

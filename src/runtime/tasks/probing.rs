@@ -7,8 +7,8 @@ use crate::runtime::score::log_normalizer;
 use crate::runtime::session::{Engine, Language, MAX_ROWS, Marks, Purpose, SessionSettings, TextStart};
 use crate::runtime::{Event, ProbeInput, ProbeTask};
 
-/// Loads the model and tells of each input its tokens and how likely the model finds each next one. Returns the highest resident memory
-/// in bytes.
+/// Loads the model and tells, for each input, its tokens and how likely the model finds each next one. Returns the highest
+/// resident memory in bytes.
 pub(in crate::runtime) fn probe(engine: &dyn Engine, task: &ProbeTask, emit: Emit) -> Result<u64, String> {
     let started = Instant::now();
     let model = engine.load(&task.path, Purpose::Losses)?;

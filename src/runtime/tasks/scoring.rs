@@ -92,8 +92,8 @@ impl<'a> Scorer<'a> {
         part.get(chunk.start..chunk.start + self.task.n_ctx as usize).ok_or_else(|| "no such tokens".into())
     }
 
-    /// Runs the model over a chunk and gives `work` the position and the logits of each that is scored, in parallel; results are in the
-    /// order of the positions.
+    /// Runs the model over a chunk and gives `work` each scored position with its logits, in parallel; results are in the order
+    /// of the positions.
     ///
     /// Logits at a position speak of the next token: those from half the chunk on are used, as in llama-perplexity.
     fn run<T: Send>(

@@ -112,6 +112,8 @@ impl RandomTokens {
         tokens
     }
 
+    /// The next random token.
+    ///
     /// Source: `SplitMix64`, Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
     fn random(&mut self) -> u32 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
