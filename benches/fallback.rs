@@ -1,7 +1,8 @@
-//! The error of every type of 32-blocks, on Gaussian weights and on the matrices of a model's layers: what `advise::fallback` chooses by.
+//! The error of every type with blocks of 32, on Gaussian weights and on the matrices of a model's layers: what
+//! `advise::fallback` chooses by.
 //!
-//! `cargo bench --bench fallback -- MODEL.gguf [IMATRIX]`. Relative root mean square; with an importance matrix weighted by it, and searched
-//! with it. Bits are those of the file.
+//! `cargo bench --bench fallback -- MODEL.gguf [IMATRIX]`. Errors are relative root mean squares; with an importance matrix,
+//! they are weighted by it, and so is the search. Bits are per weight in the file.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops at the first failure")]
 
 use std::path::Path;
@@ -56,7 +57,7 @@ fn matrices(path: &Path, imatrix: Option<&Imatrix>) -> Vec<Matrix> {
     found
 }
 
-/// Mean over the matrices, each counted by its number of weights: in one sum those with the largest weights would decide.
+/// The error as a mean over the matrices, each counted by its number of weights: in one sum, the largest weights would decide.
 #[allow(clippy::cast_precision_loss, reason = "a mean")]
 fn error_text(dtype: DType, matrices: &[Matrix]) -> String {
     let (mut sum, mut n_weights) = (0.0, 0.0);

@@ -1,4 +1,4 @@
-//! What the window costs: the time to find what is known of a model, and of a frame of every page.
+//! What the window costs: the time to find what is known about a model, and the time of a frame of every page.
 //!
 //! `cargo bench --bench frames -- [MODEL.gguf]`; without a model: the sample. Twelve levels are made and forty runs noted in a folder and a
 //! history of their own; the tables are then filled up to forty rows. A frame is layout and tessellation of 1280 × 800 points; what the
@@ -45,7 +45,7 @@ const N_FRAMES: usize = 120;
 
 fn main() {
     let dir = std::env::temp_dir().join("planish-frames");
-    // The user's history stays out of it: this program starts itself again with one of its own.
+    // The user's history stays out of this: the program starts itself again with a history of its own.
     if std::env::var_os(PATH_VARIABLE).is_none_or(|path| !Path::new(&path).starts_with(&dir)) {
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
@@ -117,7 +117,7 @@ fn prepare(dir: &Path) -> PathBuf {
     source
 }
 
-/// Notes the two measurements as if every file had been measured: this is about the time that it takes to find and to draw them.
+/// Notes the two measurements as if every file had been measured: only the time to find and to draw them matters here.
 fn note(source: &Path, levels: &[PathBuf], speed: &Outcome, loss: &QualityOutcome) {
     let silent = Monitor::silent();
     let speed_of = |path: &Path| {
@@ -140,7 +140,7 @@ fn note(source: &Path, levels: &[PathBuf], speed: &Outcome, loss: &QualityOutcom
     record_all(&losses, &silent).unwrap();
 }
 
-/// What opening a model does, and how long it takes.
+/// Does what opening a model does, nine times, and prints how long it takes.
 fn open(source: &Path) -> (Arc<Model>, Known) {
     let mut times = Vec::new();
     loop {
@@ -193,7 +193,7 @@ fn filled(dir: &Path, model: Arc<Model>, known: Known) -> (Store, Form) {
     (store, form)
 }
 
-/// Time of the first frame, of the median one and of the longest but the first, with a pointer that crosses the window.
+/// Times of the first frame, and of the median and the longest of the others, while a pointer crosses the window.
 fn frame_times(store: &mut Store, mut form: Form) -> [Duration; 3] {
     let ctx = egui::Context::default();
     theme::install(&ctx);

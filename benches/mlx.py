@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How fast folders for MLX are written, beside `mlx_lm.convert` on the same checkpoint.
+"""How fast Planish writes folders for MLX, beside `mlx_lm.convert` on the same checkpoint.
 
     benches/mlx.py PLANISH PYTHON CHECKPOINT FOLDER [LEVEL...]
 
-PLANISH is an optimized build, PYTHON one that has mlx-lm (planish runtime install mlx), CHECKPOINT a folder; where there is none, a
-Llama shape of 3 GB in BF16 is made there. Both write below FOLDER, in turns, 3 times each; the medians of wall time, processor time and peak memory are printed. The
-checkpoint is read once before, so that both find it in the page cache. Run it on a quiet machine.
+PLANISH is an optimized build, PYTHON one that has mlx-lm (planish runtime install mlx), CHECKPOINT a folder; if it does not exist, a
+Llama shape of 3 GB in BF16 is made there. Both write below FOLDER, in turns, 3 times each; the medians of wall time, processor time and
+peak memory are printed. The checkpoint is read once before, so that both find it in the page cache. Run it on a quiet machine.
 """
 
 import json
@@ -25,7 +25,7 @@ TOKENIZER = Path(__file__).parent.parent / "tests/golden/checkpoints/tokenizer"
 
 
 def make_checkpoint(folder: Path) -> None:
-    """Weights of the usual size, the same few megabytes again and again: what they are costs neither side time."""
+    """Writes a Llama shape with weights of the usual size, the same few megabytes over and over: their values cost neither side time."""
     folder.mkdir(parents=True)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(TOKENIZER / name, folder)
@@ -75,7 +75,7 @@ def make_checkpoint(folder: Path) -> None:
     text += b" " * (-len(text) % 8)
     block = bytearray(16 << 20)
     block[0::2] = os.urandom(len(block) // 2)
-    # Sign and high bits of the exponent: magnitudes from 0.001 to 0.03.
+    # Sign and high bits of the exponent: magnitudes from 0.002 to 0.03.
     block[1::2] = os.urandom(len(block) // 2).translate(bytes([0x3B, 0x3C, 0xBB, 0xBC] * 64))
     with (folder / "model.safetensors").open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)

@@ -4,7 +4,7 @@
     benches/predictions.py PLANISH FOLDER MODEL.gguf LEVEL...
 
 PLANISH is an optimized build. MODEL is converted to the levels into FOLDER (files that are there already are used), which also gets a
-history of its own, so that nothing measured earlier teaches. `planish recommend` predicts; the model itself is measured, which teaches;
+history of its own, so that no earlier measurement teaches. `planish recommend` predicts; the model itself is measured, which teaches;
 `planish recommend` predicts again; then all levels are measured in turns and compared with both predictions. The context is that of the
 measurement. Run it on a quiet machine.
 """

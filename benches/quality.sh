@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Quality beside llama-perplexity on the same chunks: numbers, errors and time.
+# planish quality beside llama-perplexity on the same chunks: numbers, errors and time.
 #
 #     benches/quality.sh PLANISH REFERENCE-F16.gguf TEXT [N_CHUNKS] MODEL…
 #

@@ -178,7 +178,7 @@ fn measure(dtype: DType, input: &Input, importances: Option<&Vec<f32>>, n_thread
     }
 }
 
-/// Encodes on so many threads, each its own rows.
+/// Encodes on `n_threads` threads, each of which has its own rows.
 fn by_threads(input: &Input, n_threads: usize, blocks: &mut [u8], encode: &(impl Fn(&[f32], &mut [u8]) + Sync)) {
     let n_rows = input.weights.len() / input.row_len;
     let rows_each = n_rows.div_ceil(n_threads);

@@ -6,7 +6,7 @@
 PLANISH is a release build; benches/llama_cpp.sh builds LLAMA_QUANTIZE. The source is in the page cache and FOLDER should be in memory
 (/dev/shm), so that no disk is measured. For each level: wall and CPU time and peak memory of both, in turn, medians of the rounds; a
 copy of the same bytes (the source read, as many bytes written as the output has); then all of ONE_PASS together. Says which files
-llama-quantize made in another size. The last column is the least time over the least time of the copy: a virtual machine pays several
+have another size from llama-quantize. The last column is the least time over the least time of the copy: a virtual machine pays several
 times as much for memory that its host has taken back, which hits one run or the other.
 """
 

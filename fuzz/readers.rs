@@ -35,7 +35,7 @@ const CHECKPOINT_FILES: [&str; 12] = [
     "special_tokens_map.json",
     "chat_template.jinja",
     "quantize_config.json",
-    // The last: it is no file of text.
+    // Last, because it is not a text file.
     "model.safetensors",
 ];
 /// What is found in the place of files that were not fetched.
@@ -94,9 +94,9 @@ fn in_memory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// Runs a target so that a panic that it lets out ends the process, and one that is caught inside it does not.
+/// Runs a target so that a panic that escapes from it ends the process, and one that it catches does not.
 ///
-/// The fuzzer's own hook would end it at every panic; those of the `tokenizers` library are caught on purpose.
+/// The fuzzer's own hook would end the process at every panic; those of the `tokenizers` library are caught on purpose.
 pub fn escaping_panics_abort(target: impl FnOnce()) {
     std::panic::set_hook(Box::new(|_| {}));
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -108,7 +108,7 @@ pub fn escaping_panics_abort(target: impl FnOnce()) {
     }
 }
 
-/// A GGUF file, and what follows from it: recipe, size, plan, header again.
+/// A GGUF file, and what is made of it: recipe, size, plan, header again.
 pub fn gguf(bytes: &[u8]) {
     SCRATCH.with(|scratch| {
         let path = scratch.path().join("m.gguf");
@@ -244,7 +244,7 @@ fn use_checkpoint(checkpoint: &Checkpoint) {
     }
 }
 
-/// Runs `work` while a file has this content, and gives it back what it had.
+/// Runs `work` while a file has this content, then restores the file.
 fn replaced(path: &Path, content: &[u8], work: impl FnOnce()) {
     let original = std::fs::read(path).ok();
     std::fs::write(path, content).unwrap();
@@ -312,7 +312,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     }
 }
 
-/// Of every golden checkpoint some keys, with odd values in turn.
+/// Five keys of every golden checkpoint, each with one of the odd values.
 fn config_seeds() -> Vec<Vec<u8>> {
     let n_cases = u8::try_from(golden_checkpoints::cases().len()).unwrap();
     let seed = |idx: usize, case: u8| {
@@ -322,7 +322,7 @@ fn config_seeds() -> Vec<Vec<u8>> {
     (0..n_cases).flat_map(|case| (0..5).map(move |idx| seed(idx, case))).collect()
 }
 
-/// Every file of every folder, behind the bytes that choose it.
+/// Every file of every folder, after the two bytes that choose it.
 fn file_seeds(folders: &[PathBuf], names: &[&str]) -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for (case, folder) in (0..).zip(folders) {
@@ -339,7 +339,7 @@ fn gguf_file(metadata: &Metadata, tensors: &[TensorSpec]) -> Vec<u8> {
     let layout = Layout::plan(metadata, tensors, 32).unwrap();
     let sizes: Vec<_> = layout.tensors.iter().map(|placed| usize::try_from(placed.size_bytes).unwrap()).collect();
     let mut writer = Writer::start(Vec::new(), layout, Path::new("seed")).unwrap();
-    // 1.0 as F32 and in the bytes of a block's half-precision scale a small number.
+    // 1.0 as F32, and a small number in the bytes of a block's half-precision scale.
     for n_bytes in sizes {
         writer.write_tensor(&[0, 0, 0x80, 0x3f].repeat(n_bytes.div_ceil(4))[..n_bytes]).unwrap();
     }

@@ -1,12 +1,12 @@
-# How every build in a checkout makes llama.cpp: `.cargo/config.toml` hands this file to it. Two things save most of a first build.
+# How every build in a checkout builds llama.cpp: `.cargo/config.toml` hands this file to it. Two things save most of a first build.
 #
 # CMake reads this after each `project()`. llama-cpp-sys-2's own choices stand in the cache by then, hence FORCE.
 
-# llama.cpp's helpers for its own tools (chat parsers, HTTP, downloads): 53 files that take longer than the inference, and nothing in Planish calls
-# them. llama-cpp-2 has them on without a way to turn them off; without its feature `common` it refers to none of them either.
+# llama.cpp's helpers for its own tools (chat parsers, HTTP, downloads): 53 files that take longer to compile than the inference, and nothing in
+# Planish calls them. llama-cpp-2 builds them without a way to turn them off; without its feature `common` it does not refer to them either.
 set(LLAMA_BUILD_COMMON OFF CACHE BOOL "Planish uses none of it" FORCE)
 
-# One CPU back end, for the processor that this is, in place of one for each of fourteen generations of x86-64. `PLANISH_ALL_CPUS=1`, which releases
+# One CPU back end, for this machine's processor, instead of one for each of fourteen generations of x86-64. `PLANISH_ALL_CPUS=1`, which releases
 # set, and any other system build them all. The back end stays a module that is loaded at run time, so both builds run the same code of Planish.
 if (NOT "$ENV{PLANISH_ALL_CPUS}" STREQUAL "1" AND NOT CMAKE_CROSSCOMPILING
     AND CMAKE_SYSTEM_NAME STREQUAL "Linux" AND CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64" AND EXISTS /proc/cpuinfo)

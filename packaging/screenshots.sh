@@ -42,7 +42,7 @@ wait_idle 600
 pages=(model machine plan optimize compare)
 # Tabs of the Compare page after the first, in their order.
 tabs=(flips answers tensors history)
-# Their shortcut starts a job: pressed once, the second theme shows the same.
+# Tabs whose shortcut starts a job. It is pressed for the first theme only; the second shows the same result.
 jobs=" answers tensors "
 for theme in dark light; do
     [ "$theme" = light ] && press ctrl+t

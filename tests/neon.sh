@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The kernels' tests on an emulated aarch64 processor: the same bytes as on x86-64. Not part of tests/run.sh, it takes a minute or two.
+# Runs the kernels' tests on an emulated aarch64 processor: the same bytes as on x86-64. Takes minutes, so it is not part of tests/run.sh.
 # On Debian or Ubuntu: apt-get install qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross.
 set -euo pipefail
 cd "$(dirname "$0")/.."

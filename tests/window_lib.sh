@@ -6,7 +6,7 @@ start_display() {
     local number=90
     while [ -e "/tmp/.X11-unix/X$number" ]; do number=$((number + 1)); done
     export DISPLAY=:$number
-    # Without -noreset it starts over when its last client has gone, as the question below is one, and refuses the next meanwhile.
+    # Without -noreset the server starts over when its last client leaves, as the probe below does, and meanwhile refuses the next one.
     Xvfb "$DISPLAY" -screen 0 "${1}x${2}x24" -nolisten tcp -noreset >/dev/null 2>&1 &
     display_pid=$!
     for _ in $(seq 100); do
@@ -76,7 +76,7 @@ shot() {
     [ "$colours" -gt 100 ] || { echo "error: $1 has only $colours colours" >&2; return 1; }
 }
 
-# close_window: as the close button does; fails unless the program ends with status 0.
+# close_window: presses Ctrl+Q; fails unless the program ends with status 0.
 close_window() {
     press ctrl+q
     for _ in $(seq 100); do

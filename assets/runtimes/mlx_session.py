@@ -1,6 +1,6 @@
 """Computes a language model with MLX for Planish: one request as a line of JSON on standard input, one answer on standard output.
 
-An answer is a line of JSON, and where it has "n_bytes" so many bytes follow. Nothing else reaches standard output: what libraries print
+An answer is a line of JSON; if it has "n_bytes", that many bytes follow. Nothing else reaches standard output: what libraries print
 goes to standard error.
 """
 
@@ -24,7 +24,7 @@ os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TRANSFORMERS_VER
 
 
 def end_with_parent():
-    """Ends this process when the one that started it is gone: while it computes nobody looks at standard input."""
+    """Ends this process when the one that started it is gone: while this one computes, nobody reads standard input."""
     parent = os.getppid()
     if sys.platform == "linux":
         PR_SET_PDEATHSIG = 1
@@ -48,7 +48,7 @@ import numpy as np
 from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
 from mlx_lm.utils import load_model, load_tokenizer
 
-# Tokens that are computed at once, as mlx_lm.generate does.
+# The most tokens that are computed at once, as in mlx_lm.generate.
 STEP = 2048
 
 
@@ -71,7 +71,7 @@ def info():
 
 
 def load(path, in_f32):
-    # By its own name: mlx-lm looks for files by a pattern, in which [ and * of the path would be signs.
+    # Loaded as ".": mlx-lm looks for files by a glob pattern, in which [ and * of the path would be wildcards.
     os.chdir(path)
     model, config = load_model(Path("."))
     if in_f32:
@@ -98,13 +98,13 @@ def load(path, in_f32):
 
 
 def vocabulary(n_vocab):
-    """The texts of all tokens as the tokenizer's file has them, each with a zero byte behind it."""
+    """The texts of all tokens as the tokenizer's file has them, each followed by a zero byte."""
     names = {index: text for text, index in State.tokenizer._tokenizer.get_vocab().items()}
     return dict(), b"".join(names.get(index, f"[PAD{index}]").encode() + b"\0" for index in range(n_vocab))
 
 
 def tokenize(text, is_marked, has_marks):
-    """Without marks what looks like a special token is text."""
+    """The token ids of a text. Without has_marks, what looks like a special token is plain text."""
     ids = State.tokenizer._tokenizer.encode(text, add_special_tokens=is_marked, split_special_tokens=not has_marks)
     return dict(ids=[int(token) for token in ids])
 
@@ -130,7 +130,7 @@ def forget(position):
 
 
 def compute(ids):
-    """Computes tokens and keeps the logits of the last one; of the others the head is never computed, as in mlx_lm.generate."""
+    """Computes tokens and keeps the logits of the last one. The head is never computed for the others, as in mlx_lm.generate."""
     for start in range(0, len(ids) - 1, STEP):
         State.model(mx.array([ids[start : min(start + STEP, len(ids) - 1)]]), cache=State.cache)
         mx.eval([layer.state for layer in State.cache])
@@ -152,7 +152,7 @@ def rows(ids, first_wanted):
 
 
 def memory():
-    """Highest resident memory in bytes; on a Mac that of Metal's buffers where it is more."""
+    """Highest resident memory in bytes, or the peak of MLX's own buffers if that is more, as it can be with Metal."""
     import resource
 
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

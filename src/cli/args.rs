@@ -1,4 +1,4 @@
-//! What the commands take.
+//! The arguments of every command.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::model::Level;
 
 /// Make a language model fit your laptop, and see what it costs.
 ///
-/// Without a command the window opens.
+/// Without a command, the window opens.
 #[derive(Debug, Parser)]
 #[command(name = "planish", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 pub(super) struct Cli {
@@ -26,7 +26,7 @@ pub(super) struct Cli {
     pub(super) command: Option<Command>,
 }
 
-/// The commands alone: clap's own answer to a word that is none, with the commands that are near.
+/// The commands without the model argument, so that clap answers a mistyped command with the nearest ones.
 #[derive(Debug, Parser)]
 #[command(name = "planish")]
 pub(super) struct CommandsOnly {
@@ -43,7 +43,7 @@ pub(super) enum Command {
     },
     /// Show what a model is, and what can be done with it
     Inspect {
-        /// GGUF file, of a split model any shard; or a Hugging Face checkpoint: folder, config.json, index or safetensors file
+        /// GGUF file (any shard of a split model), or a Hugging Face checkpoint: folder, config.json, index or safetensors file
         model: PathBuf,
         /// List every tensor
         #[arg(long)]
@@ -77,7 +77,7 @@ pub(super) enum Command {
     },
     /// Measure speed and memory of models on this machine
     Bench {
-        /// GGUF files and MLX folders; measured in turns, not one after the other
+        /// GGUF files and MLX folders; they take turns in every round, rather than one being finished before the next
         #[arg(required = true)]
         models: Vec<PathBuf>,
         #[command(flatten)]
@@ -92,7 +92,7 @@ pub(super) enum Command {
         /// GGUF files and MLX folders to be judged
         #[arg(required = true)]
         models: Vec<PathBuf>,
-        /// The model that they are compared with, usually the unquantized source
+        /// The model to compare them with, usually the unquantized source
         #[arg(long, value_name = "GGUF", value_hint = clap::ValueHint::FilePath)]
         reference: PathBuf,
         #[command(flatten)]
@@ -104,9 +104,9 @@ pub(super) enum Command {
     },
     /// Convert to several levels, measure speed, memory and quality of each, and show prediction and measurement side by side
     ///
-    /// Ends with status 3 when gates or wishes were given and no level passes the gates and grants the wishes.
+    /// Ends with status 3 when gates or wishes were given and no level meets them all, or when --until-pass finds no level.
     Compare {
-        /// GGUF file
+        /// GGUF file, or the folder of a Hugging Face checkpoint
         model: PathBuf,
         #[command(flatten)]
         convert: ConvertArgs,
@@ -119,7 +119,7 @@ pub(super) enum Command {
         /// Measure only speed and memory
         #[arg(long, conflicts_with = "until_pass")]
         no_quality: bool,
-        /// Find the smallest of the levels that passes the gates on quality by bisection, and measure only what that needs
+        /// Find by bisection the smallest of the levels that passes the gates on quality, and measure only what that takes
         #[arg(long)]
         until_pass: bool,
         #[command(flatten)]
@@ -151,7 +151,7 @@ pub(super) enum Command {
     },
     /// Show how far the weights of a converted file are from its source's, tensor by tensor, the worst first
     Errors {
-        /// The file that the model was made from
+        /// GGUF file or checkpoint that the converted file was made from
         source: PathBuf,
         /// The converted file
         model: PathBuf,
@@ -160,9 +160,9 @@ pub(super) enum Command {
     },
     /// Browse, compare, delete and export what was measured on this machine
     History(history::HistoryArgs),
-    /// Ask models the same, one after the other, and show where their answers part
+    /// Ask models the same question, one after the other, and show where their answers diverge
     Ask(ask::AskArgs),
-    /// Convert the small model that comes with Planish to a ladder of levels and compare them: everything once, without a download
+    /// Convert the small model that comes with Planish to several levels and compare them: the whole tour, without a download
     Sample {
         /// Folder for the sample and the files made from it; created if missing
         #[arg(long, short, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
@@ -179,7 +179,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Write all that was measured of a model and of the files made from it into one HTML file, from the history
+    /// Write everything the history knows about a model and the files made from it into one HTML file
     Report {
         /// GGUF file that the others were made from
         model: PathBuf,
@@ -196,7 +196,7 @@ pub(super) enum Command {
     },
     /// Collect an importance matrix: run a model over a text and note which columns of its weights matter; or merge several
     Imatrix(imatrix::ImatrixArgs),
-    /// List the levels that were made from a model, wherever they are, with what was measured of them
+    /// List the levels that were made from a model, with their latest measurements, or delete some of them
     Levels(levels::LevelsArgs),
     /// Show what runs models here, set up what is not built in, or remove it
     Runtime(runtime::RuntimeArgs),
@@ -206,7 +206,7 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct OutputArgs {
-    /// Print one JSON document to standard output, and nothing else there; a path in it that is not UTF-8 is a file: URI
+    /// Print one JSON document to standard output, and nothing else there; a path that is not UTF-8 is written as a file: URI
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -222,10 +222,10 @@ pub(super) struct GoalArgs {
     /// Tokens of context that must fit in memory
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(super) context: u64,
-    /// Upper limit of memory, for example 6G; default: 80 % of what is free
+    /// Upper limit of memory, for example 6G; default: 80 % of the free main memory, 90 % of the free GPU memory
     #[arg(long, value_name = "SIZE", value_parser = crate::units::bytes_from_text)]
     pub(super) memory_budget: Option<u64>,
-    /// A versioned pipeline on ONNX Runtime or Windows ML is wanted
+    /// Ask for a versioned pipeline on ONNX Runtime or Windows ML
     #[arg(long)]
     pub(super) enterprise: bool,
     /// The machine will run on battery
@@ -264,16 +264,16 @@ pub(super) struct ConvertArgs {
     /// Replace outputs that exist; the same as --existing replace
     #[arg(long)]
     pub(super) force: bool,
-    /// What to do with outputs that exist: leave them, replace them, or give the new ones a number; default: refuse before any work
+    /// What to do with outputs that exist: leave them, replace them, or number the new ones; default: refuse before any work
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "force")]
     pub(super) existing: Option<Existing>,
     /// Importance matrix of this model, .gguf or .dat, from planish imatrix or llama-imatrix: with it, low levels lose less
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(super) imatrix: Option<PathBuf>,
-    /// Do not try files made from a checkpoint in llama.cpp
+    /// Skip the test run of files made from a checkpoint
     #[arg(long)]
     pub(super) no_check: bool,
-    /// Go on with what a run that was killed left; if this one is interrupted, leave what it has for the next
+    /// Continue from what an interrupted run left; if this run is interrupted, leave its unfinished files for the next
     #[arg(long)]
     pub(super) resume: bool,
     #[command(flatten)]
@@ -307,7 +307,7 @@ pub(super) struct BenchArgs {
     /// Threads of the runtime; default: one per physical core
     #[arg(long = "bench-threads", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(super) bench_threads: Option<u32>,
-    /// After the rounds, decode each model for so long, to see what heat leaves of the speed
+    /// After the rounds, decode with each model for this many seconds, to see how much speed heat costs
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(super) sustained: Option<u32>,
     /// Wait until other programs leave the processor alone, then measure
@@ -317,10 +317,11 @@ pub(super) struct BenchArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct FileArgs {
-    /// Write the report at the end; --force replaces it
+    /// Write the report at the end; --force replaces an existing file
     #[arg(long, value_name = "FILE.html", value_hint = clap::ValueHint::FilePath)]
     pub(super) report: Option<PathBuf>,
-    /// Write what the end of the name says: csv, tsv or json for the table, svg or png for a plot; --force replaces it
+    /// Write what the extension says: csv, tsv or json for the table, svg or png for a plot, html for the report; --force
+    /// replaces an existing file
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(super) export: Vec<PathBuf>,
     /// The plot of --export: size-loss, loss-speed, same-top, size-speed, decode, prefill or memory
@@ -343,13 +344,13 @@ pub(super) struct QualityArgs {
     /// The most tokens to score for each model
     #[arg(long, value_name = "N", default_value_t = 16_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(super) tokens: u32,
-    /// Tokens of a chunk, of which the second half is scored
+    /// Tokens per chunk; the second half of each chunk is scored
     #[arg(long = "chunk", value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=16_384))]
     pub(super) chunk_tokens: u32,
     /// Score all tokens, instead of stopping as soon as the gates are decided
     #[arg(long)]
     pub(super) full: bool,
-    /// Start of the random numbers for the order of the chunks and the intervals
+    /// Seed of the random numbers that order the chunks and draw the intervals
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) seed: u64,
 }

@@ -1,4 +1,4 @@
-//! `planish ask`: the answers of models to prompts, as they come, and where they part.
+//! `planish ask`: prints models' answers to prompts as they come, and where they diverge.
 
 use std::path::{Path, PathBuf};
 
@@ -15,24 +15,24 @@ use crate::error::{Error, Result};
 use crate::path_text;
 use crate::units::{count_text, percent_text, significant_text};
 
-/// Characters of each answer that are shown from the place on where they part.
+/// Number of characters that are shown of each answer from the point where they diverge.
 const N_SHOWN: usize = 60;
 
 #[derive(Debug, Args)]
 pub(super) struct AskArgs {
-    /// GGUF files; asked one after the other, each compared with the first
+    /// GGUF files and MLX folders; asked one after the other, each compared with the first
     #[arg(required = true)]
     models: Vec<PathBuf>,
-    /// The question or instruction; each model's own chat template is put around it. Several are answered one after the other
+    /// The question or instruction; each model's own chat template is put around it. Repeat the option to ask several
     #[arg(long, short, value_name = "TEXT", required = true)]
     prompt: Vec<String>,
-    /// The most tokens of an answer
+    /// The most tokens in an answer
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_tokens: u32,
-    /// 0: always the likeliest token; more: chosen by chance, the more the higher
+    /// 0 always takes the likeliest token; the higher the value, the more is left to chance
     #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f32,
-    /// Start of the random numbers, the same for every model
+    /// Seed of the random numbers, the same for every model
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u32,
     /// Threads of the runtime; default: one per physical core
@@ -73,11 +73,11 @@ pub(super) fn ask(args: AskArgs) -> Result<()> {
 /// What has been printed of the answers so far.
 #[derive(Default)]
 struct Stream {
-    /// Answers that were begun.
+    /// Number of answers begun so far.
     n_begun: usize,
-    /// Bytes of the present one.
+    /// Bytes printed of the current answer.
     n_printed: usize,
-    /// Prompts that are asked: of several each answer names its own.
+    /// Number of prompts; if there are several, the heading of each answer shows its prompt.
     n_prompts: usize,
     /// Standard output failed: the rest is not printed.
     failure: Option<Error>,
@@ -115,12 +115,12 @@ impl Stream {
     }
 }
 
-/// Text of a model for a terminal: it could contain sequences that rule it.
+/// A model's text made safe for a terminal: control characters other than line feeds and tabs become `�`.
 fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{FFFD}' } else { c }).collect()
 }
 
-/// The summary of one prompt's answers; with several prompts below its text.
+/// The summary of one prompt's answers; under the prompt itself if there are several.
 fn titled(outcomes: &[AnswerOutcome], has_others: bool) -> String {
     let prompt = outcomes.iter().find_map(|outcome| outcome.result.as_ref().ok()).map(|answer| shown(&answer.prompt));
     match prompt.filter(|_| has_others) {
@@ -168,7 +168,7 @@ fn summary_text(outcomes: &[AnswerOutcome]) -> String {
     text
 }
 
-/// The answers, and for each but the first where it parts from the first.
+/// The answers; each but the first of a prompt says where it diverges from the first.
 fn outcomes_json(outcomes: &[AnswerOutcome]) -> serde_json::Value {
     let first_of = |prompt_idx: usize| outcomes.iter().find(|outcome| outcome.prompt_idx == prompt_idx);
     let json_of = |outcome: &AnswerOutcome| match &outcome.result {

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::model::{Checkpoint, CheckpointConfig};
 use crate::{path_text, units};
 
-/// Prints what it is and its check.
+/// Prints what the checkpoint is, and its checklist.
 pub(super) fn inspect(checkpoint: Checkpoint, parts: InspectParts, as_json: bool) -> Result<()> {
     let checked = check_checkpoint(checkpoint);
     if as_json {

@@ -2,7 +2,7 @@
 
 use clap::Command;
 
-/// The words of a command behind `planish`, and what a user might type.
+/// The words of a command after `planish`, and what a user might type.
 const EXAMPLES: [(&[&str], [&str; 2]); 27] = [
     (&[], ["planish", "planish sample --out try-it"]),
     (&["hardware"], ["planish hardware", "planish hardware --json"]),
@@ -90,7 +90,7 @@ const EXAMPLES: [(&[&str], [&str; 2]); 27] = [
     (&["verify"], ["planish verify models/Qwen3-4B-Q4_K_M.gguf", "planish verify models/*.gguf --source Qwen3-4B-F16.gguf"]),
 ];
 
-/// The examples of a command; none for one that is not known.
+/// The examples of a command; empty for an unknown one.
 pub(super) fn examples_of(words: &[&str]) -> &'static [&'static str] {
     EXAMPLES.iter().find(|(known, _)| *known == words).map_or(&[], |(_, examples)| examples)
 }
@@ -135,7 +135,7 @@ mod tests {
         }
     }
 
-    /// As a shell would split it: quotes keep words together, and what is behind `>` is the shell's.
+    /// The words that a shell makes of a line: quotes keep words together, and what follows `>` is the shell's.
     fn words_of(example: &str) -> Vec<String> {
         let (mut words, mut word, mut is_quoted) = (Vec::new(), String::new(), false);
         for letter in example.split(" > ").next().unwrap_or_default().chars() {

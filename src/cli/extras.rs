@@ -55,7 +55,7 @@ impl ExtraColumns {
     }
 }
 
-/// What the energy is of, or why there is none; empty for runs that nobody measured it of.
+/// A line that says what the energy was measured on, or why it could not be; empty if the runs say neither.
 pub(super) fn energy_note<'a>(mut runs: impl Iterator<Item = &'a Run> + Clone) -> String {
     if let Some(energy) = runs.clone().map(|run| &run.energy).find(|energy| energy.is_measured()) {
         let source = energy.source.as_deref().unwrap_or("unknown");

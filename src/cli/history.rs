@@ -22,10 +22,10 @@ use crate::units::{
 
 /// What stands in a cell without a value.
 const NOTHING: &str = "–";
-/// As many digits of a hash tell files apart.
+/// Digits of a hash that are shown: enough to tell files apart.
 const HASH_DIGITS: usize = 12;
 
-/// Without a command the runs are listed.
+/// Without a command, the runs are listed.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -42,17 +42,17 @@ pub(super) struct HistoryArgs {
 
 #[derive(Debug, Subcommand)]
 enum HistoryCommand {
-    /// Show runs with everything they were measured with
+    /// Show runs in full, with the settings and conditions of the measurement
     Show {
-        /// Numbers of runs
+        /// Run numbers, as planish history lists them
         #[arg(required = true, value_name = "ID")]
         ids: Vec<i64>,
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Show runs beside each other, with what changed against the first
+    /// Show runs side by side, with what changed against the first
     Compare {
-        /// Numbers of runs
+        /// Run numbers, as planish history lists them
         #[arg(required = true, num_args = 2.., value_name = "ID")]
         ids: Vec<i64>,
         #[command(flatten)]
@@ -60,7 +60,7 @@ enum HistoryCommand {
     },
     /// Delete runs for good
     Delete {
-        /// Numbers of runs
+        /// Run numbers, as planish history lists them
         #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "ID")]
         ids: Vec<i64>,
         /// Delete every run
@@ -93,10 +93,10 @@ struct FilterArgs {
     /// Only this kind of measurement
     #[arg(long, value_enum)]
     kind: Option<Kind>,
-    /// Only runs of this day or later: 2026-08-21
+    /// Only runs of this day or later, for example 2026-08-21
     #[arg(long, value_name = "DATE", value_parser = local_date_from_text)]
     since: Option<i64>,
-    /// At most so many, the latest
+    /// Show at most this many runs: the latest
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 }
@@ -107,14 +107,14 @@ impl FilterArgs {
     }
 }
 
-/// Keeps what was measured. A failure is told and changes nothing: the numbers are as good as before.
+/// Keeps measurements in the history. A failure is only a warning: the numbers are as good without it.
 pub(super) fn keep(outcomes: &[impl Measured]) {
     if let Err(error) = record_all(outcomes, &progress::monitor()) {
         eprintln!("warning: not kept in the history: {}", path_text::one_line(&error.to_string()));
     }
 }
 
-/// What was read of the history; a failure is told with what it means, and nothing is used then.
+/// The value read from the history. A failure is printed as a warning with its consequence, and gives the default.
 pub(super) fn or_warn<T: Default>(read: Result<T>, consequence: &str) -> T {
     read.unwrap_or_else(|error| {
         eprintln!("warning: {consequence}: {}", path_text::one_line(&error.to_string()));
@@ -255,7 +255,7 @@ fn delete(history: &mut History, ids: &[i64], all: bool, as_json: bool) -> Resul
     print_text(&if n_deleted == 1 { "deleted 1 run".to_string() } else { format!("deleted {n_deleted} runs") })
 }
 
-/// Numbers with what changed below them, then the facts; `≠` marks those that differ.
+/// Numbers with their changes below them, then facts; `≠` marks facts that differ.
 fn comparison_text(comparison: &Comparison) -> String {
     let titles: Vec<String> = comparison.runs.iter().map(|row| format!("run {}: {}", row.id, row.short_name())).collect();
     let header: Vec<&str> = std::iter::once("").chain(titles.iter().map(String::as_str)).collect();
@@ -290,7 +290,7 @@ fn comparison_text(comparison: &Comparison) -> String {
     text
 }
 
-/// A comparison, and for runs of several models what each saves and loses against its own source.
+/// A comparison; for runs of several models also what each saves and loses against its own source.
 #[derive(Serialize)]
 struct ComparedJson<'a> {
     #[serde(flatten)]
@@ -305,7 +305,7 @@ fn saving_json(saving: &Saving) -> serde_json::Value {
     json
 }
 
-/// Levels of several models beside each other, each against its own source; empty for one model.
+/// A table of levels of several models, each against its own source; empty for one model.
 fn savings_text(savings: &[Saving]) -> String {
     #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
     let gb = |size_bytes: Option<u64>| size_bytes.map_or_else(|| NOTHING.into(), |size| significant_text(size as f64 / 1e9));
@@ -327,7 +327,7 @@ fn savings_text(savings: &[Saving]) -> String {
     let table = columns_text(&header, &savings.iter().map(row).collect::<Vec<_>>(), &[2, 3, 4, 5, 6]);
     let mut text = format!("\n\nEach against its own source: what a level cost that model, not which model is better\n{table}");
     if savings.iter().any(|saving| saving.mean_kld.is_none()) {
-        text.push_str("\nthe loss of a file is in its run of quality: compare those");
+        text.push_str("\nthe loss of a file is known from its quality run: compare that run");
     }
     if savings.iter().any(|saving| saving.mean_kld.is_some() && saving.source_bytes.is_none()) {
         text.push_str("\nthe size of a source is known once its speed was measured: planish bench");

@@ -16,10 +16,10 @@ use crate::units::{count_text, duration_text, small_percent_text};
 
 #[derive(Debug, Args)]
 pub(super) struct ImatrixArgs {
-    /// GGUF file, best unquantized
+    /// GGUF file, preferably unquantized
     #[arg(required_unless_present = "merge", conflicts_with = "merge")]
     model: Option<PathBuf>,
-    /// Importance matrices of one model to add up instead, .gguf or .dat; a .dat file counts as if its chunks had the tokens of the others'
+    /// Instead, merge importance matrices of one model, .gguf or .dat; chunks of a .dat file count as long as the others'
     #[arg(long, num_args = 2.., value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with_all = ["text", "chunks", "context", "threads"])]
     merge: Vec<PathBuf>,
     /// Text to run over, in UTF-8, - for standard input; default: the bundled calibration text of seven kinds
@@ -28,7 +28,7 @@ pub(super) struct ImatrixArgs {
     /// The most chunks of text; default: all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     chunks: Option<u32>,
-    /// Tokens of a chunk
+    /// Tokens per chunk
     #[arg(long, value_name = "N", default_value_t = DEFAULT_CHUNK_TOKENS, value_parser = clap::value_parser!(u32).range(i64::from(MIN_CHUNK_TOKENS)..=i64::from(MAX_CHUNK_TOKENS)))]
     context: u32,
     /// Importance matrix to write, as llama-imatrix does: a GGUF file; its folder is created if missing

@@ -1,4 +1,4 @@
-//! Levels as arguments: shells complete their names, and a name that is none is answered with those that are near.
+//! Levels as arguments: shells complete their names, and an unknown name is answered with the nearest ones.
 
 use std::ffi::OsStr;
 
@@ -9,12 +9,12 @@ use clap::{Arg, Command, Error};
 use crate::model::Level;
 use crate::path_text;
 
-/// How similar two names are that might be meant for each other, by Jaro and Winkler: 1 for the same.
+/// Least Jaro-Winkler similarity of a name that is suggested; equal names have 1.
 const NEAR: f64 = 0.85;
 /// The most names that are suggested.
 const MAX_SUGGESTIONS: usize = 3;
 
-/// Reads the name of a level, in any case.
+/// Reads the name of a level, in upper or lower case.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LevelParser;
 

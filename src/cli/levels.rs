@@ -1,4 +1,4 @@
-//! `planish levels`: what this machine has of a model.
+//! `planish levels`: the levels of a model that this machine has.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) struct LevelsArgs {
     /// GGUF file or checkpoint
     #[arg(value_name = "MODEL", value_hint = clap::ValueHint::AnyPath)]
     model: PathBuf,
-    /// Look into this folder as well; that of the model and those of its earlier conversions are always looked into
+    /// Search this folder too; the model's own folder and those of its earlier conversions are always searched
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     folder: Vec<PathBuf>,
     /// Move the files of these levels to the bin; what was measured of them stays in the history

@@ -10,7 +10,7 @@ use crate::model::Model;
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Limit(Option<f64>);
 
-/// `0.95`, `95%` or `off`.
+/// Parses `0.95`, `95%` or `off`.
 fn limit_from_text(text: &str) -> std::result::Result<Limit, String> {
     let text = text.trim();
     if text.eq_ignore_ascii_case("off") {
@@ -23,7 +23,7 @@ fn limit_from_text(text: &str) -> std::result::Result<Limit, String> {
     }
 }
 
-/// `0.5` or `off`.
+/// Parses `0.5` or `off`.
 fn seconds_from_text(text: &str) -> std::result::Result<Limit, String> {
     match limit_from_text(text) {
         Ok(limit) if !text.contains('%') => Ok(limit),
@@ -31,17 +31,17 @@ fn seconds_from_text(text: &str) -> std::result::Result<Limit, String> {
     }
 }
 
-/// What the verdict is about.
+/// The gates that decide the verdict.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Gates: what the verdict on quality is about, each a number, a percentage or off")]
+#[command(next_help_heading = "Gates: the limits that decide the verdict on quality, each a number, a percentage or off")]
 pub(super) struct GateArgs {
-    /// Least next-token accuracy, as a part of the reference's; default 95%
+    /// Least next-token accuracy, as a share of the reference's; default 95%
     #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
     min_accuracy: Option<Limit>,
     /// Largest mean KL divergence in nats; default 0.1
     #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
     max_kld: Option<Limit>,
-    /// Least part of tokens at which both put the same token first; default off
+    /// Least share of places where both models put the same token first; default off
     #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
     min_same_top: Option<Limit>,
     /// Largest perplexity, as a multiple of the reference's; default off; refused for models with recurrent layers
@@ -82,14 +82,14 @@ impl GateArgs {
     }
 }
 
-/// What is judged beside the verdict.
+/// Wishes about memory, size and speed, judged beside the verdict.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Wishes: told beside the verdict, each a number or a percentage; all off unless given")]
+#[command(next_help_heading = "Wishes: reported beside the verdict, each a number or a percentage; all off unless given")]
 pub(super) struct WishArgs {
-    /// Largest peak memory, as a part of the source's
+    /// Largest peak memory, as a share of the source's
     #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
     max_memory: Option<Limit>,
-    /// Largest file, as a part of the source's
+    /// Largest file size, as a share of the source's
     #[arg(long, value_name = "LIMIT", value_parser = limit_from_text)]
     max_size: Option<Limit>,
     /// Least decode speed, as a multiple of the source's
@@ -112,7 +112,7 @@ impl WishArgs {
     }
 }
 
-/// Both.
+/// Gates and wishes.
 #[derive(Debug, Args)]
 pub(super) struct LimitArgs {
     #[command(flatten)]

@@ -9,35 +9,32 @@ use crate::error::{Error, Result};
 
 const EXIT_STATUS: [(&str, &str); 5] = [
     ("0", "Done."),
-    ("1", "Failed: an error: line says why, a hint: line what can be done about it."),
+    ("1", "Failed: an error: line says why, and a hint: line what can be done about it."),
     ("2", "Wrong usage; nothing was touched."),
-    ("3", "Everything was measured, and a gate was not met."),
+    ("3", "The measurements are done, and gates or wishes were not met."),
     ("130", "Cancelled by SIGINT (Ctrl+C); no unfinished file is left, unless --resume was given."),
 ];
 
 const FILES: [(&str, &str); 6] = [
     (
         "$XDG_CONFIG_HOME/planish/settings.json",
-        "What was chosen in the window. On macOS and Windows in the place that the system has for settings.",
+        "The choices made in the window. On macOS and Windows, in the system's own place for settings.",
     ),
-    (
-        "$XDG_DATA_HOME/planish/history.sqlite3",
-        "Every measurement. On macOS and Windows in the place that the system has for data.",
-    ),
-    ("$XDG_DATA_HOME/planish/runtimes/", "Runtimes that planish runtime install has set up; likewise."),
-    ("NAME.gguf.part, NAME.gguf.part.journal", "A conversion at work, or what --resume goes on with."),
+    ("$XDG_DATA_HOME/planish/history.sqlite3", "Every measurement. On macOS and Windows, in the system's own place for data."),
+    ("$XDG_DATA_HOME/planish/runtimes/", "Runtimes set up by planish runtime install. On macOS and Windows, in the same place."),
+    ("NAME.gguf.part, NAME.gguf.part.journal", "A conversion in progress, or what --resume continues from."),
     ("NAME.gguf.manifest.json", "Beside each converted file: the checksum of every tensor, for planish verify."),
     ("NAME-mlx-LEVEL/planish.manifest.json", "The same in a folder for MLX."),
 ];
 
 const ENVIRONMENT: [(&str, &str); 4] = [
-    ("PLANISH_HISTORY", "The file of the history, in place of the one above."),
+    ("PLANISH_HISTORY", "The file to keep the history in, instead of the one above."),
     ("PLANISH_LOG", "What is logged to standard error, for example planish=debug; nothing by default."),
-    ("HF_HUB_CACHE, HF_HOME", "Where models of the Hugging Face cache are looked for, as huggingface_hub does."),
+    ("HF_HUB_CACHE, HF_HOME", "Where to find the Hugging Face cache, as for huggingface_hub."),
     ("XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_CACHE_HOME", "Base folders on Linux."),
 ];
 
-/// The manual page of the command that these words name below `root`; of the program without any.
+/// The manual page of the command that these words name below `root`; without words, the program's.
 ///
 /// # Errors
 /// `Error::BadRequest` for words that name no command.

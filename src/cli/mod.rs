@@ -1,4 +1,4 @@
-//! The command line: parsing and dispatch; what the commands take is in `args`. Same domain, same words as the window.
+//! The command line: parsing and dispatch; the arguments are in `args`. Same domain, same words as the window.
 #![allow(clippy::doc_markdown, reason = "the documentation of arguments is their help text, where backticks would be noise")]
 
 mod args;
@@ -101,8 +101,8 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> std::result::Result<Cli, c
     Ok(cli)
 }
 
-/// Takes `--format mlx` out of the arguments and puts `mlx:` before each level: the spelling of those who come from other tools.
-/// `--format gguf` is left out alone; what else a command may call a format stays.
+/// Takes `--format mlx` out of the arguments and puts `mlx:` before each level, for people used to that spelling from other
+/// tools. `--format gguf` is only taken out; any other value stays, because a command may have a `--format` of its own.
 fn without_format(args: Vec<OsString>) -> Vec<OsString> {
     let text = |at: usize| args.get(at).map_or(Cow::Borrowed(""), |arg| path_text::searchable(arg));
     let is_known = |name: &str| matches!(name, "mlx" | "gguf");
@@ -139,7 +139,7 @@ fn is_mistyped_command(word: &Path) -> bool {
     is_bare && word.extension().is_none() && !word.exists()
 }
 
-/// One `error:` line and a `hint:` line on standard error.
+/// Prints an `error:` line and a `hint:` line to standard error.
 pub fn print_error(error: &Error) {
     // On one line each: names of files and words of other programs may hold anything.
     eprintln!("error: {}\nhint: {}", one_line(&error.to_string()), one_line(&error.hint()));
@@ -313,7 +313,7 @@ mod tests {
         let text = parsed("benhc").unwrap_err();
         assert!(text.contains("unrecognized subcommand 'benhc'") && text.contains("'bench'"), "{text}");
         assert!(parsed("fo").is_err());
-        // A missing file is told in the window, a folder that is here is opened.
+        // A missing file is reported in the window, an existing folder is opened.
         for model in ["fo.gguf", "./fo", "fo/", "src"] {
             assert!(parsed(model).is_ok_and(|cli| cli.command.is_none()), "{model}");
         }

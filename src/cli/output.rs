@@ -1,4 +1,4 @@
-//! Standard output: JSON or text, and nothing lost when the reader has gone.
+//! Standard output: JSON or text; a reader that has gone is no error.
 
 use std::io::Write as _;
 
@@ -30,13 +30,13 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     print_bytes(format!("{text}\n").as_bytes())
 }
 
-/// Rows of text as aligned columns; the columns in `right` are flush right. Where standard output is a terminal that is narrower, the columns
-/// that do not fit follow below, each part with the first column in front.
+/// Rows of text as aligned columns; the columns in `right` are flush right. If standard output is a terminal too narrow for
+/// them, the columns that do not fit follow below, each part with the first column in front.
 pub(super) fn columns_text(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
     columns_within(header, rows, right, terminal_columns(std::io::stdout()))
 }
 
-/// The same within `room` letters; without a limit on one line each.
+/// The same within a width of `room` characters; `None` puts each row on one line.
 fn columns_within(header: &[&str], rows: &[Vec<String>], right: &[usize], room: Option<usize>) -> String {
     // A line end in a name must not look like a row.
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell).into_owned()).collect()).collect();
@@ -61,7 +61,7 @@ fn columns_within(header: &[&str], rows: &[Vec<String>], right: &[usize], room: 
             }
             text.trim_end().to_string()
         };
-        // A row that has ended is not told again.
+        // A row that has ended is not repeated.
         let is_first = columns.get(1).is_none_or(|&column| column == 1);
         let goes_on = |row: &&Vec<String>| is_first || columns.get(1).is_some_and(|&column| row.len() > column);
         let lines: Vec<String> = rows.iter().filter(goes_on).map(|row| line(row)).filter(|line| !line.is_empty()).collect();
@@ -71,7 +71,7 @@ fn columns_within(header: &[&str], rows: &[Vec<String>], right: &[usize], room: 
     parts.collect::<Vec<_>>().join("\n\n")
 }
 
-/// Indices of the columns that stand beside each other: all, or as many as there is room for, each part with the first one.
+/// Column indices of each part of the table: all in one part, or as many as fit into `room`; each part starts with column 0.
 fn parts(widths: &[usize], room: Option<usize>) -> Vec<Vec<usize>> {
     let Some(room) = room else { return vec![(0..widths.len()).collect()] };
     let (mut parts, mut used) = (vec![vec![0]], widths.first().copied().unwrap_or(0));
@@ -88,7 +88,7 @@ fn parts(widths: &[usize], room: Option<usize>) -> Vec<Vec<usize>> {
     parts
 }
 
-/// Columns of a terminal; `None` where there is none, or it does not tell.
+/// Width of a terminal in columns; `None` if the stream is not a terminal, or its width is unknown, as on Windows.
 pub(super) fn terminal_columns(#[cfg_attr(not(unix), allow(unused))] stream: impl Stream) -> Option<usize> {
     if !stream.is_terminal() {
         return None;

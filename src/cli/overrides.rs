@@ -27,7 +27,7 @@ pub(super) struct OverrideArgs {
     /// Give all matrices the level's own type, without its exceptions; this and what follows is about levels of llama.cpp
     #[arg(long, help_heading = HEADING)]
     pure: bool,
-    /// Leave out layers, counted from 0: the rest moves up
+    /// Leave out these layers, counted from 0; the later ones move up
     #[arg(long, help_heading = HEADING, value_name = "N[,N-N…]", value_parser = Layers::from_text)]
     prune_layers: Option<Layers>,
     /// What takes the place of a type whose blocks do not fit a tensor's rows: lowest-error (of what is not larger than llama.cpp's
@@ -36,7 +36,7 @@ pub(super) struct OverrideArgs {
     fallback: Fallback,
 }
 
-/// Layers, as one value: clap would make a list of options of a set.
+/// A set of layers as one value: clap would take a bare set for an option that is given several times.
 #[derive(Debug, Clone)]
 struct Layers(std::collections::BTreeSet<u64>);
 

@@ -55,10 +55,10 @@ fn recommendation_text(plan: &Plan) -> String {
 }
 
 /// What the marks of a table of candidates mean.
-const BASIS_NOTE: &str = "\nmemory and decode are predicted, losses expected from what is published of such levels;\n\
+const BASIS_NOTE: &str = "\nmemory and decode are predicted, losses are expected from published results for such levels;\n\
      a: adjusted by earlier runs on this machine, m: measured here";
 
-/// The mark behind a number.
+/// The mark after a number; empty for a plain prediction.
 pub(super) fn basis_mark(basis: Basis) -> &'static str {
     match basis {
         Basis::Predicted => "",

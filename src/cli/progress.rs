@@ -15,7 +15,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Time between two updates of the same line on a terminal.
 const UPDATE_EVERY: Duration = Duration::from_millis(100);
 
-/// Set by SIGINT and SIGTERM; the process has one.
+/// The flag that SIGINT sets; a second SIGINT ends the process at once. There is one flag per process.
 fn cancel_flag() -> Arc<AtomicBool> {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     Arc::clone(FLAG.get_or_init(|| {
@@ -50,7 +50,7 @@ fn can_redraw(term: Option<&std::ffi::OsStr>) -> bool {
     term.map_or(cfg!(windows), |term| !term.is_empty() && term != "dumb")
 }
 
-/// A line that wraps could not be erased again: it is cut to one column less than there are.
+/// The text cut to one column less than `columns`: a line that wraps could not be erased again.
 fn cut(text: &str, columns: Option<usize>) -> std::borrow::Cow<'_, str> {
     match columns.map(|columns| columns.saturating_sub(1)) {
         Some(room) if text.chars().count() > room => {

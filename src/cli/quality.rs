@@ -1,4 +1,4 @@
-//! The commands that say what was lost: `quality` and `compare`.
+//! The commands that measure what is lost: `quality` and `compare`.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ use crate::model::{Framework, Model};
 use crate::path_text;
 use crate::units::{bytes_text, count_text, duration_text, nats_text};
 
-/// What `compare` does beside its levels.
+/// Which parts of its work `compare` adds or leaves out.
 #[derive(Clone, Copy)]
 #[allow(clippy::struct_excessive_bools, reason = "one for each flag of the command line")]
 pub(super) struct CompareParts {
@@ -98,7 +98,7 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
     } else {
         print_text(&comparison_text(&found, &goal))?;
     }
-    // The advice is the one that `recommend` gives, not for the few tokens of a measurement.
+    // The advice is for `recommend`'s default context, not for the few tokens of a measurement.
     args.files.write(&found.source, &found.machine, &goal, &limits, &found.rows, overwrite(args.convert.force))?;
     found.broken.clone().map_or(Ok(()), Err)?;
     first_failure(found.speed.iter().map(|outcome| &outcome.result))?;
@@ -108,7 +108,7 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
     Ok(if is_met { Status::Done } else { Status::GateNotMet })
 }
 
-/// Keeps what is measured as soon as it is known: cancelling keeps what was before.
+/// Keeps each measurement in the history as soon as it is known, so that cancelling loses no earlier one.
 fn on_step(step: Step) {
     match step {
         Step::Trying(level) => eprintln!("trying {level}"),
@@ -160,7 +160,7 @@ fn comparison_json(found: &Comparison, limits: &Limits, goal: &Goal) -> serde_js
     })
 }
 
-/// What losses against a source that was quantized before do not tell.
+/// The warning that losses against a source that was itself quantized hide its own loss; `None` for any other source.
 fn source_warning(model: &Model) -> Option<String> {
     let first = advise::quantized_origin(model)?;
     let how = if model.is_quantized() { format!("is {first} itself") } else { format!("was decoded from {first}") };
@@ -185,7 +185,7 @@ fn headline_text(model: &Model, rows: &[ComparisonRow], headline: &Headline) -> 
     format!("\n\n{}", lines.join("\n"))
 }
 
-/// True for a level that grants every wish, and passes the gates where quality is measured.
+/// True for a level that meets every wish, and passes the gates if quality is measured.
 fn is_wanted(row: &ComparisonRow, parts: CompareParts) -> bool {
     let does_pass = row.verdict.as_ref().is_some_and(|verdict| verdict.decision == Decision::Pass);
     let has_wishes = !row.wishes.is_empty(); // the source has none
@@ -258,7 +258,7 @@ fn quality_text(outcomes: &[QualityOutcome]) -> String {
         }
         if let Some(flip) = run.flips.first() {
             text.push_str(&format!(
-                "\n  {} places with another likeliest token; the worst: after {:?} the reference says {:?}, this one {:?}",
+                "\n  {} places where the likeliest token differs; the worst: after {:?} the reference says {:?}, this one {:?}",
                 count_text(run.n_flips),
                 last_chars(&flip.before, 40),
                 flip.reference.text,
@@ -277,7 +277,7 @@ fn quality_text(outcomes: &[QualityOutcome]) -> String {
     text
 }
 
-/// Neighbours beside each other: whether the one loses more than the other, beyond chance.
+/// Each model compared with the one before it: whether it loses more or less, beyond chance. Empty for fewer than two.
 fn differences_text(runs: &[&QualityRun]) -> String {
     let lines: Vec<String> = runs
         .iter()
@@ -287,7 +287,7 @@ fn differences_text(runs: &[&QualityRun]) -> String {
             let (verb, sure) = match difference {
                 Interval { low, .. } if low > 0.0 => ("loses more than", "beyond chance"),
                 Interval { high, .. } if high < 0.0 => ("loses less than", "beyond chance"),
-                _ => ("is not told apart from", "within chance"),
+                _ => ("cannot be told apart from", "within chance"),
             };
             Some(format!(
                 "\n  {} {verb} {}: {} nats ({} to {}), {sure}",
@@ -321,7 +321,7 @@ fn provenance_text(run: &QualityRun) -> String {
     text
 }
 
-/// What every row makes of the user's wishes; empty without a wish.
+/// How each row meets the user's wishes; empty without a wish.
 fn wishes_text(rows: &[ComparisonRow]) -> String {
     let wished: Vec<String> = rows
         .iter()

@@ -68,7 +68,7 @@ pub(super) fn check_target(out: &Path, overwrite: Overwrite, model: &Model) -> R
     std::fs::metadata(&folder).map(drop).map_err(Error::io("open", &folder))
 }
 
-/// What `compare` writes at its end.
+/// The files that `compare` writes at its end.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Files {
     pub(super) report: Option<PathBuf>,
@@ -77,14 +77,14 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Each file with what it holds; `Error::BadRequest` for a name whose end says nothing.
+    /// Each file with what it holds; `Error::BadRequest` for a name whose extension is unknown.
     fn wanted(&self) -> Result<Vec<(&Path, Export)>> {
         let report = self.report.iter().map(|path| Ok((path.as_path(), Export::Report)));
         let exports = self.exports.iter().map(|path| match Export::from_path(path, self.plot) {
             Some(what) => Ok((path.as_path(), what)),
             None => Err(Error::BadRequest {
                 message: format!(
-                    "cannot tell from its end what to write, known are html, svg, png, csv, tsv and json: {}",
+                    "the extension does not say what to write, known are html, svg, png, csv, tsv and json: {}",
                     path_text::shown(path)
                 ),
             }),
@@ -97,7 +97,7 @@ impl Files {
         self.wanted()?.into_iter().try_for_each(|(path, _)| check_target(path, overwrite, model))
     }
 
-    /// Writes them, and tells where on standard error: standard output is the result's.
+    /// Writes the files, and prints their paths to standard error: standard output is for the result.
     pub(super) fn write(
         &self,
         model: &Model,
@@ -111,7 +111,7 @@ impl Files {
         if wanted.is_empty() {
             return Ok(());
         }
-        // The report is as good without the numbers of the runs; that they are not kept has been told before.
+        // The report is as good without the run numbers; a history that cannot be used has been reported before.
         let kept = History::open_default().and_then(|history| kept_rows(&history, rows)).unwrap_or_default();
         let input =
             ExportInput { model, machine, goal, limits, learned: &learned(model, machine), rows, kept: &kept, warnings: &[] };

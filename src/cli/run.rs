@@ -66,7 +66,7 @@ pub(super) fn recommend(path: &Path, goal: &Goal, all: bool, as_json: bool) -> R
     print_text(&plan_text(&plan, all))
 }
 
-/// What the history teaches about predictions for this model. One that cannot be read is told, and teaches nothing.
+/// What the history teaches about predictions for this model. A history that cannot be read is a warning, and teaches nothing.
 pub(super) fn learned(model: &Model, machine: &Machine) -> Learned {
     or_warn(bench::learned_from_history(model, machine), "predictions do not learn from earlier runs")
 }
@@ -154,7 +154,7 @@ pub(super) fn outcomes_json<'a, T: Serialize + 'a>(
         .collect()
 }
 
-/// A model that could not be measured makes the command fail, after the others have been printed.
+/// The first failure among the results: it makes the command fail, after the others have been printed.
 pub(super) fn first_failure<'a, T: 'a>(mut results: impl Iterator<Item = &'a Result<T>>) -> Result<()> {
     results.find_map(|result| result.as_ref().err()).map_or(Ok(()), |error| Err(error.clone()))
 }

@@ -26,7 +26,7 @@ enum Action {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Set up a runtime in a Python environment of its own; says first how much is fetched
+    /// Set up a runtime in a Python environment of its own; first prints how much it will fetch
     Install {
         /// The runtime
         runtime: Name,
@@ -109,7 +109,7 @@ fn state(runtime: RuntimeId) -> (RuntimeId, Option<String>, String) {
 fn install(runtime: RuntimeId, as_json: bool) -> Result<()> {
     let plan = fetch::plan(runtime)?;
     eprintln!(
-        "{}: {} packages, some {} to fetch and {} on the disk, in {}, by {}",
+        "{}: {} packages, about {} to fetch and {} on the disk, in {}, by {}",
         runtime.name(),
         plan.n_packages,
         bytes_text(plan.download_bytes),

@@ -243,7 +243,7 @@ pub(super) fn conversions_text(conversions: &[Conversion]) -> String {
             units::duration_text(first.elapsed_secs)
         ));
     }
-    // What is not plausible is among the warnings.
+    // An implausible file is among the warnings.
     let checked = conversions.iter().filter_map(|made| Some((made, made.check.as_ref().filter(|check| check.is_plausible)?)));
     for (conversion, check) in checked {
         text.push_str(&format!("\n{}: {}", conversion.name(), check.text));

@@ -1,4 +1,4 @@
-//! `planish verify`: is a file what was written?
+//! `planish verify`: is a file still what was written?
 
 use std::path::PathBuf;
 
@@ -18,17 +18,17 @@ pub(super) struct VerifyArgs {
     /// GGUF files and MLX folders made by Planish
     #[arg(required = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     models: Vec<PathBuf>,
-    /// Ask also whether they were made from this model
+    /// Also check that they were made from this model
     #[arg(long, value_name = "MODEL", value_hint = clap::ValueHint::AnyPath)]
     source: Option<PathBuf>,
-    /// Ask also whether they were made with this importance matrix
+    /// Also check that they were made with this importance matrix
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     imatrix: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
 }
 
-/// Says what each file is; the first that is not as it was written makes the command fail, after all have been looked at.
+/// Prints what each file is. The first one that is not as it was written makes the command fail, once all are checked.
 pub(super) fn verify(args: VerifyArgs) -> Result<()> {
     let VerifyArgs { models, source, imatrix, output } = args;
     let monitor = progress::monitor();

@@ -18,7 +18,7 @@ pub enum ChartKind {
     SizeLoss,
     /// Mean KL divergence against decode speed, with the Pareto front.
     LossSpeed,
-    /// File size against the part of the tokens whose top choice changed.
+    /// File size against the share of tokens whose top choice changed, with the Pareto front.
     SameTop,
     /// File size against decode speed.
     #[default]
@@ -85,7 +85,8 @@ pub struct Scatter {
     pub y: Axis,
     /// One for each row that has both values.
     pub marks: Vec<Mark>,
-    /// The corners of the Pareto front from left to right: no other mark is better in both; empty where the plot has none.
+    /// The Pareto front from left to right: the measured marks that no other measured mark beats in both values; empty if the
+    /// plot has none.
     pub front: Vec<[f64; 2]>,
     /// What the bars of the markers mean.
     pub bar_meaning: &'static str,
@@ -104,7 +105,7 @@ pub struct Mark {
     pub y: Interval,
     /// False when the vertical value is predicted.
     pub is_measured: bool,
-    /// All numbers in words, one line each, for a pointer that rests on it.
+    /// All numbers in words, one line each, shown while the pointer rests on the mark.
     pub details: String,
 }
 
@@ -145,7 +146,7 @@ pub struct Axis {
     pub label: String,
     /// How values become lengths.
     pub scale: Scale,
-    /// The value at its start; 0 on a linear axis.
+    /// The value at its start; 0 on a linear axis that is not a part of another.
     pub min: f64,
     /// The value at its end; larger than `min`.
     pub max: f64,
@@ -174,7 +175,8 @@ impl Axis {
         Self { label: label.into(), scale: Scale::Log10, min: low / 1.6, max: high * 1.8 }
     }
 
-    /// The place of a value: the value itself, or its logarithm to base 10. Below the start it is the start.
+    /// The place of a value: the value itself, or its logarithm to base 10. On a logarithmic axis, values below the start are
+    /// placed at the start.
     #[must_use]
     pub fn place(&self, value: f64) -> f64 {
         match self.scale {
@@ -189,7 +191,7 @@ impl Axis {
         (self.place(self.min), self.place(self.max))
     }
 
-    /// The part of it between two places, with the same scale.
+    /// The part of the axis between two places, with the same label and scale.
     #[must_use]
     pub fn part(&self, start: f64, end: f64) -> Self {
         let value = |place: f64| match self.scale {
@@ -199,7 +201,7 @@ impl Axis {
         Self { label: self.label.clone(), scale: self.scale, min: value(start), max: value(end) }
     }
 
-    /// How many bytes its unit has; `None` for an axis that shows no sizes.
+    /// How many bytes the unit of its label has; `None` for an axis that shows no sizes.
     #[must_use]
     pub fn unit_bytes(&self) -> Option<f64> {
         [1.0, 2048.0 * 1_048_576.0]
@@ -209,7 +211,8 @@ impl Axis {
             .map(|unit| unit.0)
     }
 
-    /// Places and texts of the marks: multiples of 1, 2 or 5 times a power of ten, about `n_wanted` of them.
+    /// Places and texts of the ticks: multiples of 1, 2 or 5 times a power of ten, about `n_wanted` of them. A logarithmic axis
+    /// that has more than two ticks of its own ignores `n_wanted`.
     #[must_use]
     pub fn ticks(&self, n_wanted: f64) -> Vec<(f64, String)> {
         match self.scale {
@@ -267,7 +270,7 @@ pub fn bytes_unit(highest: f64) -> (f64, &'static str) {
     if highest >= 1024.0 * MIB { (1024.0 * MIB, "GiB") } else { (MIB, "MiB") }
 }
 
-/// The plot of these rows; one without marks when nothing it shows was measured.
+/// The plot of these rows. Marks need both values, so rows without them are left out; bars keep every row.
 #[must_use]
 pub fn chart(kind: ChartKind, rows: &[ComparisonRow]) -> Chart {
     const SPEED: (&str, &str) = ("measured, median ± spread", "predicted, with its band");
@@ -298,7 +301,9 @@ fn size_loss(rows: &[ComparisonRow]) -> Chart {
     Chart::Scatter(Scatter { kind: ChartKind::SizeLoss, x: sizes.axis(), y, marks, front, bar_meaning: QUALITY_BARS })
 }
 
-/// Size against loss of files that need not be of one model, each against its own source; no front, because they are no alternatives.
+/// Size against loss of files of any models, each measured against its own source; no front, because they are not alternatives.
+///
+/// A file is its name, level, size in bytes and mean KL divergence in nats.
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
 pub fn own_losses(files: &[(String, Option<Level>, u64, Interval)]) -> Scatter {
@@ -396,7 +401,7 @@ fn bars(
     Chart::Bars(Bars { kind, x, rows, measured_meaning, predicted_meaning })
 }
 
-/// The unit of the file sizes and the longest of them.
+/// The unit of the file sizes, and the largest size in that unit.
 struct Sizes {
     unit_bytes: f64,
     unit: &'static str,
@@ -457,7 +462,7 @@ fn speed_text(row: &ComparisonRow, pair: Pair, unit: &str) -> String {
     pair_text(pair, unit) + &made_with.unwrap_or_default()
 }
 
-/// The measured value with its spread, else the prediction with its band.
+/// The measured value with its spread, else the prediction with its band; `None` without either.
 fn interval_of(pair: Pair) -> Option<Interval> {
     match (pair.measured, pair.predicted) {
         (Some((value, spread)), _) => Some(Interval { value, low: value - spread, high: value + spread }),
@@ -469,7 +474,7 @@ fn highest(marks: &[Mark]) -> f64 {
     marks.iter().map(|mark| mark.y.high.max(mark.y.value)).fold(0.0, f64::max)
 }
 
-/// Which vertical values are better; on the horizontal axis the lower ones always are.
+/// Which vertical values are better; on the horizontal axis lower is always better.
 #[derive(Clone, Copy)]
 enum Better {
     Lower,

@@ -1,4 +1,4 @@
-//! What is shown as a file of its own.
+//! Writes what is shown to a file.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,7 +18,7 @@ use crate::hardware::Machine;
 use crate::model::Model;
 use crate::path_text;
 
-/// What is written.
+/// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Export {
     /// Everything, as HTML.
@@ -36,7 +36,7 @@ pub enum Export {
 }
 
 impl Export {
-    /// The end of the file's name.
+    /// The extension of the file.
     #[must_use]
     pub fn extension(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Export {
         }
     }
 
-    /// What it is, behind the model's name: `report`, `size-loss`, `table`.
+    /// The part of the file's name after the model's name: `report`, `size-loss`, `table`.
     #[must_use]
     pub fn file_stem(self) -> &'static str {
         match self {
@@ -59,7 +59,8 @@ impl Export {
         }
     }
 
-    /// What a file of this name would be, by its end in any case; pictures are of the plot `kind`. `None` for an unknown end.
+    /// What a file of this name holds, by its extension in upper or lower case; a picture shows the plot `kind`. `None` for an
+    /// unknown extension.
     #[must_use]
     pub fn from_path(path: &Path, kind: ChartKind) -> Option<Self> {
         let extension = path_text::searchable(path.extension()?).to_lowercase();
@@ -90,9 +91,9 @@ pub struct ExportInput<'a> {
     pub learned: &'a Learned,
     /// What was predicted and measured.
     pub rows: &'a [ComparisonRow],
-    /// The runs of the history that the rows are.
+    /// The history's runs that the rows come from.
     pub kept: &'a [Row],
-    /// What makes the whole doubtful.
+    /// What makes the comparison doubtful, in sentences.
     pub warnings: &'a [String],
 }
 
@@ -126,12 +127,12 @@ pub fn export_bytes(what: Export, input: &ExportInput) -> Result<Vec<u8>> {
     })
 }
 
-/// A wish for a file, with all that it is made from.
+/// A request for a file, with everything that it is made from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExportRequest {
     /// What to write.
     pub what: Export,
-    /// Its folder; made if need be.
+    /// Folder of the file; created if missing.
     pub dir: PathBuf,
     /// The source.
     pub model: std::sync::Arc<Model>,
@@ -154,7 +155,7 @@ pub struct ExportRequest {
 pub fn export(request: &ExportRequest) -> Result<PathBuf> {
     let kept = match History::open_default().and_then(|history| kept_rows(&history, &request.rows)) {
         Ok(kept) => kept,
-        // The report is as good without the numbers of the runs.
+        // The report is as good without the run numbers.
         Err(error) => {
             tracing::warn!("the history is not used for the export: {error}");
             Vec::new()

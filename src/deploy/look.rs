@@ -1,8 +1,8 @@
-//! Colours and text that window, report and export have in common.
+//! Colours and texts that the window, the report and the export share.
 
 use crate::model::{Framework, Level, PrecisionClass};
 
-/// What a mark tells of a level: its colour the class, its shape the framework.
+/// How a level is marked: the colour tells its precision class, the shape its framework.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LevelLook {
     /// The framework.
@@ -12,15 +12,15 @@ pub struct LevelLook {
 }
 
 impl LevelLook {
-    /// That of a level.
+    /// The look of a level.
     #[must_use]
     pub fn of(level: Level) -> Self {
         Self { framework: level.framework(), class: level.class() }
     }
 }
 
-/// Those that occur, the frameworks in their order, of each the most precise class first, then `None`; each with its words for a legend,
-/// which name the framework where there are several.
+/// The legend of these looks: each look once with its words, by framework, the most precise class first, the source (`None`)
+/// last. The words name the framework if there are several. Empty for no looks.
 #[must_use]
 pub fn legend_of(looks: &[Option<LevelLook>]) -> Vec<(Option<LevelLook>, String)> {
     let mut known: Vec<LevelLook> = looks.iter().flatten().copied().collect();
@@ -51,7 +51,7 @@ pub const fn class_rgb(class: PrecisionClass) -> [u8; 3] {
 
 /// The text as content or attribute of XML and HTML, whatever is in it.
 ///
-/// What XML forbids becomes `�`: control characters, and those that turn the direction of the text around them. Tabs and line ends stay.
+/// Control characters, and those that change the direction of the text around them, become `�`. Tabs and line feeds stay.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len() + text.len() / 8);
@@ -71,7 +71,7 @@ pub fn escaped(text: &str) -> String {
     safe
 }
 
-/// A name that fits beside a mark: at most 24 characters, the end of a longer one becomes `…`.
+/// A name that fits beside a mark: at most 24 characters, a longer one ends in `…`. Control characters become spaces.
 #[must_use]
 pub fn shortened(name: &str) -> String {
     const MAX_CHARS: usize = 24;

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! chart      a plot as data: drawn by the window, written as SVG
-//! look       colours and escaping that all of them share
+//! look       colours and escaping that the rest share
 //! svg        a plot as a picture
 //! shell      commands for a terminal
-//! png        that picture in pixels
+//! png        an SVG picture in pixels
 //! table      the rows for other programs
 //! report     everything in one HTML file
 //! stored     a comparison from the history

@@ -5,7 +5,7 @@ use resvg::usvg::{Options, Tree};
 
 use crate::error::{Error, Result};
 
-/// Pixels of the PNG for each of the SVG: sharp on paper and on screens of high density.
+/// PNG pixels per SVG pixel, along each side: sharp on paper and on screens of high density.
 const SCALE: f32 = 2.0;
 /// The font of the window; resvg reads one variable file at the weights that the picture asks for.
 static SANS: &[u8] = include_bytes!("../../assets/fonts/IBMPlexSans-Variable.ttf");
@@ -15,7 +15,7 @@ const FAMILY: &str = "IBM Plex Sans";
 /// The SVG as PNG at twice its size.
 ///
 /// # Errors
-/// `Error::Internal` for what is no SVG, and for one without size.
+/// `Error::Internal` for text that is not SVG, and for a picture without size or too large.
 pub fn png_from_svg(svg: &str) -> Result<Vec<u8>> {
     let failed = |message: String| Error::Internal { message: format!("plot as PNG: {message}") };
     let mut options = Options { font_family: FAMILY.into(), ..Options::default() };

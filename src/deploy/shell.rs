@@ -8,7 +8,7 @@ use crate::path_text;
 
 /// A path as one word of a POSIX shell, and never as an option.
 ///
-/// A name that is no Unicode is written byte by byte (`$'…'`, which bash, zsh and ksh read).
+/// On Unix, a path that is not UTF-8 or has control characters is written byte by byte (`$'…'`, which bash, zsh and ksh read).
 #[must_use]
 pub fn quoted_path(path: &Path) -> String {
     #[cfg(unix)]
@@ -37,23 +37,23 @@ pub fn quoted(text: &(impl Display + ?Sized)) -> String {
     if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-/// Runs a file in llama.cpp's own chat.
+/// The command that runs a file in llama.cpp's own chat.
 #[must_use]
 pub fn llama_cli_command(path: &Path) -> String {
     format!("llama-cli --model {}", quoted_path(&absolute(path)))
 }
 
-/// Runs a folder in mlx-lm's own chat.
+/// The command that runs a folder in mlx-lm's own chat.
 #[must_use]
 pub fn mlx_command(path: &Path) -> String {
     format!("mlx_lm.chat --model {}", quoted_path(&absolute(path)))
 }
 
-/// Hands a file to Ollama and starts it: a Modelfile of one line, which Ollama copies the model by.
+/// The command that hands a file to Ollama and starts it there: a Modelfile of one line tells Ollama which file to copy.
 ///
-/// Its name is the model's, without the level that `model_stem` may end in.
+/// In Ollama the model is called `model_stem` without the level that it may end in, with `level` as its tag.
 ///
-/// No TEMPLATE: without one Ollama takes the chat template of the file.
+/// There is no TEMPLATE: without one, Ollama takes the chat template in the file.
 ///
 /// Source: `FROM` in docs/modelfile.mdx and parser/parser.go of Ollama, where the value goes to the end of the line.
 #[must_use]
@@ -74,7 +74,7 @@ fn ollama_name(model_stem: &str, level: &str) -> String {
     if level.is_empty() { stem } else { format!("{stem}:{level}") }
 }
 
-/// A terminal may be in another folder.
+/// The absolute path, because the terminal may be in another folder.
 fn absolute(path: &Path) -> std::path::PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }

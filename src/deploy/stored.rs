@@ -18,7 +18,7 @@ use crate::units::local_time_text;
 /// A comparison that was measured earlier.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
-    /// As if it had just been measured; predictions are for this machine.
+    /// The rows as if they had just been measured; predictions are for this machine.
     pub rows: Vec<ComparisonRow>,
     /// The runs of the history that the rows are made from; their paths are those of the rows.
     pub kept: Vec<Row>,
@@ -42,7 +42,7 @@ impl File {
         self.speed.iter().chain(&self.quality)
     }
 
-    /// Told by what is in it; by the path where that is not known.
+    /// Whether a run is of this file: by hash, or by path where a hash is unknown.
     fn is_of(&self, row: &Row) -> bool {
         self.rows().any(|known| same_file(known, row))
     }
@@ -64,7 +64,7 @@ fn same_path(one: &Path, other: &Path) -> bool {
 /// The latest speed and quality run of the model and of each file made from it.
 ///
 /// A quality run names its source by hash. A speed run names none: it belongs to the model when its file is the source, has a quality run
-/// against it, or has the name that a conversion of the model gets. `model_sha256` is that of the model's bytes.
+/// against it, or has the name that a conversion of the model gets. `model_sha256` is the hash of the model's bytes.
 ///
 /// # Errors
 /// `Error::NothingStored` when there is no such run; `Error::History`.
@@ -121,7 +121,7 @@ pub fn stored_comparison(
     Ok(Stored { rows, kept, warnings })
 }
 
-/// What makes these runs differ from those that this machine would make now, on the text of the latest.
+/// How these runs differ from those that this machine would make now, on the text of the latest quality run.
 fn origins_of(runs: &[Row], machine: &Machine) -> Vec<RunOrigin> {
     let here = Here::of(machine);
     let losses = runs.iter().filter(|row| row.kind == Kind::Quality);
@@ -136,7 +136,7 @@ fn origins_of(runs: &[Row], machine: &Machine) -> Vec<RunOrigin> {
     runs.iter().map(origin).collect()
 }
 
-/// The gates that the latest run of a file made from this model was judged by; `None` where none is kept.
+/// The gates that the latest quality run against this model was judged by; `None` if none are kept.
 ///
 /// # Errors
 /// `Error::History`.
@@ -182,7 +182,8 @@ fn level_of(file: &File) -> Option<Level> {
     file.rows().find_map(|row| row.level.as_deref()?.parse().ok())
 }
 
-/// The file as a conversion; its bits per weight are those of its header, or of the recipe when it is gone.
+/// The file as a conversion; its bits per weight come from its header, or from the level's recipe if the file is gone or has
+/// another size. `None` without a level.
 fn conversion(file: &File, model: &Model) -> Option<Conversion> {
     let level = level_of(file)?;
     let size_bytes = file.rows().map(|row| row.size_bytes).next()?;
@@ -200,12 +201,12 @@ fn conversion(file: &File, model: &Model) -> Option<Conversion> {
         elapsed_secs: 0.0,
         warnings: Vec::new(),
         check: None,
-        // The options of that day are not in the history.
+        // The history does not keep the options of a changed recipe.
         changes: if has_custom_name(&file.path) { "unknown".into() } else { String::new() },
     })
 }
 
-/// Speeds that were not measured beside the source's, and runs of another machine.
+/// Warnings about speeds that were measured in another session than the source's, and about runs from another machine.
 fn session_warnings(source: Option<&Row>, files: &[File]) -> Vec<String> {
     let mut warnings = Vec::new();
     let Some(source) = source else {
@@ -221,7 +222,7 @@ fn session_warnings(source: Option<&Row>, files: &[File]) -> Vec<String> {
     if !others.is_empty() {
         let names: Vec<String> = others.iter().map(|file| name(&file.path)).collect();
         warnings.push(format!(
-            "{} measured in another session than the source ({}): their speeds and the source's may differ by heat and load",
+            "{} measured in another session than the source ({}): their speeds and the source's may differ because of heat and load",
             names.join(", "),
             local_time_text(source.recorded_unix_secs)
         ));
@@ -231,11 +232,11 @@ fn session_warnings(source: Option<&Row>, files: &[File]) -> Vec<String> {
     machines.sort_unstable();
     machines.dedup();
     warnings
-        .extend(machines.iter().map(|machine| format!("some runs are of another machine: {machine}, not {}", source.machine)));
+        .extend(machines.iter().map(|machine| format!("some runs are from another machine: {machine}, not {}", source.machine)));
     warnings
 }
 
-/// Two files of one level get their file names.
+/// Adds the file name to rows that share a name, such as two files of one level.
 fn tell_apart(rows: &mut [ComparisonRow]) {
     let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
     for row in rows.iter_mut().filter(|row| names.iter().filter(|name| **name == row.name).count() > 1) {
@@ -247,7 +248,7 @@ fn name(path: &Path) -> String {
     path_text::file_name(path)
 }
 
-/// The runs of the history that these rows are, as far as they were kept.
+/// The history's runs that these rows come from; those that were not kept are missing.
 ///
 /// # Errors
 /// `Error::History`.
@@ -273,7 +274,7 @@ pub fn kept_rows(history: &History, rows: &[ComparisonRow]) -> Result<Vec<Row>> 
         .collect())
 }
 
-/// What runs have not in common that numbers beside each other should: machine, runtime, text.
+/// Warnings about what these runs should have in common to be compared, and do not: machine, runtime, text.
 pub(super) fn mixed_warnings(kept: &[Row]) -> Vec<String> {
     let names = |of: fn(&Row) -> Option<&str>| {
         let mut names: Vec<&str> = kept.iter().filter_map(of).collect();
@@ -281,8 +282,8 @@ pub(super) fn mixed_warnings(kept: &[Row]) -> Vec<String> {
         names.dedup();
         (names.len() > 1).then(|| names.join("; "))
     };
-    let machines = names(|row| Some(&row.machine)).map(|names| format!("the runs are of several machines: {names}"));
-    let runtimes = names(|row| Some(&row.runtime)).map(|names| format!("the runs are of several runtimes: {names}"));
+    let machines = names(|row| Some(&row.machine)).map(|names| format!("the runs are from several machines: {names}"));
+    let runtimes = names(|row| Some(&row.runtime)).map(|names| format!("the runs are from several runtimes: {names}"));
     let texts = names(|row| row.text_name.as_deref())
         .map(|names| format!("the losses are on several texts, so they cannot be compared: {names}"));
     [machines, runtimes, texts].into_iter().flatten().collect()

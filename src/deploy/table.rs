@@ -144,7 +144,7 @@ pub fn rows_to_json(rows: &[ComparisonRow]) -> String {
     serde_json::to_string_pretty(rows).unwrap_or_else(|error| error.to_string())
 }
 
-/// Source: RFC 4180, section 2.
+/// A CSV cell, quoted where it has to be. Source: RFC 4180, section 2.
 fn quoted(cell: &str) -> String {
     if cell.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_string() }
 }

@@ -120,7 +120,7 @@ fn without_a_usable_template_the_bare_prompt_is_continued_and_that_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(common::smollm2()).unwrap();
     let at = bytes.windows(KEY.len()).position(|window| window == KEY).unwrap();
-    // Behind the key: the type of the value, its length, the text.
+    // After the key come the type of the value, its length, the text.
     let start = at + KEY.len() + 4 + 8;
     let len = usize::try_from(u64::from_le_bytes(bytes[start - 8..start].try_into().unwrap())).unwrap();
     let check = |name: &str, expected: TemplateUse, change: &dyn Fn(&mut Vec<u8>)| {

@@ -14,7 +14,7 @@ use planish::{Error, Monitor};
 
 use crate::common;
 
-/// What the conventions promise for every job.
+/// The longest that a cancelled job may take to return.
 const CANCEL_LIMIT: Duration = Duration::from_millis(300);
 
 fn exe() -> &'static Path {
@@ -41,7 +41,7 @@ fn gguf_of_no_architecture() -> Vec<u8> {
     bytes.extend(text(b"general.architecture"));
     bytes.extend(8_u32.to_le_bytes()); // a string
     bytes.extend(text(b"no such thing"));
-    // Eight numbers: a file without any is no model, and told so before a runtime sees it.
+    // Eight numbers: a file without any is not a model, and is refused before a runtime sees it.
     bytes.extend(text(b"t"));
     bytes.extend(1_u32.to_le_bytes()); // dimensions
     bytes.extend(8_u64.to_le_bytes());
@@ -97,7 +97,7 @@ fn a_small_benchmark_gives_plausible_numbers_and_a_broken_model_leaves_the_other
     assert!(run.provenance.runtime.starts_with("llama.cpp "), "{}", run.provenance.runtime);
     assert!(!run.provenance.backend.is_empty());
     assert!(run.provenance.n_threads >= 1);
-    // Whether this machine can tell is not known here, but one of both there must be.
+    // Whether this machine can measure energy is not known here, but there must be a value or a reason.
     let energy = &run.energy;
     assert!(energy.is_measured() || energy.reason.as_ref().is_some_and(|reason| !reason.is_empty()), "{energy:?}");
 

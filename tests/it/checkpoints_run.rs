@@ -15,7 +15,7 @@ use crate::common::{minilm, run, run_json, smollm2};
 use crate::golden_checkpoints::{cases, write};
 use crate::hf_layout;
 
-/// Largest difference of a logit, as a part of the largest logit.
+/// Largest allowed difference of a logit, as a fraction of the largest logit.
 ///
 /// llama.cpp looks GELU up in a table of half floats and uses its tanh form throughout, so models with it are less exact.
 const TOLERANCE: f64 = 1e-3;
@@ -49,7 +49,7 @@ fn logits_of(model: &Path, prompts: &Json) -> Vec<Vec<f32>> {
     all
 }
 
-/// The model with a vocabulary of numbers alone.
+/// The model without a tokenizer: its tokens are ids alone.
 fn without_tokenizer(checkpoint: &Checkpoint) -> Model {
     let mut model = checked_model(checkpoint).unwrap();
     model.metadata.set("tokenizer.ggml.model", Value::Str("none".into()));
@@ -58,7 +58,7 @@ fn without_tokenizer(checkpoint: &Checkpoint) -> Model {
     model
 }
 
-/// Tokens from the likeliest on.
+/// The ids of the tokens, the likeliest first.
 fn order(logits: &[f64]) -> Vec<usize> {
     let mut ids: Vec<usize> = (0..logits.len()).collect();
     ids.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
@@ -75,7 +75,7 @@ fn converted_checkpoints_have_the_logits_of_transformers() {
         }
         let checkpoint = write(&case, folder.path());
         let model = match open_model(&checkpoint.path) {
-            // Classes whose tokenizer is SentencePiece: the golden one is not. Numbers of tokens need none.
+            // Classes whose tokenizer is SentencePiece: the golden one is not. Prompts of token ids need no tokenizer.
             Err(Error::UnknownTokenizer { .. }) => without_tokenizer(&checkpoint),
             model => model.unwrap_or_else(|error| panic!("{name}: {error}")),
         };
@@ -85,7 +85,7 @@ fn converted_checkpoints_have_the_logits_of_transformers() {
         let made = convert(&model, &request, &Monitor::silent()).unwrap();
         let mut exact = made[0].path.clone();
         if model.tensors.iter().any(|tensor| tensor.dtype.is_quantized()) {
-            // llama.cpp rounds to 8 bits what it multiplies such weights with: as floats they show whether they are the right ones.
+            // llama.cpp rounds what it multiplies such weights with to 8 bits: decoded to floats, they show whether they are right.
             let out_dir = folder.path().join(format!("{name}-decoded"));
             let request = ConvertRequest { levels: vec![Level::F32], out_dir, ..request.clone() };
             exact = convert(&inspect(&exact).unwrap(), &request, &Monitor::silent()).unwrap().remove(0).path;
@@ -115,7 +115,7 @@ fn converted_checkpoints_have_the_logits_of_transformers() {
     assert!(n_compared > 10, "{n_compared}");
 }
 
-/// Keys of the published GGUF file that a checkpoint cannot tell, or that llama.cpp writes since.
+/// Keys that may differ: a checkpoint does not hold them, or llama.cpp has written them only since the GGUF file was published.
 const SMOLLM2_EXCEPTIONS: [&str; 12] = [
     // From the name of the folder in which its makers had it.
     "general.name",
@@ -255,12 +255,13 @@ fn a_file_that_was_found_broken_does_not_keep_its_name() {
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("into other tokens") && stderr.contains("normalizer Lowercase"), "{stderr}");
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
-    // It is there for who wants it all the same.
+    // Whoever wants the file all the same gets it.
     let output = run(&[&"convert", &sample, &"--level", &"Q8_0", &"--out", &out, &"--no-check"]);
     assert!(output.status.success() && std::fs::read_dir(&out).unwrap().count() == 2);
 }
 
-/// Multiplies column 0 of the matrices behind each norm by 2^14 and divides the norm's weight by as much: the network stays the same.
+/// Multiplies column 0 of the matrices after each norm by 2^14 and divides the norm's weight by as much: the network stays the
+/// same.
 fn give_outliers(path: &std::path::Path) {
     let mut bytes = std::fs::read(path).unwrap();
     let start = 8 + usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
@@ -333,7 +334,7 @@ fn a_comparison_tries_what_it_makes_from_a_checkpoint() {
     assert!(code == Some(1) && !is_there && table.contains("Q4_0") && !table.contains("Q2_K"), "{table}");
     let (code, table, error, is_there) = compare("untried", &["--no-check"]);
     assert!(code == Some(0) && is_there && table.contains("Q2_K"), "{table} {error}");
-    // What is to be done with files that exist holds for the one that stands for the checkpoint too.
+    // `--existing` also applies to the file that stands for the checkpoint.
     let (code, _, error, _) = compare("untried", &["--no-check"]);
     assert!(code == Some(1) && error.contains("exists"), "{error}");
     for (answer, n_files) in [("replace", 3), ("skip", 3), ("keep-both", 6)] {

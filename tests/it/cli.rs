@@ -56,7 +56,7 @@ fn nested(depth: usize) -> Vec<u8> {
     bytes
 }
 
-/// Runs `planish inspect` on hostile input: a clear error, in under a second and 100 MB.
+/// Runs `planish inspect` on hostile input: status 1 within 5 s, an `error:` line with `expected` in it and a `hint:` line.
 fn check_hostile(name: &str, path: &Path, expected: &str) {
     let started = Instant::now();
     let child = planish().arg("inspect").arg(path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -256,7 +256,7 @@ fn errors_tells_how_far_each_tensor_is_from_its_source() {
     let text = run(&[&"errors", &smollm2(), &path]);
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains("Q4_1 → Q8_0") && text.contains("relative RMS error of all weights"), "{text}");
-    // Of two files of which one is none; a folder with one GGUF file would stand for that.
+    // One of the two is not a model: an empty folder. A folder with one GGUF file would stand for that file.
     let empty = tempfile::tempdir().unwrap();
     let refused = run(&[&"errors", &smollm2(), &empty.path()]);
     assert_eq!(refused.status.code(), Some(1));
@@ -289,7 +289,7 @@ fn compare_ends_with_prediction_beside_measurement() {
         assert!(row["predicted_decode_tokens_per_sec"]["mid"].as_f64().unwrap() > 0.0);
         assert!(row["predicted_memory_bytes"].as_u64().unwrap() > 0);
     }
-    // A second time: refused without a word about it, measured again with --reuse, as text.
+    // A second time: refused without --reuse, measured again with it, as text.
     let refused = run(&args[..6]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(stderr_of(&refused).contains("exists"));

@@ -172,11 +172,11 @@ const MATRIX_BYTES: u64 = N_ROWS * N_COLUMNS * 2;
 
 /// Writes an F16 model of these tensors, whose weights are a hole in the file, except for the first and the last `N_ROWS` rows.
 ///
-/// It takes no space and no time, and every byte of it has to be read and converted.
+/// The hole takes no space and no time to write, yet every byte of it has to be read and converted.
 fn write_sparse_model(path: &Path, n_layers: u64, n_experts: u64, specs: &[TensorSpec]) {
     use std::io::{Seek, SeekFrom, Write};
     let mut metadata = Metadata::default();
-    // Of a known architecture nothing may be missing.
+    // A known architecture would need all of its tensors.
     metadata.set("general.architecture", Value::Str(Text(b"sparse".into())));
     metadata.set("sparse.block_count", Value::U32(n_layers.try_into().unwrap()));
     metadata.set("sparse.embedding_length", Value::U32(4096));
@@ -185,7 +185,7 @@ fn write_sparse_model(path: &Path, n_layers: u64, n_experts: u64, specs: &[Tenso
     let mut file = std::fs::File::create(path).unwrap();
     file.write_all(&layout.header).unwrap();
     file.set_len(layout.file_size_bytes).unwrap();
-    // F16 numbers between 2^-8 and 2^-7 in an order without a short period.
+    // F16 numbers of either sign between 2^-8 and 2^-7, in an order without a short period.
     let noise = |idx: u64| (idx * idx + idx / 7).to_le_bytes();
     let weight = |idx| (0x1c00 | u16::from_le_bytes([noise(idx)[0], noise(idx)[1]]) & 0x83ff).to_le_bytes();
     let values: Vec<u8> = (0..N_COLUMNS * N_ROWS).flat_map(weight).collect();
@@ -223,7 +223,7 @@ fn assert_small_memory(source: &Path, levels: &str, out_dir: &Path) {
     assert!(peak_bytes > 1_000_000 && peak_bytes < LIMIT_BYTES, "{peak_bytes} bytes");
 }
 
-/// How large the sources of tests of memory are. `PLANISH_TEST_SOURCE_GB=4` makes them as large as the promise speaks of.
+/// Size in bytes of the sources in tests of memory: 1 GB unless `PLANISH_TEST_SOURCE_GB` says otherwise.
 #[cfg(target_os = "linux")]
 fn source_bytes() -> u64 {
     std::env::var("PLANISH_TEST_SOURCE_GB").ok().and_then(|text| text.parse().ok()).unwrap_or(1) * 1_000_000_000
@@ -241,7 +241,7 @@ fn peak_memory_stays_small_on_a_large_source() {
     assert_small_memory(&source, "Q8_0", &dir.path().join("out"));
 }
 
-/// Nor with a tensor: all experts of a layer are one.
+/// Nor does it grow with a tensor: all experts of a layer are one.
 #[cfg(target_os = "linux")]
 #[test]
 fn peak_memory_stays_small_on_a_large_tensor_of_experts() {

@@ -18,7 +18,7 @@ use crate::convert::{assert_refused, convert, names, smollm2_output};
 const LEVELS: [Level; 2] = [Level::Q8_0, Level::Q4_K_M];
 const LEVEL_LIST: &str = "Q8_0,Q4_K_M";
 
-/// How often something is tried: rarely, or as often as it takes to trust it.
+/// How often something is tried: `usual` times, or `full` times with `PLANISH_FAULTS=full`.
 pub fn n_tries(usual: u32, full: u32) -> u32 {
     if std::env::var_os("PLANISH_FAULTS").is_some_and(|wanted| wanted == "full") { full } else { usual }
 }
@@ -52,8 +52,8 @@ pub fn eventually(mut condition: impl FnMut() -> bool) -> bool {
     false
 }
 
-/// True once each of `n_outputs` in `dir` has its size, which all get, one after the other, before the first byte is written; on a busy
-/// machine that can take longer than any fixed pause.
+/// True once each of `n_outputs` in `dir` has its size. All get it, one after the other, before the first byte is written; on a
+/// busy machine that can take longer than any fixed pause.
 pub fn have_their_size(dir: &Path, n_outputs: usize) -> bool {
     let has_bytes = |path: &Path| path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
     let has_size = |name: &String| {
@@ -104,7 +104,7 @@ fn a_kill_at_any_time_leaves_no_file_that_looks_finished() {
     }
     println!("{n_killed} of {n_kills} runs were killed before they ended");
     assert!(n_killed >= n_kills / 2);
-    // What the killed runs left is in nobody's way.
+    // What the killed runs left does not get in the way.
     let output = wait(start(&mut convert(&source, LEVEL_LIST, &out_dir)));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for (level, expected) in LEVELS.into_iter().zip(&expected) {
@@ -139,7 +139,7 @@ fn after_any_kills_a_resumed_run_gives_the_same_bytes() {
         let output = wait(child);
         if output.status.code().is_none() {
             n_killed += 1;
-            // Killed between the names of its outputs: those that have theirs are complete, and what is left is the others'.
+            // Killed while its outputs got their names: those that have one are complete, and what is left belongs to the others.
             let is_named: Vec<_> = LEVELS.into_iter().filter(|&level| smollm2_output(&out_dir, level).exists()).collect();
             if is_named.is_empty() {
                 continue;
@@ -205,7 +205,8 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// One of ext2, which cannot take space in advance: there the disk really runs full in the middle. `None` as `mount`.
+    /// A disk of ext2, which cannot take space in advance, so that it really runs full in the middle. `None`, with a line that
+    /// says so, without `mke2fs` or where mounting is not permitted.
     pub fn ext2(parent: &Path, n_bytes: u64, test: &str) -> Option<Self> {
         let image = parent.join("image");
         std::fs::File::create(&image).unwrap().set_len(n_bytes).unwrap();
@@ -218,7 +219,7 @@ impl Disk {
         Self::mount(&parent.join("disk"), &what, test)
     }
 
-    /// `None`, said loudly, where mounting is not permitted.
+    /// Mounts a file system at `at`. `None`, with a line that says so, where mounting is not permitted.
     pub fn mount(at: &Path, what: &[&str], test: &str) -> Option<Self> {
         std::fs::create_dir(at).unwrap();
         let mounted = Command::new("mount").args(what).arg(at).output();
@@ -289,7 +290,7 @@ fn a_disk_that_fills_meanwhile_ends_in_an_error_and_leaves_nothing() {
     let mut n_starved = 0;
     let mut random = fastrand::Rng::with_seed(2);
     for disk_idx in 0..n_disks {
-        // Every other run leaves what it has.
+        // Every other run leaves what it has for the next.
         let resume: &[&str] = if disk_idx % 2 == 1 { &["--resume"] } else { &[] };
         let child = start(convert(&common::smollm2(), LEVEL_LIST, &out_dir).args(resume));
         assert!(eventually(|| have_their_size(&out_dir, LEVELS.len())), "the conversion never started");
@@ -353,7 +354,8 @@ fn an_output_folder_that_becomes_read_only_is_an_error() {
     let Some(disk) = Disk::mount(&at, &["-t", "tmpfs", "-o", "size=300m", "planish-test"], "disk read-only") else { return };
     let remount =
         |how: &str| Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&disk.at).status().unwrap().success();
-    // Open for writing it cannot be remounted, so it is before the start; a folder that changes later is one that vanishes.
+    // With a file open for writing the disk cannot be remounted, so it turns read-only before the start. A folder that changes
+    // later is tested as one that vanishes.
     assert!(remount("ro"));
     assert_refused(&wait(start(&mut convert(&common::smollm2(), LEVEL_LIST, &disk.at))), "cannot");
     assert!(remount("rw"));

@@ -1,4 +1,4 @@
-//! The same for outputs that are folders: killed, starved of disk, replaced while they are killed.
+//! The same as `faults` for outputs that are folders: killed, starved of disk, killed while they replace a folder.
 //!
 //! In full, with 100 kills each and 20 full disks: `PLANISH_FAULTS=full cargo nextest run --no-capture folder_faults`.
 #![cfg(unix)]

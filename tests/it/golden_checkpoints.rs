@@ -30,7 +30,7 @@ pub fn cases() -> Vec<(String, Json)> {
     cases
 }
 
-/// The elements of a tensor, in row-major order: `(offset, the whole number, its scale)` make a weight.
+/// The elements of a tensor, in row-major order, as `(offset, k, scale)`: a weight is `offset + k * scale`.
 fn elements(tensor: &Json) -> impl Iterator<Item = (i8, i8, f32)> {
     let name = tensor["name"].as_str().unwrap();
     let n: u64 = tensor["shape"].as_array().unwrap().iter().map(|dim| dim.as_u64().unwrap()).product();

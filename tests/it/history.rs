@@ -10,7 +10,7 @@ use planish::hardware::Conditions;
 
 use crate::common;
 
-/// Names the history to a copy of this test program that writes into it.
+/// The variable that tells a copy of this test program which history to write into.
 const WRITER_VARIABLE: &str = "PLANISH_TEST_WRITER";
 
 /// A speed run of `/models/m-LEVEL.gguf`.
@@ -47,7 +47,7 @@ pub fn speed_run(level: &str, decode: f64) -> NewRun {
     }
 }
 
-/// No test of its own: a copy of this program runs it to write until it is killed, and says what it has committed.
+/// Not a test of its own: run in a copy of this program, it writes until it is killed, and prints what it has committed.
 #[test]
 #[ignore = "started by a_kill_while_it_writes_costs_no_run_that_was_kept"]
 fn writes_until_it_is_killed() {
@@ -82,7 +82,7 @@ fn a_kill_while_it_writes_costs_no_run_that_was_kept() {
         let mut writers = [start_writer(&path), start_writer(&path)];
         let lines = writers.each_mut().map(|writer| BufReader::new(writer.stdout.take().unwrap()).lines());
         let [mut first, second] = lines;
-        // At another place in the work each time.
+        // Killed at another place in the work each time.
         let is_kept = |line: &std::io::Result<String>| line.as_ref().is_ok_and(|line| line.contains("kept "));
         let n_wanted = 1 + kill * 3;
         let mut said: Vec<String> = first.by_ref().filter(is_kept).take(n_wanted).map(|line| line.unwrap()).collect();
@@ -206,7 +206,7 @@ fn a_benchmark_is_kept_with_what_it_depends_on_and_works_without_a_history() {
     if let Ok(output) = hashed.as_ref().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()) {
         assert_eq!(output.split(' ').next(), kept["model_sha256"].as_str());
     }
-    // A history that cannot be written is told, and costs nothing else.
+    // A history that cannot be written is a warning, and costs nothing else.
     let notes = dir.path().join("notes.txt");
     std::fs::write(&notes, "my notes").unwrap();
     let (_, stderr) = bench(&notes);

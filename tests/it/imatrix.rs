@@ -58,7 +58,7 @@ fn quantizable(model: &Model) -> Vec<&str> {
 fn every_tensor_that_levels_change_gets_importances_and_levels_of_few_bits_become_possible() {
     let folder = tempfile::tempdir().unwrap();
     let sample = unpack_sample(folder.path()).unwrap();
-    // Q4_0 is packed anew in memory on many processors: that must hide nothing.
+    // On many processors llama.cpp repacks Q4_0 in memory: that must not hide a tensor.
     let files = converted(&sample, folder.path(), &[Level::BF16, Level::Q4_0]);
     for file in &files {
         let out = folder.path().join("sample.imatrix.gguf");
@@ -102,7 +102,7 @@ fn every_level_and_type_loads_in_llama_cpp_and_generates() {
     let mut paths = Vec::new();
     let mut dtypes = BTreeSet::new();
     for conversion in &made {
-        // A vocabulary of 2,048 tokens: a model that has learned nothing is there or above.
+        // The vocabulary has 2,048 tokens: a model that has learned nothing has that perplexity or a higher one.
         let perplexity = conversion["check"]["perplexity"].as_f64();
         assert!(perplexity.is_some_and(|perplexity| perplexity < 250.0), "{conversion}");
         let path = PathBuf::from(conversion["path"].as_str().unwrap());
@@ -134,7 +134,7 @@ fn the_tied_head_of_smollm2_is_counted() {
     assert!(collected.changes.iter().all(|at| at.change > 0.0 && at.change < 0.5), "{:?}", collected.changes);
     let entries = entries(&out);
     assert_eq!((entries["token_embd.weight"].sums.len(), &entries["token_embd.weight"].counts[..]), (576, &[256.0][..]));
-    // Queries, keys and values are of the same numbers.
+    // Queries, keys and values are computed from the same activations.
     assert_eq!(entries["blk.3.attn_q.weight"], entries["blk.3.attn_v.weight"]);
     assert_ne!(entries["blk.3.attn_q.weight"], entries["blk.4.attn_q.weight"]);
 }

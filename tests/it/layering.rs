@@ -28,7 +28,7 @@ const ORDER: [&str; 22] = [
     "cli",
 ];
 
-/// Modules that may use each other's neighbours all the same, with the reason.
+/// Pairs that the order allows and that are forbidden all the same, with the reason: the first must not use the second.
 const EXCEPTIONS: [(&str, &str); 1] = [
     // The command line is a second front door: it stands beside app, not above it.
     ("cli", "app"),

@@ -61,7 +61,8 @@ fn an_existing_output_is_skipped_replaced_or_kept_beside_the_new_one() {
     assert!(names(&out).iter().any(|name| name.ends_with("-Q4_0-2.gguf")), "{:?}", names(&out));
 }
 
-/// Also a checkpoint's, whose own file is what its levels are compared with; and wishes are judged alone where quality is left out.
+/// That includes the file that stands for the checkpoint, which its levels are compared with. Without quality, the wishes alone
+/// decide the status.
 #[test]
 fn a_comparison_of_a_checkpoint_keeps_files_of_before_beside_the_new_ones() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Folders for MLX, made of tiny checkpoints of every architecture. Whether their bytes are those of `mlx_lm.convert` is asked of it by
-//! `tests/oracles/check_mlx.py`, for which `PLANISH_MLX_OUT` names a folder that keeps checkpoints and outputs.
+//! Folders for MLX, made from tiny checkpoints of every architecture. `tests/oracles/check_mlx.py` compares their bytes with
+//! those of `mlx_lm.convert`; for it, `PLANISH_MLX_OUT` names a folder that keeps checkpoints and outputs.
 
 use std::path::{Path, PathBuf};
 

@@ -98,7 +98,7 @@ fn a_model_that_cannot_run_is_told_by_every_command() {
     set_strings(&mut short, "tokenizer.ggml.tokens", |tokens| tokens.truncate(2000));
     check(&copy(&short, &dir.path().join("short.gguf")), "the tokenizer has 2000 tokens but token_embd.weight has");
 
-    // Measured all the same, it says what llama.cpp's check said, and blames nothing else.
+    // If it is measured all the same, the error quotes llama.cpp's own check and blames nothing else.
     if cfg!(feature = "llama-cpp") {
         let args: [&dyn AsRef<OsStr>; 8] =
             [&"bench", &doubled, &"--repetitions", &"1", &"--prompt-tokens", &"8", &"--gen-tokens", &"4"];
@@ -112,7 +112,7 @@ fn a_model_that_cannot_run_is_told_by_every_command() {
 fn a_type_that_is_not_known_is_shown_and_no_level_offered() {
     let dir = tempfile::tempdir().unwrap();
     let base = sample(dir.path());
-    // The id stands behind the name, the number of dimensions and two dimensions.
+    // The id of the type comes after the name, the number of dimensions and two dimensions.
     let mut bytes = std::fs::read(&base.path).unwrap();
     let name = b"blk.1.attn_k.weight";
     let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len() + 4 + 16;
@@ -215,7 +215,7 @@ fn limits_of_the_system_end_in_an_error() {
     let (error, hint) = refused(&command.output().unwrap());
     assert!(hint.contains("ulimit -f"), "{error} {hint}");
     assert_eq!(names(&out), [] as [Vec<u8>; 0], "nothing is left");
-    // A name that leaves no room for what is written behind it.
+    // A name that leaves no room for what is appended to it.
     let long = dir.path().join(format!("{}.gguf", "m".repeat(240)));
     std::fs::rename(&base.path, &long).unwrap();
     let (error, _) = refused(&run(&[&"convert", &long, &"--level", &"Q8_0", &"--out", &out]));

@@ -12,7 +12,7 @@ fn dtype_of(model: &Model, name: &str) -> DType {
     model.tensors.iter().find(|tensor| tensor.name == name).unwrap().dtype
 }
 
-/// Converts, and gives the printed document and the path of the only file.
+/// Converts; returns the printed conversion and the path of the only file.
 fn convert_by(source: &Path, level: &str, out_dir: &Path, options: &[&str]) -> (serde_json::Value, PathBuf) {
     let output = convert(source, level, out_dir).args(options).args(["--json", "--no-check"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -60,7 +60,7 @@ fn a_changed_recipe_is_carried_out_and_runs() {
     check("token_embd.weight", DType::Q5_1); // nor Q6_K
     let text = r"--tensor-type 'blk\.[0-3]\.ffn_down=F16' --tensor-type 'attn_v=Q8_0' --token-embedding-type Q6_K --prune-layers 10,20 --fallback same-size";
     assert_eq!(made["changes"], text);
-    // Layer 10 of this file was layer 11: a comparison by name would be one of different layers.
+    // Layer 10 of this file was layer 11: a comparison by name would compare different layers.
     let errors = common::run(&[&"errors", &common::smollm2(), &path, &"--json"]);
     let errors: serde_json::Value = serde_json::from_slice(&errors.stdout).unwrap();
     let text = errors.to_string();

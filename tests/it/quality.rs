@@ -121,7 +121,7 @@ fn broken_models_never_pass() {
     }
 }
 
-/// Gates that are not within one per cent of the value: other orders of the chunks and other drawings decide alike.
+/// If the gate is not within one per cent of the value, other orders of the chunks and other resamplings decide alike.
 #[test]
 fn the_verdict_does_not_hang_on_chance() {
     let dir = tempfile::tempdir().unwrap();

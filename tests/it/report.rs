@@ -28,7 +28,7 @@ fn write_model(path: &Path) {
 
 fn of_file(path: &Path, level: &str, decode: f64) -> NewRun {
     let mut run = speed_run(level, decode);
-    // Those of the recorded run are as long as a quality run.
+    // The warnings of `speed_run` are as long as a quality run.
     if let Measurement::Speed(speed) = &mut run.measurement {
         speed.path = path.to_path_buf();
         speed.provenance.warnings.clear();

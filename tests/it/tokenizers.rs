@@ -57,7 +57,7 @@ impl Vocabulary {
         Self { name, metadata, tokens, types }
     }
 
-    /// Filled up by the converter.
+    /// True for a token that a converter added to fill the vocabulary up.
     fn is_pad(&self, id: usize) -> bool {
         self.tokens[id] == format!("[PAD{id}]")
     }
@@ -120,7 +120,7 @@ impl Vocabulary {
         ids.map(token).collect()
     }
 
-    /// Puts a token before a text where the vocabulary says so. That of Llama 3 does not, but only so it is Llama 3's.
+    /// Puts a token before a text if the vocabulary says so. Llama 3's does not, but is recognized as Llama 3's only with it.
     fn post_processor(&self) -> Json {
         let adds_bos = self.metadata.find("tokenizer.ggml.add_bos_token") == Some(&Value::Bool(true)) || self.name == "llama-bpe";
         match self.token("bos_token_id").filter(|_| adds_bos) {
@@ -162,7 +162,7 @@ fn bytes(json: &Json) -> Vec<u8> {
     serde_json::to_vec(json).unwrap()
 }
 
-/// What we make of a folder, without warnings unless they are expected.
+/// The tokenizer's metadata that we make from a folder; without warnings unless one is expected.
 fn converted(folder: &Path, warning: Option<&str>) -> Metadata {
     let found = tokenizer_metadata(&read_checkpoint(folder).unwrap()).unwrap();
     match warning {
@@ -213,7 +213,8 @@ const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DEEPSEEK_LETTERS: &str = "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u{1f7d}ᾀ-ᾴᾶ-ᾼ\u{1fbe}ῂ-ῄῆ-ῌῐ-\u{1fd3}ῖ-\u{1fdb}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u{2126}ℨ\u{212a}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
 
-/// The kind of vocabulary that most have: `(name, class, model_type, pre-tokenizer, normalizer, merges are ignored, its name in llama.cpp)`.
+/// Checks byte-level BPE, the kind of vocabulary that most models have. The case is `(name, class, model_type, pre-tokenizer,
+/// normalizer, whether merges are ignored, the pre-tokenizer's name in llama.cpp)`.
 fn check_byte_level(backend: &LlamaBackend, case: (&'static str, &str, &str, Json, Json, bool, &str)) {
     let (name, class, model_type, pre_tokenizer, normalizer, ignores_merges, pre) = case;
     let vocabulary = Vocabulary::read(name);
@@ -222,7 +223,7 @@ fn check_byte_level(backend: &LlamaBackend, case: (&'static str, &str, &str, Jso
         ("tokenizer.json", bytes(&vocabulary.byte_level(&pre_tokenizer, &normalizer, ignores_merges))),
         ("tokenizer_config.json", bytes(&vocabulary.settings().into())),
     ]);
-    // Of the pre-tokenizer no warning: the hash of the test text told it.
+    // No warning about the pre-tokenizer: the hash of the test text identified it.
     let expected = normalizer["type"].as_str().map(|name| format!("llama.cpp does not have the tokenizer's normalizer {name}: "));
     let found = tokenizer_metadata(&read_checkpoint(folder.path()).unwrap()).unwrap();
     let is_told = |warning: &String| expected.as_ref().is_some_and(|expected| warning.starts_with(expected));
@@ -235,7 +236,7 @@ fn check_byte_level(backend: &LlamaBackend, case: (&'static str, &str, &str, Jso
     assert_eq!(tokens.len(), vocabulary.tokens.len(), "{name}");
     for id in 0..tokens.len() {
         assert_eq!(tokens[id], vocabulary.tokens[id], "{name}");
-        // Older converters took tokens that fill up, and those that only look special, for the user's.
+        // Older converters took tokens that only fill the vocabulary up, or only look special, for user-defined ones.
         let looks_special = tokens[id].starts_with("<|") && tokens[id].ends_with("|>")
             || tokens[id].starts_with("<\u{ff5c}")
             || tokens[id] == "<pad>";

@@ -6,7 +6,7 @@ use super::html::{self, Cell, Origin};
 use crate::advise::{Band, Candidate, Fit};
 use crate::units::{bytes_text, count_text, sentence, significant_text};
 
-/// Candidates that are listed beside the recommended one.
+/// The most candidates that are listed.
 const MAX_CANDIDATES: usize = 6;
 
 pub(super) fn advice(input: &ReportInput) -> String {
@@ -85,7 +85,7 @@ fn candidate_row(candidate: &Candidate) -> Vec<Cell> {
     ]
 }
 
-/// `41.8 (30.1–55.0)`.
+/// The prediction and its band: `41.8 (30.1–55.0)`; the prediction alone if the band has no width.
 pub(super) fn band_text(band: Band) -> String {
     if band.low < band.high {
         format!("{} ({}–{})", significant_text(band.mid), significant_text(band.low), significant_text(band.high))

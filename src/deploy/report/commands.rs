@@ -1,4 +1,4 @@
-//! The commands that give each number again.
+//! The commands that reproduce each number.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,10 @@ use crate::advise::{GateKind, Goal};
 use crate::bench::quality::{QualityRun, Stopping};
 use crate::bench::{ComparisonRow, Run};
 
-/// A command with what it gives.
+/// A command and what it reproduces.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Recipe {
-    /// What it gives: `speed and memory of Q8_0, Q4_K_M`.
+    /// What it reproduces: `speed and memory of Q8_0, Q4_K_M`.
     pub(super) gives: String,
     /// To be typed into a shell.
     pub(super) line: String,
@@ -18,7 +18,7 @@ pub(super) struct Recipe {
     pub(super) note: String,
 }
 
-/// One command for each way in which the rows were measured, in the order of the rows.
+/// The commands for the recommendation, for the conversions, and for each way in which rows were measured, in that order.
 pub(super) fn recipes(rows: &[ComparisonRow], model: &Path, goal: &Goal, n_ctx: u64) -> Vec<Recipe> {
     let mut recipes = vec![recommendation(model, goal, n_ctx)];
     recipes.extend(conversion(rows, model));
@@ -35,7 +35,7 @@ pub(super) fn recipes(rows: &[ComparisonRow], model: &Path, goal: &Goal, n_ctx: 
     recipes
 }
 
-/// Rows of which `of` gives something, in groups with the same options.
+/// The rows for which `of` returns something, grouped by their options.
 fn grouped<'a, T: 'a, O: PartialEq>(
     rows: &'a [ComparisonRow],
     of: impl Fn(&'a ComparisonRow) -> Option<&'a T>,
@@ -85,12 +85,12 @@ fn value_name<T: clap::ValueEnum>(value: &T) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
 }
 
-/// True for a file of a level's own recipe: what was changed in another one is not told here.
+/// True for a file made with its level's own recipe: the changes to any other recipe are not known here.
 fn is_plain(row: &ComparisonRow) -> bool {
     row.level.is_some_and(|level| row.name == level.name())
 }
 
-/// The levels that lie in one folder, as one conversion; the others each with theirs.
+/// One conversion for each folder and format (GGUF or MLX) that the levels lie in.
 fn conversion(rows: &[ComparisonRow], model: &Path) -> Vec<Recipe> {
     let made: Vec<&ComparisonRow> = rows.iter().filter(|row| row.path != model && is_plain(row)).collect();
     let mut folders: Vec<((&Path, bool), Vec<&ComparisonRow>)> = Vec::new();
@@ -105,7 +105,7 @@ fn conversion(rows: &[ComparisonRow], model: &Path) -> Vec<Recipe> {
     folders
         .into_iter()
         .map(|((folder, is_gguf), rows)| {
-            // A GGUF file that stands for its checkpoint makes no folders for MLX.
+            // A GGUF file that stands for its checkpoint cannot be converted to MLX.
             let is_from_checkpoint = !is_gguf && !model.is_dir();
             let levels: Vec<&str> = rows.iter().filter_map(|row| row.level).map(crate::model::Level::name).collect();
             Recipe {
@@ -144,7 +144,7 @@ fn speed_options(run: &Run) -> String {
 /// The options, and what they cannot say.
 fn quality_options(run: &QualityRun) -> (String, String) {
     let used = &run.provenance;
-    let mut notes = vec![format!("it takes one thread for each physical core, here {}", used.n_threads)];
+    let mut notes = vec![format!("it uses one thread per physical core, here {}", used.n_threads)];
     let mut options = format!("--reference {}", quoted_path(&run.reference));
     match used.text_name.as_str() {
         "bundled evaluation text" => {}

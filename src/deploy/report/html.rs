@@ -3,10 +3,10 @@
 use super::super::look::escaped;
 use crate::advise::{Basis, Decision};
 
-/// From so many characters on a value has a line of its own.
+/// A value of more characters gets a line of its own.
 const LONG_VALUE: usize = 27;
 
-/// Where a number comes from; told by word, mark and colour.
+/// Where a number comes from; shown by word, mark and colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     Measured,
@@ -51,7 +51,7 @@ pub(super) fn facts(lines: &[(&str, String)]) -> String {
     format!("<dl class=\"facts\">\n{lines}</dl>\n")
 }
 
-/// A cell of a table: HTML that is ready, and where it stands.
+/// A cell of a table: escaped HTML and its CSS class.
 #[derive(Debug, Clone)]
 pub(super) struct Cell {
     html: String,
@@ -79,7 +79,7 @@ impl Cell {
         Self { html: format!("{} {}", escaped(text), origin.tag()), class }
     }
 
-    /// What is missing, and why.
+    /// A text in place of a missing number.
     pub(super) fn missing(text: &str) -> Self {
         Self { html: escaped(text), class: "number missing" }
     }
@@ -90,7 +90,7 @@ impl Cell {
     }
 }
 
-/// A table; the heads are HTML, the first cell of each row names it. A head stands where the cells below it do.
+/// A table. The heads are HTML, the first cell of each row names the row. A head is aligned like the cells below it.
 pub(super) fn table(heads: &[String], rows: &[Vec<Cell>]) -> String {
     let is_number = |column: usize| rows.iter().filter_map(|row| row.get(column)).any(|cell| cell.class.starts_with("number"));
     let head = heads.iter().enumerate().map(|(column, head)| {
@@ -124,7 +124,7 @@ pub(super) fn command(line: &str) -> String {
     format!("<pre class=\"command\"><code>{}</code></pre>\n", escaped(line))
 }
 
-/// Sentences as a list; nothing for none.
+/// Sentences as a list; empty for no sentences.
 pub(super) fn list(class: &str, lines: &[String]) -> String {
     if lines.is_empty() {
         return String::new();

@@ -8,7 +8,7 @@ use crate::bench::ComparisonRow;
 use crate::bench::quality::{Flip, KindSummary, QualityRun};
 use crate::units::{count_text, nats_text, percent_text};
 
-/// Changed tokens that are shown of each file.
+/// The most changed tokens that are shown for each file.
 const MAX_FLIPS: usize = 10;
 
 /// The verdict on each file, gate by gate.
@@ -41,9 +41,9 @@ pub(super) fn verdicts(rows: &[ComparisonRow]) -> String {
         return String::new();
     }
     let note = "<p class=\"note\">A gate passes or fails when its whole interval is on one side of the limit; the intervals of the gates on \
-                quality hold for all looks of the measurement together, so they are wider than those of the table. The verdict is about quality \
-                alone; wishes of size, memory and speed are told beside it, against the source, measured in turns with the file where no \
-                warning says otherwise.</p>\n";
+                quality hold for all looks of the measurement together, so they are wider than those in the table. The verdict is about quality \
+                alone; wishes about size, memory and speed are reported beside it. They are judged against the source, which was measured \
+                in turns with the file unless a warning says otherwise.</p>\n";
     html::section("verdicts", "Verdicts", &format!("{judged}{note}"))
 }
 
@@ -72,11 +72,11 @@ pub(super) fn kinds(rows: &[ComparisonRow]) -> String {
     if tables.is_empty() {
         return String::new();
     }
-    let note = "<p class=\"note\">± covers 95 %; it is unknown where a kind has one chunk only.</p>\n";
+    let note = "<p class=\"note\">± covers 95 %; it is unknown where a kind has only one chunk.</p>\n";
     html::section("kinds", "Loss by kind of text", &format!("{tables}{note}"))
 }
 
-/// One chunk alone has no spread: its interval is from nothing to all.
+/// How often the top token is the same. One chunk alone has no spread, so its ± is unknown.
 fn same_top_text(kind: &KindSummary) -> String {
     let is_known = kind.mean_kld.half_width().is_finite();
     if is_known { kind.same_top.text(percent_text) } else { format!("{} ± unknown", percent_text(kind.same_top.value)) }
@@ -88,7 +88,7 @@ pub(super) fn flips(rows: &[ComparisonRow]) -> String {
         .filter(|(_, run)| !run.flips.is_empty())
         .map(|(row, run)| {
             let lines: Vec<Vec<Cell>> = run.flips.iter().take(MAX_FLIPS).map(flip_row).collect();
-            let heads = ["Touches", "Text before, and what follows in it", "Source says", "This file says", "KLD, nats"]
+            let heads = ["Touches", "Text before, and the token that follows", "Source says", "This file says", "KLD, nats"]
                 .map(String::from);
             format!(
                 "<h3>{}: {} places in {} tokens</h3>\n{}",
@@ -103,8 +103,8 @@ pub(super) fn flips(rows: &[ComparisonRow]) -> String {
         return String::new();
     }
     let note = format!(
-        "<p>Where the likeliest next token is another one than the source's; the {MAX_FLIPS} worst of each file, numbers and structure before \
-         words. Beside each choice stands the probability that the source and the file give it.</p>\n"
+        "<p>Places where the likeliest next token differs from the source's: the {MAX_FLIPS} worst of each file, numbers and structure before \
+         words. Below each choice is its probability in the source, then in the file.</p>\n"
     );
     html::section("changes", "Changed tokens", &format!("{note}{tables}"))
 }
@@ -139,7 +139,7 @@ fn token(text: &str) -> String {
     format!("<span class=\"token\">{}</span>", escaped(&visible(text)))
 }
 
-/// Line ends and tabs as signs: they are what changed tokens often are.
+/// The text with line ends and tabs as signs, because changed tokens often are just those; `∅` if it is empty.
 fn visible(text: &str) -> String {
     if text.is_empty() { "∅".into() } else { text.replace("\r\n", "⏎").replace(['\n', '\r'], "⏎").replace('\t', "⇥") }
 }

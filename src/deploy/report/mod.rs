@@ -8,7 +8,7 @@
 //! numbers      plots and tables
 //! loss         verdicts, losses by kind of text, changed tokens
 //! provenance   what each number was measured with
-//! commands     how to get each number again
+//! commands     how to reproduce each number
 //! ```
 
 #![allow(clippy::format_collect, reason = "a page is put together from pieces; folding them would hide the markup")]
@@ -47,9 +47,9 @@ pub struct ReportInput<'a> {
     pub rows: &'a [ComparisonRow],
     /// The limits that the files are held against.
     pub limits: &'a Limits,
-    /// The runs of the history that the measurements are; empty where they were not kept.
+    /// The history's runs that the measurements come from; without those that were not kept.
     pub kept: &'a [Row],
-    /// What makes the whole doubtful, in sentences.
+    /// What makes the comparison doubtful, in sentences.
     pub warnings: &'a [String],
     /// When the report was made, in seconds since 1970 in UTC.
     pub made_at_unix_secs: i64,
@@ -86,7 +86,7 @@ pub fn report_html(input: &ReportInput) -> String {
 
 fn reproduce(input: &ReportInput, n_ctx: u64) -> String {
     let mut body = String::from(
-        "<p>Type these on the same machine; speeds vary with heat, power and what else is running, losses do not vary with the same text, \
+        "<p>Type these on the same machine; speeds vary with heat, power and what else is running; losses do not vary with the same text, \
          seed and build of the runtime.</p>\n",
     );
     for recipe in commands::recipes(input.rows, &input.model.path, input.goal, n_ctx) {
@@ -95,5 +95,5 @@ fn reproduce(input: &ReportInput, n_ctx: u64) -> String {
             body.push_str(&format!("<p class=\"note\">{}</p>\n", escaped(&sentence(&recipe.note))));
         }
     }
-    html::section("reproduce", "How to get each number again", &body)
+    html::section("reproduce", "How to reproduce each number", &body)
 }

@@ -38,8 +38,8 @@ pub(super) fn tables(rows: &[ComparisonRow], n_ctx: u64) -> String {
     let mut body = format!("<h3>Speed and memory</h3>\n{}", speed_table(rows));
     body.push_str(&format!(
         "<p class=\"note\">± is half the range of the rounds around their median. Predictions come from the machine's measured bandwidth and \
-         the file's size, for a context of {} tokens; nine of ten machines lie inside the band. Adjusted ones learn from the runs of other \
-         files on this machine, never from the file's own.</p>\n",
+         the file's size, for a context of {} tokens; of ten machines, nine are above the lower end of the band and nine below the \
+         upper end. Adjusted ones learn from the runs of other files on this machine, never from the file's own.</p>\n",
         count_text(n_ctx)
     ));
     if let Some(reason) = rows.iter().filter_map(|row| row.run.as_ref()).find_map(|run| run.energy.reason.as_ref()) {
@@ -47,7 +47,7 @@ pub(super) fn tables(rows: &[ComparisonRow], n_ctx: u64) -> String {
     }
     if rows.iter().any(|row| row.quality.is_some() || row.quality_failure.is_some()) {
         body.push_str(&format!("<h3>What is lost against the source {}</h3>\n{}", Origin::Measured.tag(), loss_table(rows)));
-        body.push_str("<p class=\"note\">± covers 95 %. KL divergence and its 99th percentile are in nats for each token; perplexity and accuracy are divided by the source's.</p>\n");
+        body.push_str("<p class=\"note\">± covers 95 %. KL divergence and its 99th percentile are in nats per token; perplexity and accuracy are divided by the source's.</p>\n");
         body.push_str(&format!("<p class=\"note\">{}</p>\n", escaped(&scale_text()).replace('\n', "<br>")));
     }
     html::section("numbers", "All numbers", &body)

@@ -83,7 +83,7 @@ fn quality_facts(run: &QualityRun, kept: Option<&Row>) -> Vec<(&'static str, Str
     let used = &run.provenance;
     let stopping = match used.stopping {
         Stopping::Decided => format!("once every gate is decided; {} looks", run.n_looks),
-        Stopping::Full => "at the most tokens".to_string(),
+        Stopping::Full => "after the most tokens".to_string(),
     };
     let reference = if used.reference_secs > 0.0 { duration_text(used.reference_secs) } else { "known before".into() };
     let mut facts = vec![
@@ -101,7 +101,7 @@ fn quality_facts(run: &QualityRun, kept: Option<&Row>) -> Vec<(&'static str, Str
             format!("{} in {} chunks of {}", count_text(run.summary.n_tokens), count_text(run.summary.n_chunks), used.n_ctx),
         ),
         ("Most tokens", count_text(used.max_tokens.into())),
-        ("To end", stopping),
+        ("Stops", stopping),
         ("Seed", used.seed.to_string()),
         ("Time of the source", reference),
         ("Time of the file", duration_text(used.candidate_secs)),

@@ -59,7 +59,7 @@ impl Area {
     }
 }
 
-/// A picture that grows.
+/// A picture in the making: each stroke is appended to it.
 pub(super) struct Canvas<'a> {
     pub(super) style: &'a SvgStyle,
     body: String,
@@ -125,13 +125,13 @@ impl<'a> Canvas<'a> {
         self.body.push_str(&format!("<polyline points=\"{}\" fill=\"none\" stroke=\"{stroke}\" {more}/>\n", points.join(" ")));
     }
 
-    /// A text whose base line starts, is centred or ends at a point.
+    /// A text whose base line starts, is centred or ends at a point, as `anchor` says: `start`, `middle` or `end`.
     pub(super) fn text(&mut self, [x, y]: [f64; 2], anchor: &str, fill: &str, text: &str) {
         let text = escaped(text);
         self.body.push_str(&format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{fill}\">{text}</text>\n"));
     }
 
-    /// The name of a mark or row, with some ground around it, so that lines do not cross it.
+    /// The name of a mark or row, outlined in the ground colour so that lines do not cross it.
     pub(super) fn name(&mut self, at: [f64; 2], anchor: &str, text: &str) {
         self.grounded("name", at, anchor, self.style.text, text);
     }
@@ -167,7 +167,7 @@ impl<'a> Canvas<'a> {
         ));
     }
 
-    /// The shape of a framework in the colour of a precision class around a point; `details` are told by a resting pointer.
+    /// The shape of a framework in the colour of a precision class around a point; `details` show while the pointer rests on it.
     pub(super) fn mark(&mut self, look: Option<LevelLook>, fill: Fill, [x, y]: [f64; 2], details: &str) {
         let color = look_color(look, self.style);
         let r = MARK_RADIUS;
@@ -211,13 +211,13 @@ impl<'a> Canvas<'a> {
     }
 
     fn group(&mut self, class: &str, [x, y]: [f64; 2], details: &str, shape: &str) {
-        // Signs of the legend tell nothing and are no data.
+        // A sign of the legend has no details and is not data.
         let (class, title) =
             if details.is_empty() { ("sign", String::new()) } else { (class, format!("<title>{}</title>", escaped(details))) };
         self.body.push_str(&format!("<g class=\"{class}\" transform=\"translate({x:.1} {y:.1})\">{title}{shape}</g>\n"));
     }
 
-    /// A line with a cap at each end; nothing where both are the same.
+    /// A line with a cap at each end; nothing if the ends are less than half a pixel apart.
     pub(super) fn error_bar(&mut self, low: [f64; 2], high: [f64; 2], color: &str) {
         const CAP: f64 = 4.0;
         if (low[0] - high[0]).abs() < 0.5 && (low[1] - high[1]).abs() < 0.5 {
@@ -232,7 +232,7 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    /// The whole element, of this height.
+    /// The finished SVG element, `height` pixels high.
     pub(super) fn finish(self, title: &str, description: &str, height: f64) -> String {
         let (width, ground, body) = (self.style.width, self.style.ground, self.body);
         let (title, description) = (escaped(title), escaped(description));
@@ -244,7 +244,7 @@ impl<'a> Canvas<'a> {
     }
 }
 
-/// The colour of a precision class; that of text for a source that is no level.
+/// The colour of a precision class; the text colour for a source that is no level.
 pub(super) fn look_color(look: Option<LevelLook>, style: &SvgStyle) -> String {
     look.map_or_else(
         || style.text.to_string(),

@@ -20,7 +20,7 @@ pub(super) struct Place {
 
 /// One place for each mark, in their order, inside `frame`.
 ///
-/// The first one tried that covers neither mark, name nor `line` is taken; where there is none, the one that covers least.
+/// The first place tried that covers no mark, name or line is taken; if there is none, the one that covers least.
 pub(super) fn places(marks: &[([f64; 2], String)], lines: &[Area], frame: Area) -> Vec<Place> {
     let mut names: Vec<Area> = Vec::new();
     let marks_taken: Vec<Area> = marks.iter().map(|(at, _)| Area::around(*at, MARK_RADIUS + 1.0, MARK_RADIUS + 1.0)).collect();

@@ -20,9 +20,9 @@ use canvas::Canvas;
 /// Size and colours of a picture. Colours are CSS: `#1A2027`, or `var(--text)` inside a page that defines it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SvgStyle {
-    /// In pixels.
+    /// Width in pixels.
     pub width: f64,
-    /// Of a plot with two axes, in pixels; bars are as high as their number asks.
+    /// Height of a plot with two axes, in pixels; a plot of bars is as high as its rows need.
     pub height: f64,
     /// Names and the title.
     pub text: &'static str,
@@ -36,7 +36,7 @@ pub struct SvgStyle {
     pub ground: &'static str,
     /// The Pareto front.
     pub front: &'static str,
-    /// Whether the picture tells its own title: a page has a heading above it.
+    /// Whether the picture shows its own title: on a page, a heading stands above it.
     pub heading: Heading,
 }
 
@@ -45,12 +45,12 @@ pub struct SvgStyle {
 pub enum Heading {
     /// In the picture.
     Inside,
-    /// Around it; the picture has it only for those who cannot see it.
+    /// Outside it; the picture has the title only for people who cannot see it.
     Outside,
 }
 
 impl SvgStyle {
-    /// On white.
+    /// Colours on white.
     pub const LIGHT: Self = Self {
         width: 760.0,
         height: 460.0,
@@ -62,7 +62,7 @@ impl SvgStyle {
         front: "#A34F1C",
         heading: Heading::Inside,
     };
-    /// On the window's dark ground.
+    /// Colours on the window's dark ground.
     pub const DARK: Self = Self {
         text: "#E8EBEF",
         muted: "#939DAA",
@@ -72,7 +72,7 @@ impl SvgStyle {
         front: "#E39664",
         ..Self::LIGHT
     };
-    /// With the colours of the page that it stands in.
+    /// The colours of the page that the picture stands in.
     pub const PAGE: Self = Self {
         text: "var(--text)",
         muted: "var(--muted)",
@@ -87,8 +87,8 @@ impl SvgStyle {
 
 /// The plot as one SVG element.
 ///
-/// Shape and colour of a mark tell its precision class, a solid one is measured, a hollow one predicted. A plot without marks says that
-/// nothing is measured.
+/// The shape of a mark tells its framework, the colour its precision class; a solid mark is measured, a hollow one predicted. A
+/// plot without marks or rows says that nothing is measured.
 #[must_use]
 pub fn chart_svg(chart: &Chart, style: &SvgStyle) -> String {
     match chart {

@@ -10,7 +10,7 @@ use crate::model::{Framework, PrecisionClass};
 
 /// Room for the numbers and the label of the horizontal axis.
 pub(super) const AXIS_HEIGHT: f64 = 50.0;
-/// Pixels between two numbers on an axis, about.
+/// About how many pixels lie between two numbers, on the horizontal and on the vertical axis.
 const TICK_PIXELS: [f64; 2] = [84.0, 52.0];
 
 /// Turns values into pixels.
@@ -37,7 +37,7 @@ impl Scales<'_> {
     }
 }
 
-/// How far along an axis a place is, 0 to 1.
+/// How far along an axis a place is: 0 at the start, 1 at the end, beyond that outside.
 pub(super) fn part(axis: &Axis, place: f64) -> f64 {
     let (start, end) = axis.ends();
     (place - start) / (end - start)
