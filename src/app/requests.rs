@@ -29,8 +29,8 @@ impl App {
         self.submit(&Job::Convert { model, request: ConvertRequest { existing, ..request } })
     }
 
-    /// Converts those levels that are made from the checkpoint itself, also when one of its files stands for it, in a job of their own:
-    /// changes of llama.cpp's recipes and importances are not theirs. Returns the other levels, and that job.
+    /// Converts the levels that are made from the checkpoint itself, even when one of its files stands for it, in a job of
+    /// their own: changes to llama.cpp's recipes and importance matrices do not apply to them. Returns the other levels, and that job.
     pub(super) fn convert_others(
         &mut self,
         levels: Vec<Level>,

@@ -8,23 +8,22 @@ use crate::advise::overrides::{AnyType, NamedType, layers_from_text};
 use crate::advise::{Overrides, TensorType};
 use crate::model::DType;
 
-/// Not of the whole struct: clap would put what comes after it under this heading too.
-const HEADING: &str = "Changes of the levels' recipes; outputs are called NAME-LEVEL-custom. Types of llama.cpp (Q6_K) change its levels, those of MLX \
-     (mlx:8-bit, mlx:mxfp4, mlx:float) change folders of MLX";
+/// Heading of these options in the help. Not set on the whole struct: clap would put what comes after it under the heading too.
+const HEADING: &str = "Changes to every level's recipe; the outputs are then called NAME-LEVEL-custom";
 
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct OverrideArgs {
-    /// Type of the tensors whose names contain a match; the first one that matches wins. Names are those of the framework:
-    /// --tensor-type 'blk\.[0-3]\.attn_v=Q8_0', --tensor-type 'layers\.[0-3]\..*v_proj=mlx:8-bit'
+    /// Type of the tensors whose names contain a match; the first one that matches wins. llama.cpp's types and names change its levels
+    /// ('blk\.[0-3]\.attn_v=Q8_0'), MLX's change MLX folders ('layers\.[0-3]\..*v_proj=mlx:8-bit', mlx:mxfp4, mlx:float)
     #[arg(long, help_heading = HEADING, value_name = "REGEX=TYPE")]
     tensor_type: Vec<TensorType<AnyType>>,
-    /// Type of the head, once for each framework
+    /// Type of the output head; may be given once for each framework
     #[arg(long, help_heading = HEADING, value_name = "TYPE", value_parser = AnyType::from_name)]
     output_tensor_type: Vec<AnyType>,
-    /// Type of the token embeddings, once for each framework
+    /// Type of the token embeddings; may be given once for each framework
     #[arg(long, help_heading = HEADING, value_name = "TYPE", value_parser = AnyType::from_name)]
     token_embedding_type: Vec<AnyType>,
-    /// Give all matrices the level's own type, without its exceptions; this and what follows is about levels of llama.cpp
+    /// Give all matrices the level's own type, without its exceptions; like the options below, only for levels of llama.cpp
     #[arg(long, help_heading = HEADING)]
     pure: bool,
     /// Leave out these layers, counted from 0; the later ones move up

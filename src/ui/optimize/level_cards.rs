@@ -38,7 +38,7 @@ pub struct Cards<'a> {
     pub for_mac: bool,
     /// Whether levels of MLX get embeddings and head in 8 bits.
     pub has_wide_ends: bool,
-    /// What the sizes on the cards leave out.
+    /// The line below the cards: what their sizes and losses leave out.
     pub note: &'a str,
 }
 

@@ -72,7 +72,7 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
 /// What the sizes on the cards leave out: the file with the importances is not read before the conversion.
 fn size_note(form: &Form, overrides: &Overrides) -> &'static str {
     if overrides.part_of(Framework::LlamaCpp).is_custom() {
-        return "Sizes on the cards are those of the plain levels; all outputs together are counted with the tensor types below.";
+        return "Sizes on the cards are those of the plain levels; the total in the bar counts the tensor types below.";
     }
     if form.imatrix_path.trim().is_empty() && !form.imatrix.collect {
         "Sizes are exact. Expected loss is published, not measured."

@@ -69,7 +69,7 @@ pub fn recipe_view_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands
 fn summary_ui(ui: &mut Ui, overrides: &Overrides, commands: &mut Vec<Command>) {
     let overrides = overrides.part_of(Framework::LlamaCpp);
     if !overrides.is_custom() {
-        let text = "Each level as it is. Changes hold for all chosen levels of llama.cpp; their files are called NAME-LEVEL-custom.gguf.";
+        let text = "Each level as it is. Changes apply to all chosen levels of llama.cpp; their files are called NAME-LEVEL-custom.gguf.";
         ui.label(RichText::new(text).color(theme::muted(ui)));
         return;
     }
