@@ -114,7 +114,7 @@ fn architectures_are_known_or_not() {
     check(&of("GPTNeoForCausalLM"), "Architecture", CheckState::Blocked, "GPTNeoForCausalLM is not known");
     check(&of("Olmo2ForCausalLM"), "Architecture", CheckState::Ok, "Olmo2ForCausalLM, in GGUF olmo2");
     check(&of("Olmo2ForCausalLM"), "Tensors", CheckState::Blocked, "are missing: ");
-    check(&of("BertForSequenceClassification"), "Tensors", CheckState::Blocked, "sorts texts into classes");
+    check(&of("BertForSequenceClassification"), "Tensors", CheckState::Blocked, "classification head");
     check(&of("BertForSequenceClassification"), "Disk", CheckState::Ok, "predicted roughly");
     check(&of("GPTNeoForCausalLM"), "Tensors", CheckState::Ok, "not compared with config.json");
     check(&with("{}", &llama_tensors(1)), "Architecture", CheckState::Blocked, "neither a class nor a known model_type");

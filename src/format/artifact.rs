@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::{CheckpointDType, Framework, Level, Model, Preset, RuntimeId};
 use crate::path_text;
 
-/// What a folder made by Planish tells about itself; no part of the model.
+/// Name of the file in which a folder made by Planish describes itself; it is not part of the model.
 pub const FOLDER_MANIFEST: &str = "planish.manifest.json";
 const CONFIG: &str = "config.json";
 const FORMAT: &str = "config.json";
@@ -24,19 +24,19 @@ const LENGTH_BYTES: usize = 8;
 /// What a conversion writes and a runtime opens, as far as headers tell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Artifact {
-    /// As it was named: a file, any shard of several, or a folder.
+    /// The path as it was given: a file, any shard of several, or a folder.
     pub path: PathBuf,
-    /// Who runs it.
+    /// The framework that it is made for.
     pub framework: Framework,
-    /// All files of the model in their order.
+    /// All files of the model: the shards of a GGUF file in order, or an MLX folder's weights and side files by name.
     pub files: Vec<PathBuf>,
     /// Size of all files together, in bytes.
     pub size_bytes: u64,
-    /// The level that the headers name.
+    /// The level that the header or `config.json` states; `None` if it states none that Planish has.
     pub level: Option<Level>,
-    /// What the tensors are in, for a person: `180 Q4_K, 31 Q6_K, imatrix chat.imatrix`, `affine, 4 bits, groups of 64`.
+    /// The data types of the tensors, for a person: `180 Q4_K, 31 Q6_K, imatrix chat.imatrix`, `affine, 4 bits, groups of 64`.
     pub recipe: String,
-    /// The model of a GGUF file.
+    /// The model in a GGUF file; `None` for an MLX folder.
     pub model: Option<Model>,
 }
 
@@ -44,7 +44,8 @@ impl Artifact {
     /// Reads what a file or folder is.
     ///
     /// # Errors
-    /// As [`inspect`]: `Error::CheckpointNotRunnable` for a folder that no runtime opens as it is.
+    /// As [`inspect`]: `Error::CheckpointNotRunnable` for a folder that no runtime opens as it is. `Error::UnsupportedFormat`
+    /// for an MLX folder with a program of its own.
     pub fn open(path: &Path) -> Result<Self> {
         if let Some(artifact) = mlx_folder(path)? {
             return Ok(artifact);
@@ -52,7 +53,7 @@ impl Artifact {
         inspect(path).map(|model| Self::of_model(path, model))
     }
 
-    /// The artifact of a GGUF file that was read already.
+    /// The artifact for a GGUF model that has already been read.
     #[must_use]
     pub fn of_model(path: &Path, model: Model) -> Self {
         Self {
@@ -66,7 +67,7 @@ impl Artifact {
         }
     }
 
-    /// Who runs it.
+    /// The runtime that runs it.
     ///
     /// # Errors
     /// `Error::RuntimeMissing` for a framework whose models Planish cannot run.
@@ -87,20 +88,20 @@ impl Artifact {
     }
 }
 
-/// What a folder's configuration says of its quantization: `bits`, `group_size`, `mode`, and of each layer that differs its own.
+/// How `config.json` says an MLX folder is quantized: `bits`, `group_size`, `mode`, and the same for each layer that differs.
 type Quantization = serde_json::Map<String, serde_json::Value>;
 
 #[derive(Deserialize)]
 struct Config {
     quantization: Option<Quantization>,
-    /// A program that computes the network: mlx-lm would run it.
+    /// A Python program that computes the network; mlx-lm would run it.
     model_file: Option<serde_json::Value>,
 }
 
 /// Endings of the files beside the weights that belong to a model: configuration, tokenizer, chat template, card.
 const SIDE_ENDINGS: [&str; 6] = ["json", "txt", "jinja", "model", "tiktoken", "md"];
 
-/// Tensors of each data type, the most frequent first, and the importance matrix where the header names one.
+/// How many tensors each data type has, the most frequent first, and the importance matrix where the header names one.
 fn recipe_of_gguf(model: &Model) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for tensor in &model.tensors {
@@ -124,13 +125,13 @@ fn recipe_of_mlx(quantization: &Quantization) -> String {
     let mode = quantization.get("mode").and_then(serde_json::Value::as_str).unwrap_or("affine");
     let others = match n_others(quantization) {
         0 => String::new(),
-        1 => ", 1 layer otherwise".into(),
-        n => format!(", {n} layers otherwise"),
+        1 => ", 1 layer differs".into(),
+        n => format!(", {n} layers differ"),
     };
     format!("{mode}, {} bits, groups of {}{others}", number("bits"), number("group_size"))
 }
 
-/// Layers that are quantized otherwise than the rest.
+/// Number of layers that are quantized differently from the rest.
 fn n_others(quantization: &Quantization) -> usize {
     let differs = |value: &serde_json::Value| {
         let own = value.as_object().into_iter().flatten();
@@ -139,7 +140,7 @@ fn n_others(quantization: &Quantization) -> usize {
     quantization.values().filter(|value| differs(value)).count()
 }
 
-/// A folder that mlx-lm has saved, or Planish in its way: it says so in the headers of its weights. `None` for anything else.
+/// Reads a folder that mlx-lm saved, or Planish in the same way: the headers of its weights say so. `None` for anything else.
 fn mlx_folder(path: &Path) -> Result<Option<Artifact>> {
     if !path.join(CONFIG).is_file() {
         return Ok(None);
@@ -148,7 +149,7 @@ fn mlx_folder(path: &Path) -> Result<Option<Artifact>> {
     for entry in std::fs::read_dir(path).map_err(Error::io("open", path))? {
         let entry = entry.map_err(Error::io("read", path))?;
         let name = path_text::searchable(&entry.file_name()).into_owned();
-        // Links lead to the files of a cache.
+        // Follows links: the files in a Hugging Face cache are links.
         let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
         if metadata.is_file() && name != FOLDER_MANIFEST && !name.starts_with('.') {
             files.push((name, entry.path(), metadata.len()));
@@ -183,7 +184,7 @@ fn mlx_folder(path: &Path) -> Result<Option<Artifact>> {
     Ok(Some(Artifact { path: path.to_path_buf(), framework: Framework::Mlx, files, size_bytes, level, recipe, model: None }))
 }
 
-/// Whether a file of weights says that MLX has written it.
+/// Whether a safetensors file says that MLX wrote it.
 fn is_saved_by_mlx(path: &Path) -> Result<bool> {
     #[derive(Deserialize)]
     struct Header {
@@ -198,12 +199,12 @@ fn is_saved_by_mlx(path: &Path) -> Result<bool> {
     let map = map_start(&file, n_bytes).map_err(Error::io("read", path))?;
     let Some((length, rest)) = map.split_first_chunk::<LENGTH_BYTES>() else { return Ok(false) };
     let json = usize::try_from(u64::from_le_bytes(*length)).ok().and_then(|n| rest.get(..n));
-    // What is damaged is told by those who read it as a checkpoint.
+    // A damaged header is reported when the file is read as a checkpoint.
     let header = json.and_then(|json| serde_json::from_slice::<Header>(json).ok());
     Ok(header.is_some_and(|header| header.metadata.get("format").is_some_and(|format| format == "mlx")))
 }
 
-/// The name of the level that a configuration's quantization is; `None` where layers differ.
+/// The name that a level with this quantization has or would have; `None` where layers differ.
 fn level_name(quantization: &Quantization) -> Option<String> {
     if quantization.is_empty() {
         return Some("mlx:bf16".into());

@@ -8,16 +8,17 @@ use super::checkpoint::Listing;
 use super::hf_config::read_small;
 use super::python_json::from_python_json;
 
-/// The folder of further chat templates.
+/// Name of the folder that holds further chat templates.
 const ADDITIONAL: &str = "additional_chat_templates";
-/// Most templates under names.
+/// Most named templates that are read from one file, and most entries of their folder that are looked at.
 const MAX_TEMPLATES: usize = 64;
 /// Largest `chat_template.json` that is read.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The file that the template is taken from, `stated` being the value of `chat_template` in `tokenizer_config.json`; `None` without one.
+/// The file or folder that the chat template is taken from; `None` without a template. `stated` is the value of `chat_template`
+/// in `tokenizer_config.json`.
 ///
-/// In the order of transformers: a file of its own, the settings, a processor's file.
+/// In the order of transformers: a file of its own, the settings, a processor's file; then the folder of further templates.
 pub(super) fn chat_template_file(folder: &Path, listed: &Listing, stated: &Value) -> Option<&'static str> {
     let is_filled = |name: &str| std::fs::metadata(folder.join(name)).is_ok_and(|metadata| metadata.len() > 0);
     let of_processor = || {
@@ -35,8 +36,8 @@ pub(super) fn chat_template_file(folder: &Path, listed: &Listing, stated: &Value
     }
 }
 
-/// `(name, template)` for all that a `chat_template` holds: a text, which is named `default`, a list of objects, or an object of texts as
-/// tokenizers keep it in memory. None for null, what is empty, and values of another kind.
+/// `(name, template)` of each template that a `chat_template` holds: a text, which is named `default`, a list of objects, or an
+/// object of texts as tokenizers keep it in memory. Empty for null, empty values and values of another kind.
 #[must_use]
 pub fn templates_of(value: &Value) -> Vec<(String, String)> {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(String::from);
@@ -53,7 +54,7 @@ pub fn templates_of(value: &Value) -> Vec<(String, String)> {
     choices.into_iter().filter_map(|(name, template)| name.zip(template)).collect()
 }
 
-/// The files with templates in `additional_chat_templates`, by name; none where it is not there.
+/// The files with templates in `additional_chat_templates`, sorted by name; empty if there is no such folder.
 #[must_use]
 pub fn additional_files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder.join(ADDITIONAL)).into_iter().flatten().flatten();

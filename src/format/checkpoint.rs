@@ -24,19 +24,19 @@ use crate::error::{Error, Result};
 use crate::model::{Checkpoint, CheckpointTensor, QuantizationMethod, SourceQuantization};
 use crate::path_text;
 
-/// Name of the description of the network.
+/// Name of the file that describes the network.
 pub(super) const CONFIG_NAME: &str = "config.json";
 /// How the name of an index of shards ends.
 pub(super) const INDEX_ENDING: &str = ".safetensors.index.json";
 const INDEX_NAME: &str = "model.safetensors.index.json";
 const SINGLE_NAME: &str = "model.safetensors";
-/// Largest index of shards that is read; that of the largest checkpoints has 9 MB.
+/// Largest index of shards that is read; the largest known ones have 9 MB.
 const MAX_INDEX_BYTES: u64 = 32 << 20;
 /// Largest `tokenizer_config.json` that is read: it may hold thousands of added tokens.
 const MAX_TOKENIZER_CONFIG_BYTES: u64 = 16 << 20;
-/// How many of several like problems are kept.
+/// Most examples that are kept of one kind of problem.
 const MAX_EXAMPLES: usize = 8;
-/// Entries of a folder that are looked at.
+/// Most entries of a folder that are looked at.
 const MAX_FOLDER_ENTRIES: usize = 10_000;
 /// Files that make or belong to a tokenizer.
 const TOKENIZER_NAMES: [&str; 7] =
@@ -44,11 +44,12 @@ const TOKENIZER_NAMES: [&str; 7] =
 
 /// Reads the headers of a checkpoint, given by its folder, `config.json`, index of shards, or one of its safetensors files.
 ///
-/// What is missing or disagrees is told in the value; only a file that is there and cannot be read is an error.
+/// What is missing or disagrees is recorded in the value; a file that is there and cannot be read is an error.
 ///
 /// # Errors
-/// As `read_safetensors` for the files; `Error::DamagedFile` for `config.json` and the index; `Error::UnclearFolder` for several
-/// safetensors files that no index joins; `Error::Pickle` for a folder that holds pickles and no `config.json`.
+/// As `read_safetensors` for the files; `Error::DamagedFile` for `config.json`, `tokenizer_config.json` and the index;
+/// `Error::UnclearFolder` for several safetensors files that no index joins, and for a cache folder without a download;
+/// `Error::Adapter` for an adapter without its base model; `Error::Pickle` for a folder with pickles and no `config.json`.
 pub fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
     let is_folder = path.is_dir();
     let Snapshot { path: folder, note } =
@@ -103,7 +104,7 @@ pub fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-/// The names in a folder. They are bytes: what is opened has the name itself, and only what is looked for or told is text.
+/// The names in a folder, as bytes: files are opened by the name itself, and text is only for searching and for messages.
 pub(super) struct Listing(BTreeSet<OsString>);
 
 impl Listing {
@@ -119,12 +120,12 @@ impl Listing {
         self.0.contains(OsStr::new(name))
     }
 
-    /// Each name, and its text for looking something up in it.
+    /// Each name, and its text for searching.
     pub fn names(&self) -> impl Iterator<Item = (&OsStr, Cow<'_, str>)> {
         self.0.iter().map(|name| (name.as_os_str(), path_text::searchable(name)))
     }
 
-    /// Weights as pickles; not `training_args.bin` and the like, which hold none.
+    /// Names of files that hold weights as pickles; not `training_args.bin` and the like, which hold no weights.
     fn pickles(&self) -> Vec<&OsStr> {
         let is_pickle = |name: &OsStr, text: &str| {
             let has_extension = |known: &str| Path::new(name).extension().is_some_and(|found| found.eq_ignore_ascii_case(known));
@@ -142,7 +143,7 @@ struct ShardSet {
     names: Vec<OsString>,
     /// Tensor → position in `names`, from an index.
     places: Option<HashMap<String, usize>>,
-    /// True for a file that belongs to nothing in its folder.
+    /// True for a file that does not belong to the checkpoint in its folder.
     is_alone: bool,
     /// What the user should know about the choice.
     note: Option<String>,
@@ -158,7 +159,7 @@ impl ShardSet {
     }
 }
 
-/// Finds out which files of a folder make the checkpoint: those of the index, else what their names tell.
+/// Finds out which files of a folder make up the checkpoint, from the index, else from their names.
 fn shard_set(folder: &Path, listed: &Listing) -> Result<ShardSet> {
     let index = Some(OsStr::new(INDEX_NAME)).filter(|_| listed.has(INDEX_NAME));
     let index = index.or_else(|| listed.names().find(|(_, text)| text.ends_with(INDEX_ENDING)).map(|(name, _)| name));
@@ -167,7 +168,7 @@ fn shard_set(folder: &Path, listed: &Listing) -> Result<ShardSet> {
         if set.names.is_empty() || set.names.iter().any(|name| listed.0.contains(name)) {
             return Ok(set);
         }
-        // Left over from before the weights were joined, or split anew.
+        // The index may be left over from before the weights were joined or split again.
         let others = shard_set_by_name(folder, listed).unwrap_or_default();
         let is_named_so = |name: &OsString| name == SINGLE_NAME || numbered_name(name).is_some();
         let is_whole = others.names.iter().all(|name| listed.0.contains(name));
@@ -179,7 +180,7 @@ fn shard_set(folder: &Path, listed: &Listing) -> Result<ShardSet> {
     shard_set_by_name(folder, listed)
 }
 
-/// The single file, else numbered ones, else the only one that is there.
+/// `model.safetensors`, else the numbered files, else the only safetensors file; an empty set if there is none.
 fn shard_set_by_name(folder: &Path, listed: &Listing) -> Result<ShardSet> {
     if listed.has(SINGLE_NAME) {
         return Ok(ShardSet::of(vec![SINGLE_NAME.into()]));
@@ -230,7 +231,7 @@ fn read_index(path: &Path) -> Result<ShardSet> {
             return Err(damaged(format!("it names a file that is not in its folder: {}", name.escape_debug())));
         }
     }
-    // Files in the order of their names, which is that of their numbers.
+    // Files in the order of their names, which is the order of their numbers.
     let mut order: Vec<usize> = (0..index.names.len()).collect();
     order.sort_by(|&a, &b| index.names[a].cmp(&index.names[b]));
     let mut place_of = vec![0; order.len()];
@@ -244,7 +245,7 @@ fn read_index(path: &Path) -> Result<ShardSet> {
     })
 }
 
-/// Reads the header of each file that is there, and compares them with the index.
+/// Reads the header of each file that is there, and compares its tensors with the index.
 fn read_shards(checkpoint: &mut Checkpoint, folder: &Path, set: &ShardSet) -> Result<()> {
     let mut places = Vec::new(); // in `set.names`, of each file that is there
     for (place, name) in set.names.iter().enumerate() {
@@ -274,7 +275,7 @@ fn read_shards(checkpoint: &mut Checkpoint, folder: &Path, set: &ShardSet) -> Re
     Ok(())
 }
 
-/// The first few names that two files have, and the first few disagreements of files and index.
+/// The first few tensor names that two files share, and the first few disagreements between files and index.
 fn contradictions(tensors: &[CheckpointTensor], places: &[usize], set: &ShardSet) -> (Vec<String>, Vec<String>) {
     let (mut duplicates, mut index_errors) = (Vec::new(), Vec::new());
     let mut seen: HashSet<&str> = HashSet::new();
@@ -292,7 +293,7 @@ fn contradictions(tensors: &[CheckpointTensor], places: &[usize], set: &ShardSet
             Some(_) => {}
         }
     }
-    // What a missing file holds is told once, by its name.
+    // A missing file is reported once, by its name, and not for each of its tensors.
     let is_lost = |tensor: &str, place: usize| places.binary_search(&place).is_ok() && !seen.contains(tensor);
     let index = set.places.iter().flatten();
     let mut lost: Vec<(&String, usize)> =
@@ -310,7 +311,7 @@ fn keep_example(examples: &mut Vec<String>, text: impl FnOnce() -> String) {
     }
 }
 
-/// What is needed of `tokenizer_config.json`.
+/// The parts of `tokenizer_config.json` that are needed.
 #[derive(Deserialize)]
 struct TokenizerConfig {
     tokenizer_class: Option<String>,

@@ -1,4 +1,4 @@
-//! Checkpoints in all the layouts that are met, whole and broken.
+//! Checkpoints in all the layouts found in practice, whole and broken.
 
 use std::path::{Path, PathBuf};
 
@@ -67,7 +67,7 @@ fn missing_shards_are_named() {
     let checkpoint = opened(dir.path());
     assert_eq!(checkpoint.missing_files, [names[1].clone()]);
     assert!(checkpoint.index_errors.is_empty(), "what a missing file holds is not told twice");
-    // Without an index the numbers tell it.
+    // Without an index, the numbers in the names show it.
     std::fs::remove_file(dir.path().join("model.safetensors.index.json")).unwrap();
     assert_eq!(opened(dir.path()).missing_files, [names[1].clone()]);
 }
@@ -105,8 +105,8 @@ fn a_hostile_index_is_refused() {
         check(&format!(r#"{{"weight_map":{{"a":"{name}"}}}}"#), "a file that is not in its folder");
     }
     check("{}", "it has no weight_map");
-    check(r#"{"weight_map":{"a":"x","a":"y"}}"#, "tensor a is there twice");
-    check(r#"{"weight_map":{},"weight_map":{}}"#, "weight_map is there twice");
+    check(r#"{"weight_map":{"a":"x","a":"y"}}"#, "tensor a appears twice");
+    check(r#"{"weight_map":{},"weight_map":{}}"#, "weight_map appears twice");
     check(r#"{"weight_map":{"a":1}}"#, "invalid type");
     check(r#"{"weight_map":[]}"#, "invalid type");
     check("{", "EOF");
@@ -118,7 +118,7 @@ fn a_hostile_index_is_refused() {
 fn pickles_are_named_and_never_opened() {
     let dir = folder();
     write_described(dir.path(), CONFIG);
-    // No pickle at all: opening it would be an error.
+    // Not a pickle at all: opening it would be an error.
     std::fs::write(dir.path().join("pytorch_model.bin"), "x").unwrap();
     std::fs::write(dir.path().join("training_args.bin"), "x").unwrap();
     let checkpoint = opened(dir.path());
@@ -177,7 +177,7 @@ fn what_lies_in_the_place_of_a_file_is_named() {
         check(name, b"../../blobs/4d7a2146", "the text of a link");
     }
     check("model.safetensors", &[0; 4096], "zeros");
-    // Of the files that are not needed it is told.
+    // For files that are not needed, a warning is enough.
     let dir = folder();
     write_llama(dir.path());
     std::fs::write(dir.path().join("generation_config.json"), LFS).unwrap();
@@ -222,8 +222,8 @@ fn an_adapter_is_no_model() {
     // Some trainers leave the description of the base model there too.
     std::fs::write(dir.path().join("config.json"), CONFIG).unwrap();
     std::fs::write(&description, r#"{"peft_type":"IA3"}"#).unwrap();
-    check(dir.path(), "an adapter of PEFT (IA3), ");
-    // One that was merged is a model.
+    check(dir.path(), "a PEFT adapter (IA3), ");
+    // A merged adapter is a model.
     write_llama(dir.path());
     assert_eq!(opened(dir.path()).tensors.len(), 30);
 }
@@ -278,13 +278,13 @@ fn the_cache_of_hugging_face_is_understood() {
     // The model's own folder: the only snapshot, then the one that the reference names.
     assert_eq!(opened(&model), of_snapshot);
     std::fs::create_dir(model.join("snapshots").join("older")).unwrap();
-    // Of several the latest that is described, with a word about it.
+    // Of several snapshots, the latest with a description is taken, with a warning.
     let mut of_latest = opened(&model);
     assert!(of_latest.warnings.remove(0).contains("2 snapshots and none is named main: 0123abcd"));
     assert_eq!(of_latest, of_snapshot);
     std::fs::write(model.join("refs").join("main"), "0123abcd\n").unwrap();
     assert_eq!(opened(&model), of_snapshot);
-    // A reference is no way out of the folder, and one to nothing counts as none.
+    // A reference cannot lead out of the folder, and one to nothing is ignored.
     for reference in ["../../..", "fedcba98"] {
         std::fs::write(model.join("refs").join("main"), reference).unwrap();
         assert_eq!(opened(&model).path, of_snapshot.path, "{reference}");
@@ -332,7 +332,7 @@ fn names_of_any_bytes_are_opened() {
     std::fs::remove_file(odd(dir.path(), b"\xff-00002-of-00003.safetensors")).unwrap();
     let lack = opened(dir.path()).missing_weights().unwrap();
     assert_eq!(lack, "1 of 3 files are missing: \u{FFFD}-00002-of-00003.safetensors");
-    // What is told of a name is one line.
+    // A name is shown on one line.
     let dir = folder();
     write_described(dir.path(), CONFIG);
     std::fs::write(dir.path().join("a\n\u{1b}[31m.bin"), "x").unwrap();
@@ -350,7 +350,7 @@ fn an_index_that_was_left_over_is_not_believed() {
     }
     let index = std::fs::read(dir.path().join("model.safetensors.index.json")).unwrap();
     assert_eq!(opened(dir.path()).missing_files, names, "nothing else is there");
-    // Something else is no reason to forget what is missing.
+    // Another file is no reason to forget what is missing.
     write_safetensors(&dir.path().join("vision.safetensors"), &llama_tensors(1));
     assert_eq!(opened(dir.path()).missing_files, names);
     std::fs::remove_file(dir.path().join("vision.safetensors")).unwrap();

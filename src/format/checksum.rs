@@ -12,12 +12,11 @@ use super::open::open_regular;
 use crate::error::{Error, Result};
 use crate::model::{HEADER_CHECKSUM_KEY, ValueType};
 
-/// A BLAKE3 hash. Fast enough that a conversion, which is as fast as memory at some levels, can afford one of all that it reads and
-/// writes.
+/// A BLAKE3 hash, fast enough to hash all that a conversion reads and writes, even at levels that run at the speed of memory.
 ///
-/// A tensor's checksum is that of the checksums of its chunks, a model's that of the checksums of its tensors in file order: chunks are
-/// hashed side by side and in any order. Chunks are those of `convert`: whole rows of 262,144 weights at most, longer rows cut there.
-/// The default, all zeros, stands for one that is not known yet.
+/// A tensor's checksum is the hash of its chunks' checksums, a model's the hash of its tensors' checksums in file order, so
+/// chunks can be hashed side by side and in any order. Chunks are the ones that `convert` reads: whole rows, 262,144 weights at
+/// most; longer rows are cut. The default, all zeros, stands for a checksum that is not known yet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Checksum([u8; 32]);
 
@@ -65,7 +64,7 @@ impl fmt::Debug for Checksum {
 impl FromStr for Checksum {
     type Err = ();
 
-    /// From 64 hexadecimal digits.
+    /// Reads 64 hexadecimal digits; anything else is an error.
     fn from_str(text: &str) -> std::result::Result<Self, ()> {
         blake3::Hash::from_hex(text).map(|hash| Self(*hash.as_bytes())).map_err(|_| ())
     }
@@ -86,7 +85,7 @@ impl<'de> Deserialize<'de> for Checksum {
 
 /// Where a header has the value of a key that holds a checksum; `None` without such a key.
 fn place(header: &[u8], key: &str) -> Option<Range<usize>> {
-    // Length and name of the key, the value's type, its length: together they are nowhere else.
+    // Length and name of the key, the value's type, its length: together they occur nowhere else.
     let mut before = (key.len() as u64).to_le_bytes().to_vec();
     before.extend_from_slice(key.as_bytes());
     before.extend_from_slice(&(ValueType::Str as u32).to_le_bytes());
@@ -108,7 +107,7 @@ pub fn set_checksum(header: &mut [u8], key: &str, checksum: Checksum) -> Result<
     Ok(())
 }
 
-/// The checksum of a header, its own place in it counted as zeros; `None` for a header without such a place.
+/// The checksum of a header in which its own 64 digits count as `0`; `None` for a header without a place for it.
 #[must_use]
 pub fn header_checksum(header: &[u8]) -> Option<Checksum> {
     let place = place(header, HEADER_CHECKSUM_KEY)?;

@@ -1,6 +1,6 @@
-//! What a class of transformers has where `config.json` says nothing.
+//! Defaults of the configuration classes of transformers, for what `config.json` does not say.
 //!
-//! A published `config.json` holds what differs from the class; `convert_hf_to_gguf.py` reads it through the class too.
+//! A published `config.json` may hold only what differs from its class; `convert_hf_to_gguf.py` reads it through the class too.
 //!
 //! Source: the `configuration_*.py` of transformers 4.57.6.
 
@@ -8,18 +8,18 @@ use serde_json::{Map, Value as Json};
 
 use super::config_value::whole_of;
 
-/// What is filled in.
+/// The default of one key.
 #[derive(Debug, Clone, Copy)]
 enum Filling {
-    /// A whole number, where the key is not there; where it is null, it stays null.
+    /// A whole number, where the key is missing; null stays null.
     N(u64),
     /// A number, in the same way.
     F(f64),
     /// A yes or no, in the same way.
     Is(bool),
-    /// The value of another key, where the key is not there or null.
+    /// The value of another key, where the key is missing or null.
     As(&'static str),
-    /// `hidden_size / num_attention_heads`, where the key is not there or null.
+    /// `hidden_size / num_attention_heads`, where the key is missing or null.
     HeadDim,
 }
 
@@ -225,7 +225,7 @@ const CLASSES: [(&str, &[Row]); 19] = [
     ),
 ];
 
-/// Adds what the class has and the entries do not say. A class that is not known has nothing.
+/// Adds the defaults of the class for what the entries do not say; none for an unknown class.
 pub(super) fn fill_in(entries: &mut Map<String, Json>, model_type: &str) {
     // A Gemma 3 with an image encoder has the language model of one without.
     let model_type = if model_type == "gemma3" { "gemma3_text" } else { model_type };

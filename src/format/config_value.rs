@@ -6,15 +6,15 @@ use serde_json::Value;
 pub const MAX_WHOLE: u64 = 1 << 28;
 /// Longest value that a message shows.
 const MAX_SHOWN_CHARS: usize = 40;
-/// Numbers up to here have no gaps between them as floats.
+/// Whole numbers up to here (2^53) are exact as floats.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A whole number of at least 0: `4`, `4.0`, `"4"`. `None` for null.
 ///
 /// # Errors
-/// What the value is instead: `"many", no whole number`.
+/// What the value is instead: `"many", not a whole number`.
 pub fn whole_of(value: &Value) -> Result<Option<u64>, String> {
-    let Some(number) = number_of(value).map_err(|_| odd(value, "no whole number"))? else { return Ok(None) };
+    let Some(number) = number_of(value).map_err(|_| odd(value, "not a whole number"))? else { return Ok(None) };
     // A large whole number is not looked at as a float, which might round it.
     let exact = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
@@ -23,7 +23,7 @@ pub fn whole_of(value: &Value) -> Result<Option<u64>, String> {
         Some(whole) if whole <= MAX_WHOLE => Ok(Some(whole)),
         _ if number < 0.0 => Err(odd(value, "below 0")),
         _ if number.fract() == 0.0 => Err(odd(value, "impossibly large")),
-        _ => Err(odd(value, "no whole number")),
+        _ => Err(odd(value, "not a whole number")),
     }
 }
 
@@ -35,11 +35,11 @@ pub fn number_of(value: &Value) -> Result<Option<f64>, String> {
     let number = match value {
         Value::Null => return Ok(None),
         Value::Number(number) => number.as_f64(),
-        // Rust reads names of floats too: those are not finite.
+        // Rust also reads names such as `inf`, which are not finite and fail below.
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     };
-    number.filter(|number: &f64| number.is_finite()).map(Some).ok_or_else(|| odd(value, "no number"))
+    number.filter(|number: &f64| number.is_finite()).map(Some).ok_or_else(|| odd(value, "not a number"))
 }
 
 /// A yes or no: `true`, `"False"`, `1`. `None` for null.
@@ -84,13 +84,13 @@ mod tests {
         whole(r#"" 4.0 ""#, Ok(Some(4)));
         whole("4e2", Ok(Some(400)));
         whole("null", Ok(None));
-        whole("4.5", Err("4.5, no whole number"));
+        whole("4.5", Err("4.5, not a whole number"));
         whole("-1", Err("-1, below 0"));
         whole(r#""-1""#, Err(r#""-1", below 0"#));
-        whole("true", Err("true, no whole number"));
-        whole(r#""many""#, Err(r#""many", no whole number"#));
-        whole(r#""NaN""#, Err(r#""NaN", no whole number"#));
-        whole("[4]", Err("[4], no whole number"));
+        whole("true", Err("true, not a whole number"));
+        whole(r#""many""#, Err(r#""many", not a whole number"#));
+        whole(r#""NaN""#, Err(r#""NaN", not a whole number"#));
+        whole("[4]", Err("[4], not a whole number"));
         whole("18446744073709551615", Err("18446744073709551615, impossibly large"));
         whole("1e30", Err("1e+30, impossibly large"));
         let number = |text: &str, expected: Result<Option<f64>, &str>| {
@@ -100,11 +100,11 @@ mod tests {
         number(r#""1e-05""#, Ok(Some(1e-5)));
         number("7", Ok(Some(7.0)));
         number("null", Ok(None));
-        number(r#""Infinity""#, Err(r#""Infinity", no number"#));
-        number(r#""-Infinity""#, Err(r#""-Infinity", no number"#));
-        number("false", Err("false, no number"));
-        number(r#""""#, Err(r#""", no number"#));
-        number("{}", Err("{}, no number"));
+        number(r#""Infinity""#, Err(r#""Infinity", not a number"#));
+        number(r#""-Infinity""#, Err(r#""-Infinity", not a number"#));
+        number("false", Err("false, not a number"));
+        number(r#""""#, Err(r#""", not a number"#));
+        number("{}", Err("{}, not a number"));
     }
 
     #[test]

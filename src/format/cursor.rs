@@ -13,14 +13,14 @@ pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     /// Bytes read.
     at: usize,
-    /// Size of the whole file in bytes; at least that of `bytes`.
+    /// Size of the whole file in bytes; at least the length of `bytes`.
     file_size_bytes: u64,
     /// The file, for messages.
     path: &'a Path,
 }
 
 impl<'a> Cursor<'a> {
-    /// At the first byte.
+    /// A cursor at the first byte.
     pub(super) fn new(bytes: &'a [u8], file_size_bytes: u64, path: &'a Path) -> Self {
         Self { bytes, at: 0, file_size_bytes: file_size_bytes.max(bytes.len() as u64), path }
     }
@@ -35,7 +35,7 @@ impl<'a> Cursor<'a> {
         self.file_size_bytes - self.at as u64
     }
 
-    /// A contradiction in the bytes.
+    /// The error for a contradiction in the bytes.
     pub(super) fn malformed(&self, what: impl Into<String>) -> Error {
         Error::Malformed { what: what.into(), path: self.path.to_path_buf() }
     }
@@ -45,7 +45,7 @@ impl<'a> Cursor<'a> {
         self.path
     }
 
-    /// Checks that `count` entries of at least `min_bytes` each can be in what is left.
+    /// Checks that `count` entries of at least `min_bytes` each fit into what is left.
     pub(super) fn need(&self, count: u64, min_bytes: u64, what: Arguments<'_>) -> Result<()> {
         let needed = count.saturating_mul(min_bytes);
         if needed > self.left() {

@@ -1,4 +1,4 @@
-//! What reader and writer of GGUF share: constants and the arithmetic of sizes.
+//! What the reader and the writer of GGUF share: constants and the arithmetic of sizes.
 //!
 //! Source: `gguf.h` and `gguf.cpp`, llama.cpp of 2026-08-21 (the copy in llama-cpp-sys-2 0.1.160).
 
@@ -10,7 +10,7 @@ pub const MAGIC: [u8; 4] = *b"GGUF";
 /// The version that is written. Version 2 has the same layout; version 1 had 32-bit lengths.
 pub const VERSION: u32 = 3;
 
-/// The key of the alignment; it must be a `u32`.
+/// The key of the alignment; its value must be a `u32`.
 pub const ALIGNMENT_KEY: &str = "general.alignment";
 
 /// Alignment of tensor data in bytes where the file does not name one.
@@ -20,14 +20,14 @@ pub const DEFAULT_ALIGNMENT: u64 = 32;
 /// real files have 32 to 4096.
 pub const MAX_ALIGNMENT: u64 = 1 << 20;
 
-/// Dimensions of a tensor at most (`GGML_MAX_DIMS`).
+/// Most dimensions of a tensor (`GGML_MAX_DIMS`).
 pub const MAX_DIMS: usize = 4;
 
-/// Arrays of arrays at most. llama.cpp reads none at all; the format's description allows them.
+/// Deepest nesting of arrays. llama.cpp reads no nested arrays at all; the format's description allows them.
 pub const MAX_ARRAY_DEPTH: usize = 8;
 
-/// Metadata and tensor infos of one file at most, so that a sparse file cannot fill the memory. The largest known are
-/// below 40 MiB (vocabularies of 260,000 tokens).
+/// Most bytes of metadata and tensor infos in one file, so that a sparse file cannot fill the memory. The largest known headers
+/// are below 40 MiB (vocabularies of 260,000 tokens).
 pub const MAX_HEADER_BYTES: u64 = 128 << 20;
 
 /// True for a power of two that is not above `MAX_ALIGNMENT`.

@@ -17,7 +17,7 @@ const MIN_KEY_VALUE_BYTES: u64 = 8 + 1 + 4 + 1;
 const MIN_TENSOR_INFO_BYTES: u64 = 8 + 1 + 4 + 4 + 8;
 /// Bytes of the shortest inner array: type and length.
 const MIN_ARRAY_BYTES: u64 = 4 + 8;
-/// Entries that space is reserved for at once; more only as they are really there.
+/// Most entries that space is reserved for in advance; beyond that, only entries that are really there take space.
 const MAX_RESERVED: u64 = 1 << 16;
 
 /// Names of tensors with the ids of their types.
@@ -34,7 +34,7 @@ pub(super) struct Header {
     pub(super) alignment: u64,
     /// Tensors in file order, with offsets from the start of the file; `file_idx` is 0.
     pub(super) tensors: Vec<Tensor>,
-    /// Tensors of types that nobody here knows, with the ids of the types. Their sizes are the room up to what follows.
+    /// Tensors of types that Planish does not know, with the ids of the types. The size of each is the room up to what follows.
     pub(super) unknown: UnknownTypes,
     /// What llama.cpp would refuse although all data can be found.
     pub(super) warnings: Vec<String>,
@@ -46,13 +46,13 @@ pub(super) struct Header {
 /// after the last tensor may be missing, and a file without tensors needs none.
 ///
 /// # Errors
-/// `Error::Truncated`, `Error::Malformed` or `Error::UnsupportedVersion`, each naming the field.
-/// Never panics, allocates at most a small multiple of `bytes`.
+/// `Error::Truncated`, `Error::Malformed` or `Error::UnsupportedVersion`, each naming the field. Never panics, and allocates at
+/// most a small multiple of `bytes`.
 pub(super) fn parse(bytes: &[u8], file_size_bytes: u64, path: &Path) -> Result<Header> {
     parse_with(bytes, file_size_bytes, path, Arrays::Read)
 }
 
-/// The same without the values of arrays: a vocabulary of 150,000 words is stepped over, not copied.
+/// Reads a header without the keys that hold arrays: a vocabulary of 150,000 words is stepped over, not copied.
 pub(super) fn parse_summary(bytes: &[u8], file_size_bytes: u64, path: &Path) -> Result<Header> {
     parse_with(bytes, file_size_bytes, path, Arrays::StepOver)
 }
@@ -94,7 +94,7 @@ fn check_version(version: u32, cursor: &Cursor<'_>) -> Result<()> {
         0 => Err(cursor.malformed("the version is 0")),
         1 => unsupported("GGUF version 1".into()),
         2..=VERSION => Ok(()),
-        // As gguf.cpp tells it: the version of a file of the other byte order has its low half empty.
+        // As in gguf.cpp: in the other byte order, the version of a file has its low half empty.
         _ if version.trailing_zeros() >= 16 => unsupported(format!("a big-endian GGUF file (version {})", version.swap_bytes())),
         _ => unsupported(format!("GGUF version {version}")),
     }
@@ -106,7 +106,7 @@ fn read_metadata(cursor: &mut Cursor<'_>, count: u64, arrays: Arrays) -> Result<
     for key_idx in 0..count {
         let key = cursor.name(format_args!("key {key_idx}"))?;
         if !seen.insert(key) {
-            return Err(cursor.malformed(format!("key {key:?} is there twice")));
+            return Err(cursor.malformed(format!("key {key:?} appears twice")));
         }
         let kind = value_type(cursor, key)?;
         if arrays == Arrays::StepOver && kind == ValueType::Array {
@@ -216,7 +216,7 @@ fn step_over_array(cursor: &mut Cursor<'_>, key: &str, depth: usize) -> Result<(
     cursor.take(len.saturating_mul(width), what).map(drop)
 }
 
-/// gguf.cpp takes any byte but 0 for true; that would not survive a rewrite, and only damage writes one.
+/// `None` for any byte but 0 and 1. gguf.cpp takes them for true, but they would not survive a rewrite and come from damage.
 fn bool_from_byte(byte: u8) -> Option<bool> {
     match byte {
         0 => Some(false),
@@ -234,7 +234,7 @@ fn alignment_of(metadata: &Metadata, cursor: &Cursor<'_>) -> Result<u64> {
         None => Ok(DEFAULT_ALIGNMENT),
         Some(Value::U32(alignment)) if alignment_is_valid((*alignment).into()) => Ok((*alignment).into()),
         Some(Value::U32(alignment)) => {
-            Err(cursor.malformed(format!("alignment {alignment} is no power of two between 1 and {MAX_ALIGNMENT}")))
+            Err(cursor.malformed(format!("alignment {alignment} is not a power of two between 1 and {MAX_ALIGNMENT}")))
         }
         Some(other) => Err(cursor.malformed(format!("{ALIGNMENT_KEY} has type {:?}, not U32", other.value_type()))),
     }
@@ -248,7 +248,7 @@ fn read_tensor_infos(cursor: &mut Cursor<'_>, count: u64) -> Result<(Vec<Tensor>
     for tensor_idx in 0..count {
         let name = cursor.name(format_args!("the name of tensor {tensor_idx}"))?;
         if !seen.insert(name) {
-            return Err(cursor.malformed(format!("tensor {name} is there twice")));
+            return Err(cursor.malformed(format!("tensor {name} appears twice")));
         }
         let n_dims = cursor.u32(format_args!("the dimension count of tensor {name}"))?;
         if n_dims as usize > MAX_DIMS {

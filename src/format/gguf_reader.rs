@@ -16,7 +16,7 @@ use crate::path_text::{self, shown};
 const SPLIT_NO: &str = "split.no"; // from 0
 const SPLIT_COUNT: &str = "split.count";
 const SPLIT_TENSORS_COUNT: &str = "split.tensors.count";
-/// Files of a folder that are looked at for the other parts of a split model.
+/// Most entries of a folder that are searched for the other parts of a split model.
 const MAX_BESIDE: usize = 10_000;
 
 /// Reads the header of a GGUF file; tensor data stays on disk.
@@ -25,9 +25,9 @@ const MAX_BESIDE: usize = 10_000;
 /// `NAME-00001-of-00003.gguf`, whichever was picked.
 ///
 /// # Errors
-/// `Error::NotAFile` and `Error::Io` for what cannot be opened; `Error::Truncated`, `Error::Malformed`,
-/// `Error::UnsupportedVersion` for what cannot be read; `Error::MissingShard` when a shard is not beside the picked one and
-/// `Error::MisnamedPart` for one under another name than its own.
+/// `Error::NotAFile` and `Error::Io` for what cannot be opened; `Error::Placeholder` for what stands in for a file that was not
+/// fetched; `Error::Truncated`, `Error::Malformed`, `Error::UnsupportedVersion` for what cannot be read; `Error::MissingShard`
+/// when a shard is not beside the picked one and `Error::MisnamedPart` for a shard whose name does not match its header.
 pub fn read_gguf(path: &Path) -> Result<Model> {
     let picked = OneFile::read(path)?;
     let n_shards = picked.header.metadata.u64(SPLIT_COUNT).unwrap_or(1);
@@ -69,7 +69,7 @@ pub fn read_gguf(path: &Path) -> Result<Model> {
     Ok(model)
 }
 
-/// What a GGUF file says of itself, without its arrays.
+/// The header of one GGUF file without its arrays.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
     /// Size of the file in bytes.
@@ -80,8 +80,8 @@ pub struct Summary {
     pub tensors: Vec<Tensor>,
 }
 
-/// Looks at one GGUF file without its arrays: some ten times as fast as `read_gguf` where the vocabulary is large. A shard of a split
-/// model is looked at alone.
+/// Reads the header of one GGUF file without its arrays: about ten times as fast as `read_gguf` where the vocabulary is large.
+/// A shard of a split model is read alone.
 ///
 /// # Errors
 /// As `read_gguf`.
@@ -90,7 +90,7 @@ pub fn summarize_gguf(path: &Path) -> Result<Summary> {
     Ok(Summary { size_bytes, metadata: header.metadata, tensors: header.tensors })
 }
 
-/// Refuses a part whose header says another number than its name.
+/// Refuses a part whose header states another number or count than its name, or none.
 fn check_place(shard: &OneFile, name: &ShardName, number: u32) -> Result<()> {
     let says = |key: &str| shard.header.metadata.u64(key);
     let malformed = |what: String| Err(Error::Malformed { what, path: shard.path.clone() });
@@ -111,7 +111,8 @@ fn check_place(shard: &OneFile, name: &ShardName, number: u32) -> Result<()> {
     }
 }
 
-/// The name that a part should have: that of a part beside it with its own number, if there is one, else the one that it has with numbers.
+/// The name that a part should have: the name of the parts beside it with its own number, if those parts share one prefix, else
+/// its current name with numbers added.
 fn own_name(path: &Path, number: u64, count: u64) -> OsString {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = std::fs::read_dir(folder).into_iter().flatten().take(MAX_BESIDE).flatten();
@@ -147,7 +148,7 @@ impl OneFile {
             return Err(Error::Placeholder { found: Placeholder::Empty, path: path.to_path_buf() });
         } else {
             let map = map::map_start(&file, mapped_bytes).map_err(Error::io("read", path))?;
-            // A part of a split model is not recognised before it is read.
+            // The other parts of a split model have not been through `recognise`.
             let head = map.get(..HEAD_BYTES).unwrap_or(&map);
             if let Some(found) = Placeholder::of(head).filter(|_| !head.starts_with(&MAGIC)) {
                 return Err(Error::Placeholder { found, path: path.to_path_buf() });
@@ -233,10 +234,10 @@ pub(super) mod map {
 
     /// The first `n_bytes` of a file as memory, read-only.
     pub(in crate::format) fn map_start(file: &File, n_bytes: usize) -> Result<Mmap> {
-        // SAFETY: the map is private to `OneFile::read` and `read_safetensors`, is only read as plain bytes that are all checked, and is dropped
-        // when the header is parsed, some milliseconds later. Should the file be truncated in that time, the process ends
-        // with SIGBUS, which is no undefined behaviour. Tensor data, whose reading takes minutes, is never read through a map
-        // (see `TensorReader`).
+        // SAFETY: the map is private to `OneFile::read_by`, `read_safetensors` and `is_saved_by_mlx`, is only read as plain
+        // bytes that are all checked, and is dropped when the header is parsed, some milliseconds later. Should the file be
+        // truncated in that time, the process ends with SIGBUS, which is not undefined behaviour. Tensor data, which takes
+        // minutes to read, is never read through a map (see `TensorReader`).
         unsafe { MmapOptions::new().len(n_bytes).map(file) }
     }
 }
@@ -246,7 +247,7 @@ mod tests {
     use super::super::tests_header::Raw;
     use super::*;
 
-    /// A shard with one tensor of 32 bytes, written as `NAME`; `split` is `(no, count, tensors)`.
+    /// A shard with one tensor of 32 bytes, written as `name`; `split` is `(no, count, tensors)`.
     fn shard(folder: &Path, name: &str, tensor: &str, split: Option<(u32, u32, u32)>) -> PathBuf {
         let raw = match split {
             Some((no, count, n_tensors)) => Raw::file(3, 1, 3)
@@ -379,7 +380,7 @@ mod tests {
         assert_eq!(read_gguf(&path).unwrap().warnings, expected);
         let raw = Raw::file(3, 1, 1).text("general.type").u32(8).text("adapter").tensor("t", &[8], 0, 0).data(32, 32);
         std::fs::write(&path, raw.0).unwrap();
-        assert_eq!(read_gguf(&path).unwrap().warnings, ["this is no language model but a LoRA adapter"]);
+        assert_eq!(read_gguf(&path).unwrap().warnings, ["this is not a language model but a LoRA adapter"]);
         std::fs::write(&path, Raw::file(3, 0, 0).0).unwrap();
         assert!(read_gguf(&path).unwrap().warnings.iter().any(|warning| warning.starts_with("no weights")));
     }

@@ -1,4 +1,4 @@
-//! Model → bytes: a GGUF file whose every offset and whole size are known before the first byte.
+//! Model → bytes: a GGUF file whose offsets and size are all known before the first byte is written.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -51,8 +51,8 @@ impl Layout {
     ///
     /// # Errors
     /// `Error::Internal` for what no reader accepts: an empty or repeated key or tensor name, more than four dimensions, a
-    /// dimension of 0, a row that is no whole number of blocks, arrays nested too deep, an alignment that is no power of two
-    /// or differs from the one in the metadata (without one it must be 32), a size above 2^63.
+    /// dimension of 0, a row that is not a whole number of blocks, arrays nested too deep, an alignment that is not a power of
+    /// two or differs from the one in the metadata (without one it must be 32), a size above 2^63.
     pub fn plan(metadata: &Metadata, tensors: &[TensorSpec], alignment: u64) -> Result<Self> {
         check_names(metadata, tensors)?;
         check_alignment(metadata, alignment)?;
@@ -88,19 +88,19 @@ impl Layout {
 /// Exact size of the file that `Layout::plan` lays out, without making the header.
 ///
 /// # Errors
-/// As `Layout::plan`, except that names and nesting are not checked.
+/// As `Layout::plan`, except that names, the number of dimensions and nesting are not checked.
 pub fn file_size_bytes(metadata: &Metadata, tensors: &[TensorSpec], alignment: u64) -> Result<u64> {
     check_alignment(metadata, alignment)?;
     let infos = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.dtype, tensor.shape.as_slice()));
     file_size_bytes_from(metadata_size_bytes(metadata), infos, alignment)
 }
 
-/// The same from `metadata_size_bytes` and tensors that need not be owned, for callers that size one model at many levels.
+/// The same size from `metadata_size_bytes` and borrowed tensors, for callers that size one model at many levels.
 ///
 /// Replacing a number in the metadata by one of the same type (`general.file_type`) leaves its size alone.
 ///
 /// # Errors
-/// As `file_size_bytes`.
+/// As `file_size_bytes`, except that the alignment is not compared with the metadata.
 pub fn file_size_bytes_from<'a>(
     metadata_size_bytes: u64,
     tensors: impl IntoIterator<Item = (&'a str, DType, &'a [u64])> + Clone,
@@ -113,7 +113,7 @@ pub fn file_size_bytes_from<'a>(
     Ok(end)
 }
 
-/// Bytes of all key-values in the file, without the header before them.
+/// Size of all key-values in the file in bytes, without the fixed fields before them.
 #[must_use]
 pub fn metadata_size_bytes(metadata: &Metadata) -> u64 {
     metadata.0.iter().map(|(key, value)| 8 + key.len() as u64 + 4 + value_size_bytes(value)).sum()
@@ -156,7 +156,8 @@ impl<W: Write> Writer<W> {
     /// Writes the next tensor as a whole.
     ///
     /// # Errors
-    /// `Error::Internal` when `data` has not exactly the planned size; `Error::Io` when the output refuses.
+    /// `Error::Internal` when `data` does not have exactly the planned size or the tensor is already begun; `Error::Io` when
+    /// the output refuses.
     pub fn write_tensor(&mut self, data: &[u8]) -> Result<()> {
         let planned = self.layout.tensors.get(self.tensor_idx).map(|placed| placed.size_bytes);
         if self.written_bytes != 0 || planned != Some(data.len() as u64) {

@@ -1,4 +1,4 @@
-//! `config.json` of a Hugging Face checkpoint → what the network's shape is.
+//! `config.json` of a Hugging Face checkpoint → the shape of the network.
 
 use std::cell::RefCell;
 use std::io::Read as _;
@@ -18,7 +18,7 @@ pub(super) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Longest text that is kept.
 const MAX_TEXT_CHARS: usize = 64;
 
-/// All of a small file of text; one larger than `max_bytes` is refused before it is read.
+/// The bytes of a small text file; one larger than `max_bytes` is refused before it is read.
 ///
 /// # Errors
 /// `Error::Placeholder` for what stands in for a file that was not fetched, else as `read_any_small`.
@@ -30,10 +30,10 @@ pub(crate) fn read_small(path: &Path, format: &'static str, max_bytes: u64) -> R
     }
 }
 
-/// The same whatever is in it: a model card may be empty or begin as a web page does.
+/// The same for any content: a model card may be empty or begin like a web page.
 ///
 /// # Errors
-/// As `open_regular`; `Error::DamagedFile` for one that is too large.
+/// As `open_regular`; `Error::DamagedFile` for a file that is too large.
 pub(super) fn read_any_small(path: &Path, format: &'static str, max_bytes: u64) -> Result<Vec<u8>> {
     let (file, size_bytes) = open_regular(path)?;
     if size_bytes > max_bytes {
@@ -41,7 +41,7 @@ pub(super) fn read_any_small(path: &Path, format: &'static str, max_bytes: u64) 
         return Err(Error::DamagedFile { format, what, path: path.to_path_buf() });
     }
     let mut bytes = Vec::new();
-    // A file that grows meanwhile must not become an allocation.
+    // A file that grows meanwhile must not fill the memory.
     file.take(max_bytes).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     Ok(bytes)
 }
@@ -49,15 +49,15 @@ pub(super) fn read_any_small(path: &Path, format: &'static str, max_bytes: u64) 
 /// Reads `config.json`.
 ///
 /// # Errors
-/// `Error::Io` and `Error::NotAFile` when it cannot be opened, `Error::DamagedFile` when it is no JSON object.
+/// As `read_small`; `Error::DamagedFile` when it is not a JSON object.
 pub(super) fn read_config(path: &Path) -> Result<CheckpointConfig> {
     let bytes = read_small(path, "config.json", MAX_CONFIG_BYTES)?;
     config_from_json(&bytes).map_err(|what| Error::DamagedFile { format: "config.json", what, path: path.to_path_buf() })
 }
 
-/// Types whose head is the embedding unless the file says otherwise.
+/// Model types whose head is the embedding unless the file says otherwise.
 const TIED_BY_DEFAULT: [&str; 7] = ["gpt2", "gemma2", "gemma3", "gemma3_text", "falcon", "starcoder2", "bert"];
-/// Keys of the image encoder.
+/// Keys that only models with an image encoder have.
 const VISION_KEYS: [&str; 4] = ["vision_config", "vision_tower", "mm_vision_tower", "visual"];
 
 /// The class of the model; empty where the file names none.
@@ -71,12 +71,12 @@ fn class_name_of(root: &Map<String, Value>) -> String {
     name.map(short).unwrap_or_default()
 }
 
-/// Reads the text of a `config.json`. Numbers that are missing are 0; so are those that cannot be read, which `odd_values` tells.
+/// Reads the text of a `config.json`. A number that is missing is 0; so is one that cannot be read, which `odd_values` lists.
 ///
 /// Source of the names: `attribute_map` in the `configuration_*.py` of transformers 4.57.6.
 fn config_from_json(bytes: &[u8]) -> std::result::Result<CheckpointConfig, String> {
     let root: Map<String, Value> = from_python_json(bytes)?;
-    // Models with an image encoder keep the language model's part under a name of its own.
+    // Models with an image encoder keep the language model's settings under a key of their own.
     let part = ["text_config", "llm_config"].iter().find_map(|key| root.get(*key).and_then(Value::as_object));
     let model_type = root.get("model_type").and_then(Value::as_str).map(short).unwrap_or_default();
     let mut json = merged(&root, part);
@@ -102,11 +102,11 @@ fn config_from_json(bytes: &[u8]) -> std::result::Result<CheckpointConfig, Strin
             None
         })
     };
-    // Every family that needs it reads it again, and complains.
+    // Every family that needs the number reads it again and complains then.
     let quiet_number = |keys: &[&str]| keys.iter().find_map(|key| whole_of(value(key)?).ok()?).unwrap_or(0);
     let n_embd = number(&["hidden_size", "n_embd", "d_model"]);
     let n_heads = number(&["num_attention_heads", "n_head", "num_heads"]);
-    // Falcon's first decoder has one for all, whatever the number says.
+    // Falcon's first decoder has one key head for all queries, whatever the number says.
     let is_multi_query = model_type == "falcon"
         && is_true("multi_query").unwrap_or(false)
         && !is_true("new_decoder_architecture").unwrap_or(false);
@@ -124,7 +124,7 @@ fn config_from_json(bytes: &[u8]) -> std::result::Result<CheckpointConfig, Strin
         0 if matches!(model_type.as_str(), "gpt2" | "falcon") => n_embd.saturating_mul(4),
         n => n,
     };
-    // Since transformers 5 both stand in `rope_parameters`.
+    // Since transformers 5 both the kind and the base are in `rope_parameters`.
     let rope = value("rope_parameters").or_else(|| value("rope_scaling")).and_then(Value::as_object);
     let rope_scaling = rope.and_then(|rope| rope.get("rope_type").or_else(|| rope.get("type"))?.as_str()).map(short);
     let rope_theta = rope.and_then(|rope| rope.get("rope_theta")).or_else(|| value("rope_theta"));
@@ -140,7 +140,7 @@ fn config_from_json(bytes: &[u8]) -> std::result::Result<CheckpointConfig, Strin
         n_ctx_train: quiet_number(&["max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length"]),
         n_vocab: number(&["vocab_size"]),
         n_experts: number(&["num_local_experts", "num_experts", "n_routed_experts"]),
-        // Where a class has no window, some write that it is false.
+        // Some files say `false` where the class has no window.
         sliding_window: value("sliding_window")
             .filter(|window| **window != Value::Bool(false))
             .map(|_| number(&["sliding_window"]))
@@ -162,14 +162,14 @@ fn config_from_json(bytes: &[u8]) -> std::result::Result<CheckpointConfig, Strin
     Ok(CheckpointConfig { odd_values: odd_values.into_inner(), ..config })
 }
 
-/// The root with the entries of the language model's part over it; its `architectures` and `model_type` stay.
+/// The root's entries, overlaid with the language model's; the root's `architectures` and `model_type` stay.
 fn merged(root: &Map<String, Value>, part: Option<&Map<String, Value>>) -> Map<String, Value> {
     let is_inner = |key: &&String| !matches!(key.as_str(), "architectures" | "model_type");
     let inner = part.into_iter().flatten().filter(|(key, _)| is_inner(key));
     root.iter().chain(inner).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// The quantization that the configuration speaks of, whatever the tensors say.
+/// The quantization that the configuration states, whatever the tensors are.
 fn stated_quantization(root: &Map<String, Value>, json: &Map<String, Value>) -> Option<SourceQuantization> {
     let is_there = |key: &&&str| root.get(**key).or_else(|| json.get(**key)).is_some_and(|value| !value.is_null());
     if let Some(key) = ["quantization_config", "compression_config"].iter().find(is_there) {
@@ -187,7 +187,7 @@ fn quantization(value: &Value) -> Option<SourceQuantization> {
     let (in_4_bits, in_8_bits) = (flag("load_in_4bit"), flag("load_in_8bit"));
     let name = match entries.get("quant_method").and_then(Value::as_str) {
         Some(name) => short(name),
-        // Files of bitsandbytes from before 2023 do not name it.
+        // bitsandbytes files from before 2023 do not name the method.
         None if in_4_bits || in_8_bits => "bitsandbytes".into(),
         None => "an unnamed method".into(),
     };
@@ -276,15 +276,15 @@ mod tests {
         let check = |json: &str, expected: &[&str]| assert_eq!(config(json).odd_values, expected, "{json}");
         check(r#"{"hidden_size":-1}"#, &["hidden_size is -1, below 0,"]);
         check(r#"{"num_hidden_layers":18446744073709551615}"#, &["num_hidden_layers is 18446744073709551615, impossibly large,"]);
-        check(r#"{"n_head":"many"}"#, &[r#"n_head is "many", no whole number,"#]);
+        check(r#"{"n_head":"many"}"#, &[r#"n_head is "many", not a whole number,"#]);
         check(
             r#"{"vocab_size":1.5,"mlp_bias":"perhaps"}"#,
-            &["vocab_size is 1.5, no whole number,", r#"mlp_bias is "perhaps", neither true nor false,"#],
+            &["vocab_size is 1.5, not a whole number,", r#"mlp_bias is "perhaps", neither true nor false,"#],
         );
-        check(r#"{"intermediate_size":true}"#, &["intermediate_size is true, no whole number,"]);
-        check(r#"{"sliding_window":true}"#, &["sliding_window is true, no whole number,"]);
+        check(r#"{"intermediate_size":true}"#, &["intermediate_size is true, not a whole number,"]);
+        check(r#"{"sliding_window":true}"#, &["sliding_window is true, not a whole number,"]);
         check(r#"{"sliding_window":false}"#, &[]);
-        check(r#"{"intermediate_size":Infinity}"#, &[r#"intermediate_size is "Infinity", no whole number,"#]);
+        check(r#"{"intermediate_size":Infinity}"#, &[r#"intermediate_size is "Infinity", not a whole number,"#]);
         check(r#"{"time_step_limit":[0.0,Infinity],"a":NaN,"b":1e400,"hidden_size":null}"#, &[]);
         assert_eq!(config(r#"{"architectures":"LlamaForCausalLM"}"#).class_name, "LlamaForCausalLM");
     }

@@ -10,24 +10,24 @@ use super::shard_name::may_be_gguf_model;
 use crate::error::{Error, Result};
 use crate::path_text;
 
-/// Longest commit hash in a reference of the cache.
+/// Largest reference of the cache that is read: it holds a commit hash.
 const MAX_REF_BYTES: u64 = 256;
-/// Most models that are listed, and most files of one that are looked at: a cache is written by others.
+/// Most folders of the cache and most files of a model that are looked at: others write the cache.
 const MAX_MODELS: usize = 500;
 const MAX_FILES: usize = 2000;
 
-/// A model of the cache that Planish can open.
+/// A model in the cache that Planish can open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CachedModel {
-    /// `ORG/NAME`, of a GGUF file with the file's name behind it.
+    /// `ORG/NAME`; for a GGUF file `ORG/NAME/FILE`.
     pub name: String,
     /// The checkpoint's folder, or the GGUF file.
     pub path: PathBuf,
-    /// Size of its weights in bytes.
+    /// Size of its weights in bytes; for a split GGUF model only the size of the first part.
     pub size_bytes: u64,
 }
 
-/// The folder of the cache, there or not; `None` where the system names no home.
+/// The folder of the cache, whether it exists or not; `None` where the system names no home folder.
 #[must_use]
 pub fn hub_folder() -> Option<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from);
@@ -37,7 +37,8 @@ pub fn hub_folder() -> Option<PathBuf> {
         .or_else(|| variable("XDG_CACHE_HOME").or_else(home).map(|cache| cache.join("huggingface").join("hub")))
 }
 
-/// All models below the cache's folder, by name; of several snapshots the one that opening the folder takes. What cannot be read is left out.
+/// All models in the cache's folder, sorted by name; of several snapshots, the one that opening the model's folder takes. What
+/// cannot be read is left out.
 #[must_use]
 pub fn cached_models(hub: &Path) -> Vec<CachedModel> {
     let mut found = Vec::new();
@@ -54,7 +55,7 @@ pub fn cached_models(hub: &Path) -> Vec<CachedModel> {
     found
 }
 
-/// The checkpoint in a snapshot, else its GGUF files; of a split one the first part.
+/// The checkpoint in a snapshot, else its GGUF files; for a split model, the first part.
 fn models_of(name: &str, snapshot: &Path) -> Vec<CachedModel> {
     let files: Vec<(PathBuf, u64)> = entries(snapshot)
         .into_iter()
@@ -86,10 +87,11 @@ pub(super) struct Snapshot {
     pub note: Option<String>,
 }
 
-/// The folder itself; of a model's folder in the cache (`models--ORG--NAME`) the snapshot that `refs/main` names, else the latest one.
+/// The folder itself; for a model's folder in the cache (`models--ORG--NAME`), the snapshot that `refs/main` names, else the
+/// latest one with a `config.json`, else the latest one.
 ///
 /// # Errors
-/// `Error::UnclearFolder` for one in which nothing was downloaded.
+/// `Error::UnclearFolder` for a model's folder into which nothing was downloaded.
 pub(super) fn snapshot_of(folder: &Path) -> Result<Snapshot> {
     let snapshots = folder.join("snapshots");
     if !snapshots.is_dir() || folder.join("config.json").exists() {
@@ -111,7 +113,7 @@ pub(super) fn snapshot_of(folder: &Path) -> Result<Snapshot> {
         Some(path) => {
             let name = path_text::file_name(&path);
             let note = (!all.is_empty())
-                .then(|| format!("there are {} snapshots and none is named main: {name} is the latest", all.len() + 1));
+                .then(|| format!("there are {} snapshots and none is named main: {name} is taken", all.len() + 1));
             Ok(Snapshot { path, note })
         }
     }

@@ -16,20 +16,20 @@ use crate::path_text;
 pub struct Imatrix {
     /// The file.
     pub path: PathBuf,
-    /// The text that it was made on, as the file names it.
+    /// The first text that it was made on, as the file names it; `None` if it names none.
     pub dataset: Option<Text>,
-    /// Pieces of text that it was made on; 0: unknown.
+    /// Number of chunks of text that it was made on; 0 if unknown.
     pub n_chunks: u32,
-    /// Tensor → importances of its columns, of one expert after the other. Finite and not negative; all 1 where nothing was counted.
+    /// Tensor → importances of its columns, one expert after the other. Finite and not negative; 1 where nothing was counted.
     pub entries: BTreeMap<String, Vec<f32>>,
-    /// What the user should know: `1 of 211 tensors was never used …`.
+    /// What the user should know: `3 of 211 tensors in the importance matrix were not used by its text …`.
     pub warnings: Vec<String>,
 }
 
 impl Imatrix {
     /// The key-values that llama-quantize writes into a file that was made with an importance matrix.
     ///
-    /// Of the path only the file's name: a model is often given away, and the folders of its maker are nobody's business.
+    /// Only the file's name, not its folders: a model is often passed on, and its maker's folders are nobody's business.
     #[must_use]
     pub fn metadata(&self) -> Metadata {
         let name = path_text::file_name(&self.path);
@@ -46,9 +46,9 @@ impl Imatrix {
         metadata
     }
 
-    /// Importances of the tensor's columns, of one expert after the other; `None` without an entry.
+    /// Importances of the tensor's columns, one expert after the other; `None` without an entry.
     ///
-    /// As in llama-quantize an entry of the embeddings that does not fit them is no entry: older tools wrote such ones.
+    /// As in llama-quantize, an entry of the embeddings that does not fit them is ignored: older tools wrote such entries.
     ///
     /// # Errors
     /// `Error::ImatrixMismatch` when the entry has another number of columns or experts than the tensor.
@@ -76,7 +76,7 @@ pub fn read_imatrix(path: &Path) -> Result<Imatrix> {
     Ok(divided(read_imatrix_sums(path)?, path))
 }
 
-/// Means from sums. Where nothing was counted, or only zeros, all columns get 1: llama-quantize does the same without a count.
+/// Means from sums. All columns get 1 where nothing was counted, as in llama-quantize, and where only zeros were.
 fn divided(sums: ImatrixSums, path: &Path) -> Imatrix {
     let n_entries = sums.entries.len();
     let (tensors, experts) = sums.unused();

@@ -8,14 +8,15 @@ use super::read_gguf;
 use crate::error::{Error, Result};
 use crate::model::Text;
 
-/// One importance matrix from several of the same model: sums and counts are added, so a file counts by its tokens.
+/// One importance matrix from several of the same model: sums and counts are added, so each file counts by its tokens.
 ///
-/// A `.dat` file keeps means times chunks: both are multiplied by the tokens of a chunk, which it does not say. They are taken to be as
-/// many as in the first GGUF file among the others, or 512, llama-imatrix's default. Texts are named without their folders.
+/// A `.dat` file keeps means times chunks and counts chunks: both are multiplied by the tokens per chunk. The file does not
+/// state them, so they are taken from the first GGUF file among the others, or are 512, llama-imatrix's default. Texts are
+/// named without their folders.
 ///
 /// # Errors
-/// Those of `read_imatrix_sums`; `Error::ImatrixesDiffer` when a tensor has other columns or experts than in the files before, and
-/// `Error::BadImatrix` for a file that has no tensor in common with them.
+/// Those of `read_imatrix_sums`; `Error::ImatrixesDiffer` when a tensor has other columns or experts than in the files before,
+/// `Error::BadImatrix` for a file that has no tensor in common with them, and `Error::BadRequest` without files.
 pub fn merged_imatrix(paths: &[PathBuf]) -> Result<ImatrixSums> {
     let chunk_tokens = paths.iter().find_map(|path| chunk_tokens_of(path)).unwrap_or(DEFAULT_CHUNK_TOKENS);
     let mut merged: Option<ImatrixSums> = None;
@@ -47,13 +48,13 @@ pub fn merged_imatrix(paths: &[PathBuf]) -> Result<ImatrixSums> {
     Ok(ImatrixSums { datasets, n_chunks, chunk_tokens: Some(chunk_tokens), is_dat: false, ..merged })
 }
 
-/// Tokens of a chunk, when it is a GGUF file that says so.
+/// Tokens per chunk, if this is a GGUF file that states them.
 fn chunk_tokens_of(path: &Path) -> Option<u32> {
     let n = read_gguf(path).ok()?.metadata.u64(CHUNK_SIZE_KEY)?;
     u32::try_from(n).ok().filter(|&n| n > 0)
 }
 
-/// What stands behind the last slash of either kind.
+/// The part after the last slash of either kind.
 fn without_folders(name: &[u8]) -> &[u8] {
     name.rsplit(|byte| matches!(byte, b'/' | b'\\')).next().unwrap_or(name)
 }

@@ -16,9 +16,9 @@ use super::{TensorReader, read_gguf};
 use crate::error::{Error, Result};
 use crate::model::{Array, DType, OtherKind, Tensor, Text, Value};
 
-/// The largest file that is read, because all of it is kept in memory. Those of models with 384 experts have 1.5 GiB.
+/// The largest file that is read, because all of it is kept in memory. Files for models with 384 experts have 1.5 GiB.
 const MAX_FILE_BYTES: u64 = 2 << 30;
-/// Longer names are none: then the file is something else.
+/// Longest name of an entry; with a longer one, the file is something else.
 const MAX_NAME_BYTES: u64 = 1024;
 /// Bytes of the shortest entry of a `.dat` file: name length, one byte of name, calls, values, one value.
 const MIN_ENTRY_BYTES: u64 = 4 + 1 + 4 + 4 + 4;
@@ -28,9 +28,9 @@ const VALUES_AT_ONCE: usize = 64 * 1024;
 /// Reads the sums of an importance matrix of either format, recognised by its first bytes.
 ///
 /// # Errors
-/// `Error::Io` and `Error::NotAFile` for what cannot be opened; `Error::BadImatrix` for what is none, or holds numbers that cannot
-/// be importances; `Error::Truncated` and the other errors of `read_gguf` for damaged files. Nothing is allocated from a length
-/// that the file does not have.
+/// `Error::Io` and `Error::NotAFile` for what cannot be opened; `Error::BadImatrix` for other files, and for numbers that
+/// cannot be importances; `Error::Truncated` and the other errors of `read_gguf` for damaged files. Nothing is allocated from a
+/// length that the file does not have.
 pub fn read_imatrix_sums(path: &Path) -> Result<ImatrixSums> {
     let (mut file, size_bytes) = open_regular(path)?;
     if size_bytes > MAX_FILE_BYTES {
@@ -92,7 +92,7 @@ fn from_gguf(path: &Path) -> Result<ImatrixSums> {
     Ok(ImatrixSums { datasets, n_chunks: number(CHUNK_COUNT_KEY).unwrap_or(0), chunk_tokens, is_dat: false, entries })
 }
 
-/// The numbers of a tensor of f32, whose size was checked against that of the file.
+/// The numbers of an f32 tensor, whose size was checked against the size of the file.
 fn read_floats(reader: &TensorReader, tensor: &Tensor, path: &Path) -> Result<Vec<f32>> {
     if tensor.dtype != DType::F32 {
         return Err(bad(path, format!("{} is stored as {}, not as F32", tensor.name, tensor.dtype)));
@@ -132,7 +132,7 @@ fn from_dat(bytes: &[u8], path: &Path) -> Result<ImatrixSums> {
         #[allow(clippy::cast_precision_loss, reason = "llama.cpp divides by the same float")]
         add(&mut entries, name, ColumnSums { sums, counts: vec![n_calls as f32] }, path)?;
     }
-    // The rest may be missing.
+    // What follows the entries may be missing.
     let mut datasets = Vec::new();
     let mut n_chunks = 0;
     if cursor.left() > 0 {
@@ -147,7 +147,7 @@ fn from_dat(bytes: &[u8], path: &Path) -> Result<ImatrixSums> {
     Ok(ImatrixSums { datasets, n_chunks, chunk_tokens: None, is_dat: true, entries })
 }
 
-/// Takes in an entry whose numbers can be importances.
+/// Adds an entry; refuses numbers that cannot be importances.
 fn add(entries: &mut BTreeMap<String, ColumnSums>, name: &str, entry: ColumnSums, path: &Path) -> Result<()> {
     let ColumnSums { sums, counts } = &entry;
     let n_columns = entry.n_columns();
@@ -162,6 +162,6 @@ fn add(entries: &mut BTreeMap<String, ColumnSums>, name: &str, entry: ColumnSums
     }
     match entries.insert(name.to_string(), entry) {
         None => Ok(()),
-        Some(_) => Err(bad(path, format!("{name} is there twice"))),
+        Some(_) => Err(bad(path, format!("{name} appears twice"))),
     }
 }

@@ -1,4 +1,4 @@
-//! An importance matrix before anybody divides it: what is counted, written and added up.
+//! An importance matrix before sums become means: what is counted, written and added up.
 //!
 //! Source of the layout: `save_imatrix` in tools/imatrix/imatrix.cpp, llama.cpp of 2026-08-21. A file of llama-imatrix that is read and
 //! written again has the same bytes.
@@ -12,18 +12,18 @@ use super::{Layout, TensorSpec, Writer};
 use crate::error::{Error, Result};
 use crate::model::{Array, DType, Metadata, Text, Value};
 
-/// Behind a tensor's name: its sums of squares.
+/// Follows a tensor's name: its sums of squares.
 pub(super) const SUMS_SUFFIX: &str = ".in_sum2";
-/// Behind a tensor's name: how many rows were summed.
+/// Follows a tensor's name: how many rows were summed.
 pub(super) const COUNTS_SUFFIX: &str = ".counts";
 pub(super) const TYPE_KEY: &str = "general.type";
 pub(super) const TYPE: &str = "imatrix";
 pub(super) const DATASETS_KEY: &str = "imatrix.datasets";
 pub(super) const CHUNK_COUNT_KEY: &str = "imatrix.chunk_count";
 pub(super) const CHUNK_SIZE_KEY: &str = "imatrix.chunk_size";
-/// Bytes of a name in llama.cpp, the zero at the end included. Source: `GGML_MAX_NAME` in ggml.h.
+/// Most bytes of a name in llama.cpp, the zero at the end included. Source: `GGML_MAX_NAME` in ggml.h.
 const MAX_NAME_BYTES: usize = 64;
-/// Tokens of a chunk where no file says it. Source: `n_ctx` in `main` of tools/imatrix/imatrix.cpp.
+/// Tokens per chunk where no file states them. Source: `n_ctx` in `main` of tools/imatrix/imatrix.cpp.
 pub(super) const DEFAULT_CHUNK_TOKENS: u32 = 512;
 
 /// Sums of squares of what each column of each tensor was multiplied by, and how many there were.
@@ -31,20 +31,20 @@ pub(super) const DEFAULT_CHUNK_TOKENS: u32 = 512;
 pub struct ImatrixSums {
     /// The texts, as the file names them.
     pub datasets: Vec<Text>,
-    /// Pieces of text; 0: unknown.
+    /// Number of chunks of text; 0 if unknown.
     pub n_chunks: u32,
-    /// Tokens of a piece; `None`: the file does not say.
+    /// Tokens per chunk; `None` if the file does not say.
     pub chunk_tokens: Option<u32>,
-    /// True for a `.dat` file: it keeps means times pieces, and counts pieces.
+    /// True for a `.dat` file: it keeps means times chunks, and counts chunks.
     pub is_dat: bool,
-    /// By tensor.
+    /// Tensor name → its sums.
     pub entries: BTreeMap<String, ColumnSums>,
 }
 
 /// The sums of one tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ColumnSums {
-    /// One for each column, of one expert after the other. Finite and not negative.
+    /// One for each column, one expert after the other. Finite and not negative.
     pub sums: Vec<f32>,
     /// Rows that were summed: one number for each expert, or one for all. Finite and not negative.
     pub counts: Vec<f32>,
@@ -88,7 +88,7 @@ impl ColumnSums {
 }
 
 impl ImatrixSums {
-    /// Tensors of which nothing is known, and experts of the others. All their columns will count the same.
+    /// Tensors about which the text says nothing, and such experts of the other tensors. All their columns will count the same.
     #[must_use]
     pub fn unused(&self) -> (Vec<String>, Vec<UnusedExperts>) {
         let (mut tensors, mut experts) = (Vec::new(), Vec::new());
@@ -169,7 +169,7 @@ impl ImatrixSums {
     }
 }
 
-/// A tensor of f32. As `gguf_write_to_file` does, without dimensions of 1 at the end.
+/// An f32 tensor; as in `gguf_write_to_file`, without a last dimension of 1.
 fn spec(name: String, n_columns: u64, n_experts: u64) -> TensorSpec {
     let shape = if n_experts == 1 { vec![n_columns] } else { vec![n_columns, n_experts] };
     TensorSpec { name, dtype: DType::F32, shape }

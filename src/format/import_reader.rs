@@ -5,10 +5,10 @@ use half::{bf16, f16};
 use crate::error::{Error, Result};
 use crate::model::{BlockScale, CheckpointDType, DType, Origin, Part, RowOrder, Tensor};
 
-/// Reads exactly so many bytes of a file, given by its index, from a position on.
+/// Fills a buffer from a file, given by its index, starting at a position.
 pub(super) type ReadAt<'a> = dyn Fn(usize, u64, &mut [u8]) -> Result<()> + 'a;
 
-/// A rectangle of a part: rows `rows.0..rows.1`, of each the weights `columns.0..columns.1`.
+/// A rectangle of a part: rows `rows.0..rows.1`, and in each the weights `columns.0..columns.1`.
 struct Piece {
     rows: (u64, u64),
     columns: (u64, u64),
@@ -108,7 +108,7 @@ fn read_piece(part: &Part, piece: &Piece, plus: f32, dtype: DType, dst: &mut [u8
 ///
 /// Source: `GptOssModel.repack_mxfp4` in `conversion/gpt_oss.py` and `block_mxfp4` in ggml-common.h, llama.cpp of 2026-08-21.
 fn read_mxfp4(part: &Part, piece: &Piece, dst: &mut [u8], read_at: &ReadAt) -> Result<()> {
-    let broken = || Error::Internal { message: "a piece of MXFP4 that is no rows of blocks".into() };
+    let broken = || Error::Internal { message: "a piece of MXFP4 that is not made of rows of blocks".into() };
     let exponents = part.scale.as_ref().ok_or_else(broken)?;
     let step = match part.order {
         RowOrder::AsStored => 1,

@@ -24,7 +24,7 @@ pub(super) fn model_format(head: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// A header length that fits the file, then a JSON object.
+/// True for a header length that fits the file, followed by a JSON object.
 ///
 /// Source: the safetensors format description, <https://github.com/huggingface/safetensors>.
 pub(super) fn is_safetensors(head: &[u8], size_bytes: u64) -> bool {
@@ -34,7 +34,7 @@ pub(super) fn is_safetensors(head: &[u8], size_bytes: u64) -> bool {
     })
 }
 
-/// Field 1 (`ir_version`, a small number), then another field of `ModelProto` with its right wire type.
+/// True for field 1 (`ir_version`, a small number), followed by another field of `ModelProto` with its right wire type.
 ///
 /// Source: `message ModelProto` in onnx.proto3.
 fn is_onnx(head: &[u8]) -> bool {
@@ -44,7 +44,7 @@ fn is_onnx(head: &[u8]) -> bool {
     matches!(head, [0x08, 1..=32, tag, ..] if NEXT_TAGS.contains(tag))
 }
 
-/// Ignores case, white space and a byte order mark before the text.
+/// True when the text begins with `start`, whatever its case, after white space and a byte order mark.
 pub(super) fn text_starts_with(head: &[u8], start: &[u8]) -> bool {
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
     text.get(..start.len()).is_some_and(|text| text.eq_ignore_ascii_case(start))

@@ -104,11 +104,12 @@ pub enum Opened {
 
 /// What a file or folder is, from headers alone. Takes milliseconds whatever the size.
 ///
-/// The format is recognised by content, not by name. Any shard of a split model stands for the whole model.
+/// A file's format is recognised by its content, and by its name only where the content does not tell. Any shard of a split
+/// model stands for the whole model.
 ///
 /// # Errors
-/// `Error::Pickle` and `Error::UnsupportedFormat` for other model formats and `Error::UnknownFormat` for files that are none; else as
-/// `read_gguf` and `read_checkpoint`.
+/// `Error::Pickle` and `Error::UnsupportedFormat` for other model formats and `Error::UnknownFormat` for files that are not
+/// models; else as `read_gguf` and `read_checkpoint`.
 pub fn read_any(path: &Path) -> Result<Opened> {
     match recognise::kind_of(path)? {
         (Kind::Gguf, path) => read_gguf(&path).map(|model| Opened::Model(Box::new(model))),
@@ -116,7 +117,7 @@ pub fn read_any(path: &Path) -> Result<Opened> {
     }
 }
 
-/// The model, unless it is none.
+/// Returns the model, or an error if the file holds something else.
 ///
 /// # Errors
 /// `Error::NotAModel` for an importance matrix, an adapter, a vocabulary and the like.
@@ -127,10 +128,10 @@ pub fn a_model(model: Model) -> Result<Model> {
     }
 }
 
-/// What a GGUF file is: `read_any` for those who need a model that can be run.
+/// The model in a GGUF file: `read_any` for callers that need a model that can be run.
 ///
 /// # Errors
-/// `Error::CheckpointNotRunnable` for a checkpoint, `Error::NotAModel` for a GGUF file that is none, else as `read_any`.
+/// `Error::CheckpointNotRunnable` for a checkpoint, `Error::NotAModel` for a GGUF file that holds no model, else as `read_any`.
 pub fn inspect(path: &Path) -> Result<Model> {
     match recognise::kind_of(path)? {
         (Kind::Gguf, path) => read_gguf(&path).and_then(a_model),

@@ -9,7 +9,7 @@ use super::hf_config::read_any_small;
 
 /// Largest `README.md` that is read.
 const MAX_CARD_BYTES: u64 = 1 << 20;
-/// Lists in lists that are followed; the results of evaluations in real cards have 7.
+/// Deepest nesting that is followed; the results of evaluations in real cards nest 7 deep.
 const MAX_DEPTH: usize = 64;
 /// Longest description of what is wrong.
 const MAX_TEXT_CHARS: usize = 200;
@@ -40,14 +40,13 @@ enum Open {
     Object(Map<String, Json>, Option<String>),
 }
 
-/// The entries of a YAML mapping. Scalars stay texts as they are written; what an alias refers to is left out, so that a small card cannot
-/// become large.
+/// The entries of a YAML mapping. Scalars stay texts as written; aliases become null, so that a small card cannot become large.
 fn entries_from_yaml(yaml: &str) -> Result<Map<String, Json>, String> {
     let mut open: Vec<Open> = Vec::new();
     for event in Parser::new_from_str(yaml) {
         let (event, _) = event.map_err(|error| short(&error.to_string()))?;
         if open.len() > MAX_DEPTH {
-            return Err(format!("more than {MAX_DEPTH} lists in lists"));
+            return Err(format!("lists nested more than {MAX_DEPTH} deep"));
         }
         let value = match event {
             Event::SequenceStart(..) => {

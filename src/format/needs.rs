@@ -14,21 +14,21 @@ pub(super) enum Dim {
     K,
     /// All values of a layer.
     V,
-    /// Queries, keys and values of a layer that are as wide as the stream.
+    /// Queries, keys and values of a layer together, where the queries are as wide as the stream.
     Qkv,
     /// Feed-forward width of the layer.
     Ff,
-    /// Twice that: gate and up in one.
+    /// Twice that: gate and up in one tensor.
     TwoFf,
-    /// A head's key.
+    /// Width of one head's key.
     Head,
-    /// Experts.
+    /// Number of experts.
     Experts,
 }
 
 use Dim::{Embd, Experts, Ff, Head, K, Q, Qkv, TwoFf, V};
 
-/// A tensor of each layer: what its name ends in behind `blk.N.`, and its shape.
+/// A tensor of each layer: its name after `blk.N.`, and its shape.
 pub(super) type Needed = (&'static str, &'static [Dim]);
 
 /// What an architecture needs.
@@ -36,23 +36,23 @@ pub(super) type Needed = (&'static str, &'static [Dim]);
 pub(super) struct Needs {
     /// `general.architecture`.
     pub(super) architecture: &'static str,
-    /// Keys behind the architecture's name, beside those of all.
+    /// Keys without the architecture's name before them, besides `KEYS_OF_ALL`.
     pub(super) keys: &'static [&'static str],
-    /// Tensors outside the layers, beside the embedding.
+    /// Tensors outside the layers, besides the embedding.
     pub(super) outer: &'static [&'static str],
-    /// Of each layer.
+    /// Tensors of each layer.
     pub(super) layer: &'static [Needed],
     /// Projections to queries, keys and values, where they are three tensors; one fused tensor in their place is as good.
     pub(super) qkv: &'static [Needed],
     /// The feed-forward part of a dense layer.
     pub(super) dense: &'static [Needed],
-    /// The same of a mixture of experts.
+    /// The same for a mixture of experts.
     pub(super) experts: &'static [Needed],
     /// What else a layer may have.
     pub(super) optional_layer: &'static [&'static str],
-    /// What else may stand outside the layers.
+    /// What else may be outside the layers.
     pub(super) optional_outer: &'static [&'static str],
-    /// True where the width that RoPE rotates must be that of a head.
+    /// True where RoPE must rotate the full width of a head.
     pub(super) rotates_heads: bool,
 }
 
@@ -74,7 +74,7 @@ impl Needs {
     }
 }
 
-/// What `create_tensor_qkv` takes besides or instead.
+/// What `create_tensor_qkv` takes besides the three projections or instead of them.
 const QKV_OPTIONAL: [&str; 5] = ["attn_qkv.weight", "attn_qkv.bias", "attn_q.bias", "attn_k.bias", "attn_v.bias"];
 
 const LLAMA_LAYER: &[&str] = &[
@@ -407,7 +407,7 @@ pub(super) const ARCHITECTURES: [&str; 154] = [
 
 /// Architectures of networks that generate no text.
 ///
-/// Source: the encoders among these, and what turns pictures or sound into numbers or back, llama.cpp of 2026-08-21.
+/// Source: the encoders among `ARCHITECTURES`, and what turns images or sound into numbers or back, llama.cpp of 2026-08-21.
 const OTHERS: [&str; 12] = [
     "clip",
     "bert",

@@ -1,7 +1,8 @@
 //! Why llama.cpp cannot load a GGUF file, from its header alone.
 //!
-//! What is sure is an obstacle: nothing is offered for such a file, and it is not converted. What is only odd, and everything about
-//! architectures that `needs` does not know, is a warning: a published model must not be refused because we know too little.
+//! What is certain is an obstacle: nothing is offered for such a file, and it is not converted. What is only odd, and all that
+//! depends on an architecture that `needs` does not know, is a warning: a published model must not be refused because we know
+//! too little.
 
 mod keys;
 mod vocabulary;
@@ -14,15 +15,15 @@ use crate::path_text::one_line;
 use keys::{has_keys, have_types, numbers};
 use vocabulary::vocabulary;
 
-/// Names that a message lists.
+/// Most names that a message lists.
 const MAX_NAMED: usize = 3;
 
-/// What was found.
+/// What was found in a header.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Found {
-    /// Sure.
+    /// What keeps llama.cpp from loading the file, for certain.
     pub(crate) obstacles: Vec<String>,
-    /// Odd.
+    /// What is odd.
     pub(crate) warnings: Vec<String>,
     /// What the llama.cpp of this version does not know.
     pub(crate) unknown: Vec<String>,
@@ -35,14 +36,14 @@ impl Found {
     }
 }
 
-/// Looks at a model; one that is none (see `Model::other_kind`) has no obstacles of its own.
+/// Looks at a model; a file that holds something else (see `Model::other_kind`) has no obstacles.
 pub(crate) fn of(model: &Model) -> Found {
     let mut found = Found::default();
     if model.other_kind().is_some() {
         return found;
     }
     let needs = needs_of(&model.hyperparameters.architecture);
-    // Without its keys nothing can be said of the tensors.
+    // Without its keys nothing can be said about the tensors.
     let has_types = have_types(model, &mut found);
     let needs_met = needs.filter(|needs| has_keys(model, needs, &mut found) && has_types);
     if let Some(needs) = needs_met {
@@ -62,7 +63,7 @@ pub(crate) fn of(model: &Model) -> Found {
     found
 }
 
-/// Names and shapes of an architecture whose layers are known.
+/// Checks the names and shapes of the tensors, for an architecture whose layers are known.
 fn tensors(model: &Model, needs: &Needs, by_name: &HashMap<&str, &Tensor>, found: &mut Found) {
     let shape = &model.hyperparameters;
     if !model.has_weights() || shape.n_layers == 0 || shape.n_embd == 0 {
@@ -131,7 +132,7 @@ fn tensors(model: &Model, needs: &Needs, by_name: &HashMap<&str, &Tensor>, found
     }
 }
 
-/// What is wrong with tensors outside the layers that need not be there.
+/// What is wrong with the optional tensors outside the layers.
 fn outer_faults(model: &Model, needs: &Needs, by_name: &HashMap<&str, &Tensor>) -> Vec<String> {
     let shape = &model.hyperparameters;
     let n_tokens = by_name.get("token_embd.weight").map(|embedding| embedding.n_rows());
@@ -160,7 +161,7 @@ fn lengths(shape: &Hyperparameters, dims: &[Dim], layer_idx: u64) -> Vec<u64> {
     dims.iter().map(length).collect()
 }
 
-/// What is wrong with the shape of a tensor.
+/// What is wrong with the shape of a tensor; `None` if nothing is. Dimensions of 1 at the end do not count.
 fn shape_fault(tensor: &Tensor, expected: &[u64]) -> Option<String> {
     let n = tensor.shape.len().max(expected.len());
     let dim = |dims: &[u64], idx: usize| dims.get(idx).copied().unwrap_or(1);
@@ -169,7 +170,8 @@ fn shape_fault(tensor: &Tensor, expected: &[u64]) -> Option<String> {
     (!is_equal).then(|| format!("{} is {}, expected {}", tensor.name, tensor.shape_text(), text(expected)))
 }
 
-/// Where the tensors of an architecture are not known: a layer that lacks what every other layer has, and has nothing of its own instead.
+/// Warns, for an architecture whose tensors are not known, of a layer without tensors and of one that lacks what every other
+/// layer has and has nothing in its place.
 fn uneven_layers(model: &Model, found: &mut Found) {
     let mut layers: BTreeMap<u64, HashSet<&str>> = BTreeMap::new();
     for tensor in &model.tensors {

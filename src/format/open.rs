@@ -5,9 +5,9 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Opens a regular file for reading and returns its size in bytes.
+/// Opens a regular file for reading; returns it with its size in bytes.
 ///
-/// The kind is asked for before opening: opening a FIFO would wait for a writer, perhaps for ever.
+/// The kind of file is checked before opening: opening a FIFO would wait for a writer, perhaps for ever.
 ///
 /// # Errors
 /// `Error::NotAFile` for anything but a regular file or a link to one, `Error::BrokenLink` for a link to nothing, `Error::Io` when there
@@ -23,7 +23,7 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
     Ok((file, metadata.len()))
 }
 
-/// The error of a link that leads to nothing; `None` for anything else.
+/// The error for a link that leads to nothing; `None` for anything else.
 pub(super) fn broken_link(path: &Path) -> Option<Error> {
     // A link in a circle leads to nothing as well.
     let leads_nowhere = || std::fs::metadata(path).is_err_and(|error| error.kind() != std::io::ErrorKind::PermissionDenied);

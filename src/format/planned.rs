@@ -1,11 +1,11 @@
-//! An output before it is written, as a value: literal bytes, and the way of each tensor.
+//! An output before it is written, as a value: literal bytes, and what becomes of each tensor.
 
 use crate::quant::{Coding, MAX_COMPONENTS};
 
-/// An output: every size in it is exact.
+/// An output that is not written yet; every size in it is exact.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Planned {
-    /// Its files. A single one without a name is the output itself, others lie in a folder.
+    /// Its files. A single one without a name is the output itself; otherwise they are in a folder.
     pub files: Vec<PlannedFile>,
     /// One for each tensor of the source, in its order.
     pub ways: Vec<Way>,
@@ -31,21 +31,21 @@ pub struct Way {
     pub coding: Coding,
     /// Dimensions in the output, the row length first.
     pub shape: Vec<u64>,
-    /// Where each component begins.
+    /// Where each component begins; the default for components that the coding does not have.
     pub spots: [Spot; MAX_COMPONENTS],
 }
 
 /// A position in an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Spot {
-    /// Which of the files.
+    /// Index into `Planned::files`.
     pub file_idx: usize,
-    /// Bytes from its start.
+    /// Bytes from the start of the file.
     pub offset: u64,
 }
 
 impl Spot {
-    /// So many bytes behind it.
+    /// The position `n_bytes` further on in the same file.
     #[must_use]
     pub fn behind(self, n_bytes: u64) -> Self {
         Self { offset: self.offset.saturating_add(n_bytes), ..self }
@@ -53,7 +53,7 @@ impl Spot {
 }
 
 impl PlannedFile {
-    /// A file that is known as a whole.
+    /// A file whose bytes are all known.
     #[must_use]
     pub fn whole(name: &str, bytes: Vec<u8>) -> Self {
         Self { name: name.into(), size_bytes: bytes.len() as u64, head: bytes }

@@ -6,10 +6,11 @@ use serde::de::DeserializeOwned;
 
 use super::safetensors::{check_texts, json_error};
 
-/// Names of floats that are no JSON.
+/// Names of floats that JSON does not have.
 const NAMES: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
 
-/// Reads a JSON text. Floats that JSON does not have become their names as texts: who needs the number refuses them by name.
+/// Reads a JSON text. Floats that JSON does not have become texts with their names: a reader that needs the number refuses them
+/// by name.
 ///
 /// # Errors
 /// What is wrong with it.

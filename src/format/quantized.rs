@@ -11,7 +11,7 @@ use QuantizationMethod::{Awq, BitsAndBytes, Gptq, Mlx, Mxfp4, Other};
 
 /// `(part of a tensor's name, method, its name)`: tensors that only packed weights have. The first that is found counts.
 ///
-/// Source of the names: what the packages themselves save, of 2025.
+/// Source of the names: what the packages themselves saved in 2025.
 const COMPANIONS: [(&str, QuantizationMethod, &str); 18] = [
     (".g_idx", Gptq, "gptq"),
     (".qweight", Awq, "awq"),
@@ -33,13 +33,14 @@ const COMPANIONS: [(&str, QuantizationMethod, &str); 18] = [
     (".weight_zero_point", Other, "compressed-tensors"),
 ];
 
-/// Compares what `config.json` says with the tensors, and keeps what they are. A warning tells what was left over.
+/// Compares what `config.json` says with the tensors, and keeps what the tensors are. A quantization that is only left over in
+/// the file becomes a warning.
 pub(super) fn settle_quantization(checkpoint: &mut Checkpoint) {
     let found = quantization_of(&checkpoint.tensors);
     let is_float = checkpoint.missing_files.is_empty() && !checkpoint.tensors.is_empty() && all_floats(&checkpoint.tensors);
     let Some(config) = &mut checkpoint.config else { return };
     config.quantization = match (found, config.quantization.take()) {
-        // The file's own word says more than names of tensors that several methods have.
+        // What the file states says more than tensor names that several methods share.
         (Some((method, _)), Some(stated))
             if method == stated.method || matches!(method, Other | Awq) && !stated.method.is_float() =>
         {
@@ -59,7 +60,7 @@ pub(super) fn settle_quantization(checkpoint: &mut Checkpoint) {
     };
 }
 
-/// What the names and types of tensors tell.
+/// The quantization that the names and types of tensors show, with its name; `None` if they show none.
 fn quantization_of(tensors: &[CheckpointTensor]) -> Option<(QuantizationMethod, &'static str)> {
     let with_ending = |ending: &'static str, dtype: CheckpointDType| {
         let of_type = tensors.iter().filter(move |tensor| tensor.dtype == dtype);
@@ -79,7 +80,7 @@ fn quantization_of(tensors: &[CheckpointTensor]) -> Option<(QuantizationMethod, 
     blocks.intersection(&scales).next().map(|_| (Mxfp4, "mxfp4"))
 }
 
-/// True where nothing but buffers is other than a float of at least 16 bits.
+/// True where every tensor except buffers is a float of at least 16 bits.
 fn all_floats(tensors: &[CheckpointTensor]) -> bool {
     let is_wide =
         |dtype| matches!(dtype, CheckpointDType::F16 | CheckpointDType::BF16 | CheckpointDType::F32 | CheckpointDType::F64);
@@ -131,7 +132,7 @@ mod tests {
         check(None, &[("a.weight", U8), ("a.weight.absmax", U8)], BitsAndBytes);
         check(Some(BitsAndBytes), &[("a.weight", U8), ("a.weight.quant_state.bitsandbytes__nf4", U8)], BitsAndBytes);
         check(Some(Other), &[("a.weight_packed", I32)], Other);
-        // Without groups AWQ's names are those of GPTQ and of AutoRound too.
+        // Without `g_idx`, GPTQ and AutoRound have the same names as AWQ.
         check(Some(Gptq), &[("a.qweight", I32), ("a.qzeros", I32), ("a.scales", F16)], Gptq);
         check(Some(Other), &[("a.qweight", I32), ("a.qzeros", I32), ("a.scales", F16)], Other);
         check(None, &[("a_blocks", U8), ("a_scales", U8)], Mxfp4);

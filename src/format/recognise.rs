@@ -1,4 +1,5 @@
-//! What a file or folder is, judged by its content and never by its name.
+//! What a file or folder is: a file is judged by its content, and by its name only where the content does not tell; a folder by
+//! the names in it.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -16,14 +17,14 @@ use crate::error::{Error, HEAD_BYTES, Placeholder, Result};
 use crate::model::other_kind;
 use crate::path_text;
 
-/// Bytes that a message shows.
+/// Most bytes that a message shows.
 const SHOWN_BYTES: usize = 4;
-/// GGUF files of a folder whose headers are looked at.
+/// Most GGUF files in a folder whose headers are looked at.
 const MAX_OPENED: usize = 64;
-/// Files of a folder that are looked at.
+/// Most entries of a folder that are looked at.
 const MAX_FOLDER_ENTRIES: usize = 10_000;
 
-/// What is read.
+/// The formats that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A GGUF file.
@@ -32,12 +33,13 @@ pub(super) enum Kind {
     Checkpoint,
 }
 
-/// Which of the formats that are read this is, and the path that stands for it: of a folder that holds one GGUF model, its file.
+/// Which of the formats that are read this is, and the path that stands for it: for a folder that holds one GGUF model, that
+/// file.
 ///
 /// # Errors
-/// `Error::Pickle` and `Error::UnsupportedFormat` for formats known by name, `Error::UnknownFormat` with the first bytes for the rest
-/// and `Error::Placeholder` for what stands in for a file that was not fetched, `Error::SeveralModels` for a folder with several GGUF
-/// models, `Error::NotAFile` and `Error::Io` as `open_regular`.
+/// `Error::Pickle` and `Error::UnsupportedFormat` for formats known by name, `Error::UnknownFormat` with the first bytes for
+/// the rest, `Error::Placeholder` for what stands in for a file that was not fetched, `Error::CutFile` for a piece of a file,
+/// `Error::SeveralModels` for a folder with several GGUF models, `Error::NotAFile` and `Error::Io` as `open_regular`.
 pub(super) fn kind_of(path: &Path) -> Result<(Kind, Cow<'_, Path>)> {
     if !path.is_dir() {
         return file_kind(path).map(|kind| (kind, Cow::Borrowed(path)));
@@ -90,7 +92,7 @@ fn file_kind(path: &Path) -> Result<Kind> {
     Err(Error::UnknownFormat { found: found(&head), path: path.to_path_buf() })
 }
 
-/// The error for a piece of a file that was cut. The first one has a GGUF file's magic, the others have nothing.
+/// The error for a piece of a file that was cut; `None` for a whole file. Only the first piece has a GGUF file's magic.
 fn cut_error(path: &Path) -> Option<Error> {
     let whole = cut_from(path)?;
     Some(Error::CutFile { whole: path_text::shown(Path::new(&whole)), path: path.to_path_buf() })
@@ -119,10 +121,10 @@ fn looks_like(head: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// What a folder's names tell.
+/// What the names in a folder tell.
 enum FolderKind {
     Checkpoint,
-    /// GGUF models, by name; of a split one the first part.
+    /// GGUF models, by name; for a split model, its first part.
     Gguf(Vec<OsString>),
     Other(&'static str),
     Unknown,
@@ -153,7 +155,8 @@ fn folder_kind(path: &Path) -> Result<FolderKind> {
     })
 }
 
-/// Of several GGUF files those that are models by their headers: an importance matrix or an adapter often lies beside one.
+/// Of several GGUF files, the ones that are models by their headers: an importance matrix or an adapter often lies beside a
+/// model. All of them if none is a model or there are more than `MAX_OPENED`.
 fn models_among(folder: &Path, mut names: Vec<OsString>) -> Vec<OsString> {
     if (2..=MAX_OPENED).contains(&names.len()) {
         let is_other = |name: &OsString| {

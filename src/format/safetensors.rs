@@ -30,11 +30,12 @@ const MAX_TEXT_BYTES: usize = 1 << 20;
 const LENGTH_BYTES: u64 = 8;
 const FORMAT: &str = "safetensors";
 
-/// The size of a file and its tensors in the order of their data; `file_idx` is 0. The data stay on disk.
+/// The size of a file in bytes, and its tensors in the order of their data; `file_idx` is 0. The data stay on disk.
 ///
 /// # Errors
 /// `Error::NotAFile` and `Error::Io` for what cannot be opened, `Error::Truncated` for a file that ends too early,
-/// `Error::DamagedFile` for anything that contradicts the format.
+/// `Error::Placeholder`, `Error::Pickle` and `Error::UnsupportedFormat` for a file that is something else, `Error::DamagedFile`
+/// for anything else that contradicts the format.
 pub fn read_safetensors(path: &Path) -> Result<(u64, Vec<CheckpointTensor>)> {
     let (file, size_bytes) = open_regular(path)?;
     let n_bytes = usize::try_from(size_bytes.min(LENGTH_BYTES + MAX_HEADER_BYTES)).unwrap_or(0);
@@ -42,12 +43,12 @@ pub fn read_safetensors(path: &Path) -> Result<(u64, Vec<CheckpointTensor>)> {
         return Err(Error::Placeholder { found: Placeholder::Empty, path: path.to_path_buf() });
     }
     let map = map_start(&file, n_bytes).map_err(Error::io("read", path))?;
-    // Only where it is none: a header's length may look like anything.
+    // Only after parsing has failed: the length of a sound header may look like anything.
     let told = |error| other_content(map.get(..HEAD_BYTES).unwrap_or(&map), path).unwrap_or(error);
     parse(&map, size_bytes, path).map(|tensors| (size_bytes, tensors)).map_err(told)
 }
 
-/// What a file is that has the name of a safetensors file and is none.
+/// The error for a file that is named like a safetensors file and is something else.
 fn other_content(head: &[u8], path: &Path) -> Option<Error> {
     let path = path.to_path_buf();
     if let Some(what) = pickle_format(head) {
@@ -60,7 +61,7 @@ fn other_content(head: &[u8], path: &Path) -> Option<Error> {
     Placeholder::of(head).map(|found| Error::Placeholder { found, path })
 }
 
-/// Reads a header from the first bytes of a file of so many bytes.
+/// Reads a header from the first bytes of a file of `file_bytes` bytes; offsets count from the start of the file.
 pub(super) fn parse(head: &[u8], file_bytes: u64, path: &Path) -> Result<Vec<CheckpointTensor>> {
     let damaged = |what: String| Error::DamagedFile { format: FORMAT, what, path: path.to_path_buf() };
     let truncated = |what: &str, needed: u64, left: u64| Error::Truncated { what: what.into(), needed, left, path: path.into() };
@@ -75,7 +76,7 @@ pub(super) fn parse(head: &[u8], file_bytes: u64, path: &Path) -> Result<Vec<Che
     let json =
         usize::try_from(n_header).ok().and_then(|n| rest.get(..n)).ok_or_else(|| truncated("the header", n_header, left))?;
     if !json.starts_with(b"{") {
-        return Err(damaged("the header is no JSON object".into()));
+        return Err(damaged("the header is not a JSON object".into()));
     }
     check_texts(json).map_err(&damaged)?;
     let mut tensors = parse_json(json, Tensors).map_err(|error| damaged(format!("in the header: {}", json_error(&error))))?;
@@ -83,7 +84,7 @@ pub(super) fn parse(head: &[u8], file_bytes: u64, path: &Path) -> Result<Vec<Che
     if names.len() < tensors.len() {
         let mut seen = HashSet::new();
         let twice = tensors.iter().find(|tensor| !seen.insert(tensor.name.as_str()));
-        return Err(damaged(format!("tensor {} is there twice", twice.map_or("", |tensor| tensor.name.as_str()))));
+        return Err(damaged(format!("tensor {} appears twice", twice.map_or("", |tensor| tensor.name.as_str()))));
     }
     drop(names);
     tensors.sort_by_key(|tensor| (tensor.offset, tensor.size_bytes));
@@ -94,7 +95,7 @@ pub(super) fn parse(head: &[u8], file_bytes: u64, path: &Path) -> Result<Vec<Che
     Ok(tensors)
 }
 
-/// The tensors' data fill the file without holes, one after the other.
+/// Checks that the tensors' data fill the file without holes, one after the other.
 fn check_layout(tensors: &[CheckpointTensor], data_bytes: u64, path: &Path) -> Result<()> {
     let damaged = |what: String| Error::DamagedFile { format: FORMAT, what, path: path.to_path_buf() };
     let mut end = 0_u64;
@@ -121,8 +122,8 @@ fn check_layout(tensors: &[CheckpointTensor], data_bytes: u64, path: &Path) -> R
     Ok(())
 }
 
-/// The first bytes of a file with this header: its length, then the text, filled up so that numbers of every width behind it are aligned.
-/// `None` for a header that is no JSON.
+/// The first bytes of a file with this header: its length, then the text, padded so that numbers of every width after it are
+/// aligned. `None` for a header that cannot be written as JSON.
 pub(crate) fn head_bytes(header: &Map<String, Value>) -> Option<Vec<u8>> {
     const ALIGNMENT: usize = 8;
     let mut text = serde_json::to_vec(header).ok()?;
@@ -132,7 +133,7 @@ pub(crate) fn head_bytes(header: &Map<String, Value>) -> Option<Vec<u8>> {
     Some(head)
 }
 
-/// Refuses JSON with a piece so long that it is no name and no value of a model: parsing would copy it.
+/// Refuses JSON with a piece too long to be a name or a value in a model: parsing would copy it.
 pub(crate) fn check_texts(json: &[u8]) -> std::result::Result<(), String> {
     let (mut n_bytes, mut is_escaped) = (0, false);
     for &byte in json {
@@ -175,7 +176,7 @@ impl<'de> Visitor<'de> for Tensors {
         while let Some(Key(name)) = map.next_key::<Key<'de>>()? {
             if name == "__metadata__" {
                 if std::mem::replace(&mut has_metadata, true) {
-                    return Err(de::Error::custom("__metadata__ is there twice"));
+                    return Err(de::Error::custom("__metadata__ appears twice"));
                 }
                 map.next_value::<StringMap>()?;
                 continue;
@@ -234,7 +235,7 @@ impl Info<'_> {
     }
 }
 
-/// Dimensions, no more than a few: the list is not believed to be short.
+/// Dimensions, at most `MAX_DIMS`: a hostile list may be long.
 struct Shape(Vec<u64>);
 
 impl<'de> Deserialize<'de> for Shape {
@@ -262,7 +263,7 @@ impl<'de> Deserialize<'de> for Shape {
     }
 }
 
-/// Texts under names that nobody needs.
+/// Named texts that nobody needs: they are checked and dropped.
 struct StringMap;
 
 impl<'de> Deserialize<'de> for StringMap {

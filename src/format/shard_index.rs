@@ -46,7 +46,7 @@ impl<'de> Visitor<'de> for IndexVisitor {
             if key != "weight_map" {
                 map.next_value::<IgnoredAny>()?;
             } else if index.places.is_some() {
-                return Err(de::Error::custom("weight_map is there twice"));
+                return Err(de::Error::custom("weight_map appears twice"));
             } else {
                 index = map.next_value()?;
             }
@@ -88,7 +88,7 @@ impl<'de> Deserialize<'de> for Index {
                         return Err(de::Error::custom(format!("more than {MAX_TENSORS} tensors")));
                     }
                     if places.insert(tensor.clone().into_owned(), idx).is_some() {
-                        return Err(de::Error::custom(format!("tensor {tensor} is there twice")));
+                        return Err(de::Error::custom(format!("tensor {tensor} appears twice")));
                     }
                 }
                 Ok(Index { names, places: Some(places) })

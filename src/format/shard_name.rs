@@ -15,14 +15,14 @@ const END_BYTES: usize = 20;
 pub(crate) struct ShardName {
     /// What all parts begin with.
     pub(crate) prefix: OsString,
-    /// Which, from 1.
+    /// Which part it is, from 1.
     pub(crate) number: u32,
-    /// How many there are.
+    /// How many parts there are.
     pub(crate) count: u32,
 }
 
 impl ShardName {
-    /// `None` for a name of another kind.
+    /// Reads the name of a part; `None` for any other name.
     pub(crate) fn parse(path: &Path) -> Option<Self> {
         let digits =
             |text: &str| (text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?;
@@ -47,7 +47,7 @@ impl ShardName {
     }
 }
 
-/// A GGUF file that may stand for a model: no later part of a split one, no image encoder that belongs to another.
+/// True for the name of a GGUF file that may stand for a model: not a later part of a split model, not a model's image encoder.
 pub(super) fn may_be_gguf_model(name: &OsStr) -> bool {
     let name = path_text::searchable(name).to_ascii_lowercase();
     let Some(stem) = name.strip_suffix(".gguf") else { return false };
@@ -57,8 +57,8 @@ pub(super) fn may_be_gguf_model(name: &OsStr) -> bool {
     !is_later_part && !stem.contains("mmproj")
 }
 
-/// The file that a piece belongs to, where a file was cut without regard to what is in it, to fit what a server takes:
-/// `big.gguf.part1of3`, `big.gguf-split-a`. Unlike shards, pieces are no files of the format by themselves.
+/// The name of the file that a piece belongs to, where a file was cut regardless of its content to fit a server's limit:
+/// `big.gguf.part1of3`, `big.gguf-split-a`; `None` for other names. Unlike shards, pieces are not GGUF files by themselves.
 pub(super) fn cut_from(path: &Path) -> Option<OsString> {
     let name = path.file_name()?;
     let text = path_text::searchable(name).to_ascii_lowercase();

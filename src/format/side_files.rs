@@ -1,5 +1,5 @@
-//! Small files beside a checkpoint's weights that say where it comes from and how it is used. None of them is needed: what cannot be read
-//! is told and left out.
+//! Small files beside a checkpoint's weights that say where it comes from and how it is used. None of them is needed: what
+//! cannot be read is left out with a warning.
 
 use std::path::{Component, Path};
 
@@ -29,15 +29,15 @@ const SAMPLING: [&str; 12] = [
     "mirostat_tau",
     "mirostat_eta",
 ];
-/// Those of them that are whole.
+/// Those of them that must be whole.
 const WHOLE: [&str; 3] = ["top_k", "penalty_last_n", "mirostat"];
-/// Whole numbers below this have no gaps between them as floats.
+/// Whole numbers up to here (2^53) are exact as floats.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Reads the entries of a file, or tells why it cannot.
 type Read = fn(&Path) -> Result<Map<String, Json>, String>;
 
-/// Reads model card, generation settings and the kind of pooling of a folder, in which `has` tells what is there.
+/// Reads the model card, the generation settings and the kind of pooling from a folder; `has` says which files are there.
 pub(super) fn read_side_files(checkpoint: &mut Checkpoint, folder: &Path, has: &dyn Fn(&str) -> bool) {
     let mut warnings = Vec::new();
     let mut keep = |name: &str, read: Read| {
@@ -61,14 +61,16 @@ pub(super) fn read_side_files(checkpoint: &mut Checkpoint, folder: &Path, has: &
     checkpoint.warnings.append(&mut warnings);
 }
 
-/// Makes numbers of what says one, and leaves out with a warning what says none.
+/// Turns the sampling settings into numbers, and leaves out with a warning those that are not.
 fn settle_numbers(generation: &mut Map<String, Json>, warnings: &mut Vec<String>) {
     for key in SAMPLING {
         let Some(value) = generation.get_mut(key) else { continue };
         let is_whole = WHOLE.contains(&key);
         let what = match number_of(value) {
             Err(what) => what,
-            Ok(Some(number)) if is_whole && (number.fract() != 0.0 || number.abs() > MAX_EXACT) => odd(value, "no whole number"),
+            Ok(Some(number)) if is_whole && (number.fract() != 0.0 || number.abs() > MAX_EXACT) => {
+                odd(value, "not a whole number")
+            }
             Ok(Some(number)) => {
                 if is_whole {
                     *value = whole(number).into();
@@ -84,7 +86,7 @@ fn settle_numbers(generation: &mut Map<String, Json>, warnings: &mut Vec<String>
     }
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "checked: it is whole and below 2^53")]
+#[allow(clippy::cast_possible_truncation, reason = "checked: it is whole and at most 2^53")]
 fn whole(number: f64) -> i64 {
     number as i64
 }
@@ -97,11 +99,11 @@ fn read_json(path: &Path) -> Result<Json, String> {
 fn read_object(path: &Path) -> Result<Map<String, Json>, String> {
     match read_json(path)? {
         Json::Object(entries) => Ok(entries),
-        _ => Err("it is no JSON object".into()),
+        _ => Err("it is not a JSON object".into()),
     }
 }
 
-/// How a sentence-transformers model makes one vector of all; `None` where it has no such step.
+/// How a sentence-transformers model makes one vector out of the vectors of all tokens; `None` where it has no such step.
 ///
 /// Source: `TextModel._try_set_pooling_type` in `conversion/base.py`, llama.cpp of 2026-08-21.
 fn read_pooling(folder: &Path) -> Result<Option<Pooling>, String> {
@@ -110,7 +112,7 @@ fn read_pooling(folder: &Path) -> Result<Option<Pooling>, String> {
     let Some(module) = modules.as_array().and_then(|modules| modules.iter().find(is_pooling)) else { return Ok(None) };
     let name = Path::new(module["path"].as_str().unwrap_or_default());
     if !name.components().all(|part| matches!(part, Component::Normal(_))) {
-        return Err("it names a folder that is not inside".into());
+        return Err("it names a folder outside the checkpoint".into());
     }
     let settings = read_object(&folder.join(name).join("config.json"))?;
     let is_on = |key: &str| settings.get(key).and_then(|flag| flag_of(flag).ok()?).unwrap_or(false);
@@ -162,15 +164,15 @@ mod tests {
         assert_eq!((found.warnings.len(), &found.generation["penalty_last_n"]), (0, &Json::from(-1)));
         assert_eq!((&found.generation["top_p"], &found.generation["min_p"]), (&Json::from(1), &Json::Null));
         let found = read(&[("generation_config.json", r#"{"penalty_last_n":0.5}"#)]);
-        assert_eq!(found.warnings, ["generation_config.json says penalty_last_n is 0.5, no whole number; it is left out"]);
+        assert_eq!(found.warnings, ["generation_config.json says penalty_last_n is 0.5, not a whole number; it is left out"]);
         let found = read(&[("generation_config.json", r#"{"top_p":NaN,"top_k":"many","mirostat":true,"x":"y"}"#)]);
         assert_eq!(found.generation.keys().collect::<Vec<_>>(), ["x"]);
         assert_eq!(
             found.warnings,
             [
-                r#"generation_config.json says top_k is "many", no number; it is left out"#,
-                r#"generation_config.json says top_p is "NaN", no number; it is left out"#,
-                "generation_config.json says mirostat is true, no number; it is left out",
+                r#"generation_config.json says top_k is "many", not a number; it is left out"#,
+                r#"generation_config.json says top_p is "NaN", not a number; it is left out"#,
+                "generation_config.json says mirostat is true, not a number; it is left out",
             ]
         );
     }
@@ -184,11 +186,11 @@ mod tests {
         };
         check("README.md", "---\na: [1\n---\n", "README.md is left out: ");
         check("README.md", &" ".repeat(1_100_000), "at most 1048576 are read");
-        check("generation_config.json", "[]", "no JSON object");
+        check("generation_config.json", "[]", "not a JSON object");
         check("generation_config.json", "{", "EOF");
         check("modules.json", "{", "modules.json is left out: EOF");
-        check("modules.json", r#"[{"type":"x.Pooling","path":"../y"}]"#, "not inside");
-        check("modules.json", r#"[{"type":"x.Pooling","path":"/etc"}]"#, "not inside");
+        check("modules.json", r#"[{"type":"x.Pooling","path":"../y"}]"#, "outside the checkpoint");
+        check("modules.json", r#"[{"type":"x.Pooling","path":"/etc"}]"#, "outside the checkpoint");
         check("modules.json", r#"[{"type":"x.Pooling","path":"1_Pooling"}]"#, "1_Pooling");
     }
 

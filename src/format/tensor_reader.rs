@@ -20,7 +20,7 @@ use crate::model::{Import, Model, Tensor};
 #[derive(Debug)]
 pub struct TensorReader {
     files: Vec<Source>,
-    /// How tensors of a checkpoint come about, and where each name stands among them.
+    /// For a checkpoint: what each tensor is made from, and the index of each tensor by name.
     import: Option<(Arc<Import>, HashMap<String, usize>)>,
 }
 
@@ -61,11 +61,11 @@ impl TensorReader {
         Ok(Self { files, import })
     }
 
-    /// Fills `dst` with the tensor's bytes from `start` on: of a checkpoint's tensor those that a GGUF file of its type has.
+    /// Fills `dst` with the tensor's bytes from `start` on; for a checkpoint, with the bytes that a GGUF file would have.
     ///
     /// # Errors
-    /// `Error::Internal` when the range reaches beyond the tensor or the tensor is of another model; `Error::SourceChanged`
-    /// when the file has become shorter; `Error::Io` when the disk fails.
+    /// `Error::Internal` when the range reaches beyond the tensor or a checkpoint does not have the tensor;
+    /// `Error::SourceChanged` when the file has become shorter; `Error::Io` when the disk fails.
     pub fn read(&self, tensor: &Tensor, start: u64, dst: &mut [u8]) -> Result<()> {
         if let Some((import, places)) = &self.import {
             let origin = places.get(&tensor.name).and_then(|&idx| import.origins.get(idx));
@@ -87,7 +87,7 @@ impl TensorReader {
         self.read_at(tensor.file_idx, position, dst)
     }
 
-    /// Sizes and times of the files, whatever they are called: the same as long as nobody writes to them.
+    /// A checksum of the files' sizes and times, but not of their names: it stays the same as long as nobody writes to them.
     #[must_use]
     pub fn stamps_checksum(&self) -> Checksum {
         let nanos = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
@@ -108,10 +108,10 @@ impl TensorReader {
         })
     }
 
-    /// Asks whether the files still have the size and time of modification that they had when they were opened.
+    /// Checks that the files still have the size and time of modification that they had when they were opened.
     ///
     /// # Errors
-    /// `Error::SourceChanged` with the file that does not; `Error::Io` when it cannot be asked.
+    /// `Error::SourceChanged` with the first file that does not; `Error::Io` when a file's size and time cannot be read.
     pub fn check_unchanged(&self) -> Result<()> {
         for Source { file, path, stamp: opened } in &self.files {
             if stamp(file).map_err(Error::io("read", path))? != *opened {
@@ -133,7 +133,7 @@ pub(crate) fn read_exact_at(file: &File, dst: &mut [u8], position: u64) -> std::
     std::os::unix::fs::FileExt::read_exact_at(file, dst, position)
 }
 
-/// Fills `dst` from a position. `seek_read` moves the file's own, which nobody here uses, so that threads do not disturb each other.
+/// Fills `dst` from a position, whatever other threads read: `seek_read` moves only the file's own position, which is not used.
 #[cfg(windows)]
 pub(crate) fn read_exact_at(file: &File, mut dst: &mut [u8], mut position: u64) -> std::io::Result<()> {
     use std::os::windows::fs::FileExt;

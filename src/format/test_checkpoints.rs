@@ -1,4 +1,4 @@
-//! Checkpoints that tests write: headers are real, weights are holes of a sparse file.
+//! Checkpoints that tests write: headers are real, weights are holes in a sparse file.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -6,12 +6,12 @@ use std::path::Path;
 /// Name, data type, shape.
 pub(crate) type Spec = (String, &'static str, Vec<u64>);
 
-/// A small Llama; `config()` describes `tensors()`.
+/// `config.json` of a small Llama; it describes `llama_tensors(3)`.
 pub(crate) const CONFIG: &str = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":64,
     "intermediate_size":256,"num_hidden_layers":3,"num_attention_heads":4,"num_key_value_heads":2,"vocab_size":100,
     "max_position_embeddings":2048,"rope_theta":10000.0,"tie_word_embeddings":false,"torch_dtype":"bfloat16"}"#;
 
-/// The tensors of a Llama with so many layers.
+/// The tensors of a Llama with `n_layers` layers.
 pub(crate) fn llama_tensors(n_layers: usize) -> Vec<Spec> {
     let spec = |name: &str, shape: &[u64]| (name.to_string(), "BF16", shape.to_vec());
     let mut all = vec![spec("model.embed_tokens.weight", &[100, 64])];

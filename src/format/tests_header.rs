@@ -107,14 +107,14 @@ fn key_values() {
         r#"the value of "key" needs 4611686018427387904 bytes, only 0 are left in the file"#,
     );
     let twice = Raw::file(3, 0, 2).text("key").u32(0).bytes(&[1]).text("key").u32(4).u32(1);
-    refused(&twice, r#"damaged GGUF, key "key" is there twice"#); // DUPLICATE_KEY
+    refused(&twice, r#"damaged GGUF, key "key" appears twice"#); // DUPLICATE_KEY
 }
 
 #[test]
 fn alignments() {
     let one = |alignment| Raw::file(3, 0, 1).alignment(alignment);
     for bad in [0, 3, 13, 1 << 21, 1 << 31, u32::MAX] {
-        refused(&one(bad), &format!("damaged GGUF, alignment {bad} is no power of two between 1 and 1048576")); // BAD_ALIGN
+        refused(&one(bad), &format!("damaged GGUF, alignment {bad} is not a power of two between 1 and 1048576")); // BAD_ALIGN
     }
     for good in [1, 8, 32, 4096, 1 << 20] {
         assert_eq!(parse_raw(&one(good)).unwrap().alignment, u64::from(good)); // CUSTOM_ALIGN
@@ -164,7 +164,7 @@ fn tensor_infos() {
     refused(&Raw::file(3, 1, 0).tensor("", &[32], F32, 0).data(32, 128), "damaged GGUF, the name of tensor 0 is empty");
     refused(
         &Raw::file(3, 2, 0).tensor("t", &[8], F32, 0).tensor("t", &[8], F32, 32).data(32, 64),
-        "damaged GGUF, tensor t is there twice", // DUPLICATE_NAME
+        "damaged GGUF, tensor t appears twice", // DUPLICATE_NAME
     );
     refused(&one_tensor(&[1, 1, 1, 1, 1], F32, 0), "damaged GGUF, tensor t has 5 dimensions, at most 4 are possible"); // BAD_N_DIMS
     let many = Raw::file(3, 1, 0).text("t").u32(u32::MAX).data(1, 64);

@@ -125,7 +125,7 @@ fn numbers_that_are_no_importances_are_refused() {
     refused(&dat(&[("a", -1, &[1.0])]), "not a usable importance matrix, a count of a is -1");
     refused(&dat(&[("a", 1, &[f32::NAN])]), "not a usable importance matrix, a sum of squares of a is NaN");
     refused(&dat(&[("a", 1, &[])]), "not a usable importance matrix, it is neither");
-    refused(&dat(&[("a", 1, &[1.0]), ("a", 1, &[1.0])]), "not a usable importance matrix, a is there twice");
+    refused(&dat(&[("a", 1, &[1.0]), ("a", 1, &[1.0])]), "not a usable importance matrix, a appears twice");
 }
 
 #[test]
@@ -159,12 +159,12 @@ fn other_files_are_refused() {
 fn truncation_anywhere_is_an_error() {
     let dat = with_end(dat(&[("blk.0.attn_q.weight", 2, &[2.0, 4.0]), ("b", 1, &[0.5, 1.0, 2.0])]), 80, "wiki");
     let gguf = imatrix_gguf(&[("a.in_sum2", &[3], &[2.0; 3]), ("a.counts", &[1], &[2.0])]);
-    // A .dat file may end behind its last entry, and behind the number of chunks.
+    // A .dat file may end after its last entry, and after the number of chunks.
     let complete = [dat.len() - 12, dat.len() - 8];
     for n_bytes in (0..dat.len()).filter(|n| !complete.contains(n)) {
         assert!(read(&dat[..n_bytes]).is_err(), "{n_bytes} of {}", dat.len());
     }
-    // The padding behind the last number may be missing.
+    // The padding after the last number may be missing.
     for n_bytes in 0..gguf.len() - 28 {
         assert!(read(&gguf[..n_bytes]).is_err(), "{n_bytes} of {}", gguf.len());
     }

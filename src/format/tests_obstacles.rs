@@ -69,13 +69,13 @@ fn changed(change: impl FnOnce(&mut Model)) -> Model {
     model
 }
 
-/// What is found after a change is one obstacle, and it says this.
+/// Checks that a change makes exactly one obstacle, with this text.
 fn blocked(expected: &str, change: impl FnOnce(&mut Model)) {
     let found = of(&changed(change));
     assert_eq!(found.obstacles, [expected], "warnings: {:?}", found.warnings);
 }
 
-/// What is found after a change is one warning, and it says this.
+/// Checks that a change makes exactly one warning, with this text, and nothing else.
 fn warned(expected: &str, change: impl FnOnce(&mut Model)) {
     let found = of(&changed(change));
     assert_eq!((found.obstacles.as_slice(), found.warnings), (&[] as &[String], vec![expected.to_string()]));
@@ -103,7 +103,7 @@ fn rename(model: &mut Model, architecture: &str) {
 #[test]
 fn a_sound_model_has_nothing_against_it() {
     assert_eq!(of(&sound()), super::obstacles::Found::default());
-    // Fused projections, a head of its own, biases and factors of RoPE are as good.
+    // Fused projections, a separate head and factors of RoPE are as good.
     let fused = changed(|model| {
         model.tensors.retain(|tensor| !["attn_q", "attn_k", "attn_v"].iter().any(|part| tensor.name.contains(part)));
         let layers = (0..N_LAYERS).map(|idx| tensor(&format!("blk.{idx}.attn_qkv.weight"), &[64, 128]));
@@ -135,7 +135,7 @@ fn keys_that_do_not_add_up_are_named() {
         model.metadata.remove("llama.attention.layer_norm_rms_epsilon");
     });
     let found = of(&changed(|model| set(model, "llama.attention.head_count_kv", Value::U32(3))));
-    assert_eq!(found.obstacles[0], "layer 0 has 4 query heads, which are no multiple of its 3 key heads");
+    assert_eq!(found.obstacles[0], "layer 0 has 4 query heads, not a multiple of its 3 key heads");
     blocked("llama.rope.dimension_count is 8, a head has 16", |model| set(model, "llama.rope.dimension_count", Value::U32(8)));
     let found = of(&changed(|model| set(model, "llama.block_count", Value::U32(0))));
     assert_eq!(found.obstacles[0], "llama.block_count is 0, llama.cpp takes 1 to 512 layers");
@@ -146,10 +146,10 @@ fn keys_that_do_not_add_up_are_named() {
 #[test]
 fn a_vocabulary_that_does_not_add_up_is_told() {
     let tokens = "tokenizer.ggml.tokens";
-    blocked("a token is there twice in the vocabulary: \"t50\" (ids 50 and 100)", |model| {
+    blocked("a token appears twice in the vocabulary: \"t50\" (ids 50 and 100)", |model| {
         set(model, tokens, strings(300, |id| format!("t{}", if id == 100 { 50 } else { id })));
     });
-    blocked("a token is there twice in the vocabulary: \"\\u{1b}[31m\" (ids 7 and 8)", |model| {
+    blocked("a token appears twice in the vocabulary: \"\\u{1b}[31m\" (ids 7 and 8)", |model| {
         set(model, tokens, strings(300, |id| if id == 7 || id == 8 { "\u{1b}[31m".into() } else { format!("t{id}") }));
     });
     blocked("the tokenizer has 299 tokens but token_embd.weight has 300 rows", |model| {
@@ -159,7 +159,7 @@ fn a_vocabulary_that_does_not_add_up_is_told() {
     blocked("tokenizer.ggml.token_type has 299 entries for 300 tokens", |model| {
         set(model, "tokenizer.ggml.token_type", Value::Array(Array::I32(vec![1; 299])));
     });
-    blocked("tokenizer.ggml.token_type is no list of numbers but a list of U8", |model| {
+    blocked("tokenizer.ggml.token_type is not a list of numbers but a list of U8", |model| {
         set(model, "tokenizer.ggml.token_type", Value::Array(Array::U8(vec![1; 300])));
     });
     blocked("tokenizer.ggml.scores has 3 entries for 300 tokens", |model| {

@@ -8,7 +8,7 @@ use super::safetensors::{MAX_HEADER_BYTES, parse};
 use crate::error::Error;
 use crate::model::{CheckpointDType, CheckpointTensor};
 
-/// A file with this header and so many bytes of data.
+/// A file with this header and `n_data` bytes of data.
 fn file(json: &str, n_data: usize) -> Vec<u8> {
     let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(json.as_bytes());
@@ -71,8 +71,8 @@ fn lengths_are_not_believed() {
     refused(&(1_u64 << 63).to_le_bytes(), "the header's length is 9223372036854775808 bytes, at most 100000000 are allowed");
     refused(&u64::MAX.to_le_bytes(), "at most");
     refused(&MAX_HEADER_BYTES.to_le_bytes(), "the header needs 100000000 bytes, only 0 are left in the file");
-    refused(&file("", 0), "the header is no JSON object");
-    refused(&file("[]", 0), "the header is no JSON object");
+    refused(&file("", 0), "the header is not a JSON object");
+    refused(&file("[]", 0), "the header is not a JSON object");
     refused(&file("{} x", 0), "trailing characters");
 }
 
@@ -90,7 +90,7 @@ fn texts_that_are_no_header_are_refused() {
     check(&header(&[tensor("a", "F32", "null", 0, 4)]), "a list of dimensions");
     check(&header(&[tensor("a", "F32", "[1,1,1,1,1,1,1,1,1]", 0, 4)]), "more than 8 dimensions");
     check(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}}"#, "trailing characters");
-    check(r#"{"__metadata__":{},"__metadata__":{}}"#, "__metadata__ is there twice");
+    check(r#"{"__metadata__":{},"__metadata__":{}}"#, "__metadata__ appears twice");
     check(r#"{"__metadata__":{"a":[1]}}"#, "invalid type");
     check(&format!(r#"{{"{}":1}}"#, "n".repeat(2000)), "a name of 2000 bytes");
     check(&header(&[tensor(r"a\u001b[2J", "F32", "[1]", 0, 4)]), r"control characters");
@@ -104,7 +104,7 @@ fn texts_that_are_no_header_are_refused() {
 fn ranges_fill_the_data_exactly() {
     let check = |tensors: &[String], n_data: usize, expected: &str| refused(&file(&header(tensors), n_data), expected);
     let f32s = |name: &str, begin: u64, end: u64| tensor(name, "F32", "[1]", begin, end);
-    check(&[f32s("a", 0, 4), f32s("a", 4, 8)], 8, "tensor a is there twice");
+    check(&[f32s("a", 0, 4), f32s("a", 4, 8)], 8, "tensor a appears twice");
     check(&[f32s("a", 0, 4), f32s("b", 2, 6)], 6, "the data of b begin at 2, inside those of a");
     check(&[f32s("a", 0, 4), f32s("b", 0, 4)], 4, "inside those of a");
     check(&[f32s("a", 4, 8)], 8, "4 bytes between the header and a belong to no tensor");

@@ -1,4 +1,4 @@
-//! A head that `config.json` calls tied to the embedding and that is stored all the same: is it the embedding once more?
+//! A head that `config.json` calls tied to the embedding but that is stored all the same: is it a copy of the embedding?
 
 use std::fs::File;
 
@@ -6,14 +6,14 @@ use super::tensor_reader::read_exact_at;
 use crate::error::{Error, Result};
 use crate::model::{Checkpoint, CheckpointTensor};
 
-/// Bytes that are compared at a time. Heads that differ mostly do in the first piece.
+/// Bytes that are compared at a time. Heads that differ mostly differ in the first piece.
 const PIECE_BYTES: u64 = 1 << 20;
 /// How the names of embeddings end.
 const EMBEDDINGS: [&str; 3] = ["embed_tokens.weight", "wte.weight", "word_embeddings.weight"];
 /// How the names of heads end.
 const HEADS: [&str; 2] = ["lm_head.weight", "embed_out.weight"];
 
-/// Unties a stored head that is another matrix than the embedding, as transformers 5 does and `convert_hf_to_gguf.py` keeps it.
+/// Unties a stored head that differs from the embedding, as transformers 5 does; `convert_hf_to_gguf.py` keeps such a head too.
 ///
 /// # Errors
 /// `Error::Io` when the weights cannot be read.
@@ -25,7 +25,7 @@ pub(super) fn settle_tied_head(checkpoint: &mut Checkpoint) -> Result<()> {
         let is_part =
             |name: &str, ending: &str| name.strip_suffix(ending).is_some_and(|start| start.is_empty() || start.ends_with('.'));
         let mut found = checkpoint.tensors.iter().filter(|tensor| endings.iter().any(|ending| is_part(&tensor.name, ending)));
-        // With two of them nothing is certain; what is told about names says so.
+        // With two of them nothing is certain; the check of the names reports them.
         found.next().filter(|_| found.next().is_none())
     };
     let (Some(head), Some(embedding)) = (tensor(&HEADS), tensor(&EMBEDDINGS)) else { return Ok(()) };
@@ -41,7 +41,8 @@ pub(super) fn settle_tied_head(checkpoint: &mut Checkpoint) -> Result<()> {
     Ok(())
 }
 
-/// Takes a model that was saved from its base class for one whose head is its embedding: llama.cpp loads it so, for embeddings.
+/// Treats a model that was saved from its base class, without a head, as one whose head is its embedding: llama.cpp loads it
+/// like that to make embeddings.
 ///
 /// Qwen3-Embedding is published like this, under the class with the head.
 pub(super) fn settle_missing_head(checkpoint: &mut Checkpoint) {

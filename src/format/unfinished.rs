@@ -6,15 +6,16 @@ use std::path::Path;
 use super::checkpoint::Listing;
 use crate::path_text;
 
-/// How many are told.
+/// Most names that are listed.
 const MAX_NAMES: usize = 8;
 
-/// Downloads that have not ended: in the folder, where `hf download --local-dir` keeps them, and among the blobs of the cache.
+/// Names of downloads that have not ended, from the folder itself, from where `hf download --local-dir` keeps them, and from
+/// the blobs of the cache.
 pub(super) fn unfinished_files(folder: &Path, listed: &Listing) -> Vec<String> {
     const ENDINGS: [&str; 9] = ["crdownload", "part", "partial", "incomplete", "download", "opdownload", "aria2", "!ut", "tmp"];
     let is_unfinished = |name: &OsStr, text: &str| {
         let is_one = |extension: &OsStr| ENDINGS.iter().any(|ending| extension.eq_ignore_ascii_case(ending));
-        // What a conversion of this program has left is none of them.
+        // What a conversion by Planish left behind is not a download.
         let is_own = [".gguf.part", ".json.part"].iter().any(|ending| text.ends_with(ending));
         !is_own && Path::new(name).extension().is_some_and(is_one)
     };

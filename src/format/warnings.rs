@@ -6,14 +6,14 @@ use crate::path_text::one_line;
 /// Longest tensor name that llama.cpp loads (`GGML_MAX_NAME` less the final zero).
 const MAX_NAME_BYTES: usize = 63;
 
-/// One line for each oddity, in no particular order of weight.
+/// One line for each oddity, in no particular order.
 pub(super) fn of(model: &Model) -> Vec<String> {
-    // Of what is no model, nothing else matters.
+    // For a file that is not a model, nothing else matters.
     match model.other_kind() {
         Some(OtherKind::Vocabulary | OtherKind::Settings) => {
             return vec!["no weights: this file holds a vocabulary or settings only".into()];
         }
-        Some(kind) => return vec![format!("this is no language model but {}", kind.name())],
+        Some(kind) => return vec![format!("this is not a language model but {}", kind.name())],
         None => {}
     }
     let mut warnings = Vec::new();

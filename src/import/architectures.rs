@@ -60,7 +60,7 @@ const RELATIVES: [(&str, &str); 20] = [
     ("BertForPreTraining", "BertForMaskedLM"),
 ];
 
-/// The class; where `config.json` names none, that of its `model_type`.
+/// The class that `config.json` names, else the first one with its `model_type`; empty if that is not known either.
 pub fn class_name(config: &CheckpointConfig) -> String {
     if !config.class_name.is_empty() {
         return config.class_name.clone();
@@ -68,7 +68,7 @@ pub fn class_name(config: &CheckpointConfig) -> String {
     ARCHITECTURES.iter().find(|row| row.1 == config.model_type).map_or_else(String::new, |row| row.0.into())
 }
 
-/// The row of a class: its own, or that of its relative. Capital letters are not looked at: Llama's first class was `LLaMAForCausalLM`.
+/// The row of a class: its own, or its relative's. Case does not matter: Llama's first class was `LLaMAForCausalLM`.
 fn row_of(config: &CheckpointConfig) -> Option<&'static (&'static str, &'static str, &'static str, Table)> {
     let class_name = class_name(config);
     let is_same = |known: &str| known.eq_ignore_ascii_case(&class_name);
@@ -92,7 +92,7 @@ pub fn mapping_of(config: &CheckpointConfig) -> Option<Result<Mapping, String>> 
     Some(Config::checked(config).and_then(|config| {
         let checked = limits::check(&config, architecture);
         let made = checked.and_then(|()| table(&config));
-        // A value that cannot be read is the cause of what it leads to.
+        // A value that cannot be read comes first: it is the cause of the errors that follow from it.
         if let Some(complaint) = config.complaint() {
             return Err(complaint);
         }
@@ -164,18 +164,18 @@ mod tests {
             let error = with(key, value.clone()).unwrap_err();
             assert!(error.contains(expected) && error.ends_with("in config.json"), "{key} {value}: {error}");
         };
-        check("rope_theta", json!("fast"), r#"rope_theta is "fast", no number"#);
-        check("rope_theta", json!(true), "rope_theta is true, no number");
+        check("rope_theta", json!("fast"), r#"rope_theta is "fast", not a number"#);
+        check("rope_theta", json!(true), "rope_theta is true, not a number");
         check("rope_theta", json!(-5), "rope_theta is -5, not above 0");
-        check("rope_theta", json!("Infinity"), r#"rope_theta is "Infinity", no number"#);
+        check("rope_theta", json!("Infinity"), r#"rope_theta is "Infinity", not a number"#);
         check("rms_norm_eps", json!([1e-5]), "rms_norm_eps is [");
-        check("max_position_embeddings", json!(2048.5), "max_position_embeddings is 2048.5, no whole number");
+        check("max_position_embeddings", json!(2048.5), "max_position_embeddings is 2048.5, not a whole number");
         check("max_position_embeddings", json!(1e30), "impossibly large");
-        check("rope_scaling", json!("linear"), r#"rope_scaling is "linear", no object"#);
+        check("rope_scaling", json!("linear"), r#"rope_scaling is "linear", not an object"#);
         check("rope_scaling", json!({"type": "linear"}), "rope_scaling of the kind linear has no factor");
-        check("rope_scaling", json!({"type": "linear", "factor": "x"}), r#"factor is "x", no number"#);
-        check("rope_scaling", json!({"rope_type": 3}), "rope_type is 3, no text");
-        check("hidden_act", json!(1), "hidden_act is 1, no text");
+        check("rope_scaling", json!({"type": "linear", "factor": "x"}), r#"factor is "x", not a number"#);
+        check("rope_scaling", json!({"rope_type": 3}), "rope_type is 3, not a text");
+        check("hidden_act", json!(1), "hidden_act is 1, not a text");
         for nothing in [json!(false), json!(""), json!([]), json!({})] {
             assert!(with("rope_scaling", nothing).is_ok());
         }

@@ -1,4 +1,4 @@
-//! BERT as an encoder of texts: learned positions, norms behind attention and feed-forward, biases everywhere.
+//! BERT as a text encoder: learned positions, norms after attention and feed-forward, biases everywhere.
 //!
 //! Source: `modeling_bert.py` of transformers; `BertModel` in `conversion/bert.py`, llama.cpp of 2026-08-21.
 
@@ -14,7 +14,7 @@ use super::mapping::{Mapping, Spelling, Tensors};
 pub fn bert(config: &Config) -> Result<Mapping, String> {
     let facts = config.facts;
     if facts.class_name == "BertForSequenceClassification" {
-        return Err("its head that sorts texts into classes is not known; the encoder alone would be BertModel".into());
+        return Err("its classification head is not known; the encoder alone would be BertModel".into());
     }
     if let Some(kind) = config.text("position_embedding_type").filter(|&kind| kind != "absolute") {
         return Err(format!("positions of the kind {} are not known for this architecture", kind.escape_debug()));
@@ -57,13 +57,13 @@ pub fn bert(config: &Config) -> Result<Mapping, String> {
             }
         }
     }
-    // Heads of the training, which an encoder of texts does not need.
+    // Training heads, which a text encoder does not need.
     let left_out = ["pooler.", "cls.predictions.", "cls.seq_relationship."].map(String::from).to_vec();
     let endings = &[(".gamma", ".weight"), (".beta", ".bias")];
     Ok(Mapping::of("bert", keys, tensors).spelled(Spelling { endings, left_out }))
 }
 
-/// Names of classes, in order; none for the two dummies that transformers makes up.
+/// Names of classes, in order; empty for the two dummies that transformers makes up.
 fn labels<'a>(config: &Config<'a>) -> Vec<&'a str> {
     let entries = config.object(&["id2label"]).into_iter().flatten();
     let numbered = |(key, label): (&String, &'a Json)| Some((key.parse::<u32>().ok()?, label.as_str()?));

@@ -1,4 +1,4 @@
-//! What an architecture's table needs of `config.json`, with the names and defaults of the field.
+//! What an architecture's table reads from `config.json`.
 
 use std::cell::RefCell;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 use crate::format::config_value::{MAX_WHOLE, flag_of, number_of, odd, whole_of};
 use crate::model::CheckpointConfig;
 
-/// More layers than any model has: llama.cpp's own limit is 512 (`LLAMA_MAX_LAYERS`).
+/// Most layers of a model: llama.cpp's own limit (`LLAMA_MAX_LAYERS`).
 const MAX_LAYERS: u64 = 512;
 /// No dimension is larger: the product of two fits easily into 64 bits.
 const MAX_DIM: u64 = MAX_WHOLE;
@@ -17,13 +17,13 @@ const MAX_WIDTH: u64 = 1 << 24;
 const MAX_PART: u64 = 1 << 20;
 /// Most experts of a layer: llama.cpp's own limit (`LLAMA_MAX_EXPERTS`).
 const MAX_EXPERTS: u64 = 1024;
-/// Most experts, and most heads, of all layers together: a table lists them one by one. The largest models have 24,000 experts.
+/// Most experts, and most heads, in all layers together: a table lists them one by one. The largest models have 24,000 experts.
 const MAX_IN_ALL_LAYERS: u64 = 1 << 16;
 
 /// A configuration whose numbers have been found possible.
 ///
-/// A value of another kind than its key has is never taken for absent: it is kept as a complaint, and `complaint` tells it at the end.
-/// `convert_hf_to_gguf.py` writes such a value as it is, or leaves it out without a word.
+/// A value of another kind than its key has is never taken for absent: it is kept as a complaint, and `complaint` returns it at
+/// the end. `convert_hf_to_gguf.py` writes such a value as it is, or leaves it out without a word.
 #[derive(Debug, Clone)]
 pub struct Config<'a> {
     /// What `config.json` says.
@@ -69,7 +69,7 @@ impl<'a> Config<'a> {
         Ok(Self::of(facts))
     }
 
-    /// One whose numbers need no check, because they are those of another.
+    /// A configuration whose numbers need no check, because they come from one that was checked.
     pub fn of(facts: &'a CheckpointConfig) -> Self {
         Self { facts, complaints: RefCell::default(), warnings: RefCell::default() }
     }
@@ -84,13 +84,13 @@ impl<'a> Config<'a> {
         self.warnings.borrow_mut().push(text);
     }
 
-    /// Takes over what another one has kept.
+    /// Takes over the complaints and warnings of another configuration.
     pub fn take_over(&self, other: &Config) {
         self.complaints.borrow_mut().append(&mut other.complaints.borrow_mut());
         self.warnings.borrow_mut().append(&mut other.warnings.borrow_mut());
     }
 
-    /// The first value that could not be read.
+    /// What is wrong with the first value that could not be read; `None` if all could.
     pub fn complaint(&self) -> Option<String> {
         self.complaints.borrow().first().map(|text| format!("{text} in config.json"))
     }
@@ -113,7 +113,7 @@ impl<'a> Config<'a> {
         self.facts.n_heads * self.facts.head_dim
     }
 
-    /// Width of all key heads, which is that of all value heads.
+    /// Width of all key heads; all value heads together are as wide.
     pub fn kv_width(&self) -> u64 {
         self.facts.n_kv_heads * self.facts.head_dim
     }
@@ -137,13 +137,13 @@ impl<'a> Config<'a> {
     /// A dimension that the architecture needs, at least 1 and at most 2^20.
     ///
     /// # Errors
-    /// That it is missing or impossible.
+    /// That the dimension is missing or impossible.
     pub fn dim(&self, key: &str) -> Result<u64, String> {
         let number = self.number(&[key]).filter(|&number| number > 0 && number <= MAX_PART);
-        number.ok_or_else(|| format!("config.json does not say a possible {key}"))
+        number.ok_or_else(|| format!("config.json has no possible value for {key}"))
     }
 
-    /// True where the configuration has the key at all, be it null.
+    /// True where the configuration has the key at all, even if it is null.
     pub fn has(&self, key: &str) -> bool {
         self.json().contains_key(key)
     }
@@ -154,7 +154,7 @@ impl<'a> Config<'a> {
         self.read(key, value, number_of)
     }
 
-    /// The same, above 0.
+    /// The first of these keys that is there, as a number above 0.
     pub fn positive(&self, keys: &[&str]) -> Option<f64> {
         let (key, value) = self.value(keys)?;
         self.read(key, value, positive_of)
@@ -166,10 +166,10 @@ impl<'a> Config<'a> {
         self.read(key, value, flag_of)
     }
 
-    /// Refuses a yes or no that the architecture knows in one way only.
+    /// Refuses a yes or no other than the one that llama.cpp can follow; a missing key passes.
     ///
     /// # Errors
-    /// The key.
+    /// The key and its value.
     pub fn expect(&self, key: &str, expected: bool) -> Result<(), String> {
         match self.flag(key) {
             Some(found) if found != expected => Err(format!("{key} is {found} in config.json, which llama.cpp cannot follow")),
@@ -180,19 +180,19 @@ impl<'a> Config<'a> {
     /// A text.
     pub fn text(&self, key: &str) -> Option<&'a str> {
         let (key, value) = self.value(&[key])?;
-        self.read(key, value, |_| value.as_str().map(Some).ok_or_else(|| odd(value, "no text")))
+        self.read(key, value, |_| value.as_str().map(Some).ok_or_else(|| odd(value, "not a text")))
     }
 
     /// A list.
     pub fn list(&self, key: &str) -> Option<&'a [Json]> {
         let (key, value) = self.value(&[key])?;
-        self.read(key, value, |_| value.as_array().map(|list| Some(list.as_slice())).ok_or_else(|| odd(value, "no list")))
+        self.read(key, value, |_| value.as_array().map(|list| Some(list.as_slice())).ok_or_else(|| odd(value, "not a list")))
     }
 
     /// An object.
     pub fn object(&self, keys: &[&str]) -> Option<&'a Map<String, Json>> {
         let (key, value) = self.value(keys)?;
-        // What Python takes for nothing, the classes take for none.
+        // What Python takes for false, such as an empty list, counts as absent for the classes.
         let is_nothing = match value {
             Json::Bool(flag) => !flag,
             Json::String(text) => text.is_empty(),
@@ -202,7 +202,7 @@ impl<'a> Config<'a> {
         if is_nothing {
             return None;
         }
-        self.read(key, value, |_| value.as_object().map(Some).ok_or_else(|| odd(value, "no object")))
+        self.read(key, value, |_| value.as_object().map(Some).ok_or_else(|| odd(value, "not an object")))
     }
 }
 

@@ -19,13 +19,13 @@ const MAX_SHARED: u64 = 1024;
 struct Latent {
     /// Part of keys and queries that is not rotated.
     nope: u64,
-    /// Part that is.
+    /// Part of them that is rotated.
     rope: u64,
     /// Values.
     v: u64,
     /// Rank of keys and values.
     kv_rank: u64,
-    /// Rank of the queries; `None` for those that are computed at once.
+    /// Rank of the queries; `None` where they are computed in one step.
     q_rank: Option<u64>,
 }
 
@@ -53,7 +53,7 @@ pub fn deepseek2(config: &Config) -> Result<Mapping, String> {
         norm(tensors, config, layer_idx, "post_attention_layernorm", "ffn_norm");
         layers.add(tensors, config, layer_idx);
     });
-    // Layers that guess the tokens after the next one stand behind the others.
+    // Layers that guess the tokens after the next one come after the others.
     let n_guessing = config.number(&["num_nextn_predict_layers"]).unwrap_or(0).min(8);
     let first = config.facts.n_layers;
     let left_out = (first..first + n_guessing).map(|layer_idx| format!("model.layers.{layer_idx}.")).collect();
@@ -62,14 +62,14 @@ pub fn deepseek2(config: &Config) -> Result<Mapping, String> {
 }
 
 fn keys_of(config: &Config, rope: &Rope, latent: Latent, layers: Layers) -> Keys {
-    // llama.cpp computes with one key head that all share.
+    // llama.cpp computes with one key head that all queries share.
     let facts = CheckpointConfig { n_kv_heads: 1, head_dim: latent.kv_rank + latent.rope, ..config.facts.clone() };
     let mut keys = Keys::new("deepseek2");
     let own = Config::of(&facts);
     keys.common(&own, rope);
     config.take_over(&own);
     if layers.is_corrected && config.text("scoring_func").is_none() {
-        // V3 scores so without saying it.
+        // V3 uses sigmoid scores without saying so.
         keys.number("expert_gating_func", 2);
     }
     keys.number("leading_dense_block_count", layers.n_dense);
@@ -108,8 +108,7 @@ fn attention(tensors: &mut Tensors, config: &Config, layer_idx: u64, latent: Lat
     }
     tensors.plain(name("attn_kv_a_mqa"), source("kv_a_proj_with_mqa"), &[kv_rank + rope, n_embd]);
     tensors.plain(name("attn_kv_a_norm"), source("kv_a_layernorm"), &[kv_rank]);
-    // Of each head the rows of its key, then those of its value. The keys are needed the other way round: the queries are multiplied by
-    // them.
+    // For each head the rows of its key, then of its value. The keys are needed transposed: the queries are multiplied by them.
     let fused = Piece::whole(source("kv_b_proj"), &[n_heads * (nope + v), kv_rank]);
     let rows = |start: u64, n: u64| {
         let fused = &fused;

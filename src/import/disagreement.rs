@@ -6,7 +6,7 @@ use super::mapping::{Content, Mapping, Piece};
 use super::names::Names;
 use crate::model::{Checkpoint, CheckpointConfig};
 
-/// Parts of names that only adapters have, of which weights were not merged into the model's.
+/// Parts of names that only adapters have: their weights were not merged into the model's.
 const ADAPTER_PARTS: [&str; 8] =
     ["lora_", "base_layer", "hada_w", "lokr_w", "ia3_l", "modules_to_save", "original_module", "adapter_scaling"];
 /// Names of lists of layers.
@@ -15,21 +15,21 @@ const LAYER_LISTS: [&str; 4] = ["layers", "h", "layer", "blocks"];
 /// Where a checkpoint's tensors and the table of its architecture disagree.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Disagreement {
-    /// Tensors of the checkpoint that the table needs.
+    /// How many tensors of a checkpoint the table needs.
     pub n_needed: usize,
-    /// What stands before the names, and is taken off: `language_model.`.
+    /// What comes before the names and is taken off, such as `language_model.`; empty if nothing does.
     pub prefix: String,
-    /// Names of those that are not there.
+    /// Names of needed tensors that are not there.
     pub missing: Vec<String>,
     /// Names that the table does not know.
     pub extra: Vec<String>,
-    /// `model.norm.weight is 576, config.json leads to 577`.
+    /// Needed tensors of another shape: `model.norm.weight is 576, config.json leads to 577`.
     pub wrong_shapes: Vec<String>,
     /// What is behind the missing or unknown names, where one thing explains them all.
     pub cause: Option<String>,
 }
 
-/// Compares a checkpoint's tensors with those that its configuration leads to expect.
+/// Compares a checkpoint's tensors with the ones that its configuration calls for.
 #[must_use]
 pub fn disagreement(checkpoint: &Checkpoint, mapping: &Mapping) -> Disagreement {
     let names = Names::of(checkpoint, mapping);
@@ -66,7 +66,7 @@ pub fn disagreement(checkpoint: &Checkpoint, mapping: &Mapping) -> Disagreement 
     all
 }
 
-/// What is behind it all.
+/// What causes the disagreement, where one thing explains it.
 fn cause(
     checkpoint: &Checkpoint,
     all: &Disagreement,
@@ -105,7 +105,7 @@ fn layer_of(name: &str) -> Option<u64> {
     parts.next()?.parse().ok().filter(|&layer: &u64| layer < 1 << 20)
 }
 
-/// All that the tensors are made of.
+/// All pieces that the model's tensors are made of.
 fn pieces(mapping: &Mapping) -> impl Iterator<Item = std::borrow::Cow<'_, Piece>> {
     use std::borrow::Cow;
     let stored = mapping.tensors.iter().flat_map(|tensor| match &tensor.content {

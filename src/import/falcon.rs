@@ -26,7 +26,7 @@ pub fn falcon(config: &Config) -> Result<Mapping, String> {
     keys.number("attention.head_count_kv", facts.n_kv_heads);
     keys.some_float("attention.layer_norm_epsilon", config.float(&["layer_norm_epsilon"]));
     keys.file_type();
-    // llama.cpp takes 10,000 where a file says none.
+    // llama.cpp takes a base of 10,000 where a file states none.
     keys.some_float("rope.freq_base", rope.float("rope_theta").filter(|theta| (theta - 10_000.0).abs() > f64::EPSILON));
     let has_two_norms =
         config.flag("new_decoder_architecture").unwrap_or(false) && config.number(&["num_ln_in_parallel_attn"]).unwrap_or(2) == 2;
@@ -57,8 +57,8 @@ pub fn falcon(config: &Config) -> Result<Mapping, String> {
     Ok(Mapping::of("falcon", keys, tensors))
 }
 
-/// The rows of all queries, then those of all keys, then those of all values. In the checkpoint each key head follows the queries that
-/// share it, and its value head follows it.
+/// The rows of all queries, then of all keys, then of all values. In the checkpoint each key head follows the queries that
+/// share it, and its value head follows the key head.
 fn sorted(config: &Config, fused: &Piece) -> Vec<Piece> {
     let facts = config.facts;
     let head_dim = facts.head_dim;

@@ -1,4 +1,4 @@
-//! Gemma 2 and 3: norms before and behind attention and feed-forward, stored as their difference from 1, and windows.
+//! Gemma 2 and 3: norms before and after attention and feed-forward, stored as their difference from 1, and windows.
 //!
 //! Source: `modeling_gemma2.py` and `modeling_gemma3.py` of transformers; `conversion/gemma.py` and `src/models/gemma{2,3}.cpp` in
 //! llama.cpp of 2026-08-21.
@@ -9,11 +9,11 @@ use super::llama::{Attention, attention_block, feed_forward, norm, outer};
 use super::mapping::{Mapping, Tensors};
 use super::rope::check_kind;
 
-/// Gemma 2 is written without a base of RoPE: it is what llama.cpp takes where a file says none.
+/// Base of RoPE that is not written for Gemma 2: llama.cpp takes it where a file states none.
 const THETA: f64 = 10_000.0;
-/// Of so many layers of Gemma 2 the last one sees the whole context.
+/// In every two layers of Gemma 2, the last one sees the whole context.
 const GEMMA2_PERIOD: u64 = 2;
-/// The same of Gemma 3.
+/// The same for every six layers of Gemma 3.
 const GEMMA3_PERIOD: u64 = 6;
 
 /// Gemma 2.
@@ -54,7 +54,7 @@ pub fn gemma3(config: &Config) -> Result<Mapping, String> {
     config.expect("use_bidirectional_attention", false)?;
     check_scale(config)?;
     if config.float(&["attn_logit_softcapping"]).is_some() {
-        return Err("attn_logit_softcapping stands in config.json, which Gemma 3 does not have".into());
+        return Err("config.json has attn_logit_softcapping, which Gemma 3 does not have".into());
     }
     let mut keys = Keys::new("gemma3");
     keys.common(config, &rope);
@@ -84,7 +84,7 @@ fn tensors_of(config: &Config, has_head_norms: bool) -> Tensors {
     tensors
 }
 
-/// Refuses layers with windows in another order than llama.cpp's: all but the last of `period`.
+/// Refuses layers with windows in another order than llama.cpp's: all but the last in every `period` layers.
 fn check_windows(config: &Config, period: u64) -> Result<(), String> {
     let pattern = config.number(&["sliding_window_pattern", "_sliding_window_pattern"]).unwrap_or(period);
     let kinds = config.list("layer_types").unwrap_or_default();
@@ -98,7 +98,7 @@ fn check_windows(config: &Config, period: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses a scale of the attention that llama.cpp cannot know: it takes one of two widths.
+/// Refuses an attention scale that llama.cpp cannot follow: it computes the scale from one of two widths.
 fn check_scale(config: &Config) -> Result<(), String> {
     let facts = config.facts;
     match config.float(&["query_pre_attn_scalar"]) {

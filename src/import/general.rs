@@ -1,4 +1,5 @@
-//! `general.*`: what a model is called and where it comes from: its model card, its configuration, the name of its repository or folder.
+//! `general.*`: what a model is called and where it comes from, by its model card, its configuration, and the name of its
+//! repository or folder.
 //!
 //! Source of names, order and precedence: `Metadata.apply_metadata_heuristic` and `Metadata.set_gguf_meta_model` in
 //! `gguf-py/gguf/metadata.py`, llama.cpp of 2026-08-21.
@@ -13,7 +14,7 @@ const MAX_ENTRIES: usize = 1000;
 
 type Entry = (String, Value);
 
-/// Key-values `general.*`, in the order of `convert_hf_to_gguf.py`. `first` comes right behind the architecture.
+/// Key-values `general.*`, in the order of `convert_hf_to_gguf.py`. `first` comes right after the architecture.
 pub(super) fn general_entries(checkpoint: &Checkpoint, architecture: &str, first: &[Entry], weights: Weights) -> Vec<Entry> {
     let card = &checkpoint.card;
     let of_card = |keys: &[&str]| keys.iter().find_map(|key| text_of(card.get(*key)?));
@@ -92,7 +93,7 @@ fn one_or_more(value: &Json) -> Vec<String> {
     }
 }
 
-/// What `generation_config.json` recommends.
+/// Adds the sampling settings that `generation_config.json` recommends.
 #[allow(clippy::cast_possible_truncation, reason = "GGUF keeps these numbers as f32")]
 fn sampling_entries(generation: &Map<String, Json>, all: &mut Vec<Entry>) {
     let value = |key: &str| generation.get(key).filter(|value| !value.is_null());
@@ -117,7 +118,7 @@ fn sampling_entries(generation: &Map<String, Json>, all: &mut Vec<Entry>) {
     }
 }
 
-/// What a model was made from: `general.base_model.*`, `general.dataset.*`.
+/// Adds what a model was made from: `general.base_model.*`, `general.dataset.*`.
 fn origin_entries(kind: &str, card: &Map<String, Json>, sources: &[&str], n_weights: u64, all: &mut Vec<Entry>) {
     let Some(value) = sources.iter().find_map(|source| card.get(*source)) else { return };
     let origins = match value {

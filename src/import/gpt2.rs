@@ -1,4 +1,4 @@
-//! GPT-2: learned positions, layer norms, biases everywhere, and matrices that lie the other way round.
+//! GPT-2: learned positions, layer norms, biases everywhere, and matrices that are stored transposed.
 //!
 //! Source: `modeling_gpt2.py` of transformers; `conversion/gpt2.py` in llama.cpp of 2026-08-21.
 

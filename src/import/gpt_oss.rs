@@ -9,7 +9,7 @@ use super::mapping::{Mapping, Piece, Tensors};
 use super::rope::check_kind;
 use crate::model::{DType, QuantizationMethod, RowOrder};
 
-/// gpt-oss 20b and 120b, and those without quantization that were made from them.
+/// gpt-oss 20b and 120b, and unquantized models that were made from them.
 pub fn gpt_oss(config: &Config) -> Result<Mapping, String> {
     let facts = config.facts;
     let rope = Rope::of(config);
@@ -23,7 +23,7 @@ pub fn gpt_oss(config: &Config) -> Result<Mapping, String> {
     }
     let block_len = DType::MXFP4.block_len();
     if is_mxfp4 && !(facts.n_embd.is_multiple_of(block_len) && facts.n_ff.is_multiple_of(block_len)) {
-        return Err("hidden_size or intermediate_size in config.json is no multiple of 32, as MXFP4 needs it".into());
+        return Err("hidden_size or intermediate_size in config.json is not a multiple of 32, which MXFP4 needs".into());
     }
     let mut keys = Keys::new("gpt-oss");
     keys.common(config, &rope);
@@ -44,7 +44,7 @@ pub fn gpt_oss(config: &Config) -> Result<Mapping, String> {
     Ok(Mapping::of("gpt-oss", keys, tensors))
 }
 
-/// llama.cpp takes windows in every other layer, the first among them, whatever `config.json` says.
+/// Refuses other windows than llama.cpp's, which gives one to every other layer, starting with the first, whatever a file says.
 fn check_windows(config: &Config) -> Result<(), String> {
     let Some(kinds) = config.list("layer_types") else { return Ok(()) };
     let is_expected = |(idx, kind): (usize, &serde_json::Value)| {
@@ -53,14 +53,14 @@ fn check_windows(config: &Config) -> Result<(), String> {
     if kinds.iter().enumerate().all(is_expected) {
         Ok(())
     } else {
-        Err("layer_types in config.json is another order than llama.cpp follows for this architecture".into())
+        Err("layer_types in config.json has another order than llama.cpp follows for this architecture".into())
     }
 }
 
 /// All experts of a layer, with their biases.
 fn experts(tensors: &mut Tensors, config: &Config, layer_idx: u64, is_mxfp4: bool) {
     let (n_embd, n_ff, n_experts) = (config.facts.n_embd, config.facts.n_ff, config.facts.n_experts);
-    // Of gate and up one has the even rows, the other the odd ones.
+    // Gate has the even rows, up the odd ones.
     for (kind, source, n_rows, row_len, first, step) in [
         ("down", "down_proj", n_embd, n_ff, 0, 1),
         ("gate", "gate_up_proj", n_ff, n_embd, 0, 2),
@@ -73,7 +73,7 @@ fn experts(tensors: &mut Tensors, config: &Config, layer_idx: u64, is_mxfp4: boo
             let all = Piece::mxfp4(&source, [n_experts, step * n_rows, row_len]);
             vec![all.rows(first, n_experts * n_rows).ordered(RowOrder::Strided { step })]
         } else {
-            // Floats are stored the other way round.
+            // Floats are stored transposed.
             let all = Piece::whole(&source, &[n_experts, row_len, step * n_rows]).ordered(transposed);
             (0..n_experts).map(|idx| all.clone().rows(idx * row_len, row_len)).collect()
         };

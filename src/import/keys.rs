@@ -11,29 +11,29 @@ use crate::model::{Array, Text, Value};
 #[derive(Debug)]
 pub struct Keys {
     architecture: &'static str,
-    /// So far.
+    /// The key-values so far.
     pub all: Vec<(String, Value)>,
 }
 
-/// `rope_parameters`, else `rope_scaling`, with what stands outside of both laid under it.
+/// The settings of RoPE: `rope_parameters`, else `rope_scaling`; what they lack is filled in from keys outside of both.
 ///
 /// Source: `TextModel.__init__` in `conversion/base.py`, llama.cpp of 2026-08-21.
 #[derive(Debug, Clone, Default)]
 pub struct Rope {
-    /// Of layers that see the whole context.
+    /// Settings of the layers that see the whole context.
     pub full: Map<String, Json>,
     /// Base of the layers that see a window, where it differs.
     pub sliding_theta: Option<f64>,
 }
 
 impl Rope {
-    /// What a configuration says. Numbers written as texts are numbers; others that cannot be read are complaints.
+    /// What a configuration says. Numbers written as texts become numbers; values that cannot be read are complaints.
     pub fn of(config: &Config) -> Self {
         let mut both = config.object(&["rope_parameters", "rope_scaling"]).cloned().unwrap_or_default();
         both.retain(|_, value| !value.is_null());
         let inner = |key: &str| {
             let value = both.get(key)?;
-            config.read(key, value, |_| value.as_object().map(Some).ok_or_else(|| odd(value, "no object")))
+            config.read(key, value, |_| value.as_object().map(Some).ok_or_else(|| odd(value, "not an object")))
         };
         let (full, sliding) = (inner("full_attention"), inner("sliding_attention"));
         let mut rope = if full.is_some() || sliding.is_some() {
@@ -64,7 +64,7 @@ impl Rope {
         Self { full, sliding_theta: config.positive(&local) }
     }
 
-    /// Makes numbers of what says a number.
+    /// Turns numbers written as texts into numbers.
     fn read_numbers(&mut self, config: &Config) {
         for (key, value) in &mut self.full {
             let read = match key.as_str() {
@@ -82,7 +82,7 @@ impl Rope {
                 | "partial_rotary_factor" => config.read(key, value, number_of).map(Json::from),
                 "long_factor" | "short_factor" => config.read(key, value, numbers_of).map(Json::from),
                 "rope_type" | "type" if !value.is_string() && !value.is_null() => {
-                    config.complain(format!("{key} is {},", odd(value, "no text")));
+                    config.complain(format!("{key} is {},", odd(value, "not a text")));
                     None
                 }
                 _ => continue,
@@ -91,12 +91,12 @@ impl Rope {
         }
     }
 
-    /// `linear`, `yarn`, `llama3`, `longrope`; empty without.
+    /// The kind of scaling: `linear`, `yarn`, `llama3`, `longrope`; empty without one.
     pub fn kind(&self) -> &str {
         self.full.get("rope_type").and_then(Json::as_str).unwrap_or_default()
     }
 
-    /// A number of it.
+    /// A number among the settings; `None` if it is missing.
     pub fn float(&self, key: &str) -> Option<f64> {
         self.full.get(key)?.as_f64().filter(|number| number.is_finite())
     }
@@ -105,12 +105,12 @@ impl Rope {
 /// A list of numbers.
 fn numbers_of(value: &Json) -> Result<Option<Vec<f64>>, String> {
     let Some(list) = value.as_array() else {
-        return if value.is_null() { Ok(None) } else { Err(odd(value, "no list")) };
+        return if value.is_null() { Ok(None) } else { Err(odd(value, "not a list")) };
     };
     let numbers: Result<Vec<Option<f64>>, String> = list.iter().map(number_of).collect();
     numbers?
         .into_iter()
-        .map(|number| number.ok_or_else(|| odd(value, "no list of numbers")))
+        .map(|number| number.ok_or_else(|| odd(value, "not a list of numbers")))
         .collect::<Result<Vec<f64>, _>>()
         .map(Some)
 }
@@ -121,7 +121,7 @@ fn f32_of(number: f64) -> Value {
 }
 
 impl Keys {
-    /// None yet.
+    /// An empty list for an architecture.
     pub fn new(architecture: &'static str) -> Self {
         Self { architecture, all: Vec::new() }
     }
@@ -130,12 +130,12 @@ impl Keys {
         self.all.push((format!("{}.{key}", self.architecture), value));
     }
 
-    /// A whole number, as u32.
+    /// Adds a whole number, as u32.
     pub fn number(&mut self, key: &str, number: u64) {
         self.push(key, Value::U32(u32::try_from(number).unwrap_or(u32::MAX)));
     }
 
-    /// Another whole number in the place of an earlier one.
+    /// Replaces an earlier whole number; does nothing if there is none.
     pub fn set_number(&mut self, key: &str, number: u64) {
         let key = format!("{}.{key}", self.architecture);
         if let Some(entry) = self.all.iter_mut().find(|entry| entry.0 == key) {
@@ -143,46 +143,46 @@ impl Keys {
         }
     }
 
-    /// A number, as f32.
+    /// Adds a number, as f32.
     pub fn float(&mut self, key: &str, number: f64) {
         self.push(key, f32_of(number));
     }
 
-    /// A whole number, where there is one.
+    /// Adds a whole number, if there is one.
     pub fn some_number(&mut self, key: &str, number: Option<u64>) {
         if let Some(number) = number {
             self.number(key, number);
         }
     }
 
-    /// A number, where there is one.
+    /// Adds a number, if there is one.
     pub fn some_float(&mut self, key: &str, number: Option<f64>) {
         if let Some(number) = number {
             self.float(key, number);
         }
     }
 
-    /// A yes or no.
+    /// Adds a yes or no.
     pub fn flag(&mut self, key: &str, flag: bool) {
         self.push(key, Value::Bool(flag));
     }
 
-    /// A text.
+    /// Adds a text.
     pub fn text(&mut self, key: &str, text: &str) {
         self.push(key, Value::Str(Text::from(text)));
     }
 
-    /// Place of the file type; the level decides the value.
+    /// Adds a place for the file type; the level decides the value.
     pub fn file_type(&mut self) {
         self.all.push(("general.file_type".into(), Value::U32(0)));
     }
 
-    /// Several texts.
+    /// Adds a list of texts.
     pub fn texts(&mut self, key: &str, texts: &[&str]) {
         self.push(key, Value::Array(Array::Str(texts.iter().map(|&text| text.into()).collect())));
     }
 
-    /// What all language models have: shape, RoPE, norms, experts. What `config.json` does not say is left out.
+    /// Adds what all language models have: shape, RoPE, norms, experts. What `config.json` does not say is left out.
     ///
     /// Source: `TextModel.set_gguf_parameters` in `conversion/base.py`, llama.cpp of 2026-08-21.
     pub fn common(&mut self, config: &Config, rope: &Rope) {
@@ -231,7 +231,7 @@ impl Keys {
         self.file_type();
     }
 
-    /// The kind of pooling of an embedding model.
+    /// Adds the kind of pooling of an embedding model.
     pub fn pooling(&mut self, config: &Config) {
         self.some_number("pooling_type", config.facts.pooling.map(|pooling| pooling as u64));
     }

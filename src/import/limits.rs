@@ -8,7 +8,7 @@ use super::mapping::Mapping;
 
 /// `(architectures, the key of their classes, what llama.cpp computes, the names that transformers has for it)`.
 ///
-/// llama.cpp computes GELU by its tanh form whatever the name; the difference is below that of a half float.
+/// llama.cpp computes GELU by its tanh form whatever the name; the difference is below the precision of a half float.
 ///
 /// Source: `LLM_FFN_…` in `src/models/*.cpp`, llama.cpp of 2026-08-21; `ACT2FN` in `activations.py`, transformers 4.57.
 const ACTIVATIONS: [(&[&str], &str, &str, &[&str]); 5] = [
@@ -27,12 +27,12 @@ const GELUS: [&str; 7] =
     ["gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_python", "gelu_accurate"];
 /// Architectures whose layers llama.cpp never gives a window.
 const WITHOUT_WINDOWS: [&str; 8] = ["llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "starcoder2", "granite", "deepseek2"];
-/// Architectures whose RoPE turns part of a head, or that have none.
+/// Architectures whose RoPE rotates part of a head, or that have no RoPE.
 const WITH_PARTIAL_ROPE: [&str; 3] = ["phi3", "gpt2", "bert"];
-/// Architectures in which a norm is no root of mean squares.
+/// Architectures with layer norms instead of RMS norms.
 const WITH_LAYER_NORMS: [&str; 4] = ["gpt2", "bert", "falcon", "starcoder2"];
 
-/// Refuses what llama.cpp would compute otherwise; tells what differs only in part of the uses.
+/// Refuses what llama.cpp would compute differently; warns of what differs only in some uses.
 ///
 /// # Errors
 /// The key and its value.
@@ -59,7 +59,7 @@ pub fn check(config: &Config, architecture: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses a mapping without the number that llama.cpp adds under the root of a norm: it loads no file without.
+/// Refuses a mapping without the epsilon of its norms: llama.cpp loads no file without it.
 ///
 /// # Errors
 /// The key that is missing.
@@ -69,7 +69,7 @@ pub fn check_norms(mapping: &Mapping) -> Result<(), String> {
     if has(&mapping.entries) { Ok(()) } else { Err(format!("config.json does not say {key}")) }
 }
 
-/// Writes the scale of RoPE only where it is complete.
+/// Complains of a kind of RoPE scaling that needs a factor and has none.
 pub fn check_rope_factor(config: &Config, rope: &Rope) {
     if matches!(rope.kind(), "linear" | "yarn") && rope.float("factor").is_none() {
         config.complain(format!("rope_scaling of the kind {} has no factor,", rope.kind()));
@@ -100,7 +100,7 @@ mod tests {
         check("llama", r#"{"hidden_act":"silu"}"#, None);
         check("llama", r#"{"hidden_act":null}"#, None);
         check("llama", r#"{"hidden_act":"gelu"}"#, Some("hidden_act is gelu in config.json, llama.cpp computes SiLU"));
-        check("llama", r#"{"hidden_act":7}"#, Some("hidden_act is 7, no text, in config.json"));
+        check("llama", r#"{"hidden_act":7}"#, Some("hidden_act is 7, not a text, in config.json"));
         check("qwen3moe", r#"{"hidden_act":"relu2"}"#, Some("relu2"));
         check("gpt-oss", r#"{"hidden_act":"gelu"}"#, Some("gelu"));
         // Gemma's class does not look at hidden_act.

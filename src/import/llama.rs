@@ -8,14 +8,14 @@ use super::keys::{Keys, Rope};
 use super::mapping::{Mapping, Tensors};
 use super::rope::{check_kind, llama3_factors};
 
-/// Names of the embedding, of the last norm and of the head, with their names in GGUF.
+/// The embedding: its name in checkpoints, and in GGUF.
 pub const EMBEDDING: (&str, &str) = ("model.embed_tokens.weight", "token_embd.weight");
-/// The norm before the head.
+/// The norm before the head, in the same way.
 pub const LAST_NORM: (&str, &str) = ("model.norm.weight", "output_norm.weight");
-/// The head. A tied one may be there all the same: it is the embedding once more.
+/// The head, in the same way. A tied one may be stored all the same, as a copy of the embedding.
 pub const HEAD: (&str, &str) = ("lm_head.weight", "output.weight");
 
-/// Llama, Mistral and what else has their class.
+/// Llama, Mistral and other models of their classes.
 pub fn llama(config: &Config) -> Result<Mapping, String> {
     let (keys, mut tensors) = llama_like(config, "llama")?;
     decoder(&mut tensors, config, Attention { is_rotated: true, ..Attention::of(config) });
@@ -55,7 +55,7 @@ pub fn qwen3(config: &Config) -> Result<Mapping, String> {
     Ok(Mapping::of("qwen3", keys, tensors))
 }
 
-/// Keys of an architecture with nothing of its own, in which llama.cpp rotates halves.
+/// Keys of an architecture that needs only the common ones; llama.cpp rotates halves of its heads, not neighbours.
 pub fn neox_keys(config: &Config, architecture: &'static str) -> Result<Keys, String> {
     let rope = Rope::of(config);
     check_kind(config, &rope, &["linear", "yarn"])?;
@@ -67,13 +67,13 @@ pub fn neox_keys(config: &Config, architecture: &'static str) -> Result<Keys, St
 /// Which projections of the attention have biases.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Biases {
-    /// Those to queries, keys and values.
+    /// The projections to queries, keys and values.
     pub qkv: bool,
-    /// That to the output.
+    /// The projection to the output.
     pub output: bool,
 }
 
-/// In what the attention of this family's members differs.
+/// How the attention of this family's members differs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Attention {
     /// Which biases there are.
@@ -85,14 +85,14 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// One with the biases that the configuration names.
+    /// Attention with the biases that the configuration names.
     pub fn of(config: &Config) -> Self {
         let has_biases = config.facts.has_attention_bias;
         Self { biases: Biases { qkv: has_biases, output: has_biases }, ..Self::default() }
     }
 }
 
-/// Embedding, layers of attention and feed-forward with a norm before each, and the rest.
+/// Adds the embedding, layers of attention and feed-forward with a norm before each, and the rest.
 pub fn decoder(tensors: &mut Tensors, config: &Config, attention: Attention) {
     outer(tensors, config, |tensors, layer_idx| {
         attention_block(tensors, config, layer_idx, attention);
@@ -101,7 +101,7 @@ pub fn decoder(tensors: &mut Tensors, config: &Config, attention: Attention) {
     });
 }
 
-/// Embedding, layers, last norm and, where it is not tied, the head.
+/// Adds the embedding, the layers, the last norm and, where it is not tied, the head.
 pub fn outer(tensors: &mut Tensors, config: &Config, mut layer: impl FnMut(&mut Tensors, u64)) {
     let facts = config.facts;
     tensors.plain(EMBEDDING.1, EMBEDDING.0, &[facts.n_vocab, facts.n_embd]);
@@ -114,7 +114,7 @@ pub fn outer(tensors: &mut Tensors, config: &Config, mut layer: impl FnMut(&mut 
     }
 }
 
-/// A norm over the width of the residual stream.
+/// Adds a norm over the width of the residual stream.
 pub fn norm(tensors: &mut Tensors, config: &Config, layer_idx: u64, source: &str, name: &str) {
     tensors.plain(
         format!("blk.{layer_idx}.{name}.weight"),
@@ -123,13 +123,13 @@ pub fn norm(tensors: &mut Tensors, config: &Config, layer_idx: u64, source: &str
     );
 }
 
-/// The norm before it, and projections with their biases and norms.
+/// Adds the norm before the attention, and the projections with their biases and norms.
 pub fn attention_block(tensors: &mut Tensors, config: &Config, layer_idx: u64, attention: Attention) {
     norm(tensors, config, layer_idx, "input_layernorm", "attn_norm");
     projections(tensors, config, layer_idx, attention);
 }
 
-/// Projections with their biases and norms.
+/// Adds the projections of the attention with their biases and norms.
 pub fn projections(tensors: &mut Tensors, config: &Config, layer_idx: u64, attention: Attention) {
     let (n_embd, head_dim) = (config.facts.n_embd, config.facts.head_dim);
     let (q, kv) = (config.q_width(), config.kv_width());
@@ -163,7 +163,7 @@ pub fn projections(tensors: &mut Tensors, config: &Config, layer_idx: u64, atten
     }
 }
 
-/// Gate, up and down, with biases where `mlp_bias` says so.
+/// Adds gate, up and down, with biases where `mlp_bias` says so.
 pub fn feed_forward(tensors: &mut Tensors, config: &Config, layer_idx: u64) {
     let (n_embd, n_ff) = (config.facts.n_embd, config.facts.n_ff);
     for (part, gguf, shape) in [

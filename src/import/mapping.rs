@@ -1,4 +1,4 @@
-//! The tensors of an architecture: from which of the checkpoint's each of the GGUF file's is made.
+//! The tensors of an architecture: which of the checkpoint's tensors each tensor of the GGUF file is made from.
 
 use super::keys::Keys;
 use crate::model::{DType, MXFP4_ENDINGS, RowOrder};
@@ -8,38 +8,38 @@ use crate::model::{DType, MXFP4_ENDINGS, RowOrder};
 pub struct Mapping {
     /// `general.architecture`.
     pub architecture: &'static str,
-    /// Key-values right behind the architecture.
+    /// Key-values right after the architecture.
     pub first: Vec<(String, crate::model::Value)>,
     /// Key-values after those of `general.*`, in order.
     pub entries: Vec<(String, crate::model::Value)>,
     /// Tensors in the order of the file.
     pub tensors: Vec<Mapped>,
-    /// How the names of published checkpoints differ from those of the pieces.
+    /// How the names in published checkpoints differ from the names of the pieces.
     pub spelling: Spelling,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
 
 impl Mapping {
-    /// One whose checkpoints have the names of the pieces.
+    /// A mapping for checkpoints that have the names of the pieces.
     pub(super) fn of(architecture: &'static str, keys: Keys, tensors: Tensors) -> Self {
         let (first, warnings) = (Vec::new(), Vec::new());
         Self { architecture, first, entries: keys.all, tensors: tensors.all, spelling: Spelling::default(), warnings }
     }
 
-    /// The same, for checkpoints with names of another kind.
+    /// The same mapping, for checkpoints that spell names differently.
     pub(super) fn spelled(mut self, spelling: Spelling) -> Self {
         self.spelling = spelling;
         self
     }
 }
 
-/// How names of a checkpoint become names of pieces; what stands before all of them, `Names` finds by itself.
+/// How names in a checkpoint become names of pieces; a prefix that all of them share, `Names` finds by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Spelling {
     /// Other endings: `(.gamma, .weight)`.
     pub endings: &'static [(&'static str, &'static str)],
-    /// How names of tensors begin that are left out.
+    /// Beginnings of the names of tensors that are left out.
     pub left_out: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ pub struct Piece {
     pub shape: Vec<u64>,
     /// The first row that is taken, and how many. All dimensions but the last count rows; a vector has rows of one weight.
     pub rows: (u64, u64),
-    /// In which order.
+    /// The order of these rows.
     pub order: RowOrder,
     /// True for blocks of MXFP4, 16 bytes each, whose exponents are a tensor of their own.
     pub is_mxfp4: bool,
@@ -95,7 +95,7 @@ impl Piece {
         piece.rows(0, n_rows)
     }
 
-    /// All experts' matrices in MXFP4; `row_len` a multiple of 32.
+    /// All experts' matrices in MXFP4; `row_len` must be a multiple of 32.
     #[must_use]
     pub fn mxfp4(name: &str, [n_experts, n_rows, row_len]: [u64; 3]) -> Self {
         let len = DType::MXFP4.block_len();
@@ -108,14 +108,14 @@ impl Piece {
         }
     }
 
-    /// The exponents that belong to blocks of MXFP4.
+    /// The exponents that belong to blocks of MXFP4; `None` for other pieces.
     #[must_use]
     pub fn exponents(&self) -> Option<Self> {
         let name = self.name.strip_suffix(MXFP4_ENDINGS.0).filter(|_| self.is_mxfp4)?;
         Some(Self::whole(format!("{name}{}", MXFP4_ENDINGS.1), self.shape.split_last()?.1))
     }
 
-    /// Weights of a row.
+    /// Number of weights in a row; 1 for a vector.
     #[must_use]
     pub fn row_len(&self) -> u64 {
         match self.shape.as_slice() {
@@ -125,14 +125,14 @@ impl Piece {
         }
     }
 
-    /// So many rows of it from one on.
+    /// The same piece with the tensor's rows `first..first + n`.
     #[must_use]
     pub fn rows(mut self, first: u64, n: u64) -> Self {
         self.rows = (first, n);
         self
     }
 
-    /// In another order.
+    /// The same piece with its rows in another order.
     #[must_use]
     pub fn ordered(mut self, order: RowOrder) -> Self {
         self.order = order;
@@ -143,23 +143,23 @@ impl Piece {
 /// Collects the tensors of a model.
 #[derive(Debug, Default)]
 pub struct Tensors {
-    /// So far.
+    /// The tensors so far.
     pub all: Vec<Mapped>,
 }
 
 impl Tensors {
-    /// One that stays as it is; `shape` is the checkpoint's, rows first.
+    /// Adds a tensor that stays as it is; `shape` is the checkpoint's, rows first.
     pub fn plain(&mut self, name: impl Into<String>, source: impl Into<String>, shape: &[u64]) -> &mut Mapped {
         self.of(name, &shape.iter().rev().copied().collect::<Vec<_>>(), vec![Piece::whole(source, shape)])
     }
 
-    /// A vector of a rotated projection, or its matrix: the rows of each head of `head_rows` take turns.
+    /// Adds the matrix or bias of a rotated projection: in each head of `head_rows` rows, the rows of both halves take turns.
     pub fn rope(&mut self, name: impl Into<String>, source: impl Into<String>, shape: &[u64], head_rows: u64) -> &mut Mapped {
         let gguf_shape: Vec<u64> = shape.iter().rev().copied().collect();
         self.of(name, &gguf_shape, vec![Piece::whole(source, shape).ordered(RowOrder::Rope { head_rows })])
     }
 
-    /// One made of pieces; `shape` is that of GGUF, the row length first.
+    /// Adds a tensor made of pieces; `shape` is GGUF's, the row length first.
     pub fn of(&mut self, name: impl Into<String>, shape: &[u64], pieces: Vec<Piece>) -> &mut Mapped {
         let name = name.into();
         self.push(Mapped {
@@ -170,7 +170,7 @@ impl Tensors {
         })
     }
 
-    /// One made of numbers.
+    /// Adds a vector of computed numbers.
     pub fn computed(&mut self, name: impl Into<String>, weights: Vec<f32>) -> &mut Mapped {
         let shape = vec![weights.len() as u64];
         self.push(Mapped { name: name.into(), shape, content: Content::Computed(weights), is_f32: true })
@@ -184,7 +184,7 @@ impl Tensors {
 }
 
 impl Mapped {
-    /// The same with 1 added to every weight, as Gemma's norms need it.
+    /// Adds 1 to every stored weight, as Gemma's norms need it.
     pub fn plus_one(&mut self) {
         if let Content::Stored { plus, .. } = &mut self.content {
             *plus = 1.0;
@@ -192,7 +192,7 @@ impl Mapped {
     }
 }
 
-/// What stays in F32 whatever the output type.
+/// True for a tensor that stays in F32 whatever the output type.
 ///
 /// Source: `prepare_tensors` in `conversion/base.py`, llama.cpp of 2026-08-21.
 fn is_kept_in_f32(name: &str, shape: &[u64]) -> bool {

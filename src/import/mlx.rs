@@ -1,4 +1,4 @@
-//! What a checkpoint becomes in mlx-lm: names, experts that lie in one tensor, matrices that are turned.
+//! What a checkpoint becomes in mlx-lm: names, experts that are joined in one tensor, matrices that are transposed.
 //!
 //! Source: `sanitize` of each model in `mlx_lm/models/` and `MODEL_REMAPPING` in `mlx_lm/utils.py`, mlx-lm 0.32.2.
 
@@ -19,19 +19,19 @@ use crate::model::{
 /// How mlx-lm arranges the tensors of a model type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Arrangement {
-    /// As the checkpoint.
+    /// As in the checkpoint.
     AsStored,
     /// Experts of a layer one after the other: `mlp.experts.3.up_proj` becomes a part of `mlp.switch_mlp.up_proj`.
     Experts,
-    /// The same, and the projection from compressed keys and values cut in two.
+    /// The same, and the projection from compressed keys and values is cut in two.
     ExpertsAndLatent,
-    /// Matrices with one row for each input.
+    /// The checkpoint's matrices have one row for each input, and are transposed.
     Turned,
-    /// The language model of a model for images.
+    /// The language model inside a vision model.
     WithinVision,
 }
 
-/// `(model_type, arrangement)` of those that both know.
+/// `(model_type, arrangement)` of the model types that both mlx-lm and Planish know.
 const MODEL_TYPES: [(&str, Arrangement); 17] = [
     ("llama", Arrangement::AsStored),
     ("mistral", Arrangement::AsStored),
@@ -55,7 +55,7 @@ const MODEL_TYPES: [(&str, Arrangement); 17] = [
 /// `(in a checkpoint, in mlx-lm)`: projections of Mixtral's experts.
 const MIXTRAL_PROJECTIONS: [(&str, &str); 3] = [("w1", "gate_proj"), ("w2", "down_proj"), ("w3", "up_proj")];
 
-/// Ends of GPT-2's matrices that are turned.
+/// Ends of the names of GPT-2's matrices that are transposed.
 const TURNED: [&str; 4] = ["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"];
 
 /// Why mlx-lm does not take the checkpoints of an architecture; `None` for those that it does.
@@ -63,14 +63,14 @@ const TURNED: [&str; 4] = ["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc
 pub fn mlx_hindrance(config: &CheckpointConfig) -> Option<String> {
     let model_type = config.model_type.as_str();
     match model_type {
-        // `DeepseekV2Attention` of mlx-lm asks it for more without looking.
+        // `DeepseekV2Attention` of mlx-lm reads from it without looking whether it is there.
         "deepseek_v2" if config.json.get("rope_scaling").is_none_or(serde_json::Value::is_null) => {
             Some("mlx-lm does not load a deepseek_v2 without rope_scaling".into())
         }
         _ if arrangement_of(config).is_some() => None,
         "gpt_oss" => Some("the 4-bit experts of gpt-oss are not written for MLX yet".into()),
         "bert" | "falcon" => Some(format!("mlx-lm has no architecture {model_type}")),
-        _ => Some(format!("nothing is known of {} in mlx-lm", class_name(config))),
+        _ => Some(format!("nothing is known about {} in mlx-lm", class_name(config))),
     }
 }
 
@@ -83,7 +83,7 @@ fn arrangement_of(config: &CheckpointConfig) -> Option<Arrangement> {
 /// The result stands for the source of a conversion: it has no metadata.
 ///
 /// # Errors
-/// `Error::CannotWrite` for an architecture that mlx-lm lacks, and for weights that are no F32, F16 or BF16;
+/// `Error::CannotWrite` for an architecture that mlx-lm lacks, and for weights that are not F32, F16 or BF16;
 /// `Error::CheckpointNotConvertible` as [`super::import`].
 pub fn mlx_model(checkpoint: &Checkpoint) -> Result<Model> {
     let cannot = |why: String| Error::CannotWrite { framework: Framework::Mlx.name(), why, path: checkpoint.path.clone() };
@@ -101,7 +101,7 @@ pub fn mlx_model(checkpoint: &Checkpoint) -> Result<Model> {
     for name in needed(&mapping) {
         let tensor = found.get(name).ok_or_else(|| obstacle(format!("{name} is missing")))?;
         let dtype =
-            float_of(tensor).ok_or_else(|| cannot(format!("{name} is {}, no 16- or 32-bit float", tensor.dtype.name())))?;
+            float_of(tensor).ok_or_else(|| cannot(format!("{name} is {}, not a 16- or 32-bit float", tensor.dtype.name())))?;
         outputs.add(name, tensor, dtype, arrangement, config).map_err(&cannot)?;
     }
     outputs.check().map_err(&cannot)?;
@@ -150,7 +150,7 @@ struct Output {
     /// Rows first.
     shape: Vec<u64>,
     parts: Vec<Part>,
-    /// Of experts: how many there must be.
+    /// For experts, how many there must be.
     n_experts: Option<u64>,
 }
 
@@ -168,7 +168,7 @@ impl Output {
 #[derive(Debug, Default)]
 struct Outputs {
     all: Vec<Output>,
-    /// Where tensors of experts stand among them.
+    /// Name of a tensor of experts → its index in `all`.
     experts: HashMap<String, usize>,
 }
 
@@ -235,7 +235,7 @@ impl Outputs {
         Ok(())
     }
 
-    /// Keys and values are computed from one compressed vector: mlx-lm has a matrix for each, the keys' turned.
+    /// Splits the matrix that computes keys and values from one compressed vector: mlx-lm has two, the keys' transposed.
     fn add_latent(
         &mut self,
         name: &str,

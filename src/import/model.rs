@@ -23,10 +23,10 @@ use crate::model::{
 ///
 /// Source: `GGML_QUANT_VERSION` in `gguf-py/gguf/constants.py`, llama.cpp of 2026-08-21.
 const QUANTIZATION_VERSION: u32 = 2;
-/// How many examples of a kind are kept.
+/// Most examples that an error lists.
 const MAX_EXAMPLES: usize = 3;
 
-/// The type in which a tensor is kept without loss: F32 for what is always F32 and for types that mix.
+/// The type that keeps a tensor without loss: F32 for what is always F32, and where types mix.
 fn lossless_dtype(tensor: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>) -> DType {
     let Content::Stored { pieces, .. } = &tensor.content else { return DType::F32 };
     if tensor.is_f32 {
@@ -35,7 +35,7 @@ fn lossless_dtype(tensor: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>)
     if pieces.iter().all(|piece| piece.is_mxfp4) {
         return DType::MXFP4;
     }
-    // What is missing is assumed to be what most checkpoints are.
+    // A missing tensor is assumed to have the type of most checkpoints.
     let dtype_of = |piece: &Piece| match found.get(piece.name.as_str()).map(|tensor| tensor.dtype) {
         // transformers applies the scales of 8-bit floats in BF16 too.
         None | Some(CheckpointDType::BF16 | CheckpointDType::F8_E4M3 | CheckpointDType::F8_E5M2) => DType::BF16,
@@ -47,7 +47,7 @@ fn lossless_dtype(tensor: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>)
     if dtypes.all(|dtype| dtype == first) { first } else { DType::F32 }
 }
 
-/// The model without its tokenizer, from what is there and what is missing alike: for predictions.
+/// The model without its tokenizer, for predictions: tensors that are missing count as if they were there.
 #[must_use]
 pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
     let names = Names::of(checkpoint, mapping);
@@ -102,13 +102,13 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
     }
 }
 
-/// Frameworks beside llama.cpp that do not take a checkpoint, and why.
+/// Frameworks besides llama.cpp that do not take a checkpoint, and why.
 fn hindrances(checkpoint: &Checkpoint) -> Vec<(Framework, String)> {
     let config = checkpoint.config.as_ref();
     config.and_then(mlx_hindrance).map(|why| (Framework::Mlx, why)).into_iter().collect()
 }
 
-/// The type that keeps all weights of a model: that of its matrices of floats, F32 where they mix.
+/// The type that keeps all weights of a model: the type of its float matrices, F32 where types mix.
 fn common_dtype(tensors: &[Tensor]) -> DType {
     let mut found = tensors.iter().map(|tensor| tensor.dtype).filter(|dtype| !matches!(dtype, DType::F32 | DType::MXFP4));
     match found.next() {
@@ -214,8 +214,8 @@ pub fn import(checkpoint: &Checkpoint) -> Result<Model> {
 /// The model that a complete checkpoint becomes, without its tokenizer.
 ///
 /// # Errors
-/// `Error::CheckpointNotConvertible` with the first obstacle: no table for the architecture, quantized before, files or tensors that are
-/// missing, unknown or of another shape, weights that are no floats.
+/// `Error::CheckpointNotConvertible` with the first obstacle: no table for the architecture, quantized before, files or tensors
+/// that are missing, unknown or of another shape, weights that are not floats.
 pub fn checked_model(checkpoint: &Checkpoint) -> Result<Model> {
     let obstacle = |what: String| Error::CheckpointNotConvertible { what, path: checkpoint.path.clone() };
     let config =
@@ -262,7 +262,7 @@ pub fn checked_model(checkpoint: &Checkpoint) -> Result<Model> {
     Ok(model)
 }
 
-/// Refuses what the reader of tensors cannot carry out.
+/// Refuses tensors that the reader cannot make.
 fn check_sources(model: &Model) -> std::result::Result<(), String> {
     let Some(import) = &model.import else { return Ok(()) };
     for (tensor, origin) in model.tensors.iter().zip(&import.origins) {

@@ -71,7 +71,7 @@ fn check_experts(config: &Config) -> Result<(), String> {
     if config.facts.n_experts == 0 { Err("config.json does not say how many experts there are".into()) } else { Ok(()) }
 }
 
-/// Refuses layers without experts between those with: llama.cpp's Qwen has experts in all.
+/// Refuses layers without experts among the others: llama.cpp's Qwen has experts in every layer.
 fn check_layers(config: &Config) -> Result<(), String> {
     check_experts(config)?;
     let is_mixed = config.list("mlp_only_layers").is_some_and(|layers| !layers.is_empty());
@@ -87,13 +87,13 @@ fn shape_of(config: &Config, kind: &str, n_ff: u64) -> [u64; 2] {
     if kind == "down" { [n_embd, n_ff] } else { [n_ff, n_embd] }
 }
 
-/// The matrix that scores the experts.
+/// Adds the matrix that scores the experts.
 pub fn router(tensors: &mut Tensors, config: &Config, layer_idx: u64, part: &str) {
     let shape = [config.facts.n_experts, config.facts.n_embd];
     tensors.plain(format!("blk.{layer_idx}.ffn_gate_inp.weight"), format!("{part}.gate.weight"), &shape);
 }
 
-/// The experts of a layer, one behind the other.
+/// Adds the experts of a layer, one after the other in one tensor.
 pub fn experts(tensors: &mut Tensors, config: &Config, layer_idx: u64, n_ff: u64, projections: [(&str, &str); 3], part: &str) {
     let n_experts = config.facts.n_experts;
     for (source, kind) in projections {
@@ -104,7 +104,7 @@ pub fn experts(tensors: &mut Tensors, config: &Config, layer_idx: u64, n_ff: u64
     }
 }
 
-/// The expert that every token passes through.
+/// Adds the shared experts, which every token passes through.
 pub fn shared_experts(tensors: &mut Tensors, config: &Config, layer_idx: u64, n_ff: u64, part: &str) {
     for (source, kind) in PROJECTIONS {
         let shape = shape_of(config, kind, n_ff);

@@ -1,4 +1,4 @@
-//! Names of a checkpoint's tensors as the table of its architecture has them, whatever stands before them.
+//! Names of a checkpoint's tensors as the table of its architecture has them, whatever prefix they have.
 //!
 //! The same weights are published as `model.layers.0.…`, without `model.` (saved from the base class), with `language_model.` or
 //! `model.language_model.` (cut out of a vision model), `_orig_mod.` (compiled), `module.` (parallel), `base_model.model.` (PEFT).
@@ -11,28 +11,28 @@ use super::llama::HEAD;
 use super::mapping::{Content, Mapping};
 use crate::model::{Checkpoint, CheckpointTensor};
 
-/// Parts of a name that wrappers of a module put anywhere in it.
+/// Parts that wrappers of a module put anywhere in a name.
 const WRAPPERS: [&str; 5] = ["_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"];
-/// What the names of a table's layers may begin with, which the base class does not save.
+/// Beginnings of a table's names that the base class does not save.
 const ROOTS: [&str; 2] = ["model.", "transformer."];
-/// Parts of a name that are looked at.
+/// Most parts of a name that are looked at.
 const MAX_PARTS: usize = 12;
 
 /// How a checkpoint's names differ from those of the table.
 #[derive(Debug, Default)]
 pub struct Names {
-    /// All that the table needs.
+    /// All names that the table needs.
     needed: HashSet<String>,
-    /// What stands before them.
+    /// What comes before them in the checkpoint.
     prefix: String,
-    /// What they lack: `model.`.
+    /// The beginning that the checkpoint's names lack: `model.`; empty if they lack none.
     root: &'static str,
     endings: &'static [(&'static str, &'static str)],
     left_out: Vec<String>,
 }
 
 impl Names {
-    /// Finds what stands before most of the names that the table needs.
+    /// Finds the prefix of most of the names that the table needs.
     pub fn of(checkpoint: &Checkpoint, mapping: &Mapping) -> Self {
         let stored = mapping.tensors.iter().flat_map(|tensor| match &tensor.content {
             Content::Stored { pieces, .. } => pieces.as_slice(),
@@ -54,7 +54,7 @@ impl Names {
     fn find_prefix(&mut self, checkpoint: &Checkpoint) {
         let root = ROOTS.into_iter().find(|root| self.needed.iter().any(|name| name.starts_with(root))).unwrap_or_default();
         let without_root: HashSet<&str> = self.needed.iter().filter_map(|name| name.strip_prefix(root)).collect();
-        // `(what stands before, whether the root is there)` → how many names it explains.
+        // `(prefix, whether the root is there)` → how many names it explains.
         let mut votes: HashMap<(String, bool), usize> = HashMap::new();
         for tensor in &checkpoint.tensors {
             let name = spelled(&tensor.name, self.endings);
@@ -78,7 +78,7 @@ impl Names {
         }
     }
 
-    /// What stands before the names: `language_model.`; empty where nothing does.
+    /// What comes before the names, such as `language_model.`; empty if nothing does.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -91,7 +91,7 @@ impl Names {
         }
         let bare = own.strip_prefix(self.prefix.as_str());
         let rooted = bare.map(|bare| format!("{}{bare}", self.root));
-        // The head has no root, and only part of what stands before the others, or nothing.
+        // The head has no root, and only part of the prefix of the others, or none.
         let starts = self.prefix.match_indices('.').filter_map(|(at, _)| own.strip_prefix(self.prefix.get(..=at)?));
         let candidates = rooted.iter().cloned().chain(starts.map(String::from)).chain([own.clone().into_owned()]);
         let candidates: Vec<String> = candidates.collect();
@@ -104,14 +104,14 @@ impl Names {
         if candidates.iter().any(is_left_out) { None } else { candidates.into_iter().next().map(Cow::Owned) }
     }
 
-    /// The checkpoint's tensors by the names that the table has for them, and names that two of them have.
+    /// The checkpoint's tensors by the names that the table has for them, and `A and B` for two tensors that share a name.
     pub fn found<'a>(&self, checkpoint: &'a Checkpoint) -> (HashMap<Cow<'a, str>, &'a CheckpointTensor>, Vec<String>) {
         let (mut found, mut twice) = (HashMap::new(), Vec::new());
         for tensor in &checkpoint.tensors {
             let Some(name) = self.name(&tensor.name) else { continue };
             let is_needed = self.needed.contains(name.as_ref());
             match found.insert(name, tensor) {
-                // The same name in two files is told by the files.
+                // The same name in two files is reported with the files.
                 Some(other) if is_needed && other.name != tensor.name => {
                     twice.push(format!("{} and {}", other.name, tensor.name));
                 }

@@ -109,7 +109,7 @@ pub(super) fn split_id(id: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// Takes a repository's or folder's name apart; `n_weights` tells a size from a length of context.
+/// Takes a repository's or folder's name apart; `n_weights` tells a size from a context length.
 pub(super) fn parts_of(id: &str, n_weights: u64) -> NameParts {
     if id.contains(' ') {
         return NameParts { title: Some(title_of(id)), ..NameParts::default() };
@@ -136,7 +136,7 @@ pub(super) fn parts_of(id: &str, n_weights: u64) -> NameParts {
             kinds.is_finetune |= kinds.count() == 0;
         }
     }
-    // A version at the end of the base name is none of it.
+    // A version at the end of the base name is not part of it.
     for (_, kinds) in words.iter_mut().rev() {
         if !(kinds.is_basename && kinds.count() > 1) {
             break;
@@ -180,7 +180,7 @@ fn classify(idx: usize, word: &mut String, kinds: &mut Kinds, n_weights: u64) {
         *word = text;
         #[allow(clippy::cast_precision_loss, reason = "compared roughly")]
         let n = n_weights as f64;
-        // Far from the number of weights it is a length of context.
+        // If it is far from the number of weights, it is a context length.
         if n_claimed.is_some_and(|claimed| n > 0.0 && (claimed - n).abs() > (7.0 * n / 8.0).floor()) {
             kinds.is_finetune = true;
             if let Some(last) = word.pop() {

@@ -1,4 +1,4 @@
-//! OLMo 2: norms behind attention and feed-forward, and over all heads' queries and keys.
+//! OLMo 2: norms after attention and feed-forward, and over all heads' queries and keys.
 //!
 //! Source: `modeling_olmo2.py` of transformers; `Olmo2Model` in `conversion/olmo.py`, llama.cpp of 2026-08-21.
 

@@ -1,4 +1,4 @@
-//! Phi 3, 3.5 and 4: queries, keys and values in one tensor, gate and up in another, and long contexts by factors.
+//! Phi 3, 3.5 and 4: queries, keys and values in one tensor, gate and up in another, and factors for long contexts.
 //!
 //! Source: `modeling_phi3.py` of transformers; `Phi3MiniModel` in `conversion/phi.py`, llama.cpp of 2026-08-21.
 
@@ -18,7 +18,7 @@ pub fn phi3(config: &Config) -> Result<Mapping, String> {
     check_kind(config, &rope, &["longrope", "su", "yarn"])?;
     let n_ctx = config.dim("max_position_embeddings")?;
     let n_ctx_before = rope.full.get("original_max_position_embeddings").and_then(Json::as_u64).filter(|&n| n > 1);
-    let n_ctx_before = n_ctx_before.ok_or("config.json does not say a possible original_max_position_embeddings")?;
+    let n_ctx_before = n_ctx_before.ok_or("config.json has no possible value for original_max_position_embeddings")?;
     let n_rot = rotated(rope.float("partial_rotary_factor").unwrap_or(1.0), facts.n_embd) / facts.n_heads;
     let mut tensors = Tensors::default();
     let mut first = Keys::new("phi3");
@@ -60,13 +60,13 @@ fn layer(tensors: &mut Tensors, config: &Config, layer_idx: u64) {
     norm(tensors, config, layer_idx, "post_attention_layernorm", "ffn_norm");
 }
 
-/// Dimensions of all heads that are rotated.
+/// Number of dimensions that are rotated, in all heads together.
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "as the source rounds")]
 fn rotated(part: f64, n_embd: u64) -> u64 {
     (part.clamp(0.0, 1.0) * n_embd as f64) as u64
 }
 
-/// By how much the attention is sharpened for contexts longer than those of the training: `sqrt(1 + ln(s) / ln(original))`.
+/// How much the attention is sharpened for contexts `s` times as long as in training: `sqrt(1 + ln(s) / ln(original))`.
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
 fn attention_factor(n_ctx: u64, n_ctx_before: u64) -> f64 {
     let (n_ctx, n_ctx_before) = (n_ctx as f64, n_ctx_before as f64);
@@ -77,7 +77,7 @@ fn attention_factor(n_ctx: u64, n_ctx_before: u64) -> f64 {
 /// What each frequency is divided by in long and in short contexts.
 type Factors = (Vec<f32>, Vec<f32>);
 
-/// The factors; `None` without.
+/// The factors; `None` for a configuration without scaling.
 fn factors(rope: &Rope, n_rot: u64) -> Result<Option<Factors>, String> {
     #[allow(clippy::cast_possible_truncation, reason = "as the source rounds")]
     let list = |key: &str| -> Option<Vec<f32>> {
@@ -90,6 +90,6 @@ fn factors(rope: &Rope, n_rot: u64) -> Result<Option<Factors>, String> {
     let is_whole = |list: &Vec<f32>| list.len() as u64 == n_rot / 2 && n_rot.is_multiple_of(2);
     match (list("long_factor").filter(is_whole), list("short_factor").filter(is_whole)) {
         (Some(long), Some(short)) => Ok(Some((long, short))),
-        _ => Err(format!("long_factor and short_factor in config.json are no lists of {} numbers", n_rot / 2)),
+        _ => Err(format!("long_factor and short_factor in config.json are not lists of {} numbers", n_rot / 2)),
     }
 }

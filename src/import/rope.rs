@@ -1,12 +1,12 @@
-//! RoPE scaling that becomes a tensor.
+//! RoPE scaling: which kinds can be carried over, and the kind that becomes a tensor.
 
 use super::config::Config;
 use super::keys::Rope;
 
 /// Refuses kinds of scaling that the architecture's table does not carry over: without it the model would be wrong at long contexts.
 ///
-/// The kind `dynamic` changes nothing up to the context of the training, so that only what is beyond it is lost, with a warning
-/// (`convert_hf_to_gguf.py` gives none).
+/// The kind `dynamic` changes nothing up to the context length of the training, so only what is beyond it is lost, with a
+/// warning (`convert_hf_to_gguf.py` gives none).
 ///
 /// # Errors
 /// The kind.

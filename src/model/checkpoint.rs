@@ -113,7 +113,7 @@ pub struct CheckpointConfig {
     pub has_vision: bool,
     /// How a sentence-transformers model turns the vectors of all tokens into one; found through `modules.json`.
     pub pooling: Option<Pooling>,
-    /// Values of the wrong kind for their keys, each as the start of a sentence: `hidden_size is "many", no whole number,`.
+    /// Values of the wrong kind for their keys, each as the start of a sentence: `hidden_size is "many", not a whole number,`.
     pub odd_values: Vec<String>,
     /// All of the file. For a model with an image encoder, the language model's part is laid over the rest.
     pub json: serde_json::Map<String, serde_json::Value>,

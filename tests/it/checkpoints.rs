@@ -246,7 +246,7 @@ fn what_llama_cpp_would_compute_differently_is_refused() {
     check("deepseek-v2", json!({"rope_interleave": false}), "rope_interleave is false");
     check("deepseek-v2", json!({"moe_layer_freq": 2}), "no experts");
     let short = json!({"rope_scaling": {"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}});
-    check("phi3-longrope", short, "no lists of 8 numbers");
+    check("phi3-longrope", short, "not lists of 8 numbers");
 }
 
 #[test]
@@ -262,18 +262,18 @@ fn impossible_numbers_are_refused() {
     check("mixtral", json!({"num_local_experts": 5}), "tensors are missing");
     check("qwen3-moe", json!({"moe_intermediate_size": 1_u64 << 60}), "moe_intermediate_size is 1152921504606846976, impossibly");
     check("deepseek-v2", json!({"num_attention_heads": 1_u64 << 20, "num_key_value_heads": 1}), "impossibly large");
-    check("deepseek-v2", json!({"v_head_dim": 0}), "possible v_head_dim");
-    check("deepseek-v2", json!({"q_lora_rank": 0}), "possible q_lora_rank");
+    check("deepseek-v2", json!({"v_head_dim": 0}), "possible value for v_head_dim");
+    check("deepseek-v2", json!({"q_lora_rank": 0}), "possible value for q_lora_rank");
     check("phi3", json!({"original_max_position_embeddings": 0}), "original_max_position_embeddings");
-    check("deepseek-v2", json!({"routed_scaling_factor": "large"}), r#"routed_scaling_factor is "large", no number"#);
+    check("deepseek-v2", json!({"routed_scaling_factor": "large"}), r#"routed_scaling_factor is "large", not a number"#);
     check("deepseek-v2", json!({"kv_lora_rank": -1}), "kv_lora_rank is -1, below 0");
-    check("granite", json!({"logits_scaling": "NaN"}), r#"logits_scaling is "NaN", no number"#);
-    check("gemma2", json!({"final_logit_softcapping": true}), "final_logit_softcapping is true, no number");
-    check("gpt2", json!({"layer_norm_epsilon": {}}), "layer_norm_epsilon is {}, no number");
+    check("granite", json!({"logits_scaling": "NaN"}), r#"logits_scaling is "NaN", not a number"#);
+    check("gemma2", json!({"final_logit_softcapping": true}), "final_logit_softcapping is true, not a number");
+    check("gpt2", json!({"layer_norm_epsilon": {}}), "layer_norm_epsilon is {}, not a number");
     check("falcon", json!({"alibi": "perhaps"}), "alibi is \"perhaps\", neither true nor false");
-    check("mixtral", json!({"num_experts_per_tok": 1.5}), "num_experts_per_tok is 1.5, no whole number");
+    check("mixtral", json!({"num_experts_per_tok": 1.5}), "num_experts_per_tok is 1.5, not a whole number");
     check("falcon", json!({"num_kv_heads": 3}), "cannot share");
-    check("gpt2", json!({"n_positions": null}), "possible n_positions");
+    check("gpt2", json!({"n_positions": null}), "possible value for n_positions");
     check("bert", json!({"type_vocab_size": 3}), "another shape");
 }
 

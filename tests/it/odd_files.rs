@@ -93,7 +93,7 @@ fn a_model_that_cannot_run_is_told_by_every_command() {
     let mut doubled = base.clone();
     set_strings(&mut doubled, "tokenizer.ggml.tokens", |tokens| tokens[100] = tokens[50].clone());
     let doubled = copy(&doubled, &dir.path().join("doubled.gguf"));
-    check(&doubled, "a token is there twice in the vocabulary");
+    check(&doubled, "a token appears twice in the vocabulary");
     let mut short = base.clone();
     set_strings(&mut short, "tokenizer.ggml.tokens", |tokens| tokens.truncate(2000));
     check(&copy(&short, &dir.path().join("short.gguf")), "the tokenizer has 2000 tokens but token_embd.weight has");

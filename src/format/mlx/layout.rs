@@ -1,4 +1,4 @@
-//! Where each component of each tensor lies.
+//! Where each component of each tensor lies in an MLX folder.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use crate::model::DType;
 use crate::quant::mlx::Mode;
 use crate::quant::{Coding, MAX_COMPONENTS};
 
-/// Largest file of weights, in bytes; a tensor that is larger has one of its own.
+/// Largest file of weights, in bytes; a larger tensor gets a file of its own.
 const MAX_SHARD_BYTES: u64 = 5 << 30;
 
 /// Tensors with their places, and the files that hold them.
@@ -26,7 +26,7 @@ struct Component {
     dtype: &'static str,
     /// Bytes of a number.
     width: u64,
-    /// Rows first.
+    /// Dimensions, the row length last.
     shape: Vec<u64>,
     size_bytes: u64,
     /// The tensor and which of its components it is.
@@ -35,7 +35,7 @@ struct Component {
 
 /// Lays out tensors, given by name, coding and shape with the row length first, in files of at most 5 GiB.
 ///
-/// `None` where a tensor's rows are no whole groups.
+/// `None` where a tensor's rows are not whole groups.
 #[must_use]
 pub fn arranged(tensors: &[(&str, Coding, &[u64])]) -> Option<Arranged> {
     arranged_by(tensors, MAX_SHARD_BYTES)
@@ -72,7 +72,7 @@ fn arranged_by(tensors: &[(&str, Coding, &[u64])], max_shard_bytes: u64) -> Opti
     for (file_idx, (_, mut components)) in shards.into_iter().enumerate() {
         let name =
             if count == 1 { "model.safetensors".into() } else { format!("model-{:05}-of-{count:05}.safetensors", file_idx + 1) };
-        // The widest numbers first: then all are aligned, with no bytes between them, which the format forbids.
+        // The widest numbers first: then all are aligned without bytes between them, which the format forbids.
         components.sort_by_key(|component| std::cmp::Reverse(component.width));
         let (head, size_bytes) = header(&components)?;
         let mut offset = head.len() as u64;
@@ -130,7 +130,7 @@ fn components_of(idx: usize, name: &str, coding: Coding, shape: &[u64], n_weight
     }
 }
 
-/// The name of a type of floats in safetensors, and bytes of a number.
+/// The name of a float type in safetensors, and its width in bytes; `None` for other types.
 fn float(dtype: DType) -> Option<(&'static str, u64)> {
     match dtype {
         DType::F32 => Some(("F32", 4)),

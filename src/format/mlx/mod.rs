@@ -1,7 +1,7 @@
-//! A folder that mlx-lm loads: weights in safetensors files, an index, `config.json`, and what was taken over from the checkpoint.
+//! A folder that mlx-lm loads: safetensors files, an index, `config.json`, a model card, and files copied from the checkpoint.
 //!
-//! Source: `save_model`, `save_config` and `make_shards` in `mlx_lm/utils.py`, mlx-lm 0.32.2; of an order of the tensors in a file MLX
-//! takes no notice.
+//! Source: `save_model`, `save_config` and `make_shards` in `mlx_lm/utils.py`, mlx-lm 0.32.2; MLX does not care about the order
+//! of the tensors in a file.
 
 mod layout;
 mod side_files;

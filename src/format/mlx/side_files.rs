@@ -15,7 +15,7 @@ use crate::quant::mlx::Mode;
 /// Largest file that is copied; the largest tokenizers have 40 MB.
 const MAX_COPIED_BYTES: u64 = 256 << 20;
 
-/// Files that are taken over as they are, where they are there.
+/// Files that are copied as they are, if they are there.
 const COPIED: [&str; 13] = [
     "tokenizer.json",
     "tokenizer.model",
@@ -32,19 +32,20 @@ const COPIED: [&str; 13] = [
     "tekken.json",
 ];
 
-/// What is read from a checkpoint for the folder.
+/// What an MLX folder takes from a checkpoint.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SideFiles {
     /// All of `config.json`.
     pub config: Map<String, Value>,
-    /// `(name, content)` of files that are taken over.
+    /// `(name, content)` of the files that are copied.
     pub copied: Vec<(String, Vec<u8>)>,
 }
 
-/// Reads them from a checkpoint's folder.
+/// Reads the side files from a checkpoint's folder.
 ///
 /// # Errors
-/// `Error::Io`, `Error::NotAFile`, `Error::DamagedFile` for a file that is there and cannot be read or is far too large.
+/// `Error::Io`, `Error::NotAFile`, `Error::DamagedFile` for a file that is there and cannot be read or is far too large, and
+/// for a missing `config.json`.
 pub fn read_side_files(checkpoint: &Checkpoint) -> Result<SideFiles> {
     let folder = checkpoint.path.as_path();
     let path = folder.join("config.json");
@@ -64,10 +65,10 @@ fn is_there(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok()
 }
 
-/// `config.json` with the modes: `usual` of all matrices but those in `others`, which are paths with modes of their own. Without a
-/// usual mode, the weights are not quantized.
+/// `config.json` with the modes: `usual` for all matrices except those in `others`, which are paths with modes of their own.
+/// Without a usual mode, the weights are not quantized.
 ///
-/// `None` never happens: it has no value that JSON cannot hold.
+/// Never `None` in practice: there is no value in it that JSON cannot hold.
 #[must_use]
 pub fn config_file(config: &Map<String, Value>, usual: Option<Mode>, others: &[(&str, Mode)]) -> Option<PlannedFile> {
     let mut config = config.clone();
@@ -88,7 +89,7 @@ fn entry(mode: Mode) -> Value {
     json!({ "group_size": mode.group_len(), "bits": mode.bits(), "mode": mode.name() })
 }
 
-/// `README.md`: front matter by which hubs and programs know the folder, and a line that says how it was made.
+/// `README.md`: front matter that tells hubs and programs what the folder is, and a line that says how it was made.
 #[must_use]
 pub fn model_card(checkpoint: &Checkpoint, level: &str) -> PlannedFile {
     let text_of = |key: &str| checkpoint.card.get(key).and_then(Value::as_str).map(one_line);
@@ -97,7 +98,7 @@ pub fn model_card(checkpoint: &Checkpoint, level: &str) -> PlannedFile {
         lines.extend(text_of(key).map(|text| format!("{key}: {}", json!(text))));
     }
     lines.extend(["library_name: mlx", "pipeline_tag: text-generation", "tags:", "- mlx"].map(String::from));
-    // Only a name of the hub is one that others can follow.
+    // Only a name on the hub leads others to the model.
     let base = checkpoint.name.contains('/').then(|| format!("base_model: {}", json!(one_line(&checkpoint.name))));
     lines.extend(base);
     lines.push("---".into());

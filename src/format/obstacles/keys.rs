@@ -5,10 +5,10 @@ use super::{Found, listed, type_text};
 use crate::model::{Model, Value, ValueType};
 use crate::path_text::one_line;
 
-/// More layers than llama.cpp takes. Source: `LLAMA_MAX_LAYERS` in llama-hparams.h, llama.cpp of 2026-08-21.
+/// Most layers that llama.cpp takes. Source: `LLAMA_MAX_LAYERS` in llama-hparams.h, llama.cpp of 2026-08-21.
 const MAX_LAYERS: u64 = 512;
 
-/// `(keys behind the architecture's name, the type in which llama.cpp reads them)`; it loads no file in which one has another type.
+/// `(keys after the architecture's name, the type in which llama.cpp reads them)`; it loads no file where one has another type.
 ///
 /// Source: `llama_model_base::load_hparams` in llama-model.cpp and `GKV::get_kv` in llama-model-loader.cpp, llama.cpp of 2026-08-21.
 const TYPES: [(&[&str], ValueType); 4] = [
@@ -40,8 +40,8 @@ const TYPES: [(&[&str], ValueType); 4] = [
 ];
 /// Keys with one number for all layers, or a list with one for each.
 const PER_LAYER: [&str; 4] = ["attention.head_count", "attention.head_count_kv", "feed_forward_length", "expert_used_count"];
-/// The same for keys whose names are whole. Source: `llama_model_loader` in llama-model-loader.cpp and `llama_vocab::impl::load` in
-/// llama-vocab.cpp.
+/// The same for keys without an architecture's name. Source: `llama_model_loader` in llama-model-loader.cpp and
+/// `llama_vocab::impl::load` in llama-vocab.cpp.
 const WHOLE_KEYS: [(&[&str], ValueType); 5] = [
     (&["split.no", "split.count"], ValueType::U16),
     (&["split.tensors.count"], ValueType::I32),
@@ -106,7 +106,7 @@ pub(super) fn have_types(model: &Model, found: &mut Found) -> bool {
     wrong.is_empty()
 }
 
-/// Whether all keys are there without which llama.cpp does not look at the tensors.
+/// Whether all keys are there that llama.cpp needs before it looks at the tensors.
 pub(super) fn has_keys(model: &Model, needs: &Needs, found: &mut Found) -> bool {
     let key = |suffix: &str| format!("{}.{suffix}", needs.architecture);
     let missing: Vec<String> =
@@ -117,7 +117,7 @@ pub(super) fn has_keys(model: &Model, needs: &Needs, found: &mut Found) -> bool 
     missing.is_empty()
 }
 
-/// The numbers of the architecture.
+/// Checks the architecture's numbers against each other and against what llama.cpp takes.
 pub(super) fn numbers(model: &Model, needs: &Needs, found: &mut Found) {
     let shape = &model.hyperparameters;
     let key = |suffix: &str| format!("{}.{suffix}", needs.architecture);
@@ -128,7 +128,7 @@ pub(super) fn numbers(model: &Model, needs: &Needs, found: &mut Found) {
     let heads = shape.n_heads.iter().zip(&shape.n_kv_heads).enumerate();
     let uneven = |&(_, (&n_heads, &n_kv_heads)): &(usize, (&u64, &u64))| n_kv_heads > 0 && !n_heads.is_multiple_of(n_kv_heads);
     if let Some((layer_idx, (n_heads, n_kv_heads))) = { heads }.find(uneven) {
-        let what = format!("layer {layer_idx} has {n_heads} query heads, which are no multiple of its {n_kv_heads} key heads");
+        let what = format!("layer {layer_idx} has {n_heads} query heads, not a multiple of its {n_kv_heads} key heads");
         found.obstacles.push(what);
     }
     if needs.rotates_heads && shape.n_heads.first().is_some_and(|&n| n > 0) && shape.n_rot != shape.head_dim_k {
@@ -136,7 +136,7 @@ pub(super) fn numbers(model: &Model, needs: &Needs, found: &mut Found) {
         found.obstacles.push(what);
     }
     let (n_experts, n_used) = (shape.n_experts, shape.n_experts_used);
-    // Layer by layer it is not looked at.
+    // A list with a number for each layer is not looked at.
     let is_list = matches!(model.metadata.find(&key("expert_used_count")), Some(Value::Array(_)));
     if !is_list && (n_used > n_experts || n_experts > 0 && n_used == 0) {
         found.obstacles.push(format!("each token passes through {n_used} of {n_experts} experts"));

@@ -6,13 +6,13 @@ use super::{Found, listed, type_text};
 use crate::model::{Array, Metadata, Model, Tensor, Text, Value, ValueType};
 use crate::path_text::one_line;
 
-/// Merges that are looked up: the header of a large vocabulary is still read in milliseconds.
+/// Most merges that are looked up, so that the header of a large vocabulary is still read in milliseconds.
 const MAX_MERGES: usize = 20_000;
-/// Kinds of vocabularies that llama.cpp knows, beside none.
+/// Kinds of vocabularies that llama.cpp knows, besides none.
 ///
-/// Source: `llama_vocab::impl::load` in llama-vocab.cpp, llama.cpp of 2026-08-21; of the same place the lists that follow.
+/// Source: `llama_vocab::impl::load` in llama-vocab.cpp, llama.cpp of 2026-08-21; the lists below are from the same place.
 const KINDS: [&str; 10] = ["llama", "bert", "gpt2", "hybriddna", "whitespace", "t5", "rwkv", "test", "plamo2", "gemma4"];
-/// Kinds whose texts a pre-tokenizer splits; that of `gemma4` is always the same.
+/// Kinds whose texts a pre-tokenizer splits; the pre-tokenizer of `gemma4` is always the same.
 const WITH_PRE_TOKENIZERS: [&str; 3] = ["gpt2", "hybriddna", "whitespace"];
 /// Kinds that need merges.
 const WITH_MERGES: [&str; 4] = ["gpt2", "hybriddna", "whitespace", "gemma4"];
@@ -112,7 +112,7 @@ const PRE_TOKENIZERS: [&str; 92] = [
     "youtu",
 ];
 
-/// The tokens, and the lists that go with them.
+/// Checks the tokens and the lists that go with them. `is_known` is true for an architecture in `needs`.
 pub(super) fn vocabulary(model: &Model, is_known: bool, found: &mut Found) {
     let metadata = &model.metadata;
     let kind = metadata.str("tokenizer.ggml.model").unwrap_or_default();
@@ -132,7 +132,7 @@ pub(super) fn vocabulary(model: &Model, is_known: bool, found: &mut Found) {
     let tokens = match metadata.find("tokenizer.ggml.tokens") {
         Some(Value::Array(Array::Str(tokens))) => tokens,
         Some(other) => {
-            let what = format!("tokenizer.ggml.tokens is no list of texts but {}", type_text(other));
+            let what = format!("tokenizer.ggml.tokens is not a list of texts but {}", type_text(other));
             return found.obstacles.push(what);
         }
         None => return found.obstacles.push("tokenizer.ggml.tokens is missing: the tokenizer has no vocabulary".into()),
@@ -151,7 +151,7 @@ pub(super) fn vocabulary(model: &Model, is_known: bool, found: &mut Found) {
                     found.warnings.push(what);
                 }
             }
-            Some(other) => found.obstacles.push(format!("{key} is no list of numbers but {}", type_text(other))),
+            Some(other) => found.obstacles.push(format!("{key} is not a list of numbers but {}", type_text(other))),
         }
     }
     merges(metadata, &kind, &ids, found);
@@ -168,7 +168,8 @@ pub(super) fn vocabulary(model: &Model, is_known: bool, found: &mut Found) {
     }
 }
 
-/// Tokens by their text. llama.cpp looks them up so and aborts when two have the same; empty ones it renames.
+/// The ids of the tokens by their text. llama.cpp looks them up like this and aborts when two have the same text; it renames
+/// empty ones.
 fn doubled_tokens<'a>(tokens: &'a [Text], found: &mut Found) -> HashMap<&'a [u8], usize> {
     let mut seen: HashMap<&[u8], usize> = HashMap::with_capacity(tokens.len());
     let mut doubled = Vec::new();
@@ -179,7 +180,7 @@ fn doubled_tokens<'a>(tokens: &'a [Text], found: &mut Found) -> HashMap<&'a [u8]
     }
     if !doubled.is_empty() {
         let n = doubled.len();
-        let what = if n == 1 { "a token is there twice".into() } else { format!("{n} tokens are there twice") };
+        let what = if n == 1 { "a token appears twice".into() } else { format!("{n} tokens appear twice") };
         found.obstacles.push(format!("{what} in the vocabulary: {}", listed(&doubled)));
     }
     seen
@@ -191,7 +192,7 @@ fn shown_token(token: &Text) -> String {
     format!("\"{}{}\"", one_line(&start), if text.chars().nth(40).is_some() { "…" } else { "" })
 }
 
-/// The merges of a byte-level BPE: each is two pieces with a space between them, and together they are a token.
+/// Checks the merges of a byte-level BPE: each is two pieces with a space between them that together are a token.
 fn merges(metadata: &Metadata, kind: &str, ids: &HashMap<&[u8], usize>, found: &mut Found) {
     const KEY: &str = "tokenizer.ggml.merges";
     if !WITH_MERGES.contains(&kind) {
@@ -199,8 +200,8 @@ fn merges(metadata: &Metadata, kind: &str, ids: &HashMap<&[u8], usize>, found: &
     }
     let merges = match metadata.find(KEY) {
         Some(Value::Array(Array::Str(merges))) => merges,
-        Some(other) => return found.obstacles.push(format!("{KEY} is no list of texts but {}", type_text(other))),
-        // The only tokenizer of this kind that has none.
+        Some(other) => return found.obstacles.push(format!("{KEY} is not a list of texts but {}", type_text(other))),
+        // The only tokenizer of this kind that has no merges.
         None if metadata.str("tokenizer.ggml.pre").as_deref() == Some("kimi-k2") => return,
         None => return found.obstacles.push(format!("{KEY} is missing: the tokenizer cannot join bytes to tokens")),
     };

@@ -23,11 +23,11 @@ const QWEN2_REGEX: &str =
 
 /// A vocabulary with its pre-tokenizer.
 pub(super) struct Base {
-    /// All tokens, the ones that fill up the model's vocabulary among them.
+    /// All tokens, including the ones that fill up the model's vocabulary.
     pub tokens: Tokens,
     /// Its pre-tokenizer.
     pub pre: Pre,
-    /// The file that it came from, without its vocabulary.
+    /// `tokenizer.json`, or what stands in for it, without its vocabulary.
     pub json: TokenizerJson,
 }
 
@@ -54,7 +54,7 @@ pub(super) fn read_base(folder: &Folder, n_vocab: u64) -> Result<Base> {
     Ok(Base { tokens, pre, json })
 }
 
-/// The numbers of a text's tokens; `None` for other tokenizers than byte-level BPE.
+/// The token ids of a text; `None` for other tokenizers than byte-level BPE, and without `tokenizer.json`.
 pub fn encode(folder: &Folder, text: &str) -> Result<Option<Vec<u32>>> {
     let settings = Settings::read(folder)?;
     let Some(mut json) = TokenizerJson::read(folder)? else { return Ok(None) };
@@ -66,8 +66,8 @@ pub fn encode(folder: &Folder, text: &str) -> Result<Option<Vec<u32>>> {
     encoder.encode(text).map(Some).map_err(|what| folder.unknown(what))
 }
 
-/// All tokens. An added one keeps its own text, which llama.cpp looks for in the text as it is; `convert_hf_to_gguf.py` encodes and decodes
-/// it, and loses the letters that a byte-level decoder takes for bytes: `déjà`.
+/// All tokens. An added one keeps its own text, which llama.cpp looks for in its input as it is; `convert_hf_to_gguf.py`
+/// encodes and decodes it, and loses the letters that a byte-level decoder takes for bytes: `déjà`.
 fn base_tokens(folder: &Folder, encoder: &Encoder, n_vocab: u64) -> Result<Tokens> {
     let (texts, added) = (encoder.tokens(), encoder.added());
     let last = texts.last_key_value().map(|(&id, text)| (u64::from(id), text.clone()));
@@ -88,7 +88,7 @@ fn base_tokens(folder: &Folder, encoder: &Encoder, n_vocab: u64) -> Result<Token
                 if token.special || looks_special(text) {
                     (Text::from(text.as_str()), TokenType::Control)
                 } else {
-                    // Spaces are often written so in added tokens.
+                    // Spaces are often written as this character in added tokens.
                     (Text::from(text.replace('\u{2581}', " ").as_str()), TokenType::UserDefined)
                 }
             }
@@ -99,7 +99,7 @@ fn base_tokens(folder: &Folder, encoder: &Encoder, n_vocab: u64) -> Result<Token
     Ok(tokens)
 }
 
-/// True for a token that steers the model whatever its file says.
+/// True for a token that counts as a control token whatever its file says.
 ///
 /// Source: `does_token_look_special` in `conversion/base.py`, llama.cpp of 2026-08-21.
 pub(super) fn looks_special(token: &str) -> bool {
@@ -125,7 +125,7 @@ pub(super) fn add_bpe(folder: &Folder, n_vocab: u64, entries: &mut Entries, warn
     }
     warnings.extend(tokens.make_unique());
     warnings.extend(normalizer::warning(&json, normalizer::Kind::Bytes));
-    // Without tokenizer.json the other files tell all.
+    // Without tokenizer.json the other files say everything.
     let found = Some(&json).filter(|_| folder.has("tokenizer.json"));
     let wanted = Wanted { merges: true, n_tokens: Some(tokens.texts.len()), ..Wanted::default() };
     let mut special = Special::read(folder, found, wanted)?;
@@ -138,7 +138,7 @@ pub(super) fn add_bpe(folder: &Folder, n_vocab: u64, entries: &mut Entries, warn
         ));
         if ignores_merges(&pre.name) != json.model.ignore_merges.unwrap_or(false) {
             warnings.push(format!(
-                "llama.cpp merges words that are tokens otherwise with the pre-tokenizer {}: some may be split differently",
+                "with the pre-tokenizer {}, llama.cpp merges whole-word tokens in another way: some may be split differently",
                 pre.name
             ));
         }

@@ -1,4 +1,4 @@
-//! How a conversation becomes a text: the template, or several under names.
+//! How a conversation becomes a text: the template, or several with names.
 
 use serde_json::{Map, Value as Json};
 
@@ -10,7 +10,7 @@ use crate::format::templates_of;
 use crate::model::Text;
 use crate::path_text::one_line;
 
-/// Names that a warning lists.
+/// Most names that a warning lists.
 const MAX_NAMED: usize = 4;
 
 /// A template, or several.
@@ -23,9 +23,10 @@ pub(super) enum ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// A file of its own, else what `tokenizer_config.json` holds, else what a processor's file holds. What is null or empty says nothing.
+    /// Reads the template from a file of its own, else from `tokenizer_config.json`, else from a processor's file, and adds the
+    /// ones in `additional_chat_templates`. Null and empty values count as absent; `None` without any template.
     ///
-    /// As transformers has it: the files win, and `convert_hf_to_gguf.py` takes the older text in `tokenizer_config.json` instead.
+    /// As in transformers, files win; `convert_hf_to_gguf.py` takes the older text in `tokenizer_config.json` instead.
     ///
     /// Source: `PreTrainedTokenizerBase._from_pretrained` in `tokenization_utils_base.py`, transformers 4.57.
     ///
@@ -43,9 +44,9 @@ impl ChatTemplate {
                 _ => false,
             };
             if choices.is_empty() && !is_empty {
-                warnings.push(format!("chat_template in {name} is {}; it is left out", odd(stated, "no template")));
+                warnings.push(format!("chat_template in {name} is {}; it is left out", odd(stated, "not a template")));
             }
-            // llama.cpp and transformers use no other without being asked for it by name.
+            // llama.cpp and transformers use any other template only when asked for it by name.
             if !choices.is_empty() && !choices.iter().any(|(name, _)| name == "default") {
                 let names = choices.iter().take(MAX_NAMED).map(|(name, _)| one_line(name)).collect::<Vec<_>>().join(", ");
                 warnings.push(format!(
@@ -78,7 +79,7 @@ impl ChatTemplate {
         Ok(Some(Self::Several(all)))
     }
 
-    /// Writes it. Names are kept to letters and digits.
+    /// Writes the template or templates. What is not an ASCII letter or digit in a name becomes `_`.
     ///
     /// Source: `GGUFWriter.add_chat_template` in gguf-py; the list of names is a set there, in no order.
     pub fn add_to(self, entries: &mut Entries) {

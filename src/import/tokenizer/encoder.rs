@@ -21,14 +21,14 @@ const MAX_REGEX_BYTES: usize = 16 << 10;
 /// Most steps of a normalizer or a pre-tokenizer.
 const MAX_STEPS: usize = 64;
 
-/// A tokenizer that encodes, without special tokens before or behind a text.
+/// A tokenizer that encodes, without special tokens before or after a text.
 pub(super) struct Encoder {
     tokenizer: Tokenizer,
 }
 
 type Result<T> = std::result::Result<T, String>;
 
-/// Runs a piece of the library, which is not written for files that lie.
+/// Runs a part of the library and catches its panics: it is not written for hostile files.
 fn guarded<T>(what: &str, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ok(value),
@@ -41,7 +41,7 @@ fn guarded<T>(what: &str, work: impl FnOnce() -> tokenizers::Result<T>) -> Resul
 }
 
 impl Encoder {
-    /// Takes the vocabulary out of `json`, which keeps the rest.
+    /// Builds the encoder. It takes the vocabulary out of `json`, which keeps the rest.
     ///
     /// # Errors
     /// What contradicts itself or exceeds the limits.
@@ -66,33 +66,33 @@ impl Encoder {
         Ok(Self { tokenizer })
     }
 
-    /// The numbers of a text's tokens.
+    /// The token ids of a text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         guarded("encoding", || Ok(self.tokenizer.encode(text, false)?.get_ids().to_vec()))
     }
 
-    /// The number of a token.
+    /// The id of a token; `None` for a text that is not a token.
     pub fn id_of(&self, token: &str) -> Option<u32> {
         self.tokenizer.token_to_id(token)
     }
 
-    /// All tokens by number, added ones among them.
+    /// All tokens by id, including added ones.
     pub fn tokens(&self) -> BTreeMap<u32, String> {
         let all = self.tokenizer.get_vocab(true).into_iter();
         let mut tokens: BTreeMap<u32, String> = all.map(|(text, id)| (id, text)).collect();
-        // Of two texts with one number the added token counts.
+        // Of two texts with the same id, the added token counts.
         for (id, token) in self.tokenizer.get_added_tokens_decoder() {
             tokens.insert(id, token.content);
         }
         tokens
     }
 
-    /// The added tokens by number.
+    /// The added tokens by id.
     pub fn added(&self) -> BTreeMap<u32, AddedToken> {
         self.tokenizer.get_added_tokens_decoder().into_iter().collect()
     }
 
-    /// Tokens of the vocabulary proper.
+    /// Number of tokens in the vocabulary proper.
     pub fn n_base_tokens(&self) -> usize {
         self.tokenizer.get_vocab_size(false)
     }
@@ -152,7 +152,7 @@ fn added_token(entry: AddedEntry) -> AddedToken {
     }
 }
 
-/// A `BertNormalizer` with what `tokenizer_config.json` says instead.
+/// The normalizer; for the class `BertTokenizer`, `tokenizer_config.json` overrides the flags of a `BertNormalizer`.
 ///
 /// Source: `BertTokenizerFast.__init__` in transformers 4.57.
 fn bert_normalizer(normalizer: &Json, settings: &Settings) -> Json {
@@ -168,7 +168,7 @@ fn bert_normalizer(normalizer: &Json, settings: &Settings) -> Json {
     normalizer
 }
 
-/// A pre-tokenizer that puts a space before the text only if `tokenizer_config.json` says so.
+/// The pre-tokenizer, which puts a space before the text only if `tokenizer_config.json` says so.
 ///
 /// Source: the end of `PreTrainedTokenizerFast.__init__` in transformers 4.57.
 fn prefixed(pre_tokenizer: &Json, settings: &Settings) -> Json {

@@ -13,9 +13,9 @@ use crate::model::Text;
 /// Roles under which llama.cpp ends an answer, in the order in which tokens get them.
 pub(super) const ROLES: [&str; 3] = ["eos", "eot", "eom"];
 
-/// Numbers of the tokens that end a text; the first is the likeliest. None where nothing names one.
+/// Ids of the tokens that end a text, the likeliest first; empty where nothing names one.
 ///
-/// The settings name it as text, by class if not otherwise, `generation_config.json` and `config.json` by number.
+/// The settings name it as text, or else by the tokenizer's class; `generation_config.json` and `config.json` name it by id.
 ///
 /// # Errors
 /// As `Folder::json`.
@@ -25,7 +25,7 @@ pub(super) fn end_tokens(folder: &Folder, tokens: &[Text]) -> Result<Vec<u64>> {
     if let Some(id) = by_text {
         return Ok(vec![id as u64]);
     }
-    // A side file that cannot be read has been told of.
+    // A side file that cannot be read was already reported.
     let generation = folder.json("generation_config.json").ok().flatten().unwrap_or_default();
     let config = folder.json("config.json")?.unwrap_or_default();
     let inner = ["text_config", "llm_config"].iter().find_map(|key| config.get(*key)?.as_object());
@@ -38,7 +38,7 @@ pub(super) fn end_tokens(folder: &Folder, tokens: &[Text]) -> Result<Vec<u64>> {
     Ok(Vec::new())
 }
 
-/// One number or several; those that no token has are left out.
+/// One id or several, at most one for each role; ids that no token has are left out.
 fn numbers(entries: &Map<String, Json>, n_tokens: u64) -> Vec<u64> {
     let all = match entries.get("eos_token_id") {
         Some(Json::Array(list)) => list.as_slice(),

@@ -1,4 +1,4 @@
-//! Key-values in the order in which the converter writes them, and what its kinds of tokens are called.
+//! Key-values in the order in which the converter writes them, and its kinds of tokens.
 
 use std::collections::HashMap;
 
@@ -17,13 +17,13 @@ pub(super) enum TokenType {
     Control = 3,
     /// Text that is never split.
     UserDefined = 4,
-    /// Nothing: fills the vocabulary up.
+    /// Nothing: fills up the vocabulary.
     Unused = 5,
     /// One byte.
     Byte = 6,
 }
 
-/// A vocabulary in the order of its numbers.
+/// A vocabulary in the order of its ids.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     /// Their texts.
@@ -35,7 +35,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// So many unused ones, as they fill up a SentencePiece vocabulary.
+    /// `n_tokens` unused tokens, as they fill up a SentencePiece vocabulary.
     pub fn unused(n_tokens: usize) -> Self {
         Self {
             texts: (0..n_tokens).map(|id| pad_text(id as u64)).collect(),
@@ -44,9 +44,9 @@ impl Tokens {
         }
     }
 
-    /// Gives each token a text of its own: llama.cpp loads no file in which two have the same. Tokens that fill the vocabulary up get
-    /// names that no token has (those of `convert_hf_to_gguf.py` may be taken); of two others the one that a text leads to keeps it.
-    /// Returns what the user should know.
+    /// Gives each token a text of its own: llama.cpp loads no file in which two have the same. Tokens that fill up the
+    /// vocabulary get texts that no token has (the ones of `convert_hf_to_gguf.py` may be taken); of two others, the one that
+    /// encoding finds keeps its text. Returns what the user should know.
     pub fn make_unique(&mut self) -> Option<String> {
         let is_filler = |tokens: &Self, id: usize| {
             tokens.types.get(id) == Some(&TokenType::Unused) && tokens.texts.get(id) == Some(&pad_text(id as u64))
@@ -57,7 +57,7 @@ impl Tokens {
         let (mut fillers, mut others) = (Vec::new(), Vec::new());
         for id in 0..self.texts.len() {
             let text = &self.texts[id];
-            // llama.cpp gives those without a text one of their own.
+            // llama.cpp gives tokens without a text one of their own.
             if text.0.is_empty() {
                 continue;
             }
@@ -93,7 +93,7 @@ impl Tokens {
         })
     }
 
-    /// Puts a token in its place, which must be one; nothing happens beyond the end.
+    /// Puts a token in the place of its id; does nothing beyond the end.
     pub fn put(&mut self, id: usize, text: Text, score: f32, kind: TokenType) {
         if let (Some(place), Some(own_score), Some(own_kind)) =
             (self.texts.get_mut(id), self.scores.get_mut(id), self.types.get_mut(id))
@@ -103,7 +103,7 @@ impl Tokens {
     }
 }
 
-/// Text of a token that fills the vocabulary up.
+/// Text of a token that fills up the vocabulary.
 pub(super) fn pad_text(id: u64) -> Text {
     Text::from(format!("[PAD{id}]").as_str())
 }
@@ -113,31 +113,31 @@ pub(super) fn pad_text(id: u64) -> Text {
 pub(super) struct Entries(pub Metadata);
 
 impl Entries {
-    /// A yes or no.
+    /// Sets a yes or no under `tokenizer.ggml.`.
     pub fn flag(&mut self, key: &str, flag: bool) {
         self.0.set(&format!("tokenizer.ggml.{key}"), Value::Bool(flag));
     }
 
-    /// A whole number.
+    /// Sets a whole number under `tokenizer.ggml.`.
     pub fn number(&mut self, key: &str, number: u32) {
         self.0.set(&format!("tokenizer.ggml.{key}"), Value::U32(number));
     }
 
-    /// A list of texts; an empty one is left out.
+    /// Sets a list of texts under its whole key; an empty one is left out.
     pub fn texts(&mut self, key: &str, texts: Vec<Text>) {
         if !texts.is_empty() {
             self.0.set(key, Value::Array(Array::Str(texts)));
         }
     }
 
-    /// A text; an empty one is left out.
+    /// Sets a text under its whole key; an empty one is left out.
     pub fn text(&mut self, key: &str, text: &str) {
         if !text.is_empty() {
             self.0.set(key, Value::Str(Text::from(text)));
         }
     }
 
-    /// Kind of vocabulary, pre-tokenizer and tokens, whose texts `make_unique` has looked at.
+    /// Sets the kind of vocabulary, the pre-tokenizer, and the tokens, which `make_unique` must have looked at.
     pub fn vocabulary(&mut self, kind: &str, pre: &str, tokens: Tokens) {
         self.text("tokenizer.ggml.model", kind);
         self.text("tokenizer.ggml.pre", pre);

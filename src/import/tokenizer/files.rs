@@ -21,8 +21,7 @@ pub(super) struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    /// True when there is something of this name that is no folder, be it a link that leads to nothing or no file: opening it tells what is
-    /// wrong.
+    /// True when something other than a folder has this name, even a link to nothing: opening it then says what is wrong.
     pub fn has(&self, name: &str) -> bool {
         let path = self.path.join(name);
         path.symlink_metadata().is_ok() && !path.is_dir()
@@ -33,17 +32,17 @@ impl Folder<'_> {
         self.path.join(name)
     }
 
-    /// What is wrong with the tokenizer as a whole.
+    /// The error for a tokenizer that is wrong as a whole.
     pub fn unknown(&self, what: impl Into<String>) -> Error {
         Error::UnknownTokenizer { what: what.into(), path: self.path.to_path_buf() }
     }
 
-    /// A token that the model has no row for.
+    /// The error for a token that the model has no row for.
     pub fn beyond(&self, token: String, number: u64, n_tokens: u64) -> Error {
         Error::TokenBeyondModel { token, number, n_tokens, path: self.path.to_path_buf() }
     }
 
-    /// What is wrong with a file.
+    /// The error for a damaged file.
     pub fn damaged(&self, name: &'static str, what: impl Into<String>) -> Error {
         Error::DamagedFile { format: name, what: what.into(), path: self.file(name) }
     }
@@ -56,7 +55,7 @@ impl Folder<'_> {
     /// A text in UTF-8; `None` when it is not there.
     pub fn text(&self, name: &'static str) -> Result<Option<String>> {
         let Some(bytes) = self.bytes(name)? else { return Ok(None) };
-        String::from_utf8(bytes).map(Some).map_err(|error| self.damaged(name, format!("no UTF-8: {error}")))
+        String::from_utf8(bytes).map(Some).map_err(|error| self.damaged(name, format!("not UTF-8: {error}")))
     }
 
     /// A text in UTF-8; `None` when it is not there or empty.
@@ -74,14 +73,14 @@ impl Folder<'_> {
         from_python_json(&bytes).map(Some).map_err(|what| self.damaged(name, what))
     }
 
-    /// `(name, text)` of the templates in `additional_chat_templates`, by name.
+    /// `(name, text)` of the templates in `additional_chat_templates`, sorted by name.
     pub fn additional_templates(&self) -> Result<Vec<(String, String)>> {
         let read = |path: PathBuf| {
             let bytes = read_small(&path, "chat template", MAX_JSON_BYTES)?;
             let name = path.file_stem().map(|stem| path_text::searchable(stem).into_owned()).unwrap_or_default();
             let text = String::from_utf8(bytes).map_err(|error| Error::DamagedFile {
                 format: "chat template",
-                what: format!("no UTF-8: {error}"),
+                what: format!("not UTF-8: {error}"),
                 path,
             })?;
             Ok((name, text))

@@ -1,4 +1,4 @@
-//! Special tokens that a post-processor puts before and behind a text.
+//! Special tokens that a post-processor puts before and after a text.
 
 use serde_json::{Map, Value as Json};
 
@@ -26,7 +26,7 @@ pub(super) fn paired_token<'a>(processor: &'a Map<String, Json>, key: &str) -> O
 }
 
 impl TokenizerJson {
-    /// `(before, behind)` a single text; none for a post-processor that adds none or frames several texts.
+    /// The special tokens `(before, after)` a single text; both are empty if the post-processor adds none.
     pub fn frame(&self) -> (Vec<String>, Vec<String>) {
         let (mut before, mut behind) = (Vec::new(), Vec::new());
         for step in self.post_processor.steps("processors") {

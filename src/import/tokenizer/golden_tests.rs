@@ -33,7 +33,7 @@ fn entry(entry: &Json) -> (String, Value) {
     (key.into(), value)
 }
 
-/// Differences, told by key and the first place in an array.
+/// Differences, each with its key and the first place in an array.
 fn differences(found: &[(String, Value)], expected: &[(String, Value)]) -> Vec<String> {
     let keys = |entries: &[(String, Value)]| entries.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
     let mut all = Vec::new();
@@ -85,7 +85,7 @@ fn scores_follow_the_merges_where_the_converter_has_none() {
         other => panic!("{other:?}"),
     };
     assert!(scores_of(&expected).iter().all(|&score| (score + 1000.0).abs() < f32::EPSILON));
-    // The SentencePiece model that this tokenizer.json was made of ranks its merged pieces by their number.
+    // The SentencePiece model that this tokenizer.json was made from ranks its merged pieces by their id.
     let (scores, original) = (scores_of(&found.entries), scores_of(&self::expected("llama2")));
     let merged: Vec<usize> = (0..400).filter(|&id| original[id] < 0.0).collect();
     let ranked = |scores: &[f32]| {

@@ -45,17 +45,17 @@ pub(super) struct TokenizerJson {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct AddedEntry {
-    /// Its number.
+    /// Its id.
     pub id: u64,
     /// Its text.
     pub content: String,
     /// Matches whole words only.
     pub single_word: bool,
-    /// Takes spaces before it along.
+    /// Takes the spaces before it with it.
     pub lstrip: bool,
-    /// Takes spaces behind it along.
+    /// Takes the spaces after it with it.
     pub rstrip: bool,
-    /// Is looked for in the normalized text; by default, if it is not special.
+    /// Is looked for in the normalized text; by default only if it is not special.
     pub normalized: Option<bool>,
     /// Steers the model instead of being text.
     pub special: bool,
@@ -77,7 +77,7 @@ pub(super) struct ModelJson {
     /// Pairs in the order in which they are merged.
     #[serde(default)]
     pub merges: Merges,
-    /// The token of what is not in the vocabulary.
+    /// The token for what is not in the vocabulary.
     #[serde(default)]
     pub unk_token: Option<String>,
     /// Prefix of pieces inside a word.
@@ -95,12 +95,12 @@ pub(super) struct ModelJson {
     /// True when a whole word that is a token is not merged.
     #[serde(default)]
     pub ignore_merges: Option<bool>,
-    /// Longest word that is looked at.
+    /// Longest word that is looked at, in characters.
     #[serde(default)]
     pub max_input_chars_per_word: Option<u64>,
 }
 
-/// Texts and their numbers; empty where they are no object, as of a Unigram model.
+/// Token texts and their ids; empty where the file has a list instead, as for a Unigram model.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Vocab(pub HashMap<String, u32>);
 
@@ -116,13 +116,13 @@ impl TokenizerJson {
     /// Reads a folder's `tokenizer.json`; `None` when it is not there.
     ///
     /// # Errors
-    /// `Error::Io` and `Error::NotAFile` when it cannot be opened, `Error::DamagedFile` when it is none or exceeds the limits.
+    /// `Error::Io` and `Error::NotAFile` when it cannot be opened, `Error::DamagedFile` when it is damaged or beyond limits.
     pub fn read(folder: &Folder) -> Result<Option<Self>> {
         let Some(bytes) = folder.bytes(NAME)? else { return Ok(None) };
         Self::parse(&bytes).map(Some).map_err(|what| folder.damaged(NAME, what))
     }
 
-    /// Reads its text.
+    /// Reads the text of a `tokenizer.json`.
     pub fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
         let json: Self = from_python_json(bytes)?;
         let ids = json.model.vocab.0.values().map(|&id| u64::from(id)).chain(json.added_tokens().iter().map(|token| token.id));
@@ -132,7 +132,7 @@ impl TokenizerJson {
         }
     }
 
-    /// Reads a `vocab.json`: texts and their numbers.
+    /// Reads a `vocab.json`: token texts and their ids.
     pub fn parse_vocab(bytes: &[u8]) -> std::result::Result<Vocab, String> {
         let vocab: Vocab = from_python_json(bytes)?;
         match vocab.0.values().max() {
@@ -159,12 +159,12 @@ impl TokenizerJson {
 }
 
 impl Part {
-    /// Its fields; none without one.
+    /// Its fields; `None` for anything but an object.
     pub fn object(&self) -> Option<&Map<String, Json>> {
         self.0.as_object()
     }
 
-    /// It and, of a sequence, the ones it consists of instead: `list` names their field.
+    /// The part itself, or for a sequence the parts that it consists of; `list` names their field. Only objects count.
     pub fn steps<'a>(&'a self, list: &str) -> Vec<&'a Map<String, Json>> {
         fn collect<'a>(value: &'a Json, list: &str, steps: &mut Vec<&'a Map<String, Json>>) {
             let Some(object) = value.as_object() else { return };
@@ -306,7 +306,7 @@ impl<'de> Deserialize<'de> for Part {
     }
 }
 
-/// Reads any JSON value of few parts: a small file could ask for a hundred times its size otherwise.
+/// Reads a JSON value of few parts: without a limit, a small file could ask for a hundred times its size.
 struct Few<'a>(&'a mut usize);
 
 impl Few<'_> {

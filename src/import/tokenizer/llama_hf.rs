@@ -19,7 +19,7 @@ use crate::model::Text;
 /// vocabulary is not filled up to the model's, so that llama.cpp refuses the file.
 ///
 /// # Errors
-/// `Error::UnknownTokenizer` and `Error::DamagedFile` for files that are none or contradict themselves.
+/// `Error::UnknownTokenizer` and `Error::DamagedFile` for files that are damaged or contradict themselves.
 pub(super) fn add_llama_hf(folder: &Folder, n_vocab: u64, entries: &mut Entries, warnings: &mut Vec<String>) -> Result<bool> {
     let Some(mut json) = TokenizerJson::read(folder)? else { return Ok(false) };
     let is_sequence = json.decoder.object().is_some_and(|decoder| text_of(decoder, "type") == Some("Sequence"));

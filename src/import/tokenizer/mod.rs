@@ -55,7 +55,7 @@ pub struct TokenizerMetadata {
     pub warnings: Vec<String>,
 }
 
-/// The way a class's tokenizer goes.
+/// Which kinds of tokenizer a class may have, in the order in which they are tried.
 ///
 /// Source: `set_vocab` of the classes in `conversion/`, llama.cpp of 2026-08-21.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ enum Way {
     Either,
     /// SentencePiece, else Llama 2's BPE; no space before a text.
     Gemma,
-    /// SentencePiece, unless its settings name GPT-2's tokenizer.
+    /// SentencePiece, else Llama 2's BPE; byte-level BPE if its settings name GPT-2's tokenizer.
     Phi3,
     /// Byte-level BPE.
     Bytes,
@@ -88,11 +88,12 @@ impl Way {
     }
 }
 
-/// Makes a checkpoint's tokenizer into key-values.
+/// Turns a checkpoint's tokenizer into key-values.
 ///
 /// # Errors
-/// `Error::UnknownTokenizer` for files that are missing and tokenizers that llama.cpp does not have, `Error::DamagedFile` for files that
-/// are none, `Error::Io` and `Error::NotAFile` for those that cannot be opened.
+/// `Error::UnknownTokenizer` for files that are missing and tokenizers that llama.cpp does not have, `Error::DamagedFile` for
+/// damaged files, `Error::TokenBeyondModel` for a token without a row, `Error::Io` and `Error::NotAFile` for files that cannot
+/// be opened.
 pub fn tokenizer_metadata(checkpoint: &Checkpoint) -> Result<TokenizerMetadata> {
     read_tokenizer(checkpoint).map_err(|error| match error {
         Error::UnknownTokenizer { what, path } if what.starts_with("there is no") => {
@@ -142,8 +143,8 @@ fn read_tokenizer(checkpoint: &Checkpoint) -> Result<TokenizerMetadata> {
     Ok(TokenizerMetadata { entries: entries.0.0, warnings })
 }
 
-/// The numbers of a text's tokens by the checkpoint's own tokenizer, without any that are put around it; `None` where it is no byte-level
-/// BPE, whose tokens alone do not depend on what stands before the text.
+/// The token ids of a text by the checkpoint's own tokenizer, without special tokens around it; `None` unless it is byte-level
+/// BPE, the only kind whose tokens do not depend on what comes before the text.
 ///
 /// # Errors
 /// As `tokenizer_metadata`.
@@ -173,7 +174,7 @@ fn add_llama(folder: &Folder, n_vocab: u64, entries: &mut Entries, warnings: &mu
         add_bpe(folder, n_vocab, entries, warnings)?;
     }
     match n_vocab {
-        // Code Llama: what ends an infill.
+        // Code Llama: the tokens around an infill, and the one that ends it.
         32016 => {
             let roles = ["prefix", "suffix", "middle", "eot"];
             let json = TokenizerJson::read(folder)?;
@@ -188,7 +189,7 @@ fn add_llama(folder: &Folder, n_vocab: u64, entries: &mut Entries, warnings: &mu
     Ok(())
 }
 
-/// Tokens of the model: by `config.json`, else rows of the embedding; 0 where neither tells.
+/// Number of tokens of the model: by `config.json`, else the rows of the embedding; 0 where neither tells.
 fn n_vocab_of(checkpoint: &Checkpoint) -> u64 {
     let stated = checkpoint.config.as_ref().map_or(0, |config| config.n_vocab);
     let is_embedding =

@@ -1,6 +1,6 @@
-//! What a tokenizer does to a text before it splits it, and llama.cpp does not.
+//! What a tokenizer does to a text before splitting it that llama.cpp does not do.
 //!
-//! `convert_hf_to_gguf.py` says nothing of it.
+//! `convert_hf_to_gguf.py` says nothing about it.
 
 use serde_json::{Map, Value as Json};
 
@@ -18,7 +18,7 @@ pub(super) enum Kind {
     Words,
 }
 
-/// Tells of the steps that llama.cpp leaves out, by name.
+/// A warning that names the steps that llama.cpp leaves out; `None` if it leaves out none.
 pub(super) fn warning(json: &TokenizerJson, kind: Kind) -> Option<String> {
     let steps = json.normalizer.steps("normalizers");
     let mut lacking: Vec<String> = steps.into_iter().filter(|step| !is_done(step, kind)).map(name_of).collect();
@@ -42,14 +42,14 @@ fn is_done(step: &Map<String, Json>, kind: Kind) -> bool {
         (_, "Strip") => !flag("strip_left", true) && !flag("strip_right", true),
         (Kind::Pieces, "Prepend") => text_of(step, "prepend") == Some("\u{2581}"),
         (Kind::Pieces, "Replace") => (pattern(), text_of(step, "content")) == (Some(" "), Some("\u{2581}")),
-        // Accents are taken off by way of the composed form.
+        // llama.cpp takes accents off by way of the decomposed form.
         (Kind::Words, "Lowercase" | "StripAccents" | "NFD") => true,
         (Kind::Words, "BertNormalizer") => flag("clean_text", true) && flag("handle_chinese_chars", true),
         _ => false,
     }
 }
 
-/// `NFKC`; of a replacement what it replaces.
+/// The name of a step, such as `NFKC`; for a replacement, also what it replaces.
 fn name_of(step: &Map<String, Json>) -> String {
     let short = |text: &str| text.chars().filter(|c| !c.is_control()).take(32).collect::<String>();
     let kind = short(text_of(step, "type").unwrap_or("without a type"));

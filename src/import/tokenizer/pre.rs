@@ -12,12 +12,12 @@ use super::pre_definitions::DEFINITIONS;
 use super::pre_hashes::{PRE_TOKENIZERS, PROBE};
 use super::settings::Settings;
 
-/// What was found out.
+/// A pre-tokenizer, and how it was recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pre {
     /// Its name in llama.cpp.
     pub name: String,
-    /// True when only the definition told it.
+    /// True when only its definition gave it away, and no published hash.
     pub is_by_definition: bool,
 }
 
@@ -34,9 +34,9 @@ pub(super) fn pre_tokenizer_of(encoder: &Encoder, json: &TokenizerJson, settings
     name.map(|name| Pre { name: name.into(), is_by_definition: true })
 }
 
-/// `(before, behind)`: special tokens that may frame a text, likeliest first.
+/// `(before, after)`: special tokens that may frame a text, likeliest first.
 ///
-/// The published hashes were taken with those that transformers adds, which depends on class and version; all these frames are tried.
+/// The published hashes include the special tokens that transformers adds, which depend on class and version; all are tried.
 fn frames(encoder: &Encoder, json: &TokenizerJson, settings: &Settings) -> Vec<(Vec<u32>, Vec<u32>)> {
     let id_of = |role: &str| -> Vec<u32> { settings.special(role).and_then(|token| encoder.id_of(token)).into_iter().collect() };
     let ids = |tokens: &[String]| tokens.iter().filter_map(|token| encoder.id_of(token)).collect::<Vec<u32>>();
@@ -61,7 +61,7 @@ fn by_hash(ids: &[u32], frames: &[(Vec<u32>, Vec<u32>)]) -> Option<&'static str>
     })
 }
 
-/// SHA-256 of the numbers as Python writes a list of them: `[1, 2]`.
+/// SHA-256 of the ids as Python writes a list of them: `[1, 2]`.
 fn hash_of<'a>(ids: impl Iterator<Item = &'a u32>) -> String {
     let texts: Vec<String> = ids.map(u32::to_string).collect();
     let hash = Sha256::digest(format!("[{}]", texts.join(", ")).as_bytes());
@@ -131,7 +131,7 @@ fn canonical_steps(steps: &[&Map<String, Json>]) -> std::result::Result<Vec<Stri
     Ok(texts)
 }
 
-/// A pattern with line ends written as escapes, and case told as the published tokenizers do.
+/// A pattern with line ends written as escapes, and upper and lower case as the published tokenizers write them.
 fn canonical_regex(regex: &str) -> String {
     regex
         .replace('\r', "\\r")

@@ -1,11 +1,11 @@
 //! The pre-tokenizers that llama.cpp implements, as the published `tokenizer.json` files define them: facts.
 //!
-//! Source: the patterns of `llm_tokenizer_bpe` in `src/llama-vocab.cpp`, llama.cpp of 2026-08-21 (MIT licence), with those that its comments
-//! quote from `tokenizer.json`. What llama.cpp implements twice stands here once, under the name of the model that is met most often.
+//! Source: the patterns of `llm_tokenizer_bpe` in `src/llama-vocab.cpp`, llama.cpp of 2026-08-21 (MIT licence), with those that
+//! its comments quote from `tokenizer.json`. What llama.cpp implements twice is here once, under the most common model's name.
 
 /// `(steps, name in llama.cpp)`. A step is a pattern whose matches are pieces, or:
 ///
-/// - `bytes`: bytes become printable characters; `bytes of GPT-2's words` splits with GPT-2's pattern before
+/// - `bytes`: bytes become printable characters; `bytes of GPT-2's words` first splits with GPT-2's pattern
 /// - `digits`, `numbers`: each digit, or each run of digits, is a piece
 /// - `runs of punctuation`: each is a piece
 pub(super) const DEFINITIONS: [(&[&str], &str); 22] = [

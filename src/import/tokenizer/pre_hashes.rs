@@ -1,4 +1,4 @@
-//! Which pre-tokenizer a vocabulary has, told by what it makes of a text with many scripts: facts, as llama.cpp publishes them.
+//! Which pre-tokenizer a vocabulary has, by how it encodes a text with many scripts: facts, as llama.cpp publishes them.
 //!
 //! Source: `get_vocab_base_pre` in `conversion/base.py`, llama.cpp of 2026-08-21 (MIT licence), which
 //! `convert_hf_to_gguf_update.py` generates from the published tokenizers.

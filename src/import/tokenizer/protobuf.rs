@@ -23,7 +23,7 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// The message that these bytes are.
+    /// The message in these bytes.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, size_bytes: bytes.len() }
     }

@@ -21,15 +21,15 @@ const ADDED_SCORE: f32 = -1000.0;
 /// Source of the numbers of fields and their defaults: `sentencepiece_model.proto` in <https://github.com/google/sentencepiece>.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SentencePiece {
-    /// Its pieces in the order of their numbers.
+    /// Its pieces in the order of their ids.
     pub pieces: Vec<Piece>,
     /// How it splits: 1 by probability (Unigram), 2 by merges (BPE).
     pub model_type: u64,
     /// True when it puts a space before a text.
     pub adds_space: bool,
-    /// What it does to a text first: `identity`, `nmt_nfkc`.
+    /// What it does to a text first: `nmt_nfkc`; empty if it replaces nothing.
     pub normalizer: String,
-    /// True when it makes one space of several.
+    /// True when it joins several spaces into one.
     pub joins_spaces: bool,
 }
 
@@ -48,25 +48,26 @@ const UNIGRAM: u64 = 1;
 const BPE: u64 = 2;
 
 impl SentencePiece {
-    /// Reads a folder's `tokenizer.model`; `None` when it is not there.
+    /// Reads a folder's `tokenizer.model`; `None` when it is not there, or is of another kind and there is a `tokenizer.json`.
     ///
     /// # Errors
-    /// `Error::DamagedFile` when it is none, else as `Folder::bytes`.
+    /// `Error::DamagedFile` when it is damaged, `Error::UnknownTokenizer` when it is of another kind and there is no
+    /// `tokenizer.json`, else as `Folder::bytes`.
     pub fn read(folder: &Folder, warnings: &mut Vec<String>) -> Result<Option<Self>> {
         let Some(bytes) = folder.bytes(NAME)? else { return Ok(None) };
         if let Some(kind) = other_kind_of(&bytes) {
             if !folder.has("tokenizer.json") {
                 return Err(
-                    folder.unknown(format!("{NAME} is {kind} and no SentencePiece model, and there is no tokenizer.json"))
+                    folder.unknown(format!("{NAME} is {kind}, not a SentencePiece model, and there is no tokenizer.json"))
                 );
             }
-            warnings.push(format!("{NAME} is {kind} and no SentencePiece model: tokenizer.json is used instead"));
+            warnings.push(format!("{NAME} is {kind}, not a SentencePiece model: tokenizer.json is used instead"));
             return Ok(None);
         }
         Self::parse(&bytes).map(Some).map_err(|what| folder.damaged(NAME, what))
     }
 
-    /// Reads its bytes.
+    /// Reads the bytes of a `tokenizer.model`.
     pub fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
         let (normalizer, joins_spaces) = (String::new(), false);
         let mut model = Self { pieces: Vec::new(), model_type: UNIGRAM, adds_space: true, normalizer, joins_spaces };
@@ -82,7 +83,7 @@ impl SentencePiece {
                 }
                 (2, Field::Bytes(bytes)) => model.read_number(bytes, 3, |model, number| model.model_type = number)?,
                 (3, Field::Bytes(bytes)) => {
-                    // One space of several is made unless the file says otherwise.
+                    // Several spaces become one unless the file says otherwise.
                     model.joins_spaces = true;
                     model.read_number(bytes, 3, |model, number| model.adds_space = number != 0)?;
                     model.read_number(bytes, 4, |model, number| model.joins_spaces = number != 0)?;
@@ -131,7 +132,7 @@ impl SentencePiece {
     }
 }
 
-/// What a `tokenizer.model` is that is no SentencePiece model; `None` for one that is, or is damaged.
+/// What a `tokenizer.model` is if it is not a SentencePiece model; `None` if it is one, is damaged or is missing.
 ///
 /// # Errors
 /// As `Folder::bytes`.
@@ -139,7 +140,7 @@ pub(super) fn other_kind(folder: &Folder) -> Result<Option<&'static str>> {
     Ok(folder.bytes(NAME)?.and_then(|bytes| other_kind_of(&bytes)))
 }
 
-/// Llama 3's own file has lines of base64, each with its number; Mistral's is JSON. `convert_hf_to_gguf.py` fails at both.
+/// Llama 3's own file has lines of base64, each with its rank; Mistral's is JSON. `convert_hf_to_gguf.py` fails at both.
 fn other_kind_of(bytes: &[u8]) -> Option<&'static str> {
     let is_ranked = |line: &[u8]| {
         let mut parts = line.split(|&byte| byte == b' ');
@@ -166,7 +167,7 @@ impl Piece {
         while let Some((number, field)) = message.next_field()? {
             match (number, field) {
                 (1, Field::Bytes(text)) => {
-                    piece.text = std::str::from_utf8(text).map_err(|error| format!("no UTF-8: {error}"))?.into();
+                    piece.text = std::str::from_utf8(text).map_err(|error| format!("not UTF-8: {error}"))?.into();
                 }
                 (2, Field::Fixed32(score)) => piece.score = f32::from_le_bytes(score),
                 (3, Field::Number(kind)) => {
@@ -185,14 +186,14 @@ impl Piece {
     }
 }
 
-/// Which rules of a class differ from those of most.
+/// How a class treats added tokens and the space before a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overlay {
-    /// Added tokens as most classes take them.
+    /// As most classes do.
     Usual,
     /// The same, and no space before a text.
     Gemma,
-    /// Those of Phi-3: its `tokenizer.json` counts too, and nothing but a file makes a token special.
+    /// As Phi-3 does: its `tokenizer.json` counts too, and nothing but a file makes a token special.
     Phi3,
 }
 
@@ -202,7 +203,7 @@ pub(super) enum Overlay {
 /// 2026-08-21. As there, a Unigram model gets the same kind, with a warning: llama.cpp merges its pieces by score.
 ///
 /// # Errors
-/// `Error::DamagedFile` and `Error::UnknownTokenizer` for files that are none or contradict themselves.
+/// `Error::DamagedFile` and `Error::UnknownTokenizer` for files that are damaged or contradict themselves.
 pub(super) fn add_sentencepiece(
     folder: &Folder,
     n_vocab: u64,
@@ -212,7 +213,7 @@ pub(super) fn add_sentencepiece(
 ) -> Result<bool> {
     let Some(model) = SentencePiece::read(folder, warnings)? else { return Ok(false) };
     if model.model_type != BPE {
-        warnings.push("tokenizer.model is no BPE model: llama.cpp may split some texts differently".into());
+        warnings.push("tokenizer.model is not a BPE model: llama.cpp may split some texts differently".into());
     }
     let says_space = entries.0.find("tokenizer.ggml.add_space_prefix").is_some() || overlay == Overlay::Gemma;
     if !model.adds_space && !says_space {
@@ -225,7 +226,7 @@ pub(super) fn add_sentencepiece(
         ));
     }
     if model.joins_spaces {
-        warnings.push("the tokenizer makes one space of several, llama.cpp does not".into());
+        warnings.push("the tokenizer joins several spaces into one, llama.cpp does not".into());
     }
     let n_tokens = if n_vocab == 0 { model.pieces.len() as u64 } else { n_vocab };
     if n_tokens > MAX_TOKENS {
@@ -273,7 +274,7 @@ pub(super) fn add_sentencepiece(
     Ok(true)
 }
 
-/// Lays `added_tokens.json` over the vocabulary; returns how many tokens have no place.
+/// Lays `added_tokens.json` over the vocabulary; returns how many of its tokens have no place there.
 fn add_from_added_tokens(folder: &Folder, tokens: &mut Tokens) -> Result<usize> {
     const NAME: &str = "added_tokens.json";
     let mut n_beyond = 0;

@@ -12,7 +12,7 @@ use crate::format::config_value::flag_of;
 /// The special tokens that have a role, in the order of transformers.
 const ROLES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// `(class without Fast, role, token)`: what classes have where no file says it.
+/// `(class without Fast, role, token)`: what classes have where no file names a token.
 ///
 /// Source: the `__init__` of these classes in transformers 4.57.
 const DEFAULT_TOKENS: [(&str, &str, &str); 20] = [
@@ -48,17 +48,17 @@ pub(super) struct Settings {
     /// `(role, text)` of the special tokens.
     pub specials: Vec<(String, String)>,
     special_texts: HashSet<String>,
-    /// Tokens that these files add to those of `tokenizer.json`, or whose description they replace; by number.
+    /// Tokens that these files add to those of `tokenizer.json`, or whose description they replace, sorted by id.
     pub added: Vec<AddedEntry>,
 }
 
 impl Settings {
-    /// Reads them.
+    /// Reads the files of a folder.
     ///
     /// Source: `PreTrainedTokenizerBase._from_pretrained` in transformers 4.57.
     ///
     /// # Errors
-    /// As `Folder::json`; `Error::DamagedFile` for added tokens that are none.
+    /// As `Folder::json`; `Error::DamagedFile` for added tokens that cannot be read.
     pub fn read(folder: &Folder) -> Result<Self> {
         const NAME: &str = "tokenizer_config.json";
         let config = folder.json(NAME)?.unwrap_or_default();
@@ -105,7 +105,7 @@ impl Settings {
         self.special_texts.contains(text)
     }
 
-    /// The token in a role.
+    /// The text of the token in a role such as `eos_token`.
     pub fn special(&self, role: &str) -> Option<&str> {
         self.specials.iter().find(|(name, _)| name == role).map(|(_, text)| text.as_str())
     }
@@ -140,7 +140,7 @@ impl Settings {
     }
 }
 
-/// `added_tokens_decoder`: number → token.
+/// The tokens of `added_tokens_decoder`, sorted by id.
 pub(super) fn added_by_number(tokens: &Map<String, Json>) -> std::result::Result<Vec<AddedEntry>, String> {
     let mut added = Vec::with_capacity(tokens.len());
     for (number, token) in tokens {

@@ -1,4 +1,4 @@
-//! Special tokens, merges and chat templates: what stands behind the vocabulary.
+//! Special tokens, merges and chat templates: what comes after the vocabulary.
 
 use serde_json::{Map, Value as Json};
 
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::format::config_value::{flag_of, whole_of};
 use crate::model::Text;
 
-/// The roles that are looked for, as the converter does by default.
+/// The roles that are looked for by default, as in the converter.
 const ROLES: [&str; 7] = ["bos", "eos", "unk", "sep", "pad", "cls", "mask"];
 
 /// Special tokens and what goes with them.
@@ -36,11 +36,11 @@ pub(super) struct Special {
 /// What to look for.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Wanted<'a> {
-    /// True to take merges along.
+    /// True to read merges too.
     pub merges: bool,
     /// Roles; the usual ones where empty.
     pub roles: &'a [&'a str],
-    /// Tokens beyond this number are left out.
+    /// Ids from this one on are left out; `None` leaves out none.
     pub n_tokens: Option<usize>,
 }
 
@@ -81,7 +81,7 @@ impl Special {
         Ok(special)
     }
 
-    /// Takes a token's number for a role that has none yet.
+    /// Sets the id of a role that has none yet; warns of an id that no token has.
     pub fn set(&mut self, role: &str, id: u64) {
         let is_new = !self.ids.iter().any(|(known, _)| known == role);
         match u32::try_from(id) {
@@ -94,7 +94,7 @@ impl Special {
         }
     }
 
-    /// Looks further for the token that ends a text, where neither the settings' added tokens nor a number in `config.json` told it.
+    /// Looks further for the token that ends a text, if neither the settings' added tokens nor an id in `config.json` named it.
     ///
     /// # Errors
     /// As `Folder::json`.
@@ -115,12 +115,12 @@ impl Special {
         Ok(())
     }
 
-    /// True, false, or not said whether a token is added before a text.
+    /// Whether a token is added before a text; `None` if nothing says so.
     pub fn adds_bos(&self) -> Option<bool> {
         self.adds.iter().find(|(role, _)| role == "bos").map(|(_, adds)| *adds)
     }
 
-    /// Says whether a token is added before a text.
+    /// Sets whether a token is added before a text.
     pub fn set_adds_bos(&mut self, adds: bool) {
         self.set_adds("bos", adds);
     }
@@ -149,7 +149,7 @@ impl Special {
         }
     }
 
-    /// Tells from the post-processor which special tokens are added, and gives roles to those that have none.
+    /// Reads from the post-processor which special tokens are added, and gives tokens to roles that have none.
     fn read_post_processor(&mut self, json: &TokenizerJson, config: Option<&mut Map<String, Json>>) {
         let mut none = Map::new();
         let has_config = config.is_some();
@@ -254,7 +254,7 @@ impl Special {
         }
     }
 
-    /// The template ends with another token than the one that ends a text: the latter then ends a turn or a message.
+    /// For a template that ends with another token than the one that ends a text: the latter then ends a turn or a message.
     fn move_eos(&mut self, named: &mut Named, eos: Option<&str>, last: &str) {
         let free = ["eot", "eom"].into_iter().find(|role| !self.roles.iter().any(|known| known == role));
         match (free, eos) {
@@ -269,7 +269,7 @@ impl Special {
         named.set("eos", last);
     }
 
-    /// Roles by `tokenizer_config.json`; the numbers are those of the added tokens.
+    /// Reads roles from `tokenizer_config.json`; the ids are those of the added tokens.
     fn read_config(&mut self, config: &Map<String, Json>, json: Option<&TokenizerJson>) {
         for role in self.roles.clone() {
             let key = format!("add_{role}_token");
@@ -294,7 +294,7 @@ impl Special {
         }
     }
 
-    /// Roles by `config.json`, for those that have no token yet.
+    /// Reads roles from `config.json`, for those that have no token yet.
     fn read_model_config(&mut self, config: &Map<String, Json>) {
         let inner = ["text_config", "llm_config"].iter().find_map(|key| config.get(*key)?.as_object());
         for role in self.roles.clone() {
@@ -302,7 +302,7 @@ impl Special {
             let stated = config.get(&key).filter(|id| !id.is_null()).or_else(|| inner?.get(&key));
             let stated = match stated {
                 None => continue,
-                // A list of ends is looked at where nothing else names one.
+                // `find_end` looks at a list of end tokens if nothing else names one.
                 Some(Json::Array(_)) if role == "eos" => continue,
                 Some(Json::Array(list)) if list.len() == 1 => &list[0],
                 Some(one) => one,
@@ -310,13 +310,13 @@ impl Special {
             match whole_of(stated) {
                 Ok(Some(id)) => self.set(&role, id),
                 Ok(None) => {}
-                // The converter ends here; old files mean "none" by -1.
+                // The converter stops here; old files write -1 for "none".
                 Err(what) => self.warnings.push(format!("config.json says {key} is {what}; it is left out")),
             }
         }
     }
 
-    /// Writes all of it.
+    /// Writes everything that was found.
     pub fn add_to(self, entries: &mut Entries) {
         entries.texts("tokenizer.ggml.merges", self.merges);
         for (role, id) in self.ids {
@@ -366,13 +366,13 @@ impl Named<'_> {
     }
 }
 
-/// Merges as llama.cpp wants them: a space parts the two, one inside of a part is `Ġ`.
+/// Merges as llama.cpp wants them: a space separates the two parts, and a space inside a part becomes `Ġ`.
 fn merge_texts(merges: &Merges) -> Vec<Text> {
     let part = |text: &str| text.replace(' ', "\u{120}");
     merges.0.iter().map(|(left, right)| Text::from(format!("{} {}", part(left), part(right)).as_str())).collect()
 }
 
-/// Merges of `merges.txt`; none where it is not there. Lines that are no pair are left out.
+/// The merges in `merges.txt`; empty if it is not there. Lines that are not pairs are left out.
 pub(super) fn read_merges(folder: &Folder) -> Result<Merges> {
     let text = folder.text("merges.txt")?.unwrap_or_default();
     let lines = text.lines().enumerate().filter(|(idx, line)| *idx > 0 || !line.trim().starts_with('#'));

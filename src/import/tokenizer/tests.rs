@@ -96,7 +96,7 @@ fn a_number_that_no_token_can_have_is_left_out() {
     let json = serde_json::to_vec(&small()).unwrap();
     let found = read(folder(&[("config.json", config), ("tokenizer.json", &json)]).path()).unwrap();
     assert_eq!(value(&found, "tokenizer.ggml.padding_token_id"), None);
-    // Of a list the first ends a text, and llama.cpp ends an answer at the second as well.
+    // The first of a list ends a text, and llama.cpp ends an answer at the second as well.
     assert_eq!(value(&found, "tokenizer.ggml.eos_token_id"), Some(Value::U32(0)));
     assert_eq!(value(&found, "tokenizer.ggml.eot_token_id"), Some(Value::U32(5)));
     assert_eq!(value(&found, "tokenizer.ggml.bos_token_id"), Some(Value::U32(0)));
@@ -219,7 +219,7 @@ fn a_truncated_tokenizer_model_gives_fewer_pieces_or_an_error() {
         assert!(error.contains(expected), "{error}");
     };
     check(&[], "no pieces");
-    check(&[0x0a, 0x03, 0x0a, 0x01, 0xff], "in piece 0: no UTF-8");
+    check(&[0x0a, 0x03, 0x0a, 0x01, 0xff], "in piece 0: not UTF-8");
     check(&[0x0a, 0x02, 0x0a, 0x05], "in piece 0: a field needs 5 bytes");
     check(b"version https://git-lfs.github.com/spec/v1", "");
 }
@@ -325,7 +325,7 @@ fn the_chat_template_is_that_of_transformers() {
     check(&[(old, named)], Some("A"), Some(old));
     check(&[(old, r#"{"chat_template":{"default":"A","rag":"B"}}"#)], Some("A"), Some(old));
     check(&[(jinja, "NEW"), ("additional_chat_templates/tool_use.jinja", "T")], Some("NEW"), Some(jinja));
-    // What holds no template is named by neither.
+    // Neither names a value that holds no template.
     for stated in [r#"["T"]"#, "7", r#"{"default":null}"#, r#"[{"name":"default"}]"#] {
         check(&[(old, &format!(r#"{{"chat_template":{stated}}}"#))], None, None);
         check(&[(old, &format!(r#"{{"chat_template":{stated}}}"#)), (json, r#"{"chat_template":"3"}"#)], Some("3"), Some(json));
@@ -389,7 +389,7 @@ fn settings_of_another_kind_are_told() {
         assert!(found.warnings.iter().any(|warning| warning.contains(expected)), "{settings} {:?}", found.warnings);
         found
     };
-    warned(&json!({"chat_template": ["T"]}), r#"chat_template in tokenizer_config.json is ["T"], no template"#);
+    warned(&json!({"chat_template": ["T"]}), r#"chat_template in tokenizer_config.json is ["T"], not a template"#);
     warned(&json!({"chat_template": {"rag": "R"}}), "no chat template in tokenizer_config.json is named default");
     warned(&json!({"add_bos_token": "perhaps"}), r#"add_bos_token is "perhaps", neither true nor false"#);
     let found = of("GPT2LMHeadModel", 8, &small(), &json!({"add_bos_token": "True"})).unwrap();
