@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::paths::{journal_path, part_path};
 use super::*;
+use crate::advise::MlxChanges;
 use crate::error::Error;
 use crate::monitor::Monitor;
 
@@ -304,6 +305,34 @@ fn what_mlx_does_not_take_is_refused_before_any_work() {
         assert!(!request.out_dir.exists());
     };
     check(&gguf, &sample.request("none"), "checkpoint of a model");
-    let overrides = Overrides { pure: true, ..Overrides::default() };
-    check(&sample.model, &ConvertRequest { overrides, ..sample.request("none") }, "only for llama.cpp");
+    let overrides = Overrides { pruned_layers: [1].into(), ..Overrides::default() };
+    check(&sample.model, &ConvertRequest { overrides, ..sample.request("none") }, "leave out layers");
+}
+
+#[test]
+fn a_changed_folder_has_a_name_and_a_recipe_of_its_own() {
+    let sample = Sample::new();
+    let mlx = MlxChanges { tensor_types: vec!["layers\\.0\\..*v_proj=mlx:float".parse().unwrap()], ..MlxChanges::wide_ends() };
+    let mut request = sample.request("out");
+    request.levels.extend([Level::Q8_0, Level::MLX_BF16]);
+    request.overrides = Overrides { mlx, ..Overrides::default() };
+    let planned = preflight(&sample.model, &request).unwrap().outputs;
+    let made = sample.convert(&request).unwrap();
+    let names: Vec<_> = made.iter().map(|made| crate::path_text::file_name(&made.path)).collect();
+    assert_eq!(names, ["planish-sample-mlx-4-bit-g64-custom", "planish-sample-Q8_0.gguf", "planish-sample-mlx-bf16"]);
+    assert!(made.iter().zip(&planned).all(|(made, planned)| made.size_bytes == planned.size_bytes), "{planned:?}");
+    assert!(planned[2].warnings.iter().any(|warning| warning.contains("keeps floats")), "{:?}", planned[2].warnings);
+    let changes =
+        "--tensor-type 'layers\\.0\\..*v_proj=mlx:float' --output-tensor-type mlx:8-bit-g64 --token-embedding-type mlx:8-bit-g64";
+    assert_eq!(made.iter().map(|made| made.changes.as_str()).collect::<Vec<_>>(), [changes, "", ""]);
+    let config: serde_json::Value = serde_json::from_slice(&std::fs::read(made[0].path.join("config.json")).unwrap()).unwrap();
+    assert_eq!((&config["quantization"]["bits"], &config["quantization"]["model.embed_tokens"]["bits"]), (&4.into(), &8.into()));
+    assert_eq!(findings(&made[0].path), [String::new(); 0]);
+    // The same again is known for what it is, another recipe is not taken for it.
+    let before = |request: &ConvertRequest| made_before(&sample.model, sample.level, request).unwrap().map(|made| made.changes);
+    assert_eq!(before(&request), Some(changes.into()));
+    request.overrides.mlx = MlxChanges::wide_ends();
+    assert_eq!(before(&request), None);
+    request.overrides = Overrides::default();
+    assert_eq!(before(&request), None, "another name");
 }
