@@ -153,7 +153,7 @@ pub(super) enum Command {
     Errors {
         /// GGUF file or checkpoint that the converted file was made from
         source: PathBuf,
-        /// The converted file
+        /// The converted file, or MLX folder
         model: PathBuf,
         #[command(flatten)]
         output: OutputArgs,

@@ -67,6 +67,7 @@ mod tests {
             kind: name.into(),
             source_dtype: Some(DType::F16),
             converted_dtype: Some(DType::Q8_0),
+            packed: None,
             n_elements: 4096,
             result,
         };

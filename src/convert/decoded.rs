@@ -1,6 +1,6 @@
 //! Turns an MLX folder into a temporary GGUF file of its decoded weights, which llama.cpp can measure where MLX cannot run.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::disk::free_bytes;
 use super::{ConvertRequest, convert, open_model};
 use crate::error::{Error, Result};
 use crate::format::{Artifact, head_bytes, open_regular, read_exact_at, read_safetensors, read_small};
-use crate::model::{CheckpointDType, CheckpointTensor, Level};
+use crate::model::{CheckpointDType, CheckpointTensor, Level, Model, Origin};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::path_text;
 use crate::quant::mlx::{Affine, Components, Float, Mode, dequantize_rows};
@@ -22,7 +22,16 @@ const CONFIG: &str = "config.json";
 /// The largest `config.json` that is read.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
-/// Writes the decoded weights of a folder to `dir`, as a GGUF file in F16, and returns its path.
+/// The decoded weights of an MLX folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodedGguf {
+    /// A GGUF file in F16.
+    pub path: PathBuf,
+    /// What the tensors of the file were packed in: `4-bit-g64`; without those that were floats.
+    pub packed: BTreeMap<String, String>,
+}
+
+/// Writes the decoded weights of a folder to `dir`, as a GGUF file in F16.
 ///
 /// Rounding to F16 changes the mean KL divergence by less than 1e-6 nats. The weights go through a checkpoint in `dir`, which
 /// takes as much space again and is removed after success.
@@ -30,7 +39,7 @@ const MAX_CONFIG_BYTES: u64 = 16 << 20;
 /// # Errors
 /// `Error::CannotWrite` for a folder whose tensors have other names or shapes than the checkpoint's, as those of experts have;
 /// `Error::NotEnoughSpace`; `Error::Io`; `Error::DamagedFile`; `Error::Cancelled`.
-pub fn decoded_gguf(artifact: &Artifact, dir: &Path, monitor: &Monitor) -> Result<PathBuf> {
+pub fn decoded_gguf(artifact: &Artifact, dir: &Path, monitor: &Monitor) -> Result<DecodedGguf> {
     let checkpoint = dir.join("checkpoint");
     std::fs::create_dir_all(&checkpoint).map_err(Error::io("create", &checkpoint))?;
     let decoder = Decoder::open(artifact)?;
@@ -39,7 +48,7 @@ pub fn decoded_gguf(artifact: &Artifact, dir: &Path, monitor: &Monitor) -> Resul
     if let Some(free_bytes) = free_bytes(dir).filter(|free_bytes| *free_bytes < needed_bytes) {
         return Err(Error::NotEnoughSpace { needed_bytes, free_bytes, path: dir.to_path_buf() });
     }
-    decoder.write(&checkpoint, monitor)?;
+    let modes = decoder.write(&checkpoint, monitor)?;
     let cannot = |error: Error| match error {
         Error::Cancelled | Error::Io { .. } | Error::NotEnoughSpace { .. } => error,
         other => Error::CannotWrite {
@@ -52,7 +61,19 @@ pub fn decoded_gguf(artifact: &Artifact, dir: &Path, monitor: &Monitor) -> Resul
     let made = convert(&model, &ConvertRequest::new(vec![Level::F16], dir), &monitor.without_progress()).map_err(cannot)?;
     std::fs::remove_dir_all(&checkpoint).map_err(Error::io("remove", &checkpoint))?;
     let none = || Error::Internal { message: "no file of decoded weights was made".into() };
-    made.into_iter().next().map(|made| made.path).ok_or_else(none)
+    let path = made.into_iter().next().map(|made| made.path).ok_or_else(none)?;
+    Ok(DecodedGguf { path, packed: packed(&model, &modes) })
+}
+
+/// The mode of each tensor of `model` that is made of a matrix with a mode, given by its offset in the decoded checkpoint.
+fn packed(model: &Model, modes: &HashMap<u64, Mode>) -> BTreeMap<String, String> {
+    let origins = model.import.iter().flat_map(|import| &import.origins);
+    let mode_of = |origin: &Origin| match origin {
+        Origin::Stored { parts, .. } => parts.iter().find_map(|part| modes.get(&part.offset)),
+        Origin::Computed(_) => None,
+    };
+    let tensors = model.tensors.iter().zip(origins);
+    tensors.filter_map(|(tensor, origin)| Some((tensor.name.clone(), mode_of(origin)?.to_string()))).collect()
 }
 
 /// A tensor of the decoded checkpoint.
@@ -106,7 +127,8 @@ impl<'a> Decoder<'a> {
         Ok(Self { artifact, files, tensors, config })
     }
 
-    fn write(&self, dir: &Path, monitor: &Monitor) -> Result<()> {
+    /// Writes the checkpoint, and returns the modes of matrices by the offset of their decoded weights.
+    fn write(&self, dir: &Path, monitor: &Monitor) -> Result<HashMap<u64, Mode>> {
         let path = dir.join("model.safetensors");
         let file = File::create(&path).map_err(Error::io("create", &path))?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
@@ -119,12 +141,16 @@ impl<'a> Decoder<'a> {
             header.insert(tensor.name.clone(), entry);
         }
         let no_json = || Error::Internal { message: "the header of the decoded weights cannot be written as JSON".into() };
-        out.write_all(&head_bytes(&header).ok_or_else(no_json)?).map_err(Error::io("write", &path))?;
-        let mut done = 0;
+        let head = head_bytes(&header).ok_or_else(no_json)?;
+        out.write_all(&head).map_err(Error::io("write", &path))?;
+        let (mut done, mut modes) = (0, HashMap::new());
         for tensor in &self.tensors {
             let stage = format!("decoding {}", path_text::file_name(&self.artifact.path));
             monitor.report(Progress { stage, done, total: end, unit: ProgressUnit::Bytes })?;
             self.write_tensor(tensor, monitor, &mut |bytes| out.write_all(bytes).map_err(Error::io("write", &path)))?;
+            if let Source::Groups { mode, .. } = tensor.source {
+                modes.insert(head.len() as u64 + done, mode);
+            }
             done += tensor.size_bytes;
         }
         out.flush().map_err(Error::io("write", &path))?;
@@ -138,7 +164,7 @@ impl<'a> Decoder<'a> {
                 std::fs::copy(path, dir.join(&name)).map_err(Error::io("copy", path))?;
             }
         }
-        Ok(())
+        Ok(modes)
     }
 
     fn write_tensor(&self, tensor: &Decoded, monitor: &Monitor, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
@@ -266,7 +292,12 @@ mod tests {
             let work = tempfile::tempdir().unwrap();
             let gguf = decoded_gguf(&artifact, work.path(), &Monitor::silent()).unwrap();
             assert!(!work.path().join("checkpoint").exists());
-            let decoded = weights(&inspect(&gguf).unwrap(), "blk.1.ffn_up.weight");
+            let packed = gguf.packed.get("blk.1.ffn_up.weight").map_or("", |mode| mode);
+            assert!(
+                ["8-bit-g64", "3-bit-g64", "mxfp4", ""].contains(&packed) && !gguf.packed.contains_key("blk.1.attn_norm.weight")
+            );
+            assert_eq!(packed.is_empty(), made.level == Level::MLX_BF16);
+            let decoded = weights(&inspect(&gguf.path).unwrap(), "blk.1.ffn_up.weight");
             let error: f64 = source.iter().zip(&decoded).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
             let norm: f64 = source.iter().map(|a| f64::from(*a).powi(2)).sum::<f64>().sqrt();
             errors.push(error / norm);

@@ -327,7 +327,7 @@ fn a_changed_folder_has_a_name_and_a_recipe_of_its_own() {
     assert_eq!(made.iter().map(|made| made.changes.as_str()).collect::<Vec<_>>(), [changes, "", ""]);
     let config: serde_json::Value = serde_json::from_slice(&std::fs::read(made[0].path.join("config.json")).unwrap()).unwrap();
     assert_eq!((&config["quantization"]["bits"], &config["quantization"]["model.embed_tokens"]["bits"]), (&4.into(), &8.into()));
-    assert_eq!(findings(&made[0].path), [String::new(); 0]);
+    assert!(findings(&made[0].path).is_empty());
     // The same again is known for what it is, another recipe is not taken for it.
     let before = |request: &ConvertRequest| made_before(&sample.model, sample.level, request).unwrap().map(|made| made.changes);
     assert_eq!(before(&request), Some(changes.into()));

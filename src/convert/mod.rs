@@ -41,7 +41,7 @@ use crate::error::Result;
 use crate::model::{Level, Model};
 
 pub use self::conversion::convert;
-pub use self::decoded::decoded_gguf;
+pub use self::decoded::{DecodedGguf, decoded_gguf};
 pub use self::existing::{Existing, copy_number, existing_outputs};
 pub use self::ground::{fitting_imatrix, made_before};
 pub use self::manifest::{HeaderEntry, Ingredient, Manifest, TensorEntry};

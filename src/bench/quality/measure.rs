@@ -377,7 +377,7 @@ struct Decoded {
 impl Decoded {
     fn write(artifact: &Artifact, monitor: &Monitor) -> Result<Self> {
         let folder = WorkFolder::new("decoded")?;
-        let path = decoded_gguf(artifact, folder.path(), monitor)?;
+        let path = decoded_gguf(artifact, folder.path(), monitor)?.path;
         Ok(Self { artifact: Artifact::open(&path)?, _folder: folder })
     }
 }

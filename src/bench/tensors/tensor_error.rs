@@ -10,11 +10,12 @@ use serde::ser::{SerializeStruct, Serializer};
 
 use super::difference::{Difference, Mismatch};
 use super::tensor_pieces::{Meter, Piecewise, compare};
-use crate::convert::open_model;
+use crate::convert::{DecodedGguf, decoded_gguf, open_model};
 use crate::error::{Error, Result};
-use crate::format::TensorReader;
-use crate::model::{DType, Model, Tensor};
+use crate::format::{Artifact, TensorReader};
+use crate::model::{DType, Framework, Model, Tensor};
 use crate::monitor::Monitor;
+use crate::runtime::work_folder::WorkFolder;
 use crate::units::count_text;
 
 /// The most names in a warning.
@@ -70,23 +71,30 @@ pub struct TensorError {
     pub kind: String,
     /// Its type in the source; `None` when it is not there.
     pub source_dtype: Option<DType>,
-    /// Its type in the converted file; `None` when it is not there.
+    /// Its type in the converted file; `None` when it is not there. Of an MLX folder the type that it was decoded to.
     pub converted_dtype: Option<DType>,
+    /// What it is packed in in an MLX folder: `4-bit-g64`; `None` for floats, and for GGUF files.
+    pub packed: Option<String>,
     /// Number of weights; the source's, if both files have the tensor.
     pub n_elements: u64,
     /// How far the weights are apart, or why that cannot be said.
     pub result: std::result::Result<Difference, Mismatch>,
 }
 
-/// Compares a converted file with the file that it was made from. Tensors are matched by name; those that cannot be compared get the reason.
+/// Compares a converted file or folder with what it was made from. Tensors are matched by name; those that cannot be compared get the reason.
+///
+/// An MLX folder is decoded to a temporary file in F16 first, which takes up to four bytes for each weight on the disk and rounds by up to
+/// 2^-11 of a weight; its tensors have the names that GGUF files have.
 ///
 /// Reads each file once, except for the equal start of tensors that keep their type but not all their bytes, which is read
 /// twice. The result does not depend on the number of threads. Progress is counted in bytes of both files.
 ///
 /// # Errors
-/// Those of opening either file; `Error::SourceChanged`, `Error::Io`; `Error::Cancelled` within some milliseconds.
+/// Those of opening either file; for a folder those of `convert::decoded_gguf`; `Error::SourceChanged`, `Error::Io`; `Error::Cancelled` within some milliseconds.
 pub fn tensor_errors(source: &Path, converted: &Path, monitor: &Monitor) -> Result<TensorErrors> {
-    let (source, converted) = (Side::open(source)?, Side::open(converted)?);
+    let path = converted;
+    let decoded = Decoded::of(path, monitor)?;
+    let (source, converted) = (Side::open(source)?, Side::open(decoded.as_ref().map_or(path, |decoded| &decoded.gguf.path))?);
     let pairs = source.matched(&converted);
     let total = pairs.iter().map(|(a, b)| a.size_bytes + b.map_or(0, |b| b.size_bytes)).sum();
     let mut meter = Meter::new(monitor, total);
@@ -103,7 +111,8 @@ pub fn tensor_errors(source: &Path, converted: &Path, monitor: &Monitor) -> Resu
             )?,
         };
         meter.pass(a.size_bytes + b.map_or(0, |b| b.size_bytes));
-        tensors.push(TensorError::new(a, Some(a.dtype), b.map(|b| b.dtype), result));
+        let packed = decoded.as_ref().and_then(|decoded| decoded.gguf.packed.get(&a.name).cloned());
+        tensors.push(TensorError { packed, ..TensorError::new(a, Some(a.dtype), b.map(|b| b.dtype), result) });
     }
     let known: HashSet<&str> = source.model.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     let added = converted.model.tensors.iter().filter(|tensor| !known.contains(tensor.name.as_str()));
@@ -113,7 +122,7 @@ pub fn tensor_errors(source: &Path, converted: &Path, monitor: &Monitor) -> Resu
     meter.report("finished".into(), 0)?;
     Ok(TensorErrors {
         source: source.model.path,
-        converted: converted.model.path,
+        converted: decoded.map_or(converted.model.path, |_| path.to_path_buf()),
         overall_relative_rms: overall(&tensors),
         warnings: warnings(&tensors),
         tensors,
@@ -145,9 +154,16 @@ impl TensorError {
             kind,
             source_dtype,
             converted_dtype,
+            packed: None,
             n_elements: tensor.n_elements(),
             result,
         }
+    }
+
+    /// What the converted file has it in: `Q4_K`, `4-bit-g64`; `None` when it is not there.
+    #[must_use]
+    pub fn converted_type(&self) -> Option<&str> {
+        self.packed.as_deref().or(self.converted_dtype.map(DType::name))
     }
 
     /// The relative RMS error; infinite where there is none.
@@ -159,8 +175,7 @@ impl TensorError {
     /// `F16 → Q4_K`; `none` for a side that lacks the tensor.
     #[must_use]
     pub fn types_text(&self) -> String {
-        let name = |dtype: Option<DType>| dtype.map_or("none", DType::name);
-        format!("{} → {}", name(self.source_dtype), name(self.converted_dtype))
+        format!("{} → {}", self.source_dtype.map_or("none", DType::name), self.converted_type().unwrap_or("none"))
     }
 }
 
@@ -173,7 +188,7 @@ impl Serialize for TensorError {
         object.serialize_field("layer_idx", &self.layer_idx)?;
         object.serialize_field("kind", &self.kind)?;
         object.serialize_field("source_dtype", &self.source_dtype.map(DType::name))?;
-        object.serialize_field("converted_dtype", &self.converted_dtype.map(DType::name))?;
+        object.serialize_field("converted_dtype", &self.converted_type())?;
         object.serialize_field("n_elements", &self.n_elements)?;
         object.serialize_field("relative_rms", &difference.map(|found| found.relative_rms))?;
         object.serialize_field("max_abs", &difference.map(|found| found.max_abs))?;
@@ -228,6 +243,29 @@ fn warnings(tensors: &[TensorError]) -> Vec<String> {
     }
     let (n, n_all) = (count_text(bad.len() as u64), count_text(tensors.len() as u64));
     vec![format!("{n} of {n_all} tensors could not be compared: {}", named.join(", "))]
+}
+
+/// An MLX folder's weights, in a file that exists as long as the value lives.
+struct Decoded {
+    gguf: DecodedGguf,
+    _folder: WorkFolder,
+}
+
+impl Decoded {
+    /// `None` for what is not an MLX folder.
+    fn of(path: &Path, monitor: &Monitor) -> Result<Option<Self>> {
+        if !path.is_dir() {
+            return Ok(None);
+        }
+        match Artifact::open(path) {
+            Ok(artifact) if artifact.framework == Framework::Mlx => {
+                let folder = WorkFolder::new("decoded")?;
+                Ok(Some(Self { gguf: decoded_gguf(&artifact, folder.path(), monitor)?, _folder: folder }))
+            }
+            // A checkpoint is read as it is.
+            _ => Ok(None),
+        }
+    }
 }
 
 /// One of the two files.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::difference::{Difference, Mismatch};
 use super::tensor_error::{TensorError, TensorErrors, tensor_errors};
+use crate::convert::ConvertRequest;
 use crate::error::Error;
 use crate::format::{Layout, TensorSpec};
 use crate::model::{DType, Metadata, Text, Value};
@@ -269,6 +270,7 @@ fn json_is_flat_and_what_is_unknown_is_null() {
         kind: "attn_q".into(),
         source_dtype: Some(DType::F16),
         converted_dtype: None,
+        packed: None,
         n_elements: 64,
         result,
     };
@@ -284,4 +286,28 @@ fn json_is_flat_and_what_is_unknown_is_null() {
         (&missing["relative_rms"], &missing["problem"]),
         (&serde_json::Value::Null, &"missing in the converted file".into())
     );
+}
+
+#[test]
+fn tensors_of_an_mlx_folder_are_those_of_the_checkpoint_with_their_modes() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = crate::convert::open_model(&crate::convert::unpack_sample(dir.path()).unwrap()).unwrap();
+    let levels = ["mlx:4-bit", "mlx:mixed_3_6"].map(|name| name.parse().unwrap());
+    let made = crate::convert::convert(&model, &ConvertRequest::new(levels.to_vec(), dir.path()), &Monitor::silent()).unwrap();
+    let found = made.iter().map(|made| tensor_errors(&model.path, &made.path, &Monitor::silent()).unwrap()).collect::<Vec<_>>();
+    for (found, made) in found.iter().zip(&made) {
+        assert_eq!((&found.converted, found.warnings.as_slice()), (&made.path, [].as_slice()));
+        assert_eq!(found.tensors.len(), model.tensors.len());
+    }
+    let rms = |of: &TensorErrors, name: &str| {
+        let tensor = of.tensors.iter().find(|tensor| tensor.name == name).unwrap();
+        (tensor.types_text(), tensor.result.as_ref().unwrap().relative_rms)
+    };
+    let (text, error) = rms(&found[0], "blk.1.ffn_up.weight");
+    assert!(text == "BF16 → 4-bit-g64" && (0.05..0.12).contains(&error), "{text} {error}");
+    // BF16 in F16 loses nothing but what is too small for it.
+    let (text, error) = rms(&found[0], "blk.1.attn_norm.weight");
+    assert!(text == "F32 → F32" && error < 1e-6, "{text} {error}");
+    let [(low, low_error), (high, high_error)] = ["blk.1.ffn_up.weight", "blk.3.attn_v.weight"].map(|name| rms(&found[1], name));
+    assert!(low == "BF16 → 3-bit-g64" && high == "BF16 → 6-bit-g64" && 4.0 * high_error < low_error, "{low} {high}");
 }

@@ -260,7 +260,7 @@ pub fn to_tsv<'a>(tensors: impl Iterator<Item = &'a TensorError>) -> String {
             tensor.layer_idx.map_or(String::new(), |layer_idx| layer_idx.to_string()),
             tensor.kind.clone(),
             tensor.source_dtype.map_or("", DType::name).to_string(),
-            tensor.converted_dtype.map_or("", DType::name).to_string(),
+            tensor.converted_type().unwrap_or_default().to_string(),
             tensor.n_elements.to_string(),
             number(found.map(|found| found.relative_rms)),
             number(found.map(|found| found.max_abs)),
@@ -287,6 +287,7 @@ mod tests {
             kind: "k".into(),
             source_dtype: Some(DType::F16),
             converted_dtype: dtype,
+            packed: None,
             n_elements,
             result,
         };

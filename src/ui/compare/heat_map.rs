@@ -364,6 +364,7 @@ mod tests {
             kind: kind.into(),
             source_dtype: None,
             converted_dtype: None,
+            packed: None,
             n_elements: 1,
             result: error
                 .map(|relative_rms| Difference { relative_rms, max_abs: 1.0, cosine: None, is_identical: false })

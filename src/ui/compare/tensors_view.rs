@@ -50,15 +50,10 @@ pub fn tensors_view_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &m
 
 /// The user's choice while it is still in the list; else the file that was measured; else the latest.
 fn chosen<'a>(store: &'a Store, form: &Form) -> Option<&'a Conversion> {
-    let find = |path: &Path| files(store).find(|made| made.path == path);
+    let find = |path: &Path| store.conversions.iter().find(|made| made.path == path);
     let wanted = form.errors_path.as_deref().and_then(find);
     let measured = || store.tensor_errors.ready().and_then(|errors| find(&errors.converted));
-    wanted.or_else(measured).or(files(store).last())
-}
-
-/// The converted files whose tensors can be read: GGUF files, not folders for other frameworks.
-fn files(store: &Store) -> impl Iterator<Item = &Conversion> {
-    store.conversions.iter().filter(|made| made.level.preset().is_some())
+    wanted.or_else(measured).or(store.conversions.last())
 }
 
 fn settings_ui(ui: &mut Ui, store: &Store, chosen: &Conversion, is_measured: bool, form: &mut Form, commands: &mut Vec<Command>) {
@@ -69,7 +64,7 @@ fn settings_ui(ui: &mut Ui, store: &Store, chosen: &Conversion, is_measured: boo
             let text_of = |made: &Conversion| format!("{} ({})", made.name(), bytes_text(made.size_bytes));
             let field = ComboBox::from_id_salt("converted file").width(180.0).selected_text(text_of(chosen));
             let field = drop_down_ui(ui, field, |ui| {
-                for made in files(store) {
+                for made in &store.conversions {
                     let response = entry_ui(ui, made.path == chosen.path, text_of(made));
                     if response.on_hover_text(path_text::shown(&made.path)).clicked() {
                         form.errors_path = Some(made.path.clone());

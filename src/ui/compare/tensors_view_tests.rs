@@ -54,6 +54,7 @@ pub fn errors_of(store: &Store, converted: PathBuf) -> TensorErrors {
             kind,
             source_dtype: Some(tensor.dtype),
             converted_dtype: Some(if tensor.dtype == DType::F32 { DType::F32 } else { DType::Q3_K }),
+            packed: None,
             n_elements: tensor.n_elements(),
             result: match tensor.name.as_str() {
                 _ if tensor.dtype == DType::F32 => Ok(Difference::IDENTICAL),

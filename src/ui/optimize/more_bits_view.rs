@@ -15,7 +15,9 @@ use crate::units::{bytes_change_text, count_text, exact_bytes_change_text};
 
 /// Draws the gap and the line; nothing while no tensor is chosen.
 pub fn more_bits_ui(ui: &mut Ui, store: &Store, level: Level, form: &mut Form) {
-    let Some(model) = store.model.ready().filter(|_| !form.errors_chosen.is_empty()) else { return };
+    // Only levels of llama.cpp have a table of tensors on Optimize.
+    let is_asked = !form.errors_chosen.is_empty() && level.preset().is_some();
+    let Some(model) = store.model.ready().filter(|_| is_asked) else { return };
     let overrides = form.recipe.of(model);
     let found = cached(ui, model, level, &overrides, &form.errors_chosen);
     let n_chosen = form.errors_chosen.len();
