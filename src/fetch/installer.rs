@@ -14,6 +14,8 @@ use crate::monitor::Monitor;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The oldest Python that the packages are pinned for.
 const OLDEST: (u32, u32) = (3, 11);
+/// Python's option to import nothing from the current folder, and to heed none of the user's own settings.
+const ISOLATED: &str = "-I";
 /// How many of the last lines are kept at least, in case of a failure.
 const N_LAST_LINES: usize = 40;
 
@@ -60,6 +62,10 @@ impl Installer {
 
     /// Makes an empty environment.
     pub(super) fn make_environment(&self, folder: &Path, monitor: &Monitor) -> Result<()> {
+        run(&mut self.environment_command(folder), beside(folder), monitor, &mut |_| Ok(()))
+    }
+
+    fn environment_command(&self, folder: &Path) -> Command {
         let mut command = match self {
             Self::Uv(uv) => {
                 let mut command = Command::new(uv);
@@ -68,11 +74,12 @@ impl Installer {
             }
             Self::Python { program, .. } => {
                 let mut command = Command::new(program);
-                command.args(["-m", "venv"]);
+                command.args([ISOLATED, "-m", "venv"]);
                 command
             }
         };
-        run(command.arg(folder), monitor, &mut |_| Ok(()))
+        command.arg(folder);
+        command
     }
 
     /// Fetches packages into an environment; `on_package` gets the name of each as it begins.
@@ -83,6 +90,11 @@ impl Installer {
         monitor: &Monitor,
         on_package: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<()> {
+        let mut command = self.packages_command(folder, requirements);
+        run(&mut command, beside(folder), monitor, &mut |line| package_of(line).map_or(Ok(()), &mut *on_package))
+    }
+
+    fn packages_command(&self, folder: &Path, requirements: &Path) -> Command {
         let python = python_in(folder);
         let mut command = match self {
             Self::Uv(uv) => {
@@ -92,28 +104,26 @@ impl Installer {
             }
             Self::Python { .. } => {
                 let mut command = Command::new(python);
-                command.args([
-                    "-m",
-                    "pip",
-                    "install",
-                    "--disable-pip-version-check",
-                    "--no-input",
-                    "--no-deps",
-                    "--require-hashes",
-                ]);
+                command.args([ISOLATED, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]);
+                command.args(["--no-deps", "--require-hashes"]);
                 command
             }
         };
         // A wheel is checked by its checksum; a source distribution would run code to be built.
         command.args(["--only-binary", ":all:", "--requirement"]).arg(requirements);
-        run(&mut command, monitor, &mut |line| package_of(line).map_or(Ok(()), &mut *on_package))
+        command
     }
 }
 
 /// Loads the packages of an environment once.
 pub(super) fn try_import(folder: &Path, packages: &[&str], monitor: &Monitor) -> Result<()> {
-    let code = format!("import sys; sys.path[:] = [entry for entry in sys.path if entry]; import {}", packages.join(", "));
-    run(Command::new(python_in(folder)).args(["-c", &code]), monitor, &mut |_| Ok(()))
+    let code = format!("import {}", packages.join(", "));
+    run(Command::new(python_in(folder)).args([ISOLATED, "-c", &code]), beside(folder), monitor, &mut |_| Ok(()))
+}
+
+/// The folder in which an environment lies: the user's own, with nothing in it that others have put there.
+fn beside(environment: &Path) -> &Path {
+    environment.parent().unwrap_or(environment)
 }
 
 fn python_in(folder: &Path) -> PathBuf {
@@ -126,15 +136,16 @@ fn package_of(line: &str) -> Option<&str> {
     rest.split([' ', '[']).next().filter(|name| !name.is_empty())
 }
 
-/// Runs a program to its end; `on_line` gets each line that it writes.
-fn run(command: &mut Command, monitor: &Monitor, on_line: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
+/// Runs a program in `folder` to its end; `on_line` gets each line that it writes.
+///
+/// The folder must be the user's own: uv takes settings from where it is started, and Python would take modules.
+fn run(command: &mut Command, folder: &Path, monitor: &Monitor, on_line: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
     let program = PathBuf::from(command.get_program());
     // None of the user's own settings for Python may reach a private environment.
     for name in ["PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "VIRTUAL_ENV"] {
         command.env_remove(name);
     }
-    // Python imports from the current folder, which may be anybody's.
-    command.current_dir(env::temp_dir());
+    command.current_dir(folder);
     // What it starts itself ends with it.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
@@ -284,18 +295,40 @@ mod tests {
     #[test]
     fn a_program_is_watched_and_killed_when_cancelled() {
         let mut lines = Vec::new();
-        run(Command::new("/bin/sh").args(["-c", "echo one; echo two >&2"]), &Monitor::silent(), &mut |line| {
+        let root = Path::new("/");
+        run(Command::new("/bin/sh").args(["-c", "echo one; echo two >&2"]), root, &Monitor::silent(), &mut |line| {
             lines.push(line.to_string());
             Ok(())
         })
         .unwrap();
         lines.sort();
         assert_eq!(lines, ["one", "two"]);
-        let failed = run(Command::new("/bin/sh").args(["-c", "echo error: no; exit 3"]), &Monitor::silent(), &mut |_| Ok(()));
+        let mut command = Command::new("/bin/sh");
+        let failed = run(command.args(["-c", "echo error: no; exit 3"]), root, &Monitor::silent(), &mut |_| Ok(()));
         assert!(matches!(failed, Err(Error::SetUp { reason, .. }) if reason == "no"));
         let cancelled = Arc::new(AtomicBool::new(true));
         cancelled.store(true, Ordering::Relaxed);
-        let outcome = run(Command::new("/bin/sleep").arg("600"), &Monitor::new(cancelled, |_| {}), &mut |_| Ok(()));
+        let outcome = run(Command::new("/bin/sleep").arg("600"), root, &Monitor::new(cancelled, |_| {}), &mut |_| Ok(()));
         assert_eq!(outcome, Err(Error::Cancelled));
+    }
+
+    #[test]
+    fn an_installer_imports_nothing_from_where_it_is_started() {
+        let environment = Path::new("/home/me/runtimes/mlx.part");
+        let python = Installer::Python { program: "/usr/bin/python3".into(), version: (3, 12) };
+        for command in
+            [python.environment_command(environment), python.packages_command(environment, Path::new("/requirements.txt"))]
+        {
+            assert_eq!(command.get_args().next(), Some(std::ffi::OsStr::new("-I")), "{command:?}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().canonicalize().unwrap();
+        let started_in = run(
+            Command::new("/bin/sh").args(["-c", "echo \"error: $(pwd)\"; exit 1"]),
+            beside(&own.join("mlx.part")),
+            &Monitor::silent(),
+            &mut |_| Ok(()),
+        );
+        assert!(matches!(started_in, Err(Error::SetUp { reason, .. }) if reason == own.display().to_string()));
     }
 }
