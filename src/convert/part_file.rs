@@ -141,7 +141,8 @@ impl PartFile {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && overwrite == Overwrite::Never => {
                 Err(Error::OutputExists { path: self.path.clone() })
             }
-            Err(error) => Err(Error::io("rename", &self.part)(error)),
+            // Not by its name so far: under that it is removed now.
+            Err(error) => Err(Error::io("create", &self.path)(error)),
         }
     }
 
@@ -390,6 +391,17 @@ mod tests {
         };
         check(Overwrite::Never, Err(Error::OutputExists { path: path.clone() }), "old");
         check(Overwrite::Allowed, Ok(()), "new");
+    }
+
+    #[test]
+    fn a_file_that_cannot_get_its_name_is_told_by_that_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let part = PartFile::create(&path).unwrap();
+        std::fs::create_dir_all(path.join("folder")).unwrap();
+        let refused = part.publish(Overwrite::Allowed).unwrap_err();
+        assert!(matches!(&refused, Error::Io { action: "create", path: told, .. } if *told == path), "{refused:?}");
+        assert_eq!(names(dir.path()), ["a"]);
     }
 
     #[test]

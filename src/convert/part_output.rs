@@ -206,7 +206,7 @@ impl PartFolder {
             matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory)
         });
         let warning = if !is_taken {
-            renamed.map_err(Error::io("rename", &self.part))?;
+            renamed.map_err(Error::io("create", &self.path))?;
             None
         } else if overwrite == Overwrite::Never {
             return Err(Error::OutputExists { path: self.path.clone() });

@@ -102,7 +102,7 @@ pub fn install(runtime: RuntimeId, monitor: &Monitor) -> Result<Installed> {
         .map_err(|error| named(error, runtime))?;
     // There may be an old or an incomplete one.
     remove_folder(&folder)?;
-    std::fs::rename(&part.0, &folder).map_err(Error::io("rename", &part.0))?;
+    std::fs::rename(&part.0, &folder).map_err(Error::io("create", &folder))?;
     installed_own(runtime, &folder).ok_or_else(|| set_up_error(runtime, "its packages are not where they should be", ""))
 }
 
