@@ -60,9 +60,7 @@ pub(super) fn replace(complete: &Path, path: &Path) -> Result<Option<String>> {
     let aside = aside_of(path);
     std::fs::rename(path, &aside).map_err(Error::io("rename", path))?;
     if let Err(error) = std::fs::rename(complete, path) {
-        // Back as it was; should that fail too, the earlier folder is still complete as `NAME.replaced`.
-        let _ = std::fs::rename(&aside, path);
-        return Err(Error::io("rename", complete)(error));
+        return Err(put_back(&aside, path, &error));
     }
     let removed = remove(&aside);
     let left = std::fs::symlink_metadata(&aside).is_ok();
@@ -74,9 +72,22 @@ pub(super) fn replace(complete: &Path, path: &Path) -> Result<Option<String>> {
     })
 }
 
-fn has_own_files_alone(folder: &Path) -> bool {
+/// Gives an earlier folder its name again, because `error` kept the new one from getting it; returns what the user should know.
+///
+/// The error names the folder that stays: the new one is called `.part`, and goes.
+fn put_back(aside: &Path, path: &Path, error: &std::io::Error) -> Error {
+    let reason = match std::fs::rename(aside, path) {
+        Ok(()) => error.to_string(),
+        Err(_) => format!("{error}; the earlier one is in {}", path_text::shown(aside)),
+    };
+    Error::Io { action: "replace", path: path.to_path_buf(), kind: error.kind(), reason }
+}
+
+/// True for a folder in which every entry is one that Planish wrote.
+pub(super) fn has_own_files_alone(folder: &Path) -> bool {
     let own = own_files(folder).unwrap_or_default();
-    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| own.contains(&entry.path()))))
+    let is_own = |entry: std::fs::DirEntry| own.contains(&entry.path()) && entry.file_type().is_ok_and(|kind| !kind.is_dir());
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(is_own)))
 }
 
 /// Swaps the names of two folders in one step; fails where the system cannot.
@@ -102,4 +113,26 @@ fn aside_of(path: &Path) -> PathBuf {
     };
     let free = (1..u32::MAX).map(named).find(|name| std::fs::symlink_metadata(name).is_err());
     free.unwrap_or_else(|| named(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_earlier_folder_that_cannot_be_put_back_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("a.replaced")).unwrap();
+        let error = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let told = put_back(&at("a.replaced"), &at("a"), &error);
+        assert!(at("a").is_dir() && !at("a.replaced").exists());
+        assert_eq!(told.to_string(), format!("cannot replace {}: {error}", at("a").display()));
+        // Something took its name meanwhile.
+        std::fs::rename(at("a"), at("a.replaced")).unwrap();
+        std::fs::write(at("a"), "mine").unwrap();
+        let told = put_back(&at("a.replaced"), &at("a"), &error);
+        assert!(matches!(&told, Error::Io { reason, .. } if reason.contains("the earlier one is in ")), "{told}");
+        assert!(told.to_string().ends_with("a.replaced") && at("a.replaced").is_dir());
+    }
 }

@@ -41,15 +41,18 @@ fn remove_folder(path: &Path, removal: Removal) -> Result<()> {
     let files = folder::own_files(path).ok_or_else(|| Error::NotOurFolder { path: path.to_path_buf() })?;
     match removal {
         Removal::Bin => {
-            let n_entries = std::fs::read_dir(path).map_err(Error::io("open", path))?.count();
-            // Others' files stay where they are.
-            let goes_whole = n_entries <= files.len();
-            let gone =
-                if goes_whole { vec![path.to_path_buf()] } else { files.into_iter().filter(|file| file.exists()).collect() };
-            move_to_bin(&gone).map_err(|reason| Error::NoBin { reason, path: path.to_path_buf() })
+            move_to_bin(&bound_for_bin(path, files)).map_err(|reason| Error::NoBin { reason, path: path.to_path_buf() })
         }
         Removal::ForGood => folder::remove(path),
     }
+}
+
+/// The folder where nothing else is in it, else those of its own files that are there: others' files stay where they are.
+fn bound_for_bin(folder: &Path, own_files: Vec<PathBuf>) -> Vec<PathBuf> {
+    if folder::has_own_files_alone(folder) {
+        return vec![folder.to_path_buf()];
+    }
+    own_files.into_iter().filter(|file| file.exists()).collect()
 }
 
 fn move_to_bin(files: &[PathBuf]) -> std::result::Result<(), String> {
@@ -63,6 +66,8 @@ fn move_to_bin(files: &[PathBuf]) -> std::result::Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::convert::{ConvertRequest, convert, open_model, unpack_sample};
+    use crate::monitor::Monitor;
 
     #[test]
     fn a_file_goes_with_its_manifest_and_nothing_else() {
@@ -93,5 +98,23 @@ mod tests {
         assert_eq!(names(), "ab.gguf b.gguf.manifest.json");
         assert!(matches!(remove_output(&at("a.gguf"), Removal::ForGood), Err(Error::Io { action: "find", .. })));
         assert!(matches!(remove_output(dir.path(), Removal::ForGood), Err(Error::NotOurFolder { .. })));
+    }
+
+    #[test]
+    fn a_folder_goes_whole_only_where_every_entry_is_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let model = open_model(&unpack_sample(dir.path()).unwrap()).unwrap();
+        let request = ConvertRequest::new(vec!["mlx:4-bit".parse().unwrap()], dir.path().join("out"));
+        let path = convert(&model, &request, &Monitor::silent()).unwrap().remove(0).path;
+        let bound = || bound_for_bin(&path, folder::own_files(&path).unwrap());
+        assert_eq!(bound(), std::slice::from_ref(&path));
+        // As many entries as files of ours, but one is somebody else's.
+        std::fs::remove_file(path.join("README.md")).unwrap();
+        std::fs::write(path.join("notes.txt"), "mine").unwrap();
+        let files = bound();
+        assert!(files.contains(&path.join("config.json")) && files.iter().all(|file| file.is_file()), "{files:?}");
+        assert!(!files.contains(&path.join("notes.txt")));
+        std::fs::remove_file(path.join("notes.txt")).unwrap();
+        assert_eq!(bound(), std::slice::from_ref(&path), "one of ours is missing, and nothing else is there");
     }
 }
