@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::paths::{journal_path, manifest_path};
+use super::paths::{journal_path, manifest_path, part_path};
 use crate::error::{Error, Result};
 
 /// The folder itself, or the closest one above it that exists: there it would be created.
@@ -13,11 +13,12 @@ pub(super) fn existing_ancestor(dir: &Path) -> Result<PathBuf> {
     Ok(found.map_or_else(|| dir.clone(), Path::to_path_buf))
 }
 
-/// Refuses an output whose name, with the endings of its journal and manifest, is too long for its folder's file system.
+/// Refuses an output whose name, with the endings of its journal and of its unfinished manifest, is too long for its folder's file
+/// system.
 ///
 /// Also asks about the name in `folder`, which exists: below a folder that does not, every name is simply not found.
 pub(super) fn check_name(folder: &Path, output: &Path) -> Result<()> {
-    for path in [journal_path(output), manifest_path(output)] {
+    for path in [journal_path(output), part_path(&manifest_path(output))] {
         let name = path.file_name().unwrap_or_default();
         for place in [folder.join(name), path.clone()] {
             let too_long = std::fs::symlink_metadata(&place).is_err_and(|error| error.kind() == ErrorKind::InvalidFilename);
@@ -104,9 +105,9 @@ mod tests {
             let output = dir.path().join("new").join("m".repeat(n_bytes));
             assert_eq!(check_name(dir.path(), &output).is_ok(), expected, "{n_bytes}");
         };
-        // A name has at most 255 bytes, with .manifest.json at its end.
-        check(241, true);
-        check(242, false);
+        // A name has at most 255 bytes, with .manifest.json.part at its end.
+        check(237, true);
+        check(238, false);
         let deep = (0..30).fold(dir.path().to_path_buf(), |path, _| path.join("d".repeat(200)));
         assert!(matches!(check_name(dir.path(), &deep.join("m")), Err(Error::NameTooLong { .. })));
     }
