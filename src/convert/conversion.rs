@@ -124,7 +124,7 @@ impl<'a> Pass<'a> {
 
     /// Writes all outputs and waits until the disk has them.
     fn carry_on(&mut self, n_threads: usize, request: &ConvertRequest, monitor: &Monitor) -> Result<()> {
-        self.warning = self.carry_out(n_threads, request.keep_unfinished, monitor)?;
+        self.warning = self.carry_out(n_threads, keeps(request), monitor)?;
         let total = self.outputs.source().tensor_bytes();
         for (part, begun) in self.parts.iter().zip(&mut self.begun) {
             seal(part, begun)?;

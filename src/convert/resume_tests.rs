@@ -67,6 +67,18 @@ fn a_resumed_run_gives_the_bytes_of_an_uninterrupted_one() {
 }
 
 #[test]
+fn a_run_that_has_to_be_resumable_writes_down_all_that_is_complete() {
+    let fixture = Fixture::new();
+    let request = ConvertRequest { keep_unfinished: false, ..resuming(&fixture, &LEVELS) };
+    let monitor = cancelling_at(fixture.model.tensor_bytes());
+    assert_eq!(convert(&fixture.model, &request, &monitor), Err(Error::Cancelled));
+    for level in LEVELS {
+        let journal = std::fs::read_to_string(journal_path(&path(&request, level))).unwrap();
+        assert_eq!(journal.lines().count(), 1 + fixture.model.tensors.len(), "{level}: what it is made of, and each tensor");
+    }
+}
+
+#[test]
 fn whoever_ends_a_run_decides_what_stays_of_it() {
     let check = |asked: bool, decided: bool| {
         let fixture = Fixture::new();
