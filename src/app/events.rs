@@ -58,9 +58,9 @@ impl App {
             // The file exists now and stands for the checkpoint.
             self.form.levels.remove(&own);
         }
-        if let Event::Finished { result: Err(error @ Error::NoBin { path, .. }), .. } = &event {
-            // The files before this one are in the bin already.
-            self.form.deleting = Some(DeleteForm { paths: vec![path.clone()], no_bin: Some(error.clone()) });
+        if let Event::Finished { result: Err(error @ Error::NoBin { paths, .. }), .. } = &event {
+            // The others are in the bin already.
+            self.form.deleting = Some(DeleteForm { paths: paths.clone(), no_bin: Some(error.clone()) });
         }
         let of_tour = self.store.tour.as_ref().filter(|tour| tour.is_at_work()).map(|tour| tour.job);
         let ended = match &event {

@@ -300,6 +300,15 @@ fn only_the_end_of_long_work_calls_for_attention() {
 }
 
 #[test]
+fn all_files_without_a_bin_are_asked_about_again() {
+    let mut app = app_with_model();
+    let paths: Vec<PathBuf> = vec!["/m/a.gguf".into(), "/m/b.gguf".into()];
+    let no_bin = Error::NoBin { reason: "no such folder".into(), paths: paths.clone() };
+    app.take(Event::Finished { id: JobId(99), result: Err(no_bin.clone()), elapsed_secs: 0.1 });
+    assert_eq!(app.form.deleting, Some(DeleteForm { paths, no_bin: Some(no_bin) }));
+}
+
+#[test]
 fn what_was_saved_can_be_opened_and_a_missing_dialog_leads_to_the_field() {
     let mut app = app_with_model();
     app.take(Event::Finished { id: JobId(99), result: Ok(Output::Exported("/m/report.html".into())), elapsed_secs: 0.1 });

@@ -9,12 +9,13 @@ use serde_json::json;
 use super::OutputArgs;
 use super::level_parser::LevelParser;
 use super::output::{columns_text, print_json, print_text};
+use super::print_error;
 use crate::advise::LossWords;
 use crate::bench::Run;
 use crate::bench::history::Kind;
 use crate::bench::known::{FindRequest, Known, find_known, forget_conversion};
 use crate::bench::quality::QualityRun;
-use crate::convert::{self, Conversion, Removal, remove_output};
+use crate::convert::{self, Conversion, Removal, remove_outputs};
 use crate::error::{Error, Result};
 use crate::model::Level;
 use crate::units::{bytes_text, local_day_text, nats_text, plus_minus_text, significant_text};
@@ -55,11 +56,15 @@ pub(super) fn levels(args: &LevelsArgs) -> Result<()> {
     let removal = if args.for_good { Removal::ForGood } else { Removal::Bin };
     let (gone, left): (Vec<_>, Vec<_>) = known.levels.into_iter().partition(|made| args.delete.contains(&made.level));
     known.levels = left;
-    for made in gone {
-        remove_output(&made.path, removal)?;
-        forget_conversion(&made.path);
+    let gone: Vec<PathBuf> = gone.into_iter().map(|made| made.path).collect();
+    let mut failures = remove_outputs(&gone, removal, |path| {
+        forget_conversion(path);
         let verb = if args.for_good { "deleted" } else { "moved to the bin" };
-        eprintln!("{verb}: {}", crate::path_text::shown(&made.path));
+        eprintln!("{verb}: {}", crate::path_text::shown(path));
+    });
+    if let Some(last) = failures.pop() {
+        failures.iter().for_each(print_error);
+        return Err(last);
     }
     if args.output.json { print_json(&levels_json(&known)) } else { print_text(&levels_text(&known)) }
 }

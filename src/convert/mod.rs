@@ -50,7 +50,7 @@ pub use self::paths::{
     default_output_dir, has_custom_name, is_same_file, manifest_path, model_name_of, output_path, output_path_by,
 };
 pub use self::preflight::{PlannedOutput, WorkPlan, preflight};
-pub use self::remove::{Removal, remove_output};
+pub use self::remove::{Removal, remove_output, remove_outputs};
 pub use self::sample::{SAMPLE_LEVELS, sample_parent, sample_path, unpack_sample};
 pub use self::verify::{Verification, VerifyRequest, tensors_checksum, verify};
 pub use self::verify_folder::source_sum;

@@ -18,6 +18,24 @@ pub enum Removal {
     ForGood,
 }
 
+/// Removes those of several outputs that can be removed, as [`remove_output`] does; `on_gone` gets each that is gone.
+///
+/// Returns why the others are still there: first one `Error::NoBin` for all that could be removed for good, then one error
+/// for each of the rest.
+#[must_use]
+pub fn remove_outputs(paths: &[PathBuf], removal: Removal, mut on_gone: impl FnMut(&Path)) -> Vec<Error> {
+    let mut without_bin: Option<(String, Vec<PathBuf>)> = None;
+    let mut others = Vec::new();
+    for path in paths {
+        match remove_output(path, removal) {
+            Ok(()) => on_gone(path),
+            Err(Error::NoBin { reason, paths }) => without_bin.get_or_insert_with(|| (reason, Vec::new())).1.extend(paths),
+            Err(error) => others.push(error),
+        }
+    }
+    without_bin.map(|(reason, paths)| Error::NoBin { reason, paths }).into_iter().chain(others).collect()
+}
+
 /// Removes an output and its manifest; from a folder, only what Planish wrote.
 ///
 /// # Errors
@@ -32,7 +50,7 @@ pub fn remove_output(path: &Path, removal: Removal) -> Result<()> {
     let is_ours = manifest.is_file() && may_be_written(&manifest);
     let files: Vec<PathBuf> = std::iter::once(path.to_path_buf()).chain(is_ours.then_some(manifest)).collect();
     match removal {
-        Removal::Bin => move_to_bin(&files).map_err(|reason| Error::NoBin { reason, path: path.to_path_buf() }),
+        Removal::Bin => move_to_bin(&files).map_err(|reason| Error::NoBin { reason, paths: vec![path.to_path_buf()] }),
         Removal::ForGood => files.iter().try_for_each(|file| std::fs::remove_file(file).map_err(Error::io("delete", file))),
     }
 }
@@ -41,7 +59,8 @@ fn remove_folder(path: &Path, removal: Removal) -> Result<()> {
     let files = folder::own_files(path).ok_or_else(|| Error::NotOurFolder { path: path.to_path_buf() })?;
     match removal {
         Removal::Bin => {
-            move_to_bin(&bound_for_bin(path, files)).map_err(|reason| Error::NoBin { reason, path: path.to_path_buf() })
+            let no_bin = |reason| Error::NoBin { reason, paths: vec![path.to_path_buf()] };
+            move_to_bin(&bound_for_bin(path, files)).map_err(no_bin)
         }
         Removal::ForGood => folder::remove(path),
     }
@@ -90,7 +109,7 @@ mod tests {
             names.join(" ")
         };
         let refused = remove_output(&at("a.gguf"), Removal::Bin);
-        assert!(matches!(&refused, Err(Error::NoBin { path, .. }) if *path == at("a.gguf")), "{refused:?}");
+        assert!(matches!(&refused, Err(Error::NoBin { paths, .. }) if *paths == [at("a.gguf")]), "{refused:?}");
         assert!(refused.unwrap_err().hint().contains("for good"));
         assert!(names().starts_with("a.gguf a.gguf.manifest.json"), "nothing is gone");
         remove_output(&at("a.gguf"), Removal::ForGood).unwrap();
@@ -98,6 +117,22 @@ mod tests {
         assert_eq!(names(), "ab.gguf b.gguf.manifest.json");
         assert!(matches!(remove_output(&at("a.gguf"), Removal::ForGood), Err(Error::Io { action: "find", .. })));
         assert!(matches!(remove_output(dir.path(), Removal::ForGood), Err(Error::NotOurFolder { .. })));
+    }
+
+    #[test]
+    fn each_of_several_outputs_is_dealt_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let wanted = ["missing.gguf", "a.gguf", "b.gguf"].map(at);
+        for path in &wanted[1..] {
+            std::fs::write(path, "x").unwrap();
+        }
+        let mut gone = Vec::new();
+        let failures = remove_outputs(&wanted, Removal::Bin, |path| gone.push(path.to_path_buf()));
+        assert!(matches!(&failures[0], Error::NoBin { paths, .. } if *paths == wanted[1..]), "{failures:?}");
+        assert!(matches!(&failures[1..], [Error::Io { path, .. }] if *path == wanted[0]), "{failures:?}");
+        let failures = remove_outputs(&wanted, Removal::ForGood, |path| gone.push(path.to_path_buf()));
+        assert_eq!((failures.len(), gone.as_slice()), (1, &wanted[1..]));
     }
 
     #[test]

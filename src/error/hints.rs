@@ -67,7 +67,7 @@ impl Error {
             }
             Self::NonFinite { .. } => "the source is damaged: fetch or export it again".into(),
             Self::OutOfRange { .. } => "choose a level with a larger range: BF16 or F32".into(),
-            Self::NoBin { .. } => "it can be deleted for good instead (on the command line: --for-good)".into(),
+            Self::NoBin { .. } => "what is still there can be deleted for good (on the command line: --for-good)".into(),
             Self::OutputExists { .. } => {
                 "choose another folder, or say what becomes of files that exist (on the command line: --existing)".into()
             }

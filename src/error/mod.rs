@@ -7,7 +7,7 @@ mod texts;
 use std::path::{Path, PathBuf};
 
 pub use placeholder::{HEAD_BYTES, Placeholder};
-use texts::{beyond_text, several_text, unmatched_text};
+use texts::{beyond_text, paths_text, several_text, unmatched_text};
 
 use crate::path_text::shown;
 
@@ -270,13 +270,13 @@ pub enum Error {
         dtype: String,
     },
 
-    /// A file cannot be moved to the system's bin.
-    #[error("cannot move to the bin: {reason}: {}", shown(path))]
+    /// Files cannot be moved to the system's bin.
+    #[error("cannot move to the bin: {reason}: {}", paths_text(paths))]
     NoBin {
-        /// What the system says.
+        /// What the system says of the first of them.
         reason: String,
-        /// The file, which is still there.
-        path: PathBuf,
+        /// The files, which are still there.
+        paths: Vec<PathBuf>,
     },
 
     /// The output exists and the user did not say that it may be replaced.

@@ -1,5 +1,9 @@
 //! Error messages that need more than a format string.
 
+use std::path::PathBuf;
+
+use crate::path_text::shown;
+
 /// The first few names, each already on one line, and how many more there are.
 pub(super) fn several_text(names: &[String]) -> String {
     const MAX_NAMES: usize = 8;
@@ -8,6 +12,11 @@ pub(super) fn several_text(names: &[String]) -> String {
         0 => first.join(", "),
         more => format!("{} and {more} more", first.join(", ")),
     }
+}
+
+/// [`several_text`] of files.
+pub(super) fn paths_text(paths: &[PathBuf]) -> String {
+    several_text(&paths.iter().map(|path| shown(path)).collect::<Vec<_>>())
 }
 
 pub(super) fn beyond_text(token: &str, number: u64, n_tokens: u64) -> String {

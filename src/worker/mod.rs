@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -319,14 +319,7 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             let hub = format::hub_folder();
             Ok(Output::FoundModels(hub.map(|hub| format::cached_models(&hub)).unwrap_or_default()))
         }
-        Job::Remove { paths, removal } => {
-            for path in &paths {
-                convert::remove_output(path, removal)?;
-                bench::known::forget_conversion(path);
-                on_part(Output::Removed(vec![path.clone()]));
-            }
-            Ok(Output::Removed(Vec::new()))
-        }
+        Job::Remove { paths, removal } => remove(&paths, removal, on_part, line),
         Job::FindKnown { request } => bench::known::find_known(&request).map(|known| Output::Known(Box::new(known))),
         Job::FindDisk { dir } => {
             let disk = hardware::disk_of(&dir);
@@ -354,6 +347,19 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
         }
         Job::Verify { request } => convert::verify(&request, monitor).map(|found| Output::Verified(Arc::new(found))),
     }
+}
+
+/// Takes away what can be taken away; `on_part` gets each file that is gone. The first failure is the job's, others are
+/// reported beside it.
+fn remove(paths: &[PathBuf], removal: convert::Removal, on_part: &dyn Fn(Output), line: &EventLine) -> Result<Output> {
+    let on_gone = |path: &Path| {
+        bench::known::forget_conversion(path);
+        on_part(Output::Removed(vec![path.to_path_buf()]));
+    };
+    let mut failures = convert::remove_outputs(paths, removal, on_gone).into_iter();
+    let first = failures.next();
+    failures.for_each(|error| line.send(Event::Refused { error }));
+    first.map_or(Ok(Output::Removed(Vec::new())), Err)
 }
 
 /// Makes and tries the files. If one is found broken, nothing is left of it, `on_part` gets the others, and the error is

@@ -138,6 +138,19 @@ fn a_model_that_cannot_be_opened_fails_its_answer_and_its_judgement() {
 }
 
 #[test]
+fn each_file_that_has_no_bin_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = ["none.gguf", "a.gguf", "b.gguf"].map(|name| dir.path().join(name));
+    for path in &paths[1..] {
+        std::fs::write(path, "x").unwrap();
+    }
+    let mut worker = worker();
+    let id = worker.submit(Job::Remove { paths: paths.to_vec(), removal: convert::Removal::Bin }).unwrap();
+    let (_, refused) = wait_for_end(&mut worker, id);
+    assert!(matches!(&refused, Err(Error::NoBin { paths: told, .. }) if *told == paths[1..]), "{refused:?}");
+}
+
+#[test]
 fn a_file_is_verified_in_the_background() {
     let mut worker = worker();
     let request = convert::VerifyRequest { path: "/no/such/file.gguf".into(), source: None, imatrix: None };

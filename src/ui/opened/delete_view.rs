@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn without_a_bin_it_is_asked_again() {
-        let error = Error::NoBin { reason: "no such folder".into(), path: "/levels/m-Q4_0.gguf".into() };
+        let error = Error::NoBin { reason: "no such folder".into(), paths: vec!["/levels/m-Q4_0.gguf".into()] };
         let mut harness = on(Some(DeleteForm { paths: vec!["/levels/m-Q4_0.gguf".into()], no_bin: Some(error) }));
         assert!(has(&harness, "Cannot move to the bin: no such folder") && has(&harness, "become free and cannot be restored"));
         click(&mut harness, "Delete for good");
