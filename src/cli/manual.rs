@@ -12,7 +12,7 @@ const EXIT_STATUS: [(&str, &str); 5] = [
     ("1", "Failed: an error: line says why, and a hint: line what can be done about it."),
     ("2", "Wrong usage; nothing was touched."),
     ("3", "The measurements are done, and gates or wishes were not met."),
-    ("130", "Cancelled by SIGINT (Ctrl+C); no unfinished file is left, unless --resume was given."),
+    ("130", "Cancelled by SIGINT (Ctrl+C), SIGTERM or SIGHUP; no unfinished file is left, unless --resume was given."),
 ];
 
 const FILES: [(&str, &str); 6] = [

@@ -30,6 +30,7 @@ pub use signals::ignore_file_size_signal;
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -46,7 +47,7 @@ use crate::path_text::one_line;
 const EXIT_FAILED: u8 = 1;
 /// Exit status when a gate was not met.
 const EXIT_GATE_NOT_MET: u8 = 3;
-/// Exit status after SIGINT, as shells report it.
+/// Exit status after a cancellation, as shells report it for SIGINT.
 const EXIT_CANCELLED: u8 = 130;
 
 /// What the arguments ask for.
@@ -81,7 +82,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Action {
         Ok(Status::Done) => ExitCode::SUCCESS,
         Ok(Status::GateNotMet) => ExitCode::from(EXIT_GATE_NOT_MET),
         Err(Error::Cancelled) => {
-            eprintln!("cancelled");
+            // The terminal may be gone.
+            let _ = writeln!(std::io::stderr(), "cancelled");
             ExitCode::from(EXIT_CANCELLED)
         }
         Err(error) => {

@@ -1,4 +1,4 @@
-//! Progress on standard error, and SIGINT as cancellation.
+//! Progress on standard error, and SIGINT, SIGTERM and SIGHUP as cancellation.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::output::terminal_columns;
+use super::signals::heeding_nohup;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::path_text::one_line;
 use crate::units;
@@ -15,26 +16,27 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Time between two updates of the same line on a terminal.
 const UPDATE_EVERY: Duration = Duration::from_millis(100);
 
-/// The flag that SIGINT sets; a second SIGINT ends the process at once. There is one flag per process.
+/// The flag that SIGINT, SIGTERM and SIGHUP set; a second of them ends the process at once. There is one flag per process.
 fn cancel_flag() -> Arc<AtomicBool> {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     Arc::clone(FLAG.get_or_init(|| {
         let flag = Arc::new(AtomicBool::new(false));
         let handler_flag = Arc::clone(&flag);
-        let installed = ctrlc::set_handler(move || {
+        let on_signal = move || {
             // Asked twice: the user does not want to wait for the clean-up.
             if handler_flag.swap(true, Ordering::Relaxed) {
                 std::process::exit(130);
             }
-        });
+        };
+        let installed = heeding_nohup(|| ctrlc::set_handler(on_signal));
         if let Err(error) = installed {
-            tracing::warn!("cannot catch SIGINT: {error}");
+            tracing::warn!("cannot catch signals: {error}");
         }
         flag
     }))
 }
 
-/// A monitor that draws a line on standard error and ends the work on SIGINT.
+/// A monitor that draws a line on standard error and ends the work on those signals.
 pub(super) fn monitor() -> Monitor {
     let is_terminal = std::io::stderr().is_terminal() && can_redraw(std::env::var_os("TERM").as_deref());
     let line = std::sync::Mutex::new(Line { started: Instant::now(), stage_started: Instant::now(), drawn: None, is_terminal });
@@ -94,7 +96,8 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if self.is_terminal && self.drawn.is_some() {
-            eprint!("\r\x1b[2K");
+            // The terminal may be gone, which is why the work ends.
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use planish::convert::manifest_path;
 use planish::format::inspect;
 use planish::model::{Framework, Level};
+use rustix::process::Signal;
 
 use crate::common;
 use crate::convert::{assert_refused, convert, names, smollm2_output};
@@ -65,9 +66,8 @@ pub fn have_their_size(dir: &Path, n_outputs: usize) -> bool {
     outputs.len() == n_outputs && outputs.iter().all(has_size)
 }
 
-fn interrupt(child: &Child) {
-    let pid = rustix::process::Pid::from_child(child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+fn send(signal: Signal, child: &Child) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
 }
 
 /// How long a run without faults takes, and the bytes of its outputs.
@@ -162,27 +162,47 @@ fn after_any_kills_a_resumed_run_gives_the_same_bytes() {
     assert!(n_continued > 0);
 }
 
+/// All levels: long enough to be interrupted in the middle.
+fn many_levels() -> Vec<String> {
+    let needs_matrix = |level: &Level| level.preset().unwrap().needs_imatrix();
+    Level::of(Framework::LlamaCpp).filter(|level| !needs_matrix(level)).map(|level| level.to_string()).collect()
+}
+
 #[test]
-fn an_interrupt_cancels_and_leaves_nothing() {
+fn a_signal_cancels_and_leaves_nothing() {
+    let levels = many_levels();
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let dir = tempfile::tempdir().unwrap();
+        let out_dir = dir.path().join("out");
+        let child = start(&mut convert(&common::smollm2(), &levels.join(","), &out_dir));
+        assert!(eventually(|| have_their_size(&out_dir, levels.len())), "the conversion never started");
+        std::thread::sleep(Duration::from_millis(100));
+        let interrupted = Instant::now();
+        send(signal, &child);
+        let output = wait(child);
+        let took = interrupted.elapsed();
+        assert_eq!(output.status.code(), Some(130), "{signal:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(names(&out_dir), [""; 0], "{signal:?}");
+        // 300 ms to stop, the rest to remove the files and to leave.
+        assert!(took < Duration::from_secs(1), "{signal:?}: {took:?}");
+    }
+}
+
+#[test]
+fn a_hangup_does_not_reach_what_was_started_to_outlive_its_terminal() {
     let dir = tempfile::tempdir().unwrap();
     let out_dir = dir.path().join("out");
-    // All levels: long enough to be interrupted in the middle.
-    let levels: Vec<_> = Level::of(Framework::LlamaCpp)
-        .filter(|level| !level.preset().unwrap().needs_imatrix())
-        .map(|level| level.to_string())
-        .collect();
-    let list = levels.join(",");
-    let child = start(&mut convert(&common::smollm2(), &list, &out_dir));
-    assert!(eventually(|| have_their_size(&out_dir, levels.len())), "the conversion never started");
-    std::thread::sleep(Duration::from_millis(100));
-    let interrupted = Instant::now();
-    interrupt(&child);
+    let plain = convert(&common::smollm2(), LEVEL_LIST, &out_dir);
+    // As nohup does.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(plain.get_program()).args(plain.get_args());
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let child = start(&mut command);
+    assert!(eventually(|| have_their_size(&out_dir, LEVELS.len())), "the conversion never started");
+    send(Signal::HUP, &child);
     let output = wait(child);
-    let took = interrupted.elapsed();
-    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(names(&out_dir), [""; 0]);
-    // 300 ms to stop, the rest to remove the files and to leave.
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(names(&out_dir).len(), LEVELS.len());
 }
 
 #[test]
