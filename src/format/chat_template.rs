@@ -10,8 +10,10 @@ use super::python_json::from_python_json;
 
 /// Name of the folder that holds further chat templates.
 const ADDITIONAL: &str = "additional_chat_templates";
-/// Most named templates that are read from one file, and most entries of their folder that are looked at.
+/// Most named templates that are read from one file, and most files of their folder that are taken.
 const MAX_TEMPLATES: usize = 64;
+/// Most entries of that folder that are looked at.
+const MAX_FOLDER_ENTRIES: usize = 10_000;
 /// Largest `chat_template.json` that is read.
 const MAX_BYTES: u64 = 16 << 20;
 
@@ -59,8 +61,9 @@ pub fn templates_of(value: &Value) -> Vec<(String, String)> {
 pub fn additional_files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder.join(ADDITIONAL)).into_iter().flatten().flatten();
     let is_template = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "jinja") && path.is_file();
-    let mut paths: Vec<PathBuf> = entries.take(MAX_TEMPLATES).map(|entry| entry.path()).filter(is_template).collect();
+    let mut paths: Vec<PathBuf> = entries.take(MAX_FOLDER_ENTRIES).map(|entry| entry.path()).filter(is_template).collect();
     paths.sort();
+    paths.truncate(MAX_TEMPLATES);
     paths
 }
 
@@ -69,6 +72,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_first_files_by_name_are_taken_whatever_lies_beside_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join(ADDITIONAL);
+        std::fs::create_dir(&folder).unwrap();
+        for number in 0..2 * MAX_TEMPLATES {
+            std::fs::write(folder.join(format!("{number:03}.txt")), "x").unwrap();
+            std::fs::write(folder.join(format!("{number:03}.jinja")), "x").unwrap();
+        }
+        let expected: Vec<PathBuf> = (0..MAX_TEMPLATES).map(|number| folder.join(format!("{number:03}.jinja"))).collect();
+        assert_eq!(additional_files(dir.path()), expected);
+    }
 
     #[test]
     fn templates_are_read_in_every_form() {

@@ -210,7 +210,8 @@ fn numbered_name(name: &OsStr) -> Option<(OsString, usize)> {
     const END_BYTES: usize = "-00003-of-00003.safetensors".len();
     let end = name.as_encoded_bytes().last_chunk::<END_BYTES>().and_then(|end| std::str::from_utf8(end).ok())?;
     let (number, count) = end.strip_suffix(".safetensors")?.strip_prefix('-')?.split_once("-of-")?;
-    let digits = |text: &str| (text.len() == 5).then(|| text.parse::<usize>().ok())?;
+    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = |text: &str| is_number(text).then(|| text.parse::<usize>().ok())?;
     let (number, count) = (digits(number)?, digits(count)?);
     ((1..=count).contains(&number) && count <= MAX_SHARDS).then(|| (path_text::without_end(name, END_BYTES), count))
 }

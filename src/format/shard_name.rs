@@ -51,9 +51,7 @@ impl ShardName {
 pub(super) fn may_be_gguf_model(name: &OsStr) -> bool {
     let name = path_text::searchable(name).to_ascii_lowercase();
     let Some(stem) = name.strip_suffix(".gguf") else { return false };
-    let is_later_part = stem.rsplit_once("-of-").is_some_and(|(start, count)| {
-        count.len() == 5 && start.get(start.len().saturating_sub(6)..).is_some_and(|number| number != "-00001")
-    });
+    let is_later_part = ShardName::parse(Path::new(&name)).is_some_and(|part| part.number > 1);
     !is_later_part && !stem.contains("mmproj")
 }
 
@@ -120,6 +118,9 @@ mod tests {
         check("a.GGUF", true);
         check("a-00001-of-00003.gguf", true);
         check("a-00002-of-00003.gguf", false);
+        check("A-00002-OF-00003.GGUF", false);
+        check("tales-of-ghost.gguf", true);
+        check("a-of-00003.gguf", true);
         check("mmproj-a-F16.gguf", false);
         check("a-mmproj-f16.gguf", false);
         check("a.gguf.part", false);

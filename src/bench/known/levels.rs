@@ -89,7 +89,9 @@ fn made_folders(model: &Model, folders: &[PathBuf], noted: &[(PathBuf, String)])
     let mut made = Vec::new();
     for folder in folders.iter().take(MAX_FOLDERS) {
         let Ok(entries) = std::fs::read_dir(folder) else { continue };
-        let paths = entries.flatten().take(MAX_FILES).map(|entry| entry.path());
+        // A link may lead to a folder.
+        let subfolders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_file()));
+        let paths = subfolders.take(MAX_FILES).map(|entry| entry.path());
         for path in paths.filter(|path| path.join(FOLDER_MANIFEST).is_file()) {
             if std::fs::canonicalize(&path).is_ok_and(|real| seen.insert(real)) {
                 made.extend(made_folder(model, &path, noted, &is_own));
