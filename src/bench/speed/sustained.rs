@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::hardware::sample_conditions;
 use crate::monitor::Monitor;
 use crate::runtime::{self, BenchTask, Event, Request, Task};
-use crate::units::{percent_text, tokens_per_sec_text};
+use crate::units::{duration_text, percent_text, tokens_per_sec_text};
 
 /// Seconds from the start that count as burst.
 const BURST_SECS: usize = 10;
@@ -55,16 +55,22 @@ impl Sustained {
         })
     }
 
+    /// How long the run took, in seconds: each speed is that of the fewest tokens that took a second or more.
+    #[must_use]
+    pub fn elapsed_secs(&self) -> f64 {
+        self.tokens_per_sec.iter().filter(|speed| **speed > 0.0).map(|speed| speed.ceil() / speed).sum()
+    }
+
     /// A warning for users who would take the burst speed for the speed; `None` when less than a tenth was lost.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         (self.ratio < 1.0 - NOTABLE_LOSS).then(|| {
             format!(
-                "decode fell by {} from {} to {} in a run of {} s: the processor cannot hold its speed",
+                "decode fell by {} from {} to {} in a run of {}: the processor cannot hold its speed",
                 percent_text(1.0 - self.ratio),
                 tokens_per_sec_text(self.burst_tokens_per_sec),
                 tokens_per_sec_text(self.sustained_tokens_per_sec),
-                self.tokens_per_sec.len()
+                duration_text(self.elapsed_secs())
             )
         })
     }
@@ -182,8 +188,11 @@ mod tests {
         assert_eq!(found(&[40.0, 38.0, 36.0]).2, None);
         assert_eq!(
             found(&[40.0, 38.0, 35.0]).2.as_deref(),
-            Some("decode fell by 12.5 % from 40.0 tok/s to 35.0 tok/s in a run of 3 s: the processor cannot hold its speed")
+            Some("decode fell by 12.5 % from 40.0 tok/s to 35.0 tok/s in a run of 3.0 s: the processor cannot hold its speed")
         );
+        // Two and four seconds for a token.
+        let slow = found(&[0.5, 0.5, 0.25]).2.unwrap();
+        assert!(slow.contains("in a run of 8.0 s"), "{slow}");
         assert_eq!(found(&[40.0, 41.0, 50.0]).2, None);
     }
 

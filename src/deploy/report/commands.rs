@@ -136,7 +136,7 @@ fn speed_options(run: &Run) -> String {
         used.n_threads
     );
     if let Some(sustained) = &run.sustained {
-        options.push_str(&format!(" --sustained {}", sustained.tokens_per_sec.len()));
+        options.push_str(&format!(" --sustained {:.0}", sustained.elapsed_secs().max(1.0)));
     }
     options
 }

@@ -15,7 +15,7 @@ use crate::ui::kit::sideways::sideways_ui;
 use crate::ui::kit::sorting::{Side, Sorting, compare_known};
 use crate::ui::kit::{glossary, loss_view, theme};
 use crate::ui::plan::candidate_table::{band_text, basis_mark};
-use crate::units::{exact_bytes_text, percent_text, significant_text, watts_text};
+use crate::units::{duration_text, exact_bytes_text, percent_text, significant_text, watts_text};
 
 const HEADER_HEIGHT: f32 = 26.0;
 const MIN_NAME_WIDTH: f32 = 150.0;
@@ -290,10 +290,10 @@ fn sustained_of(row: &ComparisonRow) -> Option<&Sustained> {
 
 fn sustained_text(found: &Sustained) -> String {
     format!(
-        "{} tok/s in the first seconds, {} tok/s in the last third of {} s",
+        "{} tok/s in the first seconds, {} tok/s in the last third of {}",
         significant_text(found.burst_tokens_per_sec),
         significant_text(found.sustained_tokens_per_sec),
-        found.tokens_per_sec.len()
+        duration_text(found.elapsed_secs())
     )
 }
 
