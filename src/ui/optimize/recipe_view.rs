@@ -128,7 +128,8 @@ fn options_ui(ui: &mut Ui, level: Level, overrides: &mut Overrides, form: &mut F
         let label = field_name_ui(ui, "Level", 96.0);
         let field = ComboBox::from_id_salt("recipe level").width(96.0).selected_text(level.name());
         let field = drop_down_ui(ui, field, |ui| {
-            for &other in &form.levels {
+            // The others have no types to change.
+            for &other in form.levels.iter().filter(|level| level.preset().is_some()) {
                 if entry_ui(ui, other == level, other.name()).clicked() {
                     form.recipe.level = Some(other);
                 }

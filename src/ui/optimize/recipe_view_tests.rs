@@ -117,6 +117,21 @@ fn menus_layers_and_purity_are_chosen() {
 }
 
 #[test]
+fn only_levels_with_types_to_change_are_listed() {
+    let mlx: Level = "mlx:4-bit-g64".parse().unwrap();
+    let mut harness = harness(store_with_model_and_machine(), form(&[Level::Q8_0, Level::Q2_K, mlx]));
+    let n_buttons = |harness: &Harness<'_, PageState>, level: Level| {
+        let is_named = |label: Option<String>| label.is_some_and(|label| label == level.name());
+        harness.get_all_by_role(Role::Button).filter(|node| is_named(node.accesskit_node().label())).count()
+    };
+    let before = [Level::Q2_K, mlx].map(|level| n_buttons(&harness, level));
+    let is_level = |label: Option<String>| label.is_some_and(|label| label == "Level" || label.starts_with("Level: "));
+    harness.get_all_by_role(Role::ComboBox).find(|node| is_level(node.accesskit_node().label())).unwrap().click();
+    harness.run();
+    assert_eq!([Level::Q2_K, mlx].map(|level| n_buttons(&harness, level)), [before[0] + 1, before[1]]);
+}
+
+#[test]
 fn what_cannot_be_done_says_why_and_does_not_convert() {
     let mut harness = harness(store_with_model_and_machine(), form(&[Level::Q4_K_M]));
     let field = harness.get_by_role_and_label(Role::TextInput, "Leave out layers");
