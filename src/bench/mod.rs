@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::hardware::Conditions;
 use crate::model::{Framework, Level, RuntimeId};
 use crate::runtime;
-use crate::units::nans_from_nulls;
+use crate::units::{nans_from_nulls, significant_text};
 use quality::QualityRun;
 
 pub use answers::answer::{Answer, AnswerEnd, AnswerOutcome, AnswerRequest, AnswerToken, answer, answer_with};
@@ -106,6 +106,12 @@ pub(crate) const OF_WEIGHTS_ALONE: &str = " (weights of MLX, decoded)";
 pub(crate) const NOT_A_MAC: &str = "MLX off a Mac says nothing about its speed there";
 
 impl ComparisonRow {
+    /// The bits per weight for a person; `None` where they are unknown.
+    #[must_use]
+    pub fn bits_text(&self) -> Option<String> {
+        (self.bits_per_weight > 0.0).then(|| significant_text(self.bits_per_weight))
+    }
+
     /// Whether the file is for this framework.
     #[must_use]
     pub fn is_for(&self, framework: Framework) -> bool {
@@ -211,7 +217,8 @@ pub struct ComparisonRow {
     pub path: PathBuf,
     /// Size of the file in bytes.
     pub size_bytes: u64,
-    /// Tensor data in bits divided by the number of weights.
+    /// Tensor data in bits divided by the number of weights; 0 where that is unknown, as of a folder that was measured earlier
+    /// and is gone.
     pub bits_per_weight: f64,
     /// Predicted decode speed in tokens per second.
     pub predicted_decode_tokens_per_sec: Option<Band>,

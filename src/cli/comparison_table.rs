@@ -17,8 +17,8 @@ pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let mut cells =
-                vec![row.name.clone(), units::exact_bytes_text(row.size_bytes), units::significant_text(row.bits_per_weight)];
+            let bits = row.bits_text().unwrap_or_else(|| NOTHING.into());
+            let mut cells = vec![row.name.clone(), units::exact_bytes_text(row.size_bytes), bits];
             let band = |band: Option<Band>, basis| {
                 band.map_or_else(|| NOTHING.to_string(), |band| format!("{}{}", band_text(band), basis_mark(basis)))
             };

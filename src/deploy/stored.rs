@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use crate::advise::{self, Gates, Goal, Limits};
 use crate::bench::history::{Filter, History, Kind, Measurement, Row};
-use crate::bench::known::{Here, RunOrigin, differences};
+use crate::bench::known::{Here, RunOrigin, bits_of_folder, differences};
 use crate::bench::quality::QualityOutcome;
 use crate::bench::{ComparisonRow, Measured, Outcome, comparison_rows, lessons};
-use crate::convert::{Conversion, has_custom_name, output_path};
+use crate::convert::{Conversion, Manifest, has_custom_name, output_path};
 use crate::error::{Error, Result};
-use crate::format::inspect;
+use crate::format::{FOLDER_MANIFEST, inspect};
 use crate::hardware::Machine;
 use crate::model::{Level, Model};
 use crate::path_text;
@@ -182,27 +182,37 @@ fn level_of(file: &File) -> Option<Level> {
     file.rows().find_map(|row| row.level.as_deref()?.parse().ok())
 }
 
-/// The file as a conversion; its bits per weight come from its header, or from the level's recipe if the file is gone or has
-/// another size. `None` without a level.
+/// The file as a conversion. `None` without a level.
 fn conversion(file: &File, model: &Model) -> Option<Conversion> {
     let level = level_of(file)?;
     let size_bytes = file.rows().map(|row| row.size_bytes).next()?;
-    let header = inspect(&file.path).ok().filter(|found| found.size_bytes == size_bytes);
-    let bits_per_weight = header.map_or_else(
-        || level.preset().map_or(0.0, |preset| advise::bits_per_weight(model, &advise::recipe(model, preset))),
-        |found| found.bits_per_weight(),
-    );
     Some(Conversion {
         level,
         path: file.path.clone(),
         source: model.path.clone(),
         size_bytes,
-        bits_per_weight,
+        bits_per_weight: bits_of(&file.path, level, size_bytes, model).unwrap_or_default(),
         elapsed_secs: 0.0,
         warnings: Vec::new(),
         check: None,
         // The history does not keep the options of a changed recipe.
         changes: if has_custom_name(&file.path) { "unknown".into() } else { String::new() },
+    })
+}
+
+/// Bits per weight by the header of a file or the manifest of a folder; where it is gone or has another size, those that the
+/// model has at this level, if that is known.
+fn bits_of(path: &Path, level: Level, size_bytes: u64, model: &Model) -> Option<f64> {
+    if let Some(preset) = level.preset() {
+        let found = inspect(path).ok().filter(|found| found.size_bytes == size_bytes);
+        let by_recipe = || advise::bits_per_weight(model, &advise::recipe(model, preset));
+        return Some(found.map_or_else(by_recipe, |found| found.bits_per_weight()));
+    }
+    let manifest = Manifest::read(&path.join(FOLDER_MANIFEST)).ok().flatten();
+    let found = manifest.filter(|manifest| manifest.size_bytes == size_bytes).map(|manifest| bits_of_folder(&manifest));
+    found.or_else(|| {
+        let other = model.others.iter().find(|other| other.level == level)?;
+        Some(other.wide_ends.filter(|(wide, _)| *wide == size_bytes).map_or(other.bits_per_weight, |(_, bits)| bits))
     })
 }
 
@@ -294,7 +304,9 @@ mod tests {
     use super::*;
     use crate::bench::history::NewRun;
     use crate::bench::history::test_runs::{quality, speed};
+    use crate::convert;
     use crate::deploy::test_rows::model;
+    use crate::model::OtherLevel;
 
     /// SHA-256 of the source in the made-up quality runs.
     fn source_sha256() -> String {
@@ -320,6 +332,32 @@ mod tests {
         history.record(runs).unwrap();
         let (machine, goal, limits) = (Machine::default(), Goal::default(), Limits::default());
         stored_comparison(&history, &model(), &source_sha256(), &machine, &goal, &limits)
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_has_the_bits_of_its_level_or_none() {
+        let level: Level = "mlx:4-bit-g64".parse().unwrap();
+        let other = OtherLevel { level, size_bytes: 100, bits_per_weight: 4.5, wide_ends: Some((120, 5.0)) };
+        let model = Model { others: vec![other], ..model() };
+        let bits = |size_bytes| bits_of(Path::new("/gone"), level, size_bytes, &model);
+        assert_eq!((bits(100), bits(120)), (Some(4.5), Some(5.0)));
+        let other_level = "mlx:8-bit-g64".parse().unwrap();
+        assert_eq!(bits_of(Path::new("/gone"), other_level, 100, &model), None);
+        let mut row = crate::deploy::test_rows::rows().remove(0);
+        assert!(row.bits_text().is_some());
+        row.bits_per_weight = 0.0;
+        assert_eq!(row.bits_text(), None, "nothing is shown");
+    }
+
+    #[test]
+    fn a_folder_that_is_there_has_the_bits_of_its_manifest() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = convert::open_model(&convert::unpack_sample(dir.path()).unwrap()).unwrap();
+        let level: Level = "mlx:4-bit-g64".parse().unwrap();
+        let request = convert::ConvertRequest::new(vec![level], dir.path());
+        let made = convert::convert(&source, &request, &crate::Monitor::silent()).unwrap().remove(0);
+        let found = bits_of(&made.path, level, made.size_bytes, &model()).unwrap();
+        assert!((found - made.bits_per_weight).abs() < 1e-9, "{found} {}", made.bits_per_weight);
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn cells(row: &ComparisonRow) -> [String; 44] {
     [
         row.name.clone(),
         row.size_bytes.to_string(),
-        row.bits_per_weight.to_string(),
+        number(Some(row.bits_per_weight).filter(|bits| *bits > 0.0)),
         number(decode.measured.map(|(mid, _)| mid)),
         number(decode.measured.map(|(_, spread)| spread)),
         number(prefill.measured.map(|(mid, _)| mid)),

@@ -116,12 +116,7 @@ fn made_folder(model: &Model, path: &Path, noted: &[(PathBuf, String)], is_own: 
         path: path.to_path_buf(),
         source: model.path.clone(),
         size_bytes: manifest.size_bytes,
-        bits_per_weight: bits_per_weight(
-            manifest
-                .tensors
-                .iter()
-                .map(|tensor| (tensor.size_bytes, tensor.shape.iter().fold(1, |n: u64, dim| n.saturating_mul(*dim)))),
-        ),
+        bits_per_weight: bits_of_folder(&manifest),
         elapsed_secs: 0.0,
         warnings: Vec::new(),
         check: None,
@@ -223,6 +218,13 @@ fn level_of(summary: &Summary) -> Option<(Level, String)> {
 fn level_and_changes(recipe: &str) -> Option<(Level, &str)> {
     let (level, changes) = recipe.split_once(' ').unwrap_or((recipe, ""));
     level.parse().ok().map(|level| (level, changes))
+}
+
+/// Tensor data in bits divided by the number of weights of a folder, as its manifest has them.
+#[must_use]
+pub fn bits_of_folder(manifest: &Manifest) -> f64 {
+    let n_weights = |shape: &[u64]| shape.iter().fold(1, |n: u64, dim| n.saturating_mul(*dim));
+    bits_per_weight(manifest.tensors.iter().map(|tensor| (tensor.size_bytes, n_weights(&tensor.shape))))
 }
 
 /// Bits divided by weights of tensors, given by their bytes and number of weights.

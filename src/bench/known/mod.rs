@@ -24,7 +24,7 @@ use crate::hardware::{self, Machine};
 use crate::model::Model;
 use crate::runtime;
 
-pub use levels::{forget_conversion, remember_conversions};
+pub use levels::{bits_of_folder, forget_conversion, remember_conversions};
 pub use runs::differences;
 
 /// The model whose levels and runs are wanted, and where to look.

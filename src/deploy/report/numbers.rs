@@ -82,7 +82,7 @@ fn speed_table(rows: &[ComparisonRow]) -> String {
         let mut cells = vec![
             Cell::text(&row.name),
             Cell::number(&bytes_text(row.size_bytes)),
-            Cell::number(&significant_text(row.bits_per_weight)),
+            row.bits_text().map_or_else(|| Cell::missing("–"), |bits| Cell::number(&bits)),
             measured_cell(row, decode),
             decode.predicted.map_or_else(|| Cell::missing("unknown"), |band| Cell::of_basis(&band_text(band), decode.basis)),
             measured_cell(row, prefill),

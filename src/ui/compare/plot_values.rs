@@ -2,12 +2,13 @@
 
 use crate::bench::ComparisonRow;
 use crate::bench::rows::pair::{Pair, decode_pair, measured, memory_pair, pair_text, prefill_pair};
-use crate::units::{bytes_text, count_text, duration_text, nats_text, percent_text, ratio_text, significant_text};
+use crate::units::{bytes_text, count_text, duration_text, nats_text, percent_text, ratio_text};
 
 /// Every measured and predicted value of a row, one line each.
 pub fn values_text(row: &ComparisonRow) -> String {
     let mut lines = vec![row.name.clone()];
-    lines.push(format!("{}, {} bits per weight", bytes_text(row.size_bytes), significant_text(row.bits_per_weight)));
+    let bits = row.bits_text().map(|bits| format!(", {bits} bits per weight")).unwrap_or_default();
+    lines.push(format!("{}{bits}", bytes_text(row.size_bytes)));
     let speed = |name: &str, pair: Pair| {
         let text = pair_text(pair, "tok/s").replace('\n', ", ");
         (!text.is_empty()).then(|| format!("{name} {text}"))

@@ -239,7 +239,7 @@ fn number_text(row: &ComparisonRow, column: Column, size: SizeUnit, memory: Size
     match column {
         Column::Name => None,
         Column::Size => Some(size.text(row.size_bytes)),
-        Column::BitsPerWeight => Some(significant_text(row.bits_per_weight)),
+        Column::BitsPerWeight => row.bits_text(),
         Column::Decode => with_spread(decode_pair(row)),
         Column::Prefill => with_spread(prefill_pair(row)),
         Column::PredictedDecode => {
