@@ -53,13 +53,18 @@ pub fn page_mark(page: Page, store: &Store) -> PageMark {
         Page::Model => {
             of_job(|kind| matches!(kind, JobKind::Inspect(_)), store.model.ready().is_some() || store.checkpoint.is_some())
         }
-        Page::Machine => of_job(|kind| matches!(kind, JobKind::Detect), store.machine.ready().is_some()),
+        Page::Machine => of_job(
+            |kind| matches!(kind, JobKind::Detect | JobKind::SetUp(_) | JobKind::RemoveRuntime(_)),
+            store.machine.ready().is_some(),
+        ),
         Page::Plan if store.model.ready().is_some() && store.machine.ready().is_some() => PageMark::Ready,
         Page::Plan => PageMark::None,
-        Page::Optimize => of_job(|kind| matches!(kind, JobKind::Convert(_)), !store.conversions.is_empty()),
+        Page::Optimize => {
+            of_job(|kind| matches!(kind, JobKind::Convert(_) | JobKind::CollectImatrix(_)), !store.conversions.is_empty())
+        }
         Page::Compare => of_job(
-            |kind| matches!(kind, JobKind::Bench(_) | JobKind::Quality(_) | JobKind::Answer(_)),
-            !store.outcomes.is_empty() || !store.quality.is_empty(),
+            |kind| matches!(kind, JobKind::Bench(_) | JobKind::Quality(_) | JobKind::Answer(_) | JobKind::TensorErrors(_)),
+            !store.outcomes.is_empty() || !store.quality.is_empty() || store.tensor_errors.ready().is_some(),
         ),
     }
 }

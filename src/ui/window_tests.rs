@@ -11,7 +11,7 @@ use super::test_support::{
 };
 use super::window_ui;
 use crate::error::Error;
-use crate::model::Level;
+use crate::model::{Level, RuntimeId};
 use crate::monitor::{Progress, ProgressUnit};
 use crate::state::{Command, Form, JobKind, JobRecord, JobStatus, Page, Slot, Store, Theme};
 use crate::worker::JobId;
@@ -75,6 +75,14 @@ fn marks_follow_jobs_and_results() {
     check(&store, Page::Optimize, PageMark::None);
     store.jobs[0].status = JobStatus::Failed(Error::Internal { message: "x".into() });
     check(&store, Page::Optimize, PageMark::Failed);
+    for (page, kind) in [
+        (Page::Optimize, JobKind::CollectImatrix("/m/a.gguf".into())),
+        (Page::Compare, JobKind::TensorErrors("/m/a-Q8_0.gguf".into())),
+        (Page::Machine, JobKind::SetUp(RuntimeId::Mlx)),
+    ] {
+        store.jobs.push(JobRecord::new(JobId(9), kind));
+        check(&store, page, PageMark::Busy);
+    }
 }
 
 #[test]
