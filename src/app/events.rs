@@ -70,7 +70,8 @@ impl App {
         if let Event::Finished { id, elapsed_secs, result } = &event {
             self.note_long_job(*id, *elapsed_secs, result.as_ref().err());
         }
-        let has_written = matches!(&event, Event::Finished { id, .. } if self.store.has_outputs(*id));
+        let has_written = matches!(&event, Event::Finished { id, .. }
+            if self.store.jobs.iter().any(|job| job.id == *id && job.kind.changes_free_space()));
         self.store.apply(event);
         if has_written {
             // The job has changed how much space is free.

@@ -300,6 +300,21 @@ fn only_the_end_of_long_work_calls_for_attention() {
 }
 
 #[test]
+fn free_space_is_asked_again_after_whatever_writes_or_deletes() {
+    let check = |job: &Job, is_stale: bool| {
+        let mut app = app_with_model();
+        app.store.submitted(JobId(99), job);
+        app.store.output_disk = Some(("/m".into(), None));
+        app.take(Event::Finished { id: JobId(99), result: Err(Error::Cancelled), elapsed_secs: 0.1 });
+        assert_eq!(app.store.output_disk.is_none(), is_stale, "{job:?}");
+    };
+    let request = convert::ConvertRequest::new(vec![Level::Q8_0], "");
+    check(&Job::ConvertFile { path: "/m/a.gguf".into(), request }, true);
+    check(&Job::Remove { paths: vec!["/m/a.gguf".into()], removal: convert::Removal::ForGood }, true);
+    check(&Job::Inspect { path: "/m/a.gguf".into() }, false);
+}
+
+#[test]
 fn all_files_without_a_bin_are_asked_about_again() {
     let mut app = app_with_model();
     let paths: Vec<PathBuf> = vec!["/m/a.gguf".into(), "/m/b.gguf".into()];

@@ -54,6 +54,12 @@ impl JobKind {
         matches!(self, Self::History(_) | Self::Export(_) | Self::Remove(_)) || self.is_unasked()
     }
 
+    /// True for what may write or delete files where outputs go: afterwards another amount of space is free.
+    #[must_use]
+    pub fn changes_free_space(&self) -> bool {
+        matches!(self, Self::Convert(_) | Self::CollectImatrix(_) | Self::Remove(_) | Self::SetUp(_) | Self::RemoveRuntime(_))
+    }
+
     /// True for what the program does by itself, which is no news.
     #[must_use]
     pub fn is_unasked(&self) -> bool {

@@ -304,12 +304,6 @@ impl Store {
         first(|job| matches!(job.status, JobStatus::Running { .. })).or_else(|| first(JobRecord::is_open))
     }
 
-    /// True for a job whose output files are known.
-    #[must_use]
-    pub fn has_outputs(&self, id: JobId) -> bool {
-        self.jobs.iter().any(|job| job.id == id && !job.outputs.is_empty())
-    }
-
     /// The disk of the folder for outputs; `None` while it is not known.
     #[must_use]
     pub fn disk_of(&self, dir: &Path) -> Option<&Disk> {
