@@ -67,6 +67,26 @@ pub fn count_text(count: u64) -> String {
     text
 }
 
+/// A number of things: `1 level`, `3 levels`, `12,000 levels`.
+#[must_use]
+pub fn count_of(n: impl TryInto<u64>, word: &str) -> String {
+    let n = n.try_into().unwrap_or(u64::MAX);
+    if n == 1 { format!("1 {word}") } else { format!("{} {word}s", count_text(n)) }
+}
+
+/// The place in an order: `1st`, `2nd`, `3rd`, `4th`, `11th`.
+#[must_use]
+pub fn ordinal_text(n: u64) -> String {
+    let is_teen = (11..=13).contains(&(n % 100));
+    let ending = match n % 10 {
+        1 if !is_teen => "st",
+        2 if !is_teen => "nd",
+        3 if !is_teen => "rd",
+        _ => "th",
+    };
+    format!("{}{ending}", count_text(n))
+}
+
 /// A number of parameters as the field writes it: `135 M`, `6.74 B`.
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
@@ -320,6 +340,13 @@ pub fn sentence(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_said_otherwise_than_many() {
+        assert_eq!([0, 1, 2].map(|n| count_of(n, "level")), ["0 levels", "1 level", "2 levels"]);
+        assert_eq!(count_of(12_000_usize, "tensor"), "12,000 tensors");
+        assert_eq!([1, 2, 3, 4, 11, 12, 13, 21, 112].map(ordinal_text).join(" "), "1st 2nd 3rd 4th 11th 12th 13th 21st 112th");
+    }
 
     #[test]
     fn sizes_are_shown_with_three_digits() {

@@ -249,8 +249,9 @@ impl<'a> Context<'a> {
         let mut notes = Vec::new();
         if recipe.n_fallbacks > 0 {
             let n_tensors = count_text(recipe.dtypes.len() as u64);
+            let (get, its) = if recipe.n_fallbacks == 1 { ("gets", "its") } else { ("get", "their") };
             notes.push(format!(
-                "{} of {n_tensors} tensors get {} because of their row length",
+                "{} of {n_tensors} tensors {get} {} because of {its} row length",
                 recipe.n_fallbacks,
                 recipe.other_type()
             ));

@@ -11,7 +11,7 @@ use crate::error::{Error, PICKLE_HINT};
 use crate::hardware::{EncodingSpeed, Machine};
 use crate::import::{Disagreement, class_name, disagreement, gguf_architecture, mapping_of, planned_model};
 use crate::model::{Checkpoint, CheckpointConfig, CheckpointDType, Hyperparameters, Model, Preset, QuantizationMethod};
-use crate::units::{bytes_text, count_text, duration_text};
+use crate::units::{bytes_text, count_of, count_text, duration_text};
 
 /// Levels whose size is predicted, with the bits per weight that are assumed where the tensors are not known one by one.
 ///
@@ -242,21 +242,12 @@ fn files_item(checkpoint: &Checkpoint) -> CheckItem {
         return blocked(NAME, if is_pickled { format!("{lack}; {PICKLE_HINT}") } else { lack });
     }
     match (files.len(), pickle_files.as_slice()) {
-        (n, []) => ok(NAME, format!("{n} safetensors {}, {}", plural(n, "file"), bytes_text(*size_bytes))),
+        (n, []) => ok(NAME, format!("{}, {}", count_of(n, "safetensors file"), bytes_text(*size_bytes))),
         (n, pickles) => {
-            let text = format!(
-                "{n} safetensors {}, {}; not opened: {}",
-                plural(n, "file"),
-                bytes_text(*size_bytes),
-                names_text(pickles)
-            );
-            ok(NAME, text)
+            let files = count_of(n, "safetensors file");
+            ok(NAME, format!("{files}, {}; not opened: {}", bytes_text(*size_bytes), names_text(pickles)))
         }
     }
-}
-
-fn plural(n: usize, word: &str) -> String {
-    if n == 1 { word.into() } else { format!("{word}s") }
 }
 
 /// The first few names, and how many more there are.
@@ -272,7 +263,7 @@ fn dtypes_item(checkpoint: &Checkpoint, is_quantized: bool) -> CheckItem {
     let rows = checkpoint.weights_by_dtype();
     let text = rows
         .iter()
-        .map(|(dtype, n, _, size_bytes)| format!("{} ({n} {}, {})", dtype.name(), plural(*n, "tensor"), bytes_text(*size_bytes)))
+        .map(|(dtype, n, _, size_bytes)| format!("{} ({}, {})", dtype.name(), count_of(*n, "tensor"), bytes_text(*size_bytes)))
         .collect::<Vec<_>>()
         .join(", ");
     let is_8_bits = |dtype: CheckpointDType| matches!(dtype, CheckpointDType::F8_E4M3 | CheckpointDType::F8_E5M2);
@@ -280,7 +271,7 @@ fn dtypes_item(checkpoint: &Checkpoint, is_quantized: bool) -> CheckItem {
         return ok("Data types", text);
     }
     if let Some((dtype, n, ..)) = rows.iter().find(|row| !row.0.is_weight_float()) {
-        let text = format!("{text}; {n} {} of type {}, unusable as weights", plural(*n, "tensor"), dtype.name());
+        let text = format!("{text}; {} of type {}, unusable as weights", count_of(*n, "tensor"), dtype.name());
         return warning("Data types", text);
     }
     if rows.iter().any(|row| is_8_bits(row.0)) {
@@ -405,9 +396,8 @@ fn time_item(model: &Model, encoding: &EncodingSpeed) -> Option<CheckItem> {
     let times: Vec<String> =
         PRESETS.iter().filter_map(|&(preset, _)| Some(format!("{preset} about {}", duration_text(secs(preset)?)))).collect();
     let text = format!(
-        "predicted from how fast this machine encodes on {} {}, if the disk keeps up: {}",
-        encoding.n_threads,
-        plural(encoding.n_threads, "thread"),
+        "predicted from how fast this machine encodes on {}, if the disk keeps up: {}",
+        count_of(encoding.n_threads, "thread"),
         times.join(", ")
     );
     (!times.is_empty()).then(|| ok("Time", text))

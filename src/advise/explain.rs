@@ -8,7 +8,7 @@ use super::ranking::{Choice, compare, group};
 use super::{Basis, Budget, Fit, Goal, Leaf, Priority};
 use crate::hardware::Machine;
 use crate::model::{Framework, Model, PrecisionClass};
-use crate::units::{bytes_text, count_text, percent_text, significant_text, tokens_per_sec_text};
+use crate::units::{bytes_text, count_of, count_text, percent_text, significant_text, tokens_per_sec_text};
 
 pub(super) fn reasons(
     model: &Model,
@@ -38,7 +38,7 @@ fn reasons_for(first: &Scored, model: &Model, goal: &Goal, budget: &Budget) -> V
         if is_acceptable(first, goal) { priority_facts(goal) } else { "nothing that fits is as good as wanted; the least loss" };
     let needed = bytes_text(best.memory.total_bytes());
     let where_it_fits = match best.fit {
-        Fit::FitsWithOffload { n_gpu_layers } => format!("with {n_gpu_layers} layers on the GPU"),
+        Fit::FitsWithOffload { n_gpu_layers } => format!("with {} on the GPU", count_of(n_gpu_layers, "layer")),
         _ => "it fits".into(),
     };
     let mut reasons = vec![

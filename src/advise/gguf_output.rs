@@ -107,8 +107,9 @@ fn imatrix_warnings(model: &Model, recipe: &Recipe, imatrix: &Imatrix) -> Vec<St
     let mut warnings = Vec::new();
     if let Some(first) = unknown.first() {
         let names = if unknown.len() == 1 { (*first).to_string() } else { format!("{first} and {} more", unknown.len() - 1) };
+        let (is, its) = if unknown.len() == 1 { ("is", "its") } else { ("are", "their") };
         warnings.push(format!(
-            "{} of {} tensors are not in the importance matrix, so all their columns count the same: {names}",
+            "{} of {} tensors {is} not in the importance matrix, so all {its} columns count the same: {names}",
             unknown.len(),
             searched.len(),
         ));
@@ -138,8 +139,9 @@ fn loss_warnings(model: &Model, recipe: &Recipe) -> Vec<String> {
     }
     // `change_warnings` reports types that the user asked for.
     if recipe.n_fallbacks_of_level > 0 {
+        let whose = if recipe.n_fallbacks_of_level == 1 { "the tensor's" } else { "their" };
         warnings.push(format!(
-            "{} of {} tensors got {} than {} foresees: their rows are not a whole number of its blocks",
+            "{} of {} tensors got {} than {} foresees: {whose} rows are not a whole number of its blocks",
             recipe.n_fallbacks_of_level,
             recipe.dtypes.len(),
             recipe.other_type(),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::model::{Framework, Level, Model, Preset};
+use crate::units::count_of;
 
 /// One framework and what it can do with the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,8 +49,10 @@ fn llama_cpp_row(model: &Model) -> PreflightRow {
     let n_fallbacks = super::recipe::recipe(model, Preset::Q4_K_M).n_fallbacks;
     let mut parts = vec![format!("{} levels from IQ1_S to F32", Level::of(Framework::LlamaCpp).len())];
     if n_fallbacks > 0 {
+        let have = if n_fallbacks == 1 { "has" } else { "have" };
         parts.push(format!(
-            "{n_fallbacks} tensors have rows that are not a multiple of 256, so k-quants fall back to larger types there"
+            "{} {have} rows that are not a multiple of 256, so k-quants fall back to larger types there",
+            count_of(n_fallbacks, "tensor")
         ));
     }
     if model.is_quantized() {

@@ -10,6 +10,7 @@ use super::overrides::layers_text;
 use crate::error::{Error, Result};
 use crate::format::Imatrix;
 use crate::model::{Array, Hyperparameters, Import, Metadata, Model, Tensor, Value};
+use crate::units::ordinal_text;
 
 /// Keys that count the first layers, which are of another kind; without the architecture in front.
 const FIRST_LAYERS: [&str; 2] = ["leading_dense_block_count", "hash_layer_count"];
@@ -208,7 +209,8 @@ fn warnings(model: &Model, layers: &BTreeSet<u64>, kept: &[u64]) -> Vec<String> 
     let period = pattern.or(shape.full_attention_every).or(of_architecture).unwrap_or(0);
     if let Some(layer_idx) = misplaced(kept, period) {
         warnings.push(format!(
-            "every {period}th layer of {} attends in another way: layer {layer_idx} and others take the place of the other kind",
+            "every {} layer of {} attends in another way: layer {layer_idx} and others take the place of the other kind",
+            ordinal_text(period),
             shape.architecture
         ));
     }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::Level;
 use crate::state::{Command, CompareTab, Page, Tour, TourStep};
 use crate::ui::kit::toasts::Toast;
+use crate::units::count_of;
 use crate::worker::{Job, JobId, Output};
 
 impl App {
@@ -169,8 +170,7 @@ impl App {
     fn end_tour(&mut self, tour: &Tour) {
         let is_compared = tour.steps.contains(&TourStep::Judge);
         if is_compared && self.form.page != Page::Compare {
-            let n_levels = tour.files.len();
-            let text = if n_levels == 1 { "Compared 1 level".to_string() } else { format!("Compared {n_levels} levels") };
+            let text = format!("Compared {}", count_of(tour.files.len(), "level"));
             self.toasts.push(Toast::new(text).with_action("Show", Command::Show(Page::Compare)));
         }
     }

@@ -15,7 +15,7 @@ use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::path_text;
 use crate::runtime::work_folder::WorkFolder;
 use crate::runtime::{self, CollectTask, Event, ImatrixTensor, Request, RuntimeId, Task};
-use crate::units::small_percent_text;
+use crate::units::{count_of, small_percent_text};
 
 /// Tokens per chunk by default. Source: `n_ctx` in `main` of tools/imatrix/imatrix.cpp, llama.cpp of 2026-08-21.
 pub const DEFAULT_CHUNK_TOKENS: u32 = 512;
@@ -120,13 +120,14 @@ impl Collected {
         if let Some(first) = self.unused_tensors.first() {
             let names = match self.unused_tensors.len() {
                 1 => format!("{first} was"),
-                n => format!("{first} and {} more tensors were", n - 1),
+                n => format!("{first} and {} were", count_of(n - 1, "more tensor")),
             };
             warnings.push(format!("{names} not used by the text: all columns count the same there"));
         }
         if let Some(first) = self.unused_experts.first() {
             let n_experts: usize = self.unused_experts.iter().map(|row| row.n_unused).sum();
-            let experts = if n_experts == 1 { "1 expert was".into() } else { format!("{n_experts} experts were") };
+            let was = if n_experts == 1 { "was" } else { "were" };
+            let experts = format!("{} {was}", count_of(n_experts, "expert"));
             let first = format!("{} of {} in {}", first.n_unused, first.n_experts, first.tensor);
             warnings
                 .push(format!("{experts} not reached by the text, {first}: all columns count the same there; more text helps"));
@@ -366,6 +367,7 @@ mod tests {
         assert_eq!(made(&[], &[], &[]).change_text(), None);
         let check = |collected: &Collected, expected: &[&str]| assert_eq!(collected.warnings(), expected);
         check(&made(&[], &["a"], &[]), &["a was not used by the text: all columns count the same there"]);
+        check(&made(&[], &["a", "b"], &[]), &["a and 1 more tensor were not used by the text: all columns count the same there"]);
         check(
             &made(&[], &["a", "b", "c"], &[]),
             &["a and 2 more tensors were not used by the text: all columns count the same there"],

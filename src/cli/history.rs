@@ -17,7 +17,7 @@ use crate::convert::{Overwrite, write_whole};
 use crate::error::{Error, Result};
 use crate::path_text;
 use crate::units::{
-    count_text, local_date_from_text, local_time_text, nats_text, percent_text, plus_minus_text, significant_text,
+    count_of, count_text, local_date_from_text, local_time_text, nats_text, percent_text, plus_minus_text, significant_text,
 };
 
 /// What stands in a cell without a value.
@@ -252,7 +252,7 @@ fn delete(history: &mut History, ids: &[i64], all: bool, as_json: bool) -> Resul
     if as_json {
         return print_json(&json!({ "n_deleted": n_deleted }));
     }
-    print_text(&if n_deleted == 1 { "deleted 1 run".to_string() } else { format!("deleted {n_deleted} runs") })
+    print_text(&format!("deleted {}", count_of(n_deleted, "run")))
 }
 
 /// Numbers with their changes below them, then facts; `≠` marks facts that differ.

@@ -12,7 +12,7 @@ use crate::calibrate::imatrix::{
 };
 use crate::error::Result;
 use crate::path_text;
-use crate::units::{count_text, duration_text, small_percent_text};
+use crate::units::{count_of, count_text, duration_text, small_percent_text};
 
 #[derive(Debug, Args)]
 pub(super) struct ImatrixArgs {
@@ -65,11 +65,10 @@ pub(super) fn imatrix(args: ImatrixArgs) -> Result<()> {
 
 fn collected_text(collected: &Collected) -> String {
     let text = format!(
-        "{}, {} tokens in {} {}",
+        "{}, {} tokens in {}",
         collected.texts.join(", "),
         count_text(collected.n_tokens()),
-        count_text(collected.n_chunks.into()),
-        if collected.n_chunks == 1 { "chunk" } else { "chunks" }
+        count_of(collected.n_chunks, "chunk")
     );
     let mut facts = vec![
         ("file", path_text::shown(&collected.path)),

@@ -18,7 +18,7 @@ use crate::bench::quality::QualityRun;
 use crate::convert::{self, Conversion, Removal, remove_outputs};
 use crate::error::{Error, Result};
 use crate::model::Level;
-use crate::units::{bytes_text, local_day_text, nats_text, plus_minus_text, significant_text};
+use crate::units::{bytes_text, count_of, local_day_text, nats_text, plus_minus_text, significant_text};
 
 /// What stands in a cell without a value.
 const NOTHING: &str = "–";
@@ -115,8 +115,7 @@ fn levels_text(known: &Known) -> String {
     let rows: Vec<Vec<String>> = known.levels.iter().map(|made| row(known, made)).collect();
     let header = ["level", "size", "bits/weight", "decode tok/s", "loss", "mean KLD", "measured", "file"];
     let mut text = columns_text(&header, &rows, &[1, 2, 3, 5]);
-    let n = known.levels.len();
-    let files = if n == 1 { "1 file".to_string() } else { format!("{n} files") };
+    let files = count_of(known.levels.len(), "file");
     text.push_str(&format!("\n\n{files}, together {}", bytes_text(sum_bytes(known))));
     for origin in &known.origins {
         if let Some(note) = origin.note() {

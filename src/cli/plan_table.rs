@@ -77,7 +77,7 @@ fn candidate_row(candidate: &Candidate) -> Vec<String> {
         (_, Fit::TooLarge { missing_bytes }) => format!("no, {} too large", units::bytes_text(missing_bytes)),
         (Some(missing), _) => format!("not here: {missing}"),
         (None, Fit::Fits) => "yes".into(),
-        (None, Fit::FitsWithOffload { n_gpu_layers }) => format!("with {n_gpu_layers} layers on the GPU"),
+        (None, Fit::FitsWithOffload { n_gpu_layers }) => format!("with {} on the GPU", units::count_of(n_gpu_layers, "layer")),
     };
     vec![
         candidate.shown_name(),

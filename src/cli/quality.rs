@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::make::{self, CompareRequest, Comparison, MakeRequest, Step};
 use crate::model::{Framework, Model};
 use crate::path_text;
-use crate::units::{bytes_text, count_text, duration_text, nats_text};
+use crate::units::{bytes_text, count_of, duration_text, nats_text};
 
 /// Which parts of its work `compare` adds or leaves out.
 #[derive(Clone, Copy)]
@@ -258,8 +258,8 @@ fn quality_text(outcomes: &[QualityOutcome]) -> String {
         }
         if let Some(flip) = run.flips.first() {
             text.push_str(&format!(
-                "\n  {} places where the likeliest token differs; the worst: after {:?} the reference says {:?}, this one {:?}",
-                count_text(run.n_flips),
+                "\n  {} where the likeliest token differs; the worst: after {:?} the reference says {:?}, this one {:?}",
+                count_of(run.n_flips, "place"),
                 last_chars(&flip.before, 40),
                 flip.reference.text,
                 flip.candidate.text
@@ -306,14 +306,14 @@ fn provenance_text(run: &QualityRun) -> String {
     let p = &run.provenance;
     let reference = if p.reference_secs > 0.0 { duration_text(p.reference_secs) } else { "known before".into() };
     let mut text = format!(
-        "\n\nmeasured with {}, {}, {} threads on {} in chunks of {}; reference {reference}, candidate {}; ± and ranges cover 95 %, gates hold for all {} looks together",
+        "\n\nmeasured with {}, {}, {} on {} in chunks of {}; reference {reference}, candidate {}; ± and ranges cover 95 %, gates hold for {} together",
         p.runtime,
         p.backend,
-        p.n_threads,
+        count_of(p.n_threads, "thread"),
         p.text_name,
         p.n_ctx,
         duration_text(p.candidate_secs),
-        run.n_looks
+        count_of(run.n_looks, "look")
     );
     for warning in &p.warnings {
         text.push_str(&format!("\nwarning: {warning}"));

@@ -319,13 +319,13 @@ pub(super) fn provenances_text<'a>(runs: impl Iterator<Item = &'a Run>) -> Strin
 fn provenance_text(run: &Run) -> String {
     let p = &run.provenance;
     format!(
-        "measured with {}, {}, {} threads; {} prompt and {} generated tokens, {} rounds; ± is half the range of the rounds",
+        "measured with {}, {}, {}; {} prompt and {} generated tokens, {}; ± is half the range of the rounds",
         p.runtime,
         p.backend,
-        p.n_threads,
+        units::count_of(p.n_threads, "thread"),
         p.n_prompt_tokens,
         p.n_gen_tokens,
-        run.decode_tokens_per_sec.values.len()
+        units::count_of(run.decode_tokens_per_sec.values.len(), "round")
     )
 }
 

@@ -122,7 +122,7 @@ fn damage_anywhere_in_a_folder_is_found() {
     check("config.json", &|bytes| bytes[20] ^= 1, "config.json is not what was written");
     check("config.json", &|bytes| bytes.truncate(7), "config.json has 7 bytes");
     check("model.safetensors", &|bytes| bytes[12] ^= 1, "model.safetensors is not what was written");
-    check("model.safetensors", &|bytes| *bytes.last_mut().unwrap() ^= 1, "1 of 38 tensors are not what was written (");
+    check("model.safetensors", &|bytes| *bytes.last_mut().unwrap() ^= 1, "1 of 38 tensors is not what was written (");
     check("planish.manifest.json", &|bytes| *bytes = replaced_sum(bytes), "its manifest is not what was written");
 }
 

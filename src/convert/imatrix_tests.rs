@@ -114,7 +114,7 @@ fn the_output_says_what_it_was_made_with() {
         ("quantize.imatrix.chunks_count", Value::U32(80)),
     ];
     assert_eq!(found, expected.map(|(key, value)| (key.to_string(), value)));
-    let unknown = "1 of 5 tensors are not in the importance matrix, so all their columns count the same: token_embd.weight";
+    let unknown = "1 of 5 tensors is not in the importance matrix, so all its columns count the same: token_embd.weight";
     assert!(conversions[0].warnings.iter().any(|warning| warning == unknown), "{:?}", conversions[0].warnings);
 }
 

@@ -225,7 +225,7 @@ fn damage_anywhere_is_found() {
     let place = |text: &str| intact.windows(text.len()).position(|window| window == text.as_bytes()).unwrap() as u64;
     check(&intact, &[]);
     let second = &model.tensors[1];
-    check(&flipped(second.offset), &["1 of 10 tensors are not what was written (blk.0.attn_norm.weight)"]);
+    check(&flipped(second.offset), &["1 of 10 tensors is not what was written (blk.0.attn_norm.weight)"]);
     let metadata = "its metadata is not what was written";
     check(&flipped(place("Q4_K_M")), &[metadata]);
     check(

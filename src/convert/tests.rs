@@ -468,7 +468,7 @@ fn warnings_tell_what_the_level_hides() {
     check(Level::F16, &["decoded from Q8_0: larger than its source, not better"]);
     check(
         Level::Q8_0,
-        &["1 of 10 tensors got a larger type than Q8_0 foresees: their rows are not a whole number of its blocks"],
+        &["1 of 10 tensors got a larger type than Q8_0 foresees: the tensor's rows are not a whole number of its blocks"],
     );
     check(
         Level::Q4_K_M,

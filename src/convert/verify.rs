@@ -228,5 +228,6 @@ fn damaged_tensors<'a>(manifest: &Manifest, model: &'a Model, sums: &[Checksum])
 pub(super) fn damaged_text(damaged: &[&str], n_tensors: usize) -> String {
     let named = damaged.iter().take(MAX_NAMED).copied().collect::<Vec<_>>().join(", ");
     let more = if damaged.len() > MAX_NAMED { ", …" } else { "" };
-    format!("{} of {n_tensors} tensors are not what was written ({named}{more})", damaged.len())
+    let are = if damaged.len() == 1 { "is" } else { "are" };
+    format!("{} of {n_tensors} tensors {are} not what was written ({named}{more})", damaged.len())
 }

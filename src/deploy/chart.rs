@@ -8,7 +8,7 @@ use crate::bench::ComparisonRow;
 use crate::bench::quality::QualityRun;
 use crate::bench::rows::pair::{Pair, decode_pair, memory_pair, pair_scaled, pair_text, prefill_pair};
 use crate::model::Level;
-use crate::units::{count_text, nats_text, percent_text, significant_text};
+use crate::units::{count_of, count_text, nats_text, percent_text, significant_text};
 
 /// Which plot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -442,14 +442,14 @@ fn quality_text(run: &QualityRun) -> String {
     let summary = &run.summary;
     let provenance = &run.provenance;
     format!(
-        "mean KLD {} nats\nsame top token {}\nperplexity × {:.3}\n{} tokens of {}\n{}, {} threads",
+        "mean KLD {} nats\nsame top token {}\nperplexity × {:.3}\n{} tokens of {}\n{}, {}",
         summary.mean_kld.text(nats_text),
         summary.same_top.text(percent_text),
         summary.ppl_ratio.value,
         count_text(summary.n_tokens),
         provenance.text_name,
         provenance.runtime,
-        provenance.n_threads,
+        count_of(provenance.n_threads, "thread"),
     )
 }
 
@@ -457,7 +457,8 @@ fn quality_text(run: &QualityRun) -> String {
 fn speed_text(row: &ComparisonRow, pair: Pair, unit: &str) -> String {
     let made_with = row.run.as_ref().map(|run| {
         let provenance = &run.provenance;
-        format!("\n{}, {} threads, {} rounds", provenance.runtime, provenance.n_threads, run.decode_tokens_per_sec.values.len())
+        let threads = count_of(provenance.n_threads, "thread");
+        format!("\n{}, {threads}, {}", provenance.runtime, count_of(run.decode_tokens_per_sec.values.len(), "round"))
     });
     pair_text(pair, unit) + &made_with.unwrap_or_default()
 }

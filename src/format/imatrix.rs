@@ -10,6 +10,7 @@ use super::imatrix_sums::{ColumnSums, ImatrixSums};
 use crate::error::{Error, Result};
 use crate::model::{Metadata, Tensor, Text, Value};
 use crate::path_text;
+use crate::units::count_of;
 
 /// How much each column of each tensor matters: the mean square of what it was multiplied by on the user's text.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,14 +82,16 @@ fn divided(sums: ImatrixSums, path: &Path) -> Imatrix {
     let n_entries = sums.entries.len();
     let (tensors, experts) = sums.unused();
     let mut warnings = Vec::new();
-    let mut warn = |n: usize, what: String| {
+    let mut warn = |n: usize, which: String| {
         if n > 0 {
-            warnings.push(format!("{n} {what}: all their columns count the same"));
+            let (was, its) = if n == 1 { ("was", "its") } else { ("were", "their") };
+            let what = format!("{which} in the importance matrix {was} not used by its text");
+            warnings.push(format!("{what}: all {its} columns count the same"));
         }
     };
-    warn(tensors.len(), format!("of {n_entries} tensors in the importance matrix were not used by its text"));
-    let n_experts = experts.iter().map(|row| row.n_unused).sum();
-    warn(n_experts, "experts in the importance matrix were not used by its text".into());
+    warn(tensors.len(), format!("{} of {n_entries} tensors", tensors.len()));
+    let n_experts: usize = experts.iter().map(|row| row.n_unused).sum();
+    warn(n_experts, count_of(n_experts, "expert"));
     Imatrix {
         path: path.to_path_buf(),
         dataset: sums.datasets.into_iter().next(),

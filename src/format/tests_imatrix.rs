@@ -104,8 +104,8 @@ fn what_was_never_counted_is_uniform_and_reported() {
     assert_eq!(imatrix.entries["a"], [1.0, 2.0, 1.0, 1.0, 1.0, 1.0]);
     assert_eq!(imatrix.entries["b"], [1.0, 1.0]);
     let expected = [
-        "1 of 2 tensors in the importance matrix were not used by its text: all their columns count the same",
-        "1 experts in the importance matrix were not used by its text: all their columns count the same",
+        "1 of 2 tensors in the importance matrix was not used by its text: all its columns count the same",
+        "1 expert in the importance matrix was not used by its text: all its columns count the same",
     ];
     assert_eq!(imatrix.warnings, expected);
     assert_eq!(read(&dat(&[("a", 0, &[3.0, 4.0])])).unwrap().entries["a"], [1.0, 1.0]);

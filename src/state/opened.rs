@@ -16,7 +16,7 @@ use crate::convert::Conversion;
 use crate::error::Error;
 use crate::hardware::Machine;
 use crate::model::{Level, Model, OtherLevel};
-use crate::units::local_day_text;
+use crate::units::{count_of, local_day_text};
 use crate::worker::JobId;
 
 /// The most models whose results are kept in memory; older ones are found again on the disk.
@@ -55,10 +55,7 @@ impl FoundNote {
         match (self.n_levels, day) {
             (0, None) => None,
             (0, Some(day)) => Some(format!("No level found; the model itself was {day}")),
-            (n, day) => {
-                let levels = if n == 1 { "1 level found".to_string() } else { format!("{n} levels found") };
-                Some(format!("{levels}, {}", day.unwrap_or_else(|| "not measured yet".into())))
-            }
+            (n, day) => Some(format!("{} found, {}", count_of(n, "level"), day.unwrap_or_else(|| "not measured yet".into()))),
         }
     }
 }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use eframe::egui::{self, Align, CornerRadius, Frame, Id, Key, Label, Layout, Margin, Modal, RichText, Stroke, Ui};
 
 use super::about_view::{about_ui, shortcuts_ui};
-use super::kit::words::count_of;
 use super::kit::{theme, widgets};
 use super::model::page::{file_name, path_ui};
 use super::optimize::level_cards::names;
 use super::settings_view::settings_ui;
 use crate::model::Level;
 use crate::state::{Command, Dialog, Form, JobKind, JobRecord, Leftovers, Store};
+use crate::units::count_of;
 
 /// What dropped models are converted to when no level is chosen.
 const USUAL_LEVEL: Level = Level::Q4_K_M;

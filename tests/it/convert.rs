@@ -129,7 +129,7 @@ fn verify_tells_intact_files_from_damaged_ones() {
     bytes[middle] ^= 4;
     std::fs::write(&paths[0], bytes).unwrap();
     let damaged = verify(&paths, &source);
-    assert_refused(&damaged, "1 of 272 tensors are not what was written");
+    assert_refused(&damaged, "1 of 272 tensors is not what was written");
     assert_eq!(findings(&damaged)[1], serde_json::json!([]));
     assert_refused(&verify(&paths[1..], &paths[1]), "it was not made from");
     assert_refused(&verify(std::slice::from_ref(&source), &source), "no checksums");

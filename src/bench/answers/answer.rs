@@ -13,7 +13,7 @@ use crate::format::Artifact;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::process::ChildProcess;
 use crate::runtime::{self, Event, GenerateTask, PromptMode, Request, Sampling, TOP_K, TOP_P, Task, TemplateUse};
-use crate::units::percent_text;
+use crate::units::{count_of, percent_text};
 
 /// The least time between two parts of an answer: a person reads no faster, and the window draws no more often.
 const PART_INTERVAL: Duration = Duration::from_millis(50);
@@ -268,7 +268,7 @@ impl Answer {
                 format!("temperature {temperature}, seed {seed}, the {TOP_K} likeliest up to {}", percent_text(f64::from(TOP_P)))
             }
         };
-        let threads = if self.n_threads == 1 { "1 thread".into() } else { format!("{} threads", self.n_threads) };
+        let threads = count_of(self.n_threads, "thread");
         [how.as_str(), &self.runtime, &self.backend, &threads]
             .into_iter()
             .filter(|part| !part.is_empty())

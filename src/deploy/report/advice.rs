@@ -4,7 +4,7 @@ use super::super::look::escaped;
 use super::ReportInput;
 use super::html::{self, Cell, Origin};
 use crate::advise::{Band, Candidate, Fit};
-use crate::units::{bytes_text, count_text, sentence, significant_text};
+use crate::units::{bytes_text, count_of, count_text, sentence, significant_text};
 
 /// The most candidates that are listed.
 const MAX_CANDIDATES: usize = 6;
@@ -79,7 +79,7 @@ fn candidate_row(candidate: &Candidate) -> Vec<Cell> {
         )),
         Cell::text(&match candidate.fit {
             Fit::Fits => "yes".to_string(),
-            Fit::FitsWithOffload { n_gpu_layers } => format!("with {} layers on the GPU", count_text(n_gpu_layers)),
+            Fit::FitsWithOffload { n_gpu_layers } => format!("with {} on the GPU", count_of(n_gpu_layers, "layer")),
             Fit::TooLarge { .. } => "no".into(),
         }),
     ]

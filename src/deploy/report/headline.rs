@@ -9,8 +9,8 @@ use crate::hardware::Machine;
 use crate::model::Model;
 use crate::path_text;
 use crate::units::{
-    bytes_per_sec_text, bytes_text, count_text, exact_bytes_text, local_time_text, nats_text, parameters_text, percent_text,
-    sentence, significant_text,
+    bytes_per_sec_text, bytes_text, count_of, count_text, exact_bytes_text, local_time_text, nats_text, parameters_text,
+    percent_text, sentence, significant_text,
 };
 
 pub(super) fn headline(input: &ReportInput) -> String {
@@ -88,7 +88,8 @@ fn model_facts(input: &ReportInput) -> Vec<(&'static str, String)> {
 fn machine_facts(machine: &Machine) -> Vec<(&'static str, String)> {
     let cpu = &machine.cpu;
     let bandwidth = machine.bandwidth.map(|found| {
-        format!("{} with {} threads, measured", bytes_per_sec_text(found.all_threads_bytes_per_sec), found.n_threads)
+        let rate = bytes_per_sec_text(found.all_threads_bytes_per_sec);
+        format!("{rate} with {}, measured", count_of(found.n_threads, "thread"))
     });
     let gpus: Vec<&str> = machine.gpus.iter().map(|gpu| gpu.name.as_str()).collect();
     let known = |count: usize| if cpu.name.is_empty() && count == 0 { String::new() } else { count.to_string() };

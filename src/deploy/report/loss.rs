@@ -6,7 +6,7 @@ use super::numbers::ratio_text;
 use crate::advise::{WishResult, accuracy_remark, same_words_text};
 use crate::bench::ComparisonRow;
 use crate::bench::quality::{Flip, KindSummary, QualityRun};
-use crate::units::{count_text, nats_text, percent_text};
+use crate::units::{count_of, count_text, nats_text, percent_text};
 
 /// The most changed tokens that are shown for each file.
 const MAX_FLIPS: usize = 10;
@@ -91,9 +91,9 @@ pub(super) fn flips(rows: &[ComparisonRow]) -> String {
             let heads = ["Touches", "Text before, and the token that follows", "Source says", "This file says", "KLD, nats"]
                 .map(String::from);
             format!(
-                "<h3>{}: {} places in {} tokens</h3>\n{}",
+                "<h3>{}: {} in {} tokens</h3>\n{}",
                 escaped(&row.name),
-                count_text(run.n_flips),
+                count_of(run.n_flips, "place"),
                 count_text(run.summary.n_tokens),
                 html::table(&heads, &lines)
             )

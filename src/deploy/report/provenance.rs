@@ -8,7 +8,7 @@ use crate::bench::history::{Kind, Row};
 use crate::bench::quality::{QualityRun, Stopping};
 use crate::hardware::{Conditions, PowerSource};
 use crate::path_text;
-use crate::units::{count_text, duration_text, local_time_text, percent_text, sentence, watts_text};
+use crate::units::{count_of, count_text, duration_text, local_time_text, percent_text, sentence, watts_text};
 
 pub(super) fn provenance(input: &ReportInput) -> String {
     let mut body = String::new();
@@ -82,7 +82,7 @@ fn speed_facts(run: &Run, kept: Option<&Row>) -> Vec<(&'static str, String)> {
 fn quality_facts(run: &QualityRun, kept: Option<&Row>) -> Vec<(&'static str, String)> {
     let used = &run.provenance;
     let stopping = match used.stopping {
-        Stopping::Decided => format!("once every gate is decided; {} looks", run.n_looks),
+        Stopping::Decided => format!("once every gate is decided; {}", count_of(run.n_looks, "look")),
         Stopping::Full => "after the most tokens".to_string(),
     };
     let reference = if used.reference_secs > 0.0 { duration_text(used.reference_secs) } else { "known before".into() };
@@ -98,7 +98,7 @@ fn quality_facts(run: &QualityRun, kept: Option<&Row>) -> Vec<(&'static str, Str
         ("Threads", used.n_threads.to_string()),
         (
             "Scored tokens",
-            format!("{} in {} chunks of {}", count_text(run.summary.n_tokens), count_text(run.summary.n_chunks), used.n_ctx),
+            format!("{} in {} of {}", count_text(run.summary.n_tokens), count_of(run.summary.n_chunks, "chunk"), used.n_ctx),
         ),
         ("Most tokens", count_text(used.max_tokens.into())),
         ("Stops", stopping),

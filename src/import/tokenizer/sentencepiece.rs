@@ -263,7 +263,11 @@ pub(super) fn add_sentencepiece(
         }
     }
     if n_beyond > 0 {
-        warnings.push(format!("{n_beyond} added tokens have numbers beyond the model's {n_tokens} tokens; they are left out"));
+        let beyond = format!("beyond the model's {n_tokens} tokens");
+        warnings.push(match n_beyond {
+            1 => format!("1 added token has a number {beyond}; it is left out"),
+            n => format!("{n} added tokens have numbers {beyond}; they are left out"),
+        });
     }
     warnings.extend(tokens.make_unique());
     let mut special = Special::read(folder, json.as_ref(), Wanted { n_tokens: Some(n_tokens), ..Wanted::default() })?;

@@ -12,7 +12,7 @@ use crate::state::{AskForm, Command};
 use crate::ui::kit::memo::{self, Same};
 use crate::ui::kit::theme;
 use crate::ui::kit::widgets::{self, Tone};
-use crate::units::{count_text, percent_text, tokens_per_sec_text};
+use crate::units::{count_of, count_text, percent_text, tokens_per_sec_text};
 
 /// Stands before the first stretch that differs.
 const MARK: &str = "≠";
@@ -183,7 +183,7 @@ fn outcome_ui(ui: &mut Ui, pair: &Pair<'_>, side: Side<'_>, aligned: Option<&Rea
 /// `41.8 tok/s · 24 tokens · 37 prompt tokens`.
 fn facts_text(answer: &Answer, is_running: bool) -> String {
     let n_tokens = answer.tokens.len();
-    let tokens = if n_tokens == 1 { "1 token".to_string() } else { format!("{} tokens", count_text(n_tokens as u64)) };
+    let tokens = count_of(n_tokens, "token");
     let mut parts: Vec<String> = answer.tokens_per_sec.map(tokens_per_sec_text).into_iter().collect();
     parts.push(match (answer.end, is_running) {
         (None, true) if answer.template.is_none() => "loading…".into(),

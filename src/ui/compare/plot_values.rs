@@ -2,7 +2,7 @@
 
 use crate::bench::ComparisonRow;
 use crate::bench::rows::pair::{Pair, decode_pair, measured, memory_pair, pair_text, prefill_pair};
-use crate::units::{bytes_text, count_text, duration_text, nats_text, percent_text, ratio_text};
+use crate::units::{bytes_text, count_of, count_text, duration_text, nats_text, percent_text, ratio_text};
 
 /// Every measured and predicted value of a row, one line each.
 pub fn values_text(row: &ComparisonRow) -> String {
@@ -29,7 +29,8 @@ pub fn values_text(row: &ComparisonRow) -> String {
     }
     lines.extend(row.run.as_ref().map(|run| {
         let used = &run.provenance;
-        format!("{}, {} threads, {} rounds", used.runtime, used.n_threads, run.decode_tokens_per_sec.values.len())
+        let threads = count_of(used.n_threads, "thread");
+        format!("{}, {threads}, {}", used.runtime, count_of(run.decode_tokens_per_sec.values.len(), "round"))
     }));
     lines.extend(row.failure.iter().map(|reason| format!("speed failed: {reason}")));
     lines.extend(row.quality_failure.iter().map(|reason| format!("loss failed: {reason}")));

@@ -17,7 +17,7 @@ use crate::ui::kit::sideways::sideways_ui;
 use crate::ui::kit::sorting::{Side, Sorting, compare_known};
 use crate::ui::kit::widgets::{self, Tone};
 use crate::ui::kit::{loss_view, theme};
-use crate::units::{count_text, nats_text, ratio_text, significant_text};
+use crate::units::{count_of, count_text, nats_text, ratio_text, significant_text};
 
 const HEADER_HEIGHT: f32 = 26.0;
 /// The most that a column grows in a wide window: beyond that a number is far from its name.
@@ -277,8 +277,14 @@ fn provenance_text(run: &QualityRun) -> String {
     let p = &run.provenance;
     let hash: String = p.model_sha256.chars().take(12).collect();
     format!(
-        "{}\n{}, {} threads\n{}, chunks of {}, {} looks at the gates, seed {}\nSHA-256 {hash}…",
-        p.runtime, p.backend, p.n_threads, p.text_name, p.n_ctx, run.n_looks, p.seed
+        "{}\n{}, {}\n{}, chunks of {}, {} at the gates, seed {}\nSHA-256 {hash}…",
+        p.runtime,
+        p.backend,
+        count_of(p.n_threads, "thread"),
+        p.text_name,
+        p.n_ctx,
+        count_of(run.n_looks, "look"),
+        p.seed
     )
 }
 

@@ -15,7 +15,7 @@ use crate::ui::kit::sideways::sideways_ui;
 use crate::ui::kit::sorting::{Side, Sorting, compare_known};
 use crate::ui::kit::{glossary, loss_view, theme};
 use crate::ui::plan::candidate_table::{band_text, basis_mark};
-use crate::units::{duration_text, exact_bytes_text, percent_text, significant_text, watts_text};
+use crate::units::{count_of, duration_text, exact_bytes_text, percent_text, significant_text, watts_text};
 
 const HEADER_HEIGHT: f32 = 26.0;
 const MIN_NAME_WIDTH: f32 = 150.0;
@@ -355,11 +355,11 @@ fn provenance_ui(ui: &mut Ui, run: &Run) {
         provenance.runtime.clone(),
         provenance.backend.clone(),
         format!(
-            "{} threads, {} prompt and {} generated tokens, {} rounds",
-            provenance.n_threads,
+            "{}, {} prompt and {} generated tokens, {}",
+            count_of(provenance.n_threads, "thread"),
             provenance.n_prompt_tokens,
             provenance.n_gen_tokens,
-            run.decode_tokens_per_sec.values.len()
+            count_of(run.decode_tokens_per_sec.values.len(), "round")
         ),
     ];
     match conditions.power_source {

@@ -17,7 +17,7 @@ use crate::ui::kit::memo::{self, Same};
 use crate::ui::kit::sideways::sideways_ui;
 use crate::ui::kit::sorting::{Side, Sorting, compare_known};
 use crate::ui::kit::{glossary, loss_view, theme, widgets};
-use crate::units::{bytes_text, count_text, local_clock_text, nats_text, plus_minus_text};
+use crate::units::{bytes_text, count_of, count_text, local_clock_text, nats_text, plus_minus_text};
 
 const HEADER_HEIGHT: f32 = 26.0;
 /// What stands in a cell without a value.
@@ -416,7 +416,7 @@ fn details_text(row: &Row) -> String {
         bytes_text(row.size_bytes),
         row.runtime.clone(),
         row.backend.clone(),
-        format!("{}, {} threads", row.machine, row.n_threads),
+        format!("{}, {}", row.machine, count_of(row.n_threads, "thread")),
     ];
     match row.power_source {
         PowerSource::Mains => lines.push("on mains".into()),

@@ -4,8 +4,8 @@ use super::page_bar::model_name;
 use crate::model::Level;
 use crate::state::{JobKind, JobRecord};
 use crate::ui::history::view::runs_text;
-use crate::ui::kit::words::count_of;
 use crate::ui::model::page::file_name;
+use crate::units::count_of;
 use crate::worker::HistoryRequest;
 
 /// What a job does, and to which model: `Convert SmolLM2-135M to Q8_0, Q4_K_M`.

@@ -1,9 +1,4 @@
-//! Numbers in sentences.
-
-/// `1 level`, `3 levels`.
-pub fn count_of(n: usize, word: &str) -> String {
-    if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") }
-}
+//! Predictions in sentences.
 
 /// A predicted time, no more exact than it is: `40 s`, `4 min`, `2 h`.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, and never below zero")]
@@ -33,10 +28,5 @@ mod tests {
         check(250.0, "4 min");
         check(5400.0, "90 min");
         check(7200.0, "2 h");
-    }
-
-    #[test]
-    fn one_is_said_otherwise_than_many() {
-        assert_eq!([count_of(0, "level"), count_of(1, "level"), count_of(2, "level")], ["0 levels", "1 level", "2 levels"]);
     }
 }

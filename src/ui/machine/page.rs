@@ -15,7 +15,7 @@ use crate::ui::kit::widgets::{
     notice, page_header, primary_button, sentence, small_button, stat_tiles, two_columns,
 };
 use crate::ui::shell::waiting_ui;
-use crate::units::{bytes_per_sec_text, bytes_text, count_text, percent_text, significant_text};
+use crate::units::{bytes_per_sec_text, bytes_text, count_of, count_text, percent_text, significant_text};
 
 /// A narrower list of runtimes has two lines for each.
 const WIDE_RUNTIME: f32 = 820.0;
@@ -90,7 +90,7 @@ fn tiles(machine: &Machine) -> Vec<StatTile> {
                 .note(if bandwidth.is_disturbed() {
                     "measured while busy".into()
                 } else {
-                    format!("{} threads", bandwidth.n_threads)
+                    count_of(bandwidth.n_threads, "thread")
                 })
         }
         None => fact("Memory bandwidth", "unknown").note("not measured"),
@@ -133,7 +133,7 @@ fn cpu_ui(ui: &mut Ui, cpu: &Cpu) {
         let mut rows = vec![
             ("Name".to_string(), if cpu.name.is_empty() { "unknown".into() } else { cpu.name.clone() }),
             ("Instruction set".into(), cpu.architecture.clone()),
-            ("Physical cores".into(), format!("{}, {} threads", cpu.n_physical, cpu.n_logical)),
+            ("Physical cores".into(), format!("{}, {}", cpu.n_physical, count_of(cpu.n_logical, "thread"))),
         ];
         if let (Some(n_performance), Some(n_efficiency)) = (cpu.n_performance, cpu.n_efficiency) {
             rows.push(("Kinds of cores".into(), format!("{n_performance} performance, {n_efficiency} efficiency")));
@@ -183,7 +183,7 @@ fn memory_ui(ui: &mut Ui, memory: &Memory, bandwidth: Option<Bandwidth>) {
         key_value_grid(ui, &rows);
         if let Some(bandwidth) = bandwidth {
             measured_row_ui(ui, "Bandwidth, 1 thread", &bytes_per_sec_text(bandwidth.one_thread_bytes_per_sec));
-            let name = format!("Bandwidth, {} threads", bandwidth.n_threads);
+            let name = format!("Bandwidth, {}", count_of(bandwidth.n_threads, "thread"));
             measured_row_ui(ui, &name, &bytes_per_sec_text(bandwidth.all_threads_bytes_per_sec));
             if bandwidth.is_disturbed() {
                 let text = "Bandwidth was measured while the machine was busy. It is measured again when it is quiet.";

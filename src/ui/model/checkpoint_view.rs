@@ -12,7 +12,7 @@ use crate::ui::kit::widgets::{
     StatTile, Tone, card, card_gap, key_value_grid, notice, sentence, small_button, stat_tiles, two_columns,
 };
 use crate::ui::opened::known_view::found_ui;
-use crate::units::{bytes_text, count_text, exact_bytes_text, parameters_text};
+use crate::units::{bytes_text, count_of, count_text, exact_bytes_text, parameters_text};
 
 /// Draws facts and checklist.
 pub fn checkpoint_ui(ui: &mut Ui, store: &Store, checked: &CheckedCheckpoint, form: &mut Form, commands: &mut Vec<Command>) {
@@ -61,8 +61,7 @@ fn tiles(checkpoint: &Checkpoint) -> Vec<StatTile> {
     vec![
         fact("Parameters", &parameters_text(checkpoint.n_parameters())).note(count_text(checkpoint.n_parameters())),
         fact("File size", &bytes_text(checkpoint.size_bytes)).note(exact_bytes_text(checkpoint.size_bytes)),
-        fact("Layers", &number(|config| config.n_layers))
-            .note(format!("{} tensors", count_text(checkpoint.tensors.len() as u64))),
+        fact("Layers", &number(|config| config.n_layers)).note(count_of(checkpoint.tensors.len(), "tensor")),
         fact("Context length", &number(|config| config.n_ctx_train)).note("tokens"),
         fact("Vocabulary", &number(|config| config.n_vocab)).note("tokens"),
     ]

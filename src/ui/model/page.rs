@@ -25,7 +25,7 @@ use crate::ui::kit::widgets::{
 };
 use crate::ui::opened::known_view::{found_ui, go_on_ui};
 use crate::ui::shell::waiting_ui;
-use crate::units::{bytes_text, count_text, exact_bytes_text, parameters_text, significant_text};
+use crate::units::{bytes_text, count_of, count_text, exact_bytes_text, parameters_text, significant_text};
 use crate::worker::Picked;
 
 /// What is said where the system has no file dialog, and what to do instead.
@@ -321,7 +321,7 @@ fn tiles(model: &Model) -> Vec<StatTile> {
         fact("File size", &bytes_text(model.size_bytes)).note(exact_bytes_text(model.size_bytes)),
         fact("Bits per weight", &significant_text(model.bits_per_weight()))
             .note(level.map_or_else(|| "level unknown".to_string(), |level| format!("level {level}"))),
-        fact("Layers", &or_unknown(h.n_layers)).note(format!("{} tensors", count_text(model.tensors.len() as u64))),
+        fact("Layers", &or_unknown(h.n_layers)).note(count_of(model.tensors.len(), "tensor")),
         fact("Context length", &or_unknown(h.n_ctx_train)).note("tokens"),
         fact("Vocabulary", &or_unknown(h.n_vocab)).note("tokens"),
     ]

@@ -12,7 +12,7 @@ use crate::ui::kit::memo::{self, Same};
 use crate::ui::kit::sideways::sideways_ui;
 use crate::ui::kit::theme;
 use crate::ui::kit::widgets::{search_field, term_rich};
-use crate::units::{count_text, exact_bytes_text};
+use crate::units::{count_of, count_text, exact_bytes_text};
 
 /// What the table is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,7 +98,7 @@ pub fn tensor_table_ui(ui: &mut Ui, model: &Arc<Model>, filter: &mut String, max
         search_field(ui, "Search tensors", filter);
         let n_rows = cached_rows(ui, model, filter, sorting).indices.len();
         let shown = if n_rows == model.tensors.len() {
-            format!("{} tensors", count_text(n_rows as u64))
+            count_of(n_rows, "tensor")
         } else {
             format!("{} of {} tensors", count_text(n_rows as u64), count_text(model.tensors.len() as u64))
         };

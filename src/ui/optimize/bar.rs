@@ -9,9 +9,8 @@ use crate::model::Level;
 use crate::state::{Command, CompareTab, Form, JobKind, JobRecord, JobStatus, Page, Store, Tour};
 use crate::ui::compare::page::paths_to_measure;
 use crate::ui::jobs::page_bar::{failure_ui, line_ui, model_name, progress_ui, row_ui, words_ui};
-use crate::ui::kit::words::count_of;
 use crate::ui::kit::{theme, widgets};
-use crate::units::{bytes_text, duration_text};
+use crate::units::{bytes_text, count_of, duration_text};
 
 /// Draws the work at hand, then sum, free space and buttons.
 pub fn optimize_bar_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {

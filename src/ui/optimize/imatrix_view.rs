@@ -8,7 +8,7 @@ use crate::calibrate::imatrix::{Collected, DEFAULT_CHUNK_TOKENS, imatrix_path};
 use crate::model::Model;
 use crate::state::{Command, Field, Form, ImatrixForm, Store, TextChoice};
 use crate::ui::kit::{theme, widgets};
-use crate::units::count_text;
+use crate::units::{count_of, count_text};
 use crate::worker::Picked;
 
 /// Most chunks that can be asked for: 50 million tokens.
@@ -107,8 +107,8 @@ fn collected_ui(ui: &mut Ui, collected: &Collected) {
     };
     let origin = if collected.is_reused { "Taken as it was" } else { "Collected" };
     let text = format!(
-        "{origin}: {} tensors, {} tokens of {}.",
-        count_text(collected.n_tensors as u64),
+        "{origin}: {}, {} tokens of {}.",
+        count_of(collected.n_tensors, "tensor"),
         count_text(collected.n_tokens()),
         collected.texts.join(", ")
     );

@@ -41,7 +41,8 @@ pub fn recipe_table_ui(ui: &mut Ui, data: &RecipeData, filter: &mut String, over
         let n_kept = data.model.tensors.len() - data.rows.len();
         let mut text = format!("{} of {} tensors", count_text(indices.len() as u64), count_text(data.rows.len() as u64));
         if n_kept > 0 {
-            text.push_str(&format!("; {} others keep their type", count_text(n_kept as u64)));
+            let keep = if n_kept == 1 { "other keeps its" } else { "others keep their" };
+            text.push_str(&format!("; {} {keep} type", count_text(n_kept as u64)));
         }
         ui.label(RichText::new(text).color(theme::muted(ui)));
     });

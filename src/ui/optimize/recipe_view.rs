@@ -16,7 +16,7 @@ use crate::state::{Command, Form};
 use crate::ui::kit::drop_down::{drop_down_ui, entry_ui, field_name_ui};
 use crate::ui::kit::theme;
 use crate::ui::kit::widgets::{self, Tone};
-use crate::units::{bytes_text, count_text, exact_bytes_change_text, exact_bytes_text, significant_text};
+use crate::units::{bytes_text, count_of, count_text, exact_bytes_change_text, exact_bytes_text, significant_text};
 
 /// Width of a kind of tensors with its type.
 const KIND_WIDTH: f32 = 246.0;
@@ -245,8 +245,7 @@ fn kinds_ui(ui: &mut Ui, kinds: &[Kind], overrides: &mut Overrides) {
                     }
                     ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                         let name = kind.name.strip_suffix(".weight").unwrap_or(&kind.name);
-                        let details =
-                            format!("{} tensors, {}: {now}", count_text(kind.n_tensors as u64), bytes_text(kind.size_bytes));
+                        let details = format!("{}, {}: {now}", count_of(kind.n_tensors, "tensor"), bytes_text(kind.size_bytes));
                         ui.add(Label::new(RichText::new(name).monospace().color(p.text)).truncate()).on_hover_text(details);
                     });
                 });

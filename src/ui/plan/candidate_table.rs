@@ -14,7 +14,7 @@ use crate::ui::kit::sideways::sideways_ui;
 use crate::ui::kit::sorting::{Side, Sorting, compare_known};
 use crate::ui::kit::theme::{self, Palette};
 use crate::ui::kit::{glossary, loss_view, widgets};
-use crate::units::{bytes_text, exact_bytes_text, nats_text, significant_text};
+use crate::units::{bytes_text, count_of, exact_bytes_text, nats_text, significant_text};
 
 const ROW_HEIGHT: f32 = 28.0;
 const HEADER_HEIGHT: f32 = 26.0;
@@ -372,7 +372,9 @@ fn memory_tooltip_ui(ui: &mut Ui, candidate: &Candidate) {
 pub fn fit_words(candidate: &Candidate, palette: &Palette) -> (String, egui::Color32) {
     let (fits, color) = match candidate.fit {
         Fit::Fits => ("fits".to_string(), palette.good),
-        Fit::FitsWithOffload { n_gpu_layers } => (format!("fits with {n_gpu_layers} layers on the GPU"), palette.warn),
+        Fit::FitsWithOffload { n_gpu_layers } => {
+            (format!("fits with {} on the GPU", count_of(n_gpu_layers, "layer")), palette.warn)
+        }
         Fit::TooLarge { missing_bytes } => (format!("{} too large", bytes_text(missing_bytes)), palette.bad),
     };
     match &candidate.missing {
