@@ -21,6 +21,8 @@ use crate::deploy::{Axis, Bars, Chart, ChartKind, Mark, Scatter, chart};
 use crate::ui::kit::theme::{self, Palette};
 use crate::units::bytes_text;
 
+/// What a click on a level does, in every plot.
+const CLICK_HINT: &str = "Click: choose this level everywhere.";
 /// Memory beyond this many times the end of an axis is only told in words: its line would leave no room for the data.
 const FAR: f64 = 1.6;
 const PLOT_HEIGHT: f32 = 340.0;
@@ -167,20 +169,19 @@ fn scatter_ui(ui: &mut Ui, mut scatter: Scatter, rows: &[ComparisonRow], around:
         painter.circle_stroke(*at, MARKER_RADIUS + 2.0, Stroke::new(1.0, palette.text));
     }
     let hovered = pointed.hovered.and_then(name_of).and_then(|name| rows.iter().find(|row| row.name == name));
-    describe(&response.response, scatter.kind, hovered);
+    describe(&response.response, scatter.kind, hovered, &format!("{CLICK_HINT} Drag: zoom. Double click: all again."));
     if let (None, Some(mark)) = (hovered, pointed.hovered.and_then(|idx| scatter.marks.get(idx))) {
         response.response.clone().on_hover_text_at_pointer(&mark.details);
     }
     pointed.clicked.and_then(name_of).map(str::to_string)
 }
 
-/// Names the plot for screen readers, and tells all values of the row under the pointer.
-fn describe(response: &Response, kind: ChartKind, hovered: Option<&ComparisonRow>) {
+/// Names the plot for screen readers, and tells all values of the row under the pointer and what the pointer can do.
+fn describe(response: &Response, kind: ChartKind, hovered: Option<&ComparisonRow>, hint: &str) {
     response
         .widget_info(|| WidgetInfo::labeled(Role::Image, true, format!("{}; all numbers are in the tables below", kind.title())));
     if let Some(row) = hovered {
-        let text = format!("{}\n\nClick: choose this level everywhere. Drag: zoom. Double click: all again.", values_text(row));
-        response.clone().on_hover_text_at_pointer(text);
+        response.clone().on_hover_text_at_pointer(format!("{}\n\n{hint}", values_text(row)));
     }
 }
 
@@ -350,7 +351,7 @@ fn bars_ui(ui: &mut Ui, bars: &Bars, rows: &[ComparisonRow], chosen: Option<&Pat
         let rect = transform.rect_from_values(&low, &high);
         ui.painter_at(*transform.frame()).rect_stroke(rect, 3.0, Stroke::new(1.5, palette.accent), egui::StrokeKind::Inside);
     }
-    describe(&response.response, bars.kind, hovered.and_then(|bar| row_of(&bar.name)));
+    describe(&response.response, bars.kind, hovered.and_then(|bar| row_of(&bar.name)), CLICK_HINT);
     let clicked = response.response.interact_pointer_pos().filter(|_| response.response.clicked()).and_then(row_at);
     clicked.map(|bar| bar.name.clone())
 }

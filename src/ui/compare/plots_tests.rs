@@ -88,18 +88,21 @@ fn the_name_in_the_table_chooses_too() {
 
 #[test]
 fn the_pointer_reads_all_values_of_the_nearest_point() {
-    let mut harness = harness(busy_store(), Form { compare_plot: Some(ChartKind::SizeSpeed), ..Form::default() });
-    harness.ctx.all_styles_mut(|style| {
-        style.interaction.tooltip_delay = 0.0;
-        style.interaction.show_tooltips_only_when_still = false;
-    });
-    let is_told = places(plot_rect(&harness)).into_iter().any(|at| {
-        harness.hover_at(at);
-        harness.run();
-        harness.step();
-        has(&harness, "bits per weight") && has(&harness, "prefill measured") && has(&harness, "memory measured")
-    });
-    assert!(is_told);
+    for (kind, can_zoom) in [(ChartKind::SizeSpeed, true), (ChartKind::Decode, false)] {
+        let mut harness = harness(busy_store(), Form { compare_plot: Some(kind), ..Form::default() });
+        harness.ctx.all_styles_mut(|style| {
+            style.interaction.tooltip_delay = 0.0;
+            style.interaction.show_tooltips_only_when_still = false;
+        });
+        let is_told = places(plot_rect(&harness)).into_iter().any(|at| {
+            harness.hover_at(at);
+            harness.run();
+            harness.step();
+            has(&harness, "bits per weight") && has(&harness, "prefill measured") && has(&harness, "memory measured")
+        });
+        assert!(is_told && has(&harness, "choose this level everywhere"), "{kind:?}");
+        assert_eq!(has(&harness, "Drag: zoom"), can_zoom, "{kind:?}");
+    }
 }
 
 #[test]
