@@ -192,14 +192,15 @@ fn table_ui(
 /// The check box in the header: chooses all tensors of the table, or none of them.
 fn all_ui(ui: &mut Ui, errors: &TensorErrors, rows: &[usize], chosen: &mut BTreeSet<String>) {
     let names = || rows.iter().filter_map(|&idx| errors.tensors.get(idx)).map(|tensor| &tensor.name);
-    let mut is_all = rows.len() <= chosen.len() && names().all(|name| chosen.contains(name));
+    let mut is_all = !rows.is_empty() && rows.len() <= chosen.len() && names().all(|name| chosen.contains(name));
     let response = ui.add(Checkbox::without_text(&mut is_all)).accessible_name("Select all tensors of the table");
     if response.changed() {
-        let names: Vec<String> = names().cloned().collect();
         if is_all {
-            chosen.extend(names);
+            chosen.extend(names().cloned());
         } else {
-            chosen.retain(|name| !names.contains(name));
+            for name in names() {
+                chosen.remove(name);
+            }
         }
     }
 }

@@ -216,8 +216,15 @@ fn cells_rows_of_the_map_and_rows_of_the_table_choose_tensors() {
     assert_eq!(chosen(&harness), ["blk.9.attn_k.weight"]);
     click(&mut harness, "Select all tensors of the table");
     assert_eq!(chosen(&harness).len(), 272);
+    let box_of_all =
+        |harness: &Harness<'_, PageState>| harness.get_by_label("Select all tensors of the table").accesskit_node().toggled();
+    assert_eq!(box_of_all(&harness), Some(egui::accesskit::Toggled::True));
     click(&mut harness, "Select all tensors of the table");
     assert!(chosen(&harness).is_empty());
+    harness.state_mut().form.errors_filter = "no such tensor".into();
+    harness.run();
+    assert!(has(&harness, "0 of 272 tensors"));
+    assert_eq!(box_of_all(&harness), Some(egui::accesskit::Toggled::False), "none is not all");
 }
 
 #[test]
