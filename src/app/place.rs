@@ -63,7 +63,7 @@ fn better_position(place: WindowPlace, monitors: &[Rect]) -> Option<Pos2> {
     Some(first.min + ((first.size() - size) / 2.0).max(Vec2::ZERO))
 }
 
-/// Remembers where the window is. A maximized one keeps the size and place that it had before.
+/// Remembers where the window is. A maximized one keeps the size and place that it had before, or gets the usual size.
 pub(super) fn observe(ctx: &Context, place: &mut Option<WindowPlace>) {
     let (inner, outer, is_maximized, is_hidden) = ctx.input(|input| {
         let viewport = input.viewport();
@@ -71,8 +71,9 @@ pub(super) fn observe(ctx: &Context, place: &mut Option<WindowPlace>) {
         (viewport.inner_rect, viewport.outer_rect, viewport.maximized == Some(true), is_hidden)
     });
     let Some(inner) = inner.filter(|inner| inner.is_positive() && !is_hidden) else { return };
-    if let (true, Some(known)) = (is_maximized, place.as_mut()) {
-        known.is_maximized = true;
+    if is_maximized {
+        let usual = WindowPlace { position: None, width: SIZE.x, height: SIZE.y, is_maximized };
+        place.get_or_insert(usual).is_maximized = true;
         return;
     }
     let zoom = ctx.zoom_factor();
@@ -130,6 +131,9 @@ mod tests {
             // Nothing is drawn: the font goes nowhere.
             ctx.run_ui(input, |ui| observe(ui.ctx(), found)).textures_delta.clear();
         };
+        frame(true, vec2(1920.0, 1080.0), &mut found);
+        let usual = WindowPlace { position: None, width: SIZE.x, height: SIZE.y, is_maximized: true };
+        assert_eq!(found, Some(usual), "not the size of the screen");
         frame(false, vec2(1300.0, 850.0), &mut found);
         assert_eq!(found, Some(place(10.0, 10.0)));
         frame(true, vec2(1920.0, 1080.0), &mut found);
