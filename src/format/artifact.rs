@@ -121,14 +121,16 @@ fn recipe_of_mlx(quantization: &Quantization) -> String {
     if quantization.is_empty() {
         return "not quantized".into();
     }
-    let number = |key: &str| quantization.get(key).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let number = |key: &str| quantization.get(key).and_then(serde_json::Value::as_u64);
     let mode = quantization.get("mode").and_then(serde_json::Value::as_str).unwrap_or("affine");
     let others = match n_others(quantization) {
         0 => String::new(),
         1 => ", 1 layer differs".into(),
         n => format!(", {n} layers differ"),
     };
-    format!("{mode}, {} bits, groups of {}{others}", number("bits"), number("group_size"))
+    let bits = number("bits").map_or(String::new(), |bits| format!(", {bits} bits"));
+    let groups = number("group_size").map_or(String::new(), |len| format!(", groups of {len}"));
+    format!("{mode}{bits}{groups}{others}")
 }
 
 /// Number of layers that are quantized differently from the rest.
@@ -259,6 +261,17 @@ mod tests {
         check(json!({ "group_size": 64, "bits": 4, "mode": "affine", "lm_head": false }), Some("mlx:4-bit-g64"));
         check(json!({ "group_size": 64, "bits": 2, "lm_head": { "group_size": 64, "bits": 6 } }), None);
         check(json!({ "group_size": 48, "bits": 4 }), None);
+    }
+
+    #[test]
+    fn a_recipe_of_mlx_says_what_is_known() {
+        let check = |quantization: serde_json::Value, expected: &str| {
+            assert_eq!(recipe_of_mlx(quantization.as_object().unwrap()), expected);
+        };
+        check(json!({}), "not quantized");
+        check(json!({ "group_size": 64, "bits": 4 }), "affine, 4 bits, groups of 64");
+        check(json!({ "mode": "mxfp4" }), "mxfp4");
+        check(json!({ "bits": 4, "lm_head": { "bits": 6 } }), "affine, 4 bits, 1 layer differs");
     }
 
     #[test]
