@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::mlx_recipe::MlxModel;
 use super::overrides::{NamedType, TensorType, matched};
 use crate::error::{Error, Result};
-use crate::model::{Framework, Level, Tensor};
+use crate::model::{DType, Framework, Level, Tensor};
 use crate::quant::mlx::{Affine, Mode};
 
 /// What types of MLX begin with: `mxfp4` alone is llama.cpp's.
@@ -108,7 +108,8 @@ impl MlxChanges {
     /// `Error::UnmatchedPattern` for a pattern without a matrix; `Error::BadChange` for groups that do not fit a matrix's rows, and for
     /// embeddings or a head that the model does not have under a known name.
     pub(super) fn wanted(&self, tensors: &[Tensor], model: &MlxModel) -> Result<Vec<Option<MlxType>>> {
-        let is_quantizable = |tensor: &Tensor| tensor.shape.len() > 1 && model.has_quantized_layer(&tensor.name);
+        let is_quantizable =
+            |tensor: &Tensor| tensor.shape.len() > 1 && tensor.dtype != DType::MXFP4 && model.has_quantized_layer(&tensor.name);
         let mut wanted = matched(&self.tensor_types, tensors, |idx| is_quantizable(&tensors[idx]))?;
         let is_embedding = |name: &str| EMBEDDINGS.iter().any(|end| name.ends_with(end));
         let is_untied = tensors.iter().any(|tensor| tensor.name.ends_with(HEAD));
@@ -149,7 +150,6 @@ impl MlxChanges {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::DType;
 
     fn named(text: &str) -> Option<MlxType> {
         MlxType::from_name(text).ok()

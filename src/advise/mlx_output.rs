@@ -7,7 +7,7 @@ use super::overrides::Overrides;
 use crate::error::{Error, Result};
 use crate::format::mlx::{SideFiles, arranged, config_file, model_card};
 use crate::format::{Planned, PlannedFile};
-use crate::model::{Checkpoint, Framework, Level, Model, Tensor};
+use crate::model::{Checkpoint, DType, Framework, Level, Model, Tensor};
 use crate::quant::Coding;
 use crate::quant::mlx::{Float, Mode};
 
@@ -83,6 +83,10 @@ impl<'a> MlxOutputs<'a> {
 
     fn codings(&self, making: Making) -> Vec<Coding> {
         let coding = |(tensor, changed): (&Tensor, &Option<MlxType>)| {
+            // Packed experts stay as they are, at every level.
+            if tensor.dtype == DType::MXFP4 {
+                return Coding::Mlx { mode: Mode::Mxfp4, float: Float::BF16 };
+            }
             let own = Float::from_dtype(tensor.dtype).unwrap_or(Float::F32);
             let wanted = match making {
                 Making::Floats(float) => Some(float),
@@ -117,8 +121,9 @@ impl<'a> MlxOutputs<'a> {
             .collect();
         let broken = || Error::Internal { message: format!("{level} of {} has no layout", self.checkpoint.name) };
         let arranged = arranged(&tensors).ok_or_else(broken)?;
-        let usual = usual_mode(making);
-        let others: Vec<(&str, Mode)> = tensors.iter().filter_map(|&(name, coding, _)| other_mode(name, coding, usual)).collect();
+        let usual = self.usual_mode(making);
+        let others = self.source.tensors.iter().zip(&codings).filter_map(|(tensor, coding)| other_mode(tensor, *coding, usual));
+        let others: Vec<(&str, Mode)> = others.collect();
         let mut files = arranged.files;
         files.push(config_file(&self.side_files.config, usual, &others).ok_or_else(broken)?);
         files.push(model_card(self.checkpoint, &self.recipe_text(level)));
@@ -139,6 +144,12 @@ impl<'a> MlxOutputs<'a> {
             bits_per_weight: if n_weights == 0 { 0.0 } else { n_bytes as f64 * 8.0 / n_weights as f64 },
             warnings: self.warnings(level, &planned),
         })
+    }
+
+    /// The mode that `config.json` names for all: of packed experts where there are any, as in mlx-lm, else the level's.
+    fn usual_mode(&self, making: Making) -> Option<Mode> {
+        let has_packed = self.source.tensors.iter().any(|tensor| tensor.dtype == DType::MXFP4);
+        if has_packed { Some(Mode::Mxfp4) } else { usual_mode(making) }
     }
 
     /// The level and what changes there.
@@ -190,7 +201,7 @@ fn making_of(level: Level) -> Option<Making> {
     }
 }
 
-/// The mode that `config.json` names for all.
+/// The mode of most matrices.
 fn usual_mode(making: Making) -> Option<Mode> {
     match making {
         Making::Floats(_) => None,
@@ -200,9 +211,9 @@ fn usual_mode(making: Making) -> Option<Mode> {
 }
 
 /// Path and mode of a matrix with another mode than the usual one.
-fn other_mode(name: &str, coding: Coding, usual: Option<Mode>) -> Option<(&str, Mode)> {
+fn other_mode(tensor: &Tensor, coding: Coding, usual: Option<Mode>) -> Option<(&str, Mode)> {
     match coding {
-        Coding::Mlx { mode, .. } if Some(mode) != usual => Some((name.strip_suffix(".weight")?, mode)),
+        Coding::Mlx { mode, .. } if Some(mode) != usual => Some((tensor.name.strip_suffix(".weight")?, mode)),
         _ => None,
     }
 }

@@ -39,9 +39,10 @@ pub(super) struct Encoding {
 }
 
 impl Work<'_> {
-    /// True when some output wants something other than the source's bytes.
+    /// True when some output wants something other than the source's codes.
     pub(super) fn needs_decoding(&self) -> bool {
-        self.encodings.iter().any(|encoding| !encoding.coding.is_copy_of(self.tensor.dtype))
+        let keeps_codes = |coding: Coding| coding.is_copy_of(self.tensor.dtype) || coding.is_rearranged_from(self.tensor.dtype);
+        self.encodings.iter().any(|encoding| !keeps_codes(encoding.coding))
     }
 
     /// Importances of the columns of this row of a chunk, and how many rows from it on have the same ones.
@@ -199,7 +200,11 @@ pub(super) fn carry_out(
             raw
         } else {
             encoded.resize(extent.n_bytes(), 0);
-            encode(*coding, weights, encoded, work, chunk, monitor)?;
+            if coding.is_rearranged_from(tensor.dtype) {
+                coding.rearrange(raw, split(encoded, extent.sizes).ok_or_else(|| too_long(chunk))?.0);
+            } else {
+                encode(*coding, weights, encoded, work, chunk, monitor)?;
+            }
             sums.encodings.push(Checksum::of(encoded));
             encoded.as_slice()
         };
@@ -216,7 +221,7 @@ pub(super) fn carry_out(
 
 /// Encodes a chunk into its components, one after the other, checking for cancellation every few milliseconds.
 fn encode(coding: Coding, weights: &[f32], encoded: &mut [u8], work: &Work, chunk: Chunk, monitor: &Monitor) -> Result<()> {
-    let too_long = || Error::Internal { message: format!("{chunk:?} is longer than its buffers") };
+    let too_long = || too_long(chunk);
     let row_len = in_memory(chunk.row_len)?;
     let n_rows = chunk.n_weights / chunk.row_len.max(1);
     let rows_at_once = (ENCODED_AT_ONCE / chunk.row_len.max(1)).max(1);
@@ -239,6 +244,10 @@ fn encode(coding: Coding, weights: &[f32], encoded: &mut [u8], work: &Work, chun
         first_row += n;
     }
     Ok(())
+}
+
+fn too_long(chunk: Chunk) -> Error {
+    Error::Internal { message: format!("{chunk:?} is longer than its buffers") }
 }
 
 /// Cuts a buffer into components of these sizes; `None` where it is too short.

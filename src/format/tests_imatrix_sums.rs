@@ -80,7 +80,7 @@ fn tensors_reached_by_zeros_alone_are_uniform() {
     let path = write(folder.path(), "a.gguf", &sums(1, &[("a", &[0.0, 0.0], &[512.0]), ("b", &[0.0, 512.0], &[512.0])]));
     let imatrix = read_imatrix(&path).unwrap();
     assert_eq!((&imatrix.entries["a"][..], &imatrix.entries["b"][..]), (&[1.0, 1.0][..], &[0.0, 1.0][..]));
-    let expected = "1 of 2 tensors in the importance matrix were not used by its text: all their columns count the same";
+    let expected = "1 of 2 tensors in the importance matrix was not used by its text: all its columns count the same";
     assert_eq!(imatrix.warnings, [expected]);
 }
 

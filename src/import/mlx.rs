@@ -7,13 +7,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::architectures::{class_name, mapping_of};
-use super::mapping::{Content, Mapping};
+use super::mapping::{Content, Mapping, Piece};
+use super::model::origin_of;
 use super::names::Names;
 use crate::error::{Error, Result};
 use crate::format::config_value::whole_of;
 use crate::model::{
     Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, DType, Framework, Hyperparameters, Import, Metadata, Model,
-    Origin, Part, RowOrder, Tensor,
+    Origin, Part, QuantizationMethod, RowOrder, Tensor,
 };
 
 /// How mlx-lm arranges the tensors of a model type.
@@ -29,10 +30,12 @@ enum Arrangement {
     Turned,
     /// The language model inside a vision model.
     WithinVision,
+    /// Experts of a layer in one tensor of MXFP4, where rows of gate and up take turns.
+    Packed,
 }
 
 /// `(model_type, arrangement)` of the model types that both mlx-lm and Planish know.
-const MODEL_TYPES: [(&str, Arrangement); 17] = [
+const MODEL_TYPES: [(&str, Arrangement); 18] = [
     ("llama", Arrangement::AsStored),
     ("mistral", Arrangement::AsStored),
     ("mixtral", Arrangement::Experts),
@@ -50,6 +53,7 @@ const MODEL_TYPES: [(&str, Arrangement); 17] = [
     ("starcoder2", Arrangement::AsStored),
     ("olmo2", Arrangement::AsStored),
     ("granite", Arrangement::AsStored),
+    ("gpt_oss", Arrangement::Packed),
 ];
 
 /// `(in a checkpoint, in mlx-lm)`: projections of Mixtral's experts.
@@ -67,8 +71,9 @@ pub fn mlx_hindrance(config: &CheckpointConfig) -> Option<String> {
         "deepseek_v2" if config.json.get("rope_scaling").is_none_or(serde_json::Value::is_null) => {
             Some("mlx-lm does not load a deepseek_v2 without rope_scaling".into())
         }
+        // Its `sanitize` splits gate and up along the wrong axis there.
+        "gpt_oss" if !is_mxfp4(config) => Some("mlx-lm does not load a gpt_oss whose experts are not in MXFP4".into()),
         _ if arrangement_of(config).is_some() => None,
-        "gpt_oss" => Some("the 4-bit experts of gpt-oss are not written for MLX yet".into()),
         "bert" | "falcon" => Some(format!("mlx-lm has no architecture {model_type}")),
         _ => Some(format!("nothing is known about {} in mlx-lm", class_name(config))),
     }
@@ -98,14 +103,19 @@ pub fn mlx_model(checkpoint: &Checkpoint) -> Result<Model> {
     let names = Names::of(checkpoint, &mapping);
     let (found, _) = names.found(checkpoint);
     let mut outputs = Outputs::default();
-    for name in needed(&mapping) {
+    let is_packed = |name: &str| arrangement == Arrangement::Packed && name.contains(".mlp.experts.");
+    for name in needed(&mapping).filter(|name| !is_packed(name)) {
         let tensor = found.get(name).ok_or_else(|| obstacle(format!("{name} is missing")))?;
         let dtype =
             float_of(tensor).ok_or_else(|| cannot(format!("{name} is {}, not a 16- or 32-bit float", tensor.dtype.name())))?;
         outputs.add(name, tensor, dtype, arrangement, config).map_err(&cannot)?;
     }
     outputs.check().map_err(&cannot)?;
-    let (tensors, origins) = outputs.all.into_iter().map(Output::tensor_and_origin).unzip();
+    let mut all: Vec<(Tensor, Origin)> = outputs.all.into_iter().map(Output::tensor_and_origin).collect();
+    if arrangement == Arrangement::Packed {
+        all.extend(packed_experts(&mapping, &found).map_err(obstacle)?);
+    }
+    let (tensors, origins) = all.into_iter().unzip();
     Ok(Model {
         path: checkpoint.path.clone(),
         files: checkpoint.files.clone(),
@@ -274,6 +284,30 @@ impl Outputs {
     }
 }
 
+/// Packed experts and their biases, which llama.cpp splits into gate and up as mlx-lm does.
+fn packed_experts(
+    mapping: &Mapping,
+    found: &HashMap<Cow<str>, &CheckpointTensor>,
+) -> std::result::Result<Vec<(Tensor, Origin)>, String> {
+    let mut all = Vec::new();
+    for mapped in &mapping.tensors {
+        let (Some(name), Content::Stored { pieces, .. }) = (packed_name(&mapped.name), &mapped.content) else { continue };
+        let find = |name: &str| found.get(name).copied().ok_or_else(|| format!("{name} is missing"));
+        for exponents in pieces.iter().filter_map(Piece::exponents) {
+            find(&exponents.name)?;
+        }
+        let tensors = pieces.iter().map(|piece| find(&piece.name)).collect::<std::result::Result<Vec<_>, String>>()?;
+        let first = tensors.first().ok_or_else(|| format!("{name} is made of nothing"))?;
+        let dtype = if pieces.iter().all(|piece| piece.is_mxfp4) { Some(DType::MXFP4) } else { float_of(first) };
+        let dtype = dtype.ok_or_else(|| format!("{name} is not a 16- or 32-bit float"))?;
+        let n_weights = mapped.shape.iter().fold(1, |n: u64, &dim| n.saturating_mul(dim));
+        let size_bytes = dtype.row_bytes(n_weights).unwrap_or(u64::MAX);
+        let (shape, file_idx, offset) = (mapped.shape.clone(), first.file_idx, first.offset);
+        all.push((Tensor { name, dtype, shape, file_idx, offset, size_bytes }, origin_of(mapped, found, None)));
+    }
+    Ok(all)
+}
+
 /// All rows of a tensor.
 fn whole(tensor: &CheckpointTensor) -> Part {
     let row_len = tensor.shape.last().copied().unwrap_or(1).max(1);
@@ -291,6 +325,18 @@ fn expert_name(name: &str) -> Option<(String, u64)> {
     let renamed =
         MIXTRAL_PROJECTIONS.iter().find(|row| row.0 == projection).map_or(Cow::Borrowed(projection), |row| row.1.into());
     Some((format!("{layer}.switch_mlp.{renamed}.weight"), expert_idx.parse().ok()?))
+}
+
+/// The name that mlx-lm has for packed experts or their biases: `model.layers.3.mlp.experts.gate_proj.bias` for
+/// `blk.3.ffn_gate_exps.bias`.
+fn packed_name(name: &str) -> Option<String> {
+    let (layer_idx, rest) = name.strip_prefix("blk.")?.split_once(".ffn_")?;
+    let (projection, part) = rest.split_once("_exps.")?;
+    Some(format!("model.layers.{layer_idx}.mlp.experts.{projection}_proj.{part}"))
+}
+
+fn is_mxfp4(config: &CheckpointConfig) -> bool {
+    config.quantization.as_ref().is_some_and(|found| found.method == QuantizationMethod::Mxfp4)
 }
 
 #[cfg(test)]

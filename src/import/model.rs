@@ -117,7 +117,8 @@ fn common_dtype(tensors: &[Tensor]) -> DType {
     }
 }
 
-fn origin_of(mapped: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>, block_size: Option<(u64, u64)>) -> Origin {
+/// Where the checkpoint has the weights of a tensor; parts that it lacks are left out.
+pub(super) fn origin_of(mapped: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>, block_size: Option<(u64, u64)>) -> Origin {
     match &mapped.content {
         Content::Computed(weights) => Origin::Computed(weights.clone()),
         Content::Stored { pieces, plus } => {

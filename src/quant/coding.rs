@@ -57,6 +57,17 @@ impl Coding {
         self == Self::Ggml(source)
     }
 
+    /// True if the codes and scales of a tensor of type `source` are those of this coding in another order: [`Coding::rearrange`].
+    #[must_use]
+    pub fn is_rearranged_from(self, source: DType) -> bool {
+        matches!(self, Self::Mlx { mode: Mode::Mxfp4, .. }) && source == DType::MXFP4
+    }
+
+    /// Puts whole blocks of such a tensor into components of exactly [`Coding::component_bytes`]; no weight changes.
+    pub fn rearrange(self, blocks: &[u8], [codes, scales, _]: [&mut [u8]; MAX_COMPONENTS]) {
+        mlx::rearrange_mxfp4(blocks, codes, scales);
+    }
+
     /// Encodes whole rows of `row_len` weights of type `source` into components of exactly [`Coding::component_bytes`].
     ///
     /// `importances` has one number per column; the modes of MLX ignore it.
@@ -121,6 +132,22 @@ mod tests {
             assert_eq!(coding.component_bytes(511).is_some(), coding == Coding::Ggml(DType::BF16));
         }
         assert!(Coding::Ggml(DType::F16).is_copy_of(DType::F16) && !Coding::Ggml(DType::F16).is_copy_of(DType::BF16));
+    }
+
+    #[test]
+    fn blocks_of_mxfp4_keep_their_codes_and_scales() {
+        let coding = Coding::Mlx { mode: Mode::Mxfp4, float: Float::BF16 };
+        assert!(coding.is_rearranged_from(DType::MXFP4) && !coding.is_rearranged_from(DType::BF16));
+        let blocks: Vec<u8> = (0..34_u8).map(|byte| byte.wrapping_mul(37).wrapping_add(11)).collect();
+        let mut expected = vec![0.0; 64];
+        super::super::dequantize_rows(DType::MXFP4, &blocks, &mut expected).unwrap();
+        let (mut codes, mut scales) = (vec![0; 32], vec![0; 2]);
+        coding.rearrange(&blocks, [&mut codes, &mut scales, &mut []]);
+        assert_eq!(scales, [blocks[0], blocks[17]]);
+        let mut found = vec![0.0; 64];
+        let components = mlx::Components { weight: &codes, scales: &scales, biases: &[] };
+        mlx::dequantize_rows(Mode::Mxfp4, Float::BF16, Float::F32, components, &mut found).unwrap();
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -10,7 +10,9 @@ use planish::import::mlx_hindrance;
 use planish::model::{Framework, Level};
 use planish::monitor::Monitor;
 
+use crate::common::smollm2;
 use crate::golden_checkpoints::{cases, write};
+use crate::hf_layout;
 
 /// One of each kind: floats, affine modes, a mixed recipe, modes of shared scales.
 const LEVELS: [&str; 7] =
@@ -59,6 +61,22 @@ fn every_architecture_of_both_is_written_as_planned() {
     }
     println!("{n_written} folders, {n_quantized} quantized, refused: {refused:?}");
     assert!(n_written > 150 && n_quantized > 100, "{n_written} {n_quantized}");
+}
+
+#[test]
+fn smollm2_is_written_as_planned() {
+    let (folder, _temporary) = folder();
+    let checkpoint = folder.join("checkpoints/smollm2/SmolLM2-135M-Instruct");
+    std::fs::create_dir_all(checkpoint.parent().unwrap()).unwrap();
+    hf_layout::write(&smollm2(), &checkpoint);
+    let model = open_model(&checkpoint).unwrap();
+    let levels = ["mlx:8-bit-g64", "mlx:4-bit-g64"].map(|name| name.parse::<Level>().unwrap());
+    let made = convert(&model, &ConvertRequest::new(levels.to_vec(), folder.join("out/smollm2")), &Monitor::silent()).unwrap();
+    for made in made {
+        assert_eq!(made.size_bytes, size_of(&made.path), "{}", made.level);
+        let request = VerifyRequest { path: made.path, source: Some(checkpoint.clone()), imatrix: None };
+        assert_eq!(verify(&request, &Monitor::silent()).unwrap().findings, [""; 0]);
+    }
 }
 
 /// Size of all files but the manifest.

@@ -1,5 +1,5 @@
 """Does mlx-lm write the same tensors as Planish? Compares each folder `OUT/NAME/MODEL-mlx-LEVEL` with what `mlx_lm` makes of the checkpoint
-in `CHECKPOINTS/NAME/*/`, tensor by tensor and bit by bit, and loads the folder with mlx-lm.
+in `CHECKPOINTS/NAME/*/`, tensor by tensor and bit by bit, and loads the folder with mlx-lm. `LEVEL-custom` has embeddings and head in 8 bits.
 
     check_mlx.py CHECKPOINTS OUT
 """
@@ -19,6 +19,8 @@ from mlx_lm.convert import mixed_quant_predicate_builder
 from mlx_lm.utils import load_model, quantize_model
 
 DTYPES = ("float16", "bfloat16", "float32")
+CUSTOM = "-custom"
+ENDS = ("embed_tokens", "wte", "lm_head")
 
 
 def asked_dtype(config, level):
@@ -31,6 +33,12 @@ def asked_dtype(config, level):
 def expected(checkpoint, level):
     """The tensors that `mlx_lm.convert` would save, and its configuration."""
     model, config = load_model(checkpoint, lazy=True)
+    predicate = None
+    if level.endswith(CUSTOM):
+        level = level.removesuffix(CUSTOM)
+        usual = getattr(model, "quant_predicate", lambda path, module: True)
+        wide = {"group_size": 64, "bits": 8, "mode": "affine"}
+        predicate = lambda path, module: wide if path.endswith(ENDS) else usual(path, module)
     dtype = asked_dtype(config, level)
     if dtype in DTYPES:
         may_cast = getattr(model, "cast_predicate", lambda _: True)
@@ -43,9 +51,9 @@ def expected(checkpoint, level):
         model, config = quantize_model(model, config, 64, None, quant_predicate=predicate)
     elif "-bit-g" in level:
         bits, group_size = map(int, level.split("-bit-g"))
-        model, config = quantize_model(model, config, group_size, bits)
+        model, config = quantize_model(model, config, group_size, bits, quant_predicate=predicate)
     elif level != "bf16":
-        model, config = quantize_model(model, config, None, None, mode=level)
+        model, config = quantize_model(model, config, None, None, mode=level, quant_predicate=predicate)
     return dict(tree_flatten(model.parameters())), config
 
 

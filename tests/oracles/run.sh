@@ -28,10 +28,13 @@ export XDG_DATA_HOME=$fixtures/data
 unset VIRTUAL_ENV CONDA_PREFIX
 "$planish" runtime install mlx
 mlx=$XDG_DATA_HOME/planish/runtimes/mlx
-PLANISH_MLX_OUT=$work/mlx cargo nextest run --locked --status-level fail --final-status-level none -E 'test(every_architecture_of_both_is_written_as_planned)'
+PLANISH_MLX_OUT=$work/mlx cargo nextest run --locked --status-level fail --final-status-level none \
+    -E 'test(every_architecture_of_both_is_written_as_planned) | test(smollm2_is_written_as_planned)'
 mkdir -p "$work/mlx/checkpoints/sample"
 cp -r assets/sample "$work/mlx/checkpoints/sample/planish-sample"
 "$planish" convert assets/sample --out "$work/mlx/out/sample" \
     --level mlx:bf16,mlx:4-bit,mlx:8-bit,mlx:6-bit-g128,mlx:5-bit-g32,mlx:2-bit,mlx:mixed_2_6,mlx:mxfp8
+"$planish" convert assets/sample --out "$work/mlx/out/sample" --level mlx:3-bit,mlx:mxfp4 --output-tensor-type mlx:8-bit \
+    --token-embedding-type mlx:8-bit
 "$mlx/bin/python" tests/oracles/check_mlx.py "$work/mlx/checkpoints" "$work/mlx/out"
 python3 tests/oracles/check_mlx_runtime.py "$planish" "$work/runtime"

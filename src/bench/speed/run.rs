@@ -357,7 +357,7 @@ mod tests {
             LongRun { speeds: Ok(vec![40.0, 30.0, 20.0]), is_cool: false },
             Some(20.0),
             &[
-                "decode fell by 50.0 % from 40.0 tok/s to 20.0 tok/s in a run of 3 s: the processor cannot hold its speed",
+                "decode fell by 50.0 % from 40.0 tok/s to 20.0 tok/s in a run of 3.0 s: the processor cannot hold its speed",
                 "the processor was still hot when the long run began: its burst speed is too low",
             ],
         );

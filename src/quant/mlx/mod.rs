@@ -185,6 +185,19 @@ impl Float {
     }
 }
 
+/// Puts blocks of ggml's MXFP4 (17 bytes: the scale, then codes of which the second 16 lie above the first 16) into MLX's order: codes in the
+/// order of the weights, scales apart. Both have the same codes (E2M1) and scales (E8M0).
+pub(super) fn rearrange_mxfp4(blocks: &[u8], codes: &mut [u8], scales: &mut [u8]) {
+    for ((block, codes), scale) in blocks.as_chunks::<17>().0.iter().zip(codes.as_chunks_mut::<16>().0).zip(scales) {
+        let [exponent, packed @ ..] = block;
+        *scale = *exponent;
+        for (code, pair) in codes.iter_mut().zip(0_usize..) {
+            let number = |idx: usize| if idx < 16 { packed[idx] & 15 } else { packed[idx - 16] >> 4 };
+            *code = number(2 * pair) | number(2 * pair + 1) << 4;
+        }
+    }
+}
+
 /// Bytes of each component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sizes {
