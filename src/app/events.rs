@@ -72,7 +72,13 @@ impl App {
         }
         let has_written = matches!(&event, Event::Finished { id, .. }
             if self.store.jobs.iter().any(|job| job.id == *id && job.kind.changes_free_space()));
+        let before = self.store.model.ready().filter(|model| !model.is_runnable()).map(|model| model.path.clone());
         self.store.apply(event);
+        if let (Some(checkpoint), Some(file)) = (before, self.store.model.ready().filter(|model| model.is_runnable()))
+            && self.store.checkpoint.is_some()
+        {
+            self.form.recipe.follow(&checkpoint, file);
+        }
         if has_written {
             // The job has changed how much space is free.
             self.store.output_disk = None;

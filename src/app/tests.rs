@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::*;
+use crate::advise::{MlxChanges, Overrides};
 use crate::bench::Outcome;
 use crate::convert::{self, Conversion};
 use crate::deploy::Export;
@@ -137,6 +138,23 @@ fn a_chain_waits_for_levels_of_both_frameworks() {
     let tour = app.store.tour.as_ref().unwrap();
     assert_eq!(tour.step(), Some(TourStep::Convert));
     assert_eq!(tour.files, [out.join("planish-sample-mlx-8-bit-g64")]);
+}
+
+#[test]
+fn changes_of_the_recipe_follow_a_checkpoint_to_the_file_that_stands_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = convert::unpack_sample(&dir.path().join("sample")).unwrap();
+    let mut app = opened(&source, &dir.path().join("out"));
+    let model = app.store.model.ready().unwrap().clone();
+    let changed = Overrides { mlx: MlxChanges::wide_ends(), pure: true, ..Overrides::default() };
+    app.form.recipe.set(&model, changed.clone());
+    let request = convert::ConvertRequest::new(vec![Level::BF16], dir.path().join("out"));
+    let made = convert::convert(&model, &request, &crate::Monitor::silent()).unwrap();
+    let file = Arc::new(crate::format::inspect(&made[0].path).unwrap());
+    let output = Output::Imported { made, model: Arc::clone(&file) };
+    app.take(Event::Finished { id: JobId(99), result: Ok(output), elapsed_secs: 1.0 });
+    assert_eq!(app.store.model.ready().map(|model| &model.path), Some(&file.path));
+    assert_eq!(app.form.recipe.of(&file), changed);
 }
 
 #[test]

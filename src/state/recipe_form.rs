@@ -1,6 +1,6 @@
 //! What the user has changed in the recipes of the levels, for one model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,13 @@ impl RecipeForm {
         self.model = Some(model.path.clone());
         self.overrides = overrides;
     }
+
+    /// Hands the changes made for a checkpoint to the file that stands for it from now on: its tensors have the same names.
+    pub fn follow(&mut self, checkpoint: &Path, file: &Model) {
+        if self.model.as_deref() == Some(checkpoint) {
+            self.model = Some(file.path.clone());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -58,7 +65,11 @@ mod tests {
         assert_eq!((form.of(&one), form.of(&other)), (pure.clone(), Overrides::default()));
         let text = serde_json::to_string(&form).unwrap();
         assert_eq!(serde_json::from_str::<RecipeForm>(&text).unwrap().of(&one), pure);
+        form.follow(Path::new("unknown"), &other);
+        assert_eq!(form.of(&one), pure);
+        form.follow(&one.path, &other);
+        assert_eq!((form.of(&one), form.of(&other)), (Overrides::default(), pure));
         form.set(&other, Overrides::default());
-        assert_eq!(form.of(&one), Overrides::default());
+        assert_eq!(form.of(&other), Overrides::default());
     }
 }
