@@ -41,6 +41,7 @@ impl App {
                 (false, Some(OfLevel::Replace)) => Existing::Replace,
                 (false, Some(OfLevel::KeepBoth) | None) => Existing::Refuse,
             },
+            by_attention: true,
             n_threads: (self.form.bench.n_threads > 0).then_some(self.form.bench.n_threads),
         };
         let before = Some(Box::new((Arc::clone(&model), request.clone())));

@@ -39,6 +39,9 @@ pub struct CollectRequest {
     pub out: PathBuf,
     /// What to do when it exists.
     pub existing: Existing,
+    /// Whether keys and values count by the attention that their tokens receive, which loses less than counting all tokens alike, as
+    /// llama-imatrix does; without effect for chunks of more than 512 tokens.
+    pub by_attention: bool,
     /// Threads; `None`: one per physical core.
     pub n_threads: Option<u32>,
 }
@@ -180,6 +183,7 @@ pub fn collect_imatrix_with(exe: &Path, request: &CollectRequest, monitor: &Moni
         n_ctx: request.n_ctx,
         max_chunks: request.max_chunks,
         is_encoder: model.hyperparameters.is_encoder,
+        by_attention: request.by_attention,
         n_threads: request.n_threads.unwrap_or_else(runtime::default_n_threads),
     };
     let text = serde_json::to_vec(&corpus.parts).map_err(|error| Error::Internal { message: error.to_string() })?;
@@ -385,6 +389,7 @@ mod tests {
             max_chunks: None,
             out: "o.gguf".into(),
             existing: Existing::Refuse,
+            by_attention: true,
             n_threads: None,
         };
         assert_eq!(check_request(&good), Ok(()));

@@ -34,6 +34,10 @@ pub(super) struct ImatrixArgs {
     /// Importance matrix to write, as llama-imatrix does: a GGUF file; its folder is created if missing
     #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     out: PathBuf,
+    /// Let all tokens count alike for keys and values too, as llama-imatrix does; default: by the attention that they receive, in chunks of
+    /// at most 512 tokens
+    #[arg(long, conflicts_with = "merge")]
+    even: bool,
     /// Threads; default: one per physical core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
@@ -55,6 +59,7 @@ pub(super) fn imatrix(args: ImatrixArgs) -> Result<()> {
                 max_chunks: args.chunks,
                 out: args.out,
                 existing: if args.force { Existing::Replace } else { Existing::Refuse },
+                by_attention: !args.even,
                 n_threads: args.threads,
             };
             collect_imatrix(&request, &progress::monitor())?

@@ -19,7 +19,7 @@ use crate::format::ImatrixSums;
 use crate::path_text;
 
 /// Logits that are kept at a time: nobody reads them, but llama.cpp computes the head only for tokens that have some.
-const MAX_LOGITS_BYTES: usize = 256 << 20;
+const MAX_LOGITS_BYTES: usize = 576 << 20;
 /// The fewest rows that are computed at a time: fewer make the products slow.
 const MIN_ROWS: usize = 64;
 
@@ -43,7 +43,12 @@ pub(super) fn collect(engine: &LlamaCpp, task: &CollectTask, emit: Emit) -> Resu
     let n_vocab = u32::try_from(model.n_vocab()).map_err(|error| error.to_string())?;
     let n_fitting = (MAX_LOGITS_BYTES / (4 * n_vocab.max(1) as usize)).max(MIN_ROWS);
     let n_rows = if task.is_encoder { n_ctx } else { n_fitting.min(n_ctx).min(N_BATCH as usize) };
-    let watch = RefCell::new(Watch::new(Collector::new(task.tensors.clone())));
+    let mut collector = Collector::new(task.tensors.clone());
+    // A chunk that is computed piece by piece does not show all of its attention at once.
+    if task.by_attention && n_rows >= n_ctx && n_ctx <= N_UBATCH as usize {
+        collector = collector.by_attention(task.is_encoder);
+    }
+    let watch = RefCell::new(Watch::new(collector));
     let settings = context_settings(task.n_ctx, task.n_threads)?;
     let n_batch = u32::try_from(n_rows).map_err(|error| error.to_string())?;
     let n_ubatch = if task.is_encoder { n_batch } else { n_batch.min(N_UBATCH) };
@@ -70,6 +75,7 @@ pub(super) fn collect(engine: &LlamaCpp, task: &CollectTask, emit: Emit) -> Resu
             context.compute(piece, idx * n_rows, 0)?;
         }
         let mut watch = watch.borrow_mut();
+        watch.collector.end_text();
         if let Some(problem) = watch.collector.problem() {
             return Err(format!("{problem}, in chunk {n_done}"));
         }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use half::{bf16, f16};
 
 use super::ImatrixTensor;
+use super::attention_mass::PositionWeights;
 use crate::format::ColumnSums;
 
 /// Numbers as a tensor of ggml has them: up to four dimensions, the row first, with a stride for each.
@@ -53,6 +54,13 @@ impl<'a> Strided<'a> {
         self.bytes.get(self.start(place)?..)?.first_chunk()
     }
 
+    /// A row of numbers of four bytes; `None` beyond the end, and for a row with gaps.
+    pub(super) fn row(&self, [row_idx, matrix_idx, batch_idx]: [usize; 3]) -> Option<&'a [[u8; 4]]> {
+        let start = self.start([0, row_idx, matrix_idx, batch_idx]).filter(|_| self.strides[0] == 4)?;
+        let bytes = self.bytes.get(start..start.checked_add(self.shape[0].checked_mul(4)?)?)?;
+        Some(bytes.as_chunks().0)
+    }
+
     /// All rows of all matrices and batches.
     fn n_rows(&self) -> usize {
         self.shape[1] * self.shape[2] * self.shape[3]
@@ -67,9 +75,7 @@ impl Activations<'_> {
         let place = |column| [column, row_idx, matrix_idx, batch_idx];
         // Nearly all activations are stored like this.
         if self.kind == ActivationType::F32 && numbers.strides[0] == 4 {
-            let start = numbers.start(place(0))?;
-            let bytes = numbers.bytes.get(start..start.checked_add(4 * numbers.shape[0])?)?;
-            row.extend(bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
+            row.extend(numbers.row([row_idx, matrix_idx, batch_idx])?.iter().map(|&bytes| f32::from_le_bytes(bytes)));
             return Some(());
         }
         for column in 0..numbers.shape[0] {
@@ -93,11 +99,11 @@ struct Running {
 }
 
 impl Running {
-    fn add(&mut self, matrix_idx: usize, row: &[f32]) -> Result<(), String> {
+    fn add(&mut self, matrix_idx: usize, row: &[f32], weight: f64) -> Result<(), String> {
         let start = matrix_idx * row.len();
         let sums = self.sums.get_mut(start..start + row.len()).ok_or("it has more matrices than its header says")?;
         for (sum, x) in sums.iter_mut().zip(row) {
-            *sum += f64::from(*x) * f64::from(*x);
+            *sum += weight * f64::from(*x) * f64::from(*x);
         }
         Ok(())
     }
@@ -113,6 +119,22 @@ impl Running {
     }
 }
 
+/// Whose rows wait for the attention of their layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Keys,
+    Values,
+}
+
+/// Activations of a tensor that count by attention, until it is known.
+#[derive(Debug)]
+struct Waiting {
+    idx: usize,
+    side: Side,
+    /// One row for each token.
+    rows: Vec<f32>,
+}
+
 /// Sums of all tensors of a model while it runs.
 #[derive(Debug)]
 pub struct Collector {
@@ -124,6 +146,16 @@ pub struct Collector {
     row: Vec<f32>,
     /// The parts of each column at the last point of comparison.
     before: Option<Vec<Vec<f32>>>,
+    attention: Option<Attention>,
+}
+
+/// Keys and values count by the attention that their tokens receive.
+#[derive(Debug, Default)]
+struct Attention {
+    /// True for encoders, whose tokens look at later ones too.
+    looks_ahead: bool,
+    /// By layer.
+    waiting: HashMap<u64, Vec<Waiting>>,
 }
 
 impl Collector {
@@ -132,7 +164,81 @@ impl Collector {
     pub fn new(tensors: Vec<ImatrixTensor>) -> Self {
         let idx_by_name = tensors.iter().enumerate().map(|(idx, tensor)| (tensor.name.clone(), idx)).collect();
         let running = vec![Running::default(); tensors.len()];
-        Self { tensors, idx_by_name, running, problem: None, row: Vec::new(), before: None }
+        Self { tensors, idx_by_name, running, problem: None, row: Vec::new(), before: None, attention: None }
+    }
+
+    /// The same, with keys and values counted by the attention that their tokens receive, where the runtime shows it; see
+    /// [`PositionWeights`]. Texts must be computed in one piece each.
+    #[must_use]
+    pub fn by_attention(self, looks_ahead: bool) -> Self {
+        Self { attention: Some(Attention { looks_ahead, waiting: HashMap::new() }), ..self }
+    }
+
+    /// True where keys and values count by attention.
+    #[must_use]
+    pub fn is_by_attention(&self) -> bool {
+        self.attention.is_some()
+    }
+
+    /// True while keys or values of this layer wait for its attention.
+    #[must_use]
+    pub fn awaits_attention(&self, layer_idx: u64) -> bool {
+        self.problem.is_none() && self.attention.as_ref().is_some_and(|attention| attention.waiting.contains_key(&layer_idx))
+    }
+
+    /// Counts the keys and values of a layer by its attention: F32, `[n_positions, n_tokens, n_heads, 1]`.
+    pub fn take_attention(&mut self, layer_idx: u64, numbers: &Strided) {
+        let Some(attention) = &mut self.attention else { return };
+        let looks_ahead = attention.looks_ahead;
+        for waiting in attention.waiting.remove(&layer_idx).unwrap_or_default() {
+            let n_tokens = waiting.rows.len() / self.tensors[waiting.idx].n_columns.max(1);
+            let weights = PositionWeights::of(numbers, n_tokens, looks_ahead);
+            let weights = weights.map(|weights| if waiting.side == Side::Keys { weights.keys } else { weights.values });
+            self.count(&waiting, weights.as_deref());
+        }
+    }
+
+    /// Ends a text: keys and values whose attention was not shown count as everything else does.
+    pub fn end_text(&mut self) {
+        let waiting: Vec<Waiting> =
+            self.attention.iter_mut().flat_map(|attention| attention.waiting.drain()).flat_map(|row| row.1).collect();
+        for waiting in waiting {
+            self.count(&waiting, None);
+        }
+    }
+
+    fn count(&mut self, waiting: &Waiting, weights: Option<&[f64]>) {
+        let n_columns = self.tensors[waiting.idx].n_columns.max(1);
+        let n_tokens = waiting.rows.len() / n_columns;
+        let counted = self.start(waiting.idx, n_columns, 1).and_then(|()| {
+            let running = &mut self.running[waiting.idx];
+            for (token, row) in waiting.rows.chunks_exact(n_columns).enumerate() {
+                running.add(0, row, weights.map_or(1.0, |weights| weights[token]))?;
+            }
+            running.counts.iter_mut().for_each(|count| *count += n_tokens as u64);
+            check_finite(&running.sums)
+        });
+        if let Err(problem) = counted {
+            self.fail(format!("{}: {problem}", self.tensors[waiting.idx].name));
+        }
+    }
+
+    /// Keeps the rows of keys' or values' weights until the attention of their layer is known; false for other tensors.
+    fn defer(&mut self, idx: usize, activations: &Activations) -> Result<bool, String> {
+        let tensor = &self.tensors[idx];
+        let [n_columns, n_rows, n_matrices, n_batches] = activations.numbers.shape;
+        let place = layer_and_side(&tensor.name).filter(|_| (tensor.n_matrices, n_matrices, n_batches) == (1, 1, 1));
+        let (Some(attention), Some((layer_idx, side))) = (&mut self.attention, place) else { return Ok(false) };
+        if tensor.n_columns != n_columns {
+            return Ok(false);
+        }
+        let mut rows = Vec::with_capacity(n_columns * n_rows);
+        for row_idx in 0..n_rows {
+            activations.read_row([row_idx, 0, 0], &mut self.row).ok_or("its activations end early")?;
+            rows.extend_from_slice(&self.row);
+        }
+        attention.waiting.entry(layer_idx).or_default().push(Waiting { idx, side, rows });
+        Ok(true)
     }
 
     /// True for a tensor that is counted; false for all once something has gone wrong.
@@ -157,7 +263,9 @@ impl Collector {
     pub fn take(&mut self, name: &str, activations: &Activations, experts: Option<&Strided>) {
         let Some(&idx) = self.idx_by_name.get(name).filter(|_| self.problem.is_none()) else { return };
         let taken = match experts {
-            None => self.take_dense(idx, activations),
+            None => self
+                .defer(idx, activations)
+                .and_then(|is_waiting| if is_waiting { Ok(()) } else { self.take_dense(idx, activations) }),
             Some(experts) => self.take_experts(idx, activations, experts),
         };
         if let Err(problem) = taken {
@@ -192,7 +300,7 @@ impl Collector {
                 let own = (batch_idx % n_own_batches.max(1)) * n_own + matrix_idx % n_own;
                 for row_idx in 0..n_rows {
                     activations.read_row([row_idx, matrix_idx, batch_idx], &mut self.row).ok_or("its activations end early")?;
-                    running.add(own, &self.row)?;
+                    running.add(own, &self.row, 1.0)?;
                 }
             }
         }
@@ -218,7 +326,7 @@ impl Collector {
                 // The same row for all experts of a token, or one for each.
                 let row_idx = choice_idx % n_rows.max(1);
                 activations.read_row([row_idx, token_idx, 0], &mut self.row).ok_or("its activations end early")?;
-                running.add(expert_idx, &self.row)?;
+                running.add(expert_idx, &self.row, 1.0)?;
                 running.counts[expert_idx] += 1;
             }
         }
@@ -257,6 +365,17 @@ impl Collector {
         }
         Ok(entries)
     }
+}
+
+/// Layer and side of weights that make keys or values: `(3, Values)` for `blk.3.attn_v.weight`.
+fn layer_and_side(name: &str) -> Option<(u64, Side)> {
+    let (layer_idx, rest) = name.strip_prefix("blk.")?.split_once('.')?;
+    let side = match rest {
+        "attn_k.weight" => Side::Keys,
+        "attn_v.weight" => Side::Values,
+        _ => return None,
+    };
+    Some((layer_idx.parse().ok()?, side))
 }
 
 fn check_finite(sums: &[f64]) -> Result<(), String> {
@@ -393,6 +512,28 @@ mod tests {
         let mut collector = Collector::new(vec![tensor("a", 1, 1)]);
         collector.take("a", &f32s(&bytes(&[1e30]), [1, 1, 1, 1]), None);
         assert_eq!(collector.entries(), Err("a: its activations are too large to be summed".into()));
+    }
+
+    #[test]
+    fn keys_and_values_count_by_attention_and_others_do_not() {
+        let names = ["blk.0.attn_v.weight", "blk.0.attn_k.weight", "blk.0.attn_q.weight", "blk.1.attn_v.weight"];
+        let mut collector = Collector::new(names.map(|name| tensor(name, 1, 1)).to_vec()).by_attention(false);
+        let rows = bytes(&[2.0, 1.0]);
+        for name in names {
+            collector.take(name, &f32s(&rows, [1, 2, 1, 1]), None);
+        }
+        assert!(collector.awaits_attention(0) && collector.awaits_attention(1) && !collector.awaits_attention(2));
+        let attention = bytes(&[1.0, 0.0, 0.75, 0.25]);
+        collector.take_attention(0, &dense(&attention, [2, 2, 1, 1], 4));
+        assert!(!collector.awaits_attention(0));
+        // The layer whose attention nobody showed counts evenly.
+        collector.end_text();
+        let values = &collector.entries().unwrap()["blk.0.attn_v.weight"];
+        let expected = 0.9 * (1.75 * 4.0 + 0.25) + 0.1 * 5.0;
+        assert!((values.sums[0] - expected).abs() < 1e-5 && values.counts == [2.0], "{values:?}");
+        for name in &names[1..] {
+            check(&collector, name, &[5.0], &[2.0]);
+        }
     }
 
     #[test]

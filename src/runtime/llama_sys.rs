@@ -82,6 +82,10 @@ impl<'model> Context<'model> {
                 params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
             }
             if let Some(watch) = watch {
+                if watch.borrow().collector.is_by_attention() {
+                    // Fused attention shows no probabilities.
+                    params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
+                }
                 params.cb_eval = Some(on_node);
                 params.cb_eval_user_data = std::ptr::from_ref(watch).cast_mut().cast();
             }
@@ -242,6 +246,17 @@ unsafe extern "C" fn on_node(node: *mut sys::ggml_tensor, ask: bool, watch: *mut
 unsafe fn visit(node: *const sys::ggml_tensor, ask: bool, watch: &mut Watch) -> bool {
     // SAFETY: null or alive by the caller's promise.
     let Some(node) = (unsafe { node.as_ref() }) else { return false };
+    if node.op == sys::GGML_OP_SOFT_MAX && node.type_ == sys::GGML_TYPE_F32 {
+        let Some(layer_idx) = attention_layer(node).filter(|&layer_idx| watch.collector.awaits_attention(layer_idx)) else {
+            return false;
+        };
+        if !ask {
+            // SAFETY: it was just computed and lives in a buffer until the graph ends.
+            let numbers = unsafe { copied(node, &mut watch.activations) };
+            watch.collector.take_attention(layer_idx, &numbers);
+        }
+        return true;
+    }
     if node.op != sys::GGML_OP_MUL_MAT && node.op != sys::GGML_OP_MUL_MAT_ID {
         return false;
     }
@@ -269,6 +284,14 @@ unsafe fn visit(node: *const sys::ggml_tensor, ask: bool, watch: &mut Watch) -> 
     let experts = experts.map(|experts| unsafe { copied(experts, &mut watch.experts) });
     watch.collector.take(name, &Activations { numbers, kind }, experts.as_ref());
     true
+}
+
+/// The layer whose attention a node is: 3 for `kq_soft_max-3`.
+///
+/// Source: `build_attn_mha` in src/llama-graph.cpp, llama.cpp of 2026-08-21.
+fn attention_layer(node: &sys::ggml_tensor) -> Option<u64> {
+    let name = CStr::from_bytes_until_nul(bytemuck::cast_slice(&node.name)).ok()?.to_str().ok()?;
+    name.strip_prefix("kq_soft_max-")?.parse().ok()
 }
 
 /// `blk.0.attn_k.weight` for `CUDA0#blk.0.attn_k.weight#0`, the name of a copy on another device.

@@ -9,11 +9,12 @@
 //! session   what a runtime must be able to do
 //! tasks     what is done with one, written once: speed, answering, probing, scoring (its arithmetic in score, its chunks in text_plan,
 //!           its answers in reference_file); sampler chooses tokens
-//! llama_cpp built in; collecting sums its activations for an importance matrix, with the arithmetic of importance
+//! llama_cpp built in; collecting sums its activations for an importance matrix, with the arithmetic of importance and attention_mass
 //! mlx       a Python of its own, found by environment, spoken to by peer
 //! work_folder files that a child reads and writes, too large for its pipes
 //! ```
 
+pub mod attention_mass;
 pub mod child;
 #[cfg(feature = "llama-cpp")]
 mod collecting;
@@ -212,6 +213,8 @@ pub struct CollectTask {
     pub max_chunks: Option<u32>,
     /// Whether a chunk must be computed at once, because each token sees the ones after it.
     pub is_encoder: bool,
+    /// Whether keys and values count by the attention that their tokens receive; only chunks of at most 512 tokens show it.
+    pub by_attention: bool,
     /// Threads; at least 1.
     pub n_threads: u32,
 }

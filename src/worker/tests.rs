@@ -179,6 +179,7 @@ fn a_conversion_that_cannot_end_well_is_refused_before_its_matrix_is_collected()
         max_chunks: None,
         out: dir.path().join("a.imatrix.gguf"),
         existing: crate::calibrate::imatrix::Existing::Refuse,
+        by_attention: true,
         n_threads: None,
     };
     let mut worker = worker();

@@ -29,6 +29,7 @@ fn request(model: &Path, out: PathBuf) -> CollectRequest {
         max_chunks: Some(2),
         out,
         existing: Existing::Refuse,
+        by_attention: true,
         n_threads: None,
     }
 }
@@ -134,8 +135,13 @@ fn the_tied_head_of_smollm2_is_counted() {
     assert!(collected.changes.iter().all(|at| at.change > 0.0 && at.change < 0.5), "{:?}", collected.changes);
     let entries = entries(&out);
     assert_eq!((entries["token_embd.weight"].sums.len(), &entries["token_embd.weight"].counts[..]), (576, &[256.0][..]));
-    // Queries, keys and values are computed from the same activations.
-    assert_eq!(entries["blk.3.attn_q.weight"], entries["blk.3.attn_v.weight"]);
+    // Queries, keys and values are computed from the same activations; keys and values count by the attention that tokens receive.
+    let [q, k, v] = ["q", "k", "v"].map(|side| entries[&format!("blk.3.attn_{side}.weight")].clone());
+    assert!(q.counts == v.counts && q.counts == k.counts && q.sums != v.sums && q.sums != k.sums && k.sums != v.sums);
+    let even = folder.path().join("even.gguf");
+    collect(&CollectRequest { max_chunks: Some(4), by_attention: false, ..request(&smollm2(), even.clone()) }).unwrap();
+    let evenly = self::entries(&even);
+    assert_eq!(evenly["blk.3.attn_q.weight"], evenly["blk.3.attn_v.weight"]);
     assert_ne!(entries["blk.3.attn_q.weight"], entries["blk.4.attn_q.weight"]);
 }
 
