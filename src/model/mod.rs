@@ -1,6 +1,8 @@
-//! What a model is: plain data, no I/O. Filled by `format`, read by everything else.
+//! What a model is: plain data, no I/O. Filled by `format`, read by everything else. What a decoder computes (`decoder`) is filled
+//! by `import`.
 
 mod checkpoint;
+mod decoder;
 mod dtype;
 mod framework;
 mod hyperparameters;
@@ -22,6 +24,10 @@ use crate::path_text;
 pub use checkpoint::{
     Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, MXFP4_ENDINGS, Pooling, QuantizationMethod,
     SourceQuantization,
+};
+pub use decoder::{
+    Activation, Attention, Decoder, DecoderLayer, Experts, FeedForward, Head, LongRope, Mlp, Norm, NormSpan, Projection, QkNorm,
+    RopeTable, SharedExpert, Site, Weight,
 };
 pub use dtype::DType;
 pub use framework::{ArtifactKind, Framework};
