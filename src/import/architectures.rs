@@ -2,38 +2,42 @@
 
 use super::config::Config;
 use super::mapping::Mapping;
+use super::traits::Traits;
 use super::{bert, deepseek2, falcon, gemma, gpt_oss, gpt2, granite, limits, llama, moe, olmo2, phi3, starcoder2};
 use crate::model::CheckpointConfig;
 
 /// Makes the table of an architecture.
 type Table = fn(&Config) -> Result<Mapping, String>;
+/// Tells what an architecture computes beyond what its tensors tell.
+type TraitsOf = fn(&Config) -> Result<Traits, String>;
+type Row = (&'static str, &'static str, &'static str, Table, Option<TraitsOf>);
 
-/// `(class, model_type, architecture in GGUF, its table)`.
+/// `(class, model_type, architecture in GGUF, its table, its traits)`; no traits for what `Decoder` cannot express.
 ///
 /// Source: `@ModelBase.register` in `convert_hf_to_gguf.py` and `MODEL_ARCH_NAMES` in gguf-py, llama.cpp of 2026-08-21.
-const ARCHITECTURES: [(&str, &str, &str, Table); 22] = [
-    ("LlamaForCausalLM", "llama", "llama", llama::llama),
-    ("MistralForCausalLM", "mistral", "llama", llama::llama),
-    ("MixtralForCausalLM", "mixtral", "llama", moe::mixtral),
-    ("Qwen2ForCausalLM", "qwen2", "qwen2", llama::qwen2),
-    ("Qwen2MoeForCausalLM", "qwen2_moe", "qwen2moe", moe::qwen2_moe),
-    ("Qwen3ForCausalLM", "qwen3", "qwen3", llama::qwen3),
-    ("Qwen3MoeForCausalLM", "qwen3_moe", "qwen3moe", moe::qwen3_moe),
-    ("Gemma2ForCausalLM", "gemma2", "gemma2", gemma::gemma2),
-    ("Gemma3ForCausalLM", "gemma3_text", "gemma3", gemma::gemma3),
-    ("Gemma3ForConditionalGeneration", "gemma3", "gemma3", gemma::gemma3),
-    ("Phi3ForCausalLM", "phi3", "phi3", phi3::phi3),
-    ("GPT2LMHeadModel", "gpt2", "gpt2", gpt2::gpt2),
-    ("GptOssForCausalLM", "gpt_oss", "gpt-oss", gpt_oss::gpt_oss),
-    ("DeepseekV2ForCausalLM", "deepseek_v2", "deepseek2", deepseek2::deepseek2),
-    ("DeepseekV3ForCausalLM", "deepseek_v3", "deepseek2", deepseek2::deepseek2),
-    ("Starcoder2ForCausalLM", "starcoder2", "starcoder2", starcoder2::starcoder2),
-    ("FalconForCausalLM", "falcon", "falcon", falcon::falcon),
-    ("Olmo2ForCausalLM", "olmo2", "olmo2", olmo2::olmo2),
-    ("GraniteForCausalLM", "granite", "granite", granite::granite),
-    ("BertModel", "bert", "bert", bert::bert),
-    ("BertForMaskedLM", "bert", "bert", bert::bert),
-    ("BertForSequenceClassification", "bert", "bert", bert::bert),
+const ARCHITECTURES: [Row; 22] = [
+    ("LlamaForCausalLM", "llama", "llama", llama::llama, Some(Traits::plain)),
+    ("MistralForCausalLM", "mistral", "llama", llama::llama, Some(llama::mistral_traits)),
+    ("MixtralForCausalLM", "mixtral", "llama", moe::mixtral, Some(llama::mistral_traits)),
+    ("Qwen2ForCausalLM", "qwen2", "qwen2", llama::qwen2, Some(llama::qwen_traits)),
+    ("Qwen2MoeForCausalLM", "qwen2_moe", "qwen2moe", moe::qwen2_moe, Some(moe::qwen2_moe_traits)),
+    ("Qwen3ForCausalLM", "qwen3", "qwen3", llama::qwen3, Some(llama::qwen_traits)),
+    ("Qwen3MoeForCausalLM", "qwen3_moe", "qwen3moe", moe::qwen3_moe, Some(llama::mistral_traits)),
+    ("Gemma2ForCausalLM", "gemma2", "gemma2", gemma::gemma2, Some(gemma::gemma2_traits)),
+    ("Gemma3ForCausalLM", "gemma3_text", "gemma3", gemma::gemma3, Some(gemma::gemma3_traits)),
+    ("Gemma3ForConditionalGeneration", "gemma3", "gemma3", gemma::gemma3, Some(gemma::gemma3_traits)),
+    ("Phi3ForCausalLM", "phi3", "phi3", phi3::phi3, Some(phi3::phi3_traits)),
+    ("GPT2LMHeadModel", "gpt2", "gpt2", gpt2::gpt2, None),
+    ("GptOssForCausalLM", "gpt_oss", "gpt-oss", gpt_oss::gpt_oss, None),
+    ("DeepseekV2ForCausalLM", "deepseek_v2", "deepseek2", deepseek2::deepseek2, None),
+    ("DeepseekV3ForCausalLM", "deepseek_v3", "deepseek2", deepseek2::deepseek2, None),
+    ("Starcoder2ForCausalLM", "starcoder2", "starcoder2", starcoder2::starcoder2, None),
+    ("FalconForCausalLM", "falcon", "falcon", falcon::falcon, None),
+    ("Olmo2ForCausalLM", "olmo2", "olmo2", olmo2::olmo2, Some(Traits::plain)),
+    ("GraniteForCausalLM", "granite", "granite", granite::granite, Some(granite::granite_traits)),
+    ("BertModel", "bert", "bert", bert::bert, None),
+    ("BertForMaskedLM", "bert", "bert", bert::bert, None),
+    ("BertForSequenceClassification", "bert", "bert", bert::bert, None),
 ];
 
 /// `(class, the class whose weights it has)`: base classes, which are saved without a head, and heads that are left out.
@@ -69,7 +73,7 @@ pub fn class_name(config: &CheckpointConfig) -> String {
 }
 
 /// The row of a class: its own, or its relative's. Case does not matter: Llama's first class was `LLaMAForCausalLM`.
-fn row_of(config: &CheckpointConfig) -> Option<&'static (&'static str, &'static str, &'static str, Table)> {
+fn row_of(config: &CheckpointConfig) -> Option<&'static Row> {
     let class_name = class_name(config);
     let is_same = |known: &str| known.eq_ignore_ascii_case(&class_name);
     let relative = RELATIVES.iter().find(|row| is_same(row.0)).map(|row| row.1);
@@ -88,7 +92,7 @@ pub fn gguf_architecture(config: &CheckpointConfig) -> Option<&'static str> {
 /// What is missing, impossible or unknown in the configuration; inside the option.
 #[must_use]
 pub fn mapping_of(config: &CheckpointConfig) -> Option<Result<Mapping, String>> {
-    let (.., architecture, table) = row_of(config)?;
+    let (.., architecture, table, _) = row_of(config)?;
     Some(Config::checked(config).and_then(|config| {
         let checked = limits::check(&config, architecture);
         let made = checked.and_then(|()| table(&config));
@@ -102,6 +106,17 @@ pub fn mapping_of(config: &CheckpointConfig) -> Option<Result<Mapping, String>> 
         mapping.warnings.dedup();
         Ok(mapping)
     }))
+}
+
+/// What a configuration's layers compute: `None` for an architecture that is not known or not described as a decoder.
+///
+/// # Errors
+/// As `mapping_of`, which has to be asked first: it refuses impossible numbers.
+pub fn traits_of(config: &CheckpointConfig) -> Option<Result<Traits, String>> {
+    let traits = row_of(config)?.4?;
+    let config = Config::of(config);
+    let made = traits(&config);
+    Some(config.complaint().map_or(made, Err))
 }
 
 #[cfg(test)]

@@ -4,13 +4,20 @@
 //! llama.cpp of 2026-08-21.
 
 use super::config::Config;
-use super::keys::{Keys, Rope};
+use super::keys::{Keys, Rope, rms_epsilon};
 use super::llama::{Attention, attention_block, feed_forward, norm, outer};
 use super::mapping::{Mapping, Tensors};
 use super::rope::check_kind;
+use super::rope_table::{DEFAULT_THETA, inv_freqs, rope_table, table};
+use super::traits::{Traits, activation, sliding_layers};
+use crate::model::{Activation, RopeTable};
 
 /// Base of RoPE that is not written for Gemma 2: llama.cpp takes it where a file states none.
 const THETA: f64 = 10_000.0;
+/// The key of the cap on attention scores, here and in GGUF.
+const ATTENTION_CAP: &str = "attn_logit_softcapping";
+/// The key of the cap on logits, here and in GGUF.
+const FINAL_CAP: &str = "final_logit_softcapping";
 /// In every two layers of Gemma 2, the last one sees the whole context.
 const GEMMA2_PERIOD: u64 = 2;
 /// The same for every six layers of Gemma 3.
@@ -34,11 +41,11 @@ pub fn gemma2(config: &Config) -> Result<Mapping, String> {
     keys.number("feed_forward_length", facts.n_ff);
     keys.number("attention.head_count", facts.n_heads);
     keys.number("attention.head_count_kv", facts.n_kv_heads);
-    keys.some_float("attention.layer_norm_rms_epsilon", config.float(&["rms_norm_eps"]));
+    keys.some_float("attention.layer_norm_rms_epsilon", rms_epsilon(config));
     keys.number("attention.key_length", facts.head_dim);
     keys.number("attention.value_length", facts.head_dim);
     keys.file_type();
-    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+    for key in [ATTENTION_CAP, FINAL_CAP] {
         // Without the key llama.cpp takes the cap of the published models.
         keys.float(key, config.float(&[key]).ok_or_else(|| format!("config.json does not say {key}"))?);
     }
@@ -53,17 +60,61 @@ pub fn gemma3(config: &Config) -> Result<Mapping, String> {
     check_kind(config, &rope, &["linear"])?;
     config.expect("use_bidirectional_attention", false)?;
     check_scale(config)?;
-    if config.float(&["attn_logit_softcapping"]).is_some() {
+    if config.float(&[ATTENTION_CAP]).is_some() {
         return Err("config.json has attn_logit_softcapping, which Gemma 3 does not have".into());
     }
     let mut keys = Keys::new("gemma3");
     keys.common(config, &rope);
-    keys.some_float("final_logit_softcapping", config.float(&["final_logit_softcapping"]).filter(|&cap| cap != 0.0));
-    if config.number(&["sliding_window_pattern"]) != Some(1) {
+    keys.some_float(FINAL_CAP, cap(config, FINAL_CAP));
+    if has_windows(config) {
         check_windows(config, GEMMA3_PERIOD)?;
         keys.some_number("attention.sliding_window", config.number(&["sliding_window"]));
     }
     Ok(Mapping::of("gemma3", keys, tensors_of(config, true)))
+}
+
+/// A cap on scores or logits; `None` without one.
+fn cap(config: &Config, key: &str) -> Option<f64> {
+    config.float(&[key]).filter(|&cap| cap != 0.0)
+}
+
+/// True for a Gemma 3 some of whose layers see only a window.
+fn has_windows(config: &Config) -> bool {
+    config.number(&["sliding_window_pattern"]) != Some(1)
+}
+
+/// What Gemma 2 and 3 share, with this table in all layers.
+#[allow(clippy::cast_precision_loss, reason = "small numbers")]
+fn traits_with(config: &Config, table: &RopeTable) -> Result<Traits, String> {
+    let activation = activation(config, "hidden_activation", Activation::GeluTanh)?;
+    Ok(Traits {
+        embedding_scale: (config.facts.n_embd as f64).sqrt(),
+        attention_scale: config.positive(&["query_pre_attn_scalar"]).map(|scalar| scalar.sqrt().recip()),
+        final_softcap: cap(config, FINAL_CAP),
+        ..Traits::of(config, activation, table)
+    })
+}
+
+/// Gemma 2: soft caps, and windows in all but every second layer.
+pub fn gemma2_traits(config: &Config) -> Result<Traits, String> {
+    let table = rope_table(config, &Rope::of(config), config.facts.head_dim);
+    let layers = sliding_layers(config, |layer_idx| !(layer_idx + 1).is_multiple_of(GEMMA2_PERIOD))?;
+    let traits = traits_with(config, &table)?.with_windows_in(config, layers);
+    Ok(Traits { attention_softcap: cap(config, ATTENTION_CAP), ..traits })
+}
+
+/// Gemma 3: windows in all but every sixth layer, and in these layers another base of RoPE without scaling.
+pub fn gemma3_traits(config: &Config) -> Result<Traits, String> {
+    let rope = Rope::of(config);
+    let head_dim = config.facts.head_dim;
+    let is_sliding = |layer_idx: u64| has_windows(config) && !(layer_idx + 1).is_multiple_of(GEMMA3_PERIOD);
+    let layers = sliding_layers(config, is_sliding)?;
+    let mut traits = traits_with(config, &rope_table(config, &rope, head_dim))?;
+    let local = table(&inv_freqs(rope.sliding_theta.unwrap_or(DEFAULT_THETA), head_dim));
+    for (layer, _) in traits.layers.iter_mut().zip(&layers).filter(|(_, is_sliding)| **is_sliding) {
+        layer.rope = Some(local.clone());
+    }
+    Ok(traits.with_windows_in(config, layers))
 }
 
 fn tensors_of(config: &Config, has_head_norms: bool) -> Tensors {

@@ -102,6 +102,16 @@ impl Rope {
     }
 }
 
+/// What keeps the roots of RMS norms away from 0.
+pub fn rms_epsilon(config: &Config) -> Option<f64> {
+    config.float(&["rms_norm_eps", "norm_eps"])
+}
+
+/// How many experts a token passes through.
+pub fn n_experts_used(config: &Config) -> Option<u64> {
+    config.number(&["num_experts_per_tok", "num_experts_per_token", "top_k_experts"])
+}
+
 /// A list of numbers.
 fn numbers_of(value: &Json) -> Result<Option<Vec<f64>>, String> {
     let Some(list) = value.as_array() else {
@@ -209,12 +219,11 @@ impl Keys {
         self.rope_scaling(rope);
         self.some_float("rope.freq_base", rope.float("rope_theta"));
         self.some_float("rope.freq_base_swa", rope.sliding_theta);
-        self.some_float("attention.layer_norm_rms_epsilon", config.float(&["rms_norm_eps", "norm_eps"]));
+        self.some_float("attention.layer_norm_rms_epsilon", rms_epsilon(config));
         self.some_float("attention.layer_norm_epsilon", config.float(&["layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"]));
         if facts.n_experts > 0 {
             self.number("expert_count", facts.n_experts);
-            let used = ["num_experts_per_tok", "num_experts_per_token", "top_k_experts"];
-            self.some_number("expert_used_count", config.number(&used));
+            self.some_number("expert_used_count", n_experts_used(config));
         }
         self.some_number("expert_group_count", config.number(&["n_group"]));
         self.some_number("expert_group_used_count", config.number(&["topk_group"]));

@@ -7,6 +7,7 @@ use super::config::Config;
 use super::keys::{Keys, Rope};
 use super::mapping::{Mapping, Tensors};
 use super::rope::{check_kind, llama3_factors};
+use super::traits::{Traits, sliding_layers};
 
 /// The embedding: its name in checkpoints, and in GGUF.
 pub const EMBEDDING: (&str, &str) = ("model.embed_tokens.weight", "token_embd.weight");
@@ -14,6 +15,11 @@ pub const EMBEDDING: (&str, &str) = ("model.embed_tokens.weight", "token_embd.we
 pub const LAST_NORM: (&str, &str) = ("model.norm.weight", "output_norm.weight");
 /// The head, in the same way. A tied one may be stored all the same, as a copy of the embedding.
 pub const HEAD: (&str, &str) = ("lm_head.weight", "output.weight");
+
+/// `max_window_layers` of Qwen's classes where a configuration does not say it.
+///
+/// Source: `configuration_qwen2.py` of transformers 4.57.6.
+pub const QWEN_FULL_LAYERS: u64 = 28;
 
 /// Llama, Mistral and other models of their classes.
 pub fn llama(config: &Config) -> Result<Mapping, String> {
@@ -53,6 +59,18 @@ pub fn qwen3(config: &Config) -> Result<Mapping, String> {
     let mut tensors = Tensors::default();
     decoder(&mut tensors, config, Attention { has_head_norms: true, ..Attention::of(config) });
     Ok(Mapping::of("qwen3", keys, tensors))
+}
+
+/// Mistral, Mixtral and Qwen 3 with experts: all layers see only the window, if there is one.
+pub fn mistral_traits(config: &Config) -> Result<Traits, String> {
+    Ok(Traits::plain(config)?.with_windows(config))
+}
+
+/// Qwen 2 and 3: where `layer_types` is missing, the first `max_window_layers` layers see the whole context.
+pub fn qwen_traits(config: &Config) -> Result<Traits, String> {
+    let n_full = config.number(&["max_window_layers"]).unwrap_or(QWEN_FULL_LAYERS);
+    let layers = sliding_layers(config, |layer_idx| layer_idx >= n_full)?;
+    Ok(Traits::plain(config)?.with_windows_in(config, layers))
 }
 
 /// Keys of an architecture that needs only the common ones; llama.cpp rotates halves of its heads, not neighbours.

@@ -4,17 +4,16 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use super::architectures::{class_name, mapping_of};
 use super::mapping::{Content, Mapping, Piece};
-use super::model::origin_of;
+use super::model::{origin_of, source_model};
 use super::names::Names;
 use crate::error::{Error, Result};
 use crate::format::config_value::whole_of;
 use crate::model::{
-    Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, DType, Framework, Hyperparameters, Import, Metadata, Model,
-    Origin, Part, QuantizationMethod, RowOrder, Tensor,
+    Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, DType, Framework, Model, Origin, Part, QuantizationMethod,
+    RowOrder, Tensor,
 };
 
 /// How mlx-lm arranges the tensors of a model type.
@@ -115,22 +114,8 @@ pub fn mlx_model(checkpoint: &Checkpoint) -> Result<Model> {
     if arrangement == Arrangement::Packed {
         all.extend(packed_experts(&mapping, &found).map_err(obstacle)?);
     }
-    let (tensors, origins) = all.into_iter().unzip();
-    Ok(Model {
-        path: checkpoint.path.clone(),
-        files: checkpoint.files.clone(),
-        size_bytes: checkpoint.size_bytes,
-        format_name: "Hugging Face checkpoint".into(),
-        alignment: 1,
-        metadata: Metadata::default(),
-        tensors,
-        hyperparameters: Hyperparameters::default(),
-        warnings: checkpoint.warnings.iter().chain(&mapping.warnings).cloned().collect(),
-        obstacles: Vec::new(),
-        unknown: Vec::new(),
-        import: Some(Arc::new(Import { name: checkpoint.name.clone(), origins, ..Import::default() })),
-        others: Vec::new(),
-    })
+    let warnings = checkpoint.warnings.iter().chain(&mapping.warnings).cloned().collect();
+    Ok(source_model(checkpoint, all, warnings))
 }
 
 /// The checkpoint's tensors that the network needs, each once, in the order in which it needs them.

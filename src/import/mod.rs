@@ -1,13 +1,17 @@
-//! What a Hugging Face checkpoint becomes as GGUF: names, shapes and key-values; and its tensors as mlx-lm has them (`mlx`).
+//! What a Hugging Face checkpoint becomes as GGUF: names, shapes and key-values; its tensors as mlx-lm has them (`mlx`); and what
+//! it computes (`decoder`).
 //!
 //! ```text
 //! CheckpointConfig ─ architectures (class → table) ─ llama … ─ Mapping ─ checked against the tensors ─ Model
 //! tokenizer files ─ tokenizer ─ key-values ──────────────────────────────────────────────────┘
+//! CheckpointConfig ─ architectures (class → traits) ─ llama … ─ Traits ─┐
+//!                                                             Mapping ──┴ decoder ─ Decoder ─ stored (its tensors)
 //! ```
 
 mod architectures;
 mod bert;
 mod config;
+mod decoder;
 mod deepseek2;
 mod disagreement;
 mod falcon;
@@ -28,11 +32,16 @@ mod naming;
 mod olmo2;
 mod phi3;
 mod rope;
+mod rope_table;
 mod starcoder2;
+mod stored;
 pub mod tokenizer;
+mod traits;
 
 pub use architectures::{class_name, gguf_architecture, mapping_of};
+pub use decoder::decoder;
 pub use disagreement::{Disagreement, disagreement};
 pub use mapping::{Content, Mapped, Mapping, Piece, Spelling};
 pub use mlx::{mlx_hindrance, mlx_model};
 pub use model::{checked_model, import, planned_model};
+pub use stored::stored_model;

@@ -27,7 +27,7 @@ const QUANTIZATION_VERSION: u32 = 2;
 const MAX_EXAMPLES: usize = 3;
 
 /// The type that keeps a tensor without loss: F32 for what is always F32, and where types mix.
-fn lossless_dtype(tensor: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>) -> DType {
+pub(super) fn lossless_dtype(tensor: &Mapped, found: &HashMap<Cow<str>, &CheckpointTensor>) -> DType {
     let Content::Stored { pieces, .. } = &tensor.content else { return DType::F32 };
     if tensor.is_f32 {
         return DType::F32;
@@ -158,7 +158,7 @@ fn exponents_of(piece: &Piece, found: &HashMap<Cow<str>, &CheckpointTensor>) -> 
 }
 
 /// Rows and columns of the blocks that share a scale.
-fn block_size(config: &CheckpointConfig) -> Option<(u64, u64)> {
+pub(super) fn block_size(config: &CheckpointConfig) -> Option<(u64, u64)> {
     match config.json.get("quantization_config")?.get("weight_block_size")?.as_array()?.as_slice() {
         [rows, columns] => {
             let dim = |dim| whole_of(dim).ok().flatten().filter(|&dim| dim > 0);
@@ -218,6 +218,14 @@ pub fn import(checkpoint: &Checkpoint) -> Result<Model> {
 /// `Error::CheckpointNotConvertible` with the first obstacle: no table for the architecture, quantized before, files or tensors
 /// that are missing, unknown or of another shape, weights that are not floats.
 pub fn checked_model(checkpoint: &Checkpoint) -> Result<Model> {
+    checked(checkpoint).map(|(model, _)| model)
+}
+
+/// The same with the table that it is made from.
+///
+/// # Errors
+/// As `checked_model`.
+pub(super) fn checked(checkpoint: &Checkpoint) -> Result<(Model, Mapping)> {
     let obstacle = |what: String| Error::CheckpointNotConvertible { what, path: checkpoint.path.clone() };
     let config =
         checkpoint.config.as_ref().ok_or_else(|| obstacle(checkpoint.with_unfinished("config.json is missing".into())))?;
@@ -260,7 +268,27 @@ pub fn checked_model(checkpoint: &Checkpoint) -> Result<Model> {
     }
     let model = planned_model(checkpoint, &mapping);
     check_sources(&model).map_err(obstacle)?;
-    Ok(model)
+    Ok((model, mapping))
+}
+
+/// Tensors of a checkpoint, in whatever arrangement, as the source of a conversion: without metadata.
+pub(super) fn source_model(checkpoint: &Checkpoint, all: Vec<(Tensor, Origin)>, warnings: Vec<String>) -> Model {
+    let (tensors, origins) = all.into_iter().unzip();
+    Model {
+        path: checkpoint.path.clone(),
+        files: checkpoint.files.clone(),
+        size_bytes: checkpoint.size_bytes,
+        format_name: "Hugging Face checkpoint".into(),
+        alignment: 1,
+        metadata: Metadata::default(),
+        tensors,
+        hyperparameters: Hyperparameters::default(),
+        warnings,
+        obstacles: Vec::new(),
+        unknown: Vec::new(),
+        import: Some(Arc::new(Import { name: checkpoint.name.clone(), origins, ..Import::default() })),
+        others: Vec::new(),
+    }
 }
 
 /// Refuses tensors that the reader cannot make.

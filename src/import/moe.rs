@@ -4,8 +4,9 @@
 //! `conversion/qwen.py` in llama.cpp of 2026-08-21.
 
 use super::config::Config;
-use super::llama::{Attention, Biases, attention_block, llama_like, neox_keys, norm, outer};
+use super::llama::{Attention, Biases, QWEN_FULL_LAYERS, attention_block, llama_like, neox_keys, norm, outer};
 use super::mapping::{Mapping, Piece, Tensors};
+use super::traits::{Traits, sliding_layers};
 
 /// Mixtral.
 pub fn mixtral(config: &Config) -> Result<Mapping, String> {
@@ -43,6 +44,13 @@ pub fn qwen2_moe(config: &Config) -> Result<Mapping, String> {
         tensors.plain(format!("blk.{layer_idx}.ffn_gate_inp_shexp.weight"), gate, &[1, config.facts.n_embd]);
     });
     Ok(Mapping::of("qwen2moe", keys, tensors))
+}
+
+/// Where `layer_types` is missing, every other one of the first `max_window_layers` layers has the window, starting with the first.
+pub fn qwen2_moe_traits(config: &Config) -> Result<Traits, String> {
+    let n_mixed = config.number(&["max_window_layers"]).unwrap_or(QWEN_FULL_LAYERS);
+    let layers = sliding_layers(config, |layer_idx| layer_idx.is_multiple_of(2) && layer_idx < n_mixed)?;
+    Ok(Traits { has_normed_experts: false, ..Traits::plain(config)?.with_windows_in(config, layers) })
 }
 
 /// Qwen 3 with experts.

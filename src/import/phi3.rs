@@ -5,10 +5,13 @@
 use serde_json::Value as Json;
 
 use super::config::Config;
-use super::keys::{Keys, Rope};
+use super::keys::{Keys, Rope, rms_epsilon};
 use super::llama::{norm, outer};
 use super::mapping::{Mapping, Tensors};
 use super::rope::check_kind;
+use super::rope_table::{divided_table, inv_freqs, table, theta_of};
+use super::traits::{Traits, activation};
+use crate::model::{Activation, LongRope, RopeTable};
 
 /// Phi 3, 3.5, 4 and 4 mini.
 pub fn phi3(config: &Config) -> Result<Mapping, String> {
@@ -16,26 +19,23 @@ pub fn phi3(config: &Config) -> Result<Mapping, String> {
     let rope = Rope::of(config);
     // Early files call it su or yarn.
     check_kind(config, &rope, &["longrope", "su", "yarn"])?;
-    let n_ctx = config.dim("max_position_embeddings")?;
-    let n_ctx_before = rope.full.get("original_max_position_embeddings").and_then(Json::as_u64).filter(|&n| n > 1);
-    let n_ctx_before = n_ctx_before.ok_or("config.json has no possible value for original_max_position_embeddings")?;
-    let n_rot = rotated(rope.float("partial_rotary_factor").unwrap_or(1.0), facts.n_embd) / facts.n_heads;
+    let Stretch { n_ctx, original, n_rot } = Stretch::of(config, &rope)?;
     let mut tensors = Tensors::default();
     let mut first = Keys::new("phi3");
     if let Some((long, short)) = factors(&rope, n_rot)? {
-        first.float("rope.scaling.attn_factor", attention_factor(n_ctx, n_ctx_before));
+        first.float("rope.scaling.attn_factor", attention_factor(n_ctx, original));
         tensors.computed("rope_factors_long.weight", long);
         tensors.computed("rope_factors_short.weight", short);
     }
     let mut keys = Keys::new("phi3");
     keys.number("context_length", n_ctx);
-    keys.number("rope.scaling.original_context_length", n_ctx_before);
+    keys.number("rope.scaling.original_context_length", original);
     keys.number("embedding_length", facts.n_embd);
     keys.number("feed_forward_length", facts.n_ff);
     keys.number("block_count", facts.n_layers);
     keys.number("attention.head_count", facts.n_heads);
     keys.number("attention.head_count_kv", facts.n_kv_heads);
-    keys.some_float("attention.layer_norm_rms_epsilon", config.float(&["rms_norm_eps"]));
+    keys.some_float("attention.layer_norm_rms_epsilon", rms_epsilon(config));
     keys.number("rope.dimension_count", n_rot);
     keys.some_float("rope.freq_base", rope.float("rope_theta"));
     keys.file_type();
@@ -44,6 +44,43 @@ pub fn phi3(config: &Config) -> Result<Mapping, String> {
     outer(&mut tensors, config, |tensors, layer_idx| layer(tensors, config, layer_idx));
     let first = first.all;
     Ok(Mapping { first, ..Mapping::of("phi3", keys, tensors) })
+}
+
+/// Phi 3 and 4: a window in all layers, if there is one, and other frequencies for contexts longer than the original one.
+pub fn phi3_traits(config: &Config) -> Result<Traits, String> {
+    let rope = Rope::of(config);
+    let Stretch { n_ctx, original, n_rot } = Stretch::of(config, &rope)?;
+    let theta = theta_of(&rope);
+    let table = match factors(&rope, n_rot)? {
+        Some((long, short)) => RopeTable {
+            long: Some(LongRope { above: original, inv_freqs: divided_table(theta, &long).inv_freqs }),
+            magnitude: attention_factor(n_ctx, original),
+            ..divided_table(theta, &short)
+        },
+        None => table(&inv_freqs(theta, n_rot)),
+    };
+    let activation = activation(config, "hidden_act", Activation::Silu)?;
+    Ok(Traits::of(config, activation, &table).with_windows(config))
+}
+
+/// What RoPE's scaling depends on.
+struct Stretch {
+    /// Longest context, in tokens.
+    n_ctx: u64,
+    /// The longest one before it was stretched.
+    original: u64,
+    /// Dimensions of a head that are rotated.
+    n_rot: u64,
+}
+
+impl Stretch {
+    fn of(config: &Config, rope: &Rope) -> Result<Self, String> {
+        let n_ctx = config.dim("max_position_embeddings")?;
+        let original = rope.full.get("original_max_position_embeddings").and_then(Json::as_u64).filter(|&n| n > 1);
+        let original = original.ok_or("config.json has no possible value for original_max_position_embeddings")?;
+        let part = rope.float("partial_rotary_factor").unwrap_or(1.0);
+        Ok(Self { n_ctx, original, n_rot: rotated(part, config.facts.n_embd) / config.facts.n_heads })
+    }
 }
 
 fn layer(tensors: &mut Tensors, config: &Config, layer_idx: u64) {
