@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use planish::advise::{Planner, Room, advise, checklist, output_specs};
 use planish::format::{Layout, Opened, TensorReader, TensorSpec, Writer, read_any, read_gguf, read_imatrix, read_safetensors};
 use planish::hardware::Machine;
-use planish::import::import;
 use planish::import::tokenizer::{encode, tokenizer_metadata};
+use planish::import::{decoder, import, stored_model};
 use planish::model::{Array, Checkpoint, DType, Metadata, Model, Preset, Text, Value};
 use tempfile::TempDir;
 
@@ -241,6 +241,15 @@ fn use_checkpoint(checkpoint: &Checkpoint) {
     if let Ok(model) = &imported {
         assert!(!found.is_blocked(), "{found:?}");
         use_model(model);
+    }
+    if let Ok(decoder) = decoder(checkpoint) {
+        let source = stored_model(checkpoint, &decoder).unwrap();
+        for weight in decoder.weights() {
+            let tensor = source.tensors.iter().find(|tensor| tensor.name == weight.name).unwrap();
+            let end = (weight.first_row + weight.n_rows) * weight.row_len;
+            assert!(end <= tensor.n_elements() && weight.n_rows > 0, "{weight:?}");
+        }
+        assert!(decoder.rope_tables.iter().flat_map(|table| &table.inv_freqs).all(|freq| freq.is_finite()));
     }
 }
 

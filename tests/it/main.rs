@@ -12,9 +12,11 @@ mod checkpoints_run;
 mod cli;
 mod common;
 mod convert;
+mod decoder;
 #[cfg(unix)]
 mod faults;
 mod folder_faults;
+mod forward;
 mod fuzz_seeds;
 mod gguf;
 mod golden_checkpoints;
