@@ -20,7 +20,6 @@ mod forward;
 mod fuzz_seeds;
 mod gguf;
 mod golden_checkpoints;
-#[cfg(feature = "llama-cpp")]
 mod hf_layout;
 mod history;
 #[cfg(feature = "llama-cpp")]
