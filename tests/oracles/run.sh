@@ -38,3 +38,6 @@ cp -r assets/sample "$work/mlx/checkpoints/sample/planish-sample"
     --token-embedding-type mlx:8-bit
 "$mlx/bin/python" tests/oracles/check_mlx.py "$work/mlx/checkpoints" "$work/mlx/out"
 python3 tests/oracles/check_mlx_runtime.py "$planish" "$work/runtime"
+PLANISH_ALL_RUNTIMES=1 cargo nextest run --locked --status-level fail --final-status-level none \
+    -E 'test(every_level_and_type_is_written_verified_loaded_and_answers)'
+echo "oracles: every level of the table is written, verified, loaded and answers"

@@ -113,8 +113,11 @@ fn result_ui(ui: &mut Ui, store: &Store, errors: &Arc<TensorErrors>, level: Leve
             for tensor in clicked.into_iter().filter_map(|idx| errors.tensors.get(idx)) {
                 toggle(&mut form.errors_chosen, &tensor.name);
             }
-            let text = "Click a cell to choose its tensor, or the name of a row to choose all of its kind.";
-            ui.label(RichText::new(text).small().color(theme::muted(ui)));
+            // What is chosen gets more bits on Optimize, which has a recipe for files alone.
+            if level.preset().is_some() {
+                let text = "Click a cell to choose its tensor, or the name of a row to choose all of its kind.";
+                ui.label(RichText::new(text).small().color(theme::muted(ui)));
+            }
         },
     );
     more_bits_view::more_bits_ui(ui, store, level, form);
