@@ -1,11 +1,14 @@
 //! Options that change a level's recipe, with llama-quantize's names.
 
+use std::fmt::Display;
+
 use clap::Args;
 
 use crate::advise::fallback::Fallback;
 use crate::advise::mlx_changes::{MlxChanges, MlxType};
 use crate::advise::overrides::{AnyType, NamedType, layers_from_text};
 use crate::advise::{Overrides, TensorType};
+use crate::error::{Error, Result};
 use crate::model::DType;
 
 /// Heading of these options in the help. Not set on the whole struct: clap would put what comes after it under the heading too.
@@ -46,16 +49,20 @@ impl Layers {
 }
 
 impl OverrideArgs {
-    pub(super) fn to_overrides(&self) -> Overrides {
+    /// The changes.
+    ///
+    /// # Errors
+    /// `Error::BadRequest` for two types of one framework where there can be one.
+    pub(super) fn to_overrides(&self) -> Result<Overrides> {
         let mut overrides = Overrides {
-            output: self.output_tensor_type.iter().copied().find_map(of_ggml),
-            token_embedding: self.token_embedding_type.iter().copied().find_map(of_ggml),
+            output: one(&self.output_tensor_type, of_ggml)?,
+            token_embedding: one(&self.token_embedding_type, of_ggml)?,
             pure: self.pure,
             pruned_layers: self.prune_layers.as_ref().map(|layers| layers.0.clone()).unwrap_or_default(),
             fallback: self.fallback,
             mlx: MlxChanges {
-                output: self.output_tensor_type.iter().copied().find_map(of_mlx),
-                token_embedding: self.token_embedding_type.iter().copied().find_map(of_mlx),
+                output: one(&self.output_tensor_type, of_mlx)?,
+                token_embedding: one(&self.token_embedding_type, of_mlx)?,
                 ..MlxChanges::default()
             },
             ..Overrides::default()
@@ -66,7 +73,18 @@ impl OverrideArgs {
                 AnyType::Mlx(dtype) => overrides.mlx.tensor_types.push(TensorType { pattern, dtype }),
             }
         }
-        overrides
+        Ok(overrides)
+    }
+}
+
+/// The type of one framework; `None` where none was given.
+fn one<T: Display>(given: &[AnyType], of_framework: impl Fn(AnyType) -> Option<T>) -> Result<Option<T>> {
+    let mut of_framework = given.iter().copied().filter_map(of_framework);
+    match (of_framework.next(), of_framework.next()) {
+        (Some(first), Some(second)) => {
+            Err(Error::BadRequest { message: format!("{first} and {second} are both asked for, and a tensor has one type") })
+        }
+        (first, _) => Ok(first),
     }
 }
 
@@ -90,9 +108,20 @@ mod tests {
         overrides: OverrideArgs,
     }
 
-    fn parse(text: &str) -> Result<Overrides, i32> {
+    fn parse(text: &str) -> std::result::Result<Overrides, i32> {
         let args = std::iter::once("planish").chain(text.split_whitespace());
-        Cli::try_parse_from(args).map(|cli| cli.overrides.to_overrides()).map_err(|error| error.exit_code())
+        Cli::try_parse_from(args).map(|cli| cli.overrides.to_overrides().unwrap()).map_err(|error| error.exit_code())
+    }
+
+    #[test]
+    fn a_tensor_has_one_type_in_each_framework() {
+        let args =
+            ["planish", "--output-tensor-type", "Q8_0", "--output-tensor-type", "mlx:8-bit", "--output-tensor-type", "F16"];
+        let found = Cli::try_parse_from(args).unwrap().overrides.to_overrides();
+        assert!(
+            matches!(&found, Err(Error::BadRequest { message }) if message.starts_with("Q8_0 and F16 are both")),
+            "{found:?}"
+        );
     }
 
     #[test]

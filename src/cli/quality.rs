@@ -76,7 +76,7 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
     let limits = args.limits.to_limits();
     let request = CompareRequest {
         make: MakeRequest {
-            convert: convert_request(&args.convert),
+            convert: convert_request(&args.convert)?,
             is_checked: !args.convert.no_check,
             // What is skipped is measured as it is.
             reuses: parts.reuse || args.convert.existing == Some(Existing::Skip),

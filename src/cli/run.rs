@@ -72,9 +72,9 @@ pub(super) fn learned(model: &Model, machine: &Machine) -> Learned {
 }
 
 pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<()> {
-    let model = convert::open_model(path)?;
-    let request = convert_request(args);
+    let request = convert_request(args)?;
     request.overrides.check(&request.levels)?;
+    let model = convert::open_model(path)?;
     if args.existing == Some(Existing::Skip) {
         for (_, path) in convert::existing_outputs(&model, &request.levels, &request.overrides, &request.out_dir) {
             eprintln!("skipped, exists: {}", crate::path_text::shown(&path));
@@ -111,18 +111,18 @@ pub(super) fn doctor(as_json: bool) -> Result<()> {
     if as_json { print_json(&json!({ "runtimes": runtimes })) } else { print_text(&tables::runtimes_text(&runtimes)) }
 }
 
-pub(super) fn convert_request(args: &ConvertArgs) -> ConvertRequest {
-    ConvertRequest {
+pub(super) fn convert_request(args: &ConvertArgs) -> Result<ConvertRequest> {
+    Ok(ConvertRequest {
         levels: args.levels(),
         out_dir: args.out.clone(),
         overwrite: if args.force { Overwrite::Allowed } else { Overwrite::Never },
         existing: args.existing.iter().flat_map(|&existing| args.level.iter().map(move |&level| (level, existing))).collect(),
         n_threads: args.threads.map(usize::from),
         imatrix: args.imatrix.clone(),
-        overrides: args.overrides.to_overrides(),
+        overrides: args.overrides.to_overrides()?,
         resume: if args.resume { Resume::Required } else { Resume::Never },
         keep_unfinished: args.resume,
-    }
+    })
 }
 
 pub(super) fn bench_request(models: Vec<PathBuf>, args: &BenchArgs) -> BenchRequest {
