@@ -12,6 +12,13 @@ const MIB: f64 = KIB * 1024.0;
 const GIB: f64 = MIB * 1024.0;
 const TIB: f64 = GIB * 1024.0;
 
+/// Bits divided by weights; 0 for no weights.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+pub fn bits_per_weight(n_bytes: u64, n_weights: u64) -> f64 {
+    if n_weights == 0 { 0.0 } else { n_bytes as f64 * 8.0 / n_weights as f64 }
+}
+
 /// A size with three significant digits and a binary unit: `1.87 GiB`, `512 B`.
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]

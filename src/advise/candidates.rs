@@ -15,7 +15,7 @@ use super::{Budget, Candidate, Decision, Fit, Goal, MemoryEstimate};
 use crate::hardware::Machine;
 use crate::model::{DType, Framework, Level, Model, PrecisionClass, Preset, Tensor};
 use crate::quant::can_dequantize;
-use crate::units::{bytes_text, count_text, significant_text};
+use crate::units::{self, bytes_text, count_text, significant_text};
 
 /// A candidate with the numbers that it is ranked by.
 #[derive(Debug, Clone)]
@@ -327,7 +327,7 @@ impl<'a> Context<'a> {
     ) -> Scored {
         let model = self.planner.model();
         let n_parameters = model.n_parameters();
-        let bits_per_weight = if n_parameters == 0 { 0.0 } else { load.weights_bytes as f64 * 8.0 / n_parameters as f64 };
+        let bits_per_weight = units::bits_per_weight(load.weights_bytes, n_parameters);
         let (fit, memory) = self.fit(load, memory, offset);
         // A file's size counts too: what is no weight, such as the vocabulary, does not get smaller.
         let is_smaller_file = !output.is_exact || (output.size_bytes as f64) < model.size_bytes as f64 * MAX_PART_OF_SOURCE;

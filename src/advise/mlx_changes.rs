@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
-use super::mlx_recipe::MlxModel;
+use super::mlx_recipe::{MlxModel, mode_of};
 use super::overrides::{NamedType, TensorType, matched};
 use crate::error::{Error, Result};
 use crate::model::{DType, Framework, Level, Tensor};
@@ -13,8 +13,6 @@ use crate::quant::mlx::{Affine, Mode};
 /// What types of MLX begin with: `mxfp4` alone is llama.cpp's.
 const PREFIX: &str = "mlx:";
 const FLOAT: &str = "float";
-/// The group length where a name does not tell: `mlx:8-bit`.
-const USUAL_GROUP: &str = "-g64";
 /// Ends of the names that mlx-lm has for token embeddings.
 const EMBEDDINGS: [&str; 2] = ["embed_tokens.weight", "wte.weight"];
 const HEAD: &str = "lm_head.weight";
@@ -51,13 +49,11 @@ impl MlxType {
 
 impl NamedType for MlxType {
     fn from_name(text: &str) -> Result<Self> {
-        let name = text.get(PREFIX.len()..).filter(|_| Self::is_meant(text)).unwrap_or_default().to_ascii_lowercase();
-        let is_named = |mode: &Mode| {
-            let own = mode.to_string();
-            own == name || own.strip_suffix(USUAL_GROUP) == Some(&name)
-        };
-        let mode = Mode::all().find(is_named).map(Self::Mode);
-        mode.or_else(|| (name == FLOAT).then_some(Self::Float)).ok_or_else(|| {
+        if text.eq_ignore_ascii_case(&Self::Float.to_string()) {
+            return Ok(Self::Float);
+        }
+        // Where all matrices have one mode, a level has the mode's name.
+        text.parse().ok().and_then(mode_of).map(Self::Mode).ok_or_else(|| {
             let known: Vec<String> = Mode::all().map(|mode| Self::Mode(mode).to_string()).collect();
             let reason = format!("there is no such type; known: {}, {}", known.join(", "), Self::Float);
             Error::BadChange { text: text.to_string(), reason }
@@ -94,6 +90,12 @@ impl MlxChanges {
     pub fn wide_ends() -> Self {
         let wide = Affine::new(8, 64).map(|affine| MlxType::Mode(Mode::Affine(affine)));
         Self { tensor_types: Vec::new(), output: wide, token_embedding: wide }
+    }
+
+    /// True for exactly these changes.
+    #[must_use]
+    pub fn are_wide_ends(&self) -> bool {
+        *self == Self::wide_ends()
     }
 
     /// True when a folder of this level is another one than without them.

@@ -1,7 +1,7 @@
 //! MLX folders, before they are written.
 
-use super::mlx_changes::{MlxChanges, MlxType};
-use super::mlx_recipe::{MlxModel, MlxRecipe, asked_type};
+use super::mlx_changes::MlxType;
+use super::mlx_recipe::{MlxModel, MlxRecipe, asked_type, mode_of};
 use super::output::Draft;
 use super::overrides::Overrides;
 use crate::error::{Error, Result};
@@ -10,6 +10,7 @@ use crate::format::{Planned, PlannedFile};
 use crate::model::{Checkpoint, DType, Framework, Level, Model, Tensor};
 use crate::quant::Coding;
 use crate::quant::mlx::{Float, Mode};
+use crate::units::bits_per_weight;
 
 /// MLX folders of one checkpoint, one per level.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub struct MlxOutputs<'a> {
     facts: MlxModel<'a>,
     /// The type that `config.json` asks for.
     asked: Option<Float>,
-    changes: &'a MlxChanges,
+    overrides: &'a Overrides,
     /// One for each tensor: the type that the changes ask for.
     wanted: Vec<Option<MlxType>>,
 }
@@ -44,7 +45,7 @@ impl<'a> MlxOutputs<'a> {
         source: &'a Model,
         checkpoint: &'a Checkpoint,
         side_files: &'a SideFiles,
-        changes: &'a MlxChanges,
+        overrides: &'a Overrides,
     ) -> Result<Self> {
         let text = |key: &str| side_files.config.get(key).and_then(serde_json::Value::as_str);
         let config = checkpoint.config.as_ref();
@@ -53,13 +54,13 @@ impl<'a> MlxOutputs<'a> {
         let facts =
             MlxModel::new(config.map_or("", |config| &config.model_type), config.map_or(0, |config| config.n_layers), names);
         Ok(Self {
-            wanted: changes.wanted(&source.tensors, &facts)?,
+            wanted: overrides.mlx.wanted(&source.tensors, &facts)?,
             asked: asked_type(text("torch_dtype"), within),
             facts,
             source,
             checkpoint,
             side_files,
-            changes,
+            overrides,
         })
     }
 
@@ -122,15 +123,13 @@ impl<'a> MlxOutputs<'a> {
         let broken = || Error::Internal { message: format!("{level} of {} has no layout", self.checkpoint.name) };
         let arranged = arranged(&tensors).ok_or_else(broken)?;
         let usual = self.usual_mode(making);
-        let others = self.source.tensors.iter().zip(&codings).filter_map(|(tensor, coding)| other_mode(tensor, *coding, usual));
-        let others: Vec<(&str, Mode)> = others.collect();
+        let others: Vec<(&str, Mode)> = tensors.iter().filter_map(|&(name, coding, _)| other_mode(name, coding, usual)).collect();
         let mut files = arranged.files;
         files.push(config_file(&self.side_files.config, usual, &others).ok_or_else(broken)?);
         files.push(model_card(self.checkpoint, &self.recipe_text(level)));
         Ok(Planned { files, ways: arranged.ways })
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
     pub(super) fn draft(&self, level: Level) -> Result<Draft> {
         let planned = self.own_files(level)?;
         let copied = self.side_files.copied.iter().map(|(_, bytes)| bytes.len() as u64);
@@ -141,7 +140,7 @@ impl<'a> MlxOutputs<'a> {
         }
         Ok(Draft {
             size_bytes: copied.fold(planned.size_bytes(), u64::saturating_add),
-            bits_per_weight: if n_weights == 0 { 0.0 } else { n_bytes as f64 * 8.0 / n_weights as f64 },
+            bits_per_weight: bits_per_weight(n_bytes, n_weights),
             warnings: self.warnings(level, &planned),
         })
     }
@@ -154,8 +153,7 @@ impl<'a> MlxOutputs<'a> {
 
     /// The level and what changes there.
     pub(super) fn recipe_text(&self, level: Level) -> String {
-        let overrides = Overrides { mlx: self.changes.clone(), ..Overrides::default() };
-        overrides.recipe_text(level)
+        self.overrides.recipe_text(level)
     }
 
     pub(super) fn planned(&self, level: Level) -> Result<Planned> {
@@ -167,7 +165,7 @@ impl<'a> MlxOutputs<'a> {
 
     fn warnings(&self, level: Level, planned: &Planned) -> Vec<String> {
         let mut warnings = self.source.warnings.clone();
-        warnings.extend(self.changes.warning(level));
+        warnings.extend(self.overrides.mlx.warning(level));
         let making = making_of(level);
         let Some(group_len) = making.and_then(usual_mode).map(Mode::group_len) else { return warnings };
         let tensors = self.source.tensors.iter().zip(&planned.ways).zip(&self.wanted);
@@ -193,12 +191,11 @@ impl<'a> MlxOutputs<'a> {
 
 /// What a level of MLX is; `None` for other levels.
 fn making_of(level: Level) -> Option<Making> {
-    let name = level.name().strip_prefix("mlx:")?;
-    let even = || Mode::all().find(|mode| mode.to_string() == name).map(MlxRecipe::Even);
-    match name {
-        "bf16" => Some(Making::Floats(Float::BF16)),
-        _ => MlxRecipe::mixed(name, 64).or_else(even).map(Making::Quantized),
+    if level == Level::MLX_BF16 {
+        return Some(Making::Floats(Float::BF16));
     }
+    let mixed = || MlxRecipe::mixed(level.name().strip_prefix("mlx:")?, 64);
+    mode_of(level).map(MlxRecipe::Even).or_else(mixed).map(Making::Quantized)
 }
 
 /// The mode of most matrices.
@@ -211,9 +208,9 @@ fn usual_mode(making: Making) -> Option<Mode> {
 }
 
 /// Path and mode of a matrix with another mode than the usual one.
-fn other_mode(tensor: &Tensor, coding: Coding, usual: Option<Mode>) -> Option<(&str, Mode)> {
+fn other_mode(name: &str, coding: Coding, usual: Option<Mode>) -> Option<(&str, Mode)> {
     match coding {
-        Coding::Mlx { mode, .. } if Some(mode) != usual => Some((tensor.name.strip_suffix(".weight")?, mode)),
+        Coding::Mlx { mode, .. } if Some(mode) != usual => Some((name.strip_suffix(".weight")?, mode)),
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 //! Source: `quantize_model` in `mlx_lm/utils.py`, `mixed_quant_predicate_builder` in `mlx_lm/convert.py`, and `quant_predicate` and
 //! `cast_predicate` of each model in `mlx_lm/models/`, mlx-lm 0.32.2.
 
+use crate::model::Level;
 use crate::quant::mlx::{Affine, Float, Mode};
 
 /// How bits are divided among the matrices of a model.
@@ -36,6 +37,13 @@ impl MlxRecipe {
         let (_, low, high) = MIXED.into_iter().find(|row| row.0 == name)?;
         Some(Self::Mixed { low: Affine::new(low, group_len)?, high: Affine::new(high, group_len)? })
     }
+}
+
+/// The mode that a level of MLX has for all matrices; `None` for mixed levels, for floats and for levels of other frameworks.
+#[must_use]
+pub fn mode_of(level: Level) -> Option<Mode> {
+    let name = level.name().strip_prefix("mlx:")?;
+    Mode::all().find(|mode| mode.to_string() == name)
 }
 
 /// `(model_type, ends of paths)` of matrices that an even recipe keeps at 8 bits in groups of 64, whatever its mode.

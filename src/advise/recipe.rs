@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::format::Imatrix;
 use crate::format::gguf_writer::{TensorSpec, file_size_bytes_from, metadata_size_bytes};
 use crate::model::{DType, Metadata, Model, PROVENANCE_PREFIX, Preset, Tensor, Value, provenance_metadata};
+use crate::units;
 
 const FILE_TYPE_KEY: &str = "general.file_type";
 const QUANTIZATION_VERSION_KEY: &str = "general.quantization_version";
@@ -82,7 +83,6 @@ pub fn output_size_bytes(model: &Model, preset: Preset) -> Result<u64> {
 
 /// Tensor data in bits divided by the number of weights; 0 for a model without tensors.
 #[must_use]
-#[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
 pub fn bits_per_weight(model: &Model, recipe: &Recipe) -> f64 {
     let n_weights = model.tensors.iter().fold(0_u64, |sum, tensor| sum.saturating_add(n_elements(tensor)));
     let n_bytes = model
@@ -90,7 +90,7 @@ pub fn bits_per_weight(model: &Model, recipe: &Recipe) -> f64 {
         .iter()
         .zip(&recipe.dtypes)
         .fold(0_u64, |sum, (tensor, &dtype)| sum.saturating_add(tensor_bytes(tensor, dtype)));
-    if n_weights == 0 { 0.0 } else { n_bytes as f64 * 8.0 / n_weights as f64 }
+    units::bits_per_weight(n_bytes, n_weights)
 }
 
 /// Bytes of a tensor in this type; `u64::MAX` where that overflows or the rows are not whole blocks.

@@ -1,6 +1,7 @@
 //! Measuring it: speed, memory, loss and answers on this machine, in child processes.
 
 pub mod answers;
+mod decoded;
 pub mod history;
 mod identity;
 pub mod known;

@@ -5,8 +5,10 @@ use std::path::Path;
 use super::manifest::{FileEntry, Manifest, name_of};
 use super::paths::output_path_by;
 use super::{Conversion, ConvertRequest, folder, without_layers};
+use rayon::prelude::*;
+
 use crate::advise::recipe::Planner;
-use crate::advise::{GgufOutputs, MlxChanges, MlxOutputs, Outputs, Pruned, pruned_imatrix};
+use crate::advise::{GgufOutputs, MlxChanges, MlxOutputs, Outputs, Overrides, Pruned, pruned_imatrix};
 use crate::error::{Error, Result};
 use crate::format::mlx::{SideFiles, read_side_files};
 use crate::format::{Imatrix, Opened, read_any, read_imatrix};
@@ -57,8 +59,8 @@ impl<'a> Ground<'a> {
                 Ok(Outputs::Gguf(Box::new(GgufOutputs::new(planner, imatrix))))
             }
             (Framework::Mlx, Some(mlx)) => {
-                let changes = &self.request.overrides.mlx;
-                Ok(Outputs::Mlx(Box::new(MlxOutputs::new(&mlx.source, &mlx.checkpoint, &mlx.side_files, changes)?)))
+                let overrides = &self.request.overrides;
+                Ok(Outputs::Mlx(Box::new(MlxOutputs::new(&mlx.source, &mlx.checkpoint, &mlx.side_files, overrides)?)))
             }
             _ => Err(Error::Internal { message: format!("nothing is written for {}", framework.name()) }),
         }
@@ -101,21 +103,24 @@ impl MlxGround {
 
     /// All levels that can be made, with their sizes.
     pub(super) fn levels(&self) -> Vec<OtherLevel> {
-        let (plain, wide) = (MlxChanges::default(), MlxChanges::wide_ends());
-        let outputs = |changes| MlxOutputs::new(&self.source, &self.checkpoint, &self.side_files, changes);
-        let wide = outputs(&wide).map(|outputs| Outputs::Mlx(Box::new(outputs))).ok();
-        let Ok(plain) = outputs(&plain).map(|outputs| Outputs::Mlx(Box::new(outputs))) else { return Vec::new() };
+        let (plain, wide) = (Overrides::default(), Overrides { mlx: MlxChanges::wide_ends(), ..Overrides::default() });
+        let outputs = |overrides| {
+            let outputs = MlxOutputs::new(&self.source, &self.checkpoint, &self.side_files, overrides).ok()?;
+            Some(Outputs::Mlx(Box::new(outputs)))
+        };
+        let (Some(plain), wide) = (outputs(&plain), outputs(&wide)) else { return Vec::new() };
         let other = |level: Level| {
             let draft = plain.draft(level).ok()?;
-            let wide = wide.as_ref().and_then(|wide| wide.draft(level).ok());
+            let wide = wide.as_ref().filter(|_| level != Level::MLX_BF16).and_then(|wide| wide.draft(level).ok());
             Some(OtherLevel {
                 level,
                 size_bytes: draft.size_bytes,
                 bits_per_weight: draft.bits_per_weight,
-                wide_ends: wide.map(|wide| (wide.size_bytes, wide.bits_per_weight)).filter(|_| level != Level::MLX_BF16),
+                wide_ends: wide.map(|wide| (wide.size_bytes, wide.bits_per_weight)),
             })
         };
-        Level::of(Framework::Mlx).filter_map(other).collect()
+        // Each draft lays out a whole folder, and a checkpoint is opened while the user waits.
+        Level::of(Framework::Mlx).collect::<Vec<_>>().into_par_iter().filter_map(other).collect()
     }
 
     pub(super) fn into_checkpoint(self) -> Checkpoint {

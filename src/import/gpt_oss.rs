@@ -7,7 +7,7 @@ use super::keys::{Keys, Rope};
 use super::llama::{Attention, Biases, attention_block, norm, outer};
 use super::mapping::{Mapping, Piece, Tensors};
 use super::rope::check_kind;
-use crate::model::{DType, QuantizationMethod, RowOrder};
+use crate::model::{DType, RowOrder};
 
 /// gpt-oss 20b and 120b, and unquantized models that were made from them.
 pub fn gpt_oss(config: &Config) -> Result<Mapping, String> {
@@ -17,7 +17,7 @@ pub fn gpt_oss(config: &Config) -> Result<Mapping, String> {
     check_windows(config)?;
     config.expect("attention_bias", true)?;
     let biases = Biases { qkv: true, output: true };
-    let is_mxfp4 = facts.quantization.as_ref().is_some_and(|found| found.method == QuantizationMethod::Mxfp4);
+    let is_mxfp4 = facts.is_mxfp4();
     if facts.n_experts == 0 {
         return Err("config.json does not say how many experts there are".into());
     }

@@ -7,13 +7,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::architectures::{class_name, mapping_of};
 use super::mapping::{Content, Mapping, Piece};
-use super::model::{origin_of, source_model};
+use super::model::{origin_of, source_model, source_tensor};
 use super::names::Names;
 use crate::error::{Error, Result};
 use crate::format::config_value::whole_of;
 use crate::model::{
-    Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, DType, Framework, Model, Origin, Part, QuantizationMethod,
-    RowOrder, Tensor,
+    Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, DType, Framework, Model, Origin, Part, RowOrder, Tensor,
 };
 
 /// How mlx-lm arranges the tensors of a model type.
@@ -71,7 +70,7 @@ pub fn mlx_hindrance(config: &CheckpointConfig) -> Option<String> {
             Some("mlx-lm does not load a deepseek_v2 without rope_scaling".into())
         }
         // Its `sanitize` splits gate and up along the wrong axis there.
-        "gpt_oss" if !is_mxfp4(config) => Some("mlx-lm does not load a gpt_oss whose experts are not in MXFP4".into()),
+        "gpt_oss" if !config.is_mxfp4() => Some("mlx-lm does not load a gpt_oss whose experts are not in MXFP4".into()),
         _ if arrangement_of(config).is_some() => None,
         "bert" | "falcon" => Some(format!("mlx-lm has no architecture {model_type}")),
         _ => Some(format!("nothing is known about {} in mlx-lm", class_name(config))),
@@ -152,11 +151,8 @@ struct Output {
 impl Output {
     fn tensor_and_origin(self) -> (Tensor, Origin) {
         let shape: Vec<u64> = self.shape.iter().rev().copied().collect();
-        let n_weights = shape.iter().fold(1, |n: u64, &dim| n.saturating_mul(dim));
-        let (file_idx, offset) = self.parts.first().map_or((0, 0), |part| (part.file_idx, part.offset));
-        let size_bytes = self.dtype.row_bytes(n_weights).unwrap_or(u64::MAX);
-        let tensor = Tensor { name: self.name, dtype: self.dtype, shape, file_idx, offset, size_bytes };
-        (tensor, Origin::Stored { parts: self.parts, plus: 0.0 })
+        let origin = Origin::Stored { parts: self.parts, plus: 0.0 };
+        (source_tensor(self.name, self.dtype, shape, &origin), origin)
     }
 }
 
@@ -285,10 +281,8 @@ fn packed_experts(
         let first = tensors.first().ok_or_else(|| format!("{name} is made of nothing"))?;
         let dtype = if pieces.iter().all(|piece| piece.is_mxfp4) { Some(DType::MXFP4) } else { float_of(first) };
         let dtype = dtype.ok_or_else(|| format!("{name} is not a 16- or 32-bit float"))?;
-        let n_weights = mapped.shape.iter().fold(1, |n: u64, &dim| n.saturating_mul(dim));
-        let size_bytes = dtype.row_bytes(n_weights).unwrap_or(u64::MAX);
-        let (shape, file_idx, offset) = (mapped.shape.clone(), first.file_idx, first.offset);
-        all.push((Tensor { name, dtype, shape, file_idx, offset, size_bytes }, origin_of(mapped, found, None)));
+        let origin = origin_of(mapped, found, None);
+        all.push((source_tensor(name, dtype, mapped.shape.clone(), &origin), origin));
     }
     Ok(all)
 }
@@ -318,10 +312,6 @@ fn packed_name(name: &str) -> Option<String> {
     let (layer_idx, rest) = name.strip_prefix("blk.")?.split_once(".ffn_")?;
     let (projection, part) = rest.split_once("_exps.")?;
     Some(format!("model.layers.{layer_idx}.mlp.experts.{projection}_proj.{part}"))
-}
-
-fn is_mxfp4(config: &CheckpointConfig) -> bool {
-    config.quantization.as_ref().is_some_and(|found| found.method == QuantizationMethod::Mxfp4)
 }
 
 #[cfg(test)]

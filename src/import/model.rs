@@ -64,11 +64,7 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
             .split_first()
             .map_or((1, 1), |(row_len, rest)| (*row_len, rest.iter().fold(1, |n: u64, &dim| n.saturating_mul(dim))));
         let origin = origin_of(mapped, &found, block_size);
-        let first = match &origin {
-            Origin::Stored { parts, .. } => parts.first().map(|part| (part.file_idx, part.offset)),
-            Origin::Computed(_) => None,
-        };
-        let (file_idx, offset) = first.unwrap_or_default();
+        let (file_idx, offset) = place_of(&origin);
         let size_bytes = dtype.row_bytes(row_len).map_or(u64::MAX, |row_bytes| n_rows.saturating_mul(row_bytes));
         tensors.push(Tensor { name: mapped.name.clone(), dtype, shape: mapped.shape.clone(), file_idx, offset, size_bytes });
         origins.push(origin);
@@ -288,6 +284,22 @@ pub(super) fn source_model(checkpoint: &Checkpoint, all: Vec<(Tensor, Origin)>, 
         unknown: Vec::new(),
         import: Some(Arc::new(Import { name: checkpoint.name.clone(), origins, ..Import::default() })),
         others: Vec::new(),
+    }
+}
+
+/// A tensor that is read from where its origin begins; a size that is no whole number of blocks becomes the largest.
+pub(super) fn source_tensor(name: String, dtype: DType, shape: Vec<u64>, origin: &Origin) -> Tensor {
+    let n_weights = shape.iter().fold(1, |n: u64, &dim| n.saturating_mul(dim));
+    let size_bytes = dtype.row_bytes(n_weights).unwrap_or(u64::MAX);
+    let (file_idx, offset) = place_of(origin);
+    Tensor { name, dtype, shape, file_idx, offset, size_bytes }
+}
+
+/// File and offset of the first part; zeros for numbers from the configuration.
+fn place_of(origin: &Origin) -> (usize, u64) {
+    match origin {
+        Origin::Stored { parts, .. } => parts.first().map(|part| (part.file_idx, part.offset)).unwrap_or_default(),
+        Origin::Computed(_) => (0, 0),
     }
 }
 

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::mapping::Tensors;
-use super::model::{block_size, lossless_dtype, origin_of, source_model};
+use super::model::{block_size, lossless_dtype, origin_of, source_model, source_tensor};
 use crate::error::{Error, Result};
-use crate::model::{Checkpoint, CheckpointTensor, Decoder, Model, Tensor};
+use crate::model::{Checkpoint, CheckpointTensor, Decoder, Model};
 
 /// The checkpoint's tensors that a decoder's weights are rows of, each once, under their own names and with all their rows.
 ///
@@ -29,10 +29,7 @@ pub fn stored_model(checkpoint: &Checkpoint, decoder: &Decoder) -> Result<Model>
     let block_size = checkpoint.config.as_ref().and_then(block_size);
     let all = tensors.all.into_iter().map(|mapped| {
         let (dtype, origin) = (lossless_dtype(&mapped, &found), origin_of(&mapped, &found, block_size));
-        let n_weights = mapped.shape.iter().fold(1, |n: u64, &dim| n.saturating_mul(dim));
-        let size_bytes = dtype.row_bytes(n_weights).unwrap_or(u64::MAX);
-        let (file_idx, offset) = found.get(mapped.name.as_str()).map_or((0, 0), |stored| (stored.file_idx, stored.offset));
-        (Tensor { name: mapped.name, dtype, shape: mapped.shape, file_idx, offset, size_bytes }, origin)
+        (source_tensor(mapped.name, dtype, mapped.shape, &origin), origin)
     });
     Ok(source_model(checkpoint, all.collect(), checkpoint.warnings.clone()))
 }

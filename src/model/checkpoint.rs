@@ -272,12 +272,19 @@ impl CheckpointDType {
 /// Endings of the two tensors that MXFP4 is stored in: two weights in a byte, and the exponents of blocks.
 pub const MXFP4_ENDINGS: (&str, &str) = ("_blocks", "_scales");
 
+impl CheckpointConfig {
+    /// True where experts are in MXFP4, as those of gpt-oss.
+    #[must_use]
+    pub fn is_mxfp4(&self) -> bool {
+        self.quantization.as_ref().is_some_and(|found| found.method == QuantizationMethod::Mxfp4)
+    }
+}
+
 impl Checkpoint {
     /// Number of weights in all tensors. A byte of MXFP4 counts as two, its exponents do not count.
     #[must_use]
     pub fn n_parameters(&self) -> u64 {
-        let quantization = self.config.as_ref().and_then(|config| config.quantization.as_ref());
-        let is_mxfp4 = quantization.is_some_and(|quantization| quantization.method == QuantizationMethod::Mxfp4);
+        let is_mxfp4 = self.config.as_ref().is_some_and(CheckpointConfig::is_mxfp4);
         let n_weights = |tensor: &CheckpointTensor| match tensor.dtype {
             CheckpointDType::U8 if is_mxfp4 && tensor.name.ends_with(MXFP4_ENDINGS.0) => tensor.n_elements().saturating_mul(2),
             CheckpointDType::U8 if is_mxfp4 && tensor.name.ends_with(MXFP4_ENDINGS.1) => 0,

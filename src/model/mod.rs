@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::path_text;
+use crate::units::bits_per_weight;
 
 pub use checkpoint::{
     Checkpoint, CheckpointConfig, CheckpointDType, CheckpointTensor, MXFP4_ENDINGS, Pooling, QuantizationMethod,
@@ -107,10 +108,8 @@ impl Model {
 
     /// Tensor data in bits divided by the number of weights; 0 for a model without tensors.
     #[must_use]
-    #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
     pub fn bits_per_weight(&self) -> f64 {
-        let n = self.n_parameters();
-        if n == 0 { 0.0 } else { self.tensor_bytes() as f64 * 8.0 / n as f64 }
+        bits_per_weight(self.tensor_bytes(), self.n_parameters())
     }
 
     /// True for GGUF files with tensors: a vocabulary-only file has none.

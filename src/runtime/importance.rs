@@ -189,12 +189,13 @@ impl Collector {
     /// Counts the keys and values of a layer by its attention: F32, `[n_positions, n_tokens, n_heads, 1]`.
     pub fn take_attention(&mut self, layer_idx: u64, numbers: &Strided) {
         let Some(attention) = &mut self.attention else { return };
-        let looks_ahead = attention.looks_ahead;
-        for waiting in attention.waiting.remove(&layer_idx).unwrap_or_default() {
-            let n_tokens = waiting.rows.len() / self.tensors[waiting.idx].n_columns.max(1);
-            let weights = PositionWeights::of(numbers, n_tokens, looks_ahead);
-            let weights = weights.map(|weights| if waiting.side == Side::Keys { weights.keys } else { weights.values });
-            self.count(&waiting, weights.as_deref());
+        let Some(all) = attention.waiting.remove(&layer_idx) else { return };
+        let weights = PositionWeights::of(numbers, numbers.shape[1], attention.looks_ahead);
+        for waiting in all {
+            let of_side = weights.as_ref().map(|of| if waiting.side == Side::Keys { &of.keys } else { &of.values });
+            let is_whole = |weights: &&Vec<f64>| weights.len() * self.tensors[waiting.idx].n_columns == waiting.rows.len();
+            let of_side = of_side.filter(is_whole);
+            self.count(&waiting, of_side.map(Vec::as_slice));
         }
     }
 

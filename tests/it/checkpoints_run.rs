@@ -12,6 +12,7 @@ use planish::runtime::{Event, ProbeInput, ProbeTask, Request, Task, run_with};
 use serde_json::Value as Json;
 
 use crate::common::{minilm, run, run_json, smollm2};
+use crate::forward::order;
 use crate::golden_checkpoints::{cases, write};
 use crate::hf_layout;
 
@@ -56,13 +57,6 @@ fn without_tokenizer(checkpoint: &Checkpoint) -> Model {
     let n_vocab = u32::try_from(checkpoint.config.as_ref().unwrap().n_vocab).unwrap();
     model.metadata.set(&format!("{}.vocab_size", model.hyperparameters.architecture), Value::U32(n_vocab));
     model
-}
-
-/// The ids of the tokens, the likeliest first.
-fn order(logits: &[f64]) -> Vec<usize> {
-    let mut ids: Vec<usize> = (0..logits.len()).collect();
-    ids.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
-    ids
 }
 
 #[test]

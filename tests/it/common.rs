@@ -1,6 +1,6 @@
 //! What the integration tests share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// The built program, with a history that is not the one of the person who runs the tests.
@@ -54,4 +54,10 @@ pub fn run_json(args: &[&dyn AsRef<std::ffi::OsStr>]) -> serde_json::Value {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "status {:?}: {stderr}", output.status.code());
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
+}
+
+/// Size of all files but the manifest.
+pub fn folder_size(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries.filter(|entry| entry.file_name() != "planish.manifest.json").map(|entry| entry.metadata().unwrap().len()).sum()
 }

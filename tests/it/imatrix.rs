@@ -16,7 +16,7 @@ use planish::model::{DType, Level, Model, RuntimeId};
 use planish::monitor::Monitor;
 use planish::quant::can_quantize;
 
-use crate::common::{planish, run, run_json, smollm2};
+use crate::common::{folder_size, planish, run, run_json, smollm2};
 use crate::golden_checkpoints::{cases, write};
 
 const TEXT: &str = include_str!("../../assets/text/calibration/prose.txt");
@@ -80,12 +80,6 @@ fn every_tensor_that_levels_change_gets_importances_and_levels_of_few_bits_becom
     assert!(stderr.contains("error: IQ2_XS needs an importance matrix") && stderr.contains("planish imatrix MODEL"), "{stderr}");
     let json = run_json(&[&"convert", &files[0], &"--level", &"IQ2_XS", &"--out", &out, &"--imatrix", &imatrix, &"--json"]);
     assert_eq!(json["conversions"][0]["warnings"].as_array().map(Vec::len), Some(0), "{json}");
-}
-
-/// Size of all files but the manifest.
-fn folder_size(folder: &Path) -> u64 {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    entries.filter(|entry| entry.file_name() != "planish.manifest.json").map(|entry| entry.metadata().unwrap().len()).sum()
 }
 
 /// The levels of the table that can be run here. Where `PLANISH_ALL_RUNTIMES` is set, all must be.

@@ -1,7 +1,7 @@
 //! Folders for MLX, made from tiny checkpoints of every architecture. `tests/oracles/check_mlx.py` compares their bytes with
 //! those of `mlx_lm.convert`; for it, `PLANISH_MLX_OUT` names a folder that keeps checkpoints and outputs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use planish::convert::{ConvertRequest, VerifyRequest, convert, open_model, preflight, verify};
 use planish::error::Error;
@@ -10,7 +10,7 @@ use planish::import::mlx_hindrance;
 use planish::model::{Framework, Level};
 use planish::monitor::Monitor;
 
-use crate::common::smollm2;
+use crate::common::{folder_size, smollm2};
 use crate::golden_checkpoints::{cases, write};
 use crate::hf_layout;
 
@@ -40,7 +40,7 @@ fn every_architecture_of_both_is_written_as_planned() {
             match convert(&model, &request, &Monitor::silent()) {
                 Ok(made) => {
                     let made = &made[0];
-                    let size = size_of(&made.path);
+                    let size = folder_size(&made.path);
                     assert_eq!(made.size_bytes, size, "{name} {level}");
                     let request = VerifyRequest { path: made.path.clone(), source: Some(checkpoint.path.clone()), imatrix: None };
                     let found = verify(&request, &Monitor::silent()).unwrap();
@@ -73,16 +73,10 @@ fn smollm2_is_written_as_planned() {
     let levels = ["mlx:8-bit-g64", "mlx:4-bit-g64"].map(|name| name.parse::<Level>().unwrap());
     let made = convert(&model, &ConvertRequest::new(levels.to_vec(), folder.join("out/smollm2")), &Monitor::silent()).unwrap();
     for made in made {
-        assert_eq!(made.size_bytes, size_of(&made.path), "{}", made.level);
+        assert_eq!(made.size_bytes, folder_size(&made.path), "{}", made.level);
         let request = VerifyRequest { path: made.path, source: Some(checkpoint.clone()), imatrix: None };
         assert_eq!(verify(&request, &Monitor::silent()).unwrap().findings, [""; 0]);
     }
-}
-
-/// Size of all files but the manifest.
-fn size_of(folder: &Path) -> u64 {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    entries.filter(|entry| entry.file_name() != "planish.manifest.json").map(|entry| entry.metadata().unwrap().len()).sum()
 }
 
 #[test]

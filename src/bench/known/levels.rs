@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::format::{FOLDER_MANIFEST, Summary, TensorReader, read_gguf, summarize_gguf};
 use crate::model::{Level, Model, RECIPE_KEY, SOURCE_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY, Tensor};
 use crate::monitor::Monitor;
+use crate::units;
 
 /// The most folders that are looked into; the most GGUF files in all of them together, and the most entries of each that may be
 /// MLX folders: a folder of downloads must not take seconds.
@@ -227,13 +228,12 @@ pub fn bits_of_folder(manifest: &Manifest) -> f64 {
     bits_per_weight(manifest.tensors.iter().map(|tensor| (tensor.size_bytes, n_weights(&tensor.shape))))
 }
 
-/// Bits divided by weights of tensors, given by their bytes and number of weights.
-#[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
+/// Bits per weight of tensors, given by their bytes and number of weights.
 fn bits_per_weight(tensors: impl Iterator<Item = (u64, u64)>) -> f64 {
     let add =
         |(n_bytes, n_weights): (u64, u64), (bytes, weights)| (n_bytes.saturating_add(bytes), n_weights.saturating_add(weights));
     let (n_bytes, n_weights) = tensors.fold((0, 0), add);
-    n_bytes as f64 * 8.0 / n_weights.max(1) as f64
+    units::bits_per_weight(n_bytes, n_weights)
 }
 
 fn conversion(model: &Model, candidate: &Candidate) -> Option<Conversion> {

@@ -10,18 +10,17 @@ use super::stats::{ChunkSums, spent_alpha};
 use super::summary::{ALPHA, gate_interval, summarize, summarize_kinds};
 use super::{QualityOutcome, QualityProvenance, QualityRequest, QualityRun, ScoredChunk, Stopping, Strip, TokenScore};
 use crate::advise::{Decision, Gates, Verdict, judge};
+use crate::bench::decoded::Decoded;
 use crate::bench::identity::artifact_sha256;
 use crate::bench::speed::run::{condition_warnings, name};
 use crate::bench::{OF_WEIGHTS_ALONE, is_timed_here};
 use crate::calibrate::text::{Corpus, corpus};
-use crate::convert::decoded_gguf;
 use crate::error::{Error, Result};
 use crate::format::Artifact;
 use crate::hardware::sample_conditions;
 use crate::model::{Framework, Model};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::process::ChildProcess;
-use crate::runtime::work_folder::WorkFolder;
 use crate::runtime::{self, ChunkScores, Event, Request, RuntimeId, RuntimeInfo, ScoreRole, ScoreTask, Task, reference_file};
 use crate::units::nats_text;
 
@@ -251,7 +250,8 @@ impl<'a> Session<'a> {
         let model_sha256 = artifact_sha256(&artifact, &monitor.without_progress())?;
         // Removes its file when the candidate has been measured.
         let decoded = self.decoded(&artifact, monitor)?;
-        let run = decoded.as_ref().map_or(&artifact, |decoded| &decoded.artifact);
+        let in_place = decoded.as_ref().map(|decoded| Artifact::open(&decoded.gguf.path)).transpose()?;
+        let run = in_place.as_ref().unwrap_or(&artifact);
         let n_chunks = self.order.len() as u64;
         let n_candidates = self.request.candidates.len() as u64;
         let started = Instant::now();
@@ -365,20 +365,6 @@ impl<'a> Session<'a> {
             return other("tokenizer", text(self.plan.n_tokens), text(plan.n_tokens));
         }
         Ok(())
-    }
-}
-
-/// The decoded weights of a folder, as a file that exists as long as the value lives.
-struct Decoded {
-    artifact: Artifact,
-    _folder: WorkFolder,
-}
-
-impl Decoded {
-    fn write(artifact: &Artifact, monitor: &Monitor) -> Result<Self> {
-        let folder = WorkFolder::new("decoded")?;
-        let path = decoded_gguf(artifact, folder.path(), monitor)?.path;
-        Ok(Self { artifact: Artifact::open(&path)?, _folder: folder })
     }
 }
 

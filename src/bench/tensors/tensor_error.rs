@@ -10,12 +10,12 @@ use serde::ser::{SerializeStruct, Serializer};
 
 use super::difference::{Difference, Mismatch};
 use super::tensor_pieces::{Meter, Piecewise, compare};
-use crate::convert::{DecodedGguf, decoded_gguf, open_model};
+use crate::bench::decoded::Decoded;
+use crate::convert::open_model;
 use crate::error::{Error, Result};
 use crate::format::{Artifact, TensorReader};
 use crate::model::{DType, Framework, Model, Tensor};
 use crate::monitor::Monitor;
-use crate::runtime::work_folder::WorkFolder;
 use crate::units::count_text;
 
 /// The most names in a warning.
@@ -93,7 +93,7 @@ pub struct TensorError {
 /// Those of opening either file; for a folder those of `convert::decoded_gguf`; `Error::SourceChanged`, `Error::Io`; `Error::Cancelled` within some milliseconds.
 pub fn tensor_errors(source: &Path, converted: &Path, monitor: &Monitor) -> Result<TensorErrors> {
     let path = converted;
-    let decoded = Decoded::of(path, monitor)?;
+    let decoded = decoded(path, monitor)?;
     let (source, converted) = (Side::open(source)?, Side::open(decoded.as_ref().map_or(path, |decoded| &decoded.gguf.path))?);
     let pairs = source.matched(&converted);
     let total = pairs.iter().map(|(a, b)| a.size_bytes + b.map_or(0, |b| b.size_bytes)).sum();
@@ -245,26 +245,15 @@ fn warnings(tensors: &[TensorError]) -> Vec<String> {
     vec![format!("{n} of {n_all} tensors could not be compared: {}", named.join(", "))]
 }
 
-/// An MLX folder's weights, in a file that exists as long as the value lives.
-struct Decoded {
-    gguf: DecodedGguf,
-    _folder: WorkFolder,
-}
-
-impl Decoded {
-    /// `None` for what is not an MLX folder.
-    fn of(path: &Path, monitor: &Monitor) -> Result<Option<Self>> {
-        if !path.is_dir() {
-            return Ok(None);
-        }
-        match Artifact::open(path) {
-            Ok(artifact) if artifact.framework == Framework::Mlx => {
-                let folder = WorkFolder::new("decoded")?;
-                Ok(Some(Self { gguf: decoded_gguf(&artifact, folder.path(), monitor)?, _folder: folder }))
-            }
-            // A checkpoint is read as it is.
-            _ => Ok(None),
-        }
+/// The weights of an MLX folder; `None` for anything else.
+fn decoded(path: &Path, monitor: &Monitor) -> Result<Option<Decoded>> {
+    if !path.is_dir() {
+        return Ok(None);
+    }
+    match Artifact::open(path) {
+        Ok(artifact) if artifact.framework == Framework::Mlx => Decoded::write(&artifact, monitor).map(Some),
+        // A checkpoint is read as it is.
+        _ => Ok(None),
     }
 }
 

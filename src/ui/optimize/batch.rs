@@ -10,7 +10,7 @@ use super::existing_view::being_made;
 use super::imatrix_view::imatrix_refusal;
 use super::level_cards::names;
 use super::recipe_data::changed_sizes;
-use crate::advise::{MlxChanges, Overrides, Plan};
+use crate::advise::{Overrides, Plan};
 use crate::convert;
 use crate::hardware::{Disk, Machine};
 use crate::model::{Framework, Level, Model};
@@ -73,7 +73,7 @@ impl Batch {
         let todo: Vec<Level> = chosen.iter().copied().filter(is_todo).collect();
         let (own_bytes, broken) = sizes_of(ui, &model, &plan, &overrides, &todo);
         let others = store.other_levels().iter().filter(|other| todo.contains(&other.level));
-        let has_wide_ends = overrides.mlx == MlxChanges::wide_ends();
+        let has_wide_ends = overrides.mlx.are_wide_ends();
         let todo_bytes = others.map(|other| other.size_and_bits(has_wide_ends).0).fold(own_bytes, u64::saturating_add);
         let disk = store.disk_of(&dir);
         let refusal = broken

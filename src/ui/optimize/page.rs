@@ -38,7 +38,7 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
         recommended: batch.recommended,
         in_work: &batch.all_in_work,
         for_mac: form.goal.target == Target::Apple || cfg!(target_os = "macos"),
-        has_wide_ends: batch.overrides.mlx == MlxChanges::wide_ends(),
+        has_wide_ends: batch.overrides.mlx.are_wide_ends(),
         note,
     };
     // Copies, because the right column edits the rest of the form.
