@@ -11,7 +11,7 @@ use super::legacy::pack_nibbles;
 use super::scale_of_scales::Largest;
 use super::search_affine::inverse;
 use super::search_block::fit_block;
-use super::search_symmetric::{Levels, SymmetricGrid, fit_symmetric};
+use super::search_symmetric::{Levels, SymmetricFit, SymmetricGrid, fit_symmetric};
 
 /// [`KVALUES_IQ4NL`] as f32, with the midpoints between neighbours.
 static LEVELS: SixteenLevels = {
@@ -29,7 +29,7 @@ const PEAK_LEVELS: [f32; 12] = [-127.0, 113.0, -104.0, 89.0, -83.0, 69.0, -65.0,
 
 /// Quants that stand for the numbers of [`KVALUES_IQ4NL`].
 #[derive(Debug, Clone, Copy)]
-struct Uneven;
+pub(super) struct Uneven;
 
 impl Levels for Uneven {
     #[inline(always)]
@@ -44,7 +44,7 @@ impl Levels for Uneven {
 }
 
 /// The search for IQ4_NL. Candidates for the level of the largest magnitude have both signs: the ends are at -127 and 113.
-const IQ4_NL: SymmetricGrid<Uneven> = SymmetricGrid {
+pub(super) const IQ4_NL: SymmetricGrid<Uneven> = SymmetricGrid {
     levels: Uneven,
     scale_max: 1.0,
     n_step_groups: 2,
@@ -56,7 +56,7 @@ const IQ4_NL: SymmetricGrid<Uneven> = SymmetricGrid {
 };
 
 /// The search for IQ4_XS, as for [`IQ4_NL`].
-const IQ4_XS: SymmetricGrid<Uneven> = SymmetricGrid {
+pub(super) const IQ4_XS: SymmetricGrid<Uneven> = SymmetricGrid {
     levels: Uneven,
     scale_max: 32.0,
     n_step_groups: 2,
@@ -83,7 +83,12 @@ pub(super) fn encode_iq4_nl(simd: impl Simd, x: &[f32; 32], columns: Option<&[f3
 #[inline(always)]
 pub(super) fn encode_iq4_xs(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockIQ4_XS {
     let w = importance(simd, x, columns, Some(2.0), |magnitude, rms| 1.2 + 1.5 * rms * rms + magnitude * magnitude);
-    let fit = fit_symmetric::<_, _, 32, 8>(simd, &split(x), &w, IQ4_XS);
+    pack_iq4_xs(&fit_symmetric::<_, _, 32, 8>(simd, &split(x), &w, IQ4_XS))
+}
+
+/// The block of a fit.
+#[inline(always)]
+pub(super) fn pack_iq4_xs(fit: &SymmetricFit<8>) -> BlockIQ4_XS {
     let mut qs = [0; 128];
     for (qs, q) in qs.as_chunks_mut::<16>().0.iter_mut().zip(fit.q.as_chunks::<32>().0) {
         *qs = pack_nibbles(q);

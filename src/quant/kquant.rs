@@ -9,12 +9,12 @@
 use super::blocks::{BlockQ2_K, BlockQ3_K, BlockQ4_K, BlockQ5_K, BlockQ6_K, QK_K, pack_q3_scales, pack_scales_mins};
 use super::lanes::{N_LANES, Simd};
 use super::scale_of_scales::Largest;
-use super::search_affine::{AffineGrid, Candidates, fit_affine, inverse};
+use super::search_affine::{AffineFit, AffineGrid, Candidates, fit_affine, inverse};
 use super::search_block::column_importance;
-use super::search_symmetric::{Linear, SymmetricGrid, fit_symmetric};
+use super::search_symmetric::{Linear, SymmetricFit, SymmetricGrid, fit_symmetric};
 
 /// The search for Q2_K. With four levels, where quant 0 lies matters as much as how far the levels are apart.
-const Q2_K: AffineGrid = AffineGrid {
+pub(super) const Q2_K: AffineGrid = AffineGrid {
     q_max: 3.0,
     scale_max: 15.0,
     candidates: &[
@@ -29,7 +29,7 @@ const Q2_K: AffineGrid = AffineGrid {
 };
 
 /// The search for Q4_K: two groups of candidates around the full range, one for sub-blocks of a few large weights.
-const Q4_K: AffineGrid = AffineGrid {
+pub(super) const Q4_K: AffineGrid = AffineGrid {
     q_max: 15.0,
     scale_max: 63.0,
     candidates: &[
@@ -43,10 +43,10 @@ const Q4_K: AffineGrid = AffineGrid {
 };
 
 /// The search for Q5_K: the candidates of [`Q4_K`] serve 32 levels as well.
-const Q5_K: AffineGrid = AffineGrid { q_max: 31.0, n_first: 2, n_rounds: 4, ..Q4_K };
+pub(super) const Q5_K: AffineGrid = AffineGrid { q_max: 31.0, n_first: 2, n_rounds: 4, ..Q4_K };
 
 /// The search for Q3_K. With eight levels the lowest one, which has no opposite, matters: both signs are tried throughout.
-const Q3_K: SymmetricGrid<Linear> = SymmetricGrid {
+pub(super) const Q3_K: SymmetricGrid<Linear> = SymmetricGrid {
     levels: Linear { q_max: 4.0 },
     scale_max: 32.0,
     n_step_groups: 2,
@@ -58,7 +58,7 @@ const Q3_K: SymmetricGrid<Linear> = SymmetricGrid {
 };
 
 /// The search for Q6_K: candidates from 30.3 to 32.4 steps, fine enough that only the integer scales decide.
-const Q6_K: SymmetricGrid<Linear> = SymmetricGrid {
+pub(super) const Q6_K: SymmetricGrid<Linear> = SymmetricGrid {
     levels: Linear { q_max: 32.0 },
     scale_max: 128.0,
     n_step_groups: 1,
@@ -73,7 +73,12 @@ const Q6_K: SymmetricGrid<Linear> = SymmetricGrid {
 #[inline(always)]
 pub(super) fn encode_q2_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ2_K {
     let w = importance(simd, x, columns, Some(1.0), |magnitude, rms| 0.15 + 0.05 * rms + magnitude);
-    let fit = fit_affine::<_, 16, 16>(simd, &split(x), &w, Q2_K);
+    pack_q2_k(&fit_affine::<_, 16, 16>(simd, &split(x), &w, Q2_K))
+}
+
+/// The block of a fit.
+#[inline(always)]
+pub(super) fn pack_q2_k(fit: &AffineFit<16>) -> BlockQ2_K {
     let mut scales = [0; 16];
     for j in 0..16 {
         scales[j] = fit.scales[j] | (fit.mins[j] << 4);
@@ -85,7 +90,12 @@ pub(super) fn encode_q2_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f3
 #[inline(always)]
 pub(super) fn encode_q3_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ3_K {
     let w = importance(simd, x, columns, Some(2.0), |magnitude, rms| 0.4 + 0.9 * rms * rms + magnitude * magnitude);
-    let fit = fit_symmetric::<_, _, 16, 16>(simd, &split(x), &w, Q3_K);
+    pack_q3_k(&fit_symmetric::<_, _, 16, 16>(simd, &split(x), &w, Q3_K))
+}
+
+/// The block of a fit.
+#[inline(always)]
+pub(super) fn pack_q3_k(fit: &SymmetricFit<16>) -> BlockQ3_K {
     let mut hmask = [0; 32];
     for (row, q) in fit.q.as_chunks::<32>().0.iter().enumerate() {
         for (mask, q) in hmask.iter_mut().zip(q) {
@@ -100,7 +110,12 @@ pub(super) fn encode_q3_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f3
 #[inline(always)]
 pub(super) fn encode_q4_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ4_K {
     let w = importance(simd, x, columns, Some(2.0), |magnitude, rms| magnitude + rms);
-    let fit = fit_affine::<_, 32, 8>(simd, &split(x), &w, Q4_K);
+    pack_q4_k(&fit_affine::<_, 32, 8>(simd, &split(x), &w, Q4_K))
+}
+
+/// The block of a fit.
+#[inline(always)]
+pub(super) fn pack_q4_k(fit: &AffineFit<8>) -> BlockQ4_K {
     BlockQ4_K { d: fit.d, dmin: fit.dmin, scales: pack_scales_mins(fit.scales, fit.mins), qs: pack_four_bits(&fit.q) }
 }
 
@@ -108,7 +123,12 @@ pub(super) fn encode_q4_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f3
 #[inline(always)]
 pub(super) fn encode_q5_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ5_K {
     let w = importance(simd, x, columns, Some(2.0), |magnitude, rms| magnitude + rms);
-    let fit = fit_affine::<_, 32, 8>(simd, &split(x), &w, Q5_K);
+    pack_q5_k(&fit_affine::<_, 32, 8>(simd, &split(x), &w, Q5_K))
+}
+
+/// The block of a fit.
+#[inline(always)]
+pub(super) fn pack_q5_k(fit: &AffineFit<8>) -> BlockQ5_K {
     let mut qh = [0; 32];
     for (row, q) in fit.q.as_chunks::<32>().0.iter().enumerate() {
         for (qh, q) in qh.iter_mut().zip(q) {
@@ -122,7 +142,12 @@ pub(super) fn encode_q5_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f3
 #[inline(always)]
 pub(super) fn encode_q6_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ6_K {
     let w = importance(simd, x, columns, None, |magnitude, rms| 0.5 * rms * rms + magnitude * magnitude);
-    let fit = fit_symmetric::<_, _, 16, 16>(simd, &split(x), &w, Q6_K);
+    pack_q6_k(&fit_symmetric::<_, _, 16, 16>(simd, &split(x), &w, Q6_K))
+}
+
+/// The block of a fit.
+#[inline(always)]
+pub(super) fn pack_q6_k(fit: &SymmetricFit<16>) -> BlockQ6_K {
     let (mut ql, mut qh) = ([0; 128], [0; 64]);
     for half in 0..2 {
         let q = |row: usize, i: usize| fit.q[128 * half + 32 * row + i];

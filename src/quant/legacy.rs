@@ -72,7 +72,7 @@ pub(super) fn pack_nibbles(q: &[u8; 32]) -> [u8; 16] {
 
 /// Fifth bits: bit `i` of the little-endian word belongs to weight `i`.
 #[inline(always)]
-fn pack_fifth_bits(q: &[u8; 32]) -> [u8; 4] {
+pub(super) fn pack_fifth_bits(q: &[u8; 32]) -> [u8; 4] {
     let mut word = 0_u32;
     for (i, &q) in q.iter().enumerate() {
         word |= u32::from(q >> 4 & 1) << i;

@@ -35,6 +35,7 @@ mod search_grid;
 mod search_symmetric;
 mod ternary;
 
+pub mod feedback;
 pub mod matmul;
 pub mod mlx;
 

@@ -10,22 +10,38 @@ use super::legacy::pack_nibbles;
 use super::search_block::column_importance;
 
 /// The non-negative values of E2M1, doubled.
-const LEVELS: [f32; 8] = [0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0];
+pub(super) const LEVELS: [f32; 8] = [0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0];
 
 /// Half way between neighbours of [`LEVELS`].
-const MIDDLES: [f32; 7] = [0.5, 1.5, 2.5, 3.5, 5.0, 7.0, 10.0];
+pub(super) const MIDDLES: [f32; 7] = [0.5, 1.5, 2.5, 3.5, 5.0, 7.0, 10.0];
 
 /// Exponents whose power of two has a normal inverse, and whose largest value is finite.
-const EXPONENTS: std::ops::RangeInclusive<i32> = 2..=252;
+pub(super) const EXPONENTS: std::ops::RangeInclusive<i32> = 2..=252;
 
 /// Encodes one block of MXFP4.
 #[inline(always)]
 pub(super) fn encode_mxfp4(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>) -> BlockMXFP4 {
     let w = columns.and_then(|columns| column_importance(simd, x, columns, None)).unwrap_or([1.0; 32]);
+    let Some(exponent) = best_exponent(simd, x, &w) else {
+        return BlockMXFP4 { e: 0, qs: [0; 16] };
+    };
+    let inverse = power_of_two(128 - exponent);
+    let mut q = [0; 32];
+    for (q, &weight) in q.iter_mut().zip(x) {
+        let number = weight.abs() * inverse;
+        let magnitude: u8 = MIDDLES.iter().map(|&middle| u8::from(number > middle)).sum();
+        *q = magnitude | (u8::from(weight < 0.0 && magnitude > 0) << 3);
+    }
+    BlockMXFP4 { e: u8::try_from(exponent).unwrap_or(0), qs: pack_nibbles(&q) }
+}
+
+/// The exponent as the file holds it, in [`EXPONENTS`], of least error weighted by `w`; `None` where all weights are zero.
+#[inline(always)]
+pub(super) fn best_exponent(simd: impl Simd, x: &[f32; 32], w: &[f32; 32]) -> Option<i32> {
     let (low, high) = simd.extremes(x);
     let peak = max(-low, high);
     if peak == 0.0 {
-        return BlockMXFP4 { e: 0, qs: [0; 16] };
+        return None;
     }
     // From one above ggml's exponent, which puts the largest magnitude between 8 and 16 of the doubled values, to six below it.
     let top = (peak.to_bits() >> 23).cast_signed() - 1;
@@ -37,7 +53,7 @@ pub(super) fn encode_mxfp4(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32
     // Errors are counted in units of the first exponent.
     let units = simd.load(&exponents.map(|exponent| power_of_two(exponent - exponents[0])));
     let mut error = simd.zero();
-    for (&x, &w) in x.iter().zip(&w) {
+    for (&x, &w) in x.iter().zip(w) {
         let number = simd.splat(x.abs()) * inverses;
         let mut level = simd.zero();
         for (middle, above) in MIDDLES.iter().zip(&LEVELS[1..]) {
@@ -46,19 +62,11 @@ pub(super) fn encode_mxfp4(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32
         let difference = (level - number) * units;
         error = error + difference * difference * simd.splat(w);
     }
-    let exponent = exponents[simd.argmin(error)];
-    let inverse = power_of_two(128 - exponent);
-    let mut q = [0; 32];
-    for (q, &weight) in q.iter_mut().zip(x) {
-        let number = weight.abs() * inverse;
-        let magnitude: u8 = MIDDLES.iter().map(|&middle| u8::from(number > middle)).sum();
-        *q = magnitude | (u8::from(weight < 0.0 && magnitude > 0) << 3);
-    }
-    BlockMXFP4 { e: u8::try_from(exponent).unwrap_or(0), qs: pack_nibbles(&q) }
+    Some(exponents[simd.argmin(error)])
 }
 
 /// `2^exponent` for exponents of normal numbers.
 #[inline(always)]
-fn power_of_two(exponent: i32) -> f32 {
+pub(super) fn power_of_two(exponent: i32) -> f32 {
     f32::from_bits((exponent + 127).cast_unsigned() << 23)
 }

@@ -214,7 +214,7 @@ impl Encode<'_> {
 
 /// Refuses a row with a weight that the type cannot hold.
 #[inline(always)]
-fn check_row(dtype: DType, row: usize, src: &[f32]) -> Result<(), QuantError> {
+pub(super) fn check_row(dtype: DType, row: usize, src: &[f32]) -> Result<(), QuantError> {
     if max_magnitude_bits(src) <= largest_magnitude(dtype).to_bits() { Ok(()) } else { Err(row_error(dtype, row as u64, src)) }
 }
 

@@ -42,7 +42,7 @@ const FLOOR: f32 = 1e-6;
 const BLOCK_MEAN_SQUARES: f32 = 2.0;
 
 /// Candidates for the quant of the largest magnitude: from 1.3 below `q_max` to 1.4 above, with both signs.
-const fn symmetric_grid(q_max: f32) -> SymmetricGrid<Linear> {
+pub(super) const fn symmetric_grid(q_max: f32) -> SymmetricGrid<Linear> {
     SymmetricGrid {
         levels: Linear { q_max },
         scale_max: 1.0,
@@ -210,7 +210,12 @@ fn error<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], d: f32, grid:
 /// Scale, offset and quants with `x = d * q + m` and `q` in `0..=q_max` of least weighted error.
 #[inline(always)]
 pub(super) fn affine(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>, q_max: f32) -> (f32, f32, [u8; 32]) {
-    let w = block_importance(simd, x, columns);
+    fit_affine_block(simd, x, &block_importance(simd, x, columns), q_max)
+}
+
+/// [`affine`] with the weights' importances, positive and around 1.
+#[inline(always)]
+pub(super) fn fit_affine_block(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], q_max: f32) -> (f32, f32, [u8; 32]) {
     // The search finds only offsets that are not positive. Weights that were moved below zero always have such an offset.
     let (_, high) = simd.extremes(x);
     let mut moved = *x;
@@ -219,10 +224,10 @@ pub(super) fn affine(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>
     }
     let (mut scales, mut offsets) = ([0.0; N_LANES], [0.0; N_LANES]);
     for (start, (scale, offset)) in STARTS.iter().zip(scales.iter_mut().zip(&mut offsets)) {
-        let wanted = search_affine::search(simd, &moved, &w, affine_grid(q_max, start));
+        let wanted = search_affine::search(simd, &moved, w, affine_grid(q_max, start));
         (*scale, *offset) = (wanted.scale, -wanted.offset);
     }
-    let (scales, offsets, gains) = refined(simd, &moved, &w, simd.load(&scales), simd.load(&offsets), q_max);
+    let (scales, offsets, gains) = refined(simd, &moved, w, simd.load(&scales), simd.load(&offsets), q_max);
     let (scales, offsets, mut gains) = (simd.store(scales), simd.store(offsets), gains);
     let mut best = BlockFit { d: 0.0, m: 0.0, error: f32::INFINITY };
     for _ in 0..N_ROUNDED {
@@ -231,7 +236,7 @@ pub(super) fn affine(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>
         let (mut d, mut m) = (scales[lane], high + offsets[lane]);
         let mut best_of_start = f32::INFINITY;
         for _ in 0..N_ROUNDS {
-            let (fit, next) = fitted(simd, x, &w, d, m, q_max);
+            let (fit, next) = fitted(simd, x, w, d, m, q_max);
             if fit.error >= best_of_start {
                 break;
             }
