@@ -55,7 +55,14 @@ fn recipes_and_sizes_are_llama_quantizes() {
     for path in paths {
         let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let model = golden_model(&golden);
-        let imatrix = Imatrix { path: "none".into(), entries: BTreeMap::new(), dataset: None, n_chunks: 0, warnings: Vec::new() };
+        let imatrix = Imatrix {
+            path: "none".into(),
+            entries: BTreeMap::new(),
+            dataset: None,
+            n_chunks: 0,
+            warnings: Vec::new(),
+            moments: None,
+        };
         let same = Overrides { fallback: Fallback::LlamaCpp, ..Overrides::default() };
         let without = Planner::changed(&model, None, &model, &same).unwrap();
         let with = Planner::changed(&model, Some(&imatrix), &model, &same).unwrap();

@@ -19,6 +19,15 @@ use crate::quant::can_quantize;
 /// The largest layer number that is read: a hostile range must not become an allocation. llama.cpp's own limit is 512.
 const MAX_LAYER: u64 = 4095;
 
+/// In names: codes were chosen by error feedback.
+pub const CALIBRATED: &str = "calibrated";
+
+/// The option of the command line that asks for that.
+pub(super) const CALIBRATED_OPTION: &str = "--calibrated";
+
+/// In names: types were changed.
+pub const CUSTOM: &str = "custom";
+
 /// Changes to a recipe. The default changes nothing.
 ///
 /// Shown as the command-line options that reproduce it, on one line: `--tensor-type 'attn_v=Q6_K' --pure`.
@@ -37,6 +46,8 @@ pub struct Overrides {
     pub pruned_layers: BTreeSet<u64>,
     /// What takes the place of a type whose blocks do not fit a tensor's rows.
     pub fallback: Fallback,
+    /// Codes are chosen by error feedback over second moments of the inputs. Types, and so the size, stay as they are.
+    pub calibrated: bool,
     /// What folders of MLX get otherwise. All fields above are about levels of llama.cpp alone.
     pub mlx: MlxChanges,
 }
@@ -80,6 +91,18 @@ impl Overrides {
         }
     }
 
+    /// True when this level's codes are chosen by error feedback: floats have none.
+    #[must_use]
+    pub fn calibrate(&self, level: Level) -> bool {
+        self.calibrated && level.preset().is_some_and(|preset| preset.base_dtype().is_quantized())
+    }
+
+    /// The changes of types alone.
+    #[must_use]
+    pub fn of_types(&self) -> Self {
+        Self { calibrated: false, ..self.clone() }
+    }
+
     /// True when these changes make another output of this level: floats ignore patterns.
     #[must_use]
     pub fn change(&self, level: Level) -> bool {
@@ -92,6 +115,14 @@ impl Overrides {
     #[must_use]
     pub fn text_of(&self, level: Level) -> String {
         if self.change(level) { self.part_of(level.framework()).to_string() } else { String::new() }
+    }
+
+    /// What tells this output from the plain one in names: `calibrated`, `custom`, `calibrated custom`; empty: nothing.
+    #[must_use]
+    pub fn marks_of(&self, level: Level) -> String {
+        let calibrated = self.calibrate(level).then_some(CALIBRATED);
+        let custom = self.of_types().change(level).then_some(CUSTOM);
+        calibrated.into_iter().chain(custom).collect::<Vec<_>>().join(" ")
     }
 
     /// The level and what changes there: `Q4_K_M --pure`.
@@ -127,6 +158,15 @@ impl Overrides {
     }
 }
 
+/// The name of a level with these changes, as options of the command line: `Q4_K_M calibrated`.
+#[must_use]
+pub fn changed_name(level: impl Display, changes: &str) -> String {
+    let rest = changes.split(' ').filter(|option| *option != CALIBRATED_OPTION);
+    let is_custom = rest.clone().any(|option| !option.is_empty());
+    let marks = [(changes.split(' ').any(|option| option == CALIBRATED_OPTION), CALIBRATED), (is_custom, CUSTOM)];
+    marks.iter().filter(|(holds, _)| *holds).fold(level.to_string(), |name, (_, mark)| format!("{name} {mark}"))
+}
+
 impl Display for Overrides {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         let mut options = type_options(&self.tensor_types, self.output, self.token_embedding);
@@ -137,6 +177,7 @@ impl Display for Overrides {
         if self.fallback != Fallback::default() {
             options.push(format!("--fallback {}", self.fallback));
         }
+        options.extend(self.calibrated.then(|| CALIBRATED_OPTION.to_string()));
         options.extend(type_options(&self.mlx.tensor_types, self.mlx.output, self.mlx.token_embedding));
         f.write_str(&options.join(" "))
     }
@@ -446,9 +487,19 @@ mod tests {
             pure: true,
             pruned_layers: BTreeSet::from([3, 5, 6, 7]),
             fallback: Fallback::SameSize,
+            calibrated: true,
             mlx: MlxChanges::default(),
         };
-        let text = r"--tensor-type 'attn_v=Q6_K' --tensor-type '^blk\.0\.ffn_up\.weight$=F16' --output-tensor-type Q8_0 --token-embedding-type Q4_K --pure --prune-layers 3,5,6,7 --fallback same-size";
+        let text = r"--tensor-type 'attn_v=Q6_K' --tensor-type '^blk\.0\.ffn_up\.weight$=F16' --output-tensor-type Q8_0 --token-embedding-type Q4_K --pure --prune-layers 3,5,6,7 --fallback same-size --calibrated";
+        assert_eq!(changed_name(Level::Q4_K_M, text), "Q4_K_M calibrated custom");
+        assert_eq!(
+            (changed_name("Q4_K_M", ""), changed_name("Q4_K_M", "--calibrated")),
+            ("Q4_K_M".into(), "Q4_K_M calibrated".into())
+        );
+        assert_eq!(
+            (all.marks_of(Level::Q4_K_M), all.of_types().marks_of(Level::Q4_K_M)),
+            ("calibrated custom".into(), "custom".into())
+        );
         check(all.clone(), text);
         all.mlx = MlxChanges { tensor_types: vec!["v_proj=MLX:8-bit".parse().unwrap()], ..MlxChanges::wide_ends() };
         let of_mlx =

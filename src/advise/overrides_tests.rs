@@ -36,7 +36,14 @@ fn without_layers(whole: &Model, overrides: &Overrides) -> Model {
 fn changed_recipes_and_sizes_are_llama_quantizes() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/recipes");
     let read = |path: PathBuf| serde_json::from_str::<serde_json::Value>(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let imatrix = Imatrix { path: "none".into(), entries: BTreeMap::new(), dataset: None, n_chunks: 0, warnings: Vec::new() };
+    let imatrix = Imatrix {
+        path: "none".into(),
+        entries: BTreeMap::new(),
+        dataset: None,
+        n_chunks: 0,
+        warnings: Vec::new(),
+        moments: None,
+    };
     let mut n_cases = 0;
     for entry in std::fs::read_dir(folder.join("overrides")).unwrap() {
         let path = entry.unwrap().path();

@@ -1,8 +1,9 @@
 //! What a file's own level is: what its header claims, checked against its tensors.
 
 use super::fallback::Fallback;
+use super::overrides::{CALIBRATED, CALIBRATED_OPTION};
 use super::recipe::Planner;
-use crate::model::{DType, Level, Model, Preset, QUANTIZED_SOURCE_KEY};
+use crate::model::{DType, Level, Model, Preset, QUANTIZED_SOURCE_KEY, RECIPE_KEY};
 
 /// The level whose recipe gives exactly the types of the model's tensors, with any menu of fallbacks: the one that the header
 /// names if its recipe does, else the first whose recipe does. `None` for a mix of types that no level makes.
@@ -36,10 +37,17 @@ pub fn own_name(model: &Model) -> String {
 fn own_name_of(planner: &Planner) -> String {
     let model = planner.model();
     match (own_level_of(planner), model.own_level()) {
+        (Some(level), _) if is_calibrated(model) => format!("{level} {CALIBRATED}"),
         (Some(level), _) => level.to_string(),
         (None, Some(claimed)) => format!("{claimed} custom"),
         (None, None) => model.main_dtype().map(|dtype| dtype.to_string()).unwrap_or_default(),
     }
+}
+
+/// True for a file whose codes were chosen by error feedback, as its header says.
+fn is_calibrated(model: &Model) -> bool {
+    let recipe = model.metadata.str(RECIPE_KEY).unwrap_or_default();
+    recipe.split(' ').any(|option| option == CALIBRATED_OPTION)
 }
 
 /// What the weights were quantized to before they came into this model: its own level where it is a quantized file, what its header says

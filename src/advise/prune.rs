@@ -83,7 +83,8 @@ pub fn pruned_imatrix(imatrix: Imatrix, layers: &BTreeSet<u64>) -> Imatrix {
         return imatrix;
     }
     let entries = imatrix.entries.into_iter().filter_map(|(name, values)| Some((pruned_name(&name, layers)?, values))).collect();
-    Imatrix { entries, ..imatrix }
+    let moments = imatrix.moments.map(|moments| moments.renamed(|name| pruned_name(name, layers)));
+    Imatrix { entries, moments, ..imatrix }
 }
 
 /// The name that a tensor gets: its block moves up by the number of pruned blocks before it; `None` in a pruned block.
@@ -291,6 +292,7 @@ mod tests {
             n_chunks: 1,
             entries: [entry(0, 0.0), entry(1, 1.0), entry(2, 2.0)].into(),
             warnings: Vec::new(),
+            moments: None,
         };
         let found = pruned_imatrix(imatrix.clone(), &BTreeSet::from([1]));
         assert_eq!(found.entries, [entry(0, 0.0), entry(1, 2.0)].into());

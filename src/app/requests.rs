@@ -25,8 +25,9 @@ impl App {
         if levels.is_empty() {
             return Ok(());
         }
-        let (model, request) = self.conversion(levels, self.chosen_imatrix())?;
-        self.submit(&Job::Convert { model, request: ConvertRequest { existing, ..request } })
+        let (model, request) = self.conversion(levels, None)?;
+        let imatrix = self.chosen_imatrix(&model);
+        self.submit(&Job::Convert { model, request: ConvertRequest { existing, imatrix, ..request } })
     }
 
     /// Converts the levels that are made from the checkpoint itself, even when one of its files stands for it, in a job of
@@ -135,10 +136,10 @@ impl App {
         Ok(())
     }
 
-    /// The importance matrix that the form names.
-    pub(super) fn chosen_imatrix(&self) -> Option<PathBuf> {
+    /// The importance matrix that the form names for levels of this model; none for calibrated ones, which have more.
+    pub(super) fn chosen_imatrix(&self, model: &Model) -> Option<PathBuf> {
         Some(self.form.imatrix_path.trim())
-            .filter(|path| !path.is_empty())
+            .filter(|path| !path.is_empty() && !self.form.recipe.of(model).calibrated)
             .map(|path| absolute(&crate::path_text::from_text(path)))
     }
 

@@ -46,12 +46,12 @@ impl App {
             let job = self.bench_request(std::iter::once(&model.path).chain(&files).cloned().collect());
             let job = self.submit_for_id(&Job::Bench { request: job })?;
             Tour::new(vec![Measure, Judge], job, model.path.clone())
-        } else if self.form.imatrix.collect {
+        } else if self.form.collects_imatrix(&model) {
             let (job, conversion) = self.collecting(missing, BTreeMap::new(), None)?;
             let job = self.submit_for_id(&job)?;
             Tour { conversion: Some(conversion), ..Tour::new(vec![Collect, Convert, Measure, Judge], job, model.path.clone()) }
         } else {
-            let (model, request) = self.conversion(missing, self.chosen_imatrix())?;
+            let (model, request) = self.conversion(missing, self.chosen_imatrix(&model))?;
             let source = model.path.clone();
             let job = self.submit_for_id(&Job::Convert { model, request })?;
             Tour::new(vec![Convert, Measure, Judge], job, source)

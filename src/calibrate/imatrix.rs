@@ -184,6 +184,7 @@ pub fn collect_imatrix_with(exe: &Path, request: &CollectRequest, monitor: &Moni
         max_chunks: request.max_chunks,
         is_encoder: model.hyperparameters.is_encoder,
         by_attention: request.by_attention,
+        moments: None,
         n_threads: request.n_threads.unwrap_or_else(runtime::default_n_threads),
     };
     let text = serde_json::to_vec(&corpus.parts).map_err(|error| Error::Internal { message: error.to_string() })?;
@@ -266,7 +267,7 @@ fn run(
 }
 
 /// `chunk 12 of 40, the last doubling changed importances by 4.10 %`.
-fn stage_text(n_done: u32, n_chunks: u32, changes: &[ImportanceChange]) -> String {
+pub(super) fn stage_text(n_done: u32, n_chunks: u32, changes: &[ImportanceChange]) -> String {
     let at = format!("chunk {} of {n_chunks}", (n_done + 1).min(n_chunks));
     match changes.last() {
         Some(last) => format!("{at}, the last doubling changed importances by {}", small_percent_text(last.change)),
@@ -275,7 +276,7 @@ fn stage_text(n_done: u32, n_chunks: u32, changes: &[ImportanceChange]) -> Strin
 }
 
 /// All tensors that can be multiplied by something.
-fn tensors(model: &Model) -> Vec<ImatrixTensor> {
+pub(super) fn tensors(model: &Model) -> Vec<ImatrixTensor> {
     let size = |dims: &[u64]| dims.iter().product::<u64>().try_into().unwrap_or(usize::MAX);
     let tensor = |tensor: &crate::model::Tensor| ImatrixTensor {
         name: tensor.name.clone(),
@@ -287,7 +288,7 @@ fn tensors(model: &Model) -> Vec<ImatrixTensor> {
 }
 
 /// Tensors that levels change and that the model multiplies by. Embeddings are only looked up, unless they are the head as well.
-fn multiplied(model: &Model) -> impl Iterator<Item = &str> {
+pub(super) fn multiplied(model: &Model) -> impl Iterator<Item = &str> {
     let planner = Planner::new(model);
     let has_head = model.has_tied_embeddings() && !model.hyperparameters.is_encoder;
     let tensors = model.tensors.iter().enumerate().filter(move |(idx, _)| planner.is_quantizable(*idx));

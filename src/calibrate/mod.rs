@@ -1,4 +1,5 @@
-//! What the model sees: the texts it runs over, and the importances that are collected on them.
+//! What the model sees: the texts it runs over, and what is collected on them: importances of columns, and second moments.
 
 pub mod imatrix;
+pub mod moments;
 pub mod text;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::convert::BUNDLED_CALIBRATION_TEXT;
 use crate::error::{Error, Result};
 use crate::path_text;
 use crate::runtime;
@@ -84,7 +85,7 @@ pub fn corpus(source: &TextSource) -> Result<Corpus> {
 /// # Errors
 /// As [`corpus`].
 pub fn calibration_corpus(source: &TextSource) -> Result<Corpus> {
-    read(source, "bundled calibration text", &CALIBRATION)
+    read(source, BUNDLED_CALIBRATION_TEXT, &CALIBRATION)
 }
 
 fn read(source: &TextSource, bundled_name: &str, bundled: &[(&str, &str)]) -> Result<Corpus> {

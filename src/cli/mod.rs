@@ -38,6 +38,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
 
 use args::{BenchArgs, Cli, Command, CommandsOnly, ConvertArgs, OutputArgs, QualityArgs};
 
+use crate::calibrate::moments::DEFAULT_TOKENS;
 use crate::convert::{self, Overwrite};
 use crate::error::{Error, Result};
 use crate::path_text;
@@ -186,6 +187,9 @@ fn carry_out(command: Command) -> Result<Status> {
                 force: true,
                 existing: None,
                 imatrix: None,
+                calibrated: false,
+                calibration_text: None,
+                calibration_tokens: DEFAULT_TOKENS,
                 no_check: false,
                 resume: false,
                 overrides: Box::default(),

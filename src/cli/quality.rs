@@ -7,7 +7,7 @@ use serde_json::json;
 use super::limits::{GateArgs, LimitArgs};
 use super::output::{columns_text, print_json, print_text};
 use super::report::Files;
-use super::run::{bench_request, convert_request, first_failure, outcomes_json};
+use super::run::{bench_request, calibration, convert_request, first_failure, outcomes_json};
 use super::{BenchArgs, ConvertArgs, QualityArgs, Status, overwrite};
 use super::{comparison_table, progress, tables};
 use crate::advise::{self, Decision, Goal, Interval, Limits, LossWords, WishResult, accuracy_remark, same_words_text};
@@ -77,6 +77,7 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
     let request = CompareRequest {
         make: MakeRequest {
             convert: convert_request(&args.convert)?,
+            calibration: calibration(&args.convert)?,
             is_checked: !args.convert.no_check,
             // What is skipped is measured as it is.
             reuses: parts.reuse || args.convert.existing == Some(Existing::Skip),

@@ -10,13 +10,13 @@ use super::history::or_warn;
 use super::output::{columns_text, print_json, print_text};
 use super::plan_table::plan_text;
 use super::{progress, tables};
-use crate::advise::{self, Goal, Learned};
+use crate::advise::{self, Goal, Learned, Overrides};
 use crate::bench::{self, BenchRequest, Start};
 use crate::convert::{self, ConvertRequest, Existing, Overwrite, Resume};
 use crate::error::Result;
 use crate::format::{self, Opened};
 use crate::hardware::{self, Machine};
-use crate::make::{self, Made, MakeRequest};
+use crate::make::{self, Calibration, Made, MakeRequest};
 use crate::model::Model;
 use crate::{path_text, units};
 
@@ -80,7 +80,7 @@ pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<
             eprintln!("skipped, exists: {}", crate::path_text::shown(&path));
         }
     }
-    let request = MakeRequest { is_checked: !args.no_check, ..MakeRequest::new(request) };
+    let request = MakeRequest { is_checked: !args.no_check, calibration: calibration(args)?, ..MakeRequest::new(request) };
     let Made { mut conversions, broken, .. } = make::make(&model, &request, &progress::monitor())?;
     for made in &mut conversions {
         if let Some(check) = made.check.as_ref().filter(|check| !check.is_plausible) {
@@ -111,6 +111,12 @@ pub(super) fn doctor(as_json: bool) -> Result<()> {
     if as_json { print_json(&json!({ "runtimes": runtimes })) } else { print_text(&tables::runtimes_text(&runtimes)) }
 }
 
+/// What calibrated levels are calibrated on.
+pub(super) fn calibration(args: &ConvertArgs) -> Result<Calibration> {
+    let text = super::quality::named_text(args.calibration_text.as_deref())?;
+    Ok(Calibration { text, n_tokens: args.calibration_tokens })
+}
+
 pub(super) fn convert_request(args: &ConvertArgs) -> Result<ConvertRequest> {
     Ok(ConvertRequest {
         levels: args.levels(),
@@ -119,7 +125,7 @@ pub(super) fn convert_request(args: &ConvertArgs) -> Result<ConvertRequest> {
         existing: args.existing.iter().flat_map(|&existing| args.level.iter().map(move |&level| (level, existing))).collect(),
         n_threads: args.threads.map(usize::from),
         imatrix: args.imatrix.clone(),
-        overrides: args.overrides.to_overrides()?,
+        overrides: Overrides { calibrated: args.calibrated, ..args.overrides.to_overrides()? },
         resume: if args.resume { Resume::Required } else { Resume::Never },
         keep_unfinished: args.resume,
     })

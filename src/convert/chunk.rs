@@ -1,10 +1,12 @@
 //! A run of a tensor's weights on its way from the source's type to the types of all outputs.
 
+use super::feedback::RowFactors;
 use super::part_output::PartOutput;
 use crate::error::{Error, Result};
-use crate::format::{Checksum, Imatrix, Spot, Way};
+use crate::format::{Checksum, Imatrix, MomentsOf, Spot, Way};
 use crate::model::{DType, Model, Tensor};
 use crate::monitor::Monitor;
+use crate::quant::feedback::{DEFAULT_SWEEPS, can_feed_back, encode_rows};
 use crate::quant::mlx::MlxError;
 use crate::quant::{self, Coding, CodingError, MAX_COMPONENTS, QuantError};
 
@@ -27,6 +29,8 @@ pub(super) struct Work<'a> {
     pub(super) encodings: Vec<Encoding>,
     /// Importances of the columns, of one expert after the other; `None`: all count the same.
     pub(super) importances: Option<&'a [f32]>,
+    /// The second moments of its inputs, where its codes are chosen by error feedback.
+    pub(super) moments: Option<MomentsOf<'a>>,
 }
 
 /// A coding and the places that want the tensor in it.
@@ -94,14 +98,22 @@ pub(super) fn chunks_of(row_len: u64, n_weights: u64) -> impl Iterator<Item = Ch
 /// Groups what all levels want of each source tensor. `ways[level][tensor]` is how that level's output gets the tensor, `None`
 /// where it has the tensor already; tensors that no output wants are left out.
 ///
-/// The importance matrix is known to fit all tensors that can be quantized; what it says of others does not matter.
-pub(super) fn works<'a>(model: &'a Model, ways: &[Vec<Option<&Way>>], imatrix: Option<&'a Imatrix>) -> Vec<Work<'a>> {
+/// The importance matrix is known to fit all tensors that can be quantized; what it says of others does not matter. Its second moments are
+/// used if the outputs are `calibrated`.
+pub(super) fn works<'a>(
+    model: &'a Model,
+    ways: &[Vec<Option<&Way>>],
+    imatrix: Option<&'a Imatrix>,
+    calibrated: bool,
+) -> Vec<Work<'a>> {
+    let moments = imatrix.and_then(|imatrix| imatrix.moments.as_ref()).filter(|_| calibrated);
     let importances = |tensor: &Tensor| imatrix.and_then(|imatrix| imatrix.importances_of(tensor).ok().flatten());
     let work = |(tensor_idx, tensor): (usize, &'a Tensor)| Work {
         tensor_idx,
         tensor,
         encodings: Vec::new(),
         importances: importances(tensor),
+        moments: None,
     };
     let mut works: Vec<_> = model.tensors.iter().enumerate().map(work).collect();
     for (output_idx, ways) in ways.iter().enumerate() {
@@ -114,7 +126,19 @@ pub(super) fn works<'a>(model: &'a Model, ways: &[Vec<Option<&Way>>], imatrix: O
         }
     }
     works.retain(|work| !work.encodings.is_empty());
+    for work in &mut works {
+        let feeds_back = |encoding: &Encoding| feedback_type(encoding.coding, work.tensor.dtype).is_some();
+        work.moments = moments.filter(|_| work.encodings.iter().any(feeds_back)).and_then(|moments| moments.site_of(work.tensor));
+    }
     works
+}
+
+/// The type whose codes error feedback chooses when a tensor of type `source` is written like this; `None` where it has none.
+fn feedback_type(coding: Coding, source: DType) -> Option<DType> {
+    match coding {
+        Coding::Ggml(dtype) if dtype != source && can_feed_back(dtype) => Some(dtype),
+        _ => None,
+    }
 }
 
 /// Where a chunk lies in the components of a tensor.
@@ -180,6 +204,7 @@ pub(super) fn carry_out(
     work: &Work,
     chunk: Chunk,
     raw: &[u8],
+    factors: &[RowFactors],
     scratch: &mut Scratch,
     outputs: &[PartOutput],
     monitor: &Monitor,
@@ -203,7 +228,7 @@ pub(super) fn carry_out(
             if coding.is_rearranged_from(tensor.dtype) {
                 coding.rearrange(raw, split(encoded, extent.sizes).ok_or_else(|| too_long(chunk))?.0);
             } else {
-                encode(*coding, weights, encoded, work, chunk, monitor)?;
+                encode(*coding, weights, encoded, work, chunk, factors, monitor)?;
             }
             sums.encodings.push(Checksum::of(encoded));
             encoded.as_slice()
@@ -220,7 +245,16 @@ pub(super) fn carry_out(
 }
 
 /// Encodes a chunk into its components, one after the other, checking for cancellation every few milliseconds.
-fn encode(coding: Coding, weights: &[f32], encoded: &mut [u8], work: &Work, chunk: Chunk, monitor: &Monitor) -> Result<()> {
+fn encode(
+    coding: Coding,
+    weights: &[f32],
+    encoded: &mut [u8],
+    work: &Work,
+    chunk: Chunk,
+    factors: &[RowFactors],
+    monitor: &Monitor,
+) -> Result<()> {
+    let feedback = feedback_type(coding, work.tensor.dtype);
     let too_long = || too_long(chunk);
     let row_len = in_memory(chunk.row_len)?;
     let n_rows = chunk.n_weights / chunk.row_len.max(1);
@@ -231,15 +265,20 @@ fn encode(coding: Coding, weights: &[f32], encoded: &mut [u8], work: &Work, chun
     while first_row < n_rows {
         monitor.check()?;
         let (columns, n_alike) = work.columns(chunk, first_row)?;
-        let n = rows_at_once.min(n_alike).min(n_rows - first_row);
+        let factors = factors.iter().find(|of| feedback.is_some() && of.rows.end > first_row);
+        let n_in_part =
+            factors.map_or(u64::MAX, |of| if of.rows.start > first_row { of.rows.start } else { of.rows.end } - first_row);
+        let n = rows_at_once.min(n_alike).min(n_rows - first_row).min(n_in_part);
         let sizes = Extent::of(coding, Chunk { first_weight: 0, n_weights: n * chunk.row_len, ..chunk })?.sizes;
         let (now, later) = weights.split_at_checked(in_memory(n * chunk.row_len)?).ok_or_else(too_long)?;
         let [first, second, third] = &mut components;
         let taken = [first.split_off_mut(..sizes[0]), second.split_off_mut(..sizes[1]), third.split_off_mut(..sizes[2])];
         let [Some(first), Some(second), Some(third)] = taken else { return Err(too_long()) };
-        coding
-            .encode(now, row_len, work.tensor.dtype, columns, [first, second, third])
-            .map_err(|error| coding_error(error, work.tensor, chunk, first_row))?;
+        let encoded = match (feedback, factors.filter(|of| of.rows.contains(&first_row))) {
+            (Some(dtype), Some(of)) => encode_rows(dtype, now, &of.factors, DEFAULT_SWEEPS, first).map_err(CodingError::from),
+            _ => coding.encode(now, row_len, work.tensor.dtype, columns, [first, second, third]),
+        };
+        encoded.map_err(|error| coding_error(error, work.tensor, chunk, first_row))?;
         weights = later;
         first_row += n;
     }

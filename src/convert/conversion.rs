@@ -39,6 +39,9 @@ pub fn convert(model: &Model, request: &ConvertRequest, monitor: &Monitor) -> Re
     if plan.outputs.is_empty() {
         return Ok(Vec::new());
     }
+    if plan.outputs.iter().any(|output| request.overrides.calibrate(output.level)) && request.imatrix.is_none() {
+        return Err(Error::Internal { message: "calibrated levels were asked for without second moments".into() });
+    }
     std::fs::create_dir_all(&request.out_dir).map_err(Error::io("create", &request.out_dir))?;
     let mut passes = Vec::new();
     for framework in Framework::ALL {
@@ -147,7 +150,7 @@ impl<'a> Pass<'a> {
                 output.ways.iter().zip(records).map(|(way, record)| record.is_none().then_some(way)).collect()
             })
             .collect();
-        let works = works(model, &ways, self.ground.imatrix_of(self.framework));
+        let works = works(model, &ways, self.ground.imatrix_of(self.framework), self.ground.is_calibrated());
         let at_end = || if monitor.leaves_unfinished(keep_unfinished) { AtEnd::Keep } else { AtEnd::Forget };
         // Room for all records: the thread that collects finished chunks must not wait for the disk.
         let n_records = ways.iter().map(Vec::len).sum();

@@ -11,9 +11,12 @@ use crate::advise::recipe::Planner;
 use crate::advise::{GgufOutputs, MlxChanges, MlxOutputs, Outputs, Overrides, Pruned, pruned_imatrix};
 use crate::error::{Error, Result};
 use crate::format::mlx::{SideFiles, read_side_files};
-use crate::format::{Imatrix, Opened, read_any, read_imatrix};
+use crate::format::{Imatrix, MOMENTS_INDEX, Opened, read_any, read_imatrix};
 use crate::import::mlx_model;
-use crate::model::{Checkpoint, Framework, Level, Model, OtherLevel};
+use crate::model::{Checkpoint, Framework, Level, Model, OtherLevel, Tensor, Text};
+
+/// Name of the text that importances are collected on where the user has none.
+pub const BUNDLED_CALIBRATION_TEXT: &str = "bundled calibration text";
 
 /// The model, what was left out of it, and what is read beside it.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ impl<'a> Ground<'a> {
     pub(super) fn read(whole: &'a Model, request: &'a ConvertRequest) -> Result<Self> {
         let imatrix = request.imatrix.as_deref().map(|path| fitting_imatrix(whole, path)).transpose()?;
         let imatrix = imatrix.map(|imatrix| pruned_imatrix(imatrix, &request.overrides.pruned_layers));
+        let is_calibrated = request.levels.iter().any(|&level| request.overrides.calibrate(level));
+        let imatrix = if is_calibrated { Some(with_moments(whole, imatrix)?) } else { imatrix };
         let wants_mlx = request.levels.iter().any(|level| level.framework() == Framework::Mlx);
         let mlx = if wants_mlx { Some(MlxGround::read(whole, request)?) } else { None };
         Ok(Self { whole, request, rest: without_layers(whole, &request.overrides)?, imatrix, mlx })
@@ -64,6 +69,11 @@ impl<'a> Ground<'a> {
             }
             _ => Err(Error::Internal { message: format!("nothing is written for {}", framework.name()) }),
         }
+    }
+
+    /// Whether codes are chosen by error feedback.
+    pub(super) fn is_calibrated(&self) -> bool {
+        self.request.overrides.calibrated
     }
 
     /// The importance matrix that outputs of a framework heed.
@@ -156,6 +166,33 @@ pub fn made_before(model: &Model, level: Level, request: &ConvertRequest) -> Res
         check: None,
         changes: request.overrides.text_of(level),
     }))
+}
+
+/// The importance matrix of calibrated levels, which has second moments. Where there is none yet, the one that will be collected: of the
+/// same size, so that a plan is exact, but without numbers.
+fn with_moments(model: &Model, imatrix: Option<Imatrix>) -> Result<Imatrix> {
+    match imatrix {
+        Some(imatrix) if imatrix.moments.is_some() => Ok(imatrix),
+        Some(Imatrix { path, .. }) => {
+            let what = "it has no second moments, which calibrated levels need".to_string();
+            Err(Error::BadImatrix { what, path })
+        }
+        None => {
+            let planner = Planner::new(model);
+            let quantizable = model.tensors.iter().enumerate().filter(|(idx, _)| planner.is_quantizable(*idx));
+            let even = |tensor: &Tensor| {
+                vec![1.0; usize::try_from(tensor.row_len() * tensor.shape.iter().skip(2).product::<u64>()).unwrap_or(0)]
+            };
+            Ok(Imatrix {
+                path: MOMENTS_INDEX.into(),
+                dataset: Some(Text::from(BUNDLED_CALIBRATION_TEXT)),
+                n_chunks: 1,
+                entries: quantizable.map(|(_, tensor)| (tensor.name.clone(), even(tensor))).collect(),
+                warnings: Vec::new(),
+                moments: None,
+            })
+        }
+    }
 }
 
 /// Reads an importance matrix that was made from this model.

@@ -127,6 +127,7 @@ fn nothing_of_an_earlier_matrix_is_left() {
         n_chunks: 0,
         entries: BTreeMap::from([("a".to_string(), vec![1.0])]),
         warnings: Vec::new(),
+        moments: None,
     };
     fixture.model.metadata.set("quantize.imatrix.chunks_count", Value::I32(7));
     fixture.model.metadata.set("quantize.imatrix.dataset", Value::Str("a longer name than before".into()));
@@ -186,6 +187,7 @@ fn the_first_eighth_of_ffn_down_gets_a_minimum_at_q4_0_and_q5_0() {
         n_chunks: 0,
         entries: names.iter().map(|name| (name.clone(), vec![1.0; 32])).collect(),
         warnings: Vec::new(),
+        moments: None,
     };
     let check = |level: Level, imatrix: Option<&Imatrix>, first: DType, rest: DType| {
         let dtypes = Planner::by(&fixture.model, imatrix).recipe(level.preset().unwrap()).dtypes;

@@ -1,11 +1,14 @@
 //! Conversion: streams, quantizes and writes files and folders, with a journal, checksums and a manifest.
 
+#[cfg(test)]
+mod calibrated_tests;
 mod checkpoints;
 mod chunk;
 mod conversion;
 mod decoded;
 mod disk;
 mod existing;
+mod feedback;
 mod folder;
 #[cfg(test)]
 mod folder_tests;
@@ -36,14 +39,14 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::advise::{Overrides, Pruned, pruned};
+use crate::advise::{Overrides, Pruned, changed_name, pruned};
 use crate::error::Result;
 use crate::model::{Level, Model};
 
 pub use self::conversion::convert;
 pub use self::decoded::{DecodedGguf, decoded_gguf};
 pub use self::existing::{Existing, copy_number, existing_outputs};
-pub use self::ground::{fitting_imatrix, made_before};
+pub use self::ground::{BUNDLED_CALIBRATION_TEXT, fitting_imatrix, made_before};
 pub use self::manifest::{HeaderEntry, Ingredient, Manifest, TensorEntry};
 pub use self::open::{check_checkpoint, open_model, own_tokens};
 pub use self::paths::{
@@ -154,11 +157,11 @@ pub struct Conversion {
 }
 
 impl Conversion {
-    /// The level, and whether its recipe was changed: `Q4_K_M custom`; for a file that was kept beside another, with its
+    /// The level, and how it was changed: `Q4_K_M custom`, `Q4_K_M calibrated`; for a file that was kept beside another, with its
     /// number: `Q4_K_M (2)`.
     #[must_use]
     pub fn name(&self) -> String {
-        let name = if self.changes.is_empty() { self.level.to_string() } else { format!("{} custom", self.level) };
+        let name = changed_name(self.level, &self.changes);
         match copy_number(&self.path, self.level) {
             Some(number) => format!("{name} ({number})"),
             None => name,

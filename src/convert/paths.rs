@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::advise::Overrides;
+use crate::advise::{CALIBRATED, CUSTOM, Overrides};
 use crate::model::{DType, Level, Model, Preset};
 use crate::path_text;
 
@@ -13,8 +13,8 @@ use crate::path_text;
 const OTHER_TYPE_NAMES: [&str; 10] =
     ["FP32", "FP16", "Q2_K_L", "Q2_K_XL", "Q3_K_XL", "Q4_K_L", "Q4_K_XL", "Q5_K_L", "Q5_K_XL", "Q6_K_L"];
 
-/// What follows the level in the name of an output whose recipe was changed.
-const CUSTOM_SUFFIX: &str = "-custom";
+/// What may follow the level in the name of an output, from its end on.
+const MARKS: [&str; 2] = [CUSTOM, CALIBRATED];
 
 /// Where the output of `level` goes: `a.Q4_1.gguf` at `Q8_0` becomes `a-Q8_0.gguf`.
 ///
@@ -32,24 +32,27 @@ pub fn output_path(model: &Model, level: Level, out_dir: &Path) -> PathBuf {
     out_dir.join(name)
 }
 
-/// Where the output of `level` with these changes goes: to `a-Q4_K_M-custom.gguf` if they change the level, else to
-/// [`output_path`].
+/// Where the output of `level` with these changes goes: to `a-Q4_K_M-custom.gguf` or `a-Q4_K_M-calibrated.gguf` if they change the level, else
+/// to [`output_path`].
 #[must_use]
 pub fn output_path_by(model: &Model, level: Level, overrides: &Overrides, out_dir: &Path) -> PathBuf {
     let plain = output_path(model, level, out_dir);
-    if !overrides.change(level) {
+    let marks = overrides.marks_of(level);
+    if marks.is_empty() {
         return plain;
     }
     let ending = level.framework().artifact().ending();
     let mut name = path_text::without_end(plain.file_name().unwrap_or_default(), ending.len());
-    name.push(format!("{CUSTOM_SUFFIX}{ending}"));
+    name.push(format!("-{}{ending}", marks.replace(' ', "-")));
     plain.with_file_name(name)
 }
 
 /// True for a file with the name of a changed recipe.
 #[must_use]
 pub fn has_custom_name(path: &Path) -> bool {
-    without_number(&path_text::stem(path)).ends_with(CUSTOM_SUFFIX)
+    let stem = path_text::stem(path);
+    let stem = without_number(&stem);
+    without_marks(stem).len() < stem.len()
 }
 
 /// Where outputs go when the user does not say: beside the model; without one, and for a checkpoint inside the Hugging Face
@@ -111,11 +114,13 @@ fn without_type_name(stem: &str) -> &str {
         return if front.len() < unnumbered.len() { front } else { stem };
     }
     // "custom" alone may be part of a name: it goes only with the level before it.
-    let plain = stem.strip_suffix(CUSTOM_SUFFIX).map(|plain| (plain, without_level_name(plain)));
-    match plain {
-        Some((plain, front)) if front.len() < plain.len() => front,
-        _ => without_level_name(stem),
-    }
+    let plain = without_marks(stem);
+    let front = without_level_name(plain);
+    if front.len() < plain.len() { front } else { without_level_name(stem) }
+}
+
+fn without_marks(stem: &str) -> &str {
+    MARKS.into_iter().fold(stem, |stem, mark| stem.strip_suffix(mark).and_then(|front| front.strip_suffix('-')).unwrap_or(stem))
 }
 
 fn without_level_name(stem: &str) -> &str {
@@ -182,6 +187,9 @@ mod tests {
         check("gemma-custom.gguf", "gemma-custom-Q8_0.gguf");
         check("gemma-Q4_K_M-2.gguf", "gemma-Q8_0.gguf");
         check("gemma-Q4_K_M-custom-3.gguf", "gemma-Q8_0.gguf");
+        check("gemma-Q4_K_M-calibrated.gguf", "gemma-Q8_0.gguf");
+        check("gemma-Q4_K_M-calibrated-custom-2.gguf", "gemma-Q8_0.gguf");
+        check("gemma-calibrated.gguf", "gemma-calibrated-Q8_0.gguf");
         check("gemma-2.gguf", "gemma-2-Q8_0.gguf");
         check("big-F16-00001-of-00003.gguf", "big-Q8_0.gguf");
         // Only at the end, only whole words, only one, and never the whole name.
@@ -230,6 +238,12 @@ mod tests {
         let floats = output_path_by(&model, Level::F16, &Overrides { pure: true, ..Overrides::default() }, Path::new("out"));
         assert_eq!(floats, Path::new("out/gemma-v1.5-F16.gguf"));
         assert_eq!(path(&Overrides { pure: true, ..Overrides::default() }), Path::new("out/gemma-v1.5-Q4_K_M-custom.gguf"));
+        let calibrated = Overrides { calibrated: true, ..Overrides::default() };
+        assert_eq!(path(&calibrated), Path::new("out/gemma-v1.5-Q4_K_M-calibrated.gguf"));
+        let both = Overrides { pure: true, ..calibrated.clone() };
+        assert_eq!(path(&both), Path::new("out/gemma-v1.5-Q4_K_M-calibrated-custom.gguf"));
+        let floats = output_path_by(&model, Level::F16, &calibrated, Path::new("out"));
+        assert_eq!(floats, Path::new("out/gemma-v1.5-F16.gguf"));
     }
 
     #[cfg(unix)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::chunk::{Chunk, Scratch, Sums, Work, carry_out, chunks, extent};
+use super::feedback::{FactorCache, RowFactors};
 use super::part_output::PartOutput;
 use super::sums::Collector;
 use crate::error::{Error, Result};
@@ -27,6 +28,8 @@ struct Piece {
     chunk: Chunk,
     /// The chunk as it is in the source.
     raw: Vec<u8>,
+    /// What its rows' errors are weighed by; empty without error feedback.
+    factors: Vec<RowFactors>,
 }
 
 /// What became of a piece.
@@ -72,7 +75,8 @@ impl Drop for StopOnPanic<'_> {
 ///
 /// `completed` is told the checksums of each tensor when all of its places are written.
 ///
-/// Memory: `2 * n_threads + 2` raw chunks of at most 2 MiB, and 2 MiB of scratch per thread.
+/// Memory: `2 * n_threads + 2` raw chunks of at most 2 MiB, and 2 MiB of scratch per thread; with error feedback, 8 bytes for each pair of
+/// columns of the tensors that are read and encoded.
 ///
 /// # Errors
 /// The first one in reading order; `Error::Cancelled` within some milliseconds.
@@ -130,6 +134,7 @@ fn read_all(
     done: &Sender<Done>,
 ) {
     let mut ordinal = 0;
+    let mut cache = FactorCache::default();
     for (work_idx, work) in works.iter().enumerate() {
         for (chunk_idx, chunk) in chunks(work.tensor).enumerate() {
             // No free buffer will come when all workers are gone.
@@ -137,13 +142,22 @@ fn read_all(
             if failure.is_before(ordinal) {
                 return;
             }
-            if let Err(error) = read(work.tensor, chunk, source, &mut raw) {
-                failure.at(ordinal);
-                let _ = done.send(Done { ordinal, work_idx, chunk_idx, n_bytes: 0, outcome: Err(error) });
-                return;
-            }
-            if pieces.send(Piece { ordinal, work_idx, chunk_idx, chunk, raw }).is_err() {
-                return;
+            // Here and not in the workers: they still encode earlier chunks meanwhile, and none of them waits for another's factors.
+            let factors = read(work.tensor, chunk, source, &mut raw).and_then(|()| match &work.moments {
+                Some(moments) => cache.of_chunk(moments, work.tensor, chunk),
+                None => Ok(Vec::new()),
+            });
+            match factors {
+                Ok(factors) => {
+                    if pieces.send(Piece { ordinal, work_idx, chunk_idx, chunk, raw, factors }).is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    failure.at(ordinal);
+                    let _ = done.send(Done { ordinal, work_idx, chunk_idx, n_bytes: 0, outcome: Err(error) });
+                    return;
+                }
             }
             ordinal += 1;
         }
@@ -166,9 +180,11 @@ fn work_off(
     monitor: &Monitor,
 ) {
     let mut scratch = Scratch::default();
-    while let Ok(Piece { ordinal, work_idx, chunk_idx, chunk, raw }) = filled.recv() {
+    while let Ok(Piece { ordinal, work_idx, chunk_idx, chunk, raw, factors }) = filled.recv() {
         let outcome = match works.get(work_idx) {
-            Some(work) if !failure.is_before(ordinal) => carry_out(work, chunk, &raw, &mut scratch, outputs, monitor).map(Some),
+            Some(work) if !failure.is_before(ordinal) => {
+                carry_out(work, chunk, &raw, &factors, &mut scratch, outputs, monitor).map(Some)
+            }
             _ => Ok(None),
         };
         if outcome.is_err() {

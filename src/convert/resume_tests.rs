@@ -15,7 +15,7 @@ use crate::monitor::{Leftovers, Monitor};
 const LEVELS: [Level; 2] = [Level::Q8_0, Level::Q4_K_M];
 
 /// A monitor that cancels once `n_bytes` of the source are done.
-fn cancelling_at(n_bytes: u64) -> Monitor {
+pub(super) fn cancelling_at(n_bytes: u64) -> Monitor {
     let cancelled = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&cancelled);
     Monitor::new(cancelled, move |progress| {

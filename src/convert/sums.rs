@@ -47,7 +47,7 @@ mod tests {
             size_bytes: 1024 * 700 * 2,
         };
         let encodings = vec![Encoding { coding: Coding::Ggml(DType::Q8_0), places: Vec::new() }];
-        let work = Work { tensor_idx: 0, tensor: &tensor, encodings, importances: None };
+        let work = Work { tensor_idx: 0, tensor: &tensor, encodings, importances: None, moments: None };
         let sums = |chunk: u8| Sums { source: Checksum::of(&[chunk]), encodings: vec![Checksum::of(&[chunk, chunk])] };
         let parts = |make: fn(u8) -> Checksum| Checksum::of_parts(&[make(0), make(1), make(2)]);
         let expected = Sums { source: parts(|i| Checksum::of(&[i])), encodings: vec![parts(|i| Checksum::of(&[i, i]))] };

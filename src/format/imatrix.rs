@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::imatrix_reader::read_imatrix_sums;
-use super::imatrix_sums::{ColumnSums, ImatrixSums};
+use super::imatrix_sums::ImatrixSums;
+use super::moments::{Moments, is_moments, read_moments};
 use crate::error::{Error, Result};
 use crate::model::{Metadata, Tensor, Text, Value};
 use crate::path_text;
@@ -25,6 +26,8 @@ pub struct Imatrix {
     pub entries: BTreeMap<String, Vec<f32>>,
     /// What the user should know: `3 of 211 tensors in the importance matrix were not used by its text …`.
     pub warnings: Vec<String>,
+    /// How the columns go together, where that was collected too: error feedback needs it.
+    pub moments: Option<Moments>,
 }
 
 impl Imatrix {
@@ -69,15 +72,15 @@ impl Imatrix {
     }
 }
 
-/// Reads an importance matrix of either format, recognised by its first bytes.
+/// Reads an importance matrix of either format, or the index of second moments, told apart by their first bytes.
 ///
 /// # Errors
-/// Those of `read_imatrix_sums`.
+/// Those of `read_imatrix_sums` and `read_moments`.
 pub fn read_imatrix(path: &Path) -> Result<Imatrix> {
-    Ok(divided(read_imatrix_sums(path)?, path))
+    if is_moments(path)? { read_moments(path) } else { Ok(divided(read_imatrix_sums(path)?, path)) }
 }
 
-/// Means from sums. All columns get 1 where nothing was counted, as in llama-quantize, and where only zeros were.
+/// Means from sums.
 fn divided(sums: ImatrixSums, path: &Path) -> Imatrix {
     let n_entries = sums.entries.len();
     let (tensors, experts) = sums.unused();
@@ -96,20 +99,8 @@ fn divided(sums: ImatrixSums, path: &Path) -> Imatrix {
         path: path.to_path_buf(),
         dataset: sums.datasets.into_iter().next(),
         n_chunks: sums.n_chunks,
-        entries: sums.entries.into_iter().map(|(name, entry)| (name, means(entry))).collect(),
+        entries: sums.entries.into_iter().map(|(name, entry)| (name, entry.means())).collect(),
         warnings,
+        moments: None,
     }
-}
-
-fn means(entry: ColumnSums) -> Vec<f32> {
-    let is_used: Vec<bool> = entry.is_used().collect();
-    let n_columns = entry.n_columns().max(1);
-    let ColumnSums { mut sums, counts } = entry;
-    for ((importances, count), is_used) in sums.chunks_mut(n_columns).zip(counts).zip(is_used) {
-        let count = count.round();
-        for importance in importances {
-            *importance = if is_used { *importance / count } else { 1.0 };
-        }
-    }
-    sums
 }

@@ -74,6 +74,20 @@ impl ColumnSums {
         experts.map(|(sums, count)| count.round() > 0.0 && sums.iter().any(|sum| *sum > 0.0))
     }
 
+    /// The mean square of each column, one expert after the other. All columns get 1 where nothing was counted, as in llama-quantize, and
+    /// where only zeros were.
+    #[must_use]
+    pub fn means(&self) -> Vec<f32> {
+        let mut means = self.sums.clone();
+        for ((means, count), is_used) in means.chunks_mut(self.n_columns().max(1)).zip(&self.counts).zip(self.is_used()) {
+            let count = count.round();
+            for mean in means {
+                *mean = if is_used { *mean / count } else { 1.0 };
+            }
+        }
+        means
+    }
+
     pub(super) fn scale(&mut self, factor: f32) {
         self.sums.iter_mut().chain(&mut self.counts).for_each(|number| *number *= factor);
     }

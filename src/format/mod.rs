@@ -5,6 +5,7 @@
 //!                                              └ side_files (model card, settings beside it) ─┘
 //! inspect ─ recognise ─ gguf_reader (files, shards) ─ gguf_header (bytes → header) ─ Model
 //! imatrix_reader (GGUF or .dat) ─ imatrix_sums (added up, → GGUF) ─ imatrix ─ Imatrix
+//!                                                     moments (a folder) ─┘
 //! Model ─ TensorReader ─ bytes of tensors ─ … ─ gguf_writer (Layout, Writer) ─ file
 //! ```
 //!
@@ -34,6 +35,7 @@ mod import_reader;
 mod magic;
 pub mod mlx;
 mod model_card;
+mod moments;
 mod needs;
 mod obstacles;
 mod open;
@@ -77,6 +79,7 @@ pub use imatrix::{Imatrix, read_imatrix};
 pub use imatrix_merge::merged_imatrix;
 pub use imatrix_reader::read_imatrix_sums;
 pub use imatrix_sums::{ColumnSums, ImatrixSums, UnusedExperts};
+pub use moments::{MOMENTS_INDEX, Moments, MomentsIndex, MomentsOf, MomentsSite};
 pub use needs::generates_text;
 pub use planned::{Planned, PlannedFile, Spot, Way};
 pub use safetensors::read_safetensors;

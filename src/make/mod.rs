@@ -4,9 +4,11 @@
 //! mod         make: convert, check whether the files run, let the one that keeps every weight stand for its checkpoint
 //! reuse       which files of an earlier run are just what would be made now
 //! self_check  a first run of files made from a checkpoint
+//! calibration second moments for levels whose codes are chosen by error feedback
 //! compare     make, measure speed and losses, and the rows of both
 //! ```
 
+mod calibration;
 mod compare;
 mod reuse;
 mod self_check;
@@ -20,6 +22,7 @@ use crate::format;
 use crate::model::Model;
 use crate::monitor::Monitor;
 
+pub use calibration::Calibration;
 pub use compare::{CompareRequest, Comparison, Step, compare};
 
 /// What to make.
@@ -27,6 +30,8 @@ pub use compare::{CompareRequest, Comparison, Step, compare};
 pub struct MakeRequest {
     /// Levels, folder, recipe.
     pub convert: ConvertRequest,
+    /// What calibrated levels are calibrated on.
+    pub calibration: Calibration,
     /// Whether files made from a checkpoint are run before they count.
     pub is_checked: bool,
     /// Whether files of an earlier run are used as they are, where they are just what would be made now.
@@ -37,7 +42,7 @@ impl MakeRequest {
     /// A request to make and check everything, whatever an earlier run made.
     #[must_use]
     pub fn new(convert: ConvertRequest) -> Self {
-        Self { convert, is_checked: true, reuses: false }
+        Self { convert, calibration: Calibration::default(), is_checked: true, reuses: false }
     }
 }
 
@@ -66,16 +71,25 @@ impl Made {
 /// # Errors
 /// Those of [`convert`]; `Error::Cancelled` also while files are tried: then all that was made stays and is noted.
 pub fn make(model: &Model, request: &MakeRequest, monitor: &Monitor) -> Result<Made> {
+    let moments = calibration::moments(model, request, monitor)?;
+    let mut convert_request = request.convert.clone();
+    convert_request.imatrix = moments.as_ref().map(|moments| moments.path.clone()).or(convert_request.imatrix);
     let (mut conversions, missing) =
-        if request.reuses { reuse::reused(model, &request.convert)? } else { (Vec::new(), request.convert.levels.clone()) };
+        if request.reuses { reuse::reused(model, &convert_request)? } else { (Vec::new(), convert_request.levels.clone()) };
     let mut broken = None;
     if !request.reuses || !missing.is_empty() {
-        let mut to_make = ConvertRequest { levels: missing, ..request.convert.clone() };
+        let mut to_make = ConvertRequest { levels: missing, ..convert_request.clone() };
         if request.reuses {
             // A file that is there but is not what would be made is neither measured nor silently replaced.
             to_make.existing.retain(|_, existing| *existing != Existing::Skip);
         }
         let mut made = convert(model, &to_make, monitor)?;
+        let warnings = moments.iter().flat_map(|moments| &moments.warnings);
+        for warning in warnings {
+            for made in &mut made {
+                made.warnings.push(warning.clone());
+            }
+        }
         if request.is_checked {
             broken = self_check::try_made(model, &mut made, monitor)?;
         } else {
@@ -83,7 +97,7 @@ pub fn make(model: &Model, request: &MakeRequest, monitor: &Monitor) -> Result<M
         }
         conversions.extend(made);
     }
-    let order = &request.convert.levels;
+    let order = &convert_request.levels;
     conversions.sort_by_key(|conversion| order.iter().position(|&level| level == conversion.level));
     // From here on the file that keeps every weight stands for the checkpoint: it can be run.
     let own = model.own_level().filter(|_| !model.is_runnable());

@@ -11,9 +11,10 @@ use llama_cpp_2::token::LlamaToken;
 use super::importance::{Collector, points};
 use super::llama_cpp::{LlamaCpp, N_BATCH, N_UBATCH, context_settings, load_model};
 use super::llama_sys::{Context, ContextSettings, Watch, is_encoder_decoder};
+use super::moment_sites::MomentSites;
 use super::session::Engine;
 use super::tasks::Emit;
-use super::text_plan::chunks;
+use super::text_plan::{Chunk, chunks};
 use super::{CollectTask, Corpus, Event, memory};
 use crate::format::ImatrixSums;
 use crate::path_text;
@@ -43,16 +44,10 @@ pub(super) fn collect(engine: &LlamaCpp, task: &CollectTask, emit: Emit) -> Resu
     let n_vocab = u32::try_from(model.n_vocab()).map_err(|error| error.to_string())?;
     let n_fitting = (MAX_LOGITS_BYTES / (4 * n_vocab.max(1) as usize)).max(MIN_ROWS);
     let n_rows = if task.is_encoder { n_ctx } else { n_fitting.min(n_ctx).min(N_BATCH as usize) };
-    let mut collector = Collector::new(task.tensors.clone());
-    // A chunk that is computed piece by piece does not show all of its attention at once.
-    if task.by_attention && n_rows >= n_ctx && n_ctx <= N_UBATCH as usize {
-        collector = collector.by_attention(task.is_encoder);
-    }
-    let watch = RefCell::new(Watch::new(collector));
     let settings = context_settings(task.n_ctx, task.n_threads)?;
     let n_batch = u32::try_from(n_rows).map_err(|error| error.to_string())?;
     let n_ubatch = if task.is_encoder { n_batch } else { n_batch.min(N_UBATCH) };
-    let mut context = Context::watched(&model, ContextSettings { n_batch, n_ubatch, ..settings }, &watch)?;
+    let settings = ContextSettings { n_batch, n_ubatch, ..settings };
     emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info: engine.info() })?;
     emit(Event::TextPlan {
         n_vocab,
@@ -62,14 +57,60 @@ pub(super) fn collect(engine: &LlamaCpp, task: &CollectTask, emit: Emit) -> Resu
     })?;
 
     chunks.truncate(task.max_chunks.map_or(usize::MAX, |max| max as usize));
-    let n_chunks = u32::try_from(chunks.len()).map_err(|error| error.to_string())?;
-    let points = points(n_chunks);
-    for (n_done, chunk) in (1..).zip(&chunks) {
+    let tokens_of = |chunk: &Chunk| -> Result<Vec<LlamaToken>, String> {
         let part = parts.get(chunk.part_idx as usize).ok_or("no such part")?;
         let mut tokens = part.get(chunk.start..chunk.start + n_ctx).ok_or("no such tokens")?.to_vec();
         if let (Some(first), Some(bos)) = (tokens.first_mut(), bos) {
             *first = bos;
         }
+        Ok(tokens)
+    };
+    let chunks: Vec<Vec<LlamaToken>> = chunks.iter().map(tokens_of).collect::<Result<_, _>>()?;
+    // A chunk that is computed piece by piece does not show all of its attention at once.
+    let by_attention = task.by_attention && n_rows >= n_ctx && n_ctx <= N_UBATCH as usize;
+    let run = |collector: Collector, n_before: usize, n_all: usize, emit: Emit| {
+        let collector = if by_attention { collector.by_attention(task.is_encoder) } else { collector };
+        let watch = RefCell::new(Watch::new(collector));
+        let mut context = Context::watched(&model, settings, &watch)?;
+        run_over(&mut context, &watch, &chunks, [n_rows, n_before, n_all], emit)?;
+        drop(context);
+        Ok::<_, String>(watch.into_inner().collector)
+    };
+    match &task.moments {
+        _ if chunks.is_empty() => {}
+        None => {
+            let entries = run(Collector::new(task.tensors.clone()), 0, chunks.len(), emit)?.entries()?;
+            let n_chunks = u32::try_from(chunks.len()).map_err(|error| error.to_string())?;
+            let sums = ImatrixSums { datasets: Vec::new(), n_chunks, chunk_tokens: Some(task.n_ctx), is_dat: false, entries };
+            let bytes = sums.to_gguf(&task.sums_path).map_err(|error| error.to_string())?;
+            std::fs::write(&task.sums_path, bytes)
+                .map_err(|error| format!("the sums cannot be written to {}: {error}", path_text::shown(&task.sums_path)))?;
+        }
+        Some(moments) => {
+            let n_all = chunks.len() * moments.passes.len();
+            for (pass_idx, tensors) in moments.passes.iter().enumerate() {
+                let tensors = tensors.iter().filter_map(|&idx| task.tensors.get(idx).cloned()).collect();
+                let collector = Collector::new(tensors).with_moments(MomentSites::new(moments.n_groups));
+                let collector = run(collector, pass_idx * chunks.len(), n_all, emit)?;
+                let sites = collector.moments().ok_or("no moments")?.write(&moments.folder, &collector.entries()?)?;
+                emit(Event::MomentsWritten { sites })?;
+            }
+        }
+    }
+    Ok(memory::peak_memory_bytes())
+}
+
+/// Runs a model over the chunks, `n_rows` tokens at a time; before it `n_before` of `n_all` chunks were done.
+fn run_over(
+    context: &mut Context,
+    watch: &RefCell<Watch>,
+    chunks: &[Vec<LlamaToken>],
+    [n_rows, n_before, n_all]: [usize; 3],
+    emit: Emit,
+) -> Result<(), String> {
+    let number = |n: usize| u32::try_from(n).map_err(|error| error.to_string());
+    let points = points(number(chunks.len())?);
+    for (n_done, tokens) in (1..).zip(chunks) {
         context.clear();
         for (idx, piece) in tokens.chunks(n_rows).enumerate() {
             context.compute(piece, idx * n_rows, 0)?;
@@ -79,15 +120,8 @@ pub(super) fn collect(engine: &LlamaCpp, task: &CollectTask, emit: Emit) -> Resu
         if let Some(problem) = watch.collector.problem() {
             return Err(format!("{problem}, in chunk {n_done}"));
         }
-        let change = if points.contains(&n_done) { watch.collector.change() } else { None };
-        emit(Event::CollectedChunk { n_done, n_chunks, change })?;
+        let change = if points.contains(&number(n_done)?) { watch.collector.change() } else { None };
+        emit(Event::CollectedChunk { n_done: number(n_before + n_done)?, n_chunks: number(n_all)?, change })?;
     }
-    if n_chunks > 0 {
-        let entries = watch.borrow().collector.entries()?;
-        let sums = ImatrixSums { datasets: Vec::new(), n_chunks, chunk_tokens: Some(task.n_ctx), is_dat: false, entries };
-        let bytes = sums.to_gguf(&task.sums_path).map_err(|error| error.to_string())?;
-        std::fs::write(&task.sums_path, bytes)
-            .map_err(|error| format!("the sums cannot be written to {}: {error}", path_text::shown(&task.sums_path)))?;
-    }
-    Ok(memory::peak_memory_bytes())
+    Ok(())
 }

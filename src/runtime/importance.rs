@@ -9,6 +9,7 @@ use half::{bf16, f16};
 
 use super::ImatrixTensor;
 use super::attention_mass::PositionWeights;
+use super::moment_sites::MomentSites;
 use crate::format::ColumnSums;
 
 /// Numbers as a tensor of ggml has them: up to four dimensions, the row first, with a stride for each.
@@ -147,6 +148,7 @@ pub struct Collector {
     /// The parts of each column at the last point of comparison.
     before: Option<Vec<Vec<f32>>>,
     attention: Option<Attention>,
+    moments: Option<MomentSites>,
 }
 
 /// Keys and values count by the attention that their tokens receive.
@@ -164,7 +166,7 @@ impl Collector {
     pub fn new(tensors: Vec<ImatrixTensor>) -> Self {
         let idx_by_name = tensors.iter().enumerate().map(|(idx, tensor)| (tensor.name.clone(), idx)).collect();
         let running = vec![Running::default(); tensors.len()];
-        Self { tensors, idx_by_name, running, problem: None, row: Vec::new(), before: None, attention: None }
+        Self { tensors, idx_by_name, running, problem: None, row: Vec::new(), before: None, attention: None, moments: None }
     }
 
     /// The same, with keys and values counted by the attention that their tokens receive, where the runtime shows it; see
@@ -172,6 +174,19 @@ impl Collector {
     #[must_use]
     pub fn by_attention(self, looks_ahead: bool) -> Self {
         Self { attention: Some(Attention { looks_ahead, waiting: HashMap::new() }), ..self }
+    }
+
+    /// The same, with second moments. Keys and values have some only where they count by attention and the runtime shows it: moments in
+    /// which all tokens count the same make them worse than none.
+    #[must_use]
+    pub fn with_moments(self, moments: MomentSites) -> Self {
+        Self { moments: Some(moments), ..self }
+    }
+
+    /// The second moments, for a collector that collects them.
+    #[must_use]
+    pub fn moments(&self) -> Option<&MomentSites> {
+        self.moments.as_ref()
     }
 
     /// True where keys and values count by attention.
@@ -190,12 +205,21 @@ impl Collector {
     pub fn take_attention(&mut self, layer_idx: u64, numbers: &Strided) {
         let Some(attention) = &mut self.attention else { return };
         let Some(all) = attention.waiting.remove(&layer_idx) else { return };
-        let weights = PositionWeights::of(numbers, numbers.shape[1], attention.looks_ahead);
+        let looks_ahead = attention.looks_ahead;
+        let weights = PositionWeights::of(numbers, numbers.shape[1], looks_ahead);
         for waiting in all {
             let of_side = weights.as_ref().map(|of| if waiting.side == Side::Keys { &of.keys } else { &of.values });
             let is_whole = |weights: &&Vec<f64>| weights.len() * self.tensors[waiting.idx].n_columns == waiting.rows.len();
             let of_side = of_side.filter(is_whole);
             self.count(&waiting, of_side.map(Vec::as_slice));
+            if let (Some(moments), Some(_)) = (&mut self.moments, of_side) {
+                let parts =
+                    heads(numbers, moments.n_groups()).map(|heads| PositionWeights::of(&heads, numbers.shape[1], looks_ahead));
+                let parts = parts.map(|of| of.map(|of| if waiting.side == Side::Keys { of.keys } else { of.values }));
+                if let Some(parts) = parts.collect::<Option<Vec<_>>>() {
+                    moments.add_parts(&self.tensors[waiting.idx].name, &waiting.rows, &parts);
+                }
+            }
         }
     }
 
@@ -296,14 +320,22 @@ impl Collector {
         let (tensor, running) = (&self.tensors[idx], &mut self.running[idx]);
         // A weight of one matrix serves all: `i % 1`.
         let (n_own, n_own_batches) = (tensor.n_matrices_of_batch.max(1), tensor.n_matrices / tensor.n_matrices_of_batch.max(1));
+        let mut moments = self.moments.as_mut().filter(|_| tensor.n_matrices == 1 && layer_and_side(&tensor.name).is_none());
+        let mut rows = Vec::new();
         for batch_idx in 0..n_batches {
             for matrix_idx in 0..n_matrices {
                 let own = (batch_idx % n_own_batches.max(1)) * n_own + matrix_idx % n_own;
                 for row_idx in 0..n_rows {
                     activations.read_row([row_idx, matrix_idx, batch_idx], &mut self.row).ok_or("its activations end early")?;
                     running.add(own, &self.row, 1.0)?;
+                    if moments.is_some() {
+                        rows.extend_from_slice(&self.row);
+                    }
                 }
             }
+        }
+        if let Some(moments) = &mut moments {
+            moments.add(&tensor.name, n_columns, rows);
         }
         let n = (activations.numbers.n_rows() / tensor.n_matrices.max(1)) as u64;
         running.counts.iter_mut().for_each(|count| *count += n);
@@ -312,10 +344,11 @@ impl Collector {
 
     fn take_experts(&mut self, idx: usize, activations: &Activations, experts: &Strided) -> Result<(), String> {
         let [n_columns, n_rows, n_tokens, n_batches] = activations.numbers.shape;
-        let n_experts = self.tensors[idx].n_matrices;
+        let (name, n_experts) = (self.tensors[idx].name.clone(), self.tensors[idx].n_matrices);
         if n_batches != 1 || experts.shape[1] != n_tokens {
             return Err("its experts and its tokens do not go together".into());
         }
+        let mut rows = Vec::new();
         self.start(idx, n_columns, n_experts)?;
         let running = &mut self.running[idx];
         for token_idx in 0..n_tokens {
@@ -329,7 +362,13 @@ impl Collector {
                 activations.read_row([row_idx, token_idx, 0], &mut self.row).ok_or("its activations end early")?;
                 running.add(expert_idx, &self.row, 1.0)?;
                 running.counts[expert_idx] += 1;
+                if self.moments.is_some() {
+                    rows.extend_from_slice(&self.row);
+                }
             }
+        }
+        if let Some(moments) = &mut self.moments {
+            moments.add(&name, n_columns, rows);
         }
         check_finite(&running.sums)
     }
@@ -377,6 +416,18 @@ fn layer_and_side(name: &str) -> Option<(u64, Side)> {
         _ => return None,
     };
     Some((layer_idx.parse().ok()?, side))
+}
+
+/// The attention of `n_groups` groups of heads; of heads that cannot be shared out so, all of them for each group.
+fn heads<'a>(attention: &Strided<'a>, n_groups: usize) -> impl Iterator<Item = Strided<'a>> + use<'a> {
+    let attention = *attention;
+    let n_heads = attention.shape[2];
+    let n_each = if n_heads.is_multiple_of(n_groups.max(1)) { n_heads / n_groups.max(1) } else { 0 };
+    (0..n_groups).map(move |group_idx| {
+        let bytes = attention.bytes.get(group_idx * n_each * attention.strides[2]..).filter(|_| n_each > 0);
+        let [n_positions, n_tokens, _, n_streams] = attention.shape;
+        bytes.map_or(attention, |bytes| Strided { bytes, shape: [n_positions, n_tokens, n_each, n_streams], ..attention })
+    })
 }
 
 fn check_finite(sums: &[f64]) -> Result<(), String> {
@@ -535,6 +586,29 @@ mod tests {
         for name in &names[1..] {
             check(&collector, name, &[5.0], &[2.0]);
         }
+    }
+
+    #[test]
+    fn moments_of_keys_and_values_need_attention_and_heads_have_their_own() {
+        let names = ["blk.0.attn_v.weight", "blk.1.attn_v.weight", "blk.0.attn_q.weight"];
+        let tensors = names.map(|name| tensor(name, 1, 1)).to_vec();
+        let mut collector = Collector::new(tensors).by_attention(false).with_moments(MomentSites::new(2));
+        for name in names {
+            collector.take(name, &f32s(&bytes(&[2.0, 1.0]), [1, 2, 1, 1]), None);
+        }
+        // Two heads, each a group: the second one looks at the first token alone.
+        let attention = bytes(&[1.0, 0.0, 0.5, 0.5, 1.0, 0.0, 1.0, 0.0]);
+        collector.take_attention(0, &dense(&attention, [2, 2, 2, 1], 4));
+        collector.end_text();
+        let dir = tempfile::tempdir().unwrap();
+        let written = collector.moments().unwrap().write(dir.path(), &collector.entries().unwrap()).unwrap();
+        let n_parts = |name: &str| written.iter().find(|site| site.tensors == [name]).unwrap().n_parts;
+        // The layer whose attention nobody showed has mean squares alone.
+        assert_eq!(names.map(n_parts), [2, 0, 1]);
+        let file = std::fs::read(dir.path().join("blk.0.attn_v.weight.moments")).unwrap();
+        let parts: Vec<f32> = file[4..].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let expected = [(0.9 * 1.5 + 0.1) * 4.0 + (0.9 * 0.5 + 0.1), (0.9 * 2.0 + 0.1) * 4.0 + 0.1].map(|sum: f32| sum / 2.0);
+        assert!(parts.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-5), "{parts:?} {expected:?}");
     }
 
     #[test]

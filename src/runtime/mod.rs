@@ -26,6 +26,8 @@ mod llama_cpp;
 mod llama_sys;
 mod memory;
 mod mlx;
+pub mod moment_sites;
+pub mod moments;
 mod peer;
 pub mod process;
 pub mod reference_file;
@@ -42,7 +44,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::format::Artifact;
+use crate::format::{Artifact, MomentsSite};
 pub use crate::model::RuntimeId;
 use crate::monitor::Monitor;
 use process::ChildProcess;
@@ -215,8 +217,23 @@ pub struct CollectTask {
     pub is_encoder: bool,
     /// Whether keys and values count by the attention that their tokens receive; only chunks of at most 512 tokens show it.
     pub by_attention: bool,
+    /// Collect second moments instead of the sums.
+    #[serde(default)]
+    pub moments: Option<MomentsTask>,
     /// Threads; at least 1.
     pub n_threads: u32,
+}
+
+/// Where second moments go, and what is collected at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MomentsTask {
+    /// The folder for a file for each input of tensors.
+    #[serde(with = "crate::path_text")]
+    pub folder: PathBuf,
+    /// Indices of the tensors that are collected in each run over the text: all of a model at once may not fit into memory.
+    pub passes: Vec<Vec<usize>>,
+    /// Groups of key and value heads that have moments of their own; divides their number.
+    pub n_groups: usize,
 }
 
 /// A tensor whose columns are summed.
@@ -451,6 +468,11 @@ pub enum Event {
         n_chunks: u32,
         /// Part of the importance that moved to other columns since the last comparison; `None` at the first and between two.
         change: Option<f64>,
+    },
+    /// The second moments of one run over the text are on the disk.
+    MomentsWritten {
+        /// The files.
+        sites: Vec<MomentsSite>,
     },
 }
 

@@ -11,7 +11,7 @@ use crate::bench::{ComparisonRow, Vote};
 use crate::convert::Existing;
 use crate::deploy::ChartKind;
 use crate::error::Error;
-use crate::model::Level;
+use crate::model::{Level, Model};
 
 /// How many recent models are remembered.
 pub const MAX_RECENT: usize = 10;
@@ -404,6 +404,12 @@ impl Form {
             fields.insert("page".into(), "Compare".into());
             fields.insert("compare_tab".into(), "History".into());
         }
+    }
+
+    /// True where a conversion of this model collects an importance matrix first: calibrated levels need none.
+    #[must_use]
+    pub fn collects_imatrix(&self, model: &Model) -> bool {
+        self.imatrix.collect && !self.recipe.of(model).calibrated
     }
 
     /// True once for the text field that the cursor should go to.

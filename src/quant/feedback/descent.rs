@@ -116,7 +116,9 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> PolishColumns<'_, '_, C, N,
         let mut product = [0.0; N];
         for i in 0..N {
             let level = simd.splat(sub.levels[i]);
-            for (product, moments) in product.as_chunks_mut::<N_LANES>().0.iter_mut().zip(self.moments[i].as_chunks::<N_LANES>().0) {
+            for (product, moments) in
+                product.as_chunks_mut::<N_LANES>().0.iter_mut().zip(self.moments[i].as_chunks::<N_LANES>().0)
+            {
                 *product = simd.store(simd.mul_add(level, simd.load(moments), simd.load(product)));
             }
         }

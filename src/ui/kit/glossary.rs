@@ -3,7 +3,7 @@
 use crate::model::{DType, Level};
 
 /// `(term, what it is, in words that need no other term)`. Lower case, sorted by topic.
-const TERMS: [(&str, &str); 67] = [
+const TERMS: [(&str, &str); 68] = [
     (
         "quantization",
         "Storing each weight with fewer bits. The file gets smaller and text comes faster; the answers get a little worse.",
@@ -18,6 +18,10 @@ const TERMS: [(&str, &str); 67] = [
     ),
     ("super-block", "256 weights that share a scale; inside it smaller blocks have scales of their own."),
     ("imatrix", "Importance matrix: which weights matter most for real text. With it, low levels lose less."),
+    (
+        "calibrated",
+        "Codes are chosen by error feedback: what one weight loses the next ones make good, as far as the model's inputs on a text go together.",
+    ),
     (
         "requantizing",
         "Quantizing weights that already lie on a coarse grid. The second loss comes on top of the first: start from F16 or BF16 when you can.",

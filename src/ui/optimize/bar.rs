@@ -98,7 +98,11 @@ fn again_button_ui(ui: &mut Ui, form: &Form, batch: &Batch, commands: &mut Vec<C
         return;
     }
     if ui.button("Convert again…").on_hover_text("Asks what becomes of the files that exist").clicked() {
-        commands.push(if form.imatrix.collect { Command::CollectImatrix(levels) } else { Command::Convert(levels) });
+        commands.push(if form.collects_imatrix(&batch.model) {
+            Command::CollectImatrix(levels)
+        } else {
+            Command::Convert(levels)
+        });
     }
 }
 
@@ -118,7 +122,7 @@ fn measure_on_click(button: &eframe::egui::Response, paths: Vec<PathBuf>, form: 
 }
 
 fn convert_button_ui(ui: &mut Ui, form: &Form, batch: &Batch, commands: &mut Vec<Command>) {
-    let verb = if form.imatrix.collect { "Collect, then convert" } else { "Convert" };
+    let verb = if form.collects_imatrix(&batch.model) { "Collect, then convert" } else { "Convert" };
     let text = match (batch.todo.len(), batch.in_work.len()) {
         (0, 0) => "Convert".to_string(),
         (0, n) => format!("{verb} {}", count_of(n, "level")),
@@ -129,6 +133,10 @@ fn convert_button_ui(ui: &mut Ui, form: &Form, batch: &Batch, commands: &mut Vec
     let reason = batch.refusal.clone().unwrap_or_else(|| batch.text());
     if button.on_disabled_hover_text(reason).clicked() {
         let levels = batch.todo.clone();
-        commands.push(if form.imatrix.collect { Command::CollectImatrix(levels) } else { Command::Convert(levels) });
+        commands.push(if form.collects_imatrix(&batch.model) {
+            Command::CollectImatrix(levels)
+        } else {
+            Command::Convert(levels)
+        });
     }
 }

@@ -79,7 +79,7 @@ impl Batch {
         let refusal = broken
             .map(|reason| widgets::sentence(&reason))
             .or_else(|| space_refusal(todo_bytes, disk))
-            .or_else(|| imatrix_refusal(&model, &form.imatrix));
+            .or_else(|| if overrides.calibrated { None } else { imatrix_refusal(&model, &form.imatrix) });
         Some(Self { model, plan, recommended, overrides, chosen, existing, in_work, all_in_work, todo, todo_bytes, dir, refusal })
     }
 

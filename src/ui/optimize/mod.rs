@@ -7,6 +7,7 @@ pub mod imatrix_view;
 #[cfg(test)]
 mod imatrix_view_tests;
 pub mod level_cards;
+pub mod method_view;
 pub mod more_bits_view;
 pub mod page;
 pub mod recipe_data;

@@ -3,8 +3,8 @@
 use eframe::egui::{self, Align, Layout, Margin, RichText, TextEdit, Ui};
 
 use super::batch::Batch;
-use super::imatrix_view::imatrix_view_ui;
 use super::level_cards::{Cards, level_cards_ui};
+use super::method_view::method_view_ui;
 use super::recipe_view::recipe_view_ui;
 use crate::advise::{MlxChanges, Overrides, Target};
 use crate::convert;
@@ -71,10 +71,12 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
 
 /// What the sizes on the cards leave out: the file with the importances is not read before the conversion.
 fn size_note(form: &Form, overrides: &Overrides) -> &'static str {
-    if overrides.part_of(Framework::LlamaCpp).is_custom() {
+    if overrides.of_types().part_of(Framework::LlamaCpp).is_custom() {
         return "Sizes on the cards are those of the plain levels; the total in the bar counts the tensor types below.";
     }
-    if form.imatrix_path.trim().is_empty() && !form.imatrix.collect {
+    if overrides.calibrated {
+        "Sizes and published losses are those of quick levels. Calibrated ones have a few more bytes, and lose less."
+    } else if form.imatrix_path.trim().is_empty() && !form.imatrix.collect {
         "Sizes are exact. Expected loss is published, not measured."
     } else {
         "Sizes and published losses are those without an importance matrix. One adds some bytes, to Q4_0 and Q5_0 up to 1 %."
@@ -100,7 +102,7 @@ fn output_ui(ui: &mut Ui, model: &Model, store: &Store, form: &mut Form, command
                 }
             });
         });
-        imatrix_view_ui(ui, model, store, form, commands);
+        method_view_ui(ui, model, store, form, commands);
         ui.checkbox(&mut form.keep_unfinished, "Keep unfinished files when cancelled")
             .on_hover_text("Converting to the same files again goes on from there, as it does after a power loss");
         ui.horizontal(|ui| {

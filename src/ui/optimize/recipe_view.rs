@@ -41,7 +41,7 @@ pub fn recipe_view_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands
         |ui| {
             let (text, name) = if is_open { ("Close", "Close tensor types") } else { ("Change…", "Change tensor types…") };
             is_toggled = widgets::small_button(ui, text, name).clicked();
-            if before.part_of(Framework::LlamaCpp).is_custom() {
+            if before.of_types().part_of(Framework::LlamaCpp).is_custom() {
                 let reset = widgets::small_button(ui, "Reset all", "Reset all tensor types");
                 is_reset = reset.on_hover_text("Back to what each level has").clicked();
             }
@@ -55,7 +55,7 @@ pub fn recipe_view_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands
     );
     form.recipe.is_open = is_open != is_toggled;
     if is_reset {
-        overrides = overrides.part_of(Framework::Mlx);
+        overrides = Overrides { calibrated: overrides.calibrated, ..overrides.part_of(Framework::Mlx) };
         form.recipe.layers_text = None;
     }
     if overrides != before {
@@ -67,7 +67,7 @@ pub fn recipe_view_ui(ui: &mut Ui, model: &Arc<Model>, form: &mut Form, commands
 
 /// What is changed, as options of the command line.
 fn summary_ui(ui: &mut Ui, overrides: &Overrides, commands: &mut Vec<Command>) {
-    let overrides = overrides.part_of(Framework::LlamaCpp);
+    let overrides = overrides.of_types().part_of(Framework::LlamaCpp);
     if !overrides.is_custom() {
         let text = "Each level as it is. Changes apply to all chosen levels of llama.cpp; their files are called NAME-LEVEL-custom.gguf.";
         ui.label(RichText::new(text).color(theme::muted(ui)));

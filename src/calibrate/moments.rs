@@ -1,0 +1,313 @@
+//! Collecting second moments: what error feedback needs to know of a model, kept in the user's cache folder for the next level.
+//!
+//! The model runs over the text in a child process, once or several times: the moments of all its layers may not fit into memory together.
+//! What a run has collected is kept, so that a collection that was interrupted goes on after it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::imatrix::{DEFAULT_CHUNK_TOKENS, multiplied, stage_text, tensors};
+use super::text::{Corpus, TextSource, calibration_corpus};
+use crate::convert::{Overwrite, write_whole};
+use crate::error::{Error, Result};
+use crate::format::{MOMENTS_INDEX, MomentsIndex, TensorReader};
+use crate::model::Model;
+use crate::monitor::{Monitor, Progress, ProgressUnit};
+use crate::runtime::moments::MomentSum;
+use crate::runtime::work_folder::WorkFolder;
+use crate::runtime::{self, CollectTask, Event, ImatrixTensor, MomentsTask, Request, RuntimeId, Task};
+
+/// Tokens that moments are collected over by default: twice as many change the loss by 2 %, a quarter by 10 % (the sample, `Q3_K_M`).
+pub const DEFAULT_TOKENS: u32 = 16_000;
+
+/// The fewest tokens for a column of the widest matrix; with fewer, moments say more about the text than about the model.
+const MIN_TOKENS_PER_COLUMN: f64 = 4.0;
+
+/// Moments that were not used for so long are removed: they can be collected again.
+const STALE: Duration = Duration::from_hours(30 * 24);
+
+/// Bytes of moments that are collected at a time: half of the model's size, in these bounds.
+const MEMORY_BOUNDS: (u64, u64) = (256 << 20, 2 << 30);
+
+/// The most groups of key and value heads with moments of their own: more cost as much as all other moments together.
+const MAX_GROUPS: u64 = 4;
+
+/// What to collect.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MomentsRequest<'a> {
+    /// The model whose levels will be made: a GGUF file or a checkpoint.
+    pub model: &'a Model,
+    /// A GGUF file with the same weights, which can be run.
+    pub runnable: &'a Model,
+    /// The text; `Bundled` is the calibration text.
+    pub text: TextSource,
+    /// The most tokens of it.
+    pub n_tokens: u32,
+    /// Threads; `None`: one per physical core.
+    pub n_threads: Option<u32>,
+}
+
+/// Second moments that are on the disk now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CollectedMoments {
+    /// The index.
+    #[serde(with = "crate::path_text")]
+    pub path: PathBuf,
+    /// The text's name.
+    pub text: String,
+    /// Tokens of it.
+    pub n_tokens: u64,
+    /// True when they were there before.
+    pub is_reused: bool,
+    /// Time that it took, in seconds.
+    pub elapsed_secs: f64,
+    /// What the user should know: `2.1 tokens for a column of the widest matrix …`.
+    pub warnings: Vec<String>,
+}
+
+/// Where the moments of a model on a text are kept.
+///
+/// # Errors
+/// Those of [`calibration_corpus`] and of `TensorReader::open`.
+pub fn moments_path(model: &Model, text: &TextSource, n_tokens: u32) -> Result<PathBuf> {
+    Ok(folder_of(model, &calibration_corpus(text)?, n_tokens)?.join(MOMENTS_INDEX))
+}
+
+/// Collects second moments, or takes those that are there.
+///
+/// # Errors
+/// `Error::Cancelled`, with what is complete kept; `Error::RuntimeMissing` without llama.cpp; `Error::BadText` for a text that cannot be
+/// used or is shorter than a chunk; what llama.cpp says, which for numbers that are not finite names the tensor; `Error::Io`.
+pub fn collect_moments(request: &MomentsRequest, monitor: &Monitor) -> Result<CollectedMoments> {
+    runtime::check_available(RuntimeId::LlamaCpp)?;
+    collect_moments_with(&runtime::process::executable()?, request, monitor)
+}
+
+/// The same with a given `planish` executable: for programs that use the library without being `planish`, such as its tests.
+///
+/// # Errors
+/// As [`collect_moments`].
+pub fn collect_moments_with(exe: &Path, request: &MomentsRequest, monitor: &Monitor) -> Result<CollectedMoments> {
+    let started = Instant::now();
+    runtime::check_threads(request.n_threads)?;
+    let corpus = calibration_corpus(&request.text)?;
+    let folder = folder_of(request.model, &corpus, request.n_tokens)?;
+    let path = folder.join(MOMENTS_INDEX);
+    let done = |index: MomentsIndex, is_reused: bool| CollectedMoments {
+        path: path.clone(),
+        n_tokens: index.n_tokens,
+        warnings: warnings(request.runnable, &index),
+        text: index.text,
+        is_reused,
+        elapsed_secs: started.elapsed().as_secs_f64(),
+    };
+    if let Ok(index) = MomentsIndex::read(&path) {
+        // The folder's age tells when it was used last; a cache that cannot be touched only ages sooner.
+        let _ = std::fs::File::open(&folder).and_then(|folder| folder.set_modified(SystemTime::now()));
+        return Ok(done(index, true));
+    }
+    if let Some(cache) = folder.parent() {
+        remove_stale(cache);
+    }
+    std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    let index = collect(exe, request, &corpus, &folder, monitor)?;
+    write_whole(&path, &index.to_json()?, Overwrite::Allowed)?;
+    let _ = std::fs::remove_file(unfinished(&folder));
+    Ok(done(index, false))
+}
+
+/// The index of what an interrupted collection has.
+fn unfinished(folder: &Path) -> PathBuf {
+    folder.join("unfinished.json")
+}
+
+fn collect(exe: &Path, request: &MomentsRequest, corpus: &Corpus, folder: &Path, monitor: &Monitor) -> Result<MomentsIndex> {
+    let model = request.runnable;
+    let work = WorkFolder::new("moments")?;
+    let wanted: Vec<&str> = multiplied(model).collect();
+    let tensors: Vec<_> = tensors(model).into_iter().filter(|tensor| wanted.contains(&tensor.name.as_str())).collect();
+    let n_groups = n_groups(model);
+    // What an earlier run has left counts only where it is of the same format.
+    let begun = MomentsIndex::read(&unfinished(folder)).ok();
+    let is_there = |name: &str| begun.iter().flat_map(|index| &index.sites).any(|site| site.tensors.iter().any(|of| of == name));
+    let limit = (model.tensor_bytes() / 2).clamp(MEMORY_BOUNDS.0, MEMORY_BOUNDS.1);
+    let passes = passes(&tensors, n_groups, limit, is_there);
+    let corpus_path = work.path().join("text.json");
+    let text = serde_json::to_vec(&corpus.parts).map_err(|error| Error::Internal { message: error.to_string() })?;
+    std::fs::write(&corpus_path, text).map_err(Error::io("write", &corpus_path))?;
+    let task = CollectTask {
+        path: model.files.first().unwrap_or(&model.path).clone(),
+        corpus_path,
+        sums_path: PathBuf::new(),
+        tensors,
+        n_ctx: DEFAULT_CHUNK_TOKENS,
+        max_chunks: Some((request.n_tokens / DEFAULT_CHUNK_TOKENS).max(1)),
+        is_encoder: model.hyperparameters.is_encoder,
+        by_attention: true,
+        moments: Some(MomentsTask { folder: folder.to_path_buf(), passes, n_groups }),
+        n_threads: request.n_threads.unwrap_or_else(runtime::default_n_threads),
+    };
+    let begun = begun.unwrap_or_else(|| MomentsIndex::new(&corpus.name, &corpus.sha256, 0, DEFAULT_CHUNK_TOKENS));
+    run(exe, task, begun, folder, monitor)
+}
+
+/// Runs the child to its end; each of its runs over the text is noted when its moments are on the disk.
+fn run(exe: &Path, task: CollectTask, begun: MomentsIndex, folder: &Path, monitor: &Monitor) -> Result<MomentsIndex> {
+    let mut index = begun;
+    let (max_chunks, n_passes) = (task.max_chunks, task.moments.as_ref().map_or(0, |moments| moments.passes.len()));
+    let needed = task.n_ctx;
+    if n_passes == 0 {
+        return Ok(index);
+    }
+    monitor.report(Progress { stage: "load the model".into(), done: 0, total: 0, unit: ProgressUnit::Steps })?;
+    runtime::run_with(exe, &Request::llama_cpp(Task::Collect(task)), monitor, |event| {
+        let (stage, done, total) = match event {
+            Event::TextPlan { chunk_parts, n_tokens, .. } if chunk_parts.is_empty() => {
+                let problem = format!("none of its parts has the {needed} tokens of a chunk, together they have {n_tokens}");
+                return Err(Error::BadText { problem, name: index.text.clone() });
+            }
+            Event::TextPlan { chunk_parts, .. } => {
+                let n_chunks = (chunk_parts.len() as u64).min(max_chunks.map_or(u64::MAX, u64::from));
+                index.n_tokens = n_chunks * u64::from(needed);
+                ("second moments, chunk 1".into(), 0, n_chunks * n_passes as u64)
+            }
+            Event::CollectedChunk { n_done, n_chunks, .. } => {
+                (format!("second moments, {}", stage_text(n_done, n_chunks, &[])), u64::from(n_done), u64::from(n_chunks))
+            }
+            Event::MomentsWritten { sites } => {
+                index.sites.extend(sites);
+                return write_whole(&unfinished(folder), &index.to_json()?, Overwrite::Allowed);
+            }
+            _ => return Ok(()),
+        };
+        monitor.report(Progress { stage, done, total, unit: ProgressUnit::Steps })
+    })?;
+    Ok(index)
+}
+
+/// The tensors of each run over the text, so that their moments fit into `limit` bytes; without those that are there.
+fn passes(tensors: &[ImatrixTensor], n_groups: usize, limit: u64, is_there: impl Fn(&str) -> bool) -> Vec<Vec<usize>> {
+    let mut passes: Vec<Vec<usize>> = Vec::new();
+    let mut n_bytes = u64::MAX;
+    let mut order: Vec<usize> = (0..tensors.len()).filter(|&idx| !is_there(&tensors[idx].name)).collect();
+    // Layer by layer: what shares its inputs is in one run.
+    order.sort_by_key(|&idx| (layer_of(&tensors[idx].name), idx));
+    for layer in order.chunk_by(|&one, &other| layer_of(&tensors[one].name) == layer_of(&tensors[other].name)) {
+        let needed = layer.iter().map(|&idx| sum_bytes(&tensors[idx], n_groups)).sum::<u64>();
+        let fits = n_bytes.checked_add(needed).is_some_and(|sum| sum <= limit);
+        if let Some(pass) = passes.last_mut().filter(|_| fits) {
+            pass.extend(layer);
+            n_bytes += needed;
+        } else {
+            passes.push(layer.to_vec());
+            n_bytes = needed;
+        }
+    }
+    passes
+}
+
+/// The number of a tensor's layer; the greatest for tensors outside of layers, of which the head comes last.
+fn layer_of(name: &str) -> u64 {
+    let number = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).and_then(|(number, _)| number.parse().ok());
+    number.unwrap_or(u64::MAX)
+}
+
+/// Bytes that the moments of a tensor take while they are collected.
+fn sum_bytes(tensor: &ImatrixTensor, n_groups: usize) -> u64 {
+    let is_of = |ends: &[&str]| ends.iter().any(|end| tensor.name.ends_with(end));
+    if is_of(&[".ffn_gate.weight", ".ffn_gate_exps.weight"]) {
+        return 0; // has the inputs of ffn_up
+    }
+    let n_parts = if is_of(&[".attn_k.weight", ".attn_v.weight"]) { n_groups as u64 } else { 1 };
+    MomentSum::size_bytes(tensor.n_columns) * n_parts
+}
+
+/// Groups of key and value heads: as many as there are heads, or the largest number of equal groups.
+fn n_groups(model: &Model) -> usize {
+    let heads = &model.hyperparameters.n_kv_heads;
+    let n_groups = (1..=MAX_GROUPS).rev().find(|n| heads.iter().all(|heads| *heads > 0 && heads.is_multiple_of(*n)));
+    n_groups.and_then(|n| usize::try_from(n).ok()).unwrap_or(1)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a rounded number in a warning")]
+fn warnings(model: &Model, index: &MomentsIndex) -> Vec<String> {
+    let widest = index.sites.iter().filter(|site| site.n_parts > 0).map(|site| site.n_columns).max().unwrap_or(0);
+    let per_column = index.n_tokens as f64 / widest.max(1) as f64;
+    let mut warnings = Vec::new();
+    if widest > 0 && per_column < MIN_TOKENS_PER_COLUMN {
+        warnings.push(format!(
+            "{per_column:.1} tokens for a column of the widest matrix are few: more text, or --calibration-tokens, loses less"
+        ));
+    }
+    let without: Vec<&str> = multiplied(model)
+        .filter(|name| !index.sites.iter().any(|site| site.n_parts > 0 && site.tensors.iter().any(|of| of == name)))
+        .collect();
+    if let Some(first) = without.first() {
+        let names = if without.len() == 1 { (*first).to_string() } else { format!("{first} and {} more", without.len() - 1) };
+        warnings.push(format!("without second moments, so encoded as in a plain level: {names}"));
+    }
+    warnings
+}
+
+fn folder_of(model: &Model, corpus: &Corpus, n_tokens: u32) -> Result<PathBuf> {
+    let mut hash = Sha256::new();
+    hash.update(TensorReader::open(model)?.stamps_checksum().to_string());
+    hash.update(&corpus.sha256);
+    hash.update(n_tokens.to_le_bytes());
+    // What one version has collected another one may not collect alike.
+    hash.update(env!("CARGO_PKG_VERSION"));
+    let key = runtime::hex(&hash.finalize());
+    let dirs = directories::ProjectDirs::from("", "", "planish");
+    let cache = dirs.map_or_else(|| std::env::temp_dir().join("planish"), |dirs| dirs.cache_dir().to_path_buf());
+    Ok(cache.join("second-moments").join(key.get(..32).unwrap_or(&key)))
+}
+
+/// Removes moments that nobody has used for long.
+fn remove_stale(cache: &Path) {
+    let Ok(entries) = std::fs::read_dir(cache) else { return };
+    for entry in entries.flatten() {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > STALE)) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(name: &str, n_columns: usize) -> ImatrixTensor {
+        ImatrixTensor { name: name.into(), n_columns, n_matrices: 1, n_matrices_of_batch: 1 }
+    }
+
+    #[test]
+    fn layers_share_runs_as_far_as_memory_reaches() {
+        let names =
+            ["output.weight", "blk.0.attn_q.weight", "blk.1.attn_q.weight", "blk.0.attn_v.weight", "blk.10.ffn_up.weight"];
+        let tensors = names.map(|name| tensor(name, 1000));
+        let one = MomentSum::size_bytes(1000);
+        let check = |limit: u64, there: &str, expected: &[&[usize]]| {
+            assert_eq!(passes(&tensors, 2, limit, |name| name == there), expected, "{limit} {there}");
+        };
+        check(100 * one, "", &[&[1, 3, 2, 4, 0]]);
+        check(4 * one, "", &[&[1, 3, 2], &[4, 0]]);
+        // A layer that does not fit is still collected, alone.
+        check(1, "", &[&[1, 3], &[2], &[4], &[0]]);
+        check(100 * one, "blk.0.attn_v.weight", &[&[1, 2, 4, 0]]);
+        assert!(passes(&[], 1, 1, |_| false).is_empty());
+    }
+
+    #[test]
+    fn gate_and_up_take_memory_once_and_values_for_each_group() {
+        let check = |name: &str, expected: u64| {
+            assert_eq!(sum_bytes(&tensor(name, 64), 3), expected * MomentSum::size_bytes(64), "{name}");
+        };
+        check("blk.0.ffn_up.weight", 1);
+        check("blk.0.ffn_gate.weight", 0);
+        check("blk.0.attn_v.weight", 3);
+    }
+}
