@@ -47,13 +47,7 @@ pub fn can_feed_back(dtype: DType) -> bool {
 ///
 /// # Errors
 /// See [`QuantError`].
-pub fn encode_rows(
-    dtype: DType,
-    weights: &[f32],
-    factors: &Factors,
-    sweeps: usize,
-    dst: &mut [u8],
-) -> Result<(), QuantError> {
+pub fn encode_rows(dtype: DType, weights: &[f32], factors: &Factors, sweeps: usize, dst: &mut [u8]) -> Result<(), QuantError> {
     if !can_feed_back(dtype) {
         return Err(QuantError::Unsupported { action: "encode", dtype });
     }
@@ -87,13 +81,7 @@ pub fn encode_rows(
 }
 
 /// Encodes rows of ordinary magnitudes whose lengths were checked.
-fn encode_checked(
-    dtype: DType,
-    weights: &[f32],
-    factors: &Factors,
-    sweeps: usize,
-    dst: &mut [u8],
-) -> Result<(), QuantError> {
+fn encode_checked(dtype: DType, weights: &[f32], factors: &Factors, sweeps: usize, dst: &mut [u8]) -> Result<(), QuantError> {
     match dtype {
         DType::Q4_0 => group::encode::<types::Q4_0, 32, 1>(weights, factors, sweeps, dst),
         DType::Q4_1 => group::encode::<types::Q4_1, 32, 1>(weights, factors, sweeps, dst),

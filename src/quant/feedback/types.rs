@@ -21,11 +21,14 @@ const AFFINE_STEPS: [[[f32; N_LANES]; 2]; 2] = [
 ];
 
 /// Steps to neighbours of scales without minima.
-const SYMMETRIC_STEPS: [[[f32; N_LANES]; 2]; 2] =
-    [[[0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 4.0], [0.0; N_LANES]], [[-4.0, 5.0, -5.0, 6.0, -6.0, 7.0, -7.0, 8.0], [0.0; N_LANES]]];
+const SYMMETRIC_STEPS: [[[f32; N_LANES]; 2]; 2] = [
+    [[0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 4.0], [0.0; N_LANES]],
+    [[-4.0, 5.0, -5.0, 6.0, -6.0, 7.0, -7.0, 8.0], [0.0; N_LANES]],
+];
 
 /// Relative steps to neighbours of a block's own scale, in units of the type's.
-const REAL_STEPS: [[f32; N_LANES]; 2] = [[0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 4.0], [0.0, 0.0, 1.0, -1.0, 1.0, -1.0, -4.0, 5.0]];
+const REAL_STEPS: [[f32; N_LANES]; 2] =
+    [[0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 4.0], [0.0, 0.0, 1.0, -1.0, 1.0, -1.0, -4.0, 5.0]];
 
 /// Steps to neighbours of a block's own offset, in steps from one level to the next.
 const OFFSET_STEPS: [[f32; N_LANES]; 2] = [[0.0; N_LANES], [0.12, -0.12, 0.12, 0.12, -0.12, -0.12, 0.0, 0.0]];
