@@ -236,7 +236,9 @@ fn inverse_of_upper(r: &[f64], n: usize) -> Vec<f64> {
                 *number -= factor * below;
             }
         }
-        own.iter_mut().for_each(|number| *number *= pivot);
+        for number in own.iter_mut() {
+            *number *= pivot;
+        }
         own[row] = pivot;
     }
     inverse

@@ -30,7 +30,19 @@ pub(super) struct Group<'a, const J: usize> {
     pub(super) scales: Vec<Scales<J>>,
 }
 
-impl<const J: usize> Group<'_, J> {
+impl<'a, const J: usize> Group<'a, J> {
+    /// Nothing is rounded.
+    pub(super) fn new(weights: &'a [f32], n_columns: usize, n_blocks: usize) -> Self {
+        Self {
+            n_columns,
+            weights,
+            targets: weights.to_vec(),
+            errors: vec![0.0; weights.len()],
+            levels: vec![0.0; weights.len()],
+            scales: vec![Scales::of_block(0.0, 0.0, 0.0); n_blocks],
+        }
+    }
+
     pub(super) fn n_rows(&self) -> usize {
         self.weights.len() / self.n_columns
     }
@@ -41,7 +53,7 @@ impl<const J: usize> Group<'_, J> {
     }
 
     /// Takes what the errors of the columns `from` weigh in `to` off their targets.
-    fn feed_back(&mut self, factors: &Factors, from: Range<usize>, to: Range<usize>) {
+    pub(super) fn feed_back(&mut self, factors: &Factors, from: Range<usize>, to: Range<usize>) {
         if from.is_empty() || to.is_empty() {
             return;
         }
@@ -82,14 +94,7 @@ pub(super) fn rounded<'a, C: Codec<N, J>, const N: usize, const J: usize>(
     sweeps: usize,
 ) -> Group<'a, J> {
     let n_columns = factors.n_columns();
-    let mut group = Group {
-        n_columns,
-        weights,
-        targets: weights.to_vec(),
-        errors: vec![0.0; weights.len()],
-        levels: vec![0.0; weights.len()],
-        scales: vec![Scales::of_block(0.0, 0.0, 0.0); weights.len() / (N * J)],
-    };
+    let mut group = Group::new(weights, n_columns, weights.len() / (N * J));
     for panel in panels(n_columns) {
         for start in panel.clone().step_by(N) {
             group.feed_back(factors, panel.start..start, start..start + N);

@@ -81,7 +81,7 @@ fn products_of_levels<const J: usize>(group: &Group<J>, factors: &Factors, panel
     let mut scaled = vec![0.0; n_rows * width];
     let sub_len = PANEL / J;
     for (row, scaled) in scaled.chunks_exact_mut(width).enumerate() {
-        let scales = &group.scales[row * (n / PANEL) + panel.start / PANEL].scales;
+        let scales = &group.scales[row * (n / PANEL) + panel.start / PANEL].factors;
         let levels = &group.levels[group.place(row, panel)];
         let subs = scaled.chunks_exact_mut(sub_len).zip(levels.chunks_exact(sub_len)).zip(scales);
         for ((scaled, levels), scale) in subs {

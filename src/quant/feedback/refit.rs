@@ -57,7 +57,7 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> Kernel for RefitBlocks<'_, 
             let (mut u, mut v, mut of_mins) = ([0.0; PANEL], [0.0; PANEL], [0.0; PANEL]);
             for j in 0..J {
                 for i in N * j..N * (j + 1) {
-                    u[i] = scales.scales[j] * levels[i];
+                    u[i] = scales.factors[j] * levels[i];
                     v[i] = -scales.mins[j];
                 }
                 if C::MINS.1 > 0.0 {
