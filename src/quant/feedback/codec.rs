@@ -39,7 +39,7 @@ pub(super) trait Codec<const N: usize, const J: usize>: Copy + Send + Sync {
     fn pack(scales: &Scales<J>, levels: &[[f32; N]; J]) -> Self::Block;
 }
 
-/// Everything of a block but its levels: `step = d * scale`, `offset = -(dmin * min)`.
+/// Everything of a block but its levels: `step = d * factor`, `offset = -(dmin * min)`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scales<const J: usize> {
     /// Scale of the scales, as the file holds it.
@@ -47,7 +47,7 @@ pub(super) struct Scales<const J: usize> {
     /// Scale of the minima, as the file holds it.
     pub(super) dmin: f32,
     /// Integer scales.
-    pub(super) scales: [f32; J],
+    pub(super) factors: [f32; J],
     /// Integer minima.
     pub(super) mins: [f32; J],
 }
@@ -56,12 +56,12 @@ impl<const J: usize> Scales<J> {
     /// What the types without integer scales have.
     #[inline(always)]
     pub(super) fn of_block(d: f32, m: f32, min: f32) -> Self {
-        Self { d, dmin: m, scales: [1.0; J], mins: [min; J] }
+        Self { d, dmin: m, factors: [1.0; J], mins: [min; J] }
     }
 
     #[inline(always)]
     pub(super) fn step(&self, j: usize) -> f32 {
-        self.d * self.scales[j]
+        self.d * self.factors[j]
     }
 
     /// Computed as decoders do, so that decoded weights are the same to the bit.
@@ -86,7 +86,7 @@ impl<S: Simd> Lanes<S> {
     pub(super) fn choose<const J: usize>(&self, simd: S, lane: usize, scales: &mut Scales<J>, j: usize) {
         scales.d = simd.store(self.d)[lane];
         scales.dmin = simd.store(self.dmin)[lane];
-        scales.scales[j] = simd.store(self.scale)[lane];
+        scales.factors[j] = simd.store(self.scale)[lane];
         scales.mins[j] = simd.store(self.min)[lane];
     }
 }
@@ -106,7 +106,7 @@ pub(super) fn integer_neighbours<S: Simd, const J: usize>(
     Lanes {
         d: simd.splat(scales.d),
         dmin: simd.splat(scales.dmin),
-        scale: around(scales.scales[j], &steps[0], of_scales),
+        scale: around(scales.factors[j], &steps[0], of_scales),
         min: around(scales.mins[j], &steps[1], of_mins),
     }
 }
@@ -129,7 +129,7 @@ pub(super) fn real_neighbours<S: Simd, const J: usize>(
             m[lane] = any_half(scales.dmin + (scales.d - d[lane]) * middle + scales.d * offset_steps[lane]);
         }
     }
-    Lanes { d: simd.load(&d), dmin: simd.load(&m), scale: simd.splat(scales.scales[0]), min: simd.splat(scales.mins[0]) }
+    Lanes { d: simd.load(&d), dmin: simd.load(&m), scale: simd.splat(scales.factors[0]), min: simd.splat(scales.mins[0]) }
 }
 
 /// The nearest finite f16, of any sign.

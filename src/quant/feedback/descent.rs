@@ -30,6 +30,8 @@ pub(super) struct PolishColumns<'a, 'b, C, const N: usize, const J: usize> {
     group: &'a mut Group<'b, J>,
     panel: &'a Range<usize>,
     start: usize,
+    /// Whether scales move.
+    rescales: bool,
     /// Moments of all columns. `[n_columns, n_columns]`
     all_moments: &'a [f32],
     /// `[n_rows, n_columns]`
@@ -50,6 +52,7 @@ impl<'a, 'b, C: Codec<N, J>, const N: usize, const J: usize> PolishColumns<'a, '
         factors: &'a Factors,
         panel: &'a Range<usize>,
         start: usize,
+        rescales: bool,
         gradients: &'a mut [f32],
     ) -> Self {
         let (n, all_moments) = (group.n_columns, factors.moments());
@@ -61,7 +64,7 @@ impl<'a, 'b, C: Codec<N, J>, const N: usize, const J: usize> PolishColumns<'a, '
             per_diagonal[i] = inverse(diagonal[i]);
             sums.iter_mut().zip(&moments[i]).for_each(|(sum, moment)| *sum += moment);
         }
-        Self { group, panel, start, all_moments, gradients, moments, per_diagonal, diagonal, sums, codec: PhantomData }
+        Self { group, panel, start, rescales, all_moments, gradients, moments, per_diagonal, diagonal, sums, codec: PhantomData }
     }
 }
 
@@ -90,7 +93,7 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> Kernel for PolishColumns<'_
             sub.gradients.copy_from_slice(&self.gradients[at..at + N]);
             let mut scales = self.group.scales[row * n_blocks + block];
             let before = sub.errors;
-            let is_rescaled = self.rescale(simd, &mut sub, &mut scales, j);
+            let is_rescaled = self.rescales && self.rescale(simd, &mut sub, &mut scales, j);
             let is_recoded = self.recode(simd, &mut sub, &scales, j);
             if !is_rescaled && !is_recoded {
                 continue;
@@ -154,7 +157,7 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> PolishColumns<'_, '_, C, N,
         };
         let (p, q) = (moved.step(j) - step, moved.offset(j) - offset);
         let change = p * (2.0 * gl + p * ll + 2.0 * q * l1) + q * (2.0 * g1 + q * ones);
-        if !(change < 0.0) {
+        if change.is_nan() || change >= 0.0 {
             return false;
         }
         *scales = moved;

@@ -236,8 +236,90 @@ fn inverse_of_upper(r: &[f64], n: usize) -> Vec<f64> {
                 *number -= factor * below;
             }
         }
-        own.iter_mut().for_each(|number| *number *= pivot);
+        for number in own.iter_mut() {
+            *number *= pivot;
+        }
         own[row] = pivot;
     }
     inverse
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Moments of `2 n` random vectors, as f64.
+    fn moments(n: usize) -> Vec<f64> {
+        let mut random = fastrand::Rng::with_seed(7);
+        let vectors: Vec<f64> = (0..2 * n * n).map(|idx| (random.f64() - 0.4) * if idx % n == 3 { 9.0 } else { 1.0 }).collect();
+        let vectors = Matrix::new(&vectors, 2 * n, n);
+        let mut moments = vec![0.0; n * n];
+        MatrixMut::new(&mut moments, n, n).set_product(1.0, vectors.transposed(), vectors, 0.0);
+        moments
+    }
+
+    fn product(a: Matrix<f64>, b: Matrix<f64>) -> Vec<f64> {
+        let (n_rows, n_columns) = (a.size()[0], b.size()[1]);
+        let mut product = vec![0.0; n_rows * n_columns];
+        MatrixMut::new(&mut product, n_rows, n_columns).set_product(1.0, a, b, 0.0);
+        product
+    }
+
+    #[test]
+    fn factors_give_the_moments_and_their_inverse() {
+        // Less than a block, one block, and blocks that do not fill the last one.
+        for n in [1, 5, BLOCK, 2 * BLOCK + 37] {
+            let h = moments(n);
+            let mut r = h.clone();
+            reverse_cholesky(&mut r, n).unwrap();
+            let r = Matrix::new(&r, n, n);
+            let largest = h.iter().fold(0.0_f64, |largest, number| largest.max(number.abs()));
+            for (found, expected) in product(r, r.transposed()).iter().zip(&h) {
+                assert!((found - expected).abs() < 1e-10 * largest, "{n} columns: {found}, not {expected}");
+            }
+            // U = R⁻¹ with H⁻¹ = Uᵀ U is the same as U H Uᵀ = 1.
+            let r: Vec<f64> = product(r, Matrix::new(&identity(n), n, n));
+            let u = inverse_of_upper(&r, n);
+            let u = Matrix::new(&u, n, n);
+            let one = product(Matrix::new(&product(u, Matrix::new(&h, n, n)), n, n), u.transposed());
+            for (found, expected) in one.iter().zip(identity(n)) {
+                assert!((found - expected).abs() < 1e-8, "{n} columns: {found}, not {expected}");
+            }
+        }
+    }
+
+    fn identity(n: usize) -> Vec<f64> {
+        (0..n * n).map(|idx| if idx % (n + 1) == 0 { 1.0 } else { 0.0 }).collect()
+    }
+
+    #[test]
+    fn factors_of_two_columns_are_those_of_the_formula() {
+        // Mean diagonal 3: H = [[2, 1], [1, 4]] / 3.
+        let factors = Factors::new(&[2.0, 1.0, f32::MAX, 4.0], 2, 0.0).unwrap();
+        let expected = [[(2.0 - 1.0 / 4.0) / 3.0, 4.0 / 3.0], [1.0, 0.25]];
+        for (found, expected) in [factors.importances(), &factors.weights()[..2]].iter().zip(expected) {
+            assert!((found[0] - expected[0]).abs() < 1e-6 && (found[1] - expected[1]).abs() < 1e-6, "{found:?}");
+        }
+        assert_eq!(factors.weights()[2..], [0.0, 1.0]);
+        assert_eq!(factors.moments()[1..3], [1.0 / 3.0; 2], "the lower triangle is not read");
+    }
+
+    #[test]
+    fn damaged_moments_are_refused() {
+        let check = |moments: &[f32], n_columns: usize, damping: f64, expected: FeedbackError| {
+            assert_eq!(Factors::new(moments, n_columns, damping).err(), Some(expected));
+        };
+        check(&[1.0; 5], 2, 0.03, FeedbackError::Size { n_columns: 2, n_moments: 5 });
+        check(&[], usize::MAX, 0.03, FeedbackError::Size { n_columns: usize::MAX, n_moments: 0 });
+        check(&[], 0, 0.03, FeedbackError::NoMass);
+        check(&[1.0, f32::NAN, 0.0, 1.0], 2, 0.03, FeedbackError::NonFinite { column: 1 });
+        check(&[f32::INFINITY, 0.0, 0.0, 1.0], 2, 0.03, FeedbackError::NonFinite { column: 0 });
+        check(&[0.0; 4], 2, 0.03, FeedbackError::NoMass);
+        check(&[-1.0, 0.0, 0.0, -1.0], 2, 0.03, FeedbackError::NoMass);
+        check(&[1.0, 0.0, 0.0, 1.0], 2, -0.1, FeedbackError::Damping { damping: -0.1 });
+        check(&[1.0, 2.0, 2.0, 1.0], 2, 0.03, FeedbackError::Indefinite { column: 0 });
+        check(&[1.0, 0.0, 0.0, -1e-3], 2, 0.0, FeedbackError::Indefinite { column: 1 });
+        check(&[1.0, 0.0, 0.0, 0.0], 2, 0.0, FeedbackError::Indefinite { column: 1 });
+        assert!(Factors::new(&[1.0, 0.0, 0.0, 0.0], 2, DEFAULT_DAMPING).is_ok(), "a dead column");
+    }
 }

@@ -10,7 +10,7 @@ use crate::quant::dispatch::run_fastest;
 use crate::quant::matmul::{Matrix, MatrixMut};
 
 /// Rows of a group: many enough that products of matrices run at full speed.
-const N_ROWS: usize = 64;
+pub(super) const N_ROWS: usize = 128;
 
 /// Columns whose errors are fed back to the rest of the row at once; whole blocks of every type.
 pub(super) const PANEL: usize = 256;
@@ -30,7 +30,19 @@ pub(super) struct Group<'a, const J: usize> {
     pub(super) scales: Vec<Scales<J>>,
 }
 
-impl<const J: usize> Group<'_, J> {
+impl<'a, const J: usize> Group<'a, J> {
+    /// Nothing is rounded.
+    pub(super) fn new(weights: &'a [f32], n_columns: usize, n_blocks: usize) -> Self {
+        Self {
+            n_columns,
+            weights,
+            targets: weights.to_vec(),
+            errors: vec![0.0; weights.len()],
+            levels: vec![0.0; weights.len()],
+            scales: vec![Scales::of_block(0.0, 0.0, 0.0); n_blocks],
+        }
+    }
+
     pub(super) fn n_rows(&self) -> usize {
         self.weights.len() / self.n_columns
     }
@@ -41,7 +53,7 @@ impl<const J: usize> Group<'_, J> {
     }
 
     /// Takes what the errors of the columns `from` weigh in `to` off their targets.
-    fn feed_back(&mut self, factors: &Factors, from: Range<usize>, to: Range<usize>) {
+    pub(super) fn feed_back(&mut self, factors: &Factors, from: Range<usize>, to: Range<usize>) {
         if from.is_empty() || to.is_empty() {
             return;
         }
@@ -65,28 +77,31 @@ pub(super) fn encode<C: Codec<N, J>, const N: usize, const J: usize>(
     dst: &mut [u8],
 ) {
     let n_columns = factors.n_columns();
-    let n_blocks = n_columns / (N * J);
-    let row_bytes = n_blocks * size_of::<C::Block>();
+    let row_bytes = n_columns / (N * J) * size_of::<C::Block>();
     for (weights, dst) in weights.chunks(N_ROWS * n_columns).zip(dst.chunks_mut(N_ROWS * row_bytes)) {
-        let mut group = Group {
-            n_columns,
-            weights,
-            targets: weights.to_vec(),
-            errors: vec![0.0; weights.len()],
-            levels: vec![0.0; weights.len()],
-            scales: vec![Scales::of_block(0.0, 0.0, 0.0); weights.len() / (N * J)],
-        };
-        for panel in panels(n_columns) {
-            for start in panel.clone().step_by(N) {
-                group.feed_back(factors, panel.start..start, start..start + N);
-                run_fastest(RoundColumns::<C, N, J>::new(&mut group, factors, start));
-            }
-            group.feed_back(factors, panel.clone(), panel.end..n_columns);
-        }
-        polish::<C, N, J>(&mut group, factors, sweeps);
+        let group = rounded::<C, N, J>(weights, factors, sweeps);
         let blocks = group.levels.as_chunks::<N>().0.as_chunks::<J>().0.iter().zip(&group.scales);
         for (bytes, (levels, scales)) in dst.chunks_exact_mut(size_of::<C::Block>()).zip(blocks) {
             bytes.copy_from_slice(bytemuck::bytes_of(&C::pack(scales, levels)));
         }
     }
+}
+
+/// A group whose columns are all rounded and polished.
+pub(super) fn rounded<'a, C: Codec<N, J>, const N: usize, const J: usize>(
+    weights: &'a [f32],
+    factors: &Factors,
+    sweeps: usize,
+) -> Group<'a, J> {
+    let n_columns = factors.n_columns();
+    let mut group = Group::new(weights, n_columns, weights.len() / (N * J));
+    for panel in panels(n_columns) {
+        for start in panel.clone().step_by(N) {
+            group.feed_back(factors, panel.start..start, start..start + N);
+            run_fastest(RoundColumns::<C, N, J>::new(&mut group, factors, start));
+        }
+        group.feed_back(factors, panel.clone(), panel.end..n_columns);
+    }
+    polish::<C, N, J>(&mut group, factors, sweeps);
+    group
 }

@@ -5,8 +5,10 @@
 //!
 //! The scales of a block are searched on what its columns should make up for, a sub-block's integers are chosen by rounding it with
 //! feedback inside (`rounding.rs`), then the rest of the row is updated by products of matrices (`group.rs`). Sweeps over the finished row
-//! change codes and scales one at a time where that lowers the error (`polish.rs`).
+//! change codes and scales one at a time where that lowers the error (`polish.rs`). Types whose codes stand for several weights get feedback
+//! from block to block (`blocks.rs`).
 
+mod blocks;
 mod codec;
 mod descent;
 mod factors;
@@ -33,17 +35,21 @@ const LARGEST_SQUARED: f32 = 1e15;
 /// Rows whose output error is computed at a time.
 const ERROR_ROWS: usize = 64;
 
-/// True for types that [`encode_rows`] encodes: those whose every weight has a code of its own.
+/// True for types that [`encode_rows`] encodes: all with blocks that [`super::quantize_rows`] encodes.
 #[must_use]
 pub fn can_feed_back(dtype: DType) -> bool {
-    use DType::{IQ4_NL, IQ4_XS, MXFP4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
-    matches!(dtype, Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS | MXFP4)
+    super::can_quantize(dtype) && dtype.block_len() > 1
 }
 
 /// Encodes whole rows of `factors.n_columns()` weights, with at most `sweeps` sweeps over each.
 ///
-/// `dst` must have exactly the size of the blocks. A row's bytes depend on its weights and the factors alone. Nothing is written if there
-/// is an error: the same as [`super::quantize_rows`] gives. No weights give no bytes.
+/// `dst` must have exactly the size of the blocks. A row's bytes depend on its weights and the factors alone, and on the instructions of
+/// this CPU, which the products of matrices depend on. Nothing is written if there is an error: the same as [`super::quantize_rows`] gives.
+/// No weights give no bytes. Fast from about a hundred rows on; takes about 20 bytes for each weight of 128 rows. Types with grids have no
+/// sweeps.
+///
+/// Nanoseconds per weight on one core of a busy Sapphire Rapids at 1,536 columns (2026-11-30), plainly, with feedback, with one sweep and with
+/// four: Q4_K 15, 57, 115, 220; Q3_K 13, 54, 112, 229; Q4_0 9, 50, 115, 220; Q4_1 34, 84, 150, 260; IQ3_XXS 340, 390.
 ///
 /// # Errors
 /// See [`QuantError`].
@@ -67,7 +73,7 @@ pub fn encode_rows(dtype: DType, weights: &[f32], factors: &Factors, sweeps: usi
     let is_large = |row: &&[f32]| row.iter().any(|weight| weight.abs() > LARGEST_SQUARED);
     let rows: Vec<&[f32]> = weights.chunks_exact(row_len).collect();
     let mut done = 0;
-    for same in rows.chunk_by(|a, b| is_large(&a) == is_large(&b)) {
+    for same in rows.chunk_by(|a, b| is_large(a) == is_large(b)) {
         let (weights, dst) =
             (&weights[done * row_len..][..same.len() * row_len], &mut dst[done * row_bytes..][..same.len() * row_bytes]);
         done += same.len();
@@ -96,7 +102,7 @@ fn encode_checked(dtype: DType, weights: &[f32], factors: &Factors, sweeps: usiz
         DType::Q5_K => group::encode::<types::Q5_K, 32, 8>(weights, factors, sweeps, dst),
         DType::Q6_K => group::encode::<types::Q6_K, 16, 16>(weights, factors, sweeps, dst),
         DType::IQ4_XS => group::encode::<types::IQ4_XS, 32, 8>(weights, factors, sweeps, dst),
-        _ => return Err(QuantError::Unsupported { action: "encode", dtype }),
+        _ => blocks::encode(dtype, weights, factors, dst)?,
     }
     Ok(())
 }

@@ -14,8 +14,12 @@ use super::spread::Spread;
 use crate::quant::dispatch::run_fastest;
 use crate::quant::matmul::{Matrix, MatrixMut};
 
+/// Sweeps that move scales which all columns of a block share. After two, nothing is left to gain, and changes of single columns are cheaper
+/// to spread.
+const N_REFITS: usize = 2;
+
 /// Share of a row's columns in a panel from which on their changes are spread by a product of matrices.
-const DENSE: f32 = 0.35;
+const DENSE: f32 = 0.6;
 
 /// Sweeps over a group whose columns are all rounded.
 pub(super) fn polish<C: Codec<N, J>, const N: usize, const J: usize>(group: &mut Group<J>, factors: &Factors, sweeps: usize) {
@@ -27,12 +31,13 @@ pub(super) fn polish<C: Codec<N, J>, const N: usize, const J: usize>(group: &mut
         let mut has_changed = false;
         for panel in panels(group.n_columns) {
             let before = panel_of(group, &panel);
-            if J > 1 {
+            let refits = sweep < N_REFITS;
+            if J > 1 && refits {
                 let products = products_of_levels(group, factors, &panel);
                 run_fastest(RefitBlocks::<C, N, J>::new(group, factors, panel.start, &products, &mut gradients));
             }
             for start in panel.clone().step_by(N) {
-                run_fastest(PolishColumns::<C, N, J>::new(group, factors, &panel, start, &mut gradients));
+                run_fastest(PolishColumns::<C, N, J>::new(group, factors, &panel, start, refits || J > 1, &mut gradients));
             }
             let mut changes = panel_of(group, &panel);
             changes.iter_mut().zip(&before).for_each(|(change, before)| *change -= before);
@@ -76,7 +81,7 @@ fn products_of_levels<const J: usize>(group: &Group<J>, factors: &Factors, panel
     let mut scaled = vec![0.0; n_rows * width];
     let sub_len = PANEL / J;
     for (row, scaled) in scaled.chunks_exact_mut(width).enumerate() {
-        let scales = &group.scales[row * (n / PANEL) + panel.start / PANEL].scales;
+        let scales = &group.scales[row * (n / PANEL) + panel.start / PANEL].factors;
         let levels = &group.levels[group.place(row, panel)];
         let subs = scaled.chunks_exact_mut(sub_len).zip(levels.chunks_exact(sub_len)).zip(scales);
         for ((scaled, levels), scale) in subs {

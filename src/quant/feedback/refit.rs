@@ -57,7 +57,7 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> Kernel for RefitBlocks<'_, 
             let (mut u, mut v, mut of_mins) = ([0.0; PANEL], [0.0; PANEL], [0.0; PANEL]);
             for j in 0..J {
                 for i in N * j..N * (j + 1) {
-                    u[i] = scales.scales[j] * levels[i];
+                    u[i] = scales.factors[j] * levels[i];
                     v[i] = -scales.mins[j];
                 }
                 if C::MINS.1 > 0.0 {
@@ -80,7 +80,7 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> Kernel for RefitBlocks<'_, 
             let (d, dmin) = (C::representable(d), C::representable(dmin));
             let (p, q) = (d - scales.d, dmin - scales.dmin);
             let change = p * (2.0 * gu + p * uu + 2.0 * q * uv) + q * (2.0 * gv + q * vv);
-            if !(change < 0.0) {
+            if change.is_nan() || change >= 0.0 {
                 continue;
             }
             (scales.d, scales.dmin) = (d, dmin);

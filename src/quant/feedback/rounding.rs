@@ -83,10 +83,12 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> Kernel for RoundColumns<'_,
                 }
             }
             choices[best].choose(simd, lane, scales, j);
+            let (step, offset) = (scales.step(j), scales.offset(j));
             for i in 0..N {
+                let level = trial.levels[i][best][lane];
                 group.targets[at + i] = trial.misses[i][best][lane];
-                group.errors[at + i] = trial.errors[i][best][lane];
-                group.levels[at + i] = trial.levels[i][best][lane];
+                group.levels[at + i] = level;
+                group.errors[at + i] = (step * level + offset) - w[i];
             }
         }
     }

@@ -67,7 +67,7 @@ macro_rules! affine_super_blocks {
                     Scales {
                         d: fit.d.to_f32(),
                         dmin: fit.dmin.to_f32(),
-                        scales: fit.scales.map(f32::from),
+                        factors: fit.scales.map(f32::from),
                         mins: fit.mins.map(f32::from),
                     }
                 }
@@ -83,7 +83,7 @@ macro_rules! affine_super_blocks {
                     $pack(&AffineFit {
                         d: Half::from_f32(scales.d),
                         dmin: Half::from_f32(scales.dmin),
-                        scales: scales.scales.map(low_byte),
+                        scales: scales.factors.map(low_byte),
                         mins: scales.mins.map(low_byte),
                         q: quants::<$n, $j, QK_K>(levels, 0.0),
                     })
@@ -119,7 +119,7 @@ macro_rules! symmetric_super_blocks {
                 #[inline(always)]
                 fn search<S: Simd>(simd: S, x: &[[f32; $n]; $j], w: &[[f32; $n]; $j]) -> Scales<$j> {
                     let fit = fit_symmetric(simd, x, w, $grid);
-                    Scales { d: fit.d.to_f32(), dmin: 0.0, scales: fit.scales.map(f32::from), mins: [0.0; $j] }
+                    Scales { d: fit.d.to_f32(), dmin: 0.0, factors: fit.scales.map(f32::from), mins: [0.0; $j] }
                 }
 
                 #[inline(always)]
@@ -132,7 +132,7 @@ macro_rules! symmetric_super_blocks {
                 fn pack(scales: &Scales<$j>, levels: &[[f32; $n]; $j]) -> $block {
                     $pack(&SymmetricFit {
                         d: Half::from_f32(scales.d),
-                        scales: scales.scales.map(|scale| low_byte(scale).cast_signed()),
+                        scales: scales.factors.map(|scale| low_byte(scale).cast_signed()),
                         q: quants_of::<_, $n, $j, QK_K>($grid, levels),
                     })
                 }
