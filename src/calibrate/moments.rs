@@ -188,16 +188,21 @@ fn run(exe: &Path, task: CollectTask, begun: MomentsIndex, folder: &Path, monito
     Ok(index)
 }
 
-/// The tensors of each run over the text, so that their moments fit into `limit` bytes; without those that are there.
+/// The tensors of each run over the text, so that their moments fit into `limit` bytes, as evenly as layers allow; without those that are
+/// there.
 fn passes(tensors: &[ImatrixTensor], n_groups: usize, limit: u64, is_there: impl Fn(&str) -> bool) -> Vec<Vec<usize>> {
     let mut passes: Vec<Vec<usize>> = Vec::new();
     let mut n_bytes = u64::MAX;
-    let mut order: Vec<usize> = (0..tensors.len()).filter(|&idx| !is_there(&tensors[idx].name)).collect();
+    let is_there = |idx: &usize| is_there(&tensors[*idx].name);
+    let total: u64 = (0..tensors.len()).filter(|idx| !is_there(idx)).map(|idx| sum_bytes(&tensors[idx], n_groups)).sum();
+    let share = total / total.div_ceil(limit.max(1)).max(1);
+    let mut order: Vec<usize> = (0..tensors.len()).filter(|idx| !is_there(idx)).collect();
     // Layer by layer: what shares its inputs is in one run.
     order.sort_by_key(|&idx| (layer_of(&tensors[idx].name), idx));
     for layer in order.chunk_by(|&one, &other| layer_of(&tensors[one].name) == layer_of(&tensors[other].name)) {
         let needed = layer.iter().map(|&idx| sum_bytes(&tensors[idx], n_groups)).sum::<u64>();
-        let fits = n_bytes.checked_add(needed).is_some_and(|sum| sum <= limit);
+        // A share is full with the layer that reaches it.
+        let fits = n_bytes < share && n_bytes + needed <= limit;
         if let Some(pass) = passes.last_mut().filter(|_| fits) {
             pass.extend(layer);
             n_bytes += needed;
@@ -294,7 +299,7 @@ mod tests {
             assert_eq!(passes(&tensors, 2, limit, |name| name == there), expected, "{limit} {there}");
         };
         check(100 * one, "", &[&[1, 3, 2, 4, 0]]);
-        check(4 * one, "", &[&[1, 3, 2], &[4, 0]]);
+        check(4 * one, "", &[&[1, 3], &[2, 4, 0]]);
         // A layer that does not fit is still collected, alone.
         check(1, "", &[&[1, 3], &[2], &[4], &[0]]);
         check(100 * one, "blk.0.attn_v.weight", &[&[1, 2, 4, 0]]);

@@ -113,6 +113,7 @@ fn run_over(
     for (n_done, tokens) in (1..).zip(chunks) {
         context.clear();
         for (idx, piece) in tokens.chunks(n_rows).enumerate() {
+            watch.borrow_mut().collector.start_piece();
             context.compute(piece, idx * n_rows, 0)?;
         }
         let mut watch = watch.borrow_mut();

@@ -149,6 +149,10 @@ pub struct Collector {
     before: Option<Vec<Vec<f32>>>,
     attention: Option<Attention>,
     moments: Option<MomentSites>,
+    /// Products of this piece of text that were counted.
+    n_taken: usize,
+    /// How many there are in each; `None` while the first is computed.
+    n_expected: Option<usize>,
 }
 
 /// Keys and values count by the attention that their tokens receive.
@@ -166,7 +170,18 @@ impl Collector {
     pub fn new(tensors: Vec<ImatrixTensor>) -> Self {
         let idx_by_name = tensors.iter().enumerate().map(|(idx, tensor)| (tensor.name.clone(), idx)).collect();
         let running = vec![Running::default(); tensors.len()];
-        Self { tensors, idx_by_name, running, problem: None, row: Vec::new(), before: None, attention: None, moments: None }
+        Self {
+            tensors,
+            idx_by_name,
+            running,
+            problem: None,
+            row: Vec::new(),
+            before: None,
+            attention: None,
+            moments: None,
+            n_taken: 0,
+            n_expected: None,
+        }
     }
 
     /// The same, with keys and values counted by the attention that their tokens receive, where the runtime shows it; see
@@ -187,6 +202,21 @@ impl Collector {
     #[must_use]
     pub fn moments(&self) -> Option<&MomentSites> {
         self.moments.as_ref()
+    }
+
+    /// Begins a piece of text: every piece has the same products.
+    pub fn start_piece(&mut self) {
+        if self.n_taken > 0 {
+            self.n_expected = Some(self.n_taken);
+        }
+        self.n_taken = 0;
+    }
+
+    /// True when nothing of this piece is still wanted; never in the first one, which shows what there is.
+    #[must_use]
+    pub fn is_satisfied(&self) -> bool {
+        let is_waiting = self.attention.as_ref().is_some_and(|attention| !attention.waiting.is_empty());
+        self.problem.is_some() || (!is_waiting && self.n_expected.is_some_and(|n| self.n_taken >= n))
     }
 
     /// True where keys and values count by attention.
@@ -287,6 +317,7 @@ impl Collector {
     /// chose; each of them counts its own row.
     pub fn take(&mut self, name: &str, activations: &Activations, experts: Option<&Strided>) {
         let Some(&idx) = self.idx_by_name.get(name).filter(|_| self.problem.is_none()) else { return };
+        self.n_taken += 1;
         let taken = match experts {
             None => self
                 .defer(idx, activations)
@@ -585,6 +616,22 @@ mod tests {
         assert!((values.sums[0] - expected).abs() < 1e-5 && values.counts == [2.0], "{values:?}");
         for name in &names[1..] {
             check(&collector, name, &[5.0], &[2.0]);
+        }
+    }
+
+    #[test]
+    fn pieces_after_the_first_end_with_the_last_product() {
+        let names = ["blk.0.attn_v.weight", "blk.0.ffn_up.weight"];
+        let mut collector = Collector::new(names.map(|name| tensor(name, 1, 1)).to_vec()).by_attention(false);
+        let rows = bytes(&[1.0]);
+        for piece in 0..2 {
+            collector.start_piece();
+            collector.take(names[0], &f32s(&rows, [1, 1, 1, 1]), None);
+            assert!(!collector.is_satisfied(), "its attention is awaited");
+            collector.take_attention(0, &dense(&rows, [1, 1, 1, 1], 4));
+            assert!(!collector.is_satisfied(), "one more product");
+            collector.take(names[1], &f32s(&rows, [1, 1, 1, 1]), None);
+            assert_eq!(collector.is_satisfied(), piece > 0);
         }
     }
 

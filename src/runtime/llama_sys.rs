@@ -218,7 +218,8 @@ impl Watch {
 }
 
 /// Called by llama.cpp for each node of a graph: before it is computed with `ask`, to learn whether its result is wanted, and after it.
-/// It never stops the computation: nodes that are left out would make later ones work on garbage.
+/// It stops the computation when nothing more is wanted: what comes after it would be computed for nothing. Where the nodes lie on several
+/// devices, those of the others still work, on what is left from before, and nobody looks at that.
 unsafe extern "C" fn on_node(node: *mut sys::ggml_tensor, ask: bool, watch: *mut c_void) -> bool {
     // SAFETY: the pointer is the watch that `Context::watched` borrowed for as long as the context lives. llama.cpp calls on the thread
     // that computes, so nobody borrows the cell meanwhile; where somebody did, nothing would be counted.
@@ -255,7 +256,7 @@ unsafe fn visit(node: *const sys::ggml_tensor, ask: bool, watch: &mut Watch) -> 
             let numbers = unsafe { copied(node, &mut watch.activations) };
             watch.collector.take_attention(layer_idx, &numbers);
         }
-        return true;
+        return ask || !watch.collector.is_satisfied();
     }
     if node.op != sys::GGML_OP_MUL_MAT && node.op != sys::GGML_OP_MUL_MAT_ID {
         return false;
@@ -283,7 +284,7 @@ unsafe fn visit(node: *const sys::ggml_tensor, ask: bool, watch: &mut Watch) -> 
     // SAFETY: as above.
     let experts = experts.map(|experts| unsafe { copied(experts, &mut watch.experts) });
     watch.collector.take(name, &Activations { numbers, kind }, experts.as_ref());
-    true
+    !watch.collector.is_satisfied()
 }
 
 /// The layer whose attention a node is: 3 for `kq_soft_max-3`.
