@@ -18,6 +18,9 @@ const CHUNK_WEIGHTS: u64 = 256 * 1024;
 /// Weights between two checks for cancellation: about 10 ms of the slowest encoder.
 const ENCODED_AT_ONCE: u64 = 32 * 1024;
 
+/// Rows between two checks for cancellation where their errors are fed back: some 50 ms at 1,536 columns.
+const FED_BACK_AT_ONCE: u64 = 128;
+
 /// A source tensor and what becomes of it.
 #[derive(Debug)]
 pub(super) struct Work<'a> {
@@ -258,7 +261,8 @@ fn encode(
     let too_long = || too_long(chunk);
     let row_len = in_memory(chunk.row_len)?;
     let n_rows = chunk.n_weights / chunk.row_len.max(1);
-    let rows_at_once = (ENCODED_AT_ONCE / chunk.row_len.max(1)).max(1);
+    // Error feedback packs its factors for each call: many rows share that.
+    let rows_at_once = if factors.is_empty() { (ENCODED_AT_ONCE / chunk.row_len.max(1)).max(1) } else { FED_BACK_AT_ONCE };
     let mut weights = weights;
     let mut components = split(encoded, Extent::of(coding, chunk)?.sizes).ok_or_else(too_long)?.0;
     let mut first_row = 0;

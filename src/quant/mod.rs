@@ -1,7 +1,8 @@
 //! Numbers ↔ blocks: pure functions on slices.
 //!
 //! Decodes every type that llama.cpp decodes to float, encodes those of the levels in [`crate::model::Level`]. A block's bytes
-//! depend on its weights alone: not on threads, chunks or the CPU.
+//! depend on its weights alone: not on threads, chunks or the CPU. [`feedback`] encodes against second moments of a matrix's inputs: there
+//! a row's bytes depend on its weights, the moments and, in the last bits of products, on the CPU.
 //!
 //! [`mlx`] does the same for the matrices of MLX, whose bytes are MLX's own. [`matmul`] multiplies matrices of floats.
 //!

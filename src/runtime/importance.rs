@@ -351,7 +351,7 @@ impl Collector {
         let (tensor, running) = (&self.tensors[idx], &mut self.running[idx]);
         // A weight of one matrix serves all: `i % 1`.
         let (n_own, n_own_batches) = (tensor.n_matrices_of_batch.max(1), tensor.n_matrices / tensor.n_matrices_of_batch.max(1));
-        let mut moments = self.moments.as_mut().filter(|_| tensor.n_matrices == 1 && layer_and_side(&tensor.name).is_none());
+        let mut moments = self.moments.as_mut().filter(|_| tensor.n_matrices == 1 && !makes_keys_or_values(&tensor.name));
         let mut rows = Vec::new();
         for batch_idx in 0..n_batches {
             for matrix_idx in 0..n_matrices {
@@ -447,6 +447,11 @@ fn layer_and_side(name: &str) -> Option<(u64, Side)> {
         _ => return None,
     };
     Some((layer_idx.parse().ok()?, side))
+}
+
+/// True for weights that make keys or values, alone or beside queries: `attn_k`, `attn_v`, `attn_qkv`, `attn_kv_b`.
+fn makes_keys_or_values(name: &str) -> bool {
+    ["attn_k", "attn_v", "attn_qkv"].iter().any(|part| name.contains(part))
 }
 
 /// The attention of `n_groups` groups of heads; of heads that cannot be shared out so, all of them for each group.
@@ -637,7 +642,7 @@ mod tests {
 
     #[test]
     fn moments_of_keys_and_values_need_attention_and_heads_have_their_own() {
-        let names = ["blk.0.attn_v.weight", "blk.1.attn_v.weight", "blk.0.attn_q.weight"];
+        let names = ["blk.0.attn_v.weight", "blk.1.attn_v.weight", "blk.0.attn_q.weight", "blk.0.attn_qkv.weight"];
         let tensors = names.map(|name| tensor(name, 1, 1)).to_vec();
         let mut collector = Collector::new(tensors).by_attention(false).with_moments(MomentSites::new(2));
         for name in names {
@@ -650,8 +655,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let written = collector.moments().unwrap().write(dir.path(), &collector.entries().unwrap()).unwrap();
         let n_parts = |name: &str| written.iter().find(|site| site.tensors == [name]).unwrap().n_parts;
-        // The layer whose attention nobody showed has mean squares alone.
-        assert_eq!(names.map(n_parts), [2, 0, 1]);
+        // The layer whose attention nobody showed has mean squares alone, and so have keys and values in one tensor with queries.
+        assert_eq!(names.map(n_parts), [2, 0, 1, 0]);
         let file = std::fs::read(dir.path().join("blk.0.attn_v.weight.moments")).unwrap();
         let parts: Vec<f32> = file[4..].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         let expected = [(0.9 * 1.5 + 0.1) * 4.0 + (0.9 * 0.5 + 0.1), (0.9 * 2.0 + 0.1) * 4.0 + 0.1].map(|sum: f32| sum / 2.0);

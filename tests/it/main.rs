@@ -6,6 +6,8 @@
 mod ask;
 #[cfg(feature = "llama-cpp")]
 mod bench;
+#[cfg(feature = "llama-cpp")]
+mod calibrated;
 mod checkpoints;
 #[cfg(feature = "llama-cpp")]
 mod checkpoints_run;
