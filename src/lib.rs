@@ -9,7 +9,7 @@
 //! units      numbers to text and back
 //! monitor    progress out, cancellation in
 //! model      what a model is, and what a decoder computes: plain data, no I/O
-//! quant      numbers ↔ blocks of GGUF and groups of MLX: pure functions on slices
+//! quant      numbers ↔ blocks of GGUF and groups of MLX, each by itself or with error feedback: pure functions on slices
 //! format     bytes ↔ model: recognise, read and write GGUF, read the headers of Hugging Face checkpoints, lay out MLX folders
 //! hardware   what this machine is: detect, probe, measure
 //! fetch      getting it, when asked: runtimes that are not built in
@@ -18,9 +18,9 @@
 //! advise     what to do, pure: goal, tree, estimate, recipe, what each output will be
 //! convert    doing it: stream → quantize → write, files and folders
 //! runtime    running it, in a child process: llama.cpp, MLX
-//! calibrate  what the model sees: texts, importance matrices
+//! calibrate  what the model sees: texts, importance matrices, second moments
 //! bench      measuring it: speed, memory, what is lost and how it answers, compared with the prediction, kept in a history
-//! make       the use cases: convert, check and adopt; compare
+//! make       the use cases: calibrate, convert, check and adopt; compare
 //! deploy     shipping it: plots, report
 //! worker     background: jobs in, events out
 //! state      what is known (Store, Slot), what is wished (Command, Form)

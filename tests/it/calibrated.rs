@@ -23,7 +23,8 @@ fn program(cache: &Path) -> Command {
 fn json(command: &mut Command) -> Value {
     let output = command.arg("--json").output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stderr}");
+    // 3: a level does not pass the gates, which is no error here.
+    assert!([Some(0), Some(3)].contains(&output.status.code()), "{stderr}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
