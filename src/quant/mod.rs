@@ -3,7 +3,8 @@
 //! Decodes every type that llama.cpp decodes to float, encodes those of the levels in [`crate::model::Level`]. A block's bytes
 //! depend on its weights alone: not on threads, chunks or the CPU.
 //!
-//! [`mlx`] does the same for the matrices of MLX, whose bytes are MLX's own. [`matmul`] multiplies matrices of floats.
+//! [`mlx`] does the same for the matrices of MLX, whose bytes are MLX's own. [`matmul`] multiplies matrices of floats, [`functions`]
+//! is what a network computes between such products.
 //!
 //! Q8_0 gets the same bytes as from ggml. The scales of all other types are searched, with and without importances of the columns.
 #![allow(clippy::doc_markdown, reason = "types are written as llama.cpp prints them, in text too")]
@@ -35,6 +36,7 @@ mod search_grid;
 mod search_symmetric;
 mod ternary;
 
+pub mod functions;
 pub mod matmul;
 pub mod mlx;
 

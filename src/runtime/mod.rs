@@ -10,7 +10,8 @@
 //! tasks     what is done with one, written once: speed, answering, probing, scoring (its arithmetic in score, its chunks in text_plan,
 //!           its answers in reference_file); sampler chooses tokens
 //! llama_cpp built in; collecting sums its activations for an importance matrix, with the arithmetic of importance and attention_mass
-//! mlx       a Python of its own, found by environment, spoken to by peer
+//! own       built in too, for checkpoints, which forward runs in F32 layer by layer
+//! mlx       a Python of its own, found by environment, spoken to by peer; pieces writes the tokens of both out
 //! work_folder files that a child reads and writes, too large for its pipes
 //! ```
 
@@ -19,6 +20,7 @@ pub mod child;
 #[cfg(feature = "llama-cpp")]
 mod collecting;
 pub mod environment;
+pub mod forward;
 pub mod importance;
 #[cfg(feature = "llama-cpp")]
 mod llama_cpp;
@@ -26,7 +28,9 @@ mod llama_cpp;
 mod llama_sys;
 mod memory;
 mod mlx;
+mod own;
 mod peer;
+mod pieces;
 pub mod process;
 pub mod reference_file;
 mod sampler;
@@ -542,6 +546,7 @@ pub fn version() -> Option<String> {
 pub fn check_available(runtime: RuntimeId) -> Result<()> {
     let missing = |reason: String| Error::RuntimeMissing { runtime: runtime.name().into(), reason };
     match runtime {
+        RuntimeId::Planish => Ok(()),
         RuntimeId::LlamaCpp if cfg!(feature = "llama-cpp") => Ok(()),
         RuntimeId::LlamaCpp => Err(missing("this build of planish was made without it (cargo feature llama-cpp)".into())),
         RuntimeId::Mlx => environment::find(runtime).map(drop),

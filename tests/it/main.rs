@@ -17,6 +17,7 @@ mod decoder;
 mod faults;
 mod folder_faults;
 mod forward;
+mod forward_pass;
 mod fuzz_seeds;
 mod gguf;
 mod golden_checkpoints;
