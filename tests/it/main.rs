@@ -31,6 +31,7 @@ mod mlx;
 #[cfg(unix)]
 mod odd_files;
 mod overrides;
+mod own_runtime;
 #[cfg(feature = "llama-cpp")]
 mod quality;
 #[cfg(feature = "llama-cpp")]

@@ -224,9 +224,8 @@ impl ChunkJudge<'_> {
         match self.found {
             Found::Kept(rows) => {
                 let dir = &scorer.task.reference_dir;
-                reference_file::write(dir, chunk_idx, scorer.n_vocab, &rows).map_err(|error| {
-                    format!("the reference's answers cannot be kept in {}: {error}", path_text::shown(dir))
-                })?;
+                reference_file::write(dir, chunk_idx, scorer.n_vocab, &rows)
+                    .map_err(|error| format!("the reference's answers cannot be kept in {}: {error}", path_text::shown(dir)))?;
                 Ok(Event::ReferenceChunk { chunk_idx })
             }
             Found::Compared { reference, scores } => scorer.compared(chunk_idx, &reference, scores),

@@ -49,9 +49,9 @@ pub(in crate::runtime) fn score(task: &ScoreTask, grants: &Receiver<u32>, emit: 
                 }
             }
         }
-        let chunks = granted.iter().map(|&chunk_idx| {
-            Ok(Chunk { tokens: scorer.model_tokens(chunk_idx)?, wanted: scorer.answering_positions() })
-        });
+        let chunks = granted
+            .iter()
+            .map(|&chunk_idx| Ok(Chunk { tokens: scorer.model_tokens(chunk_idx)?, wanted: scorer.answering_positions() }));
         let chunks = chunks.collect::<std::result::Result<Vec<_>, String>>()?;
         let mut sink = Scores { scorer: &scorer, granted: &granted, judge: None, emit: &mut *emit };
         run(&model.decoder, &weights, &chunks, &mut sink, &Monitor::silent()).map_err(|error| reason_of(&error))?;
@@ -99,8 +99,10 @@ pub(in crate::runtime) fn probe(task: &ProbeTask, emit: Emit) -> std::result::Re
     let inputs = task.inputs.iter().map(|input| tokens_of(&model, input)).collect::<std::result::Result<Vec<_>, _>>()?;
     emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info: info() })?;
     let n_run = |ids: &Vec<u32>| ids.len().min(task.max_tokens as usize).min(MAX_ROWS);
-    let chunks: Vec<Chunk> =
-        inputs.iter().map(|ids| Chunk { tokens: ids.iter().copied().take(n_run(ids)).collect(), wanted: 0..n_run(ids) }).collect();
+    let chunks: Vec<Chunk> = inputs
+        .iter()
+        .map(|ids| Chunk { tokens: ids.iter().copied().take(n_run(ids)).collect(), wanted: 0..n_run(ids) })
+        .collect();
     let n_vocab = model.decoder.n_vocab;
     let mut answers = Answers { chunks: &chunks, n_vocab: n_vocab as usize, found: vec![Answer::default(); chunks.len()] };
     run(&model.decoder, &weights, &chunks, &mut answers, &Monitor::silent()).map_err(|error| reason_of(&error))?;
