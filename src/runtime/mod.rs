@@ -172,7 +172,7 @@ pub struct GenerateTask {
 /// Tokens or texts for one model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeTask {
-    /// The model file, the first shard of a split model, or an MLX folder.
+    /// The model file, the first shard of a split model, an MLX folder, or a checkpoint's folder.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Each is answered by an `Event::Probed`, in order and independently of the others.
@@ -239,7 +239,7 @@ pub struct ImatrixTensor {
 /// One model's part in a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScoreTask {
-    /// The model file, the first shard of a split model, or an MLX folder.
+    /// The model file, the first shard of a split model, an MLX folder, or a checkpoint's folder.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Which of the two it is.

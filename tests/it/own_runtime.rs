@@ -79,8 +79,8 @@ fn score(model: &Runnable, role: ScoreRole, dir: &Path, n_ctx: u32, n_chunks: u3
     scored
 }
 
-fn write_text(dir: &Path, parts: &Corpus) {
-    std::fs::write(dir.join("text.json"), serde_json::to_vec(parts).unwrap()).unwrap();
+fn write_text(dir: &Path, text: &Corpus) {
+    std::fs::write(dir.join("text.json"), serde_json::to_vec(text).unwrap()).unwrap();
 }
 
 /// SmolLM2 as a checkpoint, and the F32 file made from it.
@@ -99,10 +99,10 @@ fn smollm2_twice(folder: &Path) -> [Runnable; 2] {
 fn either_runtime_is_a_reference_for_the_other() {
     let folder = tempfile::tempdir().unwrap();
     let models = smollm2_twice(folder.path());
-    let bundled = corpus(&TextSource::Bundled).unwrap();
+    let bundled = corpus(&TextSource::Bundled).unwrap().parts;
     for [reference, candidate] in [[0, 1], [1, 0]] {
         let dir = tempfile::tempdir().unwrap();
-        write_text(dir.path(), &Corpus { parts: bundled.parts.clone() });
+        write_text(dir.path(), &bundled);
         let kept = score(&models[reference], ScoreRole::Reference, dir.path(), 128, 3);
         let scored = score(&models[candidate], ScoreRole::Candidate, dir.path(), 128, 3);
         assert_eq!(kept.tokens_sha256, scored.tokens_sha256);
@@ -123,12 +123,12 @@ fn either_runtime_is_a_reference_for_the_other() {
 fn floor_between_the_runtimes() {
     let folder = tempfile::tempdir().unwrap();
     let [own, llama] = smollm2_twice(folder.path());
-    let bundled = corpus(&TextSource::Bundled).unwrap();
+    let bundled = corpus(&TextSource::Bundled).unwrap().parts;
     for (name, reference, candidate) in
         [("own, llama.cpp", &own, &llama), ("llama.cpp, own", &llama, &own), ("own, own", &own, &own)]
     {
         let dir = tempfile::tempdir().unwrap();
-        write_text(dir.path(), &Corpus { parts: bundled.parts.clone() });
+        write_text(dir.path(), &bundled);
         let started = std::time::Instant::now();
         let kept = score(reference, ScoreRole::Reference, dir.path(), 512, 16);
         let (reference_secs, started) = (started.elapsed().as_secs_f64(), std::time::Instant::now());

@@ -8,11 +8,11 @@ use crate::model::Site;
 use crate::runtime::attention_mass::PositionWeights;
 
 /// Tokens that are computed together, on a machine with few cores. Activations of a layer take some tens of MB.
-const BLOCK_TOKENS: usize = 1024;
+const BLOCK_TOKENS: usize = 2048;
 /// At least as many for each thread: a product of few rows prepares its weights again and again.
-const BLOCK_TOKENS_PER_THREAD: usize = 128;
+const BLOCK_TOKENS_PER_THREAD: usize = 256;
 /// The fewest and the most tokens that one thread computes at a time.
-const BAND_TOKENS: [usize; 2] = [64, 256];
+const BAND_TOKENS: [usize; 2] = [64, 512];
 
 /// Tokens of all chunks, one after the other.
 #[derive(Debug)]

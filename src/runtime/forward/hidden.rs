@@ -104,7 +104,9 @@ mod tests {
             };
             hidden.change(&(1..3), set).unwrap();
             let add = |rows: &mut [f32]| {
-                rows.iter_mut().for_each(|number| *number += 10.0);
+                for number in rows.iter_mut() {
+                    *number += 10.0;
+                }
                 Ok(())
             };
             hidden.change(&(2..5), add).unwrap();

@@ -13,7 +13,7 @@ use crate::monitor::Monitor;
 use crate::runtime::forward::{Chunk, Sink, run};
 use crate::runtime::own::{OwnModel, info};
 use crate::runtime::score::log_normalizer;
-use crate::runtime::session::MAX_ROWS;
+use crate::runtime::session::{MAX_ROWS, Vocabulary};
 use crate::runtime::{Event, ProbeTask, RuntimeId, ScoreTask, memory};
 
 /// How long the next grant may take to belong to the same pass: a parent writes all that it wants at once.
@@ -73,13 +73,8 @@ struct Scores<'a, 'b> {
 
 impl Sink for Scores<'_, '_> {
     fn logits(&mut self, chunk_idx: usize, first_position: usize, logits: &[f32]) -> Result<()> {
-        let mut judge = match self.judge.take() {
-            Some(judge) => judge,
-            None => {
-                let granted = self.granted.get(chunk_idx).copied().unwrap_or(u32::MAX);
-                self.scorer.judge(granted).map_err(failure)?
-            }
-        };
+        let begin = || self.scorer.judge(self.granted.get(chunk_idx).copied().unwrap_or(u32::MAX)).map_err(failure);
+        let mut judge = self.judge.take().map_or_else(begin, Ok)?;
         let end = judge.take(first_position, logits).map_err(failure)?;
         if end < self.scorer.answering_positions().end {
             self.judge = Some(judge);
@@ -103,11 +98,10 @@ pub(in crate::runtime) fn probe(task: &ProbeTask, emit: Emit) -> std::result::Re
         .iter()
         .map(|ids| Chunk { tokens: ids.iter().copied().take(n_run(ids)).collect(), wanted: 0..n_run(ids) })
         .collect();
-    let n_vocab = model.decoder.n_vocab;
+    let n_vocab = model.n_vocab();
     let mut answers = Answers { chunks: &chunks, n_vocab: n_vocab as usize, found: vec![Answer::default(); chunks.len()] };
     run(&model.decoder, &weights, &chunks, &mut answers, &Monitor::silent()).map_err(|error| reason_of(&error))?;
     for (ids, Answer { logps, last_logits }) in inputs.into_iter().zip(answers.found) {
-        let n_vocab = u32::try_from(n_vocab).map_err(|error| error.to_string())?;
         emit(Event::Probed { n_vocab, ids, logps, last_logits: if task.with_logits { last_logits } else { Vec::new() } })?;
     }
     Ok(memory::peak_memory_bytes())
