@@ -282,6 +282,7 @@ fn what_cannot_be_computed_is_refused() {
     fails(&changed(&|decoder| decoder.layers[1].attention.rope_idx = Some(1)), &some, "RoPE table");
     fails(&changed(&|decoder| decoder.rope_tables[0].n_dims = 400), &some, "RoPE table");
     fails(&changed(&|decoder| decoder.layers[0].attention.o.weight.n_rows = 3), &some, "3 x 64 weights where 64 x 64 are needed");
+    fails(&changed(&|decoder| decoder.n_embd = 0), &some, "it has no numbers");
     fails(&changed(&|decoder| decoder.embedding.name = "none".into()), &some, "no such tensor");
     let error = run(&engine.decoder, &Nothing, &some, &mut Kept::default(), &Monitor::silent()).unwrap_err().to_string();
     assert!(error.contains("was asked for"), "{error}");

@@ -81,22 +81,8 @@ impl<'a> ExpertsHalf<'a> {
         sink: &mut dyn Sink,
         steps: &Steps,
     ) -> Result<()> {
-        let [mut inputs, mut activations] = <[Vec<f32>; 2]>::default();
-        let mut routes = Routes { chosen: Vec::new(), n_used: self.n_used };
-        for block in blocks.of_tokens() {
-            steps.report()?;
-            let inputs = self.inputs(hidden.rows(&block)?, &mut inputs);
-            routes.chosen.extend(self.route(inputs));
-            blocks.tell(sink, Site::FeedForwardInput(layer_idx), &block, inputs, &[])?;
-            if let Some((mlp, gate)) = &self.shared {
-                let activations = sized(&mut activations, block.len() * mlp.n_ff());
-                sums.change(&block, |sums| {
-                    add_shared(mlp, gate, inputs, activations, sums);
-                    Ok(())
-                })?;
-                blocks.tell(sink, Site::FeedForwardHidden(layer_idx), &block, activations, &[])?;
-            }
-        }
+        let routes = self.route_all(layer_idx, blocks, hidden, sums, sink, steps)?;
+        let mut inputs = Vec::new();
         for group in groups(&self.experts.experts) {
             let loaded: Vec<LoadedMlp> = self.experts.experts[group.clone()]
                 .iter()
@@ -127,6 +113,35 @@ impl<'a> ExpertsHalf<'a> {
             })?;
         }
         Ok(())
+    }
+
+    /// Chooses the experts of all tokens, and adds the shared one's outputs to the sums.
+    fn route_all(
+        &self,
+        layer_idx: usize,
+        blocks: &Blocks,
+        hidden: &mut Hidden,
+        sums: &mut Hidden,
+        sink: &mut dyn Sink,
+        steps: &Steps,
+    ) -> Result<Routes> {
+        let [mut inputs, mut activations] = <[Vec<f32>; 2]>::default();
+        let mut routes = Routes { chosen: Vec::new(), n_used: self.n_used };
+        for block in blocks.of_tokens() {
+            steps.report()?;
+            let inputs = self.inputs(hidden.rows(&block)?, &mut inputs);
+            routes.chosen.extend(self.route(inputs));
+            blocks.tell(sink, Site::FeedForwardInput(layer_idx), &block, inputs, &[])?;
+            if let Some((mlp, gate)) = &self.shared {
+                let activations = sized(&mut activations, block.len() * mlp.n_ff());
+                sums.change(&block, |sums| {
+                    add_shared(mlp, gate, inputs, activations, sums);
+                    Ok(())
+                })?;
+                blocks.tell(sink, Site::FeedForwardHidden(layer_idx), &block, activations, &[])?;
+            }
+        }
+        Ok(routes)
     }
 
     /// The normed inputs of a block.

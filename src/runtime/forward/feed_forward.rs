@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::blocks::{Blocks, band_tokens, sized};
 use super::hidden::Hidden;
 use super::weights::{Linear, RmsNorm, WeightSource, normed};
-use super::{Sink, Steps, size};
+use super::{Sink, Steps, contradiction, size};
 use crate::error::Result;
 use crate::model::{Activation, Decoder, DecoderLayer, Mlp, Site};
 use crate::quant::functions::{add_scaled, gate};
@@ -22,6 +22,9 @@ pub(super) struct LoadedMlp {
 impl LoadedMlp {
     pub(super) fn load(source: &dyn WeightSource, mlp: &Mlp, n_embd: usize) -> Result<Self> {
         let n_ff = size(mlp.n_ff)?;
+        if n_ff == 0 {
+            return Err(contradiction("a feed-forward network has no hidden vector"));
+        }
         Ok(Self {
             activation: mlp.activation,
             gate: Linear::load(source, &mlp.gate, n_ff, n_embd)?,

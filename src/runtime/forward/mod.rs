@@ -209,6 +209,9 @@ fn check(decoder: &Decoder, chunks: &[Chunk]) -> Result<()> {
             return Err(Error::BadRequest { message: format!("chunk {chunk_idx} has fewer tokens than answers are wanted") });
         }
     }
+    if decoder.n_embd == 0 || decoder.n_vocab == 0 {
+        return Err(contradiction("it has no numbers"));
+    }
     let is_rotatable = |n_pairs: usize| {
         decoder.rope_tables.iter().all(|table| {
             let long = table.long.iter().map(|long| &long.inv_freqs);
