@@ -13,7 +13,8 @@ const SUM_BLOCK: usize = 64;
 
 /// `gate[i] = activation(gate[i]) * up[i]`.
 ///
-/// Relative error of SiLU and the tanh form of GELU below 1e-6, of the erf form below 1e-7.
+/// Relative error of SiLU below 1e-6, of the erf form of GELU below 1e-7, of its tanh form below `1e-6 + 4e-7 * |y|` with `tanh(y)` in its
+/// definition: more than 3e-6 only where the result is below 1e-4 times its input.
 pub fn gate(activation: Activation, gate: &mut [f32], up: &[f32]) {
     match activation {
         Activation::Silu => run_fastest(Gate { x: gate, up, function: Silu }),
@@ -318,7 +319,7 @@ mod tests {
             let y = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
             let expected = x / (1.0 + (-2.0 * y).exp());
             // The argument of the exponential is rounded: its error grows with it.
-            let tolerance = 1e-6 + 2e-7 * y.abs();
+            let tolerance = 1e-6 + 4e-7 * y.abs();
             assert!(
                 (f64::from(found) - expected).abs() <= tolerance * expected.abs() + 1e-36,
                 "gelu({x}) = {found}, not {expected}"
