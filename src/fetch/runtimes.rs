@@ -174,7 +174,7 @@ fn lock(runtime: RuntimeId, folder: &Path) -> Result<File> {
 
 fn packages(runtime: RuntimeId) -> &'static str {
     match runtime {
-        RuntimeId::LlamaCpp => "",
+        RuntimeId::LlamaCpp | RuntimeId::Planish => "",
         RuntimeId::Mlx => MLX_PACKAGES,
     }
 }
@@ -189,7 +189,7 @@ fn n_packages(runtime: RuntimeId) -> usize {
 #[must_use]
 pub fn sizes(runtime: RuntimeId) -> (u64, u64) {
     match runtime {
-        RuntimeId::LlamaCpp => (0, 0),
+        RuntimeId::LlamaCpp | RuntimeId::Planish => (0, 0),
         RuntimeId::Mlx => (61_000_000, 350_000_000),
     }
 }

@@ -12,10 +12,12 @@ pub enum RuntimeId {
     LlamaCpp,
     /// mlx-lm, in a Python that the user or Planish has set up.
     Mlx,
+    /// Planish's own forward pass, which runs checkpoints.
+    Planish,
 }
 
 impl RuntimeId {
-    /// All of them.
+    /// All that run the outputs of a framework.
     pub const ALL: [Self; 2] = [Self::LlamaCpp, Self::Mlx];
 
     /// The runtime for a framework's outputs; `None` where Planish knows none.
@@ -34,6 +36,7 @@ impl RuntimeId {
         match self {
             Self::LlamaCpp => "llama.cpp",
             Self::Mlx => "MLX",
+            Self::Planish => "Planish's own",
         }
     }
 
@@ -43,6 +46,7 @@ impl RuntimeId {
         match self {
             Self::LlamaCpp => "llama.cpp",
             Self::Mlx => "mlx",
+            Self::Planish => "planish",
         }
     }
 
@@ -51,7 +55,7 @@ impl RuntimeId {
     #[must_use]
     pub fn packages(self) -> &'static [(&'static str, (u32, u32))] {
         match self {
-            Self::LlamaCpp => &[],
+            Self::LlamaCpp | Self::Planish => &[],
             Self::Mlx => &[("mlx", (0, 30)), ("mlx_lm", (0, 30))],
         }
     }

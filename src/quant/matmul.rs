@@ -8,6 +8,9 @@ use rayon::prelude::*;
 /// Rows of a product that one thread computes at a time.
 const BAND_ROWS: usize = 128;
 
+/// Columns of a product that one thread computes at a time, where it has few rows.
+const BAND_COLUMNS: usize = 2048;
+
 /// A matrix in a slice: element `[row, column]` is at `row * row_stride + column * column_stride`.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a, T> {
@@ -172,22 +175,9 @@ impl<T: Number> MatrixMut<'_, T> {
             });
             return;
         }
-        let strides = |of: &Matrix<T>| [of.row_stride.cast_signed(), of.column_stride.cast_signed()];
         // SAFETY: a view reaches from its slice's start to its last element, `new` and `part` have checked that this is inside, and `self`
         // is borrowed mutably.
-        unsafe {
-            T::gemm(
-                [a.n_rows, a.n_columns, b.n_columns],
-                factor,
-                a.numbers.as_ptr(),
-                strides(&a),
-                b.numbers.as_ptr(),
-                strides(&b),
-                keep,
-                self.numbers.as_mut_ptr(),
-                self.stride.cast_signed(),
-            );
-        }
+        unsafe { set_product_at(self.numbers.as_mut_ptr(), self.stride, factor, a, b, keep) }
     }
 
     /// [`MatrixMut::set_product`] on all threads of the pool, with the same result.
@@ -204,6 +194,56 @@ impl<T: Number> MatrixMut<'_, T> {
             band.set_product(factor, a.part(rows, 0..a.n_columns), b, keep);
         });
     }
+
+    /// [`MatrixMut::set_product`] on all threads of the pool, with the same result: for few rows and many columns. Each thread prepares its
+    /// part of `b` once for all rows.
+    ///
+    /// # Panics
+    /// If the sizes do not go together.
+    pub fn set_product_by_columns(&mut self, factor: T, a: Matrix<T>, b: Matrix<T>, keep: T) {
+        assert_eq!((a.n_columns, [a.n_rows, b.n_columns]), (b.n_rows, self.size()), "sizes of a product");
+        if self.n_rows == 0 || a.n_columns == 0 {
+            return self.set_product(factor, a, b, keep);
+        }
+        let (target, stride) = (Target(self.numbers.as_mut_ptr()), self.stride);
+        (0..self.n_columns.div_ceil(BAND_COLUMNS)).into_par_iter().for_each(|idx| {
+            let columns = idx * BAND_COLUMNS..b.n_columns.min((idx + 1) * BAND_COLUMNS);
+            // SAFETY: as in `set_product`; each thread writes to columns of its own, which no view overlaps.
+            unsafe { set_product_at(target.column(columns.start), stride, factor, a, b.part(0..b.n_rows, columns), keep) }
+        });
+    }
+}
+
+/// Where a matrix begins whose columns several threads set.
+#[derive(Clone, Copy)]
+struct Target<T>(*mut T);
+
+// SAFETY: the pointer is only used for columns that no other thread touches, and `Number`s can be sent.
+unsafe impl<T: Number> Send for Target<T> {}
+// SAFETY: likewise.
+unsafe impl<T: Number> Sync for Target<T> {}
+
+impl<T: Number> Target<T> {
+    /// The first element of a column.
+    ///
+    /// # Safety
+    /// The column must lie in the matrix.
+    unsafe fn column(self, column: usize) -> *mut T {
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.add(column) }
+    }
+}
+
+/// `c = factor * a · b + keep * c` where `a` has columns, and `c` as many rows as `a`, `stride` apart, and as many columns as `b`.
+///
+/// # Safety
+/// Every element of `c` must lie in memory that nobody else uses meanwhile.
+unsafe fn set_product_at<T: Number>(c: *mut T, stride: usize, factor: T, a: Matrix<T>, b: Matrix<T>, keep: T) {
+    let strides = |of: &Matrix<T>| [of.row_stride.cast_signed(), of.column_stride.cast_signed()];
+    let sizes = [a.n_rows, a.n_columns, b.n_columns];
+    let (a_start, b_start) = (a.numbers.as_ptr(), b.numbers.as_ptr());
+    // SAFETY: views reach from their slice's start to their last element, which `new` and `part` have checked; `c` is the caller's.
+    unsafe { T::gemm(sizes, factor, a_start, strides(&a), b_start, strides(&b), keep, c, stride.cast_signed()) }
 }
 
 #[cfg(test)]
@@ -236,7 +276,28 @@ mod tests {
             assert_eq!(found, plain(a, b));
             MatrixMut::new(&mut found, n_rows, n_columns).set_product_in_parallel(-2.0, a, b, 3.0);
             assert_eq!(found, plain(a, b), "-2 ab + 3 ab");
+            MatrixMut::new(&mut found, n_rows, n_columns).set_product_by_columns(-2.0, a, b, 3.0);
+            assert_eq!(found, plain(a, b), "-2 ab + 3 ab");
         }
+    }
+
+    #[test]
+    fn bands_of_columns_are_those_of_the_whole() {
+        let (a, b) = (numbers(3 * 5, 7), numbers(5 * 5000, 11));
+        let (a, b) = (Matrix::new(&a, 3, 5), Matrix::new(&b, 5000, 5).transposed());
+        let (mut whole, mut banded) = (vec![f64::NAN; 3 * 5000], vec![f64::NAN; 3 * 5000]);
+        MatrixMut::new(&mut whole, 3, 5000).set_product(1.0, a, b, 0.0);
+        MatrixMut::new(&mut banded, 3, 5000).set_product_by_columns(1.0, a, b, 0.0);
+        assert_eq!(whole, banded);
+        banded.fill(7.0);
+        MatrixMut::new(&mut banded, 3, 5000).part(1..2, 10..4990).set_product_by_columns(
+            1.0,
+            a.part(1..2, 0..5),
+            b.part(0..5, 10..4990),
+            0.0,
+        );
+        assert_eq!(banded[5010..9990], whole[5010..9990]);
+        assert!(banded[..5010].iter().chain(&banded[9990..]).all(|number| *number == 7.0));
     }
 
     #[test]

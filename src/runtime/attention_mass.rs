@@ -48,7 +48,13 @@ impl PositionWeights {
                 }
             }
         }
-        Some(Self { keys: evened(keys), values: evened(values) })
+        Some(Self::of_sums(keys, values))
+    }
+
+    /// Weights from the sums over all heads and all tokens that look: `Σ a (1 - a)` for keys, `Σ a` for values, one for each position.
+    #[must_use]
+    pub fn of_sums(keys: Vec<f64>, values: Vec<f64>) -> Self {
+        Self { keys: evened(keys), values: evened(values) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::mlx::Mlx;
 use super::session::Engine;
-use super::tasks::{answering, probing, scoring, speed};
+use super::tasks::{answering, probing, scoring, speed, streaming};
 use super::{Event, Request, RuntimeId, Task, memory};
 
 /// Reads one request from standard input, carries it out and writes events to standard output.
@@ -36,6 +36,7 @@ fn carry_out(request: &Request, grants: &Receiver<u32>) -> Result<(), String> {
     let peak_memory_bytes = match request.runtime {
         RuntimeId::LlamaCpp => with_llama_cpp(&request.task, grants),
         RuntimeId::Mlx => with_engine(&Mlx::start()?, &request.task, grants),
+        RuntimeId::Planish => with_own(&request.task, grants),
     }?;
     emit(Event::Done { peak_memory_bytes })
 }
@@ -52,6 +53,16 @@ fn with_llama_cpp(task: &Task, grants: &Receiver<u32>) -> Result<u64, String> {
 #[cfg(not(feature = "llama-cpp"))]
 fn with_llama_cpp(_: &Task, _: &Receiver<u32>) -> Result<u64, String> {
     Err("this build of planish was made without llama.cpp".into())
+}
+
+/// Planish's own runtime measures checkpoints; nobody uses a model with it.
+fn with_own(task: &Task, grants: &Receiver<u32>) -> Result<u64, String> {
+    match task {
+        Task::Score(task) => streaming::score(task, grants, &mut emit),
+        Task::Probe(task) => streaming::probe(task, &mut emit),
+        Task::Info => emit(Event::Info { info: super::own::info() }).map(|()| memory::peak_memory_bytes()),
+        Task::Bench(_) | Task::Generate(_) | Task::Collect(_) => Err("it can only score and probe".into()),
+    }
 }
 
 /// Carries out a task that every runtime can do. Returns the highest resident memory in bytes.

@@ -10,7 +10,7 @@ use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 use sha2::{Digest, Sha256};
 
 use super::llama_sys::{self, Context, ContextSettings};
-use super::session::{Engine, Language, MAX_ROWS, Marks, Purpose, Session, SessionSettings, TextStart};
+use super::session::{Engine, Language, MAX_ROWS, Marks, Purpose, Session, SessionSettings, TextStart, Vocabulary};
 use super::{RuntimeInfo, TemplateUse, hex, memory};
 use crate::path_text;
 
@@ -57,22 +57,14 @@ impl Engine for LlamaCpp {
     }
 }
 
-impl Language for LlamaModel {
+impl Vocabulary for LlamaModel {
     fn n_vocab(&self) -> u32 {
         u32::try_from(Self::n_vocab(self)).unwrap_or(0)
-    }
-
-    fn n_ctx_train(&self) -> u32 {
-        Self::n_ctx_train(self)
     }
 
     fn bos(&self) -> Option<u32> {
         let vocab = self.vocab();
         if vocab.should_add_bos() { u32::try_from(vocab.bos().0).ok() } else { None }
-    }
-
-    fn is_end(&self, token: u32) -> bool {
-        self.vocab().is_eog(llama_token(token))
     }
 
     fn piece(&self, token: u32, marks: Marks) -> Vec<u8> {
@@ -82,6 +74,16 @@ impl Language for LlamaModel {
     fn tokenize(&self, text: &str, start: TextStart, marks: Marks) -> Result<Vec<u32>, String> {
         let tokens = self.vocab().tokenize(text.as_bytes(), start == TextStart::Marked, marks == Marks::Tokens);
         tokens.into_iter().map(|token| u32::try_from(token.0).map_err(|error| error.to_string())).collect()
+    }
+}
+
+impl Language for LlamaModel {
+    fn n_ctx_train(&self) -> u32 {
+        Self::n_ctx_train(self)
+    }
+
+    fn is_end(&self, token: u32) -> bool {
+        self.vocab().is_eog(llama_token(token))
     }
 
     /// llama.cpp knows the common templates by their marks.

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::peer::Peer;
-use super::session::{Engine, Language, Marks, Purpose, Session, SessionSettings, TextStart};
+use super::pieces::{bytes_of, spaced};
+use super::session::{Engine, Language, Marks, Purpose, Session, SessionSettings, TextStart, Vocabulary};
 use super::{RuntimeId, RuntimeInfo, TemplateUse, environment, hex};
 use crate::hardware::own_environment;
 
@@ -98,21 +99,13 @@ impl Engine for Mlx {
     }
 }
 
-impl Language for MlxModel<'_> {
+impl Vocabulary for MlxModel<'_> {
     fn n_vocab(&self) -> u32 {
         self.loaded.n_vocab
     }
 
-    fn n_ctx_train(&self) -> u32 {
-        self.loaded.n_ctx_train
-    }
-
     fn bos(&self) -> Option<u32> {
         self.loaded.bos
-    }
-
-    fn is_end(&self, token: u32) -> bool {
-        self.loaded.ends.contains(&token)
     }
 
     fn piece(&self, token: u32, marks: Marks) -> Vec<u8> {
@@ -132,6 +125,16 @@ impl Language for MlxModel<'_> {
         let (is_marked, has_marks) = (start == TextStart::Marked, marks == Marks::Tokens);
         let request = json!({ "request": "tokenize", "text": text, "is_marked": is_marked, "has_marks": has_marks });
         self.peer.ask::<Tokens>(&request).map(|tokens| tokens.ids)
+    }
+}
+
+impl Language for MlxModel<'_> {
+    fn n_ctx_train(&self) -> u32 {
+        self.loaded.n_ctx_train
+    }
+
+    fn is_end(&self, token: u32) -> bool {
+        self.loaded.ends.contains(&token)
     }
 
     fn templated(&self, prompt: &str) -> Result<(String, TemplateUse), String> {
@@ -212,54 +215,5 @@ impl Session for MlxSession<'_> {
     fn rows(&mut self, tokens: &[u32], _: usize, first_wanted: usize) -> Result<&[f32], String> {
         let n_rows = tokens.len().saturating_sub(first_wanted);
         self.ask_for_logits(&json!({ "request": "rows", "ids": tokens, "first_wanted": first_wanted }), n_rows)
-    }
-}
-
-/// The bytes that a text of a byte-level vocabulary stands for.
-///
-/// A byte that can be printed is written as itself, the others as the characters from U+0100 on, in their order. Source:
-/// `bytes_to_unicode` in GPT-2's encoder.py.
-fn bytes_of(text: &str) -> Vec<u8> {
-    let is_itself = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let others: Vec<u8> = (0..=u8::MAX).filter(|&byte| !is_itself(byte)).collect();
-    let mut bytes = Vec::with_capacity(text.len());
-    for character in text.chars() {
-        let code = u32::from(character);
-        let byte = match u8::try_from(code) {
-            Ok(byte) => Some(byte),
-            Err(_) => code.checked_sub(0x100).and_then(|idx| others.get(idx as usize).copied()),
-        };
-        match byte {
-            Some(byte) => bytes.push(byte),
-            // No byte-level vocabulary has this character: it stays as it is.
-            None => bytes.extend(character.encode_utf8(&mut [0; 4]).bytes()),
-        }
-    }
-    bytes
-}
-
-/// The bytes of a text of a SentencePiece vocabulary: `▁` is a space, `<0x0A>` a byte.
-fn spaced(text: &str) -> Vec<u8> {
-    let byte = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-    match byte {
-        Some(byte) => vec![byte],
-        None => text.replace('\u{2581}', " ").into_bytes(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_of_vocabularies_are_bytes() {
-        assert_eq!(bytes_of("Ġhello"), b" hello");
-        assert_eq!(bytes_of("ĊĊ"), b"\n\n");
-        assert_eq!(bytes_of("Ã©"), "é".as_bytes());
-        assert_eq!(bytes_of("Ń"), [0xAD], "the last of those that cannot be printed");
-        assert_eq!(bytes_of("漢"), "漢".as_bytes());
-        assert_eq!(spaced("▁the"), b" the");
-        assert_eq!(spaced("<0x0A>"), b"\n");
-        assert_eq!(spaced("<0xZZ>"), b"<0xZZ>");
     }
 }

@@ -10,7 +10,8 @@
 //! tasks     what is done with one, written once: speed, answering, probing, scoring (its arithmetic in score, its chunks in text_plan,
 //!           its answers in reference_file); sampler chooses tokens
 //! llama_cpp built in; collecting sums its activations for an importance matrix, with the arithmetic of importance and attention_mass
-//! mlx       a Python of its own, found by environment, spoken to by peer
+//! own       built in too, for checkpoints, which forward runs in F32 layer by layer
+//! mlx       a Python of its own, found by environment, spoken to by peer; pieces writes the tokens of both out
 //! work_folder files that a child reads and writes, too large for its pipes
 //! ```
 
@@ -19,6 +20,7 @@ pub mod child;
 #[cfg(feature = "llama-cpp")]
 mod collecting;
 pub mod environment;
+pub mod forward;
 pub mod importance;
 #[cfg(feature = "llama-cpp")]
 mod llama_cpp;
@@ -28,7 +30,9 @@ mod memory;
 mod mlx;
 pub mod moment_sites;
 pub mod moments;
+mod own;
 mod peer;
+mod pieces;
 pub mod process;
 pub mod reference_file;
 mod sampler;
@@ -170,7 +174,7 @@ pub struct GenerateTask {
 /// Tokens or texts for one model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeTask {
-    /// The model file, the first shard of a split model, or an MLX folder.
+    /// The model file, the first shard of a split model, an MLX folder, or a checkpoint's folder.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Each is answered by an `Event::Probed`, in order and independently of the others.
@@ -252,7 +256,7 @@ pub struct ImatrixTensor {
 /// One model's part in a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScoreTask {
-    /// The model file, the first shard of a split model, or an MLX folder.
+    /// The model file, the first shard of a split model, an MLX folder, or a checkpoint's folder.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Which of the two it is.
@@ -564,6 +568,7 @@ pub fn version() -> Option<String> {
 pub fn check_available(runtime: RuntimeId) -> Result<()> {
     let missing = |reason: String| Error::RuntimeMissing { runtime: runtime.name().into(), reason };
     match runtime {
+        RuntimeId::Planish => Ok(()),
         RuntimeId::LlamaCpp if cfg!(feature = "llama-cpp") => Ok(()),
         RuntimeId::LlamaCpp => Err(missing("this build of planish was made without it (cargo feature llama-cpp)".into())),
         RuntimeId::Mlx => environment::find(runtime).map(drop),

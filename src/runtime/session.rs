@@ -22,25 +22,28 @@ pub(super) enum Purpose {
     Losses,
 }
 
-/// A loaded language model: its vocabulary, and what computes with it.
-pub(super) trait Language {
+/// The vocabulary of a loaded language model.
+pub(super) trait Vocabulary {
     /// Entries of the vocabulary.
     fn n_vocab(&self) -> u32;
 
-    /// Tokens of the longest text that it was trained on.
-    fn n_ctx_train(&self) -> u32;
-
     /// The token that starts a text, where the model wants one.
     fn bos(&self) -> Option<u32>;
-
-    /// Whether a token ends a text.
-    fn is_end(&self, token: u32) -> bool;
 
     /// The bytes of a token; a character can be spread over several. For a special token, its name or nothing, as `marks` says.
     fn piece(&self, token: u32, marks: Marks) -> Vec<u8>;
 
     /// Splits a text.
     fn tokenize(&self, text: &str, start: TextStart, marks: Marks) -> Result<Vec<u32>, String>;
+}
+
+/// A loaded language model: its vocabulary, and what computes with it.
+pub(super) trait Language: Vocabulary {
+    /// Tokens of the longest text that it was trained on.
+    fn n_ctx_train(&self) -> u32;
+
+    /// Whether a token ends a text.
+    fn is_end(&self, token: u32) -> bool;
 
     /// The text with the prompt as the user's turn and the start of the model's own.
     fn templated(&self, prompt: &str) -> Result<(String, TemplateUse), String>;

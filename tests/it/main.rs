@@ -19,6 +19,7 @@ mod decoder;
 mod faults;
 mod folder_faults;
 mod forward;
+mod forward_pass;
 mod fuzz_seeds;
 mod gguf;
 mod golden_checkpoints;
@@ -32,6 +33,7 @@ mod mlx;
 #[cfg(unix)]
 mod odd_files;
 mod overrides;
+mod own_runtime;
 #[cfg(feature = "llama-cpp")]
 mod quality;
 #[cfg(feature = "llama-cpp")]

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::token::LlamaToken;
 use planish::format::{Layout, read_checkpoint, read_gguf};
-use planish::import::tokenizer::tokenizer_metadata;
+use planish::import::tokenizer::{Splitter, tokenizer_metadata};
 use planish::model::{Array, Metadata, Text, Value};
 use serde_json::{Map, Value as Json, json};
 
@@ -172,8 +173,15 @@ fn converted(folder: &Path, warning: Option<&str>) -> Metadata {
     Metadata(found.entries)
 }
 
-/// Checks the tokens that llama.cpp gives for the test strings with the key-values.
-fn check_strings(backend: &LlamaBackend, vocabulary: &Vocabulary, entries: &Metadata, architecture: &str) {
+/// Checks the tokens that llama.cpp gives for the test strings with the key-values, and that `splitter` gives the same, also with what
+/// starts a text.
+fn check_strings(
+    backend: &LlamaBackend,
+    vocabulary: &Vocabulary,
+    entries: &Metadata,
+    architecture: &str,
+    splitter: Option<&Splitter>,
+) {
     let mut metadata = Metadata::default();
     metadata.set("general.architecture", Value::Str(Text::from(architecture)));
     metadata.set("general.type", Value::Str(Text::from("model")));
@@ -188,6 +196,14 @@ fn check_strings(backend: &LlamaBackend, vocabulary: &Vocabulary, entries: &Meta
     for (text, expected) in vocabulary.strings() {
         let found: Vec<i32> = model.vocab().tokenize(text.as_bytes(), false, false).into_iter().map(|token| token.0).collect();
         assert_eq!(found, expected, "{}: {text:?}", vocabulary.name);
+        let Some(splitter) = splitter else { continue };
+        let ids = |tokens: Vec<LlamaToken>| tokens.into_iter().map(|token| u32::try_from(token.0).unwrap()).collect::<Vec<_>>();
+        let marked = ids(model.vocab().tokenize(text.as_bytes(), true, false));
+        assert_eq!(splitter.split_framed(&text).unwrap(), marked, "{}: {text:?}", vocabulary.name);
+    }
+    if let Some(splitter) = splitter {
+        let bos = Some(model.vocab().bos().0).filter(|_| model.vocab().should_add_bos());
+        assert_eq!(splitter.bos(), bos.map(|bos| u32::try_from(bos).unwrap()), "{}", vocabulary.name);
     }
 }
 
@@ -251,7 +267,9 @@ fn check_byte_level(backend: &LlamaBackend, case: (&'static str, &str, &str, Jso
         let key = format!("tokenizer.ggml.{key}");
         assert_eq!(entries.find(&key), vocabulary.metadata.find(&key), "{name}: {key}");
     }
-    check_strings(backend, &vocabulary, &entries, "gpt2");
+    let splitter = Splitter::read(&read_checkpoint(folder.path()).unwrap()).unwrap();
+    // llama.cpp has no normalizer: some of its tokens are others.
+    check_strings(backend, &vocabulary, &entries, "gpt2", Some(&splitter).filter(|_| normalizer.is_null()));
 }
 
 fn check_all_byte_level(backend: &LlamaBackend) {
@@ -340,7 +358,7 @@ fn check_llama_spm(backend: &LlamaBackend) {
         let key = format!("tokenizer.ggml.{key}");
         assert_eq!(entries.find(&key), vocabulary.metadata.find(&key), "{key}");
     }
-    check_strings(backend, &vocabulary, &entries, "llama");
+    check_strings(backend, &vocabulary, &entries, "llama", None);
 }
 
 /// Llama 2's vocabulary as transformers keeps it: merges instead of scores.
@@ -383,7 +401,8 @@ fn check_llama_without_model(backend: &LlamaBackend) {
         ("tokenizer.json", bytes(&tokenizer)),
         ("tokenizer_config.json", bytes(&vocabulary.settings().into())),
     ]);
-    check_strings(backend, &vocabulary, &converted(folder.path(), None), "llama");
+    let splitter = Splitter::read(&read_checkpoint(folder.path()).unwrap()).unwrap();
+    check_strings(backend, &vocabulary, &converted(folder.path(), None), "llama", Some(&splitter));
 }
 
 fn check_phi3(backend: &LlamaBackend) {
@@ -413,7 +432,7 @@ fn check_phi3(backend: &LlamaBackend) {
     for id in (0..tokens.len()).filter(|&id| !vocabulary.is_pad(id)) {
         assert_eq!(types[id], vocabulary.types[id], "token {id}, {:?}", tokens[id]);
     }
-    check_strings(backend, &vocabulary, &entries, "phi3");
+    check_strings(backend, &vocabulary, &entries, "phi3", None);
 }
 
 fn check_bert(backend: &LlamaBackend) {
@@ -451,7 +470,7 @@ fn check_bert(backend: &LlamaBackend) {
         // Older converters put nothing before these.
         assert!(found == token || is_bracketed(token) && *found == format!("\u{2581}{token}"), "{found:?}, expected {token:?}");
     }
-    check_strings(backend, &vocabulary, &entries, "bert");
+    check_strings(backend, &vocabulary, &entries, "bert", None);
 }
 
 /// One test: llama.cpp is set up once in a process.

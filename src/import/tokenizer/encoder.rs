@@ -66,6 +66,12 @@ impl Encoder {
         Ok(Self { tokenizer })
     }
 
+    /// The same encoder, for which what stands for a special token is text like any other.
+    pub fn with_marks_as_text(mut self) -> Self {
+        self.tokenizer.set_encode_special_tokens(true);
+        self
+    }
+
     /// The token ids of a text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         guarded("encoding", || Ok(self.tokenizer.encode(text, false)?.get_ids().to_vec()))

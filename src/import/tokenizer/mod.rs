@@ -4,7 +4,7 @@
 //! files (limits) ─ json (tokenizer.json), settings (tokenizer_config.json)
 //!   ─ encoder (Hugging Face's own) ─ pre (which pre-tokenizer: hashes, else definitions) ─ bpe, wordpiece
 //! tokenizer.model ─ protobuf ─ sentencepiece; llama_hf where only tokenizer.json is there
-//!   ─ special (roles, merges), chat ─ entries
+//!   ─ special (roles, merges), chat ─ entries ─ splitter (splits texts with both)
 //! ```
 //!
 //! No file is trusted: sizes, counts and what a description could make of a text are limited.
@@ -28,6 +28,7 @@ mod protobuf;
 mod sentencepiece;
 mod settings;
 mod special;
+mod splitter;
 #[cfg(test)]
 mod tests;
 mod wordpiece;
@@ -40,6 +41,8 @@ use llama_hf::add_llama_hf;
 use sentencepiece::{Overlay, add_sentencepiece};
 use special::{Special, Wanted};
 use wordpiece::add_wordpiece;
+
+pub use splitter::{Splitter, TokenKind};
 
 use super::{class_name, gguf_architecture};
 use crate::error::{Error, Result};

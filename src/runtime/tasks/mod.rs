@@ -4,6 +4,7 @@ pub(super) mod answering;
 pub(super) mod probing;
 pub(super) mod scoring;
 pub(super) mod speed;
+pub(super) mod streaming;
 
 use super::Event;
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Emit;
 use crate::runtime::score::log_normalizer;
-use crate::runtime::session::{Engine, Language, MAX_ROWS, Marks, Purpose, SessionSettings, TextStart};
+use crate::runtime::session::{Engine, MAX_ROWS, Marks, Purpose, SessionSettings, TextStart, Vocabulary};
 use crate::runtime::{Event, ProbeInput, ProbeTask};
 
 /// Loads the model and tells, for each input, its tokens and how likely the model finds each next one. Returns the highest
@@ -42,7 +42,7 @@ pub(in crate::runtime) fn probe(engine: &dyn Engine, task: &ProbeTask, emit: Emi
     Ok(model.peak_memory_bytes())
 }
 
-fn tokens_of(model: &dyn Language, input: &ProbeInput) -> Result<Vec<u32>, String> {
+pub(super) fn tokens_of(model: &dyn Vocabulary, input: &ProbeInput) -> Result<Vec<u32>, String> {
     match input {
         ProbeInput::Text(text) => model.tokenize(text, TextStart::Bare, Marks::Text),
         ProbeInput::Ids(ids) => Ok(ids.clone()),

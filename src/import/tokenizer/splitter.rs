@@ -1,0 +1,148 @@
+//! A checkpoint's tokenizer at work: Hugging Face's encoder, framed by the special tokens that the GGUF file of the checkpoint names.
+
+use super::encoder::Encoder;
+use super::entries::TokenType;
+use super::files::Folder;
+use super::json::TokenizerJson;
+use super::settings::Settings;
+use super::tokenizer_metadata;
+use crate::error::Result;
+use crate::model::{Array, Checkpoint, Metadata, Text, Value};
+
+/// Pre-tokenizers of byte-level BPE whose texts start with a special token unless the file says otherwise.
+///
+/// Source: `llama_vocab::impl::load` in llama-vocab.cpp, llama.cpp of 2026-08-21 (`add_bos = true`).
+const PRE_WITH_BOS: [&str; 11] = [
+    "llama3",
+    "llama-v3",
+    "llama-bpe",
+    "falcon3",
+    "falcon-h1",
+    "pixtral",
+    "midm-2.0",
+    "lfm2",
+    "jina-v5-nano",
+    "tekken",
+    "chameleon",
+];
+
+/// What a token of a vocabulary is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// A piece of text, in the writing of its vocabulary.
+    Piece,
+    /// Text as it stands.
+    Added,
+    /// A special token.
+    Mark,
+}
+
+/// A tokenizer that splits texts as llama.cpp does with the GGUF file made from the checkpoint. What stands for a special token in a text
+/// is text.
+pub struct Splitter {
+    encoder: Encoder,
+    /// In the order of their ids.
+    tokens: Vec<(Text, TokenKind)>,
+    is_byte_level: bool,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    ends_with_eos: bool,
+}
+
+impl Splitter {
+    /// Reads the tokenizer of a checkpoint.
+    ///
+    /// # Errors
+    /// As [`tokenizer_metadata`]; `Error::UnknownTokenizer` for a checkpoint without `tokenizer.json`, and for an encoder's vocabulary.
+    pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
+        let folder = Folder { path: &checkpoint.path };
+        let metadata = Metadata(tokenizer_metadata(checkpoint)?.entries);
+        let settings = Settings::read(&folder)?;
+        let json = TokenizerJson::read(&folder)?;
+        let mut json = json.ok_or_else(|| folder.unknown("there is no tokenizer.json, which splits the texts"))?;
+        if json.kind() != "BPE" {
+            return Err(folder.unknown("only vocabularies of BPE are split"));
+        }
+        let encoder = Encoder::new(&mut json, &settings).map_err(|what| folder.unknown(what))?.with_marks_as_text();
+        let flag = |key: &str| match metadata.find(&format!("tokenizer.ggml.{key}")) {
+            Some(Value::Bool(flag)) => Some(*flag),
+            _ => None,
+        };
+        let is_byte_level = metadata.str("tokenizer.ggml.model").is_some_and(|model| model == "gpt2");
+        let pre = metadata.str("tokenizer.ggml.pre").unwrap_or_default();
+        let has_bos = flag("add_bos_token").unwrap_or(!is_byte_level || PRE_WITH_BOS.contains(&pre.as_ref()));
+        // Source of the numbers: the same function.
+        let [own_bos, own_eos] = if is_byte_level { [11, 11] } else { [1, 2] };
+        let id = |role: &str, own: u32| {
+            let id = metadata.u64(&format!("tokenizer.ggml.{role}_token_id")).map_or(Ok(own), u32::try_from);
+            id.ok()
+        };
+        Ok(Self {
+            encoder,
+            tokens: tokens(&metadata),
+            is_byte_level,
+            bos: id("bos", own_bos).filter(|_| has_bos),
+            eos: id("eos", own_eos),
+            ends_with_eos: flag("add_eos_token").unwrap_or(false),
+        })
+    }
+
+    /// The tokens of a text, nothing before or after it.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub fn split(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
+        self.encoder.encode(text)
+    }
+
+    /// [`Splitter::split`] with the tokens that the model wants around a text.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub fn split_framed(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
+        let last = self.eos.filter(|_| self.ends_with_eos);
+        Ok(self.bos.into_iter().chain(self.split(text)?).chain(last).collect())
+    }
+
+    /// The token that starts a text, where the model wants one.
+    #[must_use]
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The token that ends a text.
+    #[must_use]
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// Texts and kinds of all tokens, in the order of their ids.
+    #[must_use]
+    pub fn tokens(&self) -> &[(Text, TokenKind)] {
+        &self.tokens
+    }
+
+    /// Whether each character of a piece stands for a byte; else pieces are written as SentencePiece writes them.
+    #[must_use]
+    pub fn is_byte_level(&self) -> bool {
+        self.is_byte_level
+    }
+}
+
+fn tokens(metadata: &Metadata) -> Vec<(Text, TokenKind)> {
+    let texts = match metadata.find("tokenizer.ggml.tokens") {
+        Some(Value::Array(Array::Str(texts))) => texts.clone(),
+        _ => Vec::new(),
+    };
+    let kinds = match metadata.find("tokenizer.ggml.token_type") {
+        Some(Value::Array(kinds)) => kinds.to_u64s().unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let kind_of = |kind: u64| match kind {
+        kind if kind == TokenType::Control as u64 => TokenKind::Mark,
+        kind if kind == TokenType::UserDefined as u64 => TokenKind::Added,
+        _ => TokenKind::Piece,
+    };
+    let kinds = kinds.into_iter().map(kind_of).chain(std::iter::repeat(TokenKind::Piece));
+    texts.into_iter().zip(kinds).collect()
+}
