@@ -65,7 +65,8 @@ impl<'model> Context<'model> {
 
     fn make(model: &'model LlamaModel, settings: ContextSettings, watch: Option<&'model RefCell<Watch>>) -> Result<Self, String> {
         let n_threads = i32::try_from(settings.n_threads).map_err(|error| error.to_string())?;
-        let threads = ThreadPool::new(n_threads)?;
+        // A watched context computes node by node: threads that look for work in between would take the watcher's time.
+        let threads = ThreadPool::new(n_threads, if watch.is_some() { Some(0) } else { None })?;
         // SAFETY: the parameters are llama.cpp's defaults with plain numbers changed. Model and watch outlive the context by the lifetime.
         // The pool is freed after the context.
         let raw = unsafe {
@@ -335,7 +336,8 @@ struct ThreadPool {
 }
 
 impl ThreadPool {
-    fn new(n_threads: i32) -> Result<Self, String> {
+    /// `poll` is how long threads look for work before they sleep, from 0 to 100; `None`: as ggml has it.
+    fn new(n_threads: i32, poll: Option<u32>) -> Result<Self, String> {
         type New = unsafe extern "C" fn(*mut sys::ggml_threadpool_params) -> *mut sys::ggml_threadpool;
         type Free = unsafe extern "C" fn(*mut sys::ggml_threadpool);
         let (Some(new), Some(free)) = (cpu_function(c"ggml_threadpool_new"), cpu_function(c"ggml_threadpool_free")) else {
@@ -346,6 +348,7 @@ impl ThreadPool {
             let new = std::mem::transmute::<NonNull<c_void>, New>(new);
             let free = std::mem::transmute::<NonNull<c_void>, Free>(free);
             let mut params = sys::ggml_threadpool_params_default(n_threads);
+            params.poll = poll.unwrap_or(params.poll);
             let raw = NonNull::new(new(&raw mut params)).ok_or_else(|| format!("no pool of {n_threads} threads can be made"))?;
             Ok(Self { raw, free })
         }

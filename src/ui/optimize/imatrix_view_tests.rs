@@ -43,6 +43,20 @@ fn chosen(imatrix: ImatrixForm) -> Form {
 }
 
 #[test]
+fn calibrated_levels_need_no_matrix() {
+    let mut harness = harness(store_with_model_and_machine(), chosen(ImatrixForm { collect: true, ..ImatrixForm::default() }));
+    assert!(has(&harness, "Collect, then convert 1 level"));
+    click(&mut harness, "Calibrated");
+    assert!(has(&harness, "called NAME-LEVEL-calibrated.gguf") && has(&harness, "Calibrated ones have a few more bytes"));
+    assert!(!has(&harness, "Collect an importance matrix first") && !has(&harness, "Reset all"));
+    harness.get_by_label_contains("Convert 1 level").click();
+    harness.run();
+    assert_eq!(harness.state().commands, [Command::Convert(vec![Level::Q3_K_M])]);
+    click(&mut harness, "Quick");
+    assert!(has(&harness, "Collect, then convert 1 level"));
+}
+
+#[test]
 fn the_switch_collects_before_it_converts() {
     let mut harness = harness(store_with_model_and_machine(), chosen(ImatrixForm::default()));
     assert!(!has(&harness, "Calibration text") && has(&harness, "Sizes are exact"));
