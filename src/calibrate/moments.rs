@@ -13,10 +13,10 @@ use super::imatrix::{DEFAULT_CHUNK_TOKENS, multiplied, stage_text, tensors};
 use super::text::{Corpus, TextSource, calibration_corpus};
 use crate::convert::{Overwrite, write_whole};
 use crate::error::{Error, Result};
-use crate::format::{MOMENTS_INDEX, MomentsIndex, TensorReader};
+use crate::format::{MOMENTS_INDEX, MomentsIndex, TensorReader, read_imatrix};
 use crate::model::Model;
 use crate::monitor::{Monitor, Progress, ProgressUnit};
-use crate::runtime::moments::MomentSum;
+use crate::runtime::moments::{MAX_COLUMNS, MomentSum};
 use crate::runtime::work_folder::WorkFolder;
 use crate::runtime::{self, CollectTask, Event, ImatrixTensor, MomentsTask, Request, RuntimeId, Task};
 
@@ -104,7 +104,7 @@ pub fn collect_moments_with(exe: &Path, request: &MomentsRequest, monitor: &Moni
         is_reused,
         elapsed_secs: started.elapsed().as_secs_f64(),
     };
-    if let Ok(index) = MomentsIndex::read(&path) {
+    if let Ok(index) = whole(&path) {
         // The folder's age tells when it was used last; a cache that cannot be touched only ages sooner.
         let _ = std::fs::File::open(&folder).and_then(|folder| folder.set_modified(SystemTime::now()));
         return Ok(done(index, true));
@@ -117,6 +117,28 @@ pub fn collect_moments_with(exe: &Path, request: &MomentsRequest, monitor: &Moni
     write_whole(&path, &index.to_json()?, Overwrite::Allowed)?;
     let _ = std::fs::remove_file(unfinished(&folder));
     Ok(done(index, false))
+}
+
+/// True where moments are complete.
+#[must_use]
+pub fn has_moments(path: &Path) -> bool {
+    whole(path).is_ok()
+}
+
+/// The index of moments whose files are all there.
+fn whole(path: &Path) -> Result<MomentsIndex> {
+    read_imatrix(path)?;
+    MomentsIndex::read(path)
+}
+
+impl CollectedMoments {
+    /// After an error that says that they are damaged: forgets them, so that they are collected again the next time.
+    pub fn forget_if_damaged(&self, error: &Error) {
+        let is_inside = |path: &Path| self.path.parent().is_some_and(|folder| path.starts_with(folder));
+        if matches!(error, Error::BadImatrix { path, .. } | Error::Io { path, .. } if is_inside(path)) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// The index of what an interrupted collection has.
@@ -223,8 +245,9 @@ fn layer_of(name: &str) -> u64 {
 /// Bytes that the moments of a tensor take while they are collected.
 fn sum_bytes(tensor: &ImatrixTensor, n_groups: usize) -> u64 {
     let is_of = |ends: &[&str]| ends.iter().any(|end| tensor.name.ends_with(end));
-    if is_of(&[".ffn_gate.weight", ".ffn_gate_exps.weight"]) {
-        return 0; // has the inputs of ffn_up
+    // Gate has the inputs of up.
+    if is_of(&[".ffn_gate.weight", ".ffn_gate_exps.weight"]) || tensor.n_columns > MAX_COLUMNS {
+        return 0;
     }
     let n_parts = if is_of(&[".attn_k.weight", ".attn_v.weight"]) { n_groups as u64 } else { 1 };
     MomentSum::size_bytes(tensor.n_columns) * n_parts

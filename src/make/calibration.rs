@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::MakeRequest;
-use crate::calibrate::moments::{CollectedMoments, DEFAULT_TOKENS, MomentsRequest, collect_moments, moments_path};
+use crate::calibrate::moments::{CollectedMoments, DEFAULT_TOKENS, MomentsRequest, collect_moments, has_moments, moments_path};
 use crate::calibrate::text::TextSource;
 use crate::convert::{ConvertRequest, convert, preflight};
 use crate::error::{Error, Result};
@@ -46,7 +46,7 @@ pub(super) fn moments(model: &Model, request: &MakeRequest, monitor: &Monitor) -
         collect_moments(&MomentsRequest { model, runnable, text: text.clone(), n_tokens, n_threads: None }, monitor)
     };
     // A checkpoint must be written before it can be run, but not where its moments are known.
-    if model.is_runnable() || moments_path(model, &text, n_tokens)?.exists() {
+    if model.is_runnable() || has_moments(&moments_path(model, &text, n_tokens)?) {
         return collect(model).map(Some);
     }
     let work = WorkFolder::new("calibration")?;

@@ -83,7 +83,8 @@ pub fn make(model: &Model, request: &MakeRequest, monitor: &Monitor) -> Result<M
             // A file that is there but is not what would be made is neither measured nor silently replaced.
             to_make.existing.retain(|_, existing| *existing != Existing::Skip);
         }
-        let mut made = convert(model, &to_make, monitor)?;
+        let made = convert(model, &to_make, monitor);
+        let mut made = made.inspect_err(|error| moments.iter().for_each(|moments| moments.forget_if_damaged(error)))?;
         let warnings = moments.iter().flat_map(|moments| &moments.warnings);
         for warning in warnings {
             for made in &mut made {

@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use super::ImatrixTensor;
 use super::attention_mass::PositionWeights;
 use super::moment_sites::MomentSites;
+use super::moments::MAX_COLUMNS;
 use crate::format::ColumnSums;
 
 /// Numbers as a tensor of ggml has them: up to four dimensions, the row first, with a stride for each.
@@ -242,7 +243,8 @@ impl Collector {
             let is_whole = |weights: &&Vec<f64>| weights.len() * self.tensors[waiting.idx].n_columns == waiting.rows.len();
             let of_side = of_side.filter(is_whole);
             self.count(&waiting, of_side.map(Vec::as_slice));
-            if let (Some(moments), Some(_)) = (&mut self.moments, of_side) {
+            let n_columns = self.tensors[waiting.idx].n_columns;
+            if let (Some(moments), Some(_)) = (self.moments.as_mut().filter(|_| n_columns <= MAX_COLUMNS), of_side) {
                 let parts =
                     heads(numbers, moments.n_groups()).map(|heads| PositionWeights::of(&heads, numbers.shape[1], looks_ahead));
                 let parts = parts.map(|of| of.map(|of| if waiting.side == Side::Keys { of.keys } else { of.values }));
@@ -351,7 +353,10 @@ impl Collector {
         let (tensor, running) = (&self.tensors[idx], &mut self.running[idx]);
         // A weight of one matrix serves all: `i % 1`.
         let (n_own, n_own_batches) = (tensor.n_matrices_of_batch.max(1), tensor.n_matrices / tensor.n_matrices_of_batch.max(1));
-        let mut moments = self.moments.as_mut().filter(|_| tensor.n_matrices == 1 && !makes_keys_or_values(&tensor.name));
+        let mut moments = self
+            .moments
+            .as_mut()
+            .filter(|_| tensor.n_matrices == 1 && n_columns <= MAX_COLUMNS && !makes_keys_or_values(&tensor.name));
         let mut rows = Vec::new();
         for batch_idx in 0..n_batches {
             for matrix_idx in 0..n_matrices {
@@ -393,12 +398,12 @@ impl Collector {
                 activations.read_row([row_idx, token_idx, 0], &mut self.row).ok_or("its activations end early")?;
                 running.add(expert_idx, &self.row, 1.0)?;
                 running.counts[expert_idx] += 1;
-                if self.moments.is_some() {
+                if self.moments.is_some() && n_columns <= MAX_COLUMNS {
                     rows.extend_from_slice(&self.row);
                 }
             }
         }
-        if let Some(moments) = &mut self.moments {
+        if let Some(moments) = self.moments.as_mut().filter(|_| n_columns <= MAX_COLUMNS) {
             moments.add(&name, n_columns, rows);
         }
         check_finite(&running.sums)

@@ -7,6 +7,9 @@ use crate::quant::matmul::{Matrix, MatrixMut};
 /// Rows of a matrix that are kept and computed together. The lower triangle alone takes half the memory and half the time.
 const BAND: usize = 128;
 
+/// The most columns that are summed: factoring the moments of more takes more memory than laptops have, 16 bytes for each pair.
+pub const MAX_COLUMNS: usize = 16_384;
+
 /// A sum of products `x xᵀ` of vectors of `n_columns` numbers: the lower triangle, in bands of rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MomentSum {

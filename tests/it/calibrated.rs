@@ -114,6 +114,19 @@ fn a_collection_that_was_killed_goes_on_and_its_moments_serve_again() {
     assert!(index(&cache, "unfinished.json").is_none());
     json(&mut convert("Q5_0"));
     assert_eq!(index(&cache, "moments.json").unwrap(), first, "collected once");
+    // Moments that are not whole are collected again; damaged ones are refused, and collected again the next time.
+    let folder = std::fs::read_dir(cache.join("planish/second-moments")).unwrap().next().unwrap().unwrap().path();
+    let file = folder.join(&first.sites[0].file);
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..8]).unwrap();
+    json(&mut convert("Q4_1"));
+    let mut damaged = std::fs::read(&file).unwrap();
+    assert_eq!(damaged.len(), bytes.len());
+    *damaged.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, damaged).unwrap();
+    let refused = convert("Q5_1").output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("its bytes are not those"), "{refused:?}");
+    json(&mut convert("Q5_1"));
 }
 
 #[test]
