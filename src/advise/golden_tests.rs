@@ -1,11 +1,9 @@
 //! Recipes and sizes against what llama.cpp itself answered: `tests/golden/recipes/*.json`, made by `make.py` beside them.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::test_models::model_of;
+use super::test_models::{empty_imatrix, model_of};
 use super::{Fallback, Overrides, Planner, bits_per_weight, output_metadata, output_specs};
-use crate::format::Imatrix;
 use crate::format::gguf_writer::file_size_bytes;
 use crate::model::{Array, DType, Metadata, Model, Preset, Value};
 
@@ -55,14 +53,7 @@ fn recipes_and_sizes_are_llama_quantizes() {
     for path in paths {
         let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let model = golden_model(&golden);
-        let imatrix = Imatrix {
-            path: "none".into(),
-            entries: BTreeMap::new(),
-            dataset: None,
-            n_chunks: 0,
-            warnings: Vec::new(),
-            moments: None,
-        };
+        let imatrix = empty_imatrix();
         let same = Overrides { fallback: Fallback::LlamaCpp, ..Overrides::default() };
         let without = Planner::changed(&model, None, &model, &same).unwrap();
         let with = Planner::changed(&model, Some(&imatrix), &model, &same).unwrap();

@@ -23,7 +23,7 @@ const MAX_LAYER: u64 = 4095;
 pub const CALIBRATED: &str = "calibrated";
 
 /// The option of the command line that asks for that.
-pub(super) const CALIBRATED_OPTION: &str = "--calibrated";
+const CALIBRATED_OPTION: &str = "--calibrated";
 
 /// In names: types were changed.
 pub const CUSTOM: &str = "custom";
@@ -120,9 +120,7 @@ impl Overrides {
     /// What tells this output from the plain one in names: `calibrated`, `custom`, `calibrated custom`; empty: nothing.
     #[must_use]
     pub fn marks_of(&self, level: Level) -> String {
-        let calibrated = self.calibrate(level).then_some(CALIBRATED);
-        let custom = self.of_types().change(level).then_some(CUSTOM);
-        calibrated.into_iter().chain(custom).collect::<Vec<_>>().join(" ")
+        marks(self.calibrate(level), self.of_types().change(level))
     }
 
     /// The level and what changes there: `Q4_K_M --pure`.
@@ -161,10 +159,18 @@ impl Overrides {
 /// The name of a level with these changes, as options of the command line: `Q4_K_M calibrated`.
 #[must_use]
 pub fn changed_name(level: impl Display, changes: &str) -> String {
-    let rest = changes.split(' ').filter(|option| *option != CALIBRATED_OPTION);
-    let is_custom = rest.clone().any(|option| !option.is_empty());
-    let marks = [(changes.split(' ').any(|option| option == CALIBRATED_OPTION), CALIBRATED), (is_custom, CUSTOM)];
-    marks.iter().filter(|(holds, _)| *holds).fold(level.to_string(), |name, (_, mark)| format!("{name} {mark}"))
+    let is_custom = changes.split(' ').any(|option| !option.is_empty() && option != CALIBRATED_OPTION);
+    format!("{level} {}", marks(asks_for_calibration(changes), is_custom)).trim_end().to_string()
+}
+
+/// True where options of the command line, or a recipe's text, ask for error feedback.
+pub(super) fn asks_for_calibration(options: &str) -> bool {
+    options.split(' ').any(|option| option == CALIBRATED_OPTION)
+}
+
+fn marks(is_calibrated: bool, is_custom: bool) -> String {
+    let marks = [is_calibrated.then_some(CALIBRATED), is_custom.then_some(CUSTOM)];
+    marks.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 impl Display for Overrides {

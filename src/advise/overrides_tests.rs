@@ -1,14 +1,13 @@
 //! Changed recipes against what llama.cpp itself answered: `tests/golden/recipes/overrides/*.json`, made by `make_overrides.py`.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::golden_tests::golden_model;
 use super::overrides::{dtype_from_text, layers_from_text};
-use super::test_models::SMOLLM2;
+use super::test_models::{SMOLLM2, empty_imatrix};
 use super::{Fallback, Overrides, Planner, output_metadata, output_specs, pruned};
 use crate::error::Error;
-use crate::format::{Imatrix, file_size_bytes};
+use crate::format::file_size_bytes;
 use crate::model::{DType, Model, Preset};
 
 /// What the options of a golden case say, with llama.cpp's fallback.
@@ -36,14 +35,7 @@ fn without_layers(whole: &Model, overrides: &Overrides) -> Model {
 fn changed_recipes_and_sizes_are_llama_quantizes() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/recipes");
     let read = |path: PathBuf| serde_json::from_str::<serde_json::Value>(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let imatrix = Imatrix {
-        path: "none".into(),
-        entries: BTreeMap::new(),
-        dataset: None,
-        n_chunks: 0,
-        warnings: Vec::new(),
-        moments: None,
-    };
+    let imatrix = empty_imatrix();
     let mut n_cases = 0;
     for entry in std::fs::read_dir(folder.join("overrides")).unwrap() {
         let path = entry.unwrap().path();

@@ -1,7 +1,7 @@
 //! What a file's own level is: what its header claims, checked against its tensors.
 
 use super::fallback::Fallback;
-use super::overrides::{CALIBRATED, CALIBRATED_OPTION};
+use super::overrides::{CALIBRATED, asks_for_calibration};
 use super::recipe::Planner;
 use crate::model::{DType, Level, Model, Preset, QUANTIZED_SOURCE_KEY, RECIPE_KEY};
 
@@ -37,17 +37,13 @@ pub fn own_name(model: &Model) -> String {
 fn own_name_of(planner: &Planner) -> String {
     let model = planner.model();
     match (own_level_of(planner), model.own_level()) {
-        (Some(level), _) if is_calibrated(model) => format!("{level} {CALIBRATED}"),
+        (Some(level), _) if asks_for_calibration(&model.metadata.str(RECIPE_KEY).unwrap_or_default()) => {
+            format!("{level} {CALIBRATED}")
+        }
         (Some(level), _) => level.to_string(),
         (None, Some(claimed)) => format!("{claimed} custom"),
         (None, None) => model.main_dtype().map(|dtype| dtype.to_string()).unwrap_or_default(),
     }
-}
-
-/// True for a file whose codes were chosen by error feedback, as its header says.
-fn is_calibrated(model: &Model) -> bool {
-    let recipe = model.metadata.str(RECIPE_KEY).unwrap_or_default();
-    recipe.split(' ').any(|option| option == CALIBRATED_OPTION)
 }
 
 /// What the weights were quantized to before they came into this model: its own level where it is a quantized file, what its header says

@@ -1,5 +1,8 @@
 //! Made-up models for the tests of this module.
 
+use std::collections::BTreeMap;
+
+use crate::format::Imatrix;
 use crate::model::{DType, Hyperparameters, Metadata, Model, Tensor, Value};
 
 /// A model with these key-values and tensors.
@@ -115,4 +118,9 @@ impl Decoder {
             .collect();
         model_of(metadata, &typed)
     }
+}
+
+/// An importance matrix that knows no tensor.
+pub fn empty_imatrix() -> Imatrix {
+    Imatrix { path: "none".into(), entries: BTreeMap::new(), dataset: None, n_chunks: 0, warnings: Vec::new(), moments: None }
 }

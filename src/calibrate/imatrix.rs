@@ -187,8 +187,7 @@ pub fn collect_imatrix_with(exe: &Path, request: &CollectRequest, monitor: &Moni
         moments: None,
         n_threads: request.n_threads.unwrap_or_else(runtime::default_n_threads),
     };
-    let text = serde_json::to_vec(&corpus.parts).map_err(|error| Error::Internal { message: error.to_string() })?;
-    std::fs::write(&task.corpus_path, text).map_err(Error::io("write", &task.corpus_path))?;
+    corpus.write(&task.corpus_path)?;
     let changes = run(exe, &Request::llama_cpp(Task::Collect(task.clone())), request, &corpus, monitor)?;
 
     let mut sums = read_imatrix_sums(&task.sums_path)?;

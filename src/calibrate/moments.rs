@@ -14,10 +14,10 @@ use super::text::{Corpus, TextSource, calibration_corpus};
 use crate::convert::{Overwrite, write_whole};
 use crate::error::{Error, Result};
 use crate::format::{MOMENTS_INDEX, MomentsIndex, TensorReader, read_imatrix};
-use crate::model::Model;
+use crate::model::{Model, layer_idx_of};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::moments::{MAX_COLUMNS, MomentSum};
-use crate::runtime::work_folder::WorkFolder;
+use crate::runtime::work_folder::{WorkFolder, cache_folder, remove_older};
 use crate::runtime::{self, CollectTask, Event, ImatrixTensor, MomentsTask, Request, RuntimeId, Task};
 
 /// Tokens that moments are collected over by default: twice as many change the loss by 2 %, a quarter by 10 % (the sample, `Q3_K_M`).
@@ -25,6 +25,9 @@ pub const DEFAULT_TOKENS: u32 = 16_000;
 
 /// The fewest tokens for a column of the widest matrix; with fewer, moments say more about the text than about the model.
 const MIN_TOKENS_PER_COLUMN: f64 = 4.0;
+
+/// Name of the folder in the user's cache.
+const PURPOSE: &str = "second-moments";
 
 /// Moments that were not used for so long are removed: they can be collected again.
 const STALE: Duration = Duration::from_hours(30 * 24);
@@ -40,14 +43,10 @@ const MAX_GROUPS: u64 = 4;
 pub struct MomentsRequest<'a> {
     /// The model whose levels will be made: a GGUF file or a checkpoint.
     pub model: &'a Model,
-    /// A GGUF file with the same weights, which can be run.
-    pub runnable: &'a Model,
     /// The text; `Bundled` is the calibration text.
-    pub text: TextSource,
+    pub text: &'a TextSource,
     /// The most tokens of it.
     pub n_tokens: u32,
-    /// Threads; `None`: one per physical core.
-    pub n_threads: Option<u32>,
 }
 
 /// Second moments that are on the disk now.
@@ -68,67 +67,49 @@ pub struct CollectedMoments {
     pub warnings: Vec<String>,
 }
 
-/// Where the moments of a model on a text are kept.
+/// The second moments that are there; `None` where none are, or not all of them.
 ///
 /// # Errors
 /// Those of [`calibration_corpus`] and of `TensorReader::open`.
-pub fn moments_path(model: &Model, text: &TextSource, n_tokens: u32) -> Result<PathBuf> {
-    Ok(folder_of(model, &calibration_corpus(text)?, n_tokens)?.join(MOMENTS_INDEX))
+pub fn known_moments(request: &MomentsRequest) -> Result<Option<CollectedMoments>> {
+    let started = Instant::now();
+    let folder = folder_of(request, &calibration_corpus(request.text)?)?;
+    let path = folder.join(MOMENTS_INDEX);
+    // All of its files are looked at: moments that are not whole are collected again.
+    let Ok(index) = read_imatrix(&path).and_then(|_| MomentsIndex::read(&path)) else { return Ok(None) };
+    // The folder's age tells when it was used last; a cache that cannot be touched only ages sooner.
+    let _ = std::fs::File::open(&folder).and_then(|folder| folder.set_modified(SystemTime::now()));
+    Ok(Some(CollectedMoments { is_reused: true, ..collected(request.model, index, path, started) }))
 }
 
-/// Collects second moments, or takes those that are there.
+/// Collects second moments. `runnable` is a GGUF file with the model's weights, which can be run.
 ///
 /// # Errors
 /// `Error::Cancelled`, with what is complete kept; `Error::RuntimeMissing` without llama.cpp; `Error::BadText` for a text that cannot be
 /// used or is shorter than a chunk; what llama.cpp says, which for numbers that are not finite names the tensor; `Error::Io`.
-pub fn collect_moments(request: &MomentsRequest, monitor: &Monitor) -> Result<CollectedMoments> {
-    runtime::check_available(RuntimeId::LlamaCpp)?;
-    collect_moments_with(&runtime::process::executable()?, request, monitor)
-}
-
-/// The same with a given `planish` executable: for programs that use the library without being `planish`, such as its tests.
-///
-/// # Errors
-/// As [`collect_moments`].
-pub fn collect_moments_with(exe: &Path, request: &MomentsRequest, monitor: &Monitor) -> Result<CollectedMoments> {
+pub fn collect_moments(request: &MomentsRequest, runnable: &Model, monitor: &Monitor) -> Result<CollectedMoments> {
     let started = Instant::now();
-    runtime::check_threads(request.n_threads)?;
-    let corpus = calibration_corpus(&request.text)?;
-    let folder = folder_of(request.model, &corpus, request.n_tokens)?;
-    let path = folder.join(MOMENTS_INDEX);
-    let done = |index: MomentsIndex, is_reused: bool| CollectedMoments {
-        path: path.clone(),
-        n_tokens: index.n_tokens,
-        warnings: warnings(request.runnable, &index),
-        text: index.text,
-        is_reused,
-        elapsed_secs: started.elapsed().as_secs_f64(),
-    };
-    if let Ok(index) = whole(&path) {
-        // The folder's age tells when it was used last; a cache that cannot be touched only ages sooner.
-        let _ = std::fs::File::open(&folder).and_then(|folder| folder.set_modified(SystemTime::now()));
-        return Ok(done(index, true));
-    }
-    if let Some(cache) = folder.parent() {
-        remove_stale(cache);
-    }
+    runtime::check_available(RuntimeId::LlamaCpp)?;
+    let corpus = calibration_corpus(request.text)?;
+    let folder = folder_of(request, &corpus)?;
+    remove_older(&cache_folder(PURPOSE), STALE);
     std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-    let index = collect(exe, request, &corpus, &folder, monitor)?;
+    let index = collect(request, runnable, &corpus, &folder, monitor)?;
+    let path = folder.join(MOMENTS_INDEX);
     write_whole(&path, &index.to_json()?, Overwrite::Allowed)?;
     let _ = std::fs::remove_file(unfinished(&folder));
-    Ok(done(index, false))
+    Ok(collected(request.model, index, path, started))
 }
 
-/// True where moments are complete.
-#[must_use]
-pub fn has_moments(path: &Path) -> bool {
-    whole(path).is_ok()
-}
-
-/// The index of moments whose files are all there.
-fn whole(path: &Path) -> Result<MomentsIndex> {
-    read_imatrix(path)?;
-    MomentsIndex::read(path)
+fn collected(model: &Model, index: MomentsIndex, path: PathBuf, started: Instant) -> CollectedMoments {
+    CollectedMoments {
+        path,
+        n_tokens: index.n_tokens,
+        warnings: warnings(model, &index),
+        text: index.text,
+        is_reused: false,
+        elapsed_secs: started.elapsed().as_secs_f64(),
+    }
 }
 
 impl CollectedMoments {
@@ -146,8 +127,7 @@ fn unfinished(folder: &Path) -> PathBuf {
     folder.join("unfinished.json")
 }
 
-fn collect(exe: &Path, request: &MomentsRequest, corpus: &Corpus, folder: &Path, monitor: &Monitor) -> Result<MomentsIndex> {
-    let model = request.runnable;
+fn collect(request: &MomentsRequest, model: &Model, corpus: &Corpus, folder: &Path, monitor: &Monitor) -> Result<MomentsIndex> {
     let work = WorkFolder::new("moments")?;
     let wanted: Vec<&str> = multiplied(model).collect();
     let tensors: Vec<_> = tensors(model).into_iter().filter(|tensor| wanted.contains(&tensor.name.as_str())).collect();
@@ -158,8 +138,7 @@ fn collect(exe: &Path, request: &MomentsRequest, corpus: &Corpus, folder: &Path,
     let limit = (model.tensor_bytes() / 2).clamp(MEMORY_BOUNDS.0, MEMORY_BOUNDS.1);
     let passes = passes(&tensors, n_groups, limit, is_there);
     let corpus_path = work.path().join("text.json");
-    let text = serde_json::to_vec(&corpus.parts).map_err(|error| Error::Internal { message: error.to_string() })?;
-    std::fs::write(&corpus_path, text).map_err(Error::io("write", &corpus_path))?;
+    corpus.write(&corpus_path)?;
     let task = CollectTask {
         path: model.files.first().unwrap_or(&model.path).clone(),
         corpus_path,
@@ -170,14 +149,14 @@ fn collect(exe: &Path, request: &MomentsRequest, corpus: &Corpus, folder: &Path,
         is_encoder: model.hyperparameters.is_encoder,
         by_attention: true,
         moments: Some(MomentsTask { folder: folder.to_path_buf(), passes, n_groups }),
-        n_threads: request.n_threads.unwrap_or_else(runtime::default_n_threads),
+        n_threads: runtime::default_n_threads(),
     };
     let begun = begun.unwrap_or_else(|| MomentsIndex::new(&corpus.name, &corpus.sha256, 0, DEFAULT_CHUNK_TOKENS));
-    run(exe, task, begun, folder, monitor)
+    run(task, begun, folder, monitor)
 }
 
 /// Runs the child to its end; each of its runs over the text is noted when its moments are on the disk.
-fn run(exe: &Path, task: CollectTask, begun: MomentsIndex, folder: &Path, monitor: &Monitor) -> Result<MomentsIndex> {
+fn run(task: CollectTask, begun: MomentsIndex, folder: &Path, monitor: &Monitor) -> Result<MomentsIndex> {
     let mut index = begun;
     let (max_chunks, n_passes) = (task.max_chunks, task.moments.as_ref().map_or(0, |moments| moments.passes.len()));
     let needed = task.n_ctx;
@@ -185,7 +164,7 @@ fn run(exe: &Path, task: CollectTask, begun: MomentsIndex, folder: &Path, monito
         return Ok(index);
     }
     monitor.report(Progress { stage: "load the model".into(), done: 0, total: 0, unit: ProgressUnit::Steps })?;
-    runtime::run_with(exe, &Request::llama_cpp(Task::Collect(task)), monitor, |event| {
+    runtime::run(&Request::llama_cpp(Task::Collect(task)), monitor, |event| {
         let (stage, done, total) = match event {
             Event::TextPlan { chunk_parts, n_tokens, .. } if chunk_parts.is_empty() => {
                 let problem = format!("none of its parts has the {needed} tokens of a chunk, together they have {n_tokens}");
@@ -238,8 +217,7 @@ fn passes(tensors: &[ImatrixTensor], n_groups: usize, limit: u64, is_there: impl
 
 /// The number of a tensor's layer; the greatest for tensors outside of layers, of which the head comes last.
 fn layer_of(name: &str) -> u64 {
-    let number = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).and_then(|(number, _)| number.parse().ok());
-    number.unwrap_or(u64::MAX)
+    layer_idx_of(name).unwrap_or(u64::MAX)
 }
 
 /// Bytes that the moments of a tensor take while they are collected.
@@ -267,7 +245,7 @@ fn warnings(model: &Model, index: &MomentsIndex) -> Vec<String> {
     let mut warnings = Vec::new();
     if widest > 0 && per_column < MIN_TOKENS_PER_COLUMN {
         warnings.push(format!(
-            "{per_column:.1} tokens for a column of the widest matrix are few: more text, or --calibration-tokens, loses less"
+            "{per_column:.1} tokens for a column of the widest matrix are few: with more text they would lose less"
         ));
     }
     let without: Vec<&str> = multiplied(model)
@@ -280,28 +258,15 @@ fn warnings(model: &Model, index: &MomentsIndex) -> Vec<String> {
     warnings
 }
 
-fn folder_of(model: &Model, corpus: &Corpus, n_tokens: u32) -> Result<PathBuf> {
+fn folder_of(request: &MomentsRequest, corpus: &Corpus) -> Result<PathBuf> {
     let mut hash = Sha256::new();
-    hash.update(TensorReader::open(model)?.stamps_checksum().to_string());
+    hash.update(TensorReader::open(request.model)?.stamps_checksum().to_string());
     hash.update(&corpus.sha256);
-    hash.update(n_tokens.to_le_bytes());
+    hash.update(request.n_tokens.to_le_bytes());
     // What one version has collected another one may not collect alike.
     hash.update(env!("CARGO_PKG_VERSION"));
     let key = runtime::hex(&hash.finalize());
-    let dirs = directories::ProjectDirs::from("", "", "planish");
-    let cache = dirs.map_or_else(|| std::env::temp_dir().join("planish"), |dirs| dirs.cache_dir().to_path_buf());
-    Ok(cache.join("second-moments").join(key.get(..32).unwrap_or(&key)))
-}
-
-/// Removes moments that nobody has used for long.
-fn remove_stale(cache: &Path) {
-    let Ok(entries) = std::fs::read_dir(cache) else { return };
-    for entry in entries.flatten() {
-        let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > STALE)) {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
+    Ok(cache_folder(PURPOSE).join(key.get(..32).unwrap_or(&key)))
 }
 
 #[cfg(test)]

@@ -72,6 +72,17 @@ pub struct Corpus {
     pub sha256: String,
 }
 
+impl Corpus {
+    /// Writes the text as a child reads it.
+    ///
+    /// # Errors
+    /// `Error::Io`.
+    pub(super) fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_vec(&self.parts).map_err(|error| Error::Internal { message: error.to_string() })?;
+        std::fs::write(path, text).map_err(Error::io("write", path))
+    }
+}
+
 /// Reads the text; `Bundled` is the evaluation text.
 ///
 /// # Errors

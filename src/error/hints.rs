@@ -98,6 +98,9 @@ impl Error {
             Self::UnknownRun { .. } => "planish history lists the runs with their numbers".into(),
             Self::NothingStored { .. } => "measure it first: planish compare MODEL --level Q8_0,Q4_K_M --out DIR".into(),
             Self::ChildDied { reason, .. } => death_hint(reason).into(),
+            Self::BadImatrix { path, .. } if path.extension().is_some_and(|extension| extension == "moments") => {
+                "try it again: the second moments are then collected anew".into()
+            }
             Self::BadImatrix { .. } => {
                 "choose a file that planish imatrix or llama-imatrix wrote for this model, .gguf or .dat".into()
             }

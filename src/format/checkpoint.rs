@@ -13,6 +13,7 @@ use super::adapter::{adapter_in, adapter_kind};
 use super::chat_template::chat_template_file;
 use super::hf_config::{read_config, read_small};
 use super::hub_cache::{Snapshot, snapshot_of};
+use super::open::is_plain_name;
 use super::python_json::from_python_json;
 use super::quantized::settle_quantization;
 use super::safetensors::{check_texts, json_error, read_safetensors};
@@ -223,12 +224,7 @@ fn read_index(path: &Path) -> Result<ShardSet> {
     let index = index_from_json(&bytes).map_err(|error| damaged(json_error(&error)))?;
     let Some(places) = index.places else { return Err(damaged("it has no weight_map".into())) };
     for name in &index.names {
-        let is_plain = !name.is_empty()
-            && !name.contains(['/', '\\', ':'])
-            && !name.chars().any(char::is_control)
-            && name != "."
-            && name != "..";
-        if !is_plain {
+        if !is_plain_name(name) {
             return Err(damaged(format!("it names a file that is not in its folder: {}", name.escape_debug())));
         }
     }

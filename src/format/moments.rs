@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Checksum;
 use super::hf_config::read_small;
 use super::imatrix::Imatrix;
-use super::open::open_regular;
+use super::open::{is_plain_name, open_regular};
 use super::tensor_reader::read_exact_at;
 use crate::error::{Error, Result};
 use crate::model::{Tensor, Text};
@@ -108,11 +108,10 @@ impl MomentsIndex {
             return Err(bad(format!("second moments of version {}, this Planish reads {VERSION}", index.planish_moments)));
         }
         for site in &index.sites {
-            let is_name = !site.file.is_empty() && !site.file.contains(['/', '\\']) && site.file != "..";
             let is_sized = (1..=MAX_COLUMNS).contains(&site.n_columns)
                 && site.n_parts <= MAX_COLUMNS
                 && (1..=MAX_COLUMNS).contains(&site.n_experts);
-            if !is_name || !is_sized {
+            if !is_plain_name(&site.file) || !is_sized {
                 return Err(bad(format!("the entry {} contradicts itself", site.file)));
             }
         }

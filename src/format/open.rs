@@ -23,6 +23,11 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
     Ok((file, metadata.len()))
 }
 
+/// True for a name that can only be that of a file in the folder at hand, on every system.
+pub(super) fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['/', '\\', ':']) && !name.chars().any(char::is_control) && name != "." && name != ".."
+}
+
 /// The error for a link that leads to nothing; `None` for anything else.
 pub(super) fn broken_link(path: &Path) -> Option<Error> {
     // A link in a circle leads to nothing as well.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::MakeRequest;
-use crate::calibrate::moments::{CollectedMoments, DEFAULT_TOKENS, MomentsRequest, collect_moments, has_moments, moments_path};
+use crate::calibrate::moments::{CollectedMoments, DEFAULT_TOKENS, MomentsRequest, collect_moments, known_moments};
 use crate::calibrate::text::TextSource;
 use crate::convert::{ConvertRequest, convert, preflight};
 use crate::error::{Error, Result};
@@ -41,17 +41,17 @@ pub(super) fn moments(model: &Model, request: &MakeRequest, monitor: &Monitor) -
     if !request.reuses {
         preflight(model, convert)?;
     }
-    let Calibration { text, n_tokens } = request.calibration.clone();
-    let collect = |runnable: &Model| {
-        collect_moments(&MomentsRequest { model, runnable, text: text.clone(), n_tokens, n_threads: None }, monitor)
-    };
-    // A checkpoint must be written before it can be run, but not where its moments are known.
-    if model.is_runnable() || has_moments(&moments_path(model, &text, n_tokens)?) {
-        return collect(model).map(Some);
+    let wanted = MomentsRequest { model, text: &request.calibration.text, n_tokens: request.calibration.n_tokens };
+    if let Some(known) = known_moments(&wanted)? {
+        return Ok(Some(known));
     }
+    if model.is_runnable() {
+        return collect_moments(&wanted, model, monitor).map(Some);
+    }
+    // A checkpoint must be written before it can be run.
     let work = WorkFolder::new("calibration")?;
     let runnable = runnable_of(model, work.path().to_path_buf(), monitor)?;
-    collect(&runnable).map(Some)
+    collect_moments(&wanted, &runnable, monitor).map(Some)
 }
 
 /// A file with every weight of a checkpoint.

@@ -85,11 +85,8 @@ pub fn make(model: &Model, request: &MakeRequest, monitor: &Monitor) -> Result<M
         }
         let made = convert(model, &to_make, monitor);
         let mut made = made.inspect_err(|error| moments.iter().for_each(|moments| moments.forget_if_damaged(error)))?;
-        let warnings = moments.iter().flat_map(|moments| &moments.warnings);
-        for warning in warnings {
-            for made in &mut made {
-                made.warnings.push(warning.clone());
-            }
+        for made in &mut made {
+            made.warnings.extend(moments.iter().flat_map(|moments| moments.warnings.clone()));
         }
         if request.is_checked {
             broken = self_check::try_made(model, &mut made, monitor)?;

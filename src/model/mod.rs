@@ -43,7 +43,7 @@ pub use provenance::{
     TENSORS_CHECKSUM_KEY, VERSION_KEY, provenance_metadata,
 };
 pub use runtime::RuntimeId;
-pub use tensor::Tensor;
+pub use tensor::{Tensor, layer_idx_of};
 
 /// What comes before the number of shards in the first shard's name.
 const SHARD_MARK: &[u8] = b"-00001-of-";

@@ -19,6 +19,12 @@ pub struct Tensor {
     pub size_bytes: u64,
 }
 
+/// The number of a block by the name of one of its tensors: `12` for `blk.12.ffn_up.weight`; `None` outside the blocks.
+#[must_use]
+pub fn layer_idx_of(name: &str) -> Option<u64> {
+    name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
+}
+
 impl Tensor {
     /// Number of weights. The reader has checked that the product does not overflow.
     #[must_use]
@@ -44,10 +50,10 @@ impl Tensor {
         self.shape.iter().rposition(|&dim| dim > 1).map_or(1, |last| last + 1)
     }
 
-    /// The number of its block: `12` for `blk.12.ffn_up.weight`; `None` outside the blocks.
+    /// The number of its block; `None` outside the blocks.
     #[must_use]
     pub fn layer_idx(&self) -> Option<u64> {
-        self.name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
+        layer_idx_of(&self.name)
     }
 
     /// The shape for a person: `576 × 49152`.

@@ -17,9 +17,24 @@ pub struct PositionWeights {
     pub values: Vec<f64>,
 }
 
-impl PositionWeights {
-    /// Weights of the first `n_tokens` positions from the attention `a` of a layer: F32, the positions that are looked at first, then the
-    /// tokens that look, then heads.
+/// The attention `a` that positions have received, over some heads and the tokens that look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Received {
+    /// `Σ a (1 - a)`.
+    pub keys: Vec<f64>,
+    /// `Σ a`.
+    pub values: Vec<f64>,
+}
+
+impl Received {
+    /// Nothing, for each position.
+    #[must_use]
+    pub fn none(n_positions: usize) -> Self {
+        Self { keys: vec![0.0; n_positions], values: vec![0.0; n_positions] }
+    }
+
+    /// The attention that the first `n_tokens` positions receive in a layer: F32, the positions that are looked at first, then the tokens
+    /// that look, then heads.
     ///
     /// `None` where it cannot be that of `n_tokens` tokens in their order: where a token looks at a later position, unless
     /// `looks_ahead` says that it may, or where a number is no probability.
@@ -29,7 +44,7 @@ impl PositionWeights {
         if n_looking != n_tokens || n_positions < n_tokens || n_streams != 1 || n_tokens == 0 {
             return None;
         }
-        let (mut keys, mut values) = (vec![0.0; n_tokens], vec![0.0; n_tokens]);
+        let mut received = Self::none(n_tokens);
         for head in 0..n_heads {
             for token in 0..n_tokens {
                 let row = attention.row([token, head, 0])?;
@@ -38,36 +53,50 @@ impl PositionWeights {
                 if unseen.iter().any(|part| *part != [0; 4]) {
                     return None;
                 }
-                for ((part, key), value) in seen.iter().zip(&mut keys).zip(&mut values) {
-                    let part = f64::from(f32::from_le_bytes(*part));
-                    if !(0.0..=1.001).contains(&part) {
-                        return None;
-                    }
-                    *key += part * (1.0 - part).max(0.0);
-                    *value += part;
+                let seen = seen.iter().map(|part| f32::from_le_bytes(*part));
+                if !seen.clone().all(|part| (0.0..=1.001).contains(&part)) {
+                    return None;
                 }
+                received.add(0, seen);
             }
         }
-        Some(Self::of_sums(keys, values))
+        Some(received)
     }
 
-    /// Weights from the sums over all heads and all tokens that look: `Σ a (1 - a)` for keys, `Σ a` for values, one for each position.
+    /// Adds the attention that one token pays in one head to the positions from `first` on.
+    pub fn add(&mut self, first: usize, paid: impl IntoIterator<Item = f32>) {
+        let sums = self.keys.iter_mut().zip(&mut self.values).skip(first);
+        for ((key, value), part) in sums.zip(paid) {
+            let part = f64::from(part);
+            *key += part * (1.0 - part).max(0.0);
+            *value += part;
+        }
+    }
+
+    /// Adds what the same positions have received elsewhere.
+    pub fn add_all(&mut self, other: &Self) {
+        let add = |to: &mut [f64], from: &[f64]| to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+        add(&mut self.keys, &other.keys);
+        add(&mut self.values, &other.values);
+    }
+
+    /// What the positions count by it.
     #[must_use]
-    pub fn of_sums(keys: Vec<f64>, values: Vec<f64>) -> Self {
-        Self { keys: evened(keys), values: evened(values) }
+    pub fn weights(&self) -> PositionWeights {
+        PositionWeights { keys: evened(&self.keys), values: evened(&self.values) }
     }
 }
 
 /// Scaled to 1 on average, then moved a little towards 1.
 #[allow(clippy::cast_precision_loss, reason = "a number of tokens")]
-fn evened(mut weights: Vec<f64>) -> Vec<f64> {
-    let mean = weights.iter().sum::<f64>() / weights.len().max(1) as f64;
-    for weight in &mut weights {
+fn evened(sums: &[f64]) -> Vec<f64> {
+    let mean = sums.iter().sum::<f64>() / sums.len().max(1) as f64;
+    let weight = |sum: &f64| {
         // Nothing at all to choose between: all count the same.
-        let scaled = if mean > 0.0 { *weight / mean } else { 1.0 };
-        *weight = (1.0 - EVEN_PART) * scaled + EVEN_PART;
-    }
-    weights
+        let scaled = if mean > 0.0 { sum / mean } else { 1.0 };
+        (1.0 - EVEN_PART) * scaled + EVEN_PART
+    };
+    sums.iter().map(weight).collect()
 }
 
 #[cfg(test)]
@@ -77,7 +106,7 @@ mod tests {
     fn weights(attention: &[f32], shape: [usize; 4], n_tokens: usize, looks_ahead: bool) -> Option<PositionWeights> {
         let bytes: Vec<u8> = attention.iter().flat_map(|part| part.to_le_bytes()).collect();
         let strides = [4, 4 * shape[0], 4 * shape[0] * shape[1], 4 * shape[0] * shape[1] * shape[2]];
-        PositionWeights::of(&Strided { bytes: &bytes, shape, strides }, n_tokens, looks_ahead)
+        Received::of(&Strided { bytes: &bytes, shape, strides }, n_tokens, looks_ahead).map(|received| received.weights())
     }
 
     #[test]

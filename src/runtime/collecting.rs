@@ -14,8 +14,9 @@ use super::llama_sys::{Context, ContextSettings, Watch, is_encoder_decoder};
 use super::moment_sites::MomentSites;
 use super::session::Engine;
 use super::tasks::Emit;
+use super::tasks::scoring::read_corpus;
 use super::text_plan::{Chunk, chunks};
-use super::{CollectTask, Corpus, Event, memory};
+use super::{CollectTask, Event, memory};
 use crate::format::ImatrixSums;
 use crate::path_text;
 
@@ -28,8 +29,7 @@ const MIN_ROWS: usize = 64;
 /// than a chunk. Returns the highest resident memory in bytes.
 pub(super) fn collect(engine: &LlamaCpp, task: &CollectTask, emit: Emit) -> Result<u64, String> {
     let started = Instant::now();
-    let text = std::fs::read(&task.corpus_path).map_err(|error| format!("the text cannot be read: {error}"))?;
-    let corpus: Corpus = serde_json::from_slice(&text).map_err(|error| format!("the text cannot be read: {error}"))?;
+    let corpus = read_corpus(&task.corpus_path)?;
     let model = load_model(&engine.backend, &task.path)?;
     if is_encoder_decoder(&model) {
         return Err("a model with encoder and decoder does not run over a text as others do".into());

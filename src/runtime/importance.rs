@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use half::{bf16, f16};
 
 use super::ImatrixTensor;
-use super::attention_mass::PositionWeights;
+use super::attention_mass::{PositionWeights, Received};
 use super::moment_sites::MomentSites;
-use super::moments::MAX_COLUMNS;
 use crate::format::ColumnSums;
 
 /// Numbers as a tensor of ggml has them: up to four dimensions, the row first, with a stride for each.
@@ -128,6 +127,13 @@ enum Side {
     Values,
 }
 
+impl Side {
+    /// The weights that count for it.
+    fn of(self, weights: &PositionWeights) -> &[f64] {
+        if self == Self::Keys { &weights.keys } else { &weights.values }
+    }
+}
+
 /// Activations of a tensor that count by attention, until it is known.
 #[derive(Debug)]
 struct Waiting {
@@ -236,21 +242,25 @@ impl Collector {
     pub fn take_attention(&mut self, layer_idx: u64, numbers: &Strided) {
         let Some(attention) = &mut self.attention else { return };
         let Some(all) = attention.waiting.remove(&layer_idx) else { return };
-        let looks_ahead = attention.looks_ahead;
-        let weights = PositionWeights::of(numbers, numbers.shape[1], looks_ahead);
+        let n_groups = self.moments.as_ref().map_or(1, MomentSites::n_groups);
+        let received = heads(numbers, n_groups).map(|heads| Received::of(&heads, numbers.shape[1], attention.looks_ahead));
+        let received: Vec<Received> = received.collect::<Option<_>>().unwrap_or_default();
+        let whole = received.split_first().map(|(first, others)| {
+            let mut whole = first.clone();
+            for other in others {
+                whole.add_all(other);
+            }
+            whole.weights()
+        });
+        let parts: Vec<PositionWeights> = received.iter().map(Received::weights).collect();
         for waiting in all {
-            let of_side = weights.as_ref().map(|of| if waiting.side == Side::Keys { &of.keys } else { &of.values });
-            let is_whole = |weights: &&Vec<f64>| weights.len() * self.tensors[waiting.idx].n_columns == waiting.rows.len();
+            let of_side = whole.as_ref().map(|of| waiting.side.of(of));
+            let is_whole = |weights: &&[f64]| weights.len() * self.tensors[waiting.idx].n_columns == waiting.rows.len();
             let of_side = of_side.filter(is_whole);
-            self.count(&waiting, of_side.map(Vec::as_slice));
-            let n_columns = self.tensors[waiting.idx].n_columns;
-            if let (Some(moments), Some(_)) = (self.moments.as_mut().filter(|_| n_columns <= MAX_COLUMNS), of_side) {
-                let parts =
-                    heads(numbers, moments.n_groups()).map(|heads| PositionWeights::of(&heads, numbers.shape[1], looks_ahead));
-                let parts = parts.map(|of| of.map(|of| if waiting.side == Side::Keys { of.keys } else { of.values }));
-                if let Some(parts) = parts.collect::<Option<Vec<_>>>() {
-                    moments.add_parts(&self.tensors[waiting.idx].name, &waiting.rows, &parts);
-                }
+            self.count(&waiting, of_side);
+            if let (Some(moments), Some(_)) = (&mut self.moments, of_side) {
+                let parts: Vec<&[f64]> = parts.iter().map(|of| waiting.side.of(of)).collect();
+                moments.add_parts(&self.tensors[waiting.idx].name, &waiting.rows, &parts);
             }
         }
     }
@@ -353,10 +363,7 @@ impl Collector {
         let (tensor, running) = (&self.tensors[idx], &mut self.running[idx]);
         // A weight of one matrix serves all: `i % 1`.
         let (n_own, n_own_batches) = (tensor.n_matrices_of_batch.max(1), tensor.n_matrices / tensor.n_matrices_of_batch.max(1));
-        let mut moments = self
-            .moments
-            .as_mut()
-            .filter(|_| tensor.n_matrices == 1 && n_columns <= MAX_COLUMNS && !makes_keys_or_values(&tensor.name));
+        let mut moments = self.moments.as_mut().filter(|_| tensor.n_matrices == 1 && !makes_keys_or_values(&tensor.name));
         let mut rows = Vec::new();
         for batch_idx in 0..n_batches {
             for matrix_idx in 0..n_matrices {
@@ -398,12 +405,12 @@ impl Collector {
                 activations.read_row([row_idx, token_idx, 0], &mut self.row).ok_or("its activations end early")?;
                 running.add(expert_idx, &self.row, 1.0)?;
                 running.counts[expert_idx] += 1;
-                if self.moments.is_some() && n_columns <= MAX_COLUMNS {
+                if self.moments.is_some() {
                     rows.extend_from_slice(&self.row);
                 }
             }
         }
-        if let Some(moments) = self.moments.as_mut().filter(|_| n_columns <= MAX_COLUMNS) {
+        if let Some(moments) = &mut self.moments {
             moments.add(&name, n_columns, rows);
         }
         check_finite(&running.sums)

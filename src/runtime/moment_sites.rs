@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::moments::MomentSum;
+use super::moments::{MAX_COLUMNS, MomentSum};
 use crate::format::{Checksum, ColumnSums, MomentsSite};
 use crate::path_text;
 
@@ -38,8 +38,11 @@ impl MomentSites {
         self.n_groups
     }
 
-    /// Adds inputs of a tensor, one after the other in `rows`.
+    /// Adds inputs of a tensor, one after the other in `rows`; those of more than [`MAX_COLUMNS`] columns are left out.
     pub fn add(&mut self, name: &str, n_columns: usize, rows: Vec<f32>) {
+        if n_columns > MAX_COLUMNS {
+            return;
+        }
         if !self.site_of.contains_key(name) {
             match &self.last {
                 Some((site_idx, last)) if *last == rows => {
@@ -57,11 +60,15 @@ impl MomentSites {
         self.last = Some((site_idx, rows));
     }
 
-    /// Adds inputs of a tensor of keys or values, with the weights of each for each group of heads.
-    pub fn add_parts(&mut self, name: &str, rows: &[f32], weights: &[Vec<f64>]) {
+    /// Adds inputs of a tensor of keys or values, with the weights of each for each group of heads; else as [`MomentSites::add`].
+    pub fn add_parts(&mut self, name: &str, rows: &[f32], weights: &[&[f64]]) {
+        let n_rows = weights.first().map_or(0, |weights| weights.len());
+        let n_columns = rows.len().checked_div(n_rows).unwrap_or(0);
+        if n_columns > MAX_COLUMNS {
+            return;
+        }
         if !self.site_of.contains_key(name) {
-            let n_rows = weights.first().map_or(0, Vec::len);
-            self.start(name, rows.len().checked_div(n_rows).unwrap_or(0), weights.len());
+            self.start(name, n_columns, weights.len());
         }
         let Some((_, site)) = self.led_by(name) else { return };
         for (sum, weights) in site.parts.iter_mut().zip(weights) {
@@ -138,7 +145,7 @@ mod tests {
             sites.add("gate", 2, chunk.to_vec());
             sites.add("down", 2, vec![chunk[1], 0.0]);
         }
-        sites.add_parts("v", &[1.0, 3.0], &[vec![1.0, 0.0], vec![1.0, 1.0]]);
+        sites.add_parts("v", &[1.0, 3.0], &[&[1.0, 0.0], &[1.0, 1.0]]);
         let entries = BTreeMap::from([
             ("up".to_string(), entry(&[10.0, 20.0], &[2.0])),
             ("gate".to_string(), entry(&[10.0, 20.0], &[2.0])),

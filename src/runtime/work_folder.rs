@@ -14,9 +14,8 @@ pub struct WorkFolder(PathBuf);
 impl WorkFolder {
     /// An empty folder below the user's cache folder.
     pub fn new(purpose: &str) -> Result<Self> {
-        let dirs = directories::ProjectDirs::from("", "", "planish");
-        let base = dirs.map_or_else(|| std::env::temp_dir().join("planish"), |dirs| dirs.cache_dir().to_path_buf()).join(purpose);
-        remove_stale(&base);
+        let base = cache_folder(purpose);
+        remove_older(&base, STALE);
         let folder = Self(base.join(format!("{}-{:016x}", std::process::id(), fastrand::u64(..))));
         std::fs::create_dir_all(&folder.0).map_err(Error::io("create", &folder.0))?;
         Ok(folder)
@@ -35,12 +34,18 @@ impl Drop for WorkFolder {
     }
 }
 
-/// Removes what killed runs have left.
-fn remove_stale(base: &Path) {
+/// The folder for this purpose below the user's cache folder; in the system's folder for temporary files where there is none.
+pub(crate) fn cache_folder(purpose: &str) -> PathBuf {
+    let dirs = directories::ProjectDirs::from("", "", "planish");
+    dirs.map_or_else(|| std::env::temp_dir().join("planish"), |dirs| dirs.cache_dir().to_path_buf()).join(purpose)
+}
+
+/// Removes the folders in `base` that nobody has changed for this long: what killed runs have left, or what was not used again.
+pub(crate) fn remove_older(base: &Path, age: Duration) {
     let Ok(entries) = std::fs::read_dir(base) else { return };
     for entry in entries.flatten() {
         let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > STALE)) {
+        if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|elapsed| elapsed > age)) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
@@ -61,7 +66,7 @@ mod tests {
             dir
         };
         let (old, fresh) = (make("1-a", 2 * STALE), make("2-b", STALE / 2));
-        remove_stale(base.path());
+        remove_older(base.path(), STALE);
         assert_eq!((old.exists(), fresh.exists()), (false, true));
         let folder = WorkFolder(fresh.clone());
         assert_eq!(folder.path(), fresh);

@@ -161,3 +161,13 @@ pub(super) fn quants<const N: usize, const J: usize, const T: usize>(levels: &[[
     }
     q
 }
+
+/// `Σ a_i b_i` over whole lanes.
+#[inline(always)]
+pub(super) fn dot(simd: impl Simd, a: &[f32], b: &[f32]) -> f32 {
+    let mut sum = simd.zero();
+    for (a, b) in a.as_chunks::<N_LANES>().0.iter().zip(b.as_chunks::<N_LANES>().0) {
+        sum = simd.mul_add(simd.load(a), simd.load(b), sum);
+    }
+    simd.sum(sum)
+}

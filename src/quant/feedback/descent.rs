@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::codec::{Codec, N_GROUPS, Scales, any_half};
+use super::codec::{Codec, N_GROUPS, Scales, any_half, dot};
 use super::factors::Factors;
 use super::group::Group;
 use super::spread::add_changes;
@@ -204,15 +204,6 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> PolishColumns<'_, '_, C, N,
         }
         is_changed
     }
-}
-
-#[inline(always)]
-fn dot<const N: usize>(simd: impl Simd, a: &[f32; N], b: &[f32; N]) -> f32 {
-    let mut sum = simd.zero();
-    for (a, b) in a.as_chunks::<N_LANES>().0.iter().zip(b.as_chunks::<N_LANES>().0) {
-        sum = simd.mul_add(simd.load(a), simd.load(b), sum);
-    }
-    simd.sum(sum)
 }
 
 #[inline(always)]

@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 
-use super::codec::Codec;
+use super::codec::{Codec, dot};
 use super::factors::Factors;
 use super::group::{Group, PANEL};
 use crate::quant::dispatch::Kernel;
@@ -93,13 +93,4 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> Kernel for RefitBlocks<'_, 
             }
         }
     }
-}
-
-#[inline(always)]
-fn dot(simd: impl Simd, a: &[f32], b: &[f32]) -> f32 {
-    let mut sum = simd.zero();
-    for (a, b) in a.as_chunks::<N_LANES>().0.iter().zip(b.as_chunks::<N_LANES>().0) {
-        sum = simd.mul_add(simd.load(a), simd.load(b), sum);
-    }
-    simd.sum(sum)
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::blocks::{Blocks, Piece, band_tokens, sized};
-use super::heads::{Heads, KeysValues, Received, Scratch};
+use super::heads::{Heads, KeysValues, Scratch};
 use super::hidden::Hidden;
 use super::rope::Rotation;
 use super::weights::{Linear, RmsNorm, WeightSource, normed};
@@ -13,7 +13,7 @@ use super::{Sink, Steps, size};
 use crate::error::Result;
 use crate::model::{Decoder, DecoderLayer, NormSpan, RopeTable, Site};
 use crate::quant::functions::add_scaled;
-use crate::runtime::attention_mass::PositionWeights;
+use crate::runtime::attention_mass::{PositionWeights, Received};
 
 /// Weights of the first half of a layer.
 pub(super) struct AttentionHalf<'a> {
@@ -111,8 +111,7 @@ impl<'a> AttentionHalf<'a> {
                 let wants_received = sink.wants(Site::AttentionInput(layer_idx));
                 let received = self.attend(&blocks.pieces(&block), wants_received, &mut buffers);
                 self.add_output(x, &mut buffers);
-                let weights: Vec<PositionWeights> =
-                    received.into_iter().map(|sums| PositionWeights::of_sums(sums.keys, sums.values)).collect();
+                let weights: Vec<PositionWeights> = received.iter().map(Received::weights).collect();
                 let n = block.len();
                 let inputs = sized(&mut buffers.normed, n * self.q.n_in);
                 blocks.tell(sink, Site::AttentionInput(layer_idx), &block, inputs, &weights)?;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::blocks::sized;
 use crate::quant::functions::{soft_cap, softmax};
 use crate::quant::matmul::{Matrix, MatrixMut};
+use crate::runtime::attention_mass::Received;
 
 /// Scores that are kept at a time, for the heads that share their keys: 4 MB.
 const MAX_SCORES: usize = 1 << 20;
@@ -38,36 +39,6 @@ pub(super) struct Scratch {
     queries: Vec<f32>,
     scores: Vec<f32>,
     outputs: Vec<f32>,
-}
-
-/// The attention that positions receive, summed up over heads and queries.
-#[derive(Debug, Clone)]
-pub(super) struct Received {
-    /// `Σ a (1 - a)`.
-    pub(super) keys: Vec<f64>,
-    /// `Σ a`.
-    pub(super) values: Vec<f64>,
-}
-
-impl Received {
-    pub(super) fn none(n_positions: usize) -> Self {
-        Self { keys: vec![0.0; n_positions], values: vec![0.0; n_positions] }
-    }
-
-    fn add(&mut self, first: usize, weights: &[f32]) {
-        let sums = self.keys.iter_mut().zip(&mut self.values).skip(first);
-        for ((key, value), &weight) in sums.zip(weights) {
-            let weight = f64::from(weight);
-            *key += weight * (1.0 - weight);
-            *value += weight;
-        }
-    }
-
-    pub(super) fn add_all(&mut self, other: &Self) {
-        let add = |to: &mut [f64], from: &[f64]| to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
-        add(&mut self.keys, &other.keys);
-        add(&mut self.values, &other.values);
-    }
 }
 
 impl Heads {
@@ -117,7 +88,7 @@ impl Heads {
                 }
                 softmax(weights);
                 if let Some(received) = &mut received {
-                    received.add(self.first_seen(position), weights);
+                    received.add(self.first_seen(position), weights.iter().copied());
                 }
             }
             let outputs = sized(&mut scratch.outputs, n_rows * self.head_dim);

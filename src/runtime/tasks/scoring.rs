@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
@@ -42,7 +43,7 @@ pub(in crate::runtime) fn score(
     emit: Emit,
 ) -> Result<u64, String> {
     let started = Instant::now();
-    let corpus = read_corpus(task)?;
+    let corpus = read_corpus(&task.corpus_path)?;
     let model = engine.load(&task.path, Purpose::Losses)?;
     let scorer = Scorer::new(task, model.as_ref(), &corpus)?;
     let settings = SessionSettings { n_tokens: task.n_ctx, n_threads: task.n_threads, exact_attention: false };
@@ -56,8 +57,8 @@ pub(in crate::runtime) fn score(
 }
 
 /// The text of a task.
-pub(super) fn read_corpus(task: &ScoreTask) -> Result<Corpus, String> {
-    let text = std::fs::read(&task.corpus_path).map_err(|error| format!("the text cannot be read: {error}"))?;
+pub(in crate::runtime) fn read_corpus(path: &Path) -> Result<Corpus, String> {
+    let text = std::fs::read(path).map_err(|error| format!("the text cannot be read: {error}"))?;
     serde_json::from_slice(&text).map_err(|error| format!("the text cannot be read: {error}"))
 }
 

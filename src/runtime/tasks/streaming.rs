@@ -30,7 +30,7 @@ fn use_threads(n_threads: u32) -> std::result::Result<(), String> {
 pub(in crate::runtime) fn score(task: &ScoreTask, grants: &Receiver<u32>, emit: Emit) -> std::result::Result<u64, String> {
     let started = Instant::now();
     use_threads(task.n_threads)?;
-    let corpus = read_corpus(task)?;
+    let corpus = read_corpus(&task.corpus_path)?;
     let model = OwnModel::open(&task.path)?;
     let weights = model.weights()?;
     let scorer = Scorer::new(task, &model, &corpus)?;
