@@ -63,12 +63,20 @@ impl Overrides {
     }
 }
 
-fn tensor_pattern(name: &str) -> String {
+/// A pattern for this tensor alone.
+pub(super) fn tensor_pattern(name: &str) -> String {
     format!("^{}$", escaped(name))
 }
 
-fn kind_pattern(kind: &str) -> String {
+/// A pattern for the tensors of a kind in all layers.
+pub(super) fn kind_pattern(kind: &str) -> String {
     format!("^blk\\.\\d+\\.{}$", escaped(kind))
+}
+
+/// A pattern for the tensors of a kind in these layers.
+pub(super) fn layers_pattern(kind: &str, layers: &[u64]) -> String {
+    let numbers: Vec<String> = layers.iter().map(u64::to_string).collect();
+    format!("^blk\\.({})\\.{}$", numbers.join("|"), escaped(kind))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What to do: the decision tree, the candidates and the recommendation. Pure: same input, same output.
 
+pub mod budget;
 mod candidates;
 mod chain_time;
 mod checklist;

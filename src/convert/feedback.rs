@@ -61,14 +61,22 @@ impl FactorCache {
             return Ok(factors.clone());
         }
         let matrix = moments.matrix(usize::try_from(part_idx).unwrap_or(usize::MAX))?;
-        let damping = if is_head(tensor) { HEAD_DAMPING } else { DEFAULT_DAMPING };
-        let factors = match Factors::new(&matrix, moments.n_columns(), damping) {
-            Ok(factors) => Some(Arc::new(factors)),
-            Err(FeedbackError::NoMass) => None,
-            Err(error) => return Err(Error::BadImatrix { what: format!("{}: {error}", tensor.name), path: moments.path() }),
-        };
+        let factors = factors_of(moments, tensor, &matrix)?.map(Arc::new);
         self.parts.push((part_idx, factors.clone()));
         Ok(factors)
+    }
+}
+
+/// The factors that a tensor is encoded with, from a part of its moments; `None` where the inputs were all zeros.
+///
+/// # Errors
+/// `Error::BadImatrix` for moments of no vectors.
+pub fn factors_of(moments: &MomentsOf, tensor: &Tensor, matrix: &[f32]) -> Result<Option<Factors>> {
+    let damping = if is_head(tensor) { HEAD_DAMPING } else { DEFAULT_DAMPING };
+    match Factors::new(matrix, moments.n_columns(), damping) {
+        Ok(factors) => Ok(Some(factors)),
+        Err(FeedbackError::NoMass) => Ok(None),
+        Err(error) => Err(Error::BadImatrix { what: format!("{}: {error}", tensor.name), path: moments.path() }),
     }
 }
 

@@ -1,8 +1,10 @@
-//! Second moments for the levels that need them.
+//! Second moments for the levels that need them, and what a budget needs to know.
 
 use std::path::PathBuf;
 
 use super::MakeRequest;
+use crate::advise::budget::Costs;
+use crate::calibrate::costs::{known_costs, measure_costs};
 use crate::calibrate::moments::{CollectedMoments, DEFAULT_TOKENS, MomentsRequest, collect_moments, known_moments};
 use crate::calibrate::text::TextSource;
 use crate::convert::{ConvertRequest, convert, preflight};
@@ -41,21 +43,63 @@ pub(super) fn moments(model: &Model, request: &MakeRequest, monitor: &Monitor) -
     if !request.reuses {
         preflight(model, convert)?;
     }
-    let wanted = MomentsRequest { model, text: &request.calibration.text, n_tokens: request.calibration.n_tokens };
-    if let Some(known) = known_moments(&wanted)? {
-        return Ok(Some(known));
+    let mut runnable = Runnable::of(model);
+    moments_of(&wanted(model, &request.calibration), &mut runnable, monitor).map(Some)
+}
+
+/// What each tensor loses in each type, with the moments that this follows from: measured, or taken where it is there.
+///
+/// # Errors
+/// Those of [`collect_moments`] and [`measure_costs`].
+pub(super) fn costs(model: &Model, calibration: &Calibration, monitor: &Monitor) -> Result<(Costs, CollectedMoments)> {
+    let mut runnable = Runnable::of(model);
+    let wanted = wanted(model, calibration);
+    let moments = moments_of(&wanted, &mut runnable, monitor)?;
+    if let Some(known) = known_costs(&moments) {
+        return Ok((known, moments));
     }
-    if model.is_runnable() {
-        return collect_moments(&wanted, model, monitor).map(Some);
+    let measured = measure_costs(&wanted, &moments, runnable.model(monitor)?, monitor);
+    let costs = measured.inspect_err(|error| moments.forget_if_damaged(error))?;
+    Ok((costs, moments))
+}
+
+fn wanted<'a>(model: &'a Model, calibration: &'a Calibration) -> MomentsRequest<'a> {
+    MomentsRequest { model, text: &calibration.text, n_tokens: calibration.n_tokens }
+}
+
+fn moments_of(wanted: &MomentsRequest, runnable: &mut Runnable, monitor: &Monitor) -> Result<CollectedMoments> {
+    match known_moments(wanted)? {
+        Some(known) => Ok(known),
+        None => collect_moments(wanted, runnable.model(monitor)?, monitor),
     }
-    // A checkpoint must be written before it can be run.
-    let work = WorkFolder::new("calibration")?;
-    let runnable = runnable_of(model, work.path().to_path_buf(), monitor)?;
-    collect_moments(&wanted, &runnable, monitor).map(Some)
+}
+
+/// A model that llama.cpp runs: a checkpoint is written to a file first, once and only where it is asked for.
+struct Runnable<'a> {
+    source: &'a Model,
+    /// The file, and the folder that is removed with this value.
+    made: Option<(Model, WorkFolder)>,
+}
+
+impl<'a> Runnable<'a> {
+    fn of(source: &'a Model) -> Self {
+        Self { source, made: None }
+    }
+
+    fn model(&mut self, monitor: &Monitor) -> Result<&Model> {
+        if self.source.is_runnable() {
+            return Ok(self.source);
+        }
+        if self.made.is_none() {
+            let work = WorkFolder::new("calibration")?;
+            self.made = Some((file_of(self.source, work.path().to_path_buf(), monitor)?, work));
+        }
+        self.made.as_ref().map(|(model, _)| model).ok_or_else(|| Error::Internal { message: "no file was made".into() })
+    }
 }
 
 /// A file with every weight of a checkpoint.
-fn runnable_of(model: &Model, folder: PathBuf, monitor: &Monitor) -> Result<Model> {
+fn file_of(model: &Model, folder: PathBuf, monitor: &Monitor) -> Result<Model> {
     let own = model.own_level().unwrap_or(Level::F32);
     let made = convert(model, &ConvertRequest::new(vec![own], folder), monitor)?;
     let file = made.first().ok_or_else(|| Error::Internal { message: format!("no file of level {own} was made") })?;

@@ -5,9 +5,11 @@
 //! reuse       which files of an earlier run are just what would be made now
 //! self_check  a first run of files made from a checkpoint
 //! calibration second moments for levels whose codes are chosen by error feedback
+//! budget      types for a size, by what each tensor is worth
 //! compare     make, measure speed and losses, and the rows of both
 //! ```
 
+mod budget;
 mod calibration;
 mod compare;
 mod reuse;
@@ -22,6 +24,7 @@ use crate::format;
 use crate::model::Model;
 use crate::monitor::Monitor;
 
+pub use budget::plan_budget;
 pub use calibration::Calibration;
 pub use compare::{CompareRequest, Comparison, Step, compare};
 

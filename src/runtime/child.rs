@@ -46,6 +46,7 @@ fn with_llama_cpp(task: &Task, grants: &Receiver<u32>) -> Result<u64, String> {
     let engine = super::llama_cpp::LlamaCpp::start()?;
     match task {
         Task::Collect(task) => super::collecting::collect(&engine, task, &mut emit),
+        Task::Disturb(task) => super::disturbing::disturb(&engine, task, &mut emit),
         _ => with_engine(&engine, task, grants),
     }
 }
@@ -61,7 +62,7 @@ fn with_own(task: &Task, grants: &Receiver<u32>) -> Result<u64, String> {
         Task::Score(task) => streaming::score(task, grants, &mut emit),
         Task::Probe(task) => streaming::probe(task, &mut emit),
         Task::Info => emit(Event::Info { info: super::own::info() }).map(|()| memory::peak_memory_bytes()),
-        Task::Bench(_) | Task::Generate(_) | Task::Collect(_) => Err("it can only score and probe".into()),
+        Task::Bench(_) | Task::Generate(_) | Task::Collect(_) | Task::Disturb(_) => Err("it can only score and probe".into()),
     }
 }
 
@@ -72,7 +73,7 @@ fn with_engine(engine: &dyn Engine, task: &Task, grants: &Receiver<u32>) -> Resu
         Task::Generate(task) => answering::generate(engine, task, &mut emit),
         Task::Score(task) => scoring::score(engine, task, grants, &mut emit),
         Task::Probe(task) => probing::probe(engine, task, &mut emit),
-        Task::Collect(_) => Err("only llama.cpp can collect importance matrices".into()),
+        Task::Collect(_) | Task::Disturb(_) => Err("only llama.cpp shows its intermediate results".into()),
         Task::Info => emit(Event::Info { info: engine.info() }).map(|()| memory::peak_memory_bytes()),
     }
 }

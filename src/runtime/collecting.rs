@@ -10,7 +10,8 @@ use llama_cpp_2::token::LlamaToken;
 
 use super::importance::{Collector, points};
 use super::llama_cpp::{LlamaCpp, N_BATCH, N_UBATCH, context_settings, load_model};
-use super::llama_sys::{Context, ContextSettings, Watch, is_encoder_decoder};
+use super::llama_sys::{Context, ContextSettings, is_encoder_decoder};
+use super::llama_watch::Watch;
 use super::moment_sites::MomentSites;
 use super::session::Engine;
 use super::tasks::Emit;
@@ -74,7 +75,7 @@ pub(super) fn collect(engine: &LlamaCpp, task: &CollectTask, emit: Emit) -> Resu
         let mut context = Context::watched(&model, settings, &watch)?;
         run_over(&mut context, &watch, &chunks, [n_rows, n_before, n_all], emit)?;
         drop(context);
-        Ok::<_, String>(watch.into_inner().collector)
+        Ok::<_, String>(watch.into_inner().observer)
     };
     match &task.moments {
         _ if chunks.is_empty() => {}
@@ -103,7 +104,7 @@ pub(super) fn collect(engine: &LlamaCpp, task: &CollectTask, emit: Emit) -> Resu
 /// Runs a model over the chunks, `n_rows` tokens at a time; before it `n_before` of `n_all` chunks were done.
 fn run_over(
     context: &mut Context,
-    watch: &RefCell<Watch>,
+    watch: &RefCell<Watch<Collector>>,
     chunks: &[Vec<LlamaToken>],
     [n_rows, n_before, n_all]: [usize; 3],
     emit: Emit,
@@ -113,15 +114,15 @@ fn run_over(
     for (n_done, tokens) in (1..).zip(chunks) {
         context.clear();
         for (idx, piece) in tokens.chunks(n_rows).enumerate() {
-            watch.borrow_mut().collector.start_piece();
+            watch.borrow_mut().observer.start_piece();
             context.compute(piece, idx * n_rows, 0)?;
         }
         let mut watch = watch.borrow_mut();
-        watch.collector.end_text();
-        if let Some(problem) = watch.collector.problem() {
+        watch.observer.end_text();
+        if let Some(problem) = watch.observer.problem() {
             return Err(format!("{problem}, in chunk {n_done}"));
         }
-        let change = if points.contains(&number(n_done)?) { watch.collector.change() } else { None };
+        let change = if points.contains(&number(n_done)?) { watch.observer.change() } else { None };
         emit(Event::CollectedChunk { n_done: number(n_before + n_done)?, n_chunks: number(n_all)?, change })?;
     }
     Ok(())

@@ -51,7 +51,7 @@ impl<'a> Strided<'a> {
     }
 
     /// `N` bytes of the number at this place; `None` beyond the end.
-    fn at<const N: usize>(&self, place: [usize; 4]) -> Option<&'a [u8; N]> {
+    pub(super) fn at<const N: usize>(&self, place: [usize; 4]) -> Option<&'a [u8; N]> {
         self.bytes.get(self.start(place)?..)?.first_chunk()
     }
 
@@ -70,7 +70,7 @@ impl<'a> Strided<'a> {
 
 impl Activations<'_> {
     /// Puts a row into `row`; `None` when it lies beyond the end.
-    fn read_row(&self, [row_idx, matrix_idx, batch_idx]: [usize; 3], row: &mut Vec<f32>) -> Option<()> {
+    pub(super) fn read_row(&self, [row_idx, matrix_idx, batch_idx]: [usize; 3], row: &mut Vec<f32>) -> Option<()> {
         row.clear();
         let numbers = &self.numbers;
         let place = |column| [column, row_idx, matrix_idx, batch_idx];

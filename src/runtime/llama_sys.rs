@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::io::Write;
 use std::marker::PhantomData;
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::ptr::NonNull;
 
@@ -15,7 +14,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_sys_2 as sys;
 
-use super::importance::{ActivationType, Activations, Collector, Strided};
+use super::llama_watch::{Callback, Observer, Watch};
 
 /// How a context computes.
 #[derive(Debug, Clone, Copy)]
@@ -54,16 +53,16 @@ impl<'model> Context<'model> {
         Self::make(model, settings, None)
     }
 
-    /// A context that shows each product of a weight to `watch` while it is computed, which is slower.
-    pub(super) fn watched(
+    /// A context that shows its nodes to `watch` while they are computed, which is slower.
+    pub(super) fn watched<O: Observer>(
         model: &'model LlamaModel,
         settings: ContextSettings,
-        watch: &'model RefCell<Watch>,
+        watch: &'model RefCell<Watch<O>>,
     ) -> Result<Self, String> {
-        Self::make(model, settings, Some(watch))
+        Self::make(model, settings, Some(Callback::to(watch)))
     }
 
-    fn make(model: &'model LlamaModel, settings: ContextSettings, watch: Option<&'model RefCell<Watch>>) -> Result<Self, String> {
+    fn make(model: &'model LlamaModel, settings: ContextSettings, watch: Option<Callback>) -> Result<Self, String> {
         let n_threads = i32::try_from(settings.n_threads).map_err(|error| error.to_string())?;
         // A watched context computes node by node: threads that look for work in between would take the watcher's time.
         let threads = ThreadPool::new(n_threads, if watch.is_some() { Some(0) } else { None })?;
@@ -82,13 +81,13 @@ impl<'model> Context<'model> {
                 params.type_v = sys::GGML_TYPE_F32;
                 params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
             }
-            if let Some(watch) = watch {
-                if watch.borrow().collector.is_by_attention() {
+            if let Some(Callback { function, data, shows_attention }) = watch {
+                if shows_attention {
                     // Fused attention shows no probabilities.
                     params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
                 }
-                params.cb_eval = Some(on_node);
-                params.cb_eval_user_data = std::ptr::from_ref(watch).cast_mut().cast();
+                params.cb_eval = Some(function);
+                params.cb_eval_user_data = data;
             }
             let raw = NonNull::new(sys::llama_init_from_model(raw_model(model), params))
                 .ok_or_else(|| format!("no context of {} tokens can be made", settings.n_ctx))?;
@@ -202,118 +201,6 @@ impl Drop for Context<'_> {
         // SAFETY: made by llama_init_from_model and freed once.
         unsafe { sys::llama_free(self.raw.as_ptr()) }
     }
-}
-
-/// Counts while a context computes, with room for the numbers that are copied out of it.
-pub(super) struct Watch {
-    /// The sums so far.
-    pub collector: Collector,
-    activations: Vec<u8>,
-    experts: Vec<u8>,
-}
-
-impl Watch {
-    pub(super) fn new(collector: Collector) -> Self {
-        Self { collector, activations: Vec::new(), experts: Vec::new() }
-    }
-}
-
-/// Called by llama.cpp for each node of a graph: before it is computed with `ask`, to learn whether its result is wanted, and after it.
-/// It stops the computation when nothing more is wanted: what comes after it would be computed for nothing. Where the nodes lie on several
-/// devices, those of the others still work, on what is left from before, and nobody looks at that.
-unsafe extern "C" fn on_node(node: *mut sys::ggml_tensor, ask: bool, watch: *mut c_void) -> bool {
-    // SAFETY: the pointer is the watch that `Context::watched` borrowed for as long as the context lives. llama.cpp calls on the thread
-    // that computes, so nobody borrows the cell meanwhile; where somebody did, nothing would be counted.
-    let watch = unsafe { &*watch.cast::<RefCell<Watch>>() };
-    // A panic must not reach C++.
-    let visited = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        let Ok(mut watch) = watch.try_borrow_mut() else { return false };
-        // SAFETY: llama.cpp passes a node that lives during the call, and so do its sources.
-        unsafe { visit(node, ask, &mut watch) }
-    }));
-    visited.unwrap_or_else(|_| {
-        if let Ok(mut watch) = watch.try_borrow_mut() {
-            watch.collector.fail("a defect while counting".into());
-        }
-        true
-    })
-}
-
-/// True for a product of a weight that is counted; counts it when it is computed.
-///
-/// Weights that the CPU backend has repacked keep their names and nodes, so nothing has to be switched off for them.
-///
-/// # Safety
-/// `node` is null or a tensor that lives during the call together with its sources.
-unsafe fn visit(node: *const sys::ggml_tensor, ask: bool, watch: &mut Watch) -> bool {
-    // SAFETY: null or alive by the caller's promise.
-    let Some(node) = (unsafe { node.as_ref() }) else { return false };
-    if node.op == sys::GGML_OP_SOFT_MAX && node.type_ == sys::GGML_TYPE_F32 {
-        let Some(layer_idx) = attention_layer(node).filter(|&layer_idx| watch.collector.awaits_attention(layer_idx)) else {
-            return false;
-        };
-        if !ask {
-            // SAFETY: it was just computed and lives in a buffer until the graph ends.
-            let numbers = unsafe { copied(node, &mut watch.activations) };
-            watch.collector.take_attention(layer_idx, &numbers);
-        }
-        return ask || !watch.collector.is_satisfied();
-    }
-    if node.op != sys::GGML_OP_MUL_MAT && node.op != sys::GGML_OP_MUL_MAT_ID {
-        return false;
-    }
-    // SAFETY: as for the node.
-    let (weights, numbers, experts) = unsafe { (node.src[0].as_ref(), node.src[1].as_ref(), node.src[2].as_ref()) };
-    let (Some(weights), Some(numbers)) = (weights, numbers) else { return false };
-    let name = CStr::from_bytes_until_nul(bytemuck::cast_slice(&weights.name)).ok().and_then(|name| name.to_str().ok());
-    let Some(name) = name.map(plain_name).filter(|name| watch.collector.wants(name)) else { return false };
-    if ask {
-        return true;
-    }
-    let kind = match numbers.type_ {
-        sys::GGML_TYPE_F32 => ActivationType::F32,
-        sys::GGML_TYPE_F16 => ActivationType::F16,
-        sys::GGML_TYPE_BF16 => ActivationType::BF16,
-        other => {
-            watch.collector.fail(format!("{name}: it is multiplied by numbers of the type {other}"));
-            return true;
-        }
-    };
-    // SAFETY: both were computed before this node and live in buffers until the graph ends.
-    let numbers = unsafe { copied(numbers, &mut watch.activations) };
-    let experts = experts.filter(|_| node.op == sys::GGML_OP_MUL_MAT_ID);
-    // SAFETY: as above.
-    let experts = experts.map(|experts| unsafe { copied(experts, &mut watch.experts) });
-    watch.collector.take(name, &Activations { numbers, kind }, experts.as_ref());
-    !watch.collector.is_satisfied()
-}
-
-/// The layer whose attention a node is: 3 for `kq_soft_max-3`.
-///
-/// Source: `build_attn_mha` in src/llama-graph.cpp, llama.cpp of 2026-08-21.
-fn attention_layer(node: &sys::ggml_tensor) -> Option<u64> {
-    let name = CStr::from_bytes_until_nul(bytemuck::cast_slice(&node.name)).ok()?.to_str().ok()?;
-    name.strip_prefix("kq_soft_max-")?.parse().ok()
-}
-
-/// `blk.0.attn_k.weight` for `CUDA0#blk.0.attn_k.weight#0`, the name of a copy on another device.
-///
-/// Source: `filter_tensor_name` in tools/imatrix/imatrix.cpp, llama.cpp of 2026-08-21.
-fn plain_name(name: &str) -> &str {
-    name.split('#').nth(1).unwrap_or(name)
-}
-
-/// A tensor's bytes, copied from the device that has them.
-///
-/// # Safety
-/// The tensor has been computed and has a buffer.
-unsafe fn copied<'a>(tensor: &sys::ggml_tensor, bytes: &'a mut Vec<u8>) -> Strided<'a> {
-    // SAFETY: exactly as many bytes as the tensor has from its first to its last number are copied into room for them.
-    unsafe {
-        bytes.resize(sys::ggml_nbytes(tensor), 0);
-        sys::ggml_backend_tensor_get(tensor, bytes.as_mut_ptr().cast(), 0, bytes.len());
-    }
-    Strided { bytes, shape: tensor.ne.map(|dim| usize::try_from(dim).unwrap_or(0)), strides: tensor.nb }
 }
 
 /// True for a model that reads with one half and writes with the other, such as T5.

@@ -9,7 +9,8 @@
 //! session   what a runtime must be able to do
 //! tasks     what is done with one, written once: speed, answering, probing, scoring (its arithmetic in score, its chunks in text_plan,
 //!           its answers in reference_file); sampler chooses tokens
-//! llama_cpp built in; collecting sums its activations for an importance matrix, with the arithmetic of importance and attention_mass
+//! llama_cpp built in; through llama_watch, collecting sums its activations for an importance matrix, with the arithmetic of importance and
+//!           attention_mass, and disturbing finds out what the rounding of each tensor costs, with that of sensitivity
 //! own       built in too, for checkpoints, which forward runs in F32 layer by layer
 //! mlx       a Python of its own, found by environment, spoken to by peer; pieces writes the tokens of both out
 //! work_folder files that a child reads and writes, too large for its pipes
@@ -19,6 +20,8 @@ pub mod attention_mass;
 pub mod child;
 #[cfg(feature = "llama-cpp")]
 mod collecting;
+#[cfg(feature = "llama-cpp")]
+mod disturbing;
 pub mod environment;
 pub mod forward;
 pub mod importance;
@@ -26,6 +29,8 @@ pub mod importance;
 mod llama_cpp;
 #[cfg(feature = "llama-cpp")]
 mod llama_sys;
+#[cfg(feature = "llama-cpp")]
+mod llama_watch;
 mod memory;
 mod mlx;
 pub mod moment_sites;
@@ -37,6 +42,7 @@ pub mod process;
 pub mod reference_file;
 mod sampler;
 pub mod score;
+pub mod sensitivity;
 mod session;
 mod tasks;
 pub mod text_plan;
@@ -87,6 +93,8 @@ pub enum Task {
     Probe(ProbeTask),
     /// Run a model over a text and sum the squares of what each column of its weights is multiplied by.
     Collect(CollectTask),
+    /// Say what the rounding of each tensor costs.
+    Disturb(SensitivityTask),
 }
 
 impl Request {
@@ -117,6 +125,7 @@ impl Request {
             Task::Score(task) => Some(&task.path),
             Task::Probe(task) => Some(&task.path),
             Task::Collect(task) => Some(&task.path),
+            Task::Disturb(task) => Some(&task.path),
             Task::Info => None,
         }
     }
@@ -129,7 +138,8 @@ impl Request {
             | Task::Generate(GenerateTask { path: own, .. })
             | Task::Score(ScoreTask { path: own, .. })
             | Task::Probe(ProbeTask { path: own, .. })
-            | Task::Collect(CollectTask { path: own, .. }) => *own = path.to_path_buf(),
+            | Task::Collect(CollectTask { path: own, .. })
+            | Task::Disturb(SensitivityTask { path: own, .. }) => *own = path.to_path_buf(),
             Task::Info => {}
         }
         request
@@ -224,6 +234,28 @@ pub struct CollectTask {
     /// Collect second moments instead of the sums.
     #[serde(default)]
     pub moments: Option<MomentsTask>,
+    /// Threads; at least 1.
+    pub n_threads: u32,
+}
+
+/// Tensors of a model whose rounding costs something, and a text that shows what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SensitivityTask {
+    /// The model file; the first shard of a split model.
+    #[serde(with = "crate::path_text")]
+    pub path: PathBuf,
+    /// The text: a [`Corpus`] as JSON.
+    #[serde(with = "crate::path_text")]
+    pub corpus_path: PathBuf,
+    /// A folder for a file of notes, which is removed with it.
+    #[serde(with = "crate::path_text")]
+    pub work_dir: PathBuf,
+    /// The tensors.
+    pub tensors: Vec<String>,
+    /// Tokens of a chunk, at most 512.
+    pub n_ctx: u32,
+    /// The most chunks.
+    pub n_chunks: u32,
     /// Threads; at least 1.
     pub n_threads: u32,
 }
@@ -464,7 +496,12 @@ pub enum Event {
         /// Logits after the last of those; empty where not wanted.
         last_logits: Vec<f32>,
     },
-    /// Another chunk is in the sums of an importance matrix.
+    /// The answer to [`Task::Disturb`]: tensors that the model used.
+    Sensitivities {
+        /// What the rounding of each costs.
+        tensors: Vec<sensitivity::Sensitivity>,
+    },
+    /// Another chunk is in the sums of an importance matrix; or another round of errors is over.
     CollectedChunk {
         /// Chunks so far.
         n_done: u32,

@@ -1,0 +1,147 @@
+//! The child's work for sensitivities: runs a model over some chunks of a text, undisturbed and then once for each round of errors.
+
+use std::cell::RefCell;
+use std::time::Instant;
+
+use llama_cpp_2::token::LlamaToken;
+
+use super::llama_cpp::{LlamaCpp, N_UBATCH, context_settings, load_model};
+use super::llama_sys::{Context, ContextSettings, is_encoder_decoder};
+use super::llama_watch::Watch;
+use super::sensitivity::answers::{Answers, mean_divergence};
+use super::sensitivity::disturber::Disturber;
+use super::sensitivity::{Agreement, N_GROUPS, Sensitivity, n_rounds};
+use super::session::Engine;
+use super::tasks::Emit;
+use super::tasks::scoring::read_corpus;
+use super::text_plan::chunks;
+use super::{Event, SensitivityTask, memory};
+use crate::format;
+
+/// Logits that are kept at a time, in bytes.
+const MAX_LOGITS_BYTES: usize = 576 << 20;
+/// The fewest tokens of a chunk.
+const MIN_TOKENS: usize = 64;
+/// The part of a chunk that only gives context: its predictions are not looked at.
+const CONTEXT_PART: usize = 8;
+/// Divergence of a round in nats: small enough for effects to add up, a thousand times what rounding in the runtime causes.
+const WANTED_DIVERGENCE: f64 = 0.004;
+/// What errors are multiplied by in the round that finds the right scale.
+const FIRST_SCALE: f64 = 0.25;
+
+/// Loads the model and tells what the rounding of each tensor costs. Returns the highest resident memory in bytes.
+pub(super) fn disturb(engine: &LlamaCpp, task: &SensitivityTask, emit: Emit) -> Result<u64, String> {
+    let started = Instant::now();
+    let corpus = read_corpus(&task.corpus_path)?;
+    let source = format::inspect(&task.path).map_err(|error| error.to_string())?;
+    let model = load_model(&engine.backend, &task.path)?;
+    if is_encoder_decoder(&model) || source.hyperparameters.is_encoder {
+        return Err("only models that predict the next token can be disturbed".into());
+    }
+    let vocab = model.vocab();
+    let n_vocab = usize::try_from(model.n_vocab()).map_err(|error| error.to_string())?;
+    let n_ctx = (task.n_ctx.min(N_UBATCH) as usize).min((MAX_LOGITS_BYTES / (4 * n_vocab.max(1))).max(MIN_TOKENS));
+    let parts: Vec<Vec<LlamaToken>> = corpus.parts.iter().map(|part| vocab.tokenize(part.text.as_bytes(), true, false)).collect();
+    let lens: Vec<usize> = parts.iter().map(Vec::len).collect();
+    let bos = vocab.should_add_bos().then(|| vocab.bos());
+    let mut texts = Vec::new();
+    for chunk in chunks(&lens, n_ctx).into_iter().take(task.n_chunks as usize) {
+        let part = parts.get(chunk.part_idx as usize).ok_or("no such part")?;
+        let mut tokens = part.get(chunk.start..chunk.start + n_ctx).ok_or("no such tokens")?.to_vec();
+        if let (Some(first), Some(bos)) = (tokens.first_mut(), bos) {
+            *first = bos;
+        }
+        texts.push(tokens);
+    }
+    if texts.is_empty() {
+        return Err(format!("the text is shorter than a chunk of {n_ctx} tokens"));
+    }
+    let n_batch = u32::try_from(n_ctx).map_err(|error| error.to_string())?;
+    let settings =
+        ContextSettings { n_batch, n_ubatch: n_batch, exact_attention: true, ..context_settings(n_batch, task.n_threads)? };
+    let watch = RefCell::new(Watch::new(Disturber::new(&source, &task.tensors, &task.work_dir)?));
+    let mut context = Context::watched(&model, settings, &watch)?;
+    emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info: engine.info() })?;
+    let sensitivities =
+        Rounds { context: &mut context, watch: &watch, n_vocab, scale: None, emit }.run(&texts, task.tensors.len())?;
+    emit(Event::Sensitivities { tensors: sensitivities })?;
+    Ok(memory::peak_memory_bytes())
+}
+
+struct Rounds<'a, 'm, 'e> {
+    context: &'a mut Context<'m>,
+    watch: &'a RefCell<Watch<Disturber>>,
+    n_vocab: usize,
+    /// What errors are multiplied by, found in the first chunk.
+    scale: Option<f64>,
+    emit: Emit<'e>,
+}
+
+impl Rounds<'_, '_, '_> {
+    fn run(&mut self, texts: &[Vec<LlamaToken>], n_tensors: usize) -> Result<Vec<Sensitivity>, String> {
+        let n_rounds = n_rounds(n_tensors);
+        let mut agreement = Agreement::new(n_rounds);
+        let n_all = u32::try_from(texts.len() * n_rounds).map_err(|error| error.to_string())?;
+        let mut n_done = 0;
+        let mut used = vec![false; n_tensors];
+        for tokens in texts {
+            let first = tokens.len() / CONTEXT_PART;
+            self.watch.borrow_mut().observer.start_text();
+            let n_vocab = self.n_vocab;
+            let answers = Answers::of(self.logits(tokens, first)?, n_vocab).ok_or("the logits are not numbers")?;
+            self.watch.borrow().observer.used().iter().zip(&mut used).for_each(|(is_used, used)| *used |= is_used);
+            let scale = self.scale(tokens, first, &answers)?;
+            let mut changes = Vec::with_capacity(n_rounds);
+            for round in 0..n_rounds {
+                changes.push(self.round(round, scale, tokens, first, &answers)?);
+                n_done += 1;
+                (self.emit)(Event::CollectedChunk { n_done, n_chunks: n_all, change: None })?;
+            }
+            let n_positions = answers.n_positions();
+            for group_idx in 0..N_GROUPS {
+                let positions = group_idx * n_positions / N_GROUPS..(group_idx + 1) * n_positions / N_GROUPS;
+                let of_group: Vec<&[f32]> =
+                    changes.iter().map(|changes| Answers::of_positions(changes, positions.clone())).collect();
+                agreement.add(group_idx, positions.len(), &of_group);
+            }
+        }
+        let costs = agreement.costs(n_tensors, self.scale.unwrap_or(1.0));
+        let watch = self.watch.borrow();
+        let names = watch.observer.names().map(String::from);
+        let found = names.zip(costs).zip(used).filter(|(_, used)| *used);
+        Ok(found.map(|((tensor, (loss, loss_error)), _)| Sensitivity { tensor, loss, loss_error }).collect())
+    }
+
+    /// A scale at which a round changes as much as is wanted; the same for all texts.
+    #[allow(clippy::cast_possible_truncation, reason = "a factor")]
+    fn scale(&mut self, tokens: &[LlamaToken], first: usize, answers: &Answers) -> Result<f32, String> {
+        if self.scale.is_none() {
+            let changes = self.round(0, FIRST_SCALE as f32, tokens, first, answers)?;
+            let divergence = mean_divergence(&changes).max(f64::MIN_POSITIVE);
+            self.scale = Some((FIRST_SCALE * (WANTED_DIVERGENCE / divergence).sqrt()).min(1.0));
+        }
+        Ok(self.scale.unwrap_or(1.0) as f32)
+    }
+
+    fn round(
+        &mut self,
+        idx: usize,
+        scale: f32,
+        tokens: &[LlamaToken],
+        first: usize,
+        answers: &Answers,
+    ) -> Result<Vec<f32>, String> {
+        self.watch.borrow_mut().observer.start_round(idx, scale);
+        Ok(answers.changes(self.logits(tokens, first)?))
+    }
+
+    /// Logits of the tokens from `first` on.
+    fn logits(&mut self, tokens: &[LlamaToken], first: usize) -> Result<&[f32], String> {
+        self.context.clear();
+        let logits = self.context.decode_rows(tokens, 0, first)?;
+        match self.watch.borrow().observer.problem() {
+            Some(problem) => Err(problem.into()),
+            None => Ok(logits),
+        }
+    }
+}
