@@ -28,6 +28,12 @@ const CALIBRATED_OPTION: &str = "--calibrated";
 /// In names: types were changed.
 pub const CUSTOM: &str = "custom";
 
+/// In names: types were chosen for a size, and codes by error feedback.
+pub const BUDGETED: &str = "budget";
+
+/// The option of the command line that asks for that.
+const BUDGET_OPTION: &str = "--budget";
+
 /// Changes to a recipe. The default changes nothing.
 ///
 /// Shown as the command-line options that reproduce it, on one line: `--tensor-type 'attn_v=Q6_K' --pure`.
@@ -48,6 +54,8 @@ pub struct Overrides {
     pub fallback: Fallback,
     /// Codes are chosen by error feedback over second moments of the inputs. Types, and so the size, stay as they are.
     pub calibrated: bool,
+    /// The budget that the types were chosen for, in words; nothing follows from it any more.
+    pub budget: Option<String>,
     /// What folders of MLX get otherwise. All fields above are about levels of llama.cpp alone.
     pub mlx: MlxChanges,
 }
@@ -100,7 +108,7 @@ impl Overrides {
     /// The changes of types alone.
     #[must_use]
     pub fn of_types(&self) -> Self {
-        Self { calibrated: false, ..self.clone() }
+        Self { calibrated: false, budget: None, ..self.clone() }
     }
 
     /// True when these changes make another output of this level: floats ignore patterns.
@@ -117,10 +125,10 @@ impl Overrides {
         if self.change(level) { self.part_of(level.framework()).to_string() } else { String::new() }
     }
 
-    /// What tells this output from the plain one in names: `calibrated`, `custom`, `calibrated custom`; empty: nothing.
+    /// What tells this output from the plain one in names: `calibrated`, `custom`, `calibrated custom`, `budget`; empty: nothing.
     #[must_use]
     pub fn marks_of(&self, level: Level) -> String {
-        marks(self.calibrate(level), self.of_types().change(level))
+        marks(self.calibrate(level), self.of_types().change(level), self.budget.is_some())
     }
 
     /// The level and what changes there: `Q4_K_M --pure`.
@@ -160,7 +168,8 @@ impl Overrides {
 #[must_use]
 pub fn changed_name(level: impl Display, changes: &str) -> String {
     let is_custom = changes.split(' ').any(|option| !option.is_empty() && option != CALIBRATED_OPTION);
-    format!("{level} {}", marks(asks_for_calibration(changes), is_custom)).trim_end().to_string()
+    let marks = marks(asks_for_calibration(changes), is_custom, asks_for_budget(changes));
+    format!("{level} {marks}").trim_end().to_string()
 }
 
 /// True where options of the command line, or a recipe's text, ask for error feedback.
@@ -168,7 +177,15 @@ pub(super) fn asks_for_calibration(options: &str) -> bool {
     options.split(' ').any(|option| option == CALIBRATED_OPTION)
 }
 
-fn marks(is_calibrated: bool, is_custom: bool) -> String {
+/// True where options of the command line, or a recipe's text, name a budget.
+pub(super) fn asks_for_budget(options: &str) -> bool {
+    options.split(' ').any(|option| option == BUDGET_OPTION)
+}
+
+fn marks(is_calibrated: bool, is_custom: bool, is_budgeted: bool) -> String {
+    if is_budgeted {
+        return BUDGETED.to_string();
+    }
     let marks = [is_calibrated.then_some(CALIBRATED), is_custom.then_some(CUSTOM)];
     marks.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
@@ -184,6 +201,9 @@ impl Display for Overrides {
             options.push(format!("--fallback {}", self.fallback));
         }
         options.extend(self.calibrated.then(|| CALIBRATED_OPTION.to_string()));
+        options.extend(self.budget.iter().map(|budget| {
+            format!("{BUDGET_OPTION} {}", if budget.contains(' ') { format!("'{budget}'") } else { budget.clone() })
+        }));
         options.extend(type_options(&self.mlx.tensor_types, self.mlx.output, self.mlx.token_embedding));
         f.write_str(&options.join(" "))
     }
@@ -494,6 +514,7 @@ mod tests {
             pruned_layers: BTreeSet::from([3, 5, 6, 7]),
             fallback: Fallback::SameSize,
             calibrated: true,
+            budget: None,
             mlx: MlxChanges::default(),
         };
         let text = r"--tensor-type 'attn_v=Q6_K' --tensor-type '^blk\.0\.ffn_up\.weight$=F16' --output-tensor-type Q8_0 --token-embedding-type Q4_K --pure --prune-layers 3,5,6,7 --fallback same-size --calibrated";
@@ -502,6 +523,10 @@ mod tests {
             (changed_name("Q4_K_M", ""), changed_name("Q4_K_M", "--calibrated")),
             ("Q4_K_M".into(), "Q4_K_M calibrated".into())
         );
+        let budgeted = Overrides { budget: Some("fits 8 at 9".into()), calibrated: true, ..Overrides::default() };
+        check(budgeted.clone(), "--calibrated --budget 'fits 8 at 9'");
+        assert_eq!(changed_name(Level::Q4_K_M, &budgeted.to_string()), "Q4_K_M budget");
+        assert_eq!(budgeted.marks_of(Level::Q4_K_M), "budget");
         assert_eq!(
             (all.marks_of(Level::Q4_K_M), all.of_types().marks_of(Level::Q4_K_M)),
             ("calibrated custom".into(), "custom".into())

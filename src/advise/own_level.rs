@@ -1,7 +1,7 @@
 //! What a file's own level is: what its header claims, checked against its tensors.
 
 use super::fallback::Fallback;
-use super::overrides::{CALIBRATED, asks_for_calibration};
+use super::overrides::{BUDGETED, CALIBRATED, asks_for_budget, asks_for_calibration};
 use super::recipe::Planner;
 use crate::model::{DType, Level, Model, Preset, QUANTIZED_SOURCE_KEY, RECIPE_KEY};
 
@@ -36,10 +36,10 @@ pub fn own_name(model: &Model) -> String {
 
 fn own_name_of(planner: &Planner) -> String {
     let model = planner.model();
+    let recipe = model.metadata.str(RECIPE_KEY).unwrap_or_default();
     match (own_level_of(planner), model.own_level()) {
-        (Some(level), _) if asks_for_calibration(&model.metadata.str(RECIPE_KEY).unwrap_or_default()) => {
-            format!("{level} {CALIBRATED}")
-        }
+        (_, Some(claimed)) if asks_for_budget(&recipe) => format!("{claimed} {BUDGETED}"),
+        (Some(level), _) if asks_for_calibration(&recipe) => format!("{level} {CALIBRATED}"),
         (Some(level), _) => level.to_string(),
         (None, Some(claimed)) => format!("{claimed} custom"),
         (None, None) => model.main_dtype().map(|dtype| dtype.to_string()).unwrap_or_default(),

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use super::level_parser::LevelParser;
 use super::limits::{GateArgs, LimitArgs};
 use super::overrides::OverrideArgs;
 use super::{ask, history, imatrix, levels, runtime, verify};
+use crate::advise::budget::Budget;
 use crate::advise::{Goal, Priority, Target};
 use crate::calibrate::moments::DEFAULT_TOKENS;
 use crate::convert::Existing;
@@ -110,7 +111,7 @@ pub(super) enum Command {
         /// GGUF file, or the folder of a Hugging Face checkpoint
         model: PathBuf,
         #[command(flatten)]
-        convert: ConvertArgs,
+        convert: Box<ConvertArgs>,
         /// Measure outputs that exist already instead of writing them again
         #[arg(long, conflicts_with_all = ["force", "existing"])]
         reuse: bool,
@@ -121,7 +122,7 @@ pub(super) enum Command {
         #[arg(long, conflicts_with = "until_pass")]
         no_quality: bool,
         /// Find by bisection the smallest of the levels that passes the gates on quality, and measure only what that takes
-        #[arg(long)]
+        #[arg(long, conflicts_with = "budget")]
         until_pass: bool,
         #[command(flatten)]
         bench: BenchArgs,
@@ -248,13 +249,14 @@ impl GoalArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(group = ArgGroup::new("calibrating").args(["calibrated", "budget"]).multiple(true))]
 pub(super) struct ConvertArgs {
     /// Levels, separated by commas: F32, BF16, F16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0,
     /// IQ4_NL, IQ4_XS, MXFP4_MOE, Q3_K_L, Q3_K_M, IQ3_M, IQ3_S, Q3_K_S, Q2_K, TQ2_0, TQ1_0; with an importance matrix also IQ3_XS,
     /// IQ3_XXS, Q2_K_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S. From a checkpoint also folders for MLX, with the bytes of
     /// mlx_lm.convert: mlx:bf16, mlx:8-bit, 6-bit, 5-bit, 4-bit, 3-bit, 2-bit (groups of 64, or -g32, -g128), mlx:mixed_2_6, mixed_3_4,
     /// mixed_3_6, mixed_4_6, mlx:mxfp4, mxfp8, nvfp4; --format mlx --level 4-bit is understood as well
-    #[arg(long, short, value_name = "L[,L…]", required = true, value_delimiter = ',', value_parser = LevelParser, hide_possible_values = true)]
+    #[arg(long, short, value_name = "L[,L…]", required_unless_present = "budget", value_delimiter = ',', value_parser = LevelParser, hide_possible_values = true)]
     pub(super) level: Vec<Level>,
     /// Folder for the outputs; created if missing
     #[arg(long, short, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
@@ -275,11 +277,16 @@ pub(super) struct ConvertArgs {
     /// minutes instead of seconds, loses about half as much at the same size; the outputs are called NAME-LEVEL-calibrated
     #[arg(long, conflicts_with = "imatrix")]
     pub(super) calibrated: bool,
-    /// Text for --calibrated, in UTF-8, - for standard input; default: the bundled calibration text of seven kinds
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, requires = "calibrated")]
+    /// A size for one more file: 4.5GiB, 4.8bpw (bits per weight), 60% (of the source), "fits 8GiB at 8192" (memory and context). The model runs
+    /// over a text first to learn what each tensor is worth; then each gets the type with which the file loses least, with error feedback.
+    /// Its name is NAME-LEVEL-budget, LEVEL being about as large
+    #[arg(long, value_name = "SIZE", conflicts_with = "imatrix")]
+    pub(super) budget: Option<Budget>,
+    /// Text for --calibrated and --budget, in UTF-8, - for standard input; default: the bundled calibration text of seven kinds
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, requires = "calibrating")]
     pub(super) calibration_text: Option<PathBuf>,
     /// The most tokens of that text, drawn evenly over its kinds
-    #[arg(long, value_name = "N", requires = "calibrated", default_value_t = DEFAULT_TOKENS, value_parser = clap::value_parser!(u32).range(512..=10_000_000))]
+    #[arg(long, value_name = "N", requires = "calibrating", default_value_t = DEFAULT_TOKENS, value_parser = clap::value_parser!(u32).range(512..=10_000_000))]
     pub(super) calibration_tokens: u32,
     /// Skip the test run of files made from a checkpoint
     #[arg(long)]

@@ -180,7 +180,7 @@ fn carry_out(command: Command) -> Result<Status> {
                 let text = output::print_text(&path_text::shown(&sample));
                 return text.map(|()| Status::Done);
             }
-            let convert = ConvertArgs {
+            let convert = Box::new(ConvertArgs {
                 level: convert::SAMPLE_LEVELS.into(),
                 out,
                 threads: None,
@@ -188,12 +188,13 @@ fn carry_out(command: Command) -> Result<Status> {
                 existing: None,
                 imatrix: None,
                 calibrated: false,
+                budget: None,
                 calibration_text: None,
                 calibration_tokens: DEFAULT_TOKENS,
                 no_check: false,
                 resume: false,
                 overrides: Box::default(),
-            };
+            });
             let parts = quality::CompareParts { reuse: false, no_source: false, no_quality: false, until_pass: false };
             let files = report::Files::default();
             return quality::compare(

@@ -36,7 +36,7 @@ pub(super) struct CompareParts {
 
 /// The arguments of `compare` by subject.
 pub(super) struct CompareArgs {
-    pub(super) convert: ConvertArgs,
+    pub(super) convert: Box<ConvertArgs>,
     pub(super) bench: BenchArgs,
     pub(super) quality: QualityArgs,
     pub(super) limits: LimitArgs,
@@ -78,6 +78,7 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
         make: MakeRequest {
             convert: convert_request(&args.convert)?,
             calibration: calibration(&args.convert)?,
+            budget: args.convert.budget,
             is_checked: !args.convert.no_check,
             // What is skipped is measured as it is.
             reuses: parts.reuse || args.convert.existing == Some(Existing::Skip),
@@ -129,6 +130,7 @@ fn comparison_text(found: &Comparison, goal: &Goal) -> String {
         text.push_str(&quality_text(&found.quality));
     }
     text.push_str(&wishes_text(&found.rows));
+    text.extend(found.budgeted.iter().map(|recipe| format!("\n\n{}", tables::budget_text(recipe))));
     let errors_line = bench::prediction_errors_text(&bench::prediction_errors(&found.rows));
     if !errors_line.is_empty() {
         text.push_str(&format!("\n\n{errors_line}"));
@@ -157,6 +159,7 @@ fn comparison_json(found: &Comparison, limits: &Limits, goal: &Goal) -> serde_js
         "headline": bench::headline(source, rows, *planned, goal),
         "prediction_errors": bench::prediction_errors(rows),
         "rows": rows,
+        "budget": found.budgeted,
         "warnings": warning_of(found).into_iter().collect::<Vec<_>>(),
     })
 }

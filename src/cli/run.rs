@@ -80,17 +80,23 @@ pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<
             eprintln!("skipped, exists: {}", crate::path_text::shown(&path));
         }
     }
-    let request = MakeRequest { is_checked: !args.no_check, calibration: calibration(args)?, ..MakeRequest::new(request) };
-    let Made { mut conversions, broken, .. } = make::make(&model, &request, &progress::monitor())?;
+    let request = MakeRequest {
+        is_checked: !args.no_check,
+        calibration: calibration(args)?,
+        budget: args.budget,
+        ..MakeRequest::new(request)
+    };
+    let Made { mut conversions, broken, budgeted, .. } = make::make(&model, &request, &progress::monitor())?;
     for made in &mut conversions {
         if let Some(check) = made.check.as_ref().filter(|check| !check.is_plausible) {
             made.warnings.push(format!("{}; --no-check leaves this test out", check.text));
         }
     }
     if as_json {
-        print_json(&json!({ "conversions": conversions }))?;
+        print_json(&json!({ "conversions": conversions, "budget": budgeted }))?;
     } else if !conversions.is_empty() {
-        print_text(&tables::conversions_text(&conversions))?;
+        let bought = budgeted.map_or_else(String::new, |recipe| format!("\n\n{}", tables::budget_text(&recipe)));
+        print_text(&format!("{}{bought}", tables::conversions_text(&conversions)))?;
     }
     broken.map_or(Ok(()), Err)
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::advise::{CALIBRATED, CUSTOM, Overrides};
+use crate::advise::{BUDGETED, CALIBRATED, CUSTOM, Overrides};
 use crate::model::{DType, Level, Model, Preset};
 use crate::path_text;
 
@@ -14,7 +14,7 @@ const OTHER_TYPE_NAMES: [&str; 10] =
     ["FP32", "FP16", "Q2_K_L", "Q2_K_XL", "Q3_K_XL", "Q4_K_L", "Q4_K_XL", "Q5_K_L", "Q5_K_XL", "Q6_K_L"];
 
 /// What may follow the level in the name of an output, from its end on.
-const MARKS: [&str; 2] = [CUSTOM, CALIBRATED];
+const MARKS: [&str; 3] = [CUSTOM, CALIBRATED, BUDGETED];
 
 /// Where the output of `level` goes: `a.Q4_1.gguf` at `Q8_0` becomes `a-Q8_0.gguf`.
 ///

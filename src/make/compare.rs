@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Made, MakeRequest, make};
+use super::{Made, MakeRequest, level_of_budget, make};
+use crate::advise::budget::BudgetRecipe;
 use crate::advise::{self, Decision, Goal, Limits, Planner};
 use crate::bench::quality::{QualityOutcome, QualityRequest, quality};
 use crate::bench::{self, BenchRequest, ComparisonRow, Measured, Outcome};
@@ -62,6 +63,8 @@ pub struct Comparison {
     pub search: Option<Option<Level>>,
     /// What was wrong with the first broken file, which is gone; `None` when none was found broken.
     pub broken: Option<Error>,
+    /// What the budget has bought; `None` where there was none.
+    pub budgeted: Option<BudgetRecipe>,
     /// Why earlier runs could not be read, so that predictions learn nothing from them; `None` where they could.
     pub unread: Option<Error>,
 }
@@ -73,6 +76,10 @@ pub struct Comparison {
 /// when the file that is to stand for a checkpoint is broken.
 pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_step: &dyn Fn(Step)) -> Result<Comparison> {
     check_runtimes(&request)?;
+    if let Some(budget) = request.make.budget.filter(|_| request.make.convert.levels.is_empty()) {
+        // What the budget has won shows beside the plain level of the same size.
+        request.make.convert.levels = vec![level_of_budget(&model, budget, &request.make)?];
+    }
     let order = request.make.convert.levels.clone();
     let (source, mut made) =
         if model.is_runnable() { (Arc::new(model), Made::default()) } else { import(&model, &mut request, monitor)? };
@@ -85,10 +92,10 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
         let (found, smallest) = search_passing(&source, &request, &mut losses, monitor, on_step)?;
         search = Some(smallest);
         made.add(found);
-    } else if !request.make.convert.levels.is_empty() {
+    } else if !request.make.convert.levels.is_empty() || request.make.budget.is_some() {
         made.add(make(&source, &request.make, monitor)?);
     }
-    let Made { mut conversions, broken, .. } = made;
+    let Made { mut conversions, broken, budgeted, .. } = made;
     conversions.sort_by_key(|made| order.iter().position(|&level| level == made.level));
     let is_timed = |made: &&Conversion| bench::is_timed_here(made.level.framework());
     let mut files: Vec<PathBuf> = conversions.iter().filter(is_timed).map(|made| made.path.clone()).collect();
@@ -112,7 +119,7 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
     let measured = Measured { speed: &speed, quality: &losses, limits: &request.limits, lessons: &lessons, origins: &[] };
     let rows = bench::comparison_rows(&source, &machine, &request.goal, &conversions, measured);
     let planned = advise::advise(&source, &machine, &request.goal).recommended_level();
-    Ok(Comparison { source, machine, speed, quality: losses, rows, planned, search, broken, unread })
+    Ok(Comparison { source, machine, speed, quality: losses, rows, planned, search, broken, budgeted, unread })
 }
 
 /// Refuses levels of other frameworks than llama.cpp in a search or with changes of the recipe, and levels that no known
@@ -152,7 +159,7 @@ fn import(model: &Model, request: &mut CompareRequest, monitor: &Monitor) -> Res
     } else {
         first.levels.append(&mut convert.levels);
     }
-    let mut made = make(model, &MakeRequest { convert: first, ..request.make.clone() }, monitor)?;
+    let mut made = make(model, &MakeRequest { convert: first, budget: None, ..request.make.clone() }, monitor)?;
     let Some(source) = made.adopted.take() else {
         let missing = || Error::Internal { message: format!("no file of level {own} was made") };
         return Err(made.broken.unwrap_or_else(missing));
@@ -180,12 +187,12 @@ fn search_passing(
     let presets = convert.levels.iter().filter_map(|level| level.preset());
     let mut ladder: Vec<(u64, Level)> = presets.map(size).collect::<Result<_>>()?;
     ladder.sort();
-    let mut all = Made { conversions: Vec::new(), adopted: None, broken: None };
+    let mut all = Made::default();
     let found = advise::cheapest_passing(ladder.len(), |idx| {
         let Some(&(_, level)) = ladder.get(idx) else { return Ok(false) };
         on_step(Step::Trying(level));
         let convert = ConvertRequest { levels: vec![level], ..convert.clone() };
-        let made = make(source, &MakeRequest { convert, ..request.make.clone() }, monitor)?;
+        let made = make(source, &MakeRequest { convert, budget: None, ..request.make.clone() }, monitor)?;
         all.broken = all.broken.take().or(made.broken);
         let outcomes = losses_of(source, &made.conversions, request, monitor, on_step)?;
         all.conversions.extend(made.conversions);

@@ -17,6 +17,7 @@ mod self_check;
 
 use std::sync::Arc;
 
+use crate::advise::budget::{Budget, BudgetRecipe};
 use crate::bench::known::remember_conversions;
 use crate::convert::{Conversion, ConvertRequest, Existing, convert};
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ use crate::format;
 use crate::model::Model;
 use crate::monitor::Monitor;
 
-pub use budget::plan_budget;
+pub use budget::{level_of_budget, plan_budget};
 pub use calibration::Calibration;
 pub use compare::{CompareRequest, Comparison, Step, compare};
 
@@ -35,6 +36,8 @@ pub struct MakeRequest {
     pub convert: ConvertRequest,
     /// What calibrated levels are calibrated on.
     pub calibration: Calibration,
+    /// One more file, of this size.
+    pub budget: Option<Budget>,
     /// Whether files made from a checkpoint are run before they count.
     pub is_checked: bool,
     /// Whether files of an earlier run are used as they are, where they are just what would be made now.
@@ -45,7 +48,7 @@ impl MakeRequest {
     /// A request to make and check everything, whatever an earlier run made.
     #[must_use]
     pub fn new(convert: ConvertRequest) -> Self {
-        Self { convert, calibration: Calibration::default(), is_checked: true, reuses: false }
+        Self { convert, calibration: Calibration::default(), budget: None, is_checked: true, reuses: false }
     }
 }
 
@@ -58,6 +61,8 @@ pub struct Made {
     pub adopted: Option<Arc<Model>>,
     /// What was wrong with the first broken file; `None` when none was found broken.
     pub broken: Option<Error>,
+    /// What the budget has bought.
+    pub budgeted: Option<BudgetRecipe>,
 }
 
 impl Made {
@@ -66,14 +71,28 @@ impl Made {
         self.conversions.extend(later.conversions);
         self.adopted = self.adopted.take().or(later.adopted);
         self.broken = self.broken.take().or(later.broken);
+        self.budgeted = self.budgeted.take().or(later.budgeted);
     }
 }
 
 /// Converts, runs what came from a checkpoint, removes what is broken, and notes the rest in the user's history.
 ///
 /// # Errors
-/// Those of [`convert`]; `Error::Cancelled` also while files are tried: then all that was made stays and is noted.
+/// Those of [`convert`] and [`plan_budget`]; `Error::Cancelled` also while files are tried: then all that was made stays and is noted.
 pub fn make(model: &Model, request: &MakeRequest, monitor: &Monitor) -> Result<Made> {
+    let mut made = if request.convert.levels.is_empty() { Made::default() } else { make_levels(model, request, monitor)? };
+    if let Some(budget) = request.budget {
+        let recipe = plan_budget(model, budget, request, monitor)?;
+        let convert =
+            ConvertRequest { levels: vec![recipe.level], overrides: recipe.overrides.clone(), ..request.convert.clone() };
+        let mut budgeted = make_levels(model, &MakeRequest { convert, ..request.clone() }, monitor)?;
+        budgeted.budgeted = Some(recipe);
+        made.add(budgeted);
+    }
+    Ok(made)
+}
+
+fn make_levels(model: &Model, request: &MakeRequest, monitor: &Monitor) -> Result<Made> {
     let moments = calibration::moments(model, request, monitor)?;
     let mut convert_request = request.convert.clone();
     convert_request.imatrix = moments.as_ref().map(|moments| moments.path.clone()).or(convert_request.imatrix);
@@ -104,5 +123,5 @@ pub fn make(model: &Model, request: &MakeRequest, monitor: &Monitor) -> Result<M
     let own = model.own_level().filter(|_| !model.is_runnable());
     let keeps_all = conversions.iter().find(|conversion| Some(conversion.level) == own && conversion.changes.is_empty());
     let adopted = keeps_all.map(|conversion| format::inspect(&conversion.path)).transpose()?.map(Arc::new);
-    Ok(Made { conversions, adopted, broken })
+    Ok(Made { conversions, adopted, broken, budgeted: None })
 }

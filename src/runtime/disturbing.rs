@@ -86,7 +86,7 @@ impl Rounds<'_, '_, '_> {
         let mut used = vec![false; n_tensors];
         for tokens in texts {
             let first = tokens.len() / CONTEXT_PART;
-            self.watch.borrow_mut().observer.start_text();
+            self.watch.borrow_mut().observer.start_text(tokens.iter().map(|token| token.0.cast_unsigned()).collect());
             let n_vocab = self.n_vocab;
             let answers = Answers::of(self.logits(tokens, first)?, n_vocab).ok_or("the logits are not numbers")?;
             self.watch.borrow().observer.used().iter().zip(&mut used).for_each(|(is_used, used)| *used |= is_used);

@@ -163,23 +163,22 @@ impl Observer for Disturber {
             }
             return true;
         }
-        let experts = experts.filter(|_| node.op == sys::GGML_OP_MUL_MAT_ID);
-        // SAFETY: sources were computed before this node and live in buffers until the graph ends.
-        let indices = unsafe { if is_lookup { Some(numbers) } else { experts }.map(|tensor| copied(tensor, &mut rooms.indices)) };
         let usage = if is_lookup {
-            Ok(indices.map(Use::Lookup))
+            // The numbers of the rows are not read from the graph: their memory may be used for something else by now.
+            Ok(Use::Lookup)
         } else {
+            let experts = experts.filter(|_| node.op == sys::GGML_OP_MUL_MAT_ID);
+            // SAFETY: sources were computed before this node and live in buffers until the graph ends.
+            let experts = unsafe { experts.map(|experts| copied(experts, &mut rooms.indices)) };
             // SAFETY: as above.
             let activations = unsafe { activations(numbers, &mut rooms.numbers) };
-            activations.map(|activations| {
-                Some(match indices {
-                    Some(experts) => Use::Experts(activations, experts),
-                    None => Use::Product(activations),
-                })
+            activations.map(|activations| match experts {
+                Some(experts) => Use::Experts(activations, experts),
+                None => Use::Product(activations),
             })
         };
         match usage {
-            Ok(usage) => usage.into_iter().for_each(|usage| self.note(name, usage)),
+            Ok(usage) => self.note(name, usage),
             Err(problem) => self.fail(format!("{name}: {problem}")),
         }
         true

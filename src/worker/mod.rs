@@ -365,7 +365,7 @@ fn remove(paths: &[PathBuf], removal: convert::Removal, on_part: &dyn Fn(Output)
 /// Makes and tries the files. If one is found broken, nothing is left of it, `on_part` gets the others, and the error is
 /// returned.
 fn make(model: &Model, request: ConvertRequest, monitor: &Monitor, on_part: &dyn Fn(Output)) -> Result<Output> {
-    let Made { conversions: made, adopted, broken } = make::make(model, &MakeRequest::new(request), monitor)?;
+    let Made { conversions: made, adopted, broken, .. } = make::make(model, &MakeRequest::new(request), monitor)?;
     if let Some(error) = broken {
         if !made.is_empty() {
             on_part(Output::Conversions(made));

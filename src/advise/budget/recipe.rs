@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::super::choices::{kind_of, kind_pattern, layers_pattern};
 use super::super::overrides::TensorType;
 use super::super::recipe::Planner;
-use super::{Costs, Curve, named_levels};
+use super::{Budget, Costs, Curve, named_levels};
 use crate::advise::Overrides;
 use crate::error::{Error, Result};
 use crate::format::Imatrix;
@@ -32,18 +32,23 @@ pub struct BudgetRecipe {
     pub loss_error: f64,
 }
 
-/// The file of at most `size_bytes` that is predicted to lose least. `imatrix` is the one that it will be made with.
+/// The file of at most `size_bytes`, which this budget means, that is predicted to lose least. `imatrix` is the one that it will be made with.
 ///
 /// # Errors
 /// `Error::BadRequest` where the smallest file is larger; those of [`Planner::changed`].
-pub fn budget_recipe(model: &Model, costs: &Costs, imatrix: Option<&Imatrix>, size_bytes: u64) -> Result<BudgetRecipe> {
+pub fn budget_recipe(
+    model: &Model,
+    costs: &Costs,
+    imatrix: Option<&Imatrix>,
+    (size_bytes, budget): (u64, Budget),
+) -> Result<BudgetRecipe> {
     let planner = Planner::by(model, imatrix);
     let level = nearest_level(&planner, size_bytes)?;
     let curve = Curve::new(model, costs, |idx| planner.is_quantizable(idx));
     let mut data_bytes = size_bytes;
     for _ in 0..MAX_TRIES {
         let (dtypes, point) = curve.choose(data_bytes);
-        let overrides = Overrides { calibrated: true, ..overrides_of(model, &dtypes) };
+        let overrides = Overrides { calibrated: true, budget: Some(budget.to_string()), ..overrides_of(model, &dtypes) };
         let changed = Planner::changed(model, imatrix, model, &overrides)?;
         let found = exact_size(&changed, level)?;
         if found <= size_bytes {
@@ -137,7 +142,7 @@ mod tests {
         for level in [Level::Q2_K, Level::Q3_K_M, Level::Q4_K_M, Level::Q5_K_M, Level::Q8_0] {
             let planner = Planner::new(&model);
             let budget = exact_size(&planner, level).unwrap();
-            let found = budget_recipe(&model, &costs, None, budget).unwrap();
+            let found = budget_recipe(&model, &costs, None, (budget, Budget::Bytes(budget))).unwrap();
             assert!(
                 found.size_bytes <= budget && found.size_bytes > budget - budget / 50,
                 "{level}: {} {budget}",
@@ -167,7 +172,7 @@ mod tests {
     #[test]
     fn a_budget_below_the_smallest_file_is_refused_with_its_size() {
         let model = model();
-        let error = budget_recipe(&model, &costs(&model), None, 1000).unwrap_err();
+        let error = budget_recipe(&model, &costs(&model), None, (1000, Budget::Bytes(1000))).unwrap_err();
         assert!(error.to_string().contains("too few"), "{error}");
     }
 

@@ -26,8 +26,8 @@ pub enum Use<'a> {
     Product(Activations<'a>),
     /// Each vector is multiplied by the matrices of the experts that its token chose.
     Experts(Activations<'a>, Strided<'a>),
-    /// Rows are looked up by number.
-    Lookup(Strided<'a>),
+    /// The rows of the text's tokens are looked up.
+    Lookup,
 }
 
 /// Adds the errors of rounded weights to a model's intermediate results while it runs.
@@ -40,6 +40,8 @@ pub struct Disturber {
     notes: File,
     notes_len: u64,
     entries: Vec<Entry>,
+    /// The text.
+    tokens: Vec<u32>,
     /// `None` while errors are noted.
     round: Option<Round>,
     problem: Option<String>,
@@ -82,14 +84,15 @@ impl Disturber {
             notes,
             notes_len: 0,
             entries: Vec::new(),
+            tokens: Vec::new(),
             round: None,
             problem: None,
         })
     }
 
-    /// Forgets all notes: the next text is another one.
-    pub fn start_text(&mut self) {
-        (self.round, self.notes_len) = (None, 0);
+    /// Forgets all notes: the next text has these tokens.
+    pub fn start_text(&mut self, tokens: Vec<u32>) {
+        (self.round, self.notes_len, self.tokens) = (None, 0, tokens);
         self.entries.clear();
     }
 
@@ -140,7 +143,7 @@ impl Disturber {
         let noted = match usage {
             Use::Product(activations) => self.note_product(idx, &activations),
             Use::Experts(activations, experts) => self.note_experts(idx, &activations, &experts),
-            Use::Lookup(numbers) => self.note_lookup(idx, &numbers),
+            Use::Lookup => self.note_lookup(idx),
         };
         if let Err(problem) = noted {
             self.fail(format!("{name}: {problem}"));
@@ -230,16 +233,14 @@ impl Disturber {
         Ok(())
     }
 
-    fn note_lookup(&mut self, idx: usize, numbers: &Strided) -> Result<(), String> {
+    fn note_lookup(&mut self, idx: usize) -> Result<(), String> {
         let n_columns = usize::try_from(self.tensors[idx].row_len()).map_err(|error| error.to_string())?;
-        let n_vectors = numbers.shape[0];
-        let mut all = Vec::with_capacity(n_vectors * n_columns);
-        for vector in 0..n_vectors {
-            let row = numbers.at([vector, 0, 0, 0]).ok_or("its rows' numbers end early")?;
-            let row = usize::try_from(i32::from_le_bytes(*row)).map_err(|_| "a row below 0")?;
-            all.extend(self.errors(idx, row, 1, n_columns)?);
+        let mut all = Vec::with_capacity(self.tokens.len() * n_columns);
+        for &token in &self.tokens {
+            all.extend(self.errors(idx, token as usize, 1, n_columns)?);
         }
         let start = self.write(&all)?;
+        let n_vectors = self.tokens.len();
         self.entries.push(Entry { tensor_idx: idx, n_outputs: n_columns, blocks: vec![(start, 0, n_columns)], n_vectors });
         Ok(())
     }
