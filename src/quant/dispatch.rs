@@ -1,6 +1,6 @@
 //! Runs a kernel with AVX2 or NEON where this CPU has them.
 //!
-//! Kernels are compiled once per instruction set: loops over [`Simd`] become its instructions, plain loops over fixed-size arrays
+//! Kernels are compiled once for each instruction set: loops over [`Simd`] become its instructions, plain loops over fixed-size arrays
 //! are vectorized for it by the compiler. Results are the same to the bit.
 //!
 //! There is no path for AVX-512: the same code compiled for it (F, VL, BW, DQ) was measured on a Zen 4, 2026-11-25, nanoseconds per
@@ -9,34 +9,24 @@
 #![allow(unsafe_code, reason = "vector instructions may only be executed where they were detected")]
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set")]
 
+pub(super) use super::lanes::Kernel;
 use super::lanes::{Portable, Simd};
-
-/// Work whose loops profit from wide vectors.
-pub(super) trait Kernel {
-    /// What the work gives back.
-    type Output;
-
-    /// Does the work. Implementations and all that they call must be `#[inline(always)]`: only then are they compiled for the
-    /// caller's instruction set.
-    fn run<S: Simd>(self, simd: S) -> Self::Output;
-}
 
 /// Runs the kernel on the best path of this CPU.
 pub(super) fn run_fastest<K: Kernel>(kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = avx2::Avx2::detect() {
-        return avx2::run(kernel, simd);
+        return simd.call(kernel);
     }
     #[cfg(target_arch = "aarch64")]
-    return kernel.run(super::neon::Neon);
+    return super::neon::Neon.call(kernel);
     #[cfg(not(target_arch = "aarch64"))]
     run_portable(kernel)
 }
 
 /// Runs the kernel on the portable path, whatever the CPU has.
-#[inline(never)]
 pub(super) fn run_portable<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Portable)
+    Portable.call(kernel)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -67,14 +57,19 @@ mod avx2 {
         }
     }
 
-    /// Runs the kernel in a function that is compiled for AVX2, FMA and F16C.
-    pub(super) fn run<K: Kernel>(kernel: K, simd: Avx2) -> K::Output {
+    /// A kernel's function that is compiled for AVX2, FMA and F16C. A method, not a function: those are compiled with the kernel's module,
+    /// so that all kernels are not one long piece of work.
+    trait WithAvx2: Kernel {
+        /// # Safety
+        /// The CPU must have AVX2, FMA and F16C.
+        unsafe fn run_with_avx2(self, simd: Avx2) -> Self::Output;
+    }
+
+    impl<K: Kernel> WithAvx2 for K {
         #[target_feature(enable = "avx2,fma,f16c")]
-        fn with_avx2<K: Kernel>(kernel: K, simd: Avx2) -> K::Output {
-            kernel.run(simd)
+        unsafe fn run_with_avx2(self, simd: Avx2) -> K::Output {
+            self.run(simd)
         }
-        // SAFETY: `simd` proves that the CPU has AVX2, FMA and F16C.
-        unsafe { with_avx2(kernel, simd) }
     }
 
     /// One register. Made by methods of [`Avx2`] only, so its existence proves that the CPU has AVX2 and FMA too.
@@ -95,6 +90,12 @@ mod avx2 {
 
     impl Simd for Avx2 {
         type Lanes = Register;
+
+        #[inline(always)]
+        fn call<K: Kernel>(self, kernel: K) -> K::Output {
+            // SAFETY: `self` proves that the CPU has AVX2, FMA and F16C.
+            unsafe { kernel.run_with_avx2(self) }
+        }
 
         #[inline(always)]
         fn splat(self, value: f32) -> Register {
@@ -137,10 +138,7 @@ mod avx2 {
         /// A binary search: four comparisons instead of fifteen, with tables that fit a register.
         #[inline(always)]
         fn nearest_level(self, numbers: Register, levels: &SixteenLevels) -> Register {
-            let SixteenLevels { levels, middles: m } = levels;
-            let thirds = [m[3], m[11], 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
-            let fifths = [m[1], m[5], m[9], m[13], 0.0, 0.0, 0.0, 0.0];
-            let ninths = [m[0], m[2], m[4], m[6], m[8], m[10], m[12], m[14]];
+            let SixteenLevels { levels, middles: m, steps: [second, third, fourth] } = levels;
             // SAFETY: see `splat`; eight f32 are read from arrays of eight and from both halves of an array of sixteen. A lookup takes
             // the low three bits of an index.
             unsafe {
@@ -148,13 +146,13 @@ mod avx2 {
                 let upper_half = _mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_set1_ps(m[7]));
                 // A comparison that holds gives -1.
                 let idx = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_castps_si256(upper_half));
-                let middle = _mm256_permutevar8x32_ps(_mm256_loadu_ps(thirds.as_ptr()), idx);
+                let middle = _mm256_permutevar8x32_ps(_mm256_loadu_ps(second.as_ptr()), idx);
                 let above = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(x, middle));
                 let idx = _mm256_sub_epi32(_mm256_add_epi32(idx, idx), above);
-                let middle = _mm256_permutevar8x32_ps(_mm256_loadu_ps(fifths.as_ptr()), idx);
+                let middle = _mm256_permutevar8x32_ps(_mm256_loadu_ps(third.as_ptr()), idx);
                 let above = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(x, middle));
                 let idx = _mm256_sub_epi32(_mm256_add_epi32(idx, idx), above);
-                let middle = _mm256_permutevar8x32_ps(_mm256_loadu_ps(ninths.as_ptr()), idx);
+                let middle = _mm256_permutevar8x32_ps(_mm256_loadu_ps(fourth.as_ptr()), idx);
                 let above = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(x, middle));
                 let idx = _mm256_sub_epi32(_mm256_add_epi32(idx, idx), above);
                 let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(levels.as_ptr()), idx);

@@ -10,11 +10,11 @@ use super::lanes::{Simd, SixteenLevels, max};
 use super::legacy::pack_nibbles;
 use super::scale_of_scales::Largest;
 use super::search_affine::inverse;
-use super::search_block::fit_block;
-use super::search_symmetric::{Levels, SymmetricFit, SymmetricGrid, fit_symmetric};
+use super::search_block::FitBlock;
+use super::search_symmetric::{FitSymmetric, Levels, SymmetricFit, SymmetricGrid};
 
 /// [`KVALUES_IQ4NL`] as f32, with the midpoints between neighbours.
-static LEVELS: SixteenLevels = {
+pub(super) static LEVELS: SixteenLevels = {
     let mut levels = [0.0; 16];
     let mut i = 0;
     while i < 16 {
@@ -75,7 +75,7 @@ pub(super) fn encode_iq4_nl(simd: impl Simd, x: &[f32; 32], columns: Option<&[f3
     let peak_share = max(low * low, high * high) * inverse(x.iter().fold(0.0, |sum, weight| sum + weight * weight));
     let base = 2.5 * (1.0 - peak_share) + 0.05;
     let [w] = importance::<_, 32, 32, 1>(simd, x, columns, Some(2.0), |magnitude, _| base + magnitude * magnitude);
-    let (d, q) = fit_block(simd, x, &w, IQ4_NL);
+    let (d, q) = simd.call(FitBlock { x, w: &w, grid: IQ4_NL });
     BlockIQ4_NL { d: Half::from_f32(d), qs: pack_nibbles(&q) }
 }
 
@@ -83,7 +83,7 @@ pub(super) fn encode_iq4_nl(simd: impl Simd, x: &[f32; 32], columns: Option<&[f3
 #[inline(always)]
 pub(super) fn encode_iq4_xs(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockIQ4_XS {
     let w = importance(simd, x, columns, Some(2.0), |magnitude, rms| 1.2 + 1.5 * rms * rms + magnitude * magnitude);
-    pack_iq4_xs(&fit_symmetric::<_, _, 32, 8>(simd, &split(x), &w, IQ4_XS))
+    pack_iq4_xs(&simd.call(FitSymmetric::<_, 32, 8> { x: &split(x), w: &w, grid: IQ4_XS }))
 }
 
 /// The block of a fit.

@@ -9,9 +9,9 @@
 use super::blocks::{BlockQ2_K, BlockQ3_K, BlockQ4_K, BlockQ5_K, BlockQ6_K, QK_K, pack_q3_scales, pack_scales_mins};
 use super::lanes::{N_LANES, Simd};
 use super::scale_of_scales::Largest;
-use super::search_affine::{AffineFit, AffineGrid, Candidates, fit_affine, inverse};
+use super::search_affine::{AffineFit, AffineGrid, Candidates, FitAffine, inverse};
 use super::search_block::column_importance;
-use super::search_symmetric::{Linear, SymmetricFit, SymmetricGrid, fit_symmetric};
+use super::search_symmetric::{FitSymmetric, Linear, SymmetricFit, SymmetricGrid};
 
 /// The search for Q2_K. With four levels, where quant 0 lies matters as much as how far the levels are apart.
 pub(super) const Q2_K: AffineGrid = AffineGrid {
@@ -73,7 +73,7 @@ pub(super) const Q6_K: SymmetricGrid<Linear> = SymmetricGrid {
 #[inline(always)]
 pub(super) fn encode_q2_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ2_K {
     let w = importance(simd, x, columns, Some(1.0), |magnitude, rms| 0.15 + 0.05 * rms + magnitude);
-    pack_q2_k(&fit_affine::<_, 16, 16>(simd, &split(x), &w, Q2_K))
+    pack_q2_k(&simd.call(FitAffine::<16, 16> { x: &split(x), w: &w, grid: Q2_K }))
 }
 
 /// The block of a fit.
@@ -90,7 +90,7 @@ pub(super) fn pack_q2_k(fit: &AffineFit<16>) -> BlockQ2_K {
 #[inline(always)]
 pub(super) fn encode_q3_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ3_K {
     let w = importance(simd, x, columns, Some(2.0), |magnitude, rms| 0.4 + 0.9 * rms * rms + magnitude * magnitude);
-    pack_q3_k(&fit_symmetric::<_, _, 16, 16>(simd, &split(x), &w, Q3_K))
+    pack_q3_k(&simd.call(FitSymmetric::<_, 16, 16> { x: &split(x), w: &w, grid: Q3_K }))
 }
 
 /// The block of a fit.
@@ -110,7 +110,7 @@ pub(super) fn pack_q3_k(fit: &SymmetricFit<16>) -> BlockQ3_K {
 #[inline(always)]
 pub(super) fn encode_q4_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ4_K {
     let w = importance(simd, x, columns, Some(2.0), |magnitude, rms| magnitude + rms);
-    pack_q4_k(&fit_affine::<_, 32, 8>(simd, &split(x), &w, Q4_K))
+    pack_q4_k(&simd.call(FitAffine::<32, 8> { x: &split(x), w: &w, grid: Q4_K }))
 }
 
 /// The block of a fit.
@@ -123,7 +123,7 @@ pub(super) fn pack_q4_k(fit: &AffineFit<8>) -> BlockQ4_K {
 #[inline(always)]
 pub(super) fn encode_q5_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ5_K {
     let w = importance(simd, x, columns, Some(2.0), |magnitude, rms| magnitude + rms);
-    pack_q5_k(&fit_affine::<_, 32, 8>(simd, &split(x), &w, Q5_K))
+    pack_q5_k(&simd.call(FitAffine::<32, 8> { x: &split(x), w: &w, grid: Q5_K }))
 }
 
 /// The block of a fit.
@@ -142,7 +142,7 @@ pub(super) fn pack_q5_k(fit: &AffineFit<8>) -> BlockQ5_K {
 #[inline(always)]
 pub(super) fn encode_q6_k(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockQ6_K {
     let w = importance(simd, x, columns, None, |magnitude, rms| 0.5 * rms * rms + magnitude * magnitude);
-    pack_q6_k(&fit_symmetric::<_, _, 16, 16>(simd, &split(x), &w, Q6_K))
+    pack_q6_k(&simd.call(FitSymmetric::<_, 16, 16> { x: &split(x), w: &w, grid: Q6_K }))
 }
 
 /// The block of a fit.

@@ -19,6 +19,8 @@ const MAGIC: f32 = 12_582_912.0;
 pub(super) struct SixteenLevels {
     pub(super) levels: [f32; 16],
     pub(super) middles: [f32; 15],
+    /// The middles that the second, third and fourth step of a binary search compare with, by what the steps before found.
+    pub(super) steps: [[f32; N_LANES]; 3],
 }
 
 impl SixteenLevels {
@@ -29,7 +31,27 @@ impl SixteenLevels {
             middles[i] = f32::midpoint(levels[i], levels[i + 1]);
             i += 1;
         }
-        Self { levels, middles }
+        let m = &middles;
+        let second = [m[3], m[11], 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        let third = [m[1], m[5], m[9], m[13], 0.0, 0.0, 0.0, 0.0];
+        let fourth = [m[0], m[2], m[4], m[6], m[8], m[10], m[12], m[14]];
+        Self { levels, middles, steps: [second, third, fourth] }
+    }
+}
+
+/// Work whose loops profit from wide vectors.
+pub(super) trait Kernel: Sized {
+    /// What the work gives back.
+    type Output;
+
+    /// Does the work. Implementations and all that they call must be `#[inline(always)]`: only then are they compiled for the
+    /// caller's instruction set.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+
+    /// [`Kernel::run`] in a function of its own.
+    #[inline(never)]
+    fn run_apart<S: Simd>(self, simd: S) -> Self::Output {
+        self.run(simd)
     }
 }
 
@@ -41,6 +63,13 @@ pub(super) trait Simd: Copy {
         + Sub<Output = Self::Lanes>
         + Mul<Output = Self::Lanes>
         + Div<Output = Self::Lanes>;
+
+    /// Runs the kernel in a function of its own that is compiled for this instruction set: what several kernels share is compiled once, and
+    /// no function gets so long that compiling it takes minutes.
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run_apart(self)
+    }
 
     /// The same number in all lanes.
     fn splat(self, value: f32) -> Self::Lanes;
@@ -196,7 +225,8 @@ impl Simd for Portable {
         lanes.0
     }
 
-    #[inline(always)]
+    /// A function of its own: where it is emulated, it is so long that kernels would take more time to compile than all other code.
+    #[inline(never)]
     fn mul_add(self, a: ArrayLanes, b: ArrayLanes, c: ArrayLanes) -> ArrayLanes {
         let mut out = [0.0; N_LANES];
         for lane in 0..N_LANES {
@@ -355,7 +385,7 @@ pub(super) fn max_magnitude_bits(x: &[f32]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quant::dispatch::{Kernel, run_fastest};
+    use crate::quant::dispatch::run_fastest;
 
     struct ScaledBytes([f32; 32]);
 

@@ -1,6 +1,8 @@
 //! From the type to its kernel, row by row and block by block.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
+use std::marker::PhantomData;
+
 use bytemuck::Pod;
 
 use super::QuantError;
@@ -150,6 +152,7 @@ impl Kernel for Encode<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
+        // One function for each type: together they would take minutes to compile.
         match self.dtype {
             DType::F32 => self.plain::<4>(),
             DType::F16 | DType::BF16 => self.plain::<2>(),
@@ -181,19 +184,9 @@ impl Kernel for Encode<'_> {
 }
 
 impl Encode<'_> {
-    /// Encodes row after row, block after block.
     #[inline(always)]
     fn blocks<B: EncodeBlock<N>, const N: usize>(self, simd: impl Simd) -> Result<(), QuantError> {
-        let row_bytes = self.row_len / N * size_of::<B>();
-        let columns = self.importances.unwrap_or_default().as_chunks::<N>().0;
-        for (row, (src, dst)) in self.src.chunks_exact(self.row_len).zip(self.dst.chunks_exact_mut(row_bytes)).enumerate() {
-            check_row(self.dtype, row, src)?;
-            let blocks = src.as_chunks::<N>().0.iter().zip(dst.chunks_exact_mut(size_of::<B>()));
-            for (idx, (weights, bytes)) in blocks.enumerate() {
-                bytes.copy_from_slice(bytemuck::bytes_of(&B::encode(simd, weights, columns.get(idx))));
-            }
-        }
-        Ok(())
+        simd.call(EncodeBlocks::<B, N>(self, PhantomData))
     }
 
     /// Encodes row after row of a type without blocks, of `WIDTH` bytes per weight.
@@ -206,6 +199,29 @@ impl Encode<'_> {
                 DType::F32 => plain::encode_f32(src, dst),
                 DType::F16 => plain::encode_f16(src, dst),
                 _ => plain::encode_bf16(src, dst),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// [`Encode`] for a type with blocks.
+struct EncodeBlocks<'a, B, const N: usize>(Encode<'a>, PhantomData<B>);
+
+impl<B: EncodeBlock<N>, const N: usize> Kernel for EncodeBlocks<'_, B, N> {
+    type Output = Result<(), QuantError>;
+
+    /// Encodes row after row, block after block.
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Self::Output {
+        let Encode { dtype, src, row_len, importances, dst } = self.0;
+        let row_bytes = row_len / N * size_of::<B>();
+        let columns = importances.unwrap_or_default().as_chunks::<N>().0;
+        for (row, (src, dst)) in src.chunks_exact(row_len).zip(dst.chunks_exact_mut(row_bytes)).enumerate() {
+            check_row(dtype, row, src)?;
+            let blocks = src.as_chunks::<N>().0.iter().zip(dst.chunks_exact_mut(size_of::<B>()));
+            for (idx, (weights, bytes)) in blocks.enumerate() {
+                bytes.copy_from_slice(bytemuck::bytes_of(&B::encode(simd, weights, columns.get(idx))));
             }
         }
         Ok(())

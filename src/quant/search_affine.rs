@@ -7,7 +7,7 @@
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{Half, QK_K};
-use super::lanes::{N_LANES, Simd, clamp, low_byte, max, min, round};
+use super::lanes::{Kernel, N_LANES, Simd, clamp, low_byte, max, min, round};
 use super::scale_of_scales::{Largest, scale_of_scales};
 
 /// What a type can represent, and how hard to search.
@@ -54,9 +54,25 @@ pub(super) struct AffineFit<const J: usize> {
     pub(super) q: [u8; QK_K],
 }
 
-/// Fits `J` sub-blocks of `N` weights each; `J * N` is 256. `w` are the weights' importances, positive and around 1.
+/// Fits `J` sub-blocks of `N` weights each; `J * N` is 256.
+pub(super) struct FitAffine<'a, const N: usize, const J: usize> {
+    pub(super) x: &'a [[f32; N]; J],
+    /// Importances, positive and around 1.
+    pub(super) w: &'a [[f32; N]; J],
+    pub(super) grid: AffineGrid,
+}
+
+impl<const N: usize, const J: usize> Kernel for FitAffine<'_, N, J> {
+    type Output = AffineFit<J>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> AffineFit<J> {
+        fit_affine(simd, self.x, self.w, self.grid)
+    }
+}
+
 #[inline(always)]
-pub(super) fn fit_affine<S: Simd, const N: usize, const J: usize>(
+fn fit_affine<S: Simd, const N: usize, const J: usize>(
     simd: S,
     x: &[[f32; N]; J],
     w: &[[f32; N]; J],

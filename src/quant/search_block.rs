@@ -5,7 +5,7 @@
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::Half;
-use super::lanes::{N_LANES, Simd, clamp, low_byte, round};
+use super::lanes::{Kernel, N_LANES, Simd, clamp, low_byte, round};
 use super::scale_of_scales::Largest;
 use super::search_affine::{self, AffineGrid, Candidates, energy, inverse, nonzero_half, quant_sums};
 use super::search_symmetric::{self, Levels, Linear, SymmetricGrid, moments};
@@ -143,12 +143,28 @@ fn block_importance(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>)
 /// Scale and quants with `x = d * (q - q_max)` of least weighted error.
 #[inline(always)]
 pub(super) fn symmetric(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>, q_max: f32) -> (f32, [u8; 32]) {
-    fit_block(simd, x, &block_importance(simd, x, columns), symmetric_grid(q_max))
+    simd.call(FitBlock { x, w: &block_importance(simd, x, columns), grid: symmetric_grid(q_max) })
 }
 
-/// Scale and quants with `x = d * level[q]` of least error weighted by `w`.
+/// Finds scale and quants with `x = d * level[q]` of least weighted error.
+pub(super) struct FitBlock<'a, L> {
+    pub(super) x: &'a [f32; 32],
+    /// Importances, positive and around 1.
+    pub(super) w: &'a [f32; 32],
+    pub(super) grid: SymmetricGrid<L>,
+}
+
+impl<L: Levels> Kernel for FitBlock<'_, L> {
+    type Output = (f32, [u8; 32]);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Self::Output {
+        fit_block(simd, self.x, self.w, self.grid)
+    }
+}
+
 #[inline(always)]
-pub(super) fn fit_block<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], grid: SymmetricGrid<L>) -> (f32, [u8; 32]) {
+fn fit_block<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], grid: SymmetricGrid<L>) -> (f32, [u8; 32]) {
     let (mut best_d, mut best_gain) = (0.0, 0.0);
     let (mut wanted, _) = search_symmetric::search(simd, x, w, grid);
     for _ in 0..N_ROUNDS {
@@ -210,12 +226,28 @@ fn error<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], d: f32, grid:
 /// Scale, offset and quants with `x = d * q + m` and `q` in `0..=q_max` of least weighted error.
 #[inline(always)]
 pub(super) fn affine(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>, q_max: f32) -> (f32, f32, [u8; 32]) {
-    fit_affine_block(simd, x, &block_importance(simd, x, columns), q_max)
+    simd.call(FitAffineBlock { x, w: &block_importance(simd, x, columns), q_max })
 }
 
-/// [`affine`] with the weights' importances, positive and around 1.
+/// Finds what [`affine`] does.
+pub(super) struct FitAffineBlock<'a> {
+    pub(super) x: &'a [f32; 32],
+    /// Importances, positive and around 1.
+    pub(super) w: &'a [f32; 32],
+    pub(super) q_max: f32,
+}
+
+impl Kernel for FitAffineBlock<'_> {
+    type Output = (f32, f32, [u8; 32]);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Self::Output {
+        fit_affine_block(simd, self.x, self.w, self.q_max)
+    }
+}
+
 #[inline(always)]
-pub(super) fn fit_affine_block(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], q_max: f32) -> (f32, f32, [u8; 32]) {
+fn fit_affine_block(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], q_max: f32) -> (f32, f32, [u8; 32]) {
     // The search finds only offsets that are not positive. Weights that were moved below zero always have such an offset.
     let (_, high) = simd.extremes(x);
     let mut moved = *x;

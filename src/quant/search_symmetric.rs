@@ -4,7 +4,7 @@
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{Half, QK_K};
-use super::lanes::{N_LANES, Simd, clamp, low_byte, max, round};
+use super::lanes::{Kernel, N_LANES, Simd, clamp, low_byte, max, round};
 use super::scale_of_scales::{Largest, scale_of_scales};
 use super::search_affine::{HALF_ROUNDING, ROUNDING_TRIES, TIE, energy, inverse, nonzero_half};
 
@@ -78,9 +78,25 @@ pub(super) struct SymmetricFit<const J: usize> {
     pub(super) q: [u8; QK_K],
 }
 
-/// Fits `J` sub-blocks of `N` weights each; `J * N` is 256. `w` are the weights' importances, positive and around 1.
+/// Fits `J` sub-blocks of `N` weights each; `J * N` is 256.
+pub(super) struct FitSymmetric<'a, L, const N: usize, const J: usize> {
+    pub(super) x: &'a [[f32; N]; J],
+    /// Importances, positive and around 1.
+    pub(super) w: &'a [[f32; N]; J],
+    pub(super) grid: SymmetricGrid<L>,
+}
+
+impl<L: Levels, const N: usize, const J: usize> Kernel for FitSymmetric<'_, L, N, J> {
+    type Output = SymmetricFit<J>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> SymmetricFit<J> {
+        fit_symmetric(simd, self.x, self.w, self.grid)
+    }
+}
+
 #[inline(always)]
-pub(super) fn fit_symmetric<S: Simd, L: Levels, const N: usize, const J: usize>(
+fn fit_symmetric<S: Simd, L: Levels, const N: usize, const J: usize>(
     simd: S,
     x: &[[f32; N]; J],
     w: &[[f32; N]; J],

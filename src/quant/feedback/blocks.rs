@@ -21,7 +21,7 @@ pub(super) fn encode(dtype: DType, weights: &[f32], factors: &Factors, dst: &mut
     let block_bytes = dst.len() / (weights.len() / PANEL);
     let row_bytes = block_bytes * (n / PANEL);
     for (weights, dst) in weights.chunks(N_ROWS * n).zip(dst.chunks_mut(N_ROWS * row_bytes)) {
-        let mut group = Group::<1>::new(weights, n, 0);
+        let mut group = Group::new(weights, n, 0);
         let n_rows = group.n_rows();
         let mut blocks = vec![0; n_rows * block_bytes];
         let mut decoded = vec![0.0; n_rows * PANEL];

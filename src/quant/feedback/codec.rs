@@ -1,73 +1,175 @@
 //! What a type can represent, in one form for all: `weight = step * level + offset` in each sub-block.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
-use bytemuck::Pod;
-
-use crate::quant::lanes::{N_LANES, Simd, round};
+use crate::quant::lanes::{N_LANES, Simd, SixteenLevels, clamp, round};
+use crate::quant::mxfp4;
 use crate::quant::search_affine::nonzero_half;
 
 /// Groups of eight neighbours that are tried for a sub-block's scale and minimum.
 pub(super) const N_GROUPS: usize = 2;
 
-/// A type of blocks of `J` sub-blocks of `N` weights, each with a code of its own.
-pub(super) trait Codec<const N: usize, const J: usize>: Copy + Send + Sync {
-    /// A block as it lies in a file.
-    type Block: Pod;
+/// Sub-blocks that a block has at most.
+pub(super) const MAX_SUBS: usize = 16;
 
-    /// Smallest and largest integer scale. Types without integer scales have 1 alone.
-    const SCALES: (f32, f32);
+/// A type of blocks of sub-blocks of `N` weights, each with a code of its own.
+///
+/// Types differ by values, not by code: kernels are compiled once for each `N` and `L`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Codec<L, const N: usize> {
+    /// The numbers that codes stand for.
+    pub(super) levels: L,
+    /// Sub-blocks of a block.
+    pub(super) n_subs: usize,
+    /// What the offset of a sub-block is.
+    pub(super) offsets: Offsets,
+    /// What scales and minima may become.
+    pub(super) neighbours: Neighbours,
+    /// Scales and minima of small error, for a block's weights and their importances, which are positive and around 1.
+    pub(super) search: fn(&[f32], &[f32]) -> Scales,
+    /// Bytes of a block.
+    pub(super) block_bytes: usize,
+    /// Writes the block of scales and levels.
+    pub(super) pack: fn(&Scales, &[f32], &mut [u8]),
+}
 
-    /// Smallest and largest integer minimum: -1 alone where the offset is a number of its own, 0 alone where there is none.
-    const MINS: (f32, f32);
+/// What the offset of a sub-block is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offsets {
+    /// There is none.
+    None,
+    /// A number of its own.
+    Own,
+    /// An integer minimum times the block's `dmin`.
+    Integer,
+}
 
-    /// The level nearest to each number.
-    fn nearest<S: Simd>(simd: S, numbers: S::Lanes) -> S::Lanes;
+/// The neighbours of a sub-block's scale and minimum, in [`N_GROUPS`] groups of eight.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Neighbours {
+    /// Other integers in these ranges, by steps of scale and minimum.
+    Integers { steps: &'static [[[f32; N_LANES]; 2]; N_GROUPS], scales: (f32, f32), mins: (f32, f32) },
+    /// Other scales and offsets of a block, see [`real_neighbours`].
+    Reals { scale_steps: [[f32; N_LANES]; N_GROUPS], offset_steps: [[f32; N_LANES]; N_GROUPS], middle: f32 },
+    /// Other powers of two.
+    Powers,
+}
 
-    /// Scales and minima of small error weighted by `w`, positive and around 1.
-    fn search<S: Simd>(simd: S, x: &[[f32; N]; J], w: &[[f32; N]; J]) -> Scales<J>;
-
+impl Neighbours {
     /// Eight neighbours of a sub-block's scale and minimum; the first of group 0 is the present one.
-    fn neighbours<S: Simd>(simd: S, scales: &Scales<J>, j: usize, group: usize) -> Lanes<S>;
+    #[inline(always)]
+    pub(super) fn around<S: Simd>(&self, simd: S, present: SubScales, group: usize) -> Lanes<S> {
+        match self {
+            Self::Integers { steps, scales, mins } => integer_neighbours(simd, present, &steps[group], [*scales, *mins]),
+            Self::Reals { scale_steps, offset_steps, middle } => {
+                real_neighbours(simd, present, &scale_steps[group], &offset_steps[group], *middle)
+            }
+            Self::Powers => {
+                let mut d = [present.d; N_LANES];
+                d[1] = nearest_power(2.0 * present.d);
+                d[2] = nearest_power(0.5 * present.d);
+                d[3] = nearest_power(0.25 * present.d);
+                Lanes { d: simd.load(&d), dmin: simd.zero(), scale: simd.splat(1.0), min: simd.zero() }
+            }
+        }
+    }
 
     /// The scale nearest to `d` that a file can hold.
     #[inline(always)]
-    fn representable(d: f32) -> f32 {
-        nonzero_half(d)
+    pub(super) fn representable(&self, d: f32) -> f32 {
+        if matches!(self, Self::Powers) { nearest_power(d) } else { nonzero_half(d) }
     }
-
-    /// The block of scales and levels.
-    fn pack(scales: &Scales<J>, levels: &[[f32; N]; J]) -> Self::Block;
 }
 
-/// Everything of a block but its levels: `step = d * factor`, `offset = -(dmin * min)`.
+/// The numbers that codes stand for.
+pub(super) trait Levels: Copy {
+    /// The level nearest to each number.
+    fn nearest<S: Simd>(self, simd: S, numbers: S::Lanes) -> S::Lanes;
+}
+
+/// All integers from `low` to `high`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scales<const J: usize> {
+pub(super) struct Integers {
+    pub(super) low: f32,
+    pub(super) high: f32,
+}
+
+impl Levels for Integers {
+    #[inline(always)]
+    fn nearest<S: Simd>(self, simd: S, numbers: S::Lanes) -> S::Lanes {
+        simd.round_clamp(numbers, self.low, self.high)
+    }
+}
+
+/// Sixteen numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Table(pub(super) &'static SixteenLevels);
+
+impl Levels for Table {
+    #[inline(always)]
+    fn nearest<S: Simd>(self, simd: S, numbers: S::Lanes) -> S::Lanes {
+        simd.nearest_level(numbers, self.0)
+    }
+}
+
+/// Everything of a block but its levels: `step = d * factor` and `offset = -(dmin * min)` of each sub-block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scales {
     /// Scale of the scales, as the file holds it.
     pub(super) d: f32,
     /// Scale of the minima, as the file holds it.
     pub(super) dmin: f32,
-    /// Integer scales.
-    pub(super) factors: [f32; J],
-    /// Integer minima.
-    pub(super) mins: [f32; J],
+    /// Integer scales. Types without integer scales have 1 alone.
+    pub(super) factors: [f32; MAX_SUBS],
+    /// Integer minima: -1 alone where the offset is a number of its own, 0 where there is none.
+    pub(super) mins: [f32; MAX_SUBS],
 }
 
-impl<const J: usize> Scales<J> {
+impl Scales {
     /// What the types without integer scales have.
-    #[inline(always)]
     pub(super) fn of_block(d: f32, m: f32, min: f32) -> Self {
-        Self { d, dmin: m, factors: [1.0; J], mins: [min; J] }
+        Self { d, dmin: m, factors: [1.0; MAX_SUBS], mins: [min; MAX_SUBS] }
     }
 
+    /// What super-blocks have.
+    pub(super) fn of_super_block<const J: usize>(d: f32, dmin: f32, factors: [f32; J], mins: [f32; J]) -> Self {
+        let mut scales = Self { d, dmin, factors: [0.0; MAX_SUBS], mins: [0.0; MAX_SUBS] };
+        scales.factors[..J].copy_from_slice(&factors);
+        scales.mins[..J].copy_from_slice(&mins);
+        scales
+    }
+
+    /// Those of a sub-block.
     #[inline(always)]
-    pub(super) fn step(&self, j: usize) -> f32 {
-        self.d * self.factors[j]
+    pub(super) fn sub(&self, j: usize) -> SubScales {
+        SubScales { d: self.d, dmin: self.dmin, factor: self.factors[j], min: self.mins[j] }
+    }
+
+    /// Takes those of a sub-block, and the block's from it.
+    #[inline(always)]
+    pub(super) fn set_sub(&mut self, j: usize, sub: SubScales) {
+        (self.d, self.dmin, self.factors[j], self.mins[j]) = (sub.d, sub.dmin, sub.factor, sub.min);
+    }
+}
+
+/// [`Scales`] of one sub-block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SubScales {
+    pub(super) d: f32,
+    pub(super) dmin: f32,
+    pub(super) factor: f32,
+    pub(super) min: f32,
+}
+
+impl SubScales {
+    #[inline(always)]
+    pub(super) fn step(self) -> f32 {
+        self.d * self.factor
     }
 
     /// Computed as decoders do, so that decoded weights are the same to the bit.
     #[inline(always)]
-    pub(super) fn offset(&self, j: usize) -> f32 {
-        -(self.dmin * self.mins[j])
+    pub(super) fn offset(self) -> f32 {
+        -(self.dmin * self.min)
     }
 }
 
@@ -81,22 +183,19 @@ pub(super) struct Lanes<S: Simd> {
 }
 
 impl<S: Simd> Lanes<S> {
-    /// Makes the choice in `lane` that of the block.
+    /// The choice in `lane`.
     #[inline(always)]
-    pub(super) fn choose<const J: usize>(&self, simd: S, lane: usize, scales: &mut Scales<J>, j: usize) {
-        scales.d = simd.store(self.d)[lane];
-        scales.dmin = simd.store(self.dmin)[lane];
-        scales.factors[j] = simd.store(self.scale)[lane];
-        scales.mins[j] = simd.store(self.min)[lane];
+    pub(super) fn choice(&self, simd: S, lane: usize) -> SubScales {
+        let number = |lanes: S::Lanes| simd.store(lanes)[lane];
+        SubScales { d: number(self.d), dmin: number(self.dmin), factor: number(self.scale), min: number(self.min) }
     }
 }
 
 /// Neighbours with other integers.
 #[inline(always)]
-pub(super) fn integer_neighbours<S: Simd, const J: usize>(
+fn integer_neighbours<S: Simd>(
     simd: S,
-    scales: &Scales<J>,
-    j: usize,
+    scales: SubScales,
     steps: &[[f32; N_LANES]; 2],
     [of_scales, of_mins]: [(f32, f32); 2],
 ) -> Lanes<S> {
@@ -106,17 +205,17 @@ pub(super) fn integer_neighbours<S: Simd, const J: usize>(
     Lanes {
         d: simd.splat(scales.d),
         dmin: simd.splat(scales.dmin),
-        scale: around(scales.factors[j], &steps[0], of_scales),
-        min: around(scales.mins[j], &steps[1], of_mins),
+        scale: around(scales.factor, &steps[0], of_scales),
+        min: around(scales.min, &steps[1], of_mins),
     }
 }
 
 /// Neighbours of a block's own scale and offset: scales by the factors `1 + scale_step * t`, and offsets that keep level `middle` where it
 /// is but for `offset_step` steps.
 #[inline(always)]
-pub(super) fn real_neighbours<S: Simd, const J: usize>(
+fn real_neighbours<S: Simd>(
     simd: S,
-    scales: &Scales<J>,
+    scales: SubScales,
     scale_steps: &[f32; N_LANES],
     offset_steps: &[f32; N_LANES],
     middle: f32,
@@ -125,11 +224,11 @@ pub(super) fn real_neighbours<S: Simd, const J: usize>(
     for lane in 0..N_LANES {
         d[lane] = nonzero_half(scales.d * (1.0 + scale_steps[lane]));
         m[lane] = scales.dmin;
-        if scales.mins[0] != 0.0 {
+        if scales.min != 0.0 {
             m[lane] = any_half(scales.dmin + (scales.d - d[lane]) * middle + scales.d * offset_steps[lane]);
         }
     }
-    Lanes { d: simd.load(&d), dmin: simd.load(&m), scale: simd.splat(scales.factors[0]), min: simd.splat(scales.mins[0]) }
+    Lanes { d: simd.load(&d), dmin: simd.load(&m), scale: simd.splat(scales.factor), min: simd.splat(scales.min) }
 }
 
 /// The nearest finite f16, of any sign.
@@ -140,23 +239,28 @@ pub(super) fn any_half(value: f32) -> f32 {
     if half.abs() <= 1e-7 { 0.0 } else { half }
 }
 
-/// Importances of mean 1, none quite zero.
+/// The nearest power of two that a block of MXFP4 may have; zero for zero.
 #[inline(always)]
-pub(super) fn of_mean_one<const N: usize, const J: usize>(importances: &[f32]) -> [[f32; N]; J] {
-    let mut w = [[0.0; N]; J];
-    #[allow(clippy::cast_precision_loss, reason = "a small count")]
-    let per_mean = (N * J) as f32 / importances.iter().sum::<f32>();
-    for (w, importance) in w.as_flattened_mut().iter_mut().zip(importances) {
-        *w = importance * per_mean + 1e-6;
+fn nearest_power(d: f32) -> f32 {
+    let (lowest, highest) = (mxfp4::EXPONENTS.start() - 128, mxfp4::EXPONENTS.end() - 128);
+    if d <= 0.0 {
+        return 0.0;
     }
-    w
+    let power = f32::from_bits((d.to_bits() + 0x0040_0000) & 0x7f80_0000);
+    clamp(power, mxfp4::power_of_two(lowest), mxfp4::power_of_two(highest))
+}
+
+/// Importances of mean 1, none quite zero.
+pub(super) fn of_mean_one(importances: &[f32]) -> Vec<f32> {
+    #[allow(clippy::cast_precision_loss, reason = "a small count")]
+    let per_mean = importances.len() as f32 / importances.iter().sum::<f32>();
+    importances.iter().map(|importance| importance * per_mean + 1e-6).collect()
 }
 
 /// Levels as quants, where levels are the integers from `lowest` on.
-#[inline(always)]
-pub(super) fn quants<const N: usize, const J: usize, const T: usize>(levels: &[[f32; N]; J], lowest: f32) -> [u8; T] {
+pub(super) fn quants<const T: usize>(levels: &[f32], lowest: f32) -> [u8; T] {
     let mut q = [0; T];
-    for (q, level) in q.iter_mut().zip(levels.as_flattened()) {
+    for (q, level) in q.iter_mut().zip(levels) {
         *q = crate::quant::lanes::low_byte(round(level - lowest));
     }
     q

@@ -1,10 +1,9 @@
 //! Changes the scale, minimum and codes of a sub-block in all rows of a group.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::codec::{Codec, N_GROUPS, Scales, any_half, dot};
+use super::codec::{Codec, Levels, N_GROUPS, Offsets, SubScales, any_half, dot};
 use super::factors::Factors;
 use super::group::Group;
 use super::spread::add_changes;
@@ -26,8 +25,9 @@ const FROM_LANE: [[f32; N_LANES]; N_LANES] = {
 };
 
 /// The columns `start..start + N`.
-pub(super) struct PolishColumns<'a, 'b, C, const N: usize, const J: usize> {
-    group: &'a mut Group<'b, J>,
+pub(super) struct PolishColumns<'a, 'b, L, const N: usize> {
+    codec: &'a Codec<L, N>,
+    group: &'a mut Group<'b>,
     panel: &'a Range<usize>,
     start: usize,
     /// Whether scales move.
@@ -43,12 +43,12 @@ pub(super) struct PolishColumns<'a, 'b, C, const N: usize, const J: usize> {
     diagonal: [f32; N],
     /// Its column sums.
     sums: [f32; N],
-    codec: PhantomData<C>,
 }
 
-impl<'a, 'b, C: Codec<N, J>, const N: usize, const J: usize> PolishColumns<'a, 'b, C, N, J> {
+impl<'a, 'b, L: Levels, const N: usize> PolishColumns<'a, 'b, L, N> {
     pub(super) fn new(
-        group: &'a mut Group<'b, J>,
+        codec: &'a Codec<L, N>,
+        group: &'a mut Group<'b>,
         factors: &'a Factors,
         panel: &'a Range<usize>,
         start: usize,
@@ -64,7 +64,7 @@ impl<'a, 'b, C: Codec<N, J>, const N: usize, const J: usize> PolishColumns<'a, '
             per_diagonal[i] = inverse(diagonal[i]);
             sums.iter_mut().zip(&moments[i]).for_each(|(sum, moment)| *sum += moment);
         }
-        Self { group, panel, start, rescales, all_moments, gradients, moments, per_diagonal, diagonal, sums, codec: PhantomData }
+        Self { codec, group, panel, start, rescales, all_moments, gradients, moments, per_diagonal, diagonal, sums }
     }
 }
 
@@ -76,14 +76,15 @@ struct SubBlock<const N: usize> {
     gradients: [f32; N],
 }
 
-impl<C: Codec<N, J>, const N: usize, const J: usize> Kernel for PolishColumns<'_, '_, C, N, J> {
+impl<L: Levels, const N: usize> Kernel for PolishColumns<'_, '_, L, N> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let n = self.group.n_columns;
-        let n_blocks = n / (N * J);
-        let (block, j) = (self.start / (N * J), self.start % (N * J) / N);
+        let block_len = N * self.codec.n_subs;
+        let n_blocks = n / block_len;
+        let (block, j) = (self.start / block_len, self.start % block_len / N);
         for row in 0..self.group.n_rows() {
             let at = row * n + self.start;
             let mut sub = SubBlock { weights: [0.0; N], levels: [0.0; N], errors: [0.0; N], gradients: [0.0; N] };
@@ -91,14 +92,14 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> Kernel for PolishColumns<'_
             sub.levels.copy_from_slice(&self.group.levels[at..at + N]);
             sub.errors.copy_from_slice(&self.group.errors[at..at + N]);
             sub.gradients.copy_from_slice(&self.gradients[at..at + N]);
-            let mut scales = self.group.scales[row * n_blocks + block];
+            let mut scales = self.group.scales[row * n_blocks + block].sub(j);
             let before = sub.errors;
-            let is_rescaled = self.rescales && self.rescale(simd, &mut sub, &mut scales, j);
-            let is_recoded = self.recode(simd, &mut sub, &scales, j);
+            let is_rescaled = self.rescales && self.rescale(simd, &mut sub, &mut scales);
+            let is_recoded = self.recode(simd, &mut sub, scales);
             if !is_rescaled && !is_recoded {
                 continue;
             }
-            self.group.scales[row * n_blocks + block] = scales;
+            self.group.scales[row * n_blocks + block].set_sub(j, scales);
             self.group.levels[at..at + N].copy_from_slice(&sub.levels);
             self.group.errors[at..at + N].copy_from_slice(&sub.errors);
             let mut changes = [0.0; N];
@@ -111,11 +112,11 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> Kernel for PolishColumns<'_
     }
 }
 
-impl<C: Codec<N, J>, const N: usize, const J: usize> PolishColumns<'_, '_, C, N, J> {
+impl<L: Levels, const N: usize> PolishColumns<'_, '_, L, N> {
     /// Moves scale and minimum where that lowers the error with the same levels `l`: by `p` and `q` it changes by
     /// `2 (p g·l + q g·1) + p² l·H·l + 2 p q l·H·1 + q² 1·H·1`.
     #[inline(always)]
-    fn rescale<S: Simd>(&mut self, simd: S, sub: &mut SubBlock<N>, scales: &mut Scales<J>, j: usize) -> bool {
+    fn rescale<S: Simd>(&mut self, simd: S, sub: &mut SubBlock<N>, scales: &mut SubScales) -> bool {
         let mut product = [0.0; N];
         for i in 0..N {
             let level = simd.splat(sub.levels[i]);
@@ -128,40 +129,40 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> PolishColumns<'_, '_, C, N,
         let gl = dot(simd, &sub.gradients, &sub.levels);
         let g1 = total(simd, &sub.gradients);
         let (ll, l1, ones) = (dot(simd, &product, &sub.levels), total(simd, &product), total(simd, &self.sums));
-        let (step, offset) = (scales.step(j), scales.offset(j));
-        let moved = if J > 1 {
+        let (step, offset) = (scales.step(), scales.offset());
+        let codec = self.codec;
+        let moved = if codec.n_subs > 1 {
             let mut best = (*scales, 0.0);
             for idx in 0..N_GROUPS {
-                let choices = C::neighbours(simd, scales, j, idx);
+                let choices = codec.neighbours.around(simd, *scales, idx);
                 let p = choices.d * choices.scale - simd.splat(step);
                 let q = (simd.zero() - choices.dmin * choices.min) - simd.splat(offset);
                 let of_scale = p * (simd.splat(2.0 * gl) + p * simd.splat(ll) + q * simd.splat(2.0 * l1));
                 let change = of_scale + q * (simd.splat(2.0 * g1) + q * simd.splat(ones));
                 let least = simd.smallest(change);
                 if least < best.1 {
-                    best = (*scales, least);
-                    choices.choose(simd, simd.lane_of(change, least), &mut best.0, j);
+                    best = (choices.choice(simd, simd.lane_of(change, least)), least);
                 }
             }
             best.0
         } else {
             let mut moved = *scales;
             let determinant = ll * ones - l1 * l1;
-            if C::MINS.0 != 0.0 && determinant > 1e-5 * ll * ones {
-                moved.d = C::representable(scales.d + (g1 * l1 - gl * ones) / determinant);
+            if codec.offsets == Offsets::Own && determinant > 1e-5 * ll * ones {
+                moved.d = codec.neighbours.representable(scales.d + (g1 * l1 - gl * ones) / determinant);
                 moved.dmin = any_half(scales.dmin + (gl * l1 - g1 * ll) / determinant);
             } else if ll > 0.0 {
-                moved.d = C::representable(scales.d - gl / ll);
+                moved.d = codec.neighbours.representable(scales.d - gl / ll);
             }
             moved
         };
-        let (p, q) = (moved.step(j) - step, moved.offset(j) - offset);
+        let (p, q) = (moved.step() - step, moved.offset() - offset);
         let change = p * (2.0 * gl + p * ll + 2.0 * q * l1) + q * (2.0 * g1 + q * ones);
         if change.is_nan() || change >= 0.0 {
             return false;
         }
         *scales = moved;
-        let (step, offset) = (scales.step(j), scales.offset(j));
+        let (step, offset) = (scales.step(), scales.offset());
         for i in 0..N {
             sub.errors[i] = (step * sub.levels[i] + offset) - sub.weights[i];
             sub.gradients[i] += p * product[i] + q * self.sums[i];
@@ -171,8 +172,8 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> PolishColumns<'_, '_, C, N,
 
     /// Changes codes one after the other where that lowers the error.
     #[inline(always)]
-    fn recode<S: Simd>(&mut self, simd: S, sub: &mut SubBlock<N>, scales: &Scales<J>, j: usize) -> bool {
-        let (step, offset) = (scales.step(j), scales.offset(j));
+    fn recode<S: Simd>(&mut self, simd: S, sub: &mut SubBlock<N>, scales: SubScales) -> bool {
+        let (step, offset) = (scales.step(), scales.offset());
         let (steps, offsets, inverses) = (simd.splat(step), simd.splat(offset), simd.splat(inverse(step)));
         let mut is_changed = false;
         for chunk in 0..N / N_LANES {
@@ -182,7 +183,7 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> PolishColumns<'_, '_, C, N,
                 let gradient = simd.load(&sub.gradients.as_chunks().0[chunk]);
                 let decoded = steps * level + offsets;
                 let wanted = decoded - gradient * simd.load(&self.per_diagonal.as_chunks().0[chunk]);
-                let new = C::nearest(simd, (wanted - offsets) * inverses);
+                let new = self.codec.levels.nearest(simd, (wanted - offsets) * inverses);
                 let change = (steps * new + offsets) - decoded;
                 let of_error = change * (gradient + gradient + change * simd.load(&self.diagonal.as_chunks().0[chunk]));
                 let lowers = simd.where_above(simd.zero(), of_error, simd.load(&FROM_LANE[first]), simd.zero());

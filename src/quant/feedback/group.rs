@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::codec::{Codec, Scales};
+use super::codec::{Codec, Levels, Scales, of_mean_one};
 use super::factors::Factors;
 use super::polish::polish;
 use super::rounding::RoundColumns;
@@ -16,7 +16,7 @@ pub(super) const N_ROWS: usize = 128;
 pub(super) const PANEL: usize = 256;
 
 /// Rows on their way. All matrices are `[n_rows, n_columns]`.
-pub(super) struct Group<'a, const J: usize> {
+pub(super) struct Group<'a> {
     pub(super) n_columns: usize,
     /// What is encoded.
     pub(super) weights: &'a [f32],
@@ -27,10 +27,10 @@ pub(super) struct Group<'a, const J: usize> {
     /// Of the columns done.
     pub(super) levels: Vec<f32>,
     /// `[n_rows, n_blocks]`
-    pub(super) scales: Vec<Scales<J>>,
+    pub(super) scales: Vec<Scales>,
 }
 
-impl<'a, const J: usize> Group<'a, J> {
+impl<'a> Group<'a> {
     /// Nothing is rounded.
     pub(super) fn new(weights: &'a [f32], n_columns: usize, n_blocks: usize) -> Self {
         Self {
@@ -70,38 +70,55 @@ pub(super) fn panels(n_columns: usize) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// Encodes rows whose length and range were checked.
-pub(super) fn encode<C: Codec<N, J>, const N: usize, const J: usize>(
+pub(super) fn encode<L: Levels, const N: usize>(
+    codec: &Codec<L, N>,
     weights: &[f32],
     factors: &Factors,
     sweeps: usize,
     dst: &mut [u8],
 ) {
     let n_columns = factors.n_columns();
-    let row_bytes = n_columns / (N * J) * size_of::<C::Block>();
+    let block_len = N * codec.n_subs;
+    let row_bytes = n_columns / block_len * codec.block_bytes;
     for (weights, dst) in weights.chunks(N_ROWS * n_columns).zip(dst.chunks_mut(N_ROWS * row_bytes)) {
-        let group = rounded::<C, N, J>(weights, factors, sweeps);
-        let blocks = group.levels.as_chunks::<N>().0.as_chunks::<J>().0.iter().zip(&group.scales);
-        for (bytes, (levels, scales)) in dst.chunks_exact_mut(size_of::<C::Block>()).zip(blocks) {
-            bytes.copy_from_slice(bytemuck::bytes_of(&C::pack(scales, levels)));
+        let group = rounded(codec, weights, factors, sweeps);
+        let blocks = group.levels.chunks_exact(block_len).zip(&group.scales);
+        for (bytes, (levels, scales)) in dst.chunks_exact_mut(codec.block_bytes).zip(blocks) {
+            (codec.pack)(scales, levels, bytes);
         }
     }
 }
 
 /// A group whose columns are all rounded and polished.
-pub(super) fn rounded<'a, C: Codec<N, J>, const N: usize, const J: usize>(
+pub(super) fn rounded<'a, L: Levels, const N: usize>(
+    codec: &Codec<L, N>,
     weights: &'a [f32],
     factors: &Factors,
     sweeps: usize,
-) -> Group<'a, J> {
+) -> Group<'a> {
     let n_columns = factors.n_columns();
-    let mut group = Group::new(weights, n_columns, weights.len() / (N * J));
+    let block_len = N * codec.n_subs;
+    let mut group = Group::new(weights, n_columns, weights.len() / block_len);
     for panel in panels(n_columns) {
         for start in panel.clone().step_by(N) {
             group.feed_back(factors, panel.start..start, start..start + N);
-            run_fastest(RoundColumns::<C, N, J>::new(&mut group, factors, start));
+            if start.is_multiple_of(block_len) {
+                find_scales(codec, &mut group, factors, start..start + block_len);
+            }
+            run_fastest(RoundColumns::new(codec, &mut group, factors, start));
         }
         group.feed_back(factors, panel.clone(), panel.end..n_columns);
     }
-    polish::<C, N, J>(&mut group, factors, sweeps);
+    polish(codec, &mut group, factors, sweeps);
     group
+}
+
+/// Scales of the blocks in these columns, for what the columns are best rounded to.
+fn find_scales<L: Levels, const N: usize>(codec: &Codec<L, N>, group: &mut Group, factors: &Factors, columns: Range<usize>) {
+    let importances = of_mean_one(&factors.importances()[columns.clone()]);
+    let n_blocks = group.n_columns / columns.len();
+    for row in 0..group.n_rows() {
+        let targets = &group.targets[group.place(row, &columns)];
+        group.scales[row * n_blocks + columns.start / columns.len()] = (codec.search)(targets, &importances);
+    }
 }

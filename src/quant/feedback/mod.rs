@@ -89,19 +89,19 @@ pub fn encode_rows(dtype: DType, weights: &[f32], factors: &Factors, sweeps: usi
 /// Encodes rows of ordinary magnitudes whose lengths were checked.
 fn encode_checked(dtype: DType, weights: &[f32], factors: &Factors, sweeps: usize, dst: &mut [u8]) -> Result<(), QuantError> {
     match dtype {
-        DType::Q4_0 => group::encode::<types::Q4_0, 32, 1>(weights, factors, sweeps, dst),
-        DType::Q4_1 => group::encode::<types::Q4_1, 32, 1>(weights, factors, sweeps, dst),
-        DType::Q5_0 => group::encode::<types::Q5_0, 32, 1>(weights, factors, sweeps, dst),
-        DType::Q5_1 => group::encode::<types::Q5_1, 32, 1>(weights, factors, sweeps, dst),
-        DType::Q8_0 => group::encode::<types::Q8_0, 32, 1>(weights, factors, sweeps, dst),
-        DType::IQ4_NL => group::encode::<types::IQ4_NL, 32, 1>(weights, factors, sweeps, dst),
-        DType::MXFP4 => group::encode::<types::MXFP4, 32, 1>(weights, factors, sweeps, dst),
-        DType::Q2_K => group::encode::<types::Q2_K, 16, 16>(weights, factors, sweeps, dst),
-        DType::Q3_K => group::encode::<types::Q3_K, 16, 16>(weights, factors, sweeps, dst),
-        DType::Q4_K => group::encode::<types::Q4_K, 32, 8>(weights, factors, sweeps, dst),
-        DType::Q5_K => group::encode::<types::Q5_K, 32, 8>(weights, factors, sweeps, dst),
-        DType::Q6_K => group::encode::<types::Q6_K, 16, 16>(weights, factors, sweeps, dst),
-        DType::IQ4_XS => group::encode::<types::IQ4_XS, 32, 8>(weights, factors, sweeps, dst),
+        DType::Q4_0 => group::encode(&types::Q4_0, weights, factors, sweeps, dst),
+        DType::Q4_1 => group::encode(&types::Q4_1, weights, factors, sweeps, dst),
+        DType::Q5_0 => group::encode(&types::Q5_0, weights, factors, sweeps, dst),
+        DType::Q5_1 => group::encode(&types::Q5_1, weights, factors, sweeps, dst),
+        DType::Q8_0 => group::encode(&types::Q8_0, weights, factors, sweeps, dst),
+        DType::IQ4_NL => group::encode(&types::IQ4_NL, weights, factors, sweeps, dst),
+        DType::MXFP4 => group::encode(&types::MXFP4, weights, factors, sweeps, dst),
+        DType::Q2_K => group::encode(&types::Q2_K, weights, factors, sweeps, dst),
+        DType::Q3_K => group::encode(&types::Q3_K, weights, factors, sweeps, dst),
+        DType::Q4_K => group::encode(&types::Q4_K, weights, factors, sweeps, dst),
+        DType::Q5_K => group::encode(&types::Q5_K, weights, factors, sweeps, dst),
+        DType::Q6_K => group::encode(&types::Q6_K, weights, factors, sweeps, dst),
+        DType::IQ4_XS => group::encode(&types::IQ4_XS, weights, factors, sweeps, dst),
         _ => blocks::encode(dtype, weights, factors, dst)?,
     }
     Ok(())

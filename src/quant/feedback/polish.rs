@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::codec::Codec;
+use super::codec::{Codec, Levels};
 use super::descent::PolishColumns;
 use super::factors::Factors;
 use super::group::{Group, PANEL, panels};
@@ -22,7 +22,7 @@ const N_REFITS: usize = 2;
 const DENSE: f32 = 0.6;
 
 /// Sweeps over a group whose columns are all rounded.
-pub(super) fn polish<C: Codec<N, J>, const N: usize, const J: usize>(group: &mut Group<J>, factors: &Factors, sweeps: usize) {
+pub(super) fn polish<L: Levels, const N: usize>(codec: &Codec<L, N>, group: &mut Group, factors: &Factors, sweeps: usize) {
     if sweeps == 0 {
         return;
     }
@@ -32,12 +32,13 @@ pub(super) fn polish<C: Codec<N, J>, const N: usize, const J: usize>(group: &mut
         for panel in panels(group.n_columns) {
             let before = panel_of(group, &panel);
             let refits = sweep < N_REFITS;
-            if J > 1 && refits {
-                let products = products_of_levels(group, factors, &panel);
-                run_fastest(RefitBlocks::<C, N, J>::new(group, factors, panel.start, &products, &mut gradients));
+            let rescales = refits || codec.n_subs > 1;
+            if codec.n_subs > 1 && refits {
+                let products = products_of_levels::<N>(group, factors, &panel);
+                run_fastest(RefitBlocks::new(codec, group, factors, panel.start, &products, &mut gradients));
             }
             for start in panel.clone().step_by(N) {
-                run_fastest(PolishColumns::<C, N, J>::new(group, factors, &panel, start, refits || J > 1, &mut gradients));
+                run_fastest(PolishColumns::new(codec, group, factors, &panel, start, rescales, &mut gradients));
             }
             let mut changes = panel_of(group, &panel);
             changes.iter_mut().zip(&before).for_each(|(change, before)| *change -= before);
@@ -55,12 +56,12 @@ pub(super) fn polish<C: Codec<N, J>, const N: usize, const J: usize>(group: &mut
 }
 
 /// The errors of a panel. `[n_rows, panel.len()]`
-fn panel_of<const J: usize>(group: &Group<J>, panel: &Range<usize>) -> Vec<f32> {
+fn panel_of(group: &Group, panel: &Range<usize>) -> Vec<f32> {
     (0..group.n_rows()).flat_map(|row| group.errors[group.place(row, panel)].iter().copied()).collect()
 }
 
 /// `a H`, which is `(z D) Rᵀ` with what the columns missed their targets by. `[n_rows, n_columns]`
-fn first_gradients<const J: usize>(group: &mut Group<J>, factors: &Factors) -> Vec<f32> {
+fn first_gradients(group: &mut Group, factors: &Factors) -> Vec<f32> {
     let (n_rows, n) = (group.n_rows(), group.n_columns);
     for row in group.targets.chunks_exact_mut(n) {
         row.iter_mut().zip(factors.importances()).for_each(|(miss, importance)| *miss *= importance);
@@ -76,14 +77,13 @@ fn first_gradients<const J: usize>(group: &mut Group<J>, factors: &Factors) -> V
 }
 
 /// `u H` within a panel, with `u` the integer scale times the level. `[n_rows, panel.len()]`
-fn products_of_levels<const J: usize>(group: &Group<J>, factors: &Factors, panel: &Range<usize>) -> Vec<f32> {
+fn products_of_levels<const N: usize>(group: &Group, factors: &Factors, panel: &Range<usize>) -> Vec<f32> {
     let (n_rows, n, width) = (group.n_rows(), group.n_columns, panel.len());
     let mut scaled = vec![0.0; n_rows * width];
-    let sub_len = PANEL / J;
     for (row, scaled) in scaled.chunks_exact_mut(width).enumerate() {
         let scales = &group.scales[row * (n / PANEL) + panel.start / PANEL].factors;
         let levels = &group.levels[group.place(row, panel)];
-        let subs = scaled.chunks_exact_mut(sub_len).zip(levels.chunks_exact(sub_len)).zip(scales);
+        let subs = scaled.chunks_exact_mut(N).zip(levels.chunks_exact(N)).zip(scales);
         for ((scaled, levels), scale) in subs {
             scaled.iter_mut().zip(levels).for_each(|(scaled, level)| *scaled = scale * level);
         }
@@ -99,14 +99,7 @@ fn products_of_levels<const J: usize>(group: &Group<J>, factors: &Factors, panel
 ///
 /// Rows with many changes go through a product of matrices, those with few one change after the other: each row for itself, so that its
 /// bytes do not depend on the rows beside it.
-fn spread<const J: usize>(
-    group: &Group<J>,
-    factors: &Factors,
-    changes: &[f32],
-    panel: &Range<usize>,
-    others: Range<usize>,
-    gradients: &mut [f32],
-) {
+fn spread(group: &Group, factors: &Factors, changes: &[f32], panel: &Range<usize>, others: Range<usize>, gradients: &mut [f32]) {
     let (n, width) = (group.n_columns, panel.len());
     if others.is_empty() {
         return;

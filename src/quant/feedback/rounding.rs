@@ -4,30 +4,27 @@
 //! are fed back: `Σ D_j z_j²` with `z` what a column misses its target by.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
-use std::marker::PhantomData;
-
-use super::codec::{Codec, Lanes, N_GROUPS, of_mean_one};
+use super::codec::{Codec, Lanes, Levels, N_GROUPS};
 use super::factors::Factors;
 use super::group::Group;
 use crate::quant::dispatch::Kernel;
 use crate::quant::lanes::{N_LANES, Simd};
 
 /// The columns `start..start + N`.
-pub(super) struct RoundColumns<'a, 'b, C, const N: usize, const J: usize> {
-    group: &'a mut Group<'b, J>,
+pub(super) struct RoundColumns<'a, 'b, L, const N: usize> {
+    codec: &'a Codec<L, N>,
+    group: &'a mut Group<'b>,
     start: usize,
     /// `[j][i]` is the negated weight of column `i`'s error in column `j`, for `i < j`.
     weights: [[f32; N]; N],
     /// What missing the target of a column costs.
     costs: [f32; N],
-    /// Importances of the block's columns for the search.
-    importances: [[f32; N]; J],
-    codec: PhantomData<C>,
 }
 
-impl<'a, 'b, C: Codec<N, J>, const N: usize, const J: usize> RoundColumns<'a, 'b, C, N, J> {
-    pub(super) fn new(group: &'a mut Group<'b, J>, factors: &Factors, start: usize) -> Self {
-        let (n, block) = (group.n_columns, start - start % (N * J));
+impl<'a, 'b, L: Levels, const N: usize> RoundColumns<'a, 'b, L, N> {
+    /// For rows whose scales are found.
+    pub(super) fn new(codec: &'a Codec<L, N>, group: &'a mut Group<'b>, factors: &Factors, start: usize) -> Self {
+        let n = group.n_columns;
         let mut weights = [[0.0; N]; N];
         for j in 0..N {
             for i in 0..j {
@@ -36,8 +33,7 @@ impl<'a, 'b, C: Codec<N, J>, const N: usize, const J: usize> RoundColumns<'a, 'b
         }
         let mut costs = [0.0; N];
         costs.copy_from_slice(&factors.importances()[start..start + N]);
-        let importances = of_mean_one(&factors.importances()[block..block + N * J]);
-        Self { group, start, weights, costs, importances, codec: PhantomData }
+        Self { codec, group, start, weights, costs }
     }
 }
 
@@ -51,30 +47,26 @@ struct Trial<S: Simd, const N: usize> {
     costs: [S::Lanes; N_GROUPS],
 }
 
-impl<C: Codec<N, J>, const N: usize, const J: usize> Kernel for RoundColumns<'_, '_, C, N, J> {
+impl<L: Levels, const N: usize> Kernel for RoundColumns<'_, '_, L, N> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { group, start, weights, costs, importances, .. } = self;
-        let n_blocks = group.n_columns / (N * J);
-        let (block, j) = (start / (N * J), start % (N * J) / N);
+        let Self { codec, group, start, weights, costs } = self;
+        let block_len = N * codec.n_subs;
+        let n_blocks = group.n_columns / block_len;
+        let (block, j) = (start / block_len, start % block_len / N);
         for row in 0..group.n_rows() {
             let at = row * group.n_columns + start;
             let scales = &mut group.scales[row * n_blocks + block];
-            if j == 0 {
-                let mut x = [[0.0; N]; J];
-                x.as_flattened_mut().copy_from_slice(&group.targets[at..at + N * J]);
-                *scales = C::search(simd, &x, &importances);
-            }
             let (mut x, mut w) = ([0.0; N], [0.0; N]);
             x.copy_from_slice(&group.targets[at..at + N]);
             w.copy_from_slice(&group.weights[at..at + N]);
-            let mut choices = [C::neighbours(simd, scales, j, 0); N_GROUPS];
+            let mut choices = [codec.neighbours.around(simd, scales.sub(j), 0); N_GROUPS];
             for idx in 1..N_GROUPS {
-                choices[idx] = C::neighbours(simd, scales, j, idx);
+                choices[idx] = codec.neighbours.around(simd, scales.sub(j), idx);
             }
-            let trial = round_all::<S, C, N, J>(simd, &x, &w, &choices, &weights, &costs);
+            let trial = round_all(simd, codec.levels, &x, &w, &choices, &weights, &costs);
             let (mut best, mut lane, mut least) = (0, 0, f32::INFINITY);
             for idx in 0..N_GROUPS {
                 let smallest = simd.smallest(trial.costs[idx]);
@@ -82,8 +74,9 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> Kernel for RoundColumns<'_,
                     (best, lane, least) = (idx, simd.lane_of(trial.costs[idx], smallest), smallest);
                 }
             }
-            choices[best].choose(simd, lane, scales, j);
-            let (step, offset) = (scales.step(j), scales.offset(j));
+            let choice = choices[best].choice(simd, lane);
+            scales.set_sub(j, choice);
+            let (step, offset) = (choice.step(), choice.offset());
             for i in 0..N {
                 let level = trial.levels[i][best][lane];
                 group.targets[at + i] = trial.misses[i][best][lane];
@@ -98,8 +91,9 @@ impl<C: Codec<N, J>, const N: usize, const J: usize> Kernel for RoundColumns<'_,
 ///
 /// The groups are rounded side by side: a column waits for the error of the one before it, and each for its rounding.
 #[inline(always)]
-fn round_all<S: Simd, C: Codec<N, J>, const N: usize, const J: usize>(
+fn round_all<S: Simd, L: Levels, const N: usize>(
     simd: S,
+    levels: L,
     x: &[f32; N],
     w: &[f32; N],
     choices: &[Lanes<S>; N_GROUPS],
@@ -137,7 +131,7 @@ fn round_all<S: Simd, C: Codec<N, J>, const N: usize, const J: usize>(
         let weight = simd.splat(weights[n_known]);
         for idx in 0..N_GROUPS {
             let target = simd.mul_add(last[idx], weight, even[idx] + odd[idx]);
-            let level = C::nearest(simd, simd.mul_add(target, inverses[idx], shifts[idx]));
+            let level = levels.nearest(simd, simd.mul_add(target, inverses[idx], shifts[idx]));
             // Of the decoded weight; its own rounding does not matter here.
             let error = simd.mul_add(level, steps[idx], offsets[idx] - simd.splat(w[j]));
             let miss = error + (simd.splat(w[j]) - target);
