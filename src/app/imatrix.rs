@@ -46,7 +46,7 @@ impl App {
         };
         let before = Some(Box::new((Arc::clone(&model), request.clone())));
         let job = Job::CollectImatrix { request: Box::new(collecting), before };
-        Ok((job, Box::new(Job::Convert { model, request })))
+        Ok((job, Box::new(Job::Convert { model, request, calibration: self.calibration() })))
     }
 
     /// Chooses the importance matrix that was collected.

@@ -1,5 +1,6 @@
 //! The joint: takes the worker's events into the store, draws, and carries out what the user wished.
 
+mod budget;
 mod events;
 mod imatrix;
 mod place;
@@ -305,6 +306,9 @@ impl App {
             Command::FindKnown => self.find_known(),
             Command::CollectImatrix(levels) => self.begin_conversion(levels, true),
             Command::ConvertAndCompare(levels) => self.convert_and_compare(levels),
+            Command::ConvertBudget(budget) => self.spend(budget, false),
+            Command::CompareBudget(budget) => self.spend(budget, true),
+            Command::Weigh => self.weigh().map(drop),
             Command::ForgetTour => {
                 self.store.tour = None;
                 Ok(())

@@ -14,6 +14,7 @@ use crate::calibrate::text::TextSource;
 use crate::convert::{self, ConvertRequest, Existing, Overwrite, Removal, Resume};
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
+use crate::make::Calibration;
 use crate::model::{Framework, Level, Model};
 use crate::state::{ExistingForm, Page, Store, TextChoice};
 use crate::worker::{Job, JobId};
@@ -27,7 +28,8 @@ impl App {
         }
         let (model, request) = self.conversion(levels, None)?;
         let imatrix = self.chosen_imatrix(&model);
-        self.submit(&Job::Convert { model, request: ConvertRequest { existing, imatrix, ..request } })
+        let calibration = self.calibration();
+        self.submit(&Job::Convert { model, request: ConvertRequest { existing, imatrix, ..request }, calibration })
     }
 
     /// Converts the levels that are made from the checkpoint itself, even when one of its files stands for it, in a job of
@@ -45,7 +47,7 @@ impl App {
         let model = self.store.checkpoint_model().cloned().unwrap_or(open);
         let request =
             ConvertRequest { existing: existing.clone(), overrides: request.overrides.part_of(Framework::Mlx), ..request };
-        let job = self.submit_for_id(&Job::Convert { model, request })?;
+        let job = self.submit_for_id(&Job::Convert { model, request, calibration: Calibration::default() })?;
         Ok((levels, Some(job)))
     }
 

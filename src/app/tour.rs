@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::App;
 use crate::convert::{self, ConvertRequest, Existing, Overwrite, Resume};
 use crate::error::{Error, Result};
+use crate::make::Calibration;
 use crate::model::Level;
 use crate::state::{Command, CompareTab, Page, Tour, TourStep};
 use crate::ui::kit::toasts::Toast;
@@ -49,11 +50,15 @@ impl App {
         } else if self.form.collects_imatrix(&model) {
             let (job, conversion) = self.collecting(missing, BTreeMap::new(), None)?;
             let job = self.submit_for_id(&job)?;
-            Tour { conversion: Some(conversion), ..Tour::new(vec![Collect, Convert, Measure, Judge], job, model.path.clone()) }
+            Tour {
+                conversions: [*conversion].into(),
+                ..Tour::new(vec![Collect, Convert, Measure, Judge], job, model.path.clone())
+            }
         } else {
             let (model, request) = self.conversion(missing, self.chosen_imatrix(&model))?;
             let source = model.path.clone();
-            let job = self.submit_for_id(&Job::Convert { model, request })?;
+            let calibration = self.calibration();
+            let job = self.submit_for_id(&Job::Convert { model, request, calibration })?;
             Tour::new(vec![Convert, Measure, Judge], job, source)
         };
         // Where two jobs convert, the chain waits for the second, which reports only its own files.
@@ -86,11 +91,11 @@ impl App {
         let source = job.subject().0.unwrap_or_default();
         let job = self.submit_for_id(&job)?;
         let tour = Tour::new(vec![TourStep::Collect, TourStep::Convert], job, source);
-        self.store.tour = Some(Tour { conversion: Some(conversion), ..tour });
+        self.store.tour = Some(Tour { conversions: [*conversion].into(), ..tour });
         Ok(())
     }
 
-    fn refuse_second_tour(&mut self) -> Result<()> {
+    pub(super) fn refuse_second_tour(&mut self) -> Result<()> {
         match &self.store.tour {
             Some(tour) if tour.is_at_work() => {
                 let step = tour.step().map_or("", TourStep::label);
@@ -124,6 +129,7 @@ impl App {
     fn next_of_tour(&mut self, tour: &mut Tour, output: Output) -> Result<Option<JobId>> {
         match output {
             Output::Imatrix(collected) => self.take_imatrix(&collected.path),
+            Output::Weighed(facts) => self.spend_in_tour(tour, &facts)?,
             Output::Conversions(made) => tour.files.extend(made.into_iter().map(|made| made.path)),
             Output::Imported { made, model } => {
                 tour.source.clone_from(&model.path);
@@ -134,8 +140,8 @@ impl App {
             _ => {}
         }
         let job = match tour.next_step() {
-            Some(TourStep::Convert) => match tour.conversion.take() {
-                Some(job) => *job,
+            Some(TourStep::Convert) => match tour.conversions.pop_front() {
+                Some(job) => job,
                 None => self.sample_conversion()?,
             },
             Some(TourStep::Measure) => {
@@ -148,8 +154,8 @@ impl App {
                 tour.files.retain(|path| is_made(path) || path.exists());
                 Job::Quality { request: self.quality_request(tour.source.clone(), tour.files.clone()) }
             }
-            // Only the first step opens or collects.
-            None | Some(TourStep::Open | TourStep::Collect) => return Ok(None),
+            // Only the first step opens, collects or weighs.
+            None | Some(TourStep::Open | TourStep::Collect | TourStep::Weigh) => return Ok(None),
         };
         self.submit_for_id(&job).map(Some)
     }
@@ -189,7 +195,7 @@ impl App {
             resume: Resume::IfSame,
             ..ConvertRequest::new(levels, parent.join("levels"))
         };
-        Ok(Job::Convert { model, request })
+        Ok(Job::Convert { model, request, calibration: Calibration::default() })
     }
 }
 

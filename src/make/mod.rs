@@ -25,7 +25,7 @@ use crate::format;
 use crate::model::Model;
 use crate::monitor::Monitor;
 
-pub use budget::{level_of_budget, plan_budget};
+pub use budget::{BudgetFacts, level_of_budget, plan_budget};
 pub use calibration::Calibration;
 pub use compare::{CompareRequest, Comparison, Step, compare};
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Leftovers, Page};
+use crate::advise::budget::Budget;
 use crate::bench::history::ExportFormat;
 use crate::deploy::Export;
 use crate::model::{Level, RuntimeId};
@@ -59,6 +60,12 @@ pub enum Command {
     Export(Export),
     /// Make the levels that do not exist yet, measure all of them and the open model, and show them side by side.
     ConvertAndCompare(Vec<Level>),
+    /// Make a file within this budget, after learning what each tensor is worth where that is not known.
+    ConvertBudget(Budget),
+    /// The same, then measure it and the plain level of its size, and show them side by side.
+    CompareBudget(Budget),
+    /// Learn what each tensor of the open model is worth.
+    Weigh,
     /// Convert each of these models to these levels, one after the other.
     ConvertAll(Vec<PathBuf>, Vec<Level>),
     /// Open this file with the program that the system has for it.

@@ -344,6 +344,8 @@ pub struct Form {
     pub imatrix: ImatrixForm,
     /// What is changed in the recipes of the levels.
     pub recipe: RecipeForm,
+    /// The size of a file within a budget, as a part of the source's in per cent.
+    pub budget_percent: f64,
     /// What stands in front of the page.
     #[serde(skip)]
     pub dialog: Option<Dialog>,
@@ -389,6 +391,7 @@ impl Default for Form {
             imatrix_path: String::new(),
             imatrix: ImatrixForm::default(),
             recipe: RecipeForm::default(),
+            budget_percent: 30.0,
             dialog: None,
             focus: None,
         }

@@ -39,6 +39,8 @@ pub enum JobKind {
     FindDisk,
     /// Collecting the importance matrix of this model.
     CollectImatrix(PathBuf),
+    /// Learning what each tensor of this model is worth.
+    Weigh(PathBuf),
     /// Comparing this file with the checksums that it carries.
     Verify(PathBuf),
     /// Setting up this runtime.

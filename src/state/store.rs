@@ -17,6 +17,7 @@ use crate::convert::{Conversion, Verification};
 use crate::error::Error;
 use crate::format::CachedModel;
 use crate::hardware::{Disk, Machine};
+use crate::make::BudgetFacts;
 use crate::model::Model;
 use crate::worker::{Event, HistoryAnswer, HistoryRequest, Job, JobId, Output};
 
@@ -71,6 +72,8 @@ pub struct Store {
     pub cached: Vec<CachedModel>,
     /// The importance matrix that was collected for the open model.
     pub imatrix: Option<Arc<Collected>>,
+    /// What each tensor of a model is worth, the latest that was asked for: of the open model or of another.
+    pub budget: Slot<Arc<BudgetFacts>>,
     /// True once a file dialog was asked for and the system has none.
     pub lacks_file_dialogs: bool,
     /// The folder for outputs, and the disk on which it lies or will lie; `None` where the system does not tell.
@@ -121,6 +124,10 @@ impl Store {
             Job::Remove { paths, .. } => JobKind::Remove(paths.len()),
             Job::FindDisk { .. } => JobKind::FindDisk,
             Job::CollectImatrix { request, .. } => JobKind::CollectImatrix(request.model.clone()),
+            Job::Weigh { model, .. } => {
+                self.budget = Slot::Waiting { id };
+                JobKind::Weigh(model.path.clone())
+            }
             Job::Verify { request } => {
                 self.verified.retain(|found| found.path != request.path);
                 JobKind::Verify(request.path.clone())
@@ -192,6 +199,7 @@ impl Store {
                 self.fail_opening(id, &error);
                 self.model.settle(id, Err(error.clone()));
                 self.tensor_errors.settle(id, Err(error.clone()));
+                self.budget.settle(id, Err(error.clone()));
                 self.machine.settle(id, Err(error));
             }
         }
@@ -216,6 +224,9 @@ impl Store {
             // `finish_history` takes it.
             Output::History(_) => {}
             Output::Exported(path) => self.exported = Some(path),
+            Output::Weighed(facts) => {
+                self.budget.settle(id, Ok(facts));
+            }
             Output::FoundModels(found) => self.cached = found,
             Output::Known(known) => self.take_known(*known),
             Output::Removed(paths) => self.forget_files(&paths),
@@ -295,6 +306,14 @@ impl Store {
             }
             (HistoryRequest::Delete { .. } | HistoryRequest::Export { .. }, Err(error)) => self.refusal = Some(error),
         }
+    }
+
+    /// What budgets for the open model are spent by, and the model to spend them on: the checkpoint itself where they were learned from it.
+    #[must_use]
+    pub fn budget_facts(&self) -> Option<(&Arc<BudgetFacts>, &Arc<Model>)> {
+        let facts = self.budget.ready()?;
+        let models = [self.model.ready(), self.checkpoint_model()];
+        models.into_iter().flatten().find(|model| model.path == facts.model).map(|model| (facts, model))
     }
 
     /// The job at work; not a quick one. Between two jobs it is the one that comes next: a chain of jobs never looks idle.

@@ -47,7 +47,7 @@ fn open(store: &mut Store, id: u64, path: &str) {
 fn convert(store: &mut Store, id: u64, source: &str) -> JobId {
     let id = JobId(id);
     let request = crate::convert::ConvertRequest::new(vec![Level::Q8_0], "out");
-    store.submitted(id, &Job::Convert { model: model(source), request });
+    store.submitted(id, &Job::Convert { model: model(source), request, calibration: crate::make::Calibration::default() });
     store.apply(Event::Started { id });
     id
 }
@@ -146,7 +146,7 @@ fn a_chain_of_jobs_never_looks_like_rest() {
     let [first, second] = [JobId(2), JobId(3)];
     for id in [first, second] {
         let request = crate::convert::ConvertRequest::new(vec![Level::Q8_0], "out");
-        store.submitted(id, &Job::Convert { model: model("a.gguf"), request });
+        store.submitted(id, &Job::Convert { model: model("a.gguf"), request, calibration: crate::make::Calibration::default() });
     }
     assert_eq!(at_work(&store), Some(first), "the first of those that wait");
     store.apply(Event::Started { id: first });

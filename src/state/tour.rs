@@ -1,7 +1,9 @@
 //! A chain of jobs that one click asks for: the sample, *Convert and compare*, or a conversion with a new importance matrix.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
+use crate::advise::budget::Budget;
 use crate::error::Error;
 use crate::worker::{Job, JobId};
 
@@ -12,6 +14,8 @@ pub enum TourStep {
     Open,
     /// An importance matrix is being collected.
     Collect,
+    /// What each tensor is worth is being learned.
+    Weigh,
     /// Levels are being made.
     Convert,
     /// Speed and memory are being measured.
@@ -27,6 +31,7 @@ impl TourStep {
         match self {
             Self::Open => "opening the model",
             Self::Collect => "collecting an importance matrix",
+            Self::Weigh => "learning what each tensor is worth",
             Self::Convert => "converting",
             Self::Measure => "measuring speed and memory",
             Self::Judge => "measuring losses",
@@ -47,8 +52,10 @@ pub struct Tour {
     pub source: PathBuf,
     /// The files to compare: those that were there, then those that were made.
     pub files: Vec<PathBuf>,
-    /// The conversion that follows an importance matrix, with the choices of the start.
-    pub conversion: Option<Box<Job>>,
+    /// The conversions that follow, with the choices of the start.
+    pub conversions: VecDeque<Job>,
+    /// The budget whose conversions follow once it is known what tensors are worth.
+    pub budget: Option<Budget>,
     /// Why it ended early; `None` while it is at work.
     pub failure: Option<Error>,
 }
@@ -57,7 +64,7 @@ impl Tour {
     /// A tour whose first step is this job.
     #[must_use]
     pub fn new(steps: Vec<TourStep>, job: JobId, source: PathBuf) -> Self {
-        Self { steps, step_idx: 0, job, source, files: Vec::new(), conversion: None, failure: None }
+        Self { steps, step_idx: 0, job, source, files: Vec::new(), conversions: VecDeque::new(), budget: None, failure: None }
     }
 
     /// The step at work, or the one that failed.

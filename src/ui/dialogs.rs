@@ -88,6 +88,7 @@ pub fn is_worth_asking(job: &JobRecord) -> bool {
         | JobKind::Bench(_)
         | JobKind::Quality(_)
         | JobKind::CollectImatrix(_)
+        | JobKind::Weigh(_)
         | JobKind::TensorErrors(_)
         | JobKind::Answer(_)
         | JobKind::Verify(_)

@@ -60,7 +60,9 @@ pub fn page_mark(page: Page, store: &Store) -> PageMark {
         Page::Plan if store.model.ready().is_some() && store.machine.ready().is_some() => PageMark::Ready,
         Page::Plan => PageMark::None,
         Page::Optimize => {
-            of_job(|kind| matches!(kind, JobKind::Convert(_) | JobKind::CollectImatrix(_)), !store.conversions.is_empty())
+            let is_of_page =
+                |kind: &JobKind| matches!(kind, JobKind::Convert(_) | JobKind::CollectImatrix(_) | JobKind::Weigh(_));
+            of_job(is_of_page, !store.conversions.is_empty())
         }
         Page::Compare => of_job(
             |kind| matches!(kind, JobKind::Bench(_) | JobKind::Quality(_) | JobKind::Answer(_) | JobKind::TensorErrors(_)),

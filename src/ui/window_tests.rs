@@ -77,6 +77,7 @@ fn marks_follow_jobs_and_results() {
     check(&store, Page::Optimize, PageMark::Failed);
     for (page, kind) in [
         (Page::Optimize, JobKind::CollectImatrix("/m/a.gguf".into())),
+        (Page::Optimize, JobKind::Weigh("/m/a.gguf".into())),
         (Page::Compare, JobKind::TensorErrors("/m/a-Q8_0.gguf".into())),
         (Page::Machine, JobKind::SetUp(RuntimeId::Mlx)),
     ] {

@@ -27,10 +27,9 @@ use quiet::Quiet;
 
 use crate::bench::history::{Measured, record_all};
 use crate::bench::tensors::tensor_error::tensor_errors;
-use crate::convert::ConvertRequest;
 use crate::error::{Error, Result};
 use crate::format::Opened;
-use crate::make::{Made, MakeRequest};
+use crate::make::{BudgetFacts, Made, MakeRequest};
 use crate::model::{Model, Preset};
 use crate::monitor::{Leftovers, Monitor, Progress};
 use crate::{bench, convert, deploy, fetch, format, hardware, make};
@@ -286,13 +285,15 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             })
         }
         Job::Detect { output_dir } => hardware::survey(&output_dir, monitor).map(|machine| Output::Machine(Box::new(machine))),
-        Job::Convert { model, request } => make(&model, request, monitor, on_part),
+        Job::Convert { model, request, calibration } => {
+            make(&model, &MakeRequest { calibration, ..MakeRequest::new(request) }, monitor, on_part)
+        }
         Job::ConvertFile { path, mut request } => {
             let model = convert::open_model(&path)?;
             if request.out_dir.as_os_str().is_empty() {
                 request.out_dir = convert::default_output_dir(Some(&model));
             }
-            make(&model, request, monitor, on_part)
+            make(&model, &MakeRequest::new(request), monitor, on_part)
         }
         Job::Bench { request } => {
             let outcomes = bench::bench(&request, monitor)?;
@@ -337,6 +338,9 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             }
             crate::calibrate::imatrix::collect_imatrix(&request, monitor).map(|collected| Output::Imatrix(Arc::new(collected)))
         }
+        Job::Weigh { model, calibration } => {
+            BudgetFacts::learn(&model, &calibration, monitor).map(|facts| Output::Weighed(Arc::new(facts)))
+        }
         Job::SetUp { runtime } => {
             fetch::install(runtime, monitor)?;
             Ok(Output::Runtimes(hardware::detect_runtimes()))
@@ -364,8 +368,8 @@ fn remove(paths: &[PathBuf], removal: convert::Removal, on_part: &dyn Fn(Output)
 
 /// Makes and tries the files. If one is found broken, nothing is left of it, `on_part` gets the others, and the error is
 /// returned.
-fn make(model: &Model, request: ConvertRequest, monitor: &Monitor, on_part: &dyn Fn(Output)) -> Result<Output> {
-    let Made { conversions: made, adopted, broken, .. } = make::make(model, &MakeRequest::new(request), monitor)?;
+fn make(model: &Model, request: &MakeRequest, monitor: &Monitor, on_part: &dyn Fn(Output)) -> Result<Output> {
+    let Made { conversions: made, adopted, broken, .. } = make::make(model, request, monitor)?;
     if let Some(error) = broken {
         if !made.is_empty() {
             on_part(Output::Conversions(made));

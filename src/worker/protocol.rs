@@ -15,6 +15,7 @@ use crate::deploy::ExportRequest;
 use crate::error::Error;
 use crate::format::CachedModel;
 use crate::hardware::{Bandwidth, Disk, Machine, Runtime};
+use crate::make::{BudgetFacts, Calibration};
 use crate::model::{Level, Model, RuntimeId};
 use crate::monitor::Progress;
 
@@ -41,6 +42,8 @@ pub enum Job {
         model: Arc<Model>,
         /// What to make of it.
         request: ConvertRequest,
+        /// What calibrated levels are calibrated on.
+        calibration: Calibration,
     },
     /// Open a model and write it at several levels, whatever is open in the window.
     ConvertFile {
@@ -102,6 +105,13 @@ pub enum Job {
         /// collected.
         before: Option<Box<(Arc<Model>, ConvertRequest)>>,
     },
+    /// Learn what each tensor of a model is worth, for budgets.
+    Weigh {
+        /// The model.
+        model: Arc<Model>,
+        /// What it runs over.
+        calibration: Calibration,
+    },
     /// Compare a file with the checksums that it carries.
     Verify {
         /// Which, and what it should be made from.
@@ -138,7 +148,7 @@ impl Job {
     #[must_use]
     pub fn subject(&self) -> (Option<PathBuf>, Vec<PathBuf>) {
         match self {
-            Self::Convert { model, request } => {
+            Self::Convert { model, request, .. } => {
                 let path = |level: &Level| convert::output_path_by(model, *level, &request.overrides, &request.out_dir);
                 (Some(model.path.clone()), request.levels.iter().map(path).collect())
             }
@@ -147,6 +157,7 @@ impl Job {
             Self::TensorErrors { source, .. } => (Some(source.clone()), Vec::new()),
             Self::Quality { request } => (Some(request.reference.clone()), Vec::new()),
             Self::CollectImatrix { request, .. } => (Some(request.model.clone()), vec![request.out.clone()]),
+            Self::Weigh { model, .. } => (Some(model.path.clone()), Vec::new()),
             Self::Bench { .. }
             | Self::Inspect { .. }
             | Self::Detect { .. }
@@ -194,6 +205,8 @@ pub enum Output {
         /// The one that keeps every weight.
         model: Arc<Model>,
     },
+    /// From `Job::Weigh`.
+    Weighed(Arc<BudgetFacts>),
     /// From `Job::FindModels`.
     FoundModels(Vec<CachedModel>),
     /// From `Job::FindKnown`.

@@ -91,6 +91,50 @@ impl Curve {
     }
 }
 
+/// What measured files say about predictions: `measured = factor * predicted ^ exponent`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Correction {
+    factor: f64,
+    exponent: f64,
+    n_points: usize,
+}
+
+impl Correction {
+    /// From pairs of predicted and measured losses: one gives the factor alone, several the line through their logarithms.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a number of files")]
+    pub fn of(pairs: &[(f64, f64)]) -> Self {
+        let logs = pairs.iter().filter(|(predicted, measured)| *predicted > 0.0 && *measured > 0.0);
+        let logs: Vec<(f64, f64)> = logs.map(|(predicted, measured)| (predicted.ln(), measured.ln())).collect();
+        let n = logs.len() as f64;
+        if logs.is_empty() {
+            return Self { factor: 1.0, exponent: 1.0, n_points: 0 };
+        }
+        let mean = |of: fn(&(f64, f64)) -> f64| logs.iter().map(of).sum::<f64>() / n;
+        let (x, y) = (mean(|log| log.0), mean(|log| log.1));
+        let spread: f64 = logs.iter().map(|log| (log.0 - x).powi(2)).sum();
+        let together: f64 = logs.iter().map(|log| (log.0 - x) * (log.1 - y)).sum();
+        // Files of nearly the same size say nothing about the slope, and no noise makes a larger file lose more.
+        let exponent = if spread > 0.1 { (together / spread).clamp(0.5, 2.0) } else { 1.0 };
+        Self { factor: (y - exponent * x).exp(), exponent, n_points: logs.len() }
+    }
+
+    /// A corrected prediction with its error. What was measured takes away the part of the error that is in the sum.
+    #[must_use]
+    pub fn apply(&self, loss: f64, loss_error: f64) -> (f64, f64) {
+        let corrected = if loss > 0.0 { self.factor * loss.powf(self.exponent) } else { 0.0 };
+        let relative = if loss > 0.0 { loss_error / loss } else { 0.0 };
+        let rest = if self.n_points > 1 { relative / 2.0 } else { relative };
+        (corrected, corrected * rest)
+    }
+
+    /// Measured files that it follows from.
+    #[must_use]
+    pub fn n_points(&self) -> usize {
+        self.n_points
+    }
+}
+
 /// Loss that each byte more saves.
 #[allow(clippy::cast_precision_loss, reason = "a size of a tensor")]
 fn gain(from: &Choice, to: &Choice) -> f64 {
@@ -136,6 +180,21 @@ mod tests {
         ];
         let found: Vec<DType> = worthwhile(&choices).iter().map(|choice| choice.dtype).collect();
         assert_eq!(found, [DType::Q2_K, DType::Q4_K, DType::Q8_0]);
+    }
+
+    #[test]
+    fn measured_files_correct_the_rest_of_the_curve() {
+        let check = |pairs: &[(f64, f64)], at: f64, expected: f64| {
+            let (found, _) = Correction::of(pairs).apply(at, 0.0);
+            assert!((found / expected - 1.0).abs() < 1e-9, "{found} instead of {expected}");
+        };
+        check(&[], 0.3, 0.3);
+        check(&[(0.1, 0.2)], 0.3, 0.6);
+        check(&[(0.01, 0.01), (0.1, 0.2)], 0.01, 0.01);
+        check(&[(0.01, 0.01), (0.1, 0.2)], 0.1, 0.2);
+        // Too near to each other for a slope: the mean of the factors.
+        check(&[(0.1, 0.2), (0.1, 0.2)], 0.4, 0.8);
+        assert_eq!(Correction::of(&[(0.0, 0.1)]).n_points(), 0);
     }
 
     /// The least loss within a size, by trying everything.

@@ -24,7 +24,7 @@ use crate::model::{Level, Model, Preset};
 use crate::units::{bytes_from_text, bytes_text};
 
 pub use costs::{Costs, TensorCosts, candidate_dtypes};
-pub use curve::{Curve, CurvePoint};
+pub use curve::{Correction, Curve, CurvePoint};
 pub use recipe::{BudgetRecipe, budget_recipe, nearest_level};
 
 /// Weights in a byte's worth of bits.

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::super::choices::{kind_of, kind_pattern, layers_pattern};
 use super::super::overrides::TensorType;
-use super::super::recipe::Planner;
-use super::{Budget, Costs, Curve, named_levels};
+use super::super::recipe::{Planner, bits_per_weight};
+use super::{Budget, Costs, Curve, CurvePoint, named_levels};
 use crate::advise::Overrides;
 use crate::error::{Error, Result};
 use crate::format::Imatrix;
@@ -26,6 +26,10 @@ pub struct BudgetRecipe {
     pub overrides: Overrides,
     /// Exact size of the file in bytes.
     pub size_bytes: u64,
+    /// Bytes of the tensors that levels change.
+    pub data_bytes: u64,
+    /// All tensor data in bits divided by the number of weights.
+    pub bits_per_weight: f64,
     /// Predicted mean KL divergence in nats.
     pub loss: f64,
     /// Its error in nats.
@@ -50,9 +54,10 @@ pub fn budget_recipe(
         let (dtypes, point) = curve.choose(data_bytes);
         let overrides = Overrides { calibrated: true, budget: Some(budget.to_string()), ..overrides_of(model, &dtypes) };
         let changed = Planner::changed(model, imatrix, model, &overrides)?;
-        let found = exact_size(&changed, level)?;
+        let (found, bits_per_weight) = exact_size(&changed, level)?;
         if found <= size_bytes {
-            return Ok(BudgetRecipe { level, overrides, size_bytes: found, loss: point.loss, loss_error: point.loss_error });
+            let CurvePoint { data_bytes, loss, loss_error } = point;
+            return Ok(BudgetRecipe { level, overrides, size_bytes: found, data_bytes, bits_per_weight, loss, loss_error });
         }
         let over = found - size_bytes;
         let smallest = curve.choose(0).1.data_bytes;
@@ -69,9 +74,11 @@ pub fn budget_recipe(
     Err(Error::Internal { message: "the size of the header does not settle".into() })
 }
 
-fn exact_size(planner: &Planner, level: Level) -> Result<u64> {
+/// Size of the file in bytes, and bits per weight.
+fn exact_size(planner: &Planner, level: Level) -> Result<(u64, f64)> {
     let preset = level.preset().ok_or_else(|| Error::Internal { message: format!("{level} is no level of llama.cpp") })?;
-    planner.output_size_bytes(&planner.recipe(preset))
+    let recipe = planner.recipe(preset);
+    Ok((planner.output_size_bytes(&recipe)?, bits_per_weight(planner.model(), &recipe)))
 }
 
 /// The level whose plain file has the size nearest to this one.
@@ -81,7 +88,7 @@ fn exact_size(planner: &Planner, level: Level) -> Result<u64> {
 pub fn nearest_level(planner: &Planner, size_bytes: u64) -> Result<Level> {
     let mut nearest = (u64::MAX, Level::Q4_K_M);
     for level in named_levels() {
-        nearest = nearest.min((exact_size(planner, level)?.abs_diff(size_bytes), level));
+        nearest = nearest.min((exact_size(planner, level)?.0.abs_diff(size_bytes), level));
     }
     Ok(nearest.1)
 }
@@ -141,7 +148,7 @@ mod tests {
         let mut before = f64::INFINITY;
         for level in [Level::Q2_K, Level::Q3_K_M, Level::Q4_K_M, Level::Q5_K_M, Level::Q8_0] {
             let planner = Planner::new(&model);
-            let budget = exact_size(&planner, level).unwrap();
+            let (budget, _) = exact_size(&planner, level).unwrap();
             let found = budget_recipe(&model, &costs, None, (budget, Budget::Bytes(budget))).unwrap();
             assert!(
                 found.size_bytes <= budget && found.size_bytes > budget - budget / 50,

@@ -50,7 +50,12 @@ fn jobs_ui(ui: &mut Ui, jobs: &[&JobRecord], commands: &mut Vec<Command>) {
 /// failed, and searches never.
 fn is_worth_showing(job: &JobRecord) -> bool {
     match job.kind {
-        JobKind::Convert(_) | JobKind::Bench(_) | JobKind::Quality(_) | JobKind::CollectImatrix(_) | JobKind::SetUp(_) => true,
+        JobKind::Convert(_)
+        | JobKind::Bench(_)
+        | JobKind::Quality(_)
+        | JobKind::CollectImatrix(_)
+        | JobKind::Weigh(_)
+        | JobKind::SetUp(_) => true,
         JobKind::Inspect(_) | JobKind::Detect | JobKind::TensorErrors(_) => !matches!(job.status, JobStatus::Done { .. }),
         JobKind::Answer(_) | JobKind::Verify(_) => !matches!(job.status, JobStatus::Done { .. }),
         JobKind::History(_) | JobKind::Export(_) | JobKind::Remove(_) | JobKind::RemoveRuntime(_) => {

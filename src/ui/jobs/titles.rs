@@ -41,6 +41,7 @@ pub fn to_do(job: &JobRecord) -> String {
         JobKind::CollectImatrix(path) => {
             format!("Collect importances of {}", file_name(path))
         }
+        JobKind::Weigh(path) => format!("Learn what each tensor of {} is worth", file_name(path)),
     }
 }
 
@@ -78,6 +79,7 @@ pub fn doing(kind: &JobKind) -> String {
         JobKind::CollectImatrix(path) => {
             format!("Collecting importances of {}", file_name(path))
         }
+        JobKind::Weigh(path) => format!("Learning what each tensor of {} is worth", file_name(path)),
     }
 }
 
@@ -105,6 +107,7 @@ pub fn verb(kind: &JobKind) -> &'static str {
         JobKind::Export(_) => "exporting",
         JobKind::FindModels | JobKind::FindKnown | JobKind::FindDisk => "looking around",
         JobKind::CollectImatrix(_) => "collecting importances",
+        JobKind::Weigh(_) => "weighing tensors",
         JobKind::Verify(_) => "verifying",
         JobKind::Remove(_) | JobKind::RemoveRuntime(_) => "deleting",
         JobKind::SetUp(_) => "setting up",

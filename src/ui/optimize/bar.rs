@@ -15,7 +15,7 @@ use crate::units::{bytes_text, count_of, duration_text};
 /// Draws the work at hand, then sum, free space and buttons.
 pub fn optimize_bar_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     let Some(batch) = Batch::of(ui, store, form) else { return };
-    let is_of_page = |kind: &JobKind| matches!(kind, JobKind::Convert(_) | JobKind::CollectImatrix(_));
+    let is_of_page = |kind: &JobKind| matches!(kind, JobKind::Convert(_) | JobKind::CollectImatrix(_) | JobKind::Weigh(_));
     let running = store.running_job().filter(|job| is_of_page(&job.kind));
     let of_tour = store.tour.as_ref().map(|tour| tour.job);
     let latest = running.or_else(|| store.latest_job(is_of_page));
@@ -41,7 +41,11 @@ fn work_ui(ui: &mut Ui, job: &JobRecord, commands: &mut Vec<Command>) {
             progress_ui(ui, &crate::ui::jobs::titles::to_do(job), Some(job), commands);
         }
         JobStatus::Failed(error) => {
-            let what = if matches!(job.kind, JobKind::Convert(_)) { "not converted" } else { "no importance matrix" };
+            let what = match job.kind {
+                JobKind::Convert(_) => "not converted",
+                JobKind::Weigh(_) => "nothing was learned of its tensors",
+                _ => "no importance matrix",
+            };
             failure_ui(ui, &format!("{name}: {what}"), error, |ui| {
                 if widgets::small_button(ui, "Dismiss", "Dismiss the failed job").clicked() {
                     commands.push(Command::ClearFinished);

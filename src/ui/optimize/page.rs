@@ -3,6 +3,7 @@
 use eframe::egui::{self, Align, Layout, Margin, RichText, TextEdit, Ui};
 
 use super::batch::Batch;
+use super::budget_view::budget_view_ui;
 use super::level_cards::{Cards, level_cards_ui};
 use super::method_view::method_view_ui;
 use super::recipe_view::recipe_view_ui;
@@ -55,6 +56,8 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
         let mlx = if has_wide_ends { MlxChanges::wide_ends() } else { MlxChanges::default() };
         form.recipe.set(&model, Overrides { mlx, ..form.recipe.of(&model) });
     }
+    widgets::card_gap(ui);
+    budget_view_ui(ui, &model, store, form, commands);
     widgets::card_gap(ui);
     recipe_view_ui(ui, &model, form, commands);
     widgets::card_gap(ui);
