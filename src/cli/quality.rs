@@ -175,6 +175,7 @@ fn source_warning(model: &Model) -> Option<String> {
 fn headline_text(model: &Model, rows: &[ComparisonRow], headline: &Headline) -> String {
     let Some(row) = rows.get(headline.row_idx) else { return String::new() };
     let mut lines = vec![headline.title.clone(), headline.reason.clone()];
+    lines.extend(Some(headline.gain.clone()).filter(|gain| !gain.is_empty()));
     lines.extend(Some(headline.advice.clone()).filter(|advice| !advice.is_empty()));
     lines.extend(headline.refused_wishes.iter().cloned());
     if headline.has_won {

@@ -18,6 +18,8 @@ pub struct Headline {
     pub title: String,
     /// Why this one, as a sentence without its full stop.
     pub reason: String,
+    /// What a calibrated or budgeted file has won over the plain level of its size; empty where none was measured, or nothing tells them apart.
+    pub gain: String,
     /// What to do where none has won; empty for a winner.
     pub advice: String,
     /// Wishes that the file does not grant, in words.
@@ -38,6 +40,7 @@ pub fn headline(model: &Model, rows: &[ComparisonRow], planned: Option<Level>, g
         row_idx,
         has_won,
         title: title(model, row, source_run(model, rows)),
+        gain: gain_text(rows),
         advice: if has_won { String::new() } else { advice(rows, row, row.verdict.as_ref()?) },
         refused_wishes: refused.map(WishResult::text).collect(),
         reason: choice.text,
@@ -56,6 +59,44 @@ fn title(model: &Model, row: &ComparisonRow, source: Option<&Run>) -> String {
     parts.extend(row.telling_run().zip(source).map(|(run, source)| speed_text(speed_ratio(run, source))));
     parts.extend(row.quality.as_ref().map(|run| same_words_text(run.summary.same_top.value)));
     format!("{}: {}", row.name, parts.join(", "))
+}
+
+/// How far the sizes of two files may be apart, as a part, that are said to be of the same size.
+const SAME_SIZE: f64 = 0.02;
+
+/// Files that are further apart are not held against each other.
+const NEAR_SIZE: f64 = 0.25;
+
+/// What a file has won or lost that is no plain level, over the plain level that is nearest in size: `Q4_K_M budget loses 54 % less than Q4_K_M,
+/// which is as large`. Of several such files, the one nearest to a plain level.
+#[allow(clippy::cast_precision_loss, reason = "a ratio")]
+fn gain_text(rows: &[ComparisonRow]) -> String {
+    let loss = |row: &ComparisonRow| row.quality.as_ref().map(|run| run.summary.mean_kld);
+    let is_plain = |row: &ComparisonRow| row.level.is_some_and(|level| level.name() == row.name);
+    let of_llama_cpp = || rows.iter().filter(|row| row.level.is_some() && row.is_for(Framework::LlamaCpp) && loss(row).is_some());
+    let larger = |row: &ComparisonRow, plain: &ComparisonRow| row.size_bytes as f64 / plain.size_bytes.max(1) as f64 - 1.0;
+    let pairs = of_llama_cpp()
+        .filter(|row| !is_plain(row))
+        .flat_map(|row| of_llama_cpp().filter(|plain| is_plain(plain)).map(move |plain| (row, plain, larger(row, plain))));
+    let near = pairs.filter(|(_, _, larger)| larger.abs() <= NEAR_SIZE);
+    let Some((row, plain, larger)) = near.min_by(|one, other| one.2.abs().total_cmp(&other.2.abs())) else {
+        return String::new();
+    };
+    let Some((own, other)) = loss(row).zip(loss(plain)) else { return String::new() };
+    let (part, word) = if own.high < other.low {
+        (1.0 - own.value / other.value, "less")
+    } else if own.low > other.high {
+        (own.value / other.value - 1.0, "more")
+    } else {
+        return String::new();
+    };
+    let size = match larger {
+        larger if larger.abs() <= SAME_SIZE => "which is as large".to_string(),
+        larger if larger > 0.0 => format!("and is {:.0} % larger", 100.0 * larger),
+        larger => format!("and is {:.0} % smaller", -100.0 * larger),
+    };
+    let comma = if larger.abs() <= SAME_SIZE { "," } else { "" };
+    format!("{} loses {:.0} % {word} than {}{comma} {size}", row.name, 100.0 * part, plain.name)
 }
 
 /// The most that the upper end of a ratio of speeds may be, as a multiple of its lower end, if the ratio is to mean something:
@@ -118,7 +159,8 @@ mod tests {
     fn headline_for(levels: &[(Level, u64, f64, f64)], limits: &Limits, priority: Priority) -> Headline {
         let mut model = sample_model();
         (model.path, model.size_bytes) = ("/models/m.gguf".into(), 1000);
-        let path_of = |level: Level| std::path::PathBuf::from(format!("/models/m-{level}.gguf"));
+        let n_of = |level: Level, known: &[Conversion]| known.iter().filter(|made| made.level == level).count();
+        let path_of = |level: Level, n: usize| std::path::PathBuf::from(format!("/models/m-{level}-{n}.gguf"));
         let speed_of = |path: std::path::PathBuf, decode: f64| {
             let Measurement::Speed(run) = test_runs::speed("x", &[decode, decode * 1.01]).measurement else { panic!() };
             Outcome { path: path.clone(), result: Ok(Run { path, ..*run }) }
@@ -127,7 +169,9 @@ mod tests {
         let mut conversions = Vec::new();
         let mut quality = Vec::new();
         for &(level, size_bytes, decode, kld) in levels {
-            let path = path_of(level);
+            // A second file of a level is one within a budget.
+            let n = n_of(level, &conversions);
+            let path = path_of(level, n);
             speed.push(speed_of(path.clone(), decode));
             conversions.push(Conversion {
                 level,
@@ -138,7 +182,7 @@ mod tests {
                 elapsed_secs: 1.0,
                 warnings: Vec::new(),
                 check: None,
-                changes: String::new(),
+                changes: if n > 0 { "--budget 1%".into() } else { String::new() },
             });
             let Measurement::Quality(run) = test_runs::quality(level.name(), &[kld, kld]).measurement else { panic!() };
             quality.push(QualityOutcome { path: path.clone(), result: Ok(Arc::new(QualityRun { path, ..(*run).clone() })) });
@@ -161,6 +205,19 @@ mod tests {
             "{}",
             found.reason
         );
+    }
+
+    #[test]
+    fn what_a_file_of_the_same_size_has_won_is_told() {
+        let check = |sizes: [u64; 2], losses: [f64; 2], expected: &str| {
+            let levels = [(Level::Q4_K_M, sizes[0], 18.0, losses[0]), (Level::Q4_K_M, sizes[1], 18.0, losses[1])];
+            assert_eq!(headline_of(&levels, &Limits::default()).gain, expected);
+        };
+        check([322, 320], [0.04, 0.01], "Q4_K_M budget loses 75 % less than Q4_K_M, which is as large");
+        check([300, 330], [0.04, 0.01], "Q4_K_M budget loses 75 % less than Q4_K_M and is 10 % larger");
+        check([322, 290], [0.04, 0.06], "Q4_K_M budget loses 50 % more than Q4_K_M and is 10 % smaller");
+        check([322, 100], [0.04, 0.06], "");
+        assert_eq!(headline_of(&LEVELS, &Limits::default()).gain, "");
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn words_ui(ui: &mut Ui, headline: &Headline, row: &ComparisonRow, tone: Tone) {
     let title = widgets::heading_ui(ui, RichText::new(&headline.title).heading());
     title.on_hover_text(crate::advise::WORDS_ARE_TOKENS);
     let mut lines = vec![headline.reason.clone()];
+    lines.extend(Some(headline.gain.clone()).filter(|gain| !gain.is_empty()));
     lines.extend(Some(headline.advice.clone()).filter(|advice| !advice.is_empty()));
     for line in lines {
         ui.add(Label::new(widgets::sentence(&line)).wrap());
