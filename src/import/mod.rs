@@ -44,4 +44,4 @@ pub use disagreement::{Disagreement, disagreement};
 pub use mapping::{Content, Mapped, Mapping, Piece, Spelling};
 pub use mlx::{mlx_hindrance, mlx_model};
 pub use model::{checked_model, import, planned_model};
-pub use stored::stored_model;
+pub use stored::{check_computable, stored_model};
