@@ -5,16 +5,19 @@
 //! reuse       which files of an earlier run are just what would be made now
 //! self_check  a first run of files made from a checkpoint
 //! calibration second moments for levels whose codes are chosen by error feedback
+//! reference what the levels of a checkpoint are held against
 //! compare     make, measure speed and losses, and the rows of both
 //! ```
 
 mod calibration;
 mod compare;
+mod reference;
 mod reuse;
 mod self_check;
 
 use std::sync::Arc;
 
+use crate::bench::MemoryLimit;
 use crate::bench::known::remember_conversions;
 use crate::convert::{Conversion, ConvertRequest, Existing, convert};
 use crate::error::{Error, Result};
@@ -24,6 +27,7 @@ use crate::monitor::Monitor;
 
 pub use calibration::Calibration;
 pub use compare::{CompareRequest, Comparison, Step, compare};
+pub use reference::Reference;
 
 /// What to make.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,13 +40,15 @@ pub struct MakeRequest {
     pub is_checked: bool,
     /// Whether files of an earlier run are used as they are, where they are just what would be made now.
     pub reuses: bool,
+    /// Files that would need more memory are made but not tried; `None`: all are.
+    pub memory_limit: Option<MemoryLimit>,
 }
 
 impl MakeRequest {
     /// A request to make and check everything, whatever an earlier run made.
     #[must_use]
     pub fn new(convert: ConvertRequest) -> Self {
-        Self { convert, calibration: Calibration::default(), is_checked: true, reuses: false }
+        Self { convert, calibration: Calibration::default(), is_checked: true, reuses: false, memory_limit: None }
     }
 }
 
@@ -89,7 +95,7 @@ pub fn make(model: &Model, request: &MakeRequest, monitor: &Monitor) -> Result<M
             made.warnings.extend(moments.iter().flat_map(|moments| moments.warnings.clone()));
         }
         if request.is_checked {
-            broken = self_check::try_made(model, &mut made, monitor)?;
+            broken = self_check::try_made(model, &mut made, request.memory_limit.as_ref(), monitor)?;
         } else {
             remember_conversions(model, &made);
         }

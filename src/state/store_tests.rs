@@ -319,6 +319,7 @@ fn a_checkpoint_takes_the_place_of_the_model_until_another_is_opened() {
             model: None,
             checkpoint: crate::model::Checkpoint::default(),
             checklist,
+            own_obstacle: None,
         }))
     };
     let mut store = Store::default();
@@ -343,7 +344,8 @@ fn the_file_that_keeps_every_weight_stands_for_the_checkpoint() {
     let id = JobId(1);
     store.submitted(id, &Job::Inspect { path: "folder".into() });
     let checkpoint = crate::model::Checkpoint { path: "folder".into(), ..Default::default() };
-    let checked = CheckedCheckpoint { model: Some(model("folder")), checkpoint, checklist: Checklist { items: Vec::new() } };
+    let checklist = Checklist { items: Vec::new() };
+    let checked = CheckedCheckpoint { model: Some(model("folder")), checkpoint, checklist, own_obstacle: None };
     store.apply(Event::Finished { id, result: Ok(Output::Checkpoint(Arc::new(checked))), elapsed_secs: 0.1 });
     assert_eq!(store.model.ready().map(|model| model.path.clone()), Some("folder".into()));
 
