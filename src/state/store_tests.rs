@@ -281,6 +281,12 @@ fn time_left_follows_the_speed() {
     let progress = Progress { stage: String::new(), done: 25, total: 100, unit: ProgressUnit::Bytes };
     store.apply(Event::Progress { id, progress, elapsed_secs: 10.0 });
     assert_eq!((store.jobs[0].left_secs(), store.jobs[0].rate_per_sec()), (Some(30.0), Some(2.5)));
+    // A part with steps of its own, such as a pass over the layers, is not held against the time before it.
+    let step = |done| Progress { stage: String::new(), done, total: 4, unit: ProgressUnit::Steps };
+    store.apply(Event::Progress { id, progress: step(0), elapsed_secs: 100.0 });
+    assert_eq!(store.jobs[0].left_secs(), None);
+    store.apply(Event::Progress { id, progress: step(1), elapsed_secs: 104.0 });
+    assert_eq!((store.jobs[0].left_secs(), store.jobs[0].rate_per_sec()), (Some(12.0), Some(0.25)));
 }
 
 #[test]
