@@ -33,6 +33,7 @@ mod olmo2;
 mod phi3;
 mod rope;
 mod rope_table;
+mod smollm3;
 mod starcoder2;
 mod stored;
 pub mod tokenizer;
