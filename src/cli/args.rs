@@ -93,8 +93,9 @@ pub(super) enum Command {
         /// GGUF files and MLX folders to be judged
         #[arg(required = true)]
         models: Vec<PathBuf>,
-        /// The model to compare them with, usually the unquantized source
-        #[arg(long, value_name = "GGUF", value_hint = clap::ValueHint::FilePath)]
+        /// The model to compare them with, usually the unquantized source: a file, or a checkpoint, which Planish computes itself, one
+        /// layer at a time
+        #[arg(long, value_name = "MODEL", value_hint = clap::ValueHint::AnyPath)]
         reference: PathBuf,
         #[command(flatten)]
         quality: QualityArgs,
