@@ -126,6 +126,8 @@ pub struct CheckedCheckpoint {
     pub checkpoint: Checkpoint,
     /// Whether it is complete and can be understood.
     pub checklist: Checklist,
+    /// Why Planish cannot compute it itself, one layer at a time; `None` where it can.
+    pub own_obstacle: Option<String>,
 }
 
 /// The check of a checkpoint, from its headers and what the machine has free.

@@ -102,8 +102,10 @@ impl App {
         self.toasts.extend(exported.map(saved_toast));
         if let Some(path) = self.store.opened_path().filter(|_| is_opened && !self.store.is_opening()) {
             self.form.remember(path.to_path_buf());
-            // A checkpoint's levels are measured against the file of this level.
-            let own = self.store.model.ready().filter(|model| !model.is_runnable()).and_then(|model| model.own_level());
+            // A checkpoint's levels are measured against the file of this level, unless it is larger than memory.
+            let is_file = self.store.reference(&self.form).limit().is_none();
+            let own =
+                self.store.model.ready().filter(|model| !model.is_runnable() && is_file).and_then(|model| model.own_level());
             self.form.levels.extend(own);
             self.save();
             self.commands.push(Command::FindKnown);

@@ -184,6 +184,7 @@ impl App {
             n_threads: (bench.n_threads > 0).then_some(bench.n_threads),
             sustained_secs: (bench.n_sustained_secs > 0).then_some(bench.n_sustained_secs),
             start: Start::Now,
+            memory_limit: self.store.reference(&self.form).limit().cloned(),
         }
     }
 
@@ -233,6 +234,7 @@ impl App {
             gates: self.form.limits.gates.clone(),
             stopping: if form.full { Stopping::Full } else { Stopping::Decided },
             n_threads: (self.form.bench.n_threads > 0).then_some(self.form.bench.n_threads),
+            memory_limit: self.store.reference(&self.form).limit().cloned(),
             ..QualityRequest::default()
         }
     }

@@ -248,6 +248,53 @@ fn one_click_converts_what_is_missing_measures_all_and_judges_it() {
 }
 
 #[test]
+fn a_checkpoint_larger_than_memory_is_compared_with_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = convert::unpack_sample(dir.path()).unwrap();
+    let crate::format::Opened::Checkpoint(checkpoint) = crate::format::read_any(&sample).unwrap() else { panic!() };
+    let checked = Arc::new(convert::check_checkpoint(*checkpoint));
+    let open = |memory_budget_bytes: Option<u64>, checked: &Arc<crate::advise::CheckedCheckpoint>| {
+        let mut app = app_with_model();
+        app.form.output_dir = dir.path().join("out").to_string_lossy().into_owned();
+        app.form.goal.memory_budget_bytes = memory_budget_bytes;
+        app.form.levels.clear();
+        app.commands.push(Command::OpenModel(sample.clone()));
+        app.carry_out();
+        let id = app.store.jobs.iter().rev().find(|job| matches!(job.kind, JobKind::Inspect(_))).unwrap().id;
+        app.take(Event::Finished { id, result: Ok(Output::Checkpoint(Arc::clone(checked))), elapsed_secs: 0.0 });
+        app
+    };
+    let levels = |app: &App| app.form.levels.iter().copied().collect::<Vec<_>>();
+    let mut app = open(Some(1000), &checked);
+    assert_eq!(levels(&app), [], "its file of full size is not wanted");
+    app.commands.push(Command::ConvertAndCompare(vec![Level::Q2_K]));
+    app.carry_out();
+    assert_eq!(last_job(&app), JobKind::Convert(vec![Level::Q2_K]));
+    let new = made(&app, Level::Q2_K);
+    end(&mut app, Ok(Output::Conversions(vec![new.clone()])));
+    assert_eq!(last_job(&app), JobKind::Bench(2), "the source is named as not run");
+    assert_eq!(app.bench_request(Vec::new()).memory_limit.map(|limit| limit.limit_bytes), Some(1000));
+    let error = Error::LargerThanMemory { needed_bytes: 2000, limit_bytes: 1000, path: sample.clone() };
+    let outcome = |path: &std::path::Path, error: &Error| Outcome { path: path.to_path_buf(), result: Err(error.clone()) };
+    let speed = vec![outcome(&sample, &error), outcome(&new.path, &error)];
+    let mut failed = open(Some(1000), &checked);
+    failed.store.conversions.push(new.clone());
+    failed.commands.push(Command::ConvertAndCompare(vec![Level::Q2_K]));
+    failed.carry_out();
+    end(&mut failed, Ok(Output::Outcomes(speed)));
+    assert_eq!(failed.store.tour.as_ref().and_then(|tour| tour.failure.clone()), Some(error), "the level is too large as well");
+    end(&mut app, Ok(Output::Outcomes(Vec::new())));
+    assert_eq!(last_job(&app), JobKind::Quality(1));
+    let request = app.quality_request(sample.clone(), vec![new.path]);
+    assert_eq!(request.memory_limit.map(|limit| limit.limit_bytes), Some(1000));
+    // With enough memory, or if Planish cannot compute it, its file is made as ever.
+    assert_eq!(levels(&open(Some(1 << 40), &checked)), [Level::BF16]);
+    let own_obstacle = Some("not described".to_string());
+    let other = Arc::new(crate::advise::CheckedCheckpoint { own_obstacle, ..(*checked).clone() });
+    assert_eq!(levels(&open(Some(1000), &other)), [Level::BF16]);
+}
+
+#[test]
 fn nothing_is_converted_when_all_levels_are_there() {
     let mut app = app_with_model();
     let there = made(&app, Level::Q3_K_M);

@@ -30,8 +30,9 @@ impl App {
         use TourStep::{Collect, Convert, Judge, Measure};
         self.refuse_second_tour()?;
         let (model, plain) = self.conversion(Vec::new(), None)?;
-        // A checkpoint cannot be run: the level that keeps every weight stands for it.
-        levels.extend(model.own_level().filter(|own| !model.is_runnable() && !levels.contains(own)));
+        // A checkpoint cannot be run: the level that keeps every weight stands for it, unless it is larger than memory.
+        let is_file = self.store.reference(&self.form).limit().is_none();
+        levels.extend(model.own_level().filter(|own| !model.is_runnable() && is_file && !levels.contains(own)));
         let path_of = |level: &Level| {
             let source = self.store.source_of(*level).unwrap_or(&model);
             convert::output_path_by(source, *level, &plain.overrides, &plain.out_dir)

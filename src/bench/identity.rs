@@ -31,11 +31,19 @@ pub fn model_sha256(path: &Path, monitor: &Monitor) -> Result<String> {
 /// # Errors
 /// `Error::Io`, `Error::Cancelled`.
 pub fn artifact_sha256(artifact: &Artifact, monitor: &Monitor) -> Result<String> {
+    sha256_of_files(&artifact.files, monitor)
+}
+
+/// As [`model_sha256`], for the files of a model in their order.
+///
+/// # Errors
+/// `Error::Io`, `Error::Cancelled`.
+pub(super) fn sha256_of_files(files: &[PathBuf], monitor: &Monitor) -> Result<String> {
     let history = History::open_default();
     if let Err(error) = &history {
         tracing::warn!("hashes of models are not remembered: {error}");
     }
-    sha256_with(history.ok().as_ref(), &artifact.files, monitor)
+    sha256_with(history.ok().as_ref(), files, monitor)
 }
 
 /// As [`artifact_sha256`], with the hashes that this history remembers; without one, always computed.

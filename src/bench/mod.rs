@@ -5,6 +5,7 @@ mod decoded;
 pub mod history;
 mod identity;
 pub mod known;
+mod memory_limit;
 pub mod quality;
 pub mod rows;
 pub mod speed;
@@ -28,6 +29,7 @@ pub use answers::divergence::{Divergence, agreement_text, first_divergence};
 pub use answers::realign::{Piece, Realigned, realigned};
 pub use answers::vote::{Tally, Vote, is_swapped};
 pub use identity::model_sha256;
+pub use memory_limit::MemoryLimit;
 pub use rows::choice::{
     MeasuredChoice, PredictionError, closest_judged, deviation_text, measured_choice, prediction_errors, prediction_errors_text,
 };
@@ -66,6 +68,8 @@ pub struct BenchRequest {
     pub sustained_secs: Option<u32>,
     /// When to begin.
     pub start: Start,
+    /// Models that would need more memory are not run; `None`: all are.
+    pub memory_limit: Option<MemoryLimit>,
 }
 
 /// When a measurement begins.
@@ -88,6 +92,7 @@ impl Default for BenchRequest {
             n_threads: None,
             sustained_secs: None,
             start: Start::default(),
+            memory_limit: None,
         }
     }
 }
@@ -237,6 +242,8 @@ pub struct ComparisonRow {
     pub run: Option<Run>,
     /// Why the measurement failed; `None` when it did not.
     pub failure: Option<String>,
+    /// Why it was not run: `larger than memory: it needs 140 GiB, and 22.0 GiB may be used`; `None` for what was, or will be.
+    pub not_run: Option<String>,
     /// What was lost against the source; `None` until it was measured.
     pub quality: Option<Arc<QualityRun>>,
     /// Why that measurement failed; `None` when it did not.

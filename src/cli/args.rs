@@ -94,8 +94,9 @@ pub(super) enum Command {
         /// GGUF files and MLX folders to be judged
         #[arg(required = true)]
         models: Vec<PathBuf>,
-        /// The model to compare them with, usually the unquantized source
-        #[arg(long, value_name = "GGUF", value_hint = clap::ValueHint::FilePath)]
+        /// The model to compare them with, usually the unquantized source: a file, or a checkpoint, which Planish computes itself, one
+        /// layer at a time
+        #[arg(long, value_name = "MODEL", value_hint = clap::ValueHint::AnyPath)]
         reference: PathBuf,
         #[command(flatten)]
         quality: QualityArgs,
@@ -112,18 +113,8 @@ pub(super) enum Command {
         model: PathBuf,
         #[command(flatten)]
         convert: Box<ConvertArgs>,
-        /// Measure outputs that exist already instead of writing them again
-        #[arg(long, conflicts_with_all = ["force", "existing"])]
-        reuse: bool,
-        /// Leave out the source: faster, but then nothing is said about its speed and memory
-        #[arg(long)]
-        no_source: bool,
-        /// Measure only speed and memory
-        #[arg(long, conflicts_with = "until_pass")]
-        no_quality: bool,
-        /// Find by bisection the smallest of the levels that passes the gates on quality, and measure only what that takes
-        #[arg(long, conflicts_with = "budget")]
-        until_pass: bool,
+        #[command(flatten)]
+        parts: CompareParts,
         #[command(flatten)]
         bench: BenchArgs,
         #[command(flatten)]
@@ -331,6 +322,28 @@ pub(super) struct BenchArgs {
     /// Wait until other programs leave the processor alone, then measure
     #[arg(long)]
     pub(super) when_quiet: bool,
+}
+
+/// Which parts of its work `compare` adds or leaves out, and in how much memory.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "one for each flag of the command line")]
+pub(super) struct CompareParts {
+    /// Measure outputs that exist already instead of writing them again
+    #[arg(long, conflicts_with_all = ["force", "existing"])]
+    pub(super) reuse: bool,
+    /// Leave out the source: faster, but then nothing is said about its speed and memory
+    #[arg(long)]
+    pub(super) no_source: bool,
+    /// Measure only speed and memory
+    #[arg(long, conflicts_with = "until_pass")]
+    pub(super) no_quality: bool,
+    /// Memory that models may use, for example 6G; default: what is free. If the file that keeps every weight of a checkpoint needs
+    /// more, Planish computes the reference itself, one layer at a time, and levels that need more are made but not run
+    #[arg(long, value_name = "SIZE", value_parser = crate::units::bytes_from_text)]
+    pub(super) memory_budget: Option<u64>,
+    /// Find by bisection the smallest of the levels that passes the gates on quality, and measure only what that takes
+    #[arg(long, conflicts_with = "budget")]
+    pub(super) until_pass: bool,
 }
 
 #[derive(Debug, Args)]

@@ -37,7 +37,9 @@ pub(super) fn comparison_text(rows: &[ComparisonRow]) -> String {
                     cells.extend(extras.cells(run));
                 }
                 (None, Some(failure)) => cells.push(format!("failed: {failure}")),
-                (None, None) => cells.push("not measured".into()),
+                (None, None) => {
+                    cells.push(row.not_run.as_ref().map_or_else(|| "not measured".into(), |why| format!("not measured: {why}")));
+                }
             }
             cells
         })

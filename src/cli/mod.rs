@@ -36,7 +36,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
 
-use args::{BenchArgs, Cli, Command, CommandsOnly, ConvertArgs, OutputArgs, QualityArgs};
+use args::{BenchArgs, Cli, Command, CommandsOnly, CompareParts, ConvertArgs, OutputArgs, QualityArgs};
 
 use crate::calibrate::moments::DEFAULT_TOKENS;
 use crate::convert::{self, Overwrite};
@@ -164,8 +164,7 @@ fn carry_out(command: Command) -> Result<Status> {
         Command::Quality { models, reference, quality, gates, output } => {
             return quality::quality(models, reference, &quality, &gates, output.json);
         }
-        Command::Compare { model, convert, reuse, no_source, no_quality, until_pass, bench, quality, limits, output, files } => {
-            let parts = quality::CompareParts { reuse, no_source, no_quality, until_pass };
+        Command::Compare { model, convert, parts, bench, quality, limits, output, files } => {
             let files = report::Files { report: files.report, exports: files.export, plot: files.plot };
             return quality::compare(
                 &model,
@@ -195,7 +194,7 @@ fn carry_out(command: Command) -> Result<Status> {
                 resume: false,
                 overrides: Box::default(),
             });
-            let parts = quality::CompareParts { reuse: false, no_source: false, no_quality: false, until_pass: false };
+            let parts = CompareParts::default();
             let files = report::Files::default();
             return quality::compare(
                 &sample,

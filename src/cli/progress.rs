@@ -39,7 +39,8 @@ fn cancel_flag() -> Arc<AtomicBool> {
 /// A monitor that draws a line on standard error and ends the work on those signals.
 pub(super) fn monitor() -> Monitor {
     let is_terminal = std::io::stderr().is_terminal() && can_redraw(std::env::var_os("TERM").as_deref());
-    let line = std::sync::Mutex::new(Line { started: Instant::now(), stage_started: Instant::now(), drawn: None, is_terminal });
+    let line =
+        std::sync::Mutex::new(Line { started: Instant::now(), stage_started: Instant::now(), done: 0, drawn: None, is_terminal });
     Monitor::new(cancel_flag(), move |progress| {
         if let Ok(mut line) = line.lock() {
             line.draw(&progress);
@@ -65,15 +66,19 @@ fn cut(text: &str, columns: Option<usize>) -> std::borrow::Cow<'_, str> {
 struct Line {
     started: Instant,
     stage_started: Instant,
+    /// That of the last report.
+    done: u64,
     drawn: Option<Instant>,
     is_terminal: bool,
 }
 
 impl Line {
     fn draw(&mut self, progress: &Progress) {
-        if progress.done == 0 {
+        // A part of the work with steps of its own begins anew.
+        if progress.done == 0 || progress.done < self.done {
             self.stage_started = Instant::now();
         }
+        self.done = progress.done;
         let every = if self.is_terminal { UPDATE_EVERY } else { LINE_EVERY };
         let is_last = progress.total > 0 && progress.done >= progress.total;
         if self.drawn.is_some_and(|drawn| drawn.elapsed() < every) && !is_last {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::args::CompareParts;
 use super::limits::{GateArgs, LimitArgs};
 use super::output::{columns_text, print_json, print_text};
 use super::report::Files;
@@ -12,7 +13,7 @@ use super::{BenchArgs, ConvertArgs, QualityArgs, Status, overwrite};
 use super::{comparison_table, progress, tables};
 use crate::advise::{self, Decision, Goal, Interval, Limits, LossWords, WishResult, accuracy_remark, same_words_text};
 use crate::bench::quality::{
-    QualityOutcome, QualityRequest, QualityRun, Stopping, paired_difference, quality as measure_quality,
+    QualityOutcome, QualityRequest, QualityRun, ReferenceBy, Stopping, paired_difference, quality as measure_quality,
 };
 use crate::bench::{self, ComparisonRow, Headline};
 use crate::calibrate::text::TextSource;
@@ -23,16 +24,6 @@ use crate::make::{self, CompareRequest, Comparison, MakeRequest, Step};
 use crate::model::{Framework, Model};
 use crate::path_text;
 use crate::units::{bytes_text, count_of, duration_text, nats_text};
-
-/// Which parts of its work `compare` adds or leaves out.
-#[derive(Clone, Copy)]
-#[allow(clippy::struct_excessive_bools, reason = "one for each flag of the command line")]
-pub(super) struct CompareParts {
-    pub(super) reuse: bool,
-    pub(super) no_source: bool,
-    pub(super) no_quality: bool,
-    pub(super) until_pass: bool,
-}
 
 /// The arguments of `compare` by subject.
 pub(super) struct CompareArgs {
@@ -50,7 +41,11 @@ pub(super) fn quality(
     gates: &GateArgs,
     as_json: bool,
 ) -> Result<Status> {
-    gates.check(&crate::format::inspect(&reference)?)?;
+    match crate::format::inspect(&reference) {
+        // No architecture that Planish computes itself has recurrent layers, which are what is refused.
+        Err(Error::CheckpointNotRunnable { .. }) => {}
+        model => gates.check(&model?)?,
+    }
     let request = QualityRequest { reference, candidates: models, gates: gates.to_gates(), ..quality_request(args)? };
     let outcomes = measure_quality(&request, &progress::monitor(), |outcome| on_step(Step::Quality(outcome)))?;
     if as_json {
@@ -82,11 +77,12 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
             is_checked: !args.convert.no_check,
             // What is skipped is measured as it is.
             reuses: parts.reuse || args.convert.existing == Some(Existing::Skip),
+            memory_limit: None,
         },
         bench: bench_request(Vec::new(), &args.bench),
         quality: (!parts.no_quality).then(|| quality_request(&args.quality)).transpose()?,
         limits: limits.clone(),
-        goal: Goal::default(),
+        goal: Goal { memory_budget_bytes: parts.memory_budget, ..Goal::default() },
         with_source: !parts.no_source,
         until_pass: parts.until_pass,
     };
@@ -103,7 +99,9 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
     // The advice is for `recommend`'s default context, not for the few tokens of a measurement.
     args.files.write(&found.source, &found.machine, &goal, &limits, &found.rows, overwrite(args.convert.force))?;
     found.broken.clone().map_or(Ok(()), Err)?;
-    first_failure(found.speed.iter().map(|outcome| &outcome.result))?;
+    // That the source is larger than memory is known and told: it is no failure.
+    let is_source = |outcome: &&bench::Outcome| found.reference.limit().is_some() && outcome.path == found.source.path;
+    first_failure(found.speed.iter().filter(|outcome| !is_source(outcome)).map(|outcome| &outcome.result))?;
     first_failure(found.quality.iter().map(|outcome| &outcome.result))?;
     let is_granted = !args.limits.is_given() || found.rows.iter().any(|row| is_wanted(row, parts));
     let is_met = found.search.is_none_or(|level| level.is_some()) && is_granted;
@@ -119,8 +117,16 @@ fn on_step(step: Step) {
     }
 }
 
-fn warning_of(found: &Comparison) -> Option<String> {
-    source_warning(&found.source).filter(|_| !found.quality.is_empty())
+/// What is to be known about the source that losses are against.
+fn warnings_of(found: &Comparison) -> Vec<String> {
+    let of_source = source_warning(&found.source).filter(|_| !found.quality.is_empty());
+    let of_reference = reference_text(found).filter(|_| found.reference.by() == ReferenceBy::Runtime);
+    of_reference.into_iter().chain(of_source).collect()
+}
+
+/// Who computed the reference and why; `None` for the usual one.
+fn reference_text(found: &Comparison) -> Option<String> {
+    found.reference.text(found.source.own_level())
 }
 
 fn comparison_text(found: &Comparison, goal: &Goal) -> String {
@@ -129,6 +135,7 @@ fn comparison_text(found: &Comparison, goal: &Goal) -> String {
         text.push_str(&format!("\n\nWhat is lost, against {}\n", file_name(&found.source.path)));
         text.push_str(&quality_text(&found.quality));
     }
+    text.extend(reference_text(found).filter(|_| found.reference.limit().is_some()).map(|text| format!("\n\n{text}")));
     text.push_str(&wishes_text(&found.rows));
     text.extend(found.budgeted.iter().map(|recipe| format!("\n\n{}", tables::budget_text(recipe))));
     let errors_line = bench::prediction_errors_text(&bench::prediction_errors(&found.rows));
@@ -141,7 +148,7 @@ fn comparison_text(found: &Comparison, goal: &Goal) -> String {
             None => "\n\nNone of the levels passes the gates on quality".into(),
         });
     }
-    text.extend(warning_of(found).map(|warning| format!("\nwarning: {warning}")));
+    text.extend(warnings_of(found).iter().map(|warning| format!("\nwarning: {warning}")));
     let headline = bench::headline(&found.source, &found.rows, found.planned, goal);
     text.push_str(&headline.map_or_else(String::new, |headline| headline_text(&found.source, &found.rows, &headline)));
     text
@@ -152,6 +159,12 @@ fn comparison_json(found: &Comparison, limits: &Limits, goal: &Goal) -> serde_js
     json!({
         "model": tables::model_json(source, false, false),
         "machine": machine,
+        "reference": {
+            "by": found.reference.by(),
+            "needed_bytes": found.reference.bytes().map(|bytes| bytes.0),
+            "limit_bytes": found.reference.bytes().map(|bytes| bytes.1),
+            "text": reference_text(found),
+        },
         "gates": limits.gates,
         "wishes": limits.wishes,
         "cheapest_passing": found.search.flatten(),
@@ -160,7 +173,7 @@ fn comparison_json(found: &Comparison, limits: &Limits, goal: &Goal) -> serde_js
         "prediction_errors": bench::prediction_errors(rows),
         "rows": rows,
         "budget": found.budgeted,
-        "warnings": warning_of(found).into_iter().collect::<Vec<_>>(),
+        "warnings": warnings_of(found),
     })
 }
 
@@ -320,6 +333,10 @@ fn provenance_text(run: &QualityRun) -> String {
         duration_text(p.candidate_secs),
         count_of(run.n_looks, "look")
     );
+    if let Some(by) = p.reference_by.text() {
+        let floor = p.reference_by.floor_nats();
+        text.push_str(&format!("\nthe reference is {by}; the error of each mean KLD has {floor} nats more for that"));
+    }
     for warning in &p.warnings {
         text.push_str(&format!("\nwarning: {warning}"));
     }

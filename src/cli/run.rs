@@ -146,6 +146,7 @@ pub(super) fn bench_request(models: Vec<PathBuf>, args: &BenchArgs) -> BenchRequ
         n_threads: args.bench_threads,
         sustained_secs: args.sustained,
         start: if args.when_quiet { Start::WhenQuiet } else { Start::Now },
+        memory_limit: None,
     }
 }
 

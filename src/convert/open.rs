@@ -8,8 +8,8 @@ use crate::advise::{CheckedCheckpoint, Room, checklist};
 use crate::error::Result;
 use crate::format::{Opened, a_model, read_any};
 use crate::hardware;
-use crate::import::import;
 use crate::import::tokenizer::encode;
+use crate::import::{check_computable, import};
 use crate::model::{Checkpoint, Framework, Import, Model};
 
 /// The model in a file or folder; for a checkpoint, the one that it becomes.
@@ -46,7 +46,8 @@ pub fn check_checkpoint(mut checkpoint: Checkpoint) -> CheckedCheckpoint {
         checklist.finish(&found);
         model = found.ok().map(Arc::new);
     }
-    CheckedCheckpoint { model, checkpoint, checklist }
+    let own_obstacle = check_computable(&checkpoint).err().map(|error| error.reason());
+    CheckedCheckpoint { model, checkpoint, checklist, own_obstacle }
 }
 
 /// The model that a checkpoint becomes, with the sizes of the levels that can be made only from the checkpoint; and the

@@ -88,7 +88,7 @@ fn cells(row: &ComparisonRow) -> [String; 44] {
         number(run.and_then(|run| measured(&run.load_secs)).map(|(mid, _)| mid)),
         whole(run.map(|run| run.peak_memory_bytes)),
         whole(row.predicted_memory_bytes),
-        row.failure.clone().unwrap_or_default(),
+        row.failure.clone().or(row.not_run.clone()).unwrap_or_default(),
         path_text::shown(&row.path),
         number(decode_joules.map(|(mid, _)| mid)),
         number(decode_joules.map(|(_, spread)| spread)),

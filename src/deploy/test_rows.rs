@@ -30,6 +30,7 @@ pub(crate) fn rows() -> Vec<ComparisonRow> {
         memory_basis: Basis::Predicted,
         run: None,
         failure: None,
+        not_run: None,
         quality: None,
         quality_failure: None,
         speed_origin: None,

@@ -77,6 +77,10 @@ impl Error {
             Self::NoChecksums { .. } => "only files made by planish convert carry them: convert it again".into(),
             Self::Damaged { .. } => "do not use it; convert it again, or get it again".into(),
             Self::NotEnoughSpace { .. } => "free some space, choose another folder, or choose fewer or smaller levels".into(),
+            Self::LargerThanMemory { .. } => {
+                "choose a smaller level or close other programs; if it may be slower than memory, allow more (on the command line: --memory-budget)"
+                    .into()
+            }
             Self::SourceChanged { .. } => "wait until the download is complete, then start again".into(),
             Self::SetUp { advice: "", .. } => "planish runtime list says what can be set up".into(),
             Self::SetUp { advice, .. } => (*advice).into(),

@@ -336,6 +336,17 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A model that is not run, because it would need more memory than it may use.
+    #[error("larger than memory: it needs {needed_bytes} bytes, and {limit_bytes} may be used: {}", shown(path))]
+    LargerThanMemory {
+        /// Bytes that running it is predicted to need.
+        needed_bytes: u64,
+        /// Bytes that it may use: what is free, or what the user allows.
+        limit_bytes: u64,
+        /// The model's file or folder.
+        path: PathBuf,
+    },
+
     /// The source changed or shrank while it was read.
     #[error("source changed while it was read: {}", shown(path))]
     SourceChanged {

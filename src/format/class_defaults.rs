@@ -34,7 +34,7 @@ const EPS_5: Row = ("rms_norm_eps", F(1e-5));
 const NO_WINDOW: Row = ("use_sliding_window", Is(false));
 
 /// `model_type` → its rows.
-const CLASSES: [(&str, &[Row]); 19] = [
+const CLASSES: [(&str, &[Row]); 20] = [
     ("llama", &[KV_HEADS, ("head_dim", HeadDim), THETA, EPS_6, ("max_position_embeddings", N(2048))]),
     ("mistral", &[("num_key_value_heads", N(8)), THETA, EPS_6, ("max_position_embeddings", N(131_072))]),
     (
@@ -176,6 +176,10 @@ const CLASSES: [(&str, &[Row]); 19] = [
             ("residual_multiplier", F(1.0)),
             ("logits_scaling", F(1.0)),
         ],
+    ),
+    (
+        "smollm3",
+        &[("num_key_value_heads", N(4)), ("rope_theta", F(2e6)), EPS_6, ("max_position_embeddings", N(32_768)), NO_WINDOW],
     ),
     ("bert", &[("max_position_embeddings", N(512)), ("layer_norm_eps", F(1e-12)), ("type_vocab_size", N(2))]),
     (

@@ -56,7 +56,7 @@ pub(super) fn read_config(path: &Path) -> Result<CheckpointConfig> {
 }
 
 /// Model types whose head is the embedding unless the file says otherwise.
-const TIED_BY_DEFAULT: [&str; 7] = ["gpt2", "gemma2", "gemma3", "gemma3_text", "falcon", "starcoder2", "bert"];
+const TIED_BY_DEFAULT: [&str; 8] = ["gpt2", "gemma2", "gemma3", "gemma3_text", "falcon", "starcoder2", "smollm3", "bert"];
 /// Keys that only models with an image encoder have.
 const VISION_KEYS: [&str; 4] = ["vision_config", "vision_tower", "mm_vision_tower", "visual"];
 

@@ -76,7 +76,7 @@ pub struct Machine {
 }
 
 /// The processor.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Cpu {
     /// The name that the processor gives itself.
     pub name: String,

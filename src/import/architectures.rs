@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::mapping::Mapping;
 use super::traits::Traits;
-use super::{bert, deepseek2, falcon, gemma, gpt_oss, gpt2, granite, limits, llama, moe, olmo2, phi3, starcoder2};
+use super::{bert, deepseek2, falcon, gemma, gpt_oss, gpt2, granite, limits, llama, moe, olmo2, phi3, smollm3, starcoder2};
 use crate::model::CheckpointConfig;
 
 /// Makes the table of an architecture.
@@ -15,7 +15,7 @@ type Row = (&'static str, &'static str, &'static str, Table, Option<TraitsOf>);
 /// `(class, model_type, architecture in GGUF, its table, its traits)`; no traits for what `Decoder` cannot express.
 ///
 /// Source: `@ModelBase.register` in `convert_hf_to_gguf.py` and `MODEL_ARCH_NAMES` in gguf-py, llama.cpp of 2026-08-21.
-const ARCHITECTURES: [Row; 22] = [
+const ARCHITECTURES: [Row; 23] = [
     ("LlamaForCausalLM", "llama", "llama", llama::llama, Some(Traits::plain)),
     ("MistralForCausalLM", "mistral", "llama", llama::llama, Some(llama::mistral_traits)),
     ("MixtralForCausalLM", "mixtral", "llama", moe::mixtral, Some(llama::mistral_traits)),
@@ -35,13 +35,14 @@ const ARCHITECTURES: [Row; 22] = [
     ("FalconForCausalLM", "falcon", "falcon", falcon::falcon, None),
     ("Olmo2ForCausalLM", "olmo2", "olmo2", olmo2::olmo2, Some(Traits::plain)),
     ("GraniteForCausalLM", "granite", "granite", granite::granite, Some(granite::granite_traits)),
+    ("SmolLM3ForCausalLM", "smollm3", "smollm3", smollm3::smollm3, Some(smollm3::smollm3_traits)),
     ("BertModel", "bert", "bert", bert::bert, None),
     ("BertForMaskedLM", "bert", "bert", bert::bert, None),
     ("BertForSequenceClassification", "bert", "bert", bert::bert, None),
 ];
 
 /// `(class, the class whose weights it has)`: base classes, which are saved without a head, and heads that are left out.
-const RELATIVES: [(&str, &str); 20] = [
+const RELATIVES: [(&str, &str); 21] = [
     ("LlamaModel", "LlamaForCausalLM"),
     ("MistralModel", "MistralForCausalLM"),
     ("MixtralModel", "MixtralForCausalLM"),
@@ -61,6 +62,7 @@ const RELATIVES: [(&str, &str); 20] = [
     ("FalconModel", "FalconForCausalLM"),
     ("Olmo2Model", "Olmo2ForCausalLM"),
     ("GraniteModel", "GraniteForCausalLM"),
+    ("SmolLM3Model", "SmolLM3ForCausalLM"),
     ("BertForPreTraining", "BertForMaskedLM"),
 ];
 

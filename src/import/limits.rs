@@ -13,7 +13,7 @@ use super::mapping::Mapping;
 /// Source: `LLM_FFN_…` in `src/models/*.cpp`, llama.cpp of 2026-08-21; `ACT2FN` in `activations.py`, transformers 4.57.
 const ACTIVATIONS: [(&[&str], &str, &str, &[&str]); 5] = [
     (
-        &["llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "phi3", "deepseek2", "olmo2", "granite", "gpt-oss"],
+        &["llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "phi3", "deepseek2", "olmo2", "granite", "smollm3", "gpt-oss"],
         "hidden_act",
         "SiLU",
         &["silu", "swish"],
@@ -26,7 +26,8 @@ const ACTIVATIONS: [(&[&str], &str, &str, &[&str]); 5] = [
 const GELUS: [&str; 7] =
     ["gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_python", "gelu_accurate"];
 /// Architectures whose layers llama.cpp never gives a window.
-const WITHOUT_WINDOWS: [&str; 8] = ["llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "starcoder2", "granite", "deepseek2"];
+const WITHOUT_WINDOWS: [&str; 9] =
+    ["llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "starcoder2", "granite", "smollm3", "deepseek2"];
 /// Architectures whose RoPE rotates part of a head, or that have no RoPE.
 const WITH_PARTIAL_ROPE: [&str; 3] = ["phi3", "gpt2", "bert"];
 /// Architectures with layer norms instead of RMS norms.

@@ -33,7 +33,7 @@ enum Arrangement {
 }
 
 /// `(model_type, arrangement)` of the model types that both mlx-lm and Planish know.
-const MODEL_TYPES: [(&str, Arrangement); 18] = [
+const MODEL_TYPES: [(&str, Arrangement); 19] = [
     ("llama", Arrangement::AsStored),
     ("mistral", Arrangement::AsStored),
     ("mixtral", Arrangement::Experts),
@@ -51,6 +51,7 @@ const MODEL_TYPES: [(&str, Arrangement); 18] = [
     ("starcoder2", Arrangement::AsStored),
     ("olmo2", Arrangement::AsStored),
     ("granite", Arrangement::AsStored),
+    ("smollm3", Arrangement::AsStored),
     ("gpt_oss", Arrangement::Packed),
 ];
 

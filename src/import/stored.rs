@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use super::decoder::decoder;
 use super::mapping::Tensors;
 use super::model::{block_size, lossless_dtype, origin_of, source_model, source_tensor};
+use super::tokenizer::Splitter;
 use crate::error::{Error, Result};
 use crate::model::{Checkpoint, CheckpointTensor, Decoder, Model};
 
@@ -32,6 +34,16 @@ pub fn stored_model(checkpoint: &Checkpoint, decoder: &Decoder) -> Result<Model>
         (source_tensor(mapped.name, dtype, mapped.shape, &origin), origin)
     });
     Ok(source_model(checkpoint, all.collect(), checkpoint.warnings.clone()))
+}
+
+/// Refuses a checkpoint that a forward pass over its own tensors cannot score on a text: one that no description of a decoder fits, or
+/// without a tokenizer that can be asked.
+///
+/// # Errors
+/// Those of [`decoder`], [`stored_model`] and `Splitter::read`.
+pub fn check_computable(checkpoint: &Checkpoint) -> Result<()> {
+    stored_model(checkpoint, &decoder(checkpoint)?)?;
+    Splitter::read(checkpoint).map(drop)
 }
 
 #[cfg(test)]

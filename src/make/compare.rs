@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Made, MakeRequest, level_of_budget, make};
+use super::{Made, MakeRequest, Reference, level_of_budget, make};
 use crate::advise::budget::BudgetRecipe;
-use crate::advise::{self, Decision, Goal, Limits, Planner};
+use crate::advise::{self, Decision, Goal, Limits, Planner, memory_estimate, padded_n_ctx};
 use crate::bench::quality::{QualityOutcome, QualityRequest, quality};
-use crate::bench::{self, BenchRequest, ComparisonRow, Measured, Outcome};
+use crate::bench::{self, BenchRequest, ComparisonRow, Measured, MemoryLimit, Outcome};
 use crate::convert::{self, Conversion, ConvertRequest};
 use crate::error::{Error, Result};
 use crate::hardware::{self, Machine};
@@ -17,7 +17,7 @@ use crate::monitor::Monitor;
 /// What to compare, and how.
 #[derive(Debug, Clone)]
 pub struct CompareRequest {
-    /// The levels. For a checkpoint, the level that keeps every weight is made too and stands for it.
+    /// The levels. For a checkpoint, the level that keeps every weight is made too and stands for it, unless it is larger than memory.
     pub make: MakeRequest,
     /// How speed is measured; its files are filled in once they are made.
     pub bench: BenchRequest,
@@ -25,7 +25,8 @@ pub struct CompareRequest {
     pub quality: Option<QualityRequest>,
     /// What the levels are held against.
     pub limits: Limits,
-    /// What counts most.
+    /// What counts most, and the memory that a checkpoint's file of full size and its levels may use: where the file needs more,
+    /// Planish computes the reference itself, and levels that need more are made but not run.
     pub goal: Goal,
     /// Whether the source is measured beside them.
     pub with_source: bool,
@@ -47,8 +48,10 @@ pub enum Step<'a> {
 /// What a comparison found.
 #[derive(Debug, Clone)]
 pub struct Comparison {
-    /// What was compared with: the model, or the file that keeps every weight of a checkpoint.
+    /// What was compared with: the model, the file that keeps every weight of a checkpoint, or the checkpoint itself.
     pub source: Arc<Model>,
+    /// Which of them, and why.
+    pub reference: Reference,
     /// The machine.
     pub machine: Machine,
     /// Speed and memory of each file, or why there is none.
@@ -81,8 +84,11 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
         request.make.convert.levels = vec![level_of_budget(&model, budget, &request.make)?];
     }
     let order = request.make.convert.levels.clone();
+    let reference = reference_of(&model, &request);
+    request.make.memory_limit = reference.limit().cloned();
+    let stands_for_itself = model.is_runnable() || reference.limit().is_some();
     let (source, mut made) =
-        if model.is_runnable() { (Arc::new(model), Made::default()) } else { import(&model, &mut request, monitor)? };
+        if stands_for_itself { (Arc::new(model), Made::default()) } else { import(&model, &mut request, monitor)? };
     // The machine before the measurements: its bandwidth must be measured while nothing else runs.
     let folder = source.path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let machine = hardware::survey(folder.unwrap_or(".".as_ref()), monitor)?;
@@ -97,16 +103,7 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
     }
     let Made { mut conversions, broken, budgeted, .. } = made;
     conversions.sort_by_key(|made| order.iter().position(|&level| level == made.level));
-    let is_timed = |made: &&Conversion| bench::is_timed_here(made.level.framework());
-    let mut files: Vec<PathBuf> = conversions.iter().filter(is_timed).map(|made| made.path.clone()).collect();
-    if request.with_source {
-        files.insert(0, source.path.clone());
-    }
-    let speed = if files.is_empty() {
-        Vec::new()
-    } else {
-        bench::bench(&BenchRequest { models: files, ..request.bench.clone() }, monitor)?
-    };
+    let speed = speeds_of(&source, &conversions, &request, monitor)?;
     on_step(Step::Speed(&speed));
     if search.is_none() {
         losses = losses_of(&source, &conversions, &request, monitor, on_step)?;
@@ -119,7 +116,33 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
     let measured = Measured { speed: &speed, quality: &losses, limits: &request.limits, lessons: &lessons, origins: &[] };
     let rows = bench::comparison_rows(&source, &machine, &request.goal, &conversions, measured);
     let planned = advise::advise(&source, &machine, &request.goal).recommended_level();
-    Ok(Comparison { source, machine, speed, quality: losses, rows, planned, search, broken, budgeted, unread })
+    Ok(Comparison { source, reference, machine, speed, quality: losses, rows, planned, search, broken, budgeted, unread })
+}
+
+/// What stands for the model, by the memory that its file of full size would need for these measurements.
+fn reference_of(model: &Model, request: &CompareRequest) -> Reference {
+    if model.is_runnable() {
+        return Reference::File;
+    }
+    let machine = hardware::detect(&request.make.convert.out_dir);
+    let n_ctx_of_loss = request.quality.as_ref().map_or(0, |quality| u64::from(quality.n_ctx));
+    Reference::of(model, &machine, request.goal.memory_budget_bytes, n_ctx_of_loss.max(n_ctx_of_speed(&request.bench)))
+}
+
+fn n_ctx_of_speed(bench: &BenchRequest) -> u64 {
+    padded_n_ctx(u64::from(bench.n_prompt_tokens) + u64::from(bench.n_gen_tokens))
+}
+
+/// Speed and memory of the files that are worth timing here, the source before the levels.
+fn speeds_of(source: &Model, conversions: &[Conversion], request: &CompareRequest, monitor: &Monitor) -> Result<Vec<Outcome>> {
+    let is_timed = |made: &&Conversion| bench::is_timed_here(made.level.framework());
+    let levels = conversions.iter().filter(is_timed).map(|made| &made.path);
+    let models: Vec<PathBuf> = request.with_source.then_some(&source.path).into_iter().chain(levels).cloned().collect();
+    if models.is_empty() {
+        return Ok(Vec::new());
+    }
+    let memory_limit = request.make.memory_limit.clone();
+    bench::bench(&BenchRequest { models, memory_limit, ..request.bench.clone() }, monitor)
 }
 
 /// Refuses levels of other frameworks than llama.cpp in a search or with changes of the recipe, and levels that no known
@@ -184,7 +207,14 @@ fn search_passing(
     let rest = convert::without_layers(source, &convert.overrides)?;
     let planner = Planner::changed(rest.as_ref().map_or(source, |rest| &rest.model), None, source, &convert.overrides)?;
     let size = |preset: Preset| Ok((planner.output_size_bytes(&planner.recipe(preset))?, preset.into()));
-    let presets = convert.levels.iter().filter_map(|level| level.preset());
+    let n_ctx = n_ctx_of_speed(&request.bench);
+    // What is larger than memory is no answer.
+    let fits = |preset: &Preset| {
+        let needed =
+            |limit: &MemoryLimit| memory_estimate(planner.model(), &planner.recipe(*preset), &limit.cpu, n_ctx).total_bytes();
+        request.make.memory_limit.as_ref().is_none_or(|limit| needed(limit) <= limit.limit_bytes)
+    };
+    let presets = convert.levels.iter().filter_map(|level| level.preset()).filter(fits);
     let mut ladder: Vec<(u64, Level)> = presets.map(size).collect::<Result<_>>()?;
     ladder.sort();
     let mut all = Made::default();
@@ -217,7 +247,12 @@ fn losses_of(
 ) -> Result<Vec<QualityOutcome>> {
     let Some(wanted) = request.quality.as_ref().filter(|_| !levels.is_empty()) else { return Ok(Vec::new()) };
     let candidates = levels.iter().map(|conversion| conversion.path.clone()).collect();
-    let wanted =
-        QualityRequest { reference: source.path.clone(), candidates, gates: request.limits.gates.clone(), ..wanted.clone() };
+    let wanted = QualityRequest {
+        reference: source.path.clone(),
+        candidates,
+        gates: request.limits.gates.clone(),
+        memory_limit: request.make.memory_limit.clone(),
+        ..wanted.clone()
+    };
     quality(&wanted, monitor, |outcome| on_step(Step::Quality(outcome)))
 }

@@ -6,18 +6,21 @@
 //! self_check  a first run of files made from a checkpoint
 //! calibration second moments for levels whose codes are chosen by error feedback
 //! budget      types for a size, by what each tensor is worth
+//! reference what the levels of a checkpoint are held against
 //! compare     make, measure speed and losses, and the rows of both
 //! ```
 
 mod budget;
 mod calibration;
 mod compare;
+mod reference;
 mod reuse;
 mod self_check;
 
 use std::sync::Arc;
 
 use crate::advise::budget::{Budget, BudgetRecipe};
+use crate::bench::MemoryLimit;
 use crate::bench::known::remember_conversions;
 use crate::convert::{Conversion, ConvertRequest, Existing, convert};
 use crate::error::{Error, Result};
@@ -28,6 +31,7 @@ use crate::monitor::Monitor;
 pub use budget::{BudgetFacts, level_of_budget, plan_budget};
 pub use calibration::Calibration;
 pub use compare::{CompareRequest, Comparison, Step, compare};
+pub use reference::Reference;
 
 /// What to make.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,13 +46,22 @@ pub struct MakeRequest {
     pub is_checked: bool,
     /// Whether files of an earlier run are used as they are, where they are just what would be made now.
     pub reuses: bool,
+    /// Files that would need more memory are made but not tried; `None`: all are.
+    pub memory_limit: Option<MemoryLimit>,
 }
 
 impl MakeRequest {
     /// A request to make and check everything, whatever an earlier run made.
     #[must_use]
     pub fn new(convert: ConvertRequest) -> Self {
-        Self { convert, calibration: Calibration::default(), budget: None, is_checked: true, reuses: false }
+        Self {
+            convert,
+            calibration: Calibration::default(),
+            budget: None,
+            is_checked: true,
+            reuses: false,
+            memory_limit: None,
+        }
     }
 }
 
@@ -111,7 +124,7 @@ fn make_levels(model: &Model, request: &MakeRequest, monitor: &Monitor) -> Resul
             made.warnings.extend(moments.iter().flat_map(|moments| moments.warnings.clone()));
         }
         if request.is_checked {
-            broken = self_check::try_made(model, &mut made, monitor)?;
+            broken = self_check::try_made(model, &mut made, request.memory_limit.as_ref(), monitor)?;
         } else {
             remember_conversions(model, &made);
         }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::bench::is_stand_in;
 use crate::bench::known::remember_conversions;
+use crate::bench::{MemoryLimit, is_stand_in};
 use crate::calibrate::text::{TextSource, corpus};
 use crate::convert::{Conversion, ConvertRequest, Removal, SelfCheck, convert, own_tokens, preflight, remove_output};
 use crate::error::{Error, Result};
@@ -48,28 +48,38 @@ struct Probe {
 ///
 /// # Errors
 /// `Error::Cancelled`: then all files stay, and are noted. `Error::Io` when a broken one cannot be removed.
-pub(super) fn try_made(model: &Model, made: &mut Vec<Conversion>, monitor: &Monitor) -> Result<Option<Error>> {
-    let tried = if model.is_runnable() { Ok(()) } else { self_check(model, made, monitor) };
+pub(super) fn try_made(
+    model: &Model,
+    made: &mut Vec<Conversion>,
+    limit: Option<&MemoryLimit>,
+    monitor: &Monitor,
+) -> Result<Option<Error>> {
+    let tried = if model.is_runnable() { Ok(()) } else { self_check(model, made, limit, monitor) };
     let broken = if tried.is_ok() { discard_broken(made) } else { Ok(None) };
     remember_conversions(model, made);
     tried.and(broken)
 }
 
 /// Runs each file over a short text and keeps what it showed in `Conversion::check`. What no runtime here can run, or MLX only
-/// slowly on a CPU, is not checked.
+/// slowly on a CPU, is not checked, nor is what needs more memory than it may use.
 ///
 /// `model` is the checkpoint's: its own tokenizer says into which tokens the text must be split.
 ///
 /// # Errors
 /// `Error::Cancelled`; what goes wrong with a file is told in its check.
-fn self_check(model: &Model, made: &mut [Conversion], monitor: &Monitor) -> Result<()> {
+fn self_check(model: &Model, made: &mut [Conversion], limit: Option<&MemoryLimit>, monitor: &Monitor) -> Result<()> {
     let here: Vec<RuntimeId> = RuntimeId::ALL.into_iter().filter(|runtime| runtime::check_available(*runtime).is_ok()).collect();
     let is_slow = made.iter().any(|made| made.level.framework() == Framework::Mlx)
         && model.n_parameters() > MAX_STAND_IN_WEIGHTS
         && runtime::info(RuntimeId::Mlx, &monitor.without_progress())
             .map_or(true, |info| is_stand_in(&info.version, &info.backend));
+    let is_too_large = |path: &Path| {
+        let check = |limit: &MemoryLimit| limit.check_artifact(&Artifact::open(path)?, N_TOKENS.into());
+        matches!(limit.map(check), Some(Err(Error::LargerThanMemory { .. })))
+    };
     let runs_here = |made: &&mut Conversion| {
         RuntimeId::of(made.level.framework()).is_some_and(|by| here.contains(&by) && !(is_slow && by == RuntimeId::Mlx))
+            && !is_too_large(&made.path)
     };
     let made: Vec<&mut Conversion> = made.iter_mut().filter(runs_here).collect();
     let text = text();

@@ -440,6 +440,13 @@ pub enum Event {
         /// SHA-256 of the tokens, in hexadecimal: equal for models with the same tokenizer. Empty for [`Task::Collect`].
         tokens_sha256: String,
     },
+    /// All granted chunks have passed through some layers; only from the runtime that computes one layer at a time.
+    Layer {
+        /// Layers that are computed; with all of them, the head is next.
+        n_done: u32,
+        /// Layers of the model.
+        n_layers: u32,
+    },
     /// The reference's answer to a chunk is kept.
     ReferenceChunk {
         /// The chunk's number.

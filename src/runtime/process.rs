@@ -361,6 +361,7 @@ mod tests {
             Event::Generated { tokens_per_sec: None, ended_by_itself: true, rest: "\u{FFFD}".into() },
             Event::TextPlan { n_vocab: 3, n_tokens: 9, chunk_parts: vec![0, 1], tokens_sha256: "ab".into() },
             Event::ReferenceChunk { chunk_idx: 7 },
+            Event::Layer { n_done: 3, n_layers: 32 },
             Event::ScoredChunk { scores: Box::new(chunk_scores()) },
             Event::Error { reason: "\"quoted\"".into() },
         ];

@@ -105,19 +105,41 @@ pub struct JobRecord {
     pub model: Option<PathBuf>,
     /// The files that it writes.
     pub outputs: Vec<PathBuf>,
+    /// When its progress began to grow, since the start, in seconds: a part of the work with steps of its own begins anew.
+    pub growing_from_secs: f64,
 }
 
 impl JobRecord {
     /// A job that waits, about no model in particular.
     #[must_use]
     pub fn new(id: JobId, kind: JobKind) -> Self {
-        Self { id, kind, status: JobStatus::Queued, model: None, outputs: Vec::new() }
+        Self { id, kind, status: JobStatus::Queued, model: None, outputs: Vec::new(), growing_from_secs: 0.0 }
     }
 
     /// The same job in this state.
     #[must_use]
     pub fn with_status(self, status: JobStatus) -> Self {
         Self { status, ..self }
+    }
+
+    /// Takes in how far it has come, `now` seconds after the start; nothing unless it is at work.
+    pub(super) fn report(&mut self, new: Progress, now: f64) {
+        let JobStatus::Running { progress, elapsed_secs, .. } = &mut self.status else { return };
+        if progress.as_ref().is_some_and(|old| new.done < old.done) {
+            self.growing_from_secs = now;
+        }
+        *progress = Some(new);
+        *elapsed_secs = now;
+    }
+
+    /// How far it has come, and for how many seconds that has grown; `None` in the first twentieth of a second.
+    fn growth(&self) -> Option<(&Progress, f64)> {
+        match &self.status {
+            JobStatus::Running { progress: Some(progress), elapsed_secs, .. } => {
+                Some((progress, elapsed_secs - self.growing_from_secs)).filter(|growth| growth.1 > 0.05)
+            }
+            _ => None,
+        }
     }
 
     /// True until it has ended.
@@ -129,24 +151,15 @@ impl JobRecord {
     /// Seconds until the end at the present speed; `None` until a twentieth of a second and one per cent are done.
     #[must_use]
     pub fn left_secs(&self) -> Option<f64> {
-        match &self.status {
-            JobStatus::Running { progress: Some(progress), elapsed_secs, .. } => {
-                let fraction = f64::from(progress.fraction()?);
-                (fraction >= 0.01 && *elapsed_secs > 0.05).then(|| elapsed_secs * (1.0 - fraction) / fraction)
-            }
-            _ => None,
-        }
+        let (progress, secs) = self.growth()?;
+        let fraction = f64::from(progress.fraction()?);
+        (fraction >= 0.01).then(|| secs * (1.0 - fraction) / fraction)
     }
 
-    /// Units of progress per second since the start; `None` before the first report and in the first twentieth of a second.
+    /// Units of progress per second; `None` before the first report and in the first twentieth of a second.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
     pub fn rate_per_sec(&self) -> Option<f64> {
-        match &self.status {
-            JobStatus::Running { progress: Some(progress), elapsed_secs, .. } if *elapsed_secs > 0.05 => {
-                Some(progress.done as f64 / elapsed_secs)
-            }
-            _ => None,
-        }
+        self.growth().map(|(progress, secs)| progress.done as f64 / secs)
     }
 }

@@ -4,17 +4,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Slot, Store};
+use super::{Form, Slot, Store};
 use crate::advise::{CheckedCheckpoint, Gates, Learned};
 use crate::bench::history::Kind;
 use crate::bench::known::{Known, RunOrigin};
-use crate::bench::quality::QualityOutcome;
+use crate::bench::quality::{QualityOutcome, QualityRequest};
 use crate::bench::tensors::tensor_error::TensorErrors;
 use crate::bench::{self, AnswerOutcome, Lesson, Outcome};
 use crate::calibrate::imatrix::Collected;
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::hardware::Machine;
+use crate::make::Reference;
 use crate::model::{Level, Model, OtherLevel};
 use crate::units::{count_of, local_day_text};
 use crate::worker::JobId;
@@ -305,6 +306,18 @@ impl Store {
     #[must_use]
     pub fn checkpoint_model(&self) -> Option<&Arc<Model>> {
         self.checkpoint.as_ref()?.model.as_ref()
+    }
+
+    /// What the levels of the open model are held against. A checkpoint whose file of full size is larger than memory is computed by
+    /// Planish itself, as soon as the machine is known.
+    #[must_use]
+    pub fn reference(&self, form: &Form) -> Reference {
+        let (Some(model), Some(checked), Some(machine)) = (self.model.ready(), &self.checkpoint, self.machine.ready()) else {
+            return Reference::File;
+        };
+        let n_ctx = u64::from(form.bench.n_prompt_tokens) + u64::from(form.bench.n_gen_tokens);
+        let n_ctx = n_ctx.max(QualityRequest::default().n_ctx.into());
+        Reference::with(model, machine, form.goal.memory_budget_bytes, n_ctx, || checked.own_obstacle.clone())
     }
 
     /// What a level is made from: some are made from the checkpoint itself, even when one of its files stands for it.

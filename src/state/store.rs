@@ -160,10 +160,9 @@ impl Store {
                     job.status = JobStatus::Running { progress: None, elapsed_secs: 0.0, is_cancelling: false };
                 }
             }
-            Event::Progress { id, progress: new, elapsed_secs: now } => {
-                if let Some(JobRecord { status: JobStatus::Running { progress, elapsed_secs, .. }, .. }) = self.job_mut(id) {
-                    *progress = Some(new);
-                    *elapsed_secs = now;
+            Event::Progress { id, progress, elapsed_secs } => {
+                if let Some(job) = self.job_mut(id) {
+                    job.report(progress, elapsed_secs);
                 }
             }
             Event::Finished { id, result, elapsed_secs } => self.finish(id, result, elapsed_secs),

@@ -281,6 +281,12 @@ fn time_left_follows_the_speed() {
     let progress = Progress { stage: String::new(), done: 25, total: 100, unit: ProgressUnit::Bytes };
     store.apply(Event::Progress { id, progress, elapsed_secs: 10.0 });
     assert_eq!((store.jobs[0].left_secs(), store.jobs[0].rate_per_sec()), (Some(30.0), Some(2.5)));
+    // A part with steps of its own, such as a pass over the layers, is not held against the time before it.
+    let step = |done| Progress { stage: String::new(), done, total: 4, unit: ProgressUnit::Steps };
+    store.apply(Event::Progress { id, progress: step(0), elapsed_secs: 100.0 });
+    assert_eq!(store.jobs[0].left_secs(), None);
+    store.apply(Event::Progress { id, progress: step(1), elapsed_secs: 104.0 });
+    assert_eq!((store.jobs[0].left_secs(), store.jobs[0].rate_per_sec()), (Some(12.0), Some(0.25)));
 }
 
 #[test]
@@ -319,6 +325,7 @@ fn a_checkpoint_takes_the_place_of_the_model_until_another_is_opened() {
             model: None,
             checkpoint: crate::model::Checkpoint::default(),
             checklist,
+            own_obstacle: None,
         }))
     };
     let mut store = Store::default();
@@ -343,7 +350,8 @@ fn the_file_that_keeps_every_weight_stands_for_the_checkpoint() {
     let id = JobId(1);
     store.submitted(id, &Job::Inspect { path: "folder".into() });
     let checkpoint = crate::model::Checkpoint { path: "folder".into(), ..Default::default() };
-    let checked = CheckedCheckpoint { model: Some(model("folder")), checkpoint, checklist: Checklist { items: Vec::new() } };
+    let checklist = Checklist { items: Vec::new() };
+    let checked = CheckedCheckpoint { model: Some(model("folder")), checkpoint, checklist, own_obstacle: None };
     store.apply(Event::Finished { id, result: Ok(Output::Checkpoint(Arc::new(checked))), elapsed_secs: 0.1 });
     assert_eq!(store.model.ready().map(|model| model.path.clone()), Some("folder".into()));
 

@@ -66,6 +66,7 @@ fn a_small_benchmark_gives_plausible_numbers_and_a_broken_model_leaves_the_other
         n_threads: None,
         sustained_secs: None,
         start: Start::Now,
+        memory_limit: None,
     };
     let stages = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&stages);

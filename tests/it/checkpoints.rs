@@ -206,7 +206,9 @@ fn what_llama_cpp_would_compute_differently_is_refused() {
         assert!(error.contains(expected), "{name}: {error}");
     };
     let other = || json!({"rope_scaling": {"rope_type": "mrope", "factor": 2.0}});
-    for name in ["llama", "qwen2", "qwen3-moe", "gemma2", "gemma3", "starcoder2", "olmo2", "granite", "deepseek-v2", "falcon"] {
+    for name in
+        ["llama", "qwen2", "qwen3-moe", "gemma2", "gemma3", "starcoder2", "olmo2", "granite", "smollm3", "deepseek-v2", "falcon"]
+    {
         check(name, other(), "RoPE scaling of the kind mrope");
     }
     check("phi3", other(), "RoPE scaling of the kind mrope");
@@ -225,6 +227,7 @@ fn what_llama_cpp_would_compute_differently_is_refused() {
         ("falcon", "activation", "relu"),
         ("olmo2", "hidden_act", "gelu"),
         ("granite", "hidden_act", "gelu"),
+        ("smollm3", "hidden_act", "gelu"),
         ("bert", "hidden_act", "relu"),
     ] {
         check(name, json!({key: other}), &format!("{key} is {other} in config.json, llama.cpp computes"));
@@ -242,6 +245,8 @@ fn what_llama_cpp_would_compute_differently_is_refused() {
     check("qwen2-moe", json!({"mlp_only_layers": [0]}), "no experts");
     check("qwen3-moe", json!({"norm_topk_prob": false}), "norm_topk_prob is false");
     check("qwen3-moe", json!({"decoder_sparse_step": 2}), "no experts");
+    check("smollm3", json!({"no_rope_layers": [1, 1, 1, 1, 1]}), "not every fourth");
+    check("smollm3", json!({"attention_bias": true}), "biases");
     check("bert", json!({"position_embedding_type": "relative_key"}), "positions of the kind relative_key");
     check("deepseek-v2", json!({"rope_interleave": false}), "rope_interleave is false");
     check("deepseek-v2", json!({"moe_layer_freq": 2}), "no experts");
@@ -360,7 +365,8 @@ fn names_with_anything_before_them_make_the_same_tensors() {
 #[test]
 fn a_dynamic_scale_of_rope_is_told_and_left_out() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["llama", "qwen2", "qwen3-moe", "gemma2", "gemma3", "phi3", "starcoder2", "olmo2", "granite", "falcon"] {
+    for name in ["llama", "qwen2", "qwen3-moe", "gemma2", "gemma3", "phi3", "starcoder2", "olmo2", "granite", "smollm3", "falcon"]
+    {
         let plain = checked_model(&write(&changed(name, &json!({})), &folder.path().join("plain"))).unwrap();
         let dynamic = json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}});
         let found = checked_model(&write(&changed(name, &dynamic), &folder.path().join("dynamic"))).unwrap();

@@ -67,7 +67,7 @@ fn a_forward_pass_from_the_description_has_the_logits_of_transformers() {
     }
     let lines: Vec<String> = differences.iter().map(|(name, difference)| format!("{name} {difference:.1e}")).collect();
     assert!(differences.iter().all(|row| row.1 <= TOLERANCE), "{}", lines.join("\n"));
-    assert_eq!(differences.len(), 31, "{}", lines.join("\n"));
+    assert_eq!(differences.len(), 32, "{}", lines.join("\n"));
 }
 
 /// The comparison would notice if any of these facts were wrong.
@@ -102,6 +102,8 @@ fn every_fact_matters() {
     check("olmo2", &|of| of.layers[0].attention.qk_norm.as_mut().unwrap().span = NormSpan::Head);
     check("granite", &|of| of.layers[0].residual_scale = 1.0);
     check("granite", &|of| of.logit_scale = 1.0);
+    check("smollm3", &|of| of.layers[3].attention.rope_idx = Some(0));
+    check("smollm3", &|of| of.layers[4].attention.rope_idx = None);
     check("qwen2-moe", &|of| with_experts(of, |experts| experts.has_normed_weights = true));
     check("qwen2-moe", &|of| with_experts(of, |experts| experts.shared = None));
     check("mixtral", &|of| with_experts(of, |experts| experts.n_used = 1));
@@ -149,6 +151,9 @@ fn windows_are_in_the_layers_of_each_class() {
     check("llama", window(), &[None, None]);
     check("granite", window(), &[None, None]);
     check("olmo2", window(), &[None, None]);
+    check("smollm3", window(), &[None; 5]);
+    // Where they are used, the layers without RoPE have them.
+    check("smollm3", used(&[("layer_types", Json::Null)]), &[None, None, None, Some(8), None]);
     check("mistral", window(), &[Some(8), Some(8)]);
     check("mistral", same(), &[None, None]);
     check("mixtral", window(), &[Some(8), Some(8)]);
@@ -214,6 +219,7 @@ fn layers_share_tables_of_rope() {
     check("llama", &[Some(0), Some(0)]);
     check("gemma3", &[Some(0), Some(0), Some(0), Some(0), Some(0), Some(1)]);
     check("gemma3-v5-config", &[Some(0), Some(0)]);
+    check("smollm3", &[Some(0), Some(0), Some(0), None, Some(0)]);
     let phi4 = described("phi4-mini", &same());
     assert_eq!((phi4.rope_tables[0].n_dims, phi4.layers[0].attention.head_dim), (12, 16));
     assert_eq!(phi4.rope_tables[0].long.as_ref().map(|long| long.above), Some(256));

@@ -27,6 +27,7 @@ mod hf_layout;
 mod history;
 #[cfg(feature = "llama-cpp")]
 mod imatrix;
+mod large_checkpoint;
 mod layering;
 mod levels;
 mod mlx;

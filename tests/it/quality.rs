@@ -32,6 +32,7 @@ fn request(dir: &Path, candidates: Vec<PathBuf>) -> QualityRequest {
         seed: 1,
         n_threads: None,
         cache_dir: Some(dir.join("cache")),
+        memory_limit: None,
     }
 }
 

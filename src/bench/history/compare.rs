@@ -388,6 +388,9 @@ fn facts(runs: &[Compared]) -> Vec<FactLine> {
         line("Level", |row| row.level.clone().unwrap_or_default()),
         line("Tensors", |row| row.recipe.clone().unwrap_or_default()),
         line("Verdict", |row| row.verdict.map_or("", Decision::label).into()),
+        of_column("Reference computed as", |run| {
+            run.quality.as_ref().and_then(|run| run.provenance.reference_by.text()).unwrap_or_default().into()
+        }),
         line("Reference SHA-256", |row| row.reference_sha256.clone().unwrap_or_default()),
         line("Text", |row| row.text_name.clone().unwrap_or_default()),
         line("Text SHA-256", |row| row.text_sha256.clone().unwrap_or_default()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Comparison, Filter, History, Measurement, NewRun, Row};
 use crate::advise::{GateKind, Gates, Interval, judge};
 use crate::bench::quality::{
-    ChunkSums, Flip, FlipClass, KindSummary, QualityProvenance, QualityRun, QualitySummary, Stopping, TokenChoice,
+    ChunkSums, Flip, FlipClass, KindSummary, QualityProvenance, QualityRun, QualitySummary, ReferenceBy, Stopping, TokenChoice,
 };
 use crate::bench::{Energy, Provenance, Run, Stat};
 use crate::hardware::{Conditions, PowerSource};
@@ -127,6 +127,7 @@ pub(crate) fn quality(level: &str, klds: &[f64]) -> NewRun {
             text_sha256: "7e".repeat(32),
             model_sha256: "a1".repeat(32),
             reference_sha256: "f0".repeat(32),
+            reference_by: ReferenceBy::Runtime,
             n_ctx: 512,
             max_tokens: 16_000,
             stopping: Stopping::Decided,

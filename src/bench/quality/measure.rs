@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::cache::{Cache, Key, TextPlan};
 use super::flips::flips;
+use super::reference::{Reference, ReferenceBy};
+use super::schedule::{MIN_CHUNKS, looks, order, pass_end};
 use super::stats::{ChunkSums, spent_alpha};
 use super::summary::{ALPHA, gate_interval, summarize, summarize_kinds};
 use super::{QualityOutcome, QualityProvenance, QualityRequest, QualityRun, ScoredChunk, Stopping, Strip, TokenScore};
@@ -24,12 +26,6 @@ use crate::runtime::process::ChildProcess;
 use crate::runtime::{self, ChunkScores, Event, Request, RuntimeId, RuntimeInfo, ScoreRole, ScoreTask, Task, reference_file};
 use crate::units::nats_text;
 
-/// Scored tokens before the gates are looked at for the first time.
-const FIRST_LOOK_TOKENS: u32 = 1000;
-/// Each look is at this many times as many chunks as the one before.
-const LOOK_GROWTH: f64 = 1.5;
-/// The fewest chunks that say something about the spread between chunks.
-const MIN_CHUNKS: usize = 2;
 /// Chunks whose text is kept with the divergence of each token.
 const MAX_STRIPS: usize = 24;
 /// How long the load by other programs is sampled.
@@ -119,7 +115,7 @@ struct Session<'a> {
     /// Numbers of chunks at which the gates are looked at.
     looks: Vec<usize>,
     /// The reference, opened once.
-    reference_artifact: Artifact,
+    opened: Reference,
     reference: Option<ChildProcess>,
     reference_failed: bool,
     reference_secs: f64,
@@ -129,13 +125,13 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn start(exe: &'a Path, request: &'a QualityRequest, corpus: &'a Corpus, monitor: &Monitor) -> Result<Self> {
-        let reference = Artifact::open(&request.reference)?;
-        let reference_sha256 = artifact_sha256(&reference, monitor)?;
+        let reference = Reference::open(&request.reference)?;
+        let reference_sha256 = reference.sha256(monitor)?;
         let conditions = sample_conditions(SAMPLING_TIME, monitor)?;
-        let info = runtime::info_with(exe, reference.runtime()?, monitor)?;
+        let info = runtime::info_with(exe, reference.runtime(), monitor)?;
         let n_threads = request.n_threads.unwrap_or_else(runtime::default_n_threads);
         let key = Key {
-            reference_sha256: &reference_sha256,
+            reference_sha256: &(reference_sha256.clone() + &reference.side_sha256()?),
             text_sha256: &corpus.sha256,
             n_ctx: request.n_ctx,
             n_threads,
@@ -151,6 +147,7 @@ impl<'a> Session<'a> {
             text_sha256: corpus.sha256.clone(),
             model_sha256: String::new(),
             reference_sha256,
+            reference_by: reference.by,
             n_ctx: request.n_ctx,
             max_tokens: request.max_tokens,
             stopping: request.stopping,
@@ -169,7 +166,7 @@ impl<'a> Session<'a> {
             plan: TextPlan { n_vocab: 0, n_tokens: 0, chunk_parts: Vec::new(), tokens_sha256: String::new() },
             order: Vec::new(),
             gates: request.gates.meaningful(reference.model.as_ref().is_some_and(Model::has_recurrent_layers)),
-            reference_artifact: reference,
+            opened: reference,
             looks: Vec::new(),
             reference: None,
             reference_failed: false,
@@ -196,16 +193,15 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
-    fn task(&self, artifact: &Artifact, role: ScoreRole) -> Result<Request> {
-        let task = ScoreTask {
-            path: artifact.run_path().to_path_buf(),
+    fn task(&self, path: &Path, role: ScoreRole) -> ScoreTask {
+        ScoreTask {
+            path: path.to_path_buf(),
             role,
             corpus_path: self.cache.text_path(),
             reference_dir: self.cache.dir.clone(),
             n_ctx: self.request.n_ctx,
             n_threads: self.provenance.n_threads,
-        };
-        Request::to_runtime_of(artifact, Task::Score(task))
+        }
     }
 
     /// Loads the reference and returns how it splits the text.
@@ -213,7 +209,8 @@ impl<'a> Session<'a> {
         let started = Instant::now();
         let stage = format!("load {}", name(&self.request.reference));
         monitor.report(Progress { stage, done: 0, total: 0, unit: ProgressUnit::Steps })?;
-        let mut child = ChildProcess::spawn(self.exe, &self.task(&self.reference_artifact, ScoreRole::Reference)?)?;
+        let task = self.task(&self.opened.path, ScoreRole::Reference);
+        let mut child = ChildProcess::spawn(self.exe, &self.opened.request(task)?)?;
         let (_, plan) = text_plan(&mut child, &self.request.reference, monitor)?;
         self.reference = Some(child);
         self.cache.keep_plan(&plan)?;
@@ -221,12 +218,24 @@ impl<'a> Session<'a> {
         Ok(plan)
     }
 
-    /// Makes sure that the reference's answers to these chunks are kept.
-    fn reference_chunks(&mut self, chunks: &[u32], report: &dyn Fn(&str) -> Result<()>, monitor: &Monitor) -> Result<()> {
-        let is_missing = |&chunk: &u32| reference_file::read(&self.cache.dir, chunk, self.plan.n_vocab).is_none();
-        let missing: Vec<u32> = chunks.iter().copied().filter(is_missing).collect();
+    /// Makes sure that the reference's answers to the chunks from `n_done` up to the look are kept. One that reads all of its weights
+    /// in each pass over them takes further chunks too.
+    fn reference_chunks(
+        &mut self,
+        n_done: usize,
+        look: usize,
+        report: &dyn Fn(&str) -> Result<()>,
+        monitor: &Monitor,
+    ) -> Result<()> {
+        let is_missing = |chunk: &u32| reference_file::read(&self.cache.dir, *chunk, self.plan.n_vocab).is_none();
+        let missing_up_to =
+            |end: usize| self.order.get(n_done..end).unwrap_or_default().iter().copied().filter(is_missing).collect::<Vec<u32>>();
+        let mut missing = missing_up_to(look);
         if missing.is_empty() {
             return Ok(());
+        }
+        if self.opened.by == ReferenceBy::Planish {
+            missing = missing_up_to(pass_end(n_done, look, self.order.len()));
         }
         if self.reference.is_none() {
             self.start_reference(monitor)?;
@@ -234,10 +243,15 @@ impl<'a> Session<'a> {
         let Some(child) = &mut self.reference else { return Ok(()) };
         let started = Instant::now();
         child.grant(&missing);
-        for idx in 0..missing.len() {
-            report(&format!("reference, chunk {} of {}", idx + 1, missing.len()))?;
+        let n_missing = missing.len();
+        let mut n_kept = 0;
+        while n_kept < n_missing {
+            if self.opened.by == ReferenceBy::Runtime {
+                report(&format!("reference, chunk {} of {n_missing}", n_kept + 1))?;
+            }
             match child.next_event(monitor)? {
-                Some(Event::ReferenceChunk { .. }) => {}
+                Some(Event::ReferenceChunk { .. }) => n_kept += 1,
+                Some(Event::Layer { n_done, n_layers }) => monitor.report(pass_progress(n_done, n_layers, n_missing))?,
                 _ => return Err(Error::ChildDied { reason: "it left out a chunk".into(), path: self.request.reference.clone() }),
             }
         }
@@ -247,6 +261,7 @@ impl<'a> Session<'a> {
 
     fn candidate(&mut self, candidate_idx: usize, path: &Path, monitor: &Monitor) -> Result<QualityRun> {
         let artifact = Artifact::open(path)?;
+        self.check_memory(&artifact)?;
         let model_sha256 = artifact_sha256(&artifact, &monitor.without_progress())?;
         // Removes its file when the candidate has been measured.
         let decoded = self.decoded(&artifact, monitor)?;
@@ -256,14 +271,15 @@ impl<'a> Session<'a> {
         let n_candidates = self.request.candidates.len() as u64;
         let started = Instant::now();
         let mut waited_secs = 0.0;
-        let mut child = ChildProcess::spawn(self.exe, &self.task(run, ScoreRole::Candidate)?)?;
+        let task = Task::Score(self.task(run.run_path(), ScoreRole::Candidate));
+        let mut child = ChildProcess::spawn(self.exe, &Request::to_runtime_of(run, task)?)?;
         let (info, plan) = text_plan(&mut child, path, monitor)?;
         self.check_vocabulary(&plan, path)?;
         let mut chunks: Vec<ScoredChunk> = Vec::new();
         let mut sums: Vec<ChunkSums> = Vec::new();
         let mut verdict = None;
         let (mut spent, mut n_looks) = (0.0, 0);
-        let reference_secs = self.reference_secs;
+        let (reference_secs, floor_nats) = (self.reference_secs, self.opened.by.floor_nats());
         for look in self.looks.clone() {
             let wanted = self.order.get(chunks.len()..look).unwrap_or_default().to_vec();
             let report = |done: usize, what: &str| {
@@ -273,7 +289,7 @@ impl<'a> Session<'a> {
             };
             let before = Instant::now();
             let n_done = chunks.len();
-            if let Err(error) = self.reference_chunks(&wanted, &|what| report(n_done, what), monitor) {
+            if let Err(error) = self.reference_chunks(n_done, look, &|what| report(n_done, what), monitor) {
                 self.reference_failed = true;
                 return Err(error);
             }
@@ -288,12 +304,8 @@ impl<'a> Session<'a> {
                 sums.push(ChunkSums::from_tokens(chunk.chunk_idx, chunk.part_idx, &chunk.tokens));
                 chunks.push(chunk);
             }
-            #[allow(clippy::cast_precision_loss, reason = "a part of one")]
-            let allowed = match self.request.stopping {
-                Stopping::Full => ALPHA,
-                Stopping::Decided => spent_alpha(ALPHA, look as f64 / n_chunks as f64),
-            };
-            let now = verdict_at(&self.gates, &sums, allowed - spent);
+            let allowed = self.alpha_at(look);
+            let now = verdict_at(&self.gates, &sums, floor_nats, allowed - spent);
             spent = allowed;
             n_looks += 1;
             let is_decided = now.gates.iter().all(|gate| gate.decision != Decision::Inconclusive) && !now.gates.is_empty();
@@ -318,9 +330,9 @@ impl<'a> Session<'a> {
             path: path.to_path_buf(),
             size_bytes: artifact.size_bytes,
             reference: self.request.reference.clone(),
-            summary: summarize(&chunks, &sums, self.request.seed),
-            by_kind: summarize_kinds(&chunks, &sums, self.request.seed),
-            verdict: verdict.unwrap_or_else(|| verdict_at(&self.gates, &sums, ALPHA)),
+            summary: summarize(&chunks, &sums, floor_nats, self.request.seed),
+            by_kind: summarize_kinds(&chunks, &sums, floor_nats, self.request.seed),
+            verdict: verdict.unwrap_or_else(|| verdict_at(&self.gates, &sums, floor_nats, ALPHA)),
             n_looks,
             strips: Arc::new(chunks.iter().take(MAX_STRIPS).map(strip).collect()),
             chunks: sums,
@@ -328,6 +340,25 @@ impl<'a> Session<'a> {
             n_flips,
             provenance,
         })
+    }
+
+    /// The level that the looks up to this one may spend together.
+    #[allow(clippy::cast_precision_loss, reason = "a part of one")]
+    fn alpha_at(&self, look: usize) -> f64 {
+        match self.request.stopping {
+            Stopping::Full => ALPHA,
+            Stopping::Decided => spent_alpha(ALPHA, look as f64 / self.order.len() as f64),
+        }
+    }
+
+    /// Refuses a candidate that would need more memory than it may use. Decoded weights are as large as the reference.
+    fn check_memory(&self, artifact: &Artifact) -> Result<()> {
+        let Some(limit) = &self.request.memory_limit else { return Ok(()) };
+        let n_ctx = u64::from(self.request.n_ctx);
+        match self.opened.model.as_ref().filter(|_| self.is_decoded(artifact)) {
+            Some(model) => limit.check_model(model, &artifact.path, n_ctx),
+            None => limit.check_artifact(artifact, n_ctx),
+        }
     }
 
     /// The decoded weights of a folder, where llama.cpp measures them in place of MLX; `None` elsewhere.
@@ -344,7 +375,7 @@ impl<'a> Session<'a> {
 
     /// Whether llama.cpp measures the decoded weights of a folder, because MLX is missing or would take long here.
     fn is_decoded(&self, artifact: &Artifact) -> bool {
-        let n_weights = self.reference_artifact.model.as_ref().map_or(0, Model::n_parameters);
+        let n_weights = self.opened.model.as_ref().map_or(0, Model::n_parameters);
         let n_tokens = self.order.len() as u64 * u64::from(self.request.n_ctx);
         #[allow(clippy::cast_precision_loss, reason = "a rough prediction")]
         let secs = n_weights as f64 * n_tokens as f64 / STAND_IN_PRODUCTS_PER_SEC;
@@ -383,37 +414,15 @@ fn text_plan(child: &mut ChildProcess, path: &Path, monitor: &Monitor) -> Result
     Err(Error::ChildDied { reason: "it did not split the text".into(), path: path.to_path_buf() })
 }
 
-/// Scored tokens of a chunk: the second half without its first token, which is predicted from the first half alone.
-fn scored_per_chunk(n_ctx: u32) -> u32 {
-    n_ctx - n_ctx / 2 - 1
+fn verdict_at(gates: &Gates, sums: &[ChunkSums], floor_nats: f64, alpha: f64) -> Verdict {
+    judge(gates, |kind| Some(gate_interval(kind, sums, floor_nats, alpha)))
 }
 
-/// The first chunks that make up the wanted tokens, in an order drawn by the seed: stopping early then sees a fair sample of them.
-fn order(n_chunks: usize, request: &QualityRequest) -> Vec<u32> {
-    let n_wanted = request.max_tokens.div_ceil(scored_per_chunk(request.n_ctx)).max(u32::try_from(MIN_CHUNKS).unwrap_or(2));
-    let n = u32::try_from(n_chunks).unwrap_or(u32::MAX).min(n_wanted);
-    let mut order: Vec<u32> = (0..n).collect();
-    fastrand::Rng::with_seed(request.seed).shuffle(&mut order);
-    order
-}
-
-/// Numbers of chunks at which the gates are looked at; the last one is all.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a few hundred chunks")]
-fn looks(n_chunks: usize, request: &QualityRequest) -> Vec<usize> {
-    let mut looks = Vec::new();
-    if request.stopping == Stopping::Decided {
-        let mut next = FIRST_LOOK_TOKENS.div_ceil(scored_per_chunk(request.n_ctx)).max(3) as usize;
-        while next < n_chunks {
-            looks.push(next);
-            next = (next as f64 * LOOK_GROWTH).ceil() as usize;
-        }
-    }
-    looks.push(n_chunks);
-    looks
-}
-
-fn verdict_at(gates: &Gates, sums: &[ChunkSums], alpha: f64) -> Verdict {
-    judge(gates, |kind| Some(gate_interval(kind, sums, alpha)))
+/// How far a pass of the reference over all layers has come.
+fn pass_progress(n_done: u32, n_layers: u32, n_chunks: usize) -> Progress {
+    let what = if n_done < n_layers { format!("layer {} of {n_layers}", n_done + 1) } else { "the head".into() };
+    let stage = format!("reference, {what}, {}", crate::units::count_of(n_chunks, "chunk"));
+    Progress { stage, done: n_done.into(), total: u64::from(n_layers) + 1, unit: ProgressUnit::Steps }
 }
 
 /// `chunk 12 of at most 40, mean KLD 0.0123 nats`; without the mean before the first chunk.
@@ -465,31 +474,9 @@ fn strip(chunk: &ScoredChunk) -> Strip {
 mod tests {
     use super::*;
 
-    fn request(max_tokens: u32, stopping: Stopping) -> QualityRequest {
-        QualityRequest { candidates: vec!["m.gguf".into()], max_tokens, stopping, ..QualityRequest::default() }
-    }
-
-    #[test]
-    fn gates_are_looked_at_after_a_thousand_tokens_and_then_less_and_less_often() {
-        assert_eq!(looks(40, &request(10_000, Stopping::Decided)), [4, 6, 9, 14, 21, 32, 40]);
-        assert_eq!(looks(3, &request(10_000, Stopping::Decided)), [3]);
-        assert_eq!(looks(40, &request(10_000, Stopping::Full)), [40]);
-    }
-
-    #[test]
-    fn the_seed_decides_the_order_of_the_same_chunks() {
-        let with_seed = |seed| order(100, &QualityRequest { seed, ..request(2550, Stopping::Full) });
-        assert_ne!(with_seed(1), with_seed(2));
-        let mut sorted = with_seed(1);
-        sorted.sort_unstable();
-        assert_eq!(sorted, (0..10).collect::<Vec<_>>());
-        assert_eq!(order(3, &request(1_000_000, Stopping::Full)).len(), 3, "no more than the text has");
-        assert_eq!(order(100, &request(1, Stopping::Full)).len(), 2, "two chunks at least");
-    }
-
     #[test]
     fn senseless_requests_are_refused() {
-        let good = request(1000, Stopping::Full);
+        let good = QualityRequest { candidates: vec!["m.gguf".into()], ..QualityRequest::default() };
         assert_eq!(check_request(&good), Ok(()));
         for bad in [
             QualityRequest { candidates: Vec::new(), ..good.clone() },

@@ -1,7 +1,9 @@
 //! What is lost: a model compared with its reference, token by token, on a text.
 //!
 //! ```text
+//! reference what candidates are compared with: a file, or a checkpoint that Planish computes itself
 //! cache     what the reference said, kept for every later candidate
+//! schedule  which chunks are scored, in which order, and when the gates are looked at
 //! measure   the reference and the candidates in child processes, chunk by chunk, until the gates are decided
 //! stats     intervals from chunks: bootstrap, and the bounds that may be looked at repeatedly
 //! summary   what is reported
@@ -11,6 +13,8 @@
 mod cache;
 mod flips;
 mod measure;
+mod reference;
+mod schedule;
 mod stats;
 mod summary;
 
@@ -19,6 +23,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::memory_limit::MemoryLimit;
 use crate::advise::{GateKind, Gates, Interval, LossWords, Verdict, judge};
 use crate::calibrate::text::TextSource;
 use crate::error::Error;
@@ -27,12 +32,14 @@ use crate::units::{count_text, nan_from_null, nats_text, percent_text, ratio_tex
 
 pub use flips::{Flip, FlipClass, TokenChoice, flips};
 pub use measure::{quality, quality_with};
+pub use reference::{OWN_REFERENCE_FLOOR_NATS, ReferenceBy};
 pub use stats::{ChunkSums, paired_difference};
 
 /// What to measure, and until when.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QualityRequest {
-    /// The model that the others are compared with: usually the unquantized source.
+    /// The model that the others are compared with: usually the unquantized source. A checkpoint is computed by Planish itself, one
+    /// layer at a time.
     pub reference: PathBuf,
     /// The models to be judged; measured one after the other, each on the same chunks.
     pub candidates: Vec<PathBuf>,
@@ -52,6 +59,8 @@ pub struct QualityRequest {
     pub n_threads: Option<u32>,
     /// Where the reference's answers are kept; `None`: in the user's cache folder.
     pub cache_dir: Option<PathBuf>,
+    /// Candidates that would need more memory are not run; `None`: all are.
+    pub memory_limit: Option<MemoryLimit>,
 }
 
 impl Default for QualityRequest {
@@ -67,6 +76,7 @@ impl Default for QualityRequest {
             seed: 0,
             n_threads: None,
             cache_dir: None,
+            memory_limit: None,
         }
     }
 }
@@ -120,7 +130,8 @@ impl QualityRun {
     #[must_use]
     pub fn gate_interval(&self, kind: GateKind) -> Interval {
         let known = self.verdict.gates.iter().find(|gate| gate.kind == kind).and_then(|gate| gate.measured);
-        known.unwrap_or_else(|| summary::gate_interval(kind, &self.chunks, summary::ALPHA))
+        let floor_nats = self.provenance.reference_by.floor_nats();
+        known.unwrap_or_else(|| summary::gate_interval(kind, &self.chunks, floor_nats, summary::ALPHA))
     }
 
     /// The verdict by these gates, from the stored measurement: the one that was stored where the gates are the same.
@@ -244,6 +255,9 @@ pub struct QualityProvenance {
     pub model_sha256: String,
     /// SHA-256 of the reference, in hexadecimal.
     pub reference_sha256: String,
+    /// Who computed the reference; the files' runtime in runs of earlier versions.
+    #[serde(default)]
+    pub reference_by: ReferenceBy,
     /// Tokens of a chunk.
     pub n_ctx: u32,
     /// The most tokens that could have been scored.

@@ -17,7 +17,11 @@ const RIGHT_REFERENCE: Sum = |chunk| chunk.right_reference;
 const RIGHT_CANDIDATE: Sum = |chunk| chunk.right_candidate;
 
 /// All numbers of these chunks; the same `seed` gives the same intervals.
-pub(super) fn summarize(chunks: &[ScoredChunk], sums: &[ChunkSums], seed: u64) -> QualitySummary {
+///
+/// `floor_nats` is what the reference's runtime may differ by from the candidate's on the same weights (`ReferenceBy::floor_nats`): it
+/// widens the interval of the mean KL divergence at both ends. What the runtimes differ by at random is in the spread of the chunks
+/// already.
+pub(super) fn summarize(chunks: &[ScoredChunk], sums: &[ChunkSums], floor_nats: f64, seed: u64) -> QualitySummary {
     let interval = |part: Sum, whole: Sum| Quotient::new(sums, part, whole).interval(seed);
     let n_tokens: f64 = sums.iter().map(N).sum();
     let proportion = |part: Sum| bounded_proportion(interval(part, N), n_tokens, ALPHA);
@@ -28,7 +32,7 @@ pub(super) fn summarize(chunks: &[ScoredChunk], sums: &[ChunkSums], seed: u64) -
     QualitySummary {
         n_tokens: n_tokens as u64,
         n_chunks: sums.len() as u64,
-        mean_kld: never_negative(interval(KLD, N)),
+        mean_kld: never_negative(widened(interval(KLD, N), floor_nats)),
         median_kld: quantile(0),
         kld_p90: quantile(1),
         kld_p99: quantile(2),
@@ -46,7 +50,7 @@ pub(super) fn summarize(chunks: &[ScoredChunk], sums: &[ChunkSums], seed: u64) -
 }
 
 /// The losses on each kind of text, in the order of the text's parts.
-pub(super) fn summarize_kinds(chunks: &[ScoredChunk], sums: &[ChunkSums], seed: u64) -> Vec<KindSummary> {
+pub(super) fn summarize_kinds(chunks: &[ScoredChunk], sums: &[ChunkSums], floor_nats: f64, seed: u64) -> Vec<KindSummary> {
     let mut parts: Vec<(u32, &str)> = chunks.iter().map(|chunk| (chunk.part_idx, chunk.kind.as_str())).collect();
     parts.sort_unstable();
     parts.dedup();
@@ -60,7 +64,7 @@ pub(super) fn summarize_kinds(chunks: &[ScoredChunk], sums: &[ChunkSums], seed: 
             KindSummary {
                 kind: kind.to_string(),
                 n_tokens: n_tokens as u64,
-                mean_kld: never_negative(interval(KLD)),
+                mean_kld: never_negative(widened(interval(KLD), floor_nats)),
                 ppl_ratio: interval(LOG_PPL_RATIO).map(f64::exp),
                 same_top: bounded_proportion(interval(SAME_TOP), n_tokens, ALPHA),
             }
@@ -68,16 +72,20 @@ pub(super) fn summarize_kinds(chunks: &[ScoredChunk], sums: &[ChunkSums], seed: 
         .collect()
 }
 
-/// The interval of a gate's quantity at level `alpha`, for verdicts.
-pub(super) fn gate_interval(kind: GateKind, sums: &[ChunkSums], alpha: f64) -> Interval {
+/// The interval of a gate's quantity at level `alpha`, for verdicts; `floor_nats` as for [`summarize`].
+pub(super) fn gate_interval(kind: GateKind, sums: &[ChunkSums], floor_nats: f64, alpha: f64) -> Interval {
     let n_tokens: f64 = sums.iter().map(N).sum();
     let interval = |part: Sum, whole: Sum| Quotient::new(sums, part, whole).student_interval(alpha);
     match kind {
         GateKind::AccuracyRatio => interval(RIGHT_CANDIDATE, RIGHT_REFERENCE),
         GateKind::PplRatio => interval(LOG_PPL_RATIO, N).map(f64::exp),
-        GateKind::MeanKld => never_negative(interval(KLD, N)),
+        GateKind::MeanKld => never_negative(widened(interval(KLD, N), floor_nats)),
         GateKind::SameTop => bounded_proportion(interval(SAME_TOP, N), n_tokens, alpha),
     }
+}
+
+fn widened(interval: Interval, by: f64) -> Interval {
+    Interval { low: interval.low - by, high: interval.high + by, ..interval }
 }
 
 fn never_negative(interval: Interval) -> Interval {
@@ -120,7 +128,7 @@ mod tests {
     #[test]
     fn the_numbers_are_those_of_their_definitions() {
         let chunks: Vec<ScoredChunk> = (0..10).map(|idx| chunk(idx, idx % 2, 0.1 + 0.01 * f64::from(idx))).collect();
-        let summary = summarize(&chunks, &sums(&chunks), 1);
+        let summary = summarize(&chunks, &sums(&chunks), 0.0, 1);
         let near = |interval: Interval, expected: f64| {
             assert!((interval.value - expected).abs() < 1e-9, "{interval:?}, expected {expected}");
             assert!(interval.low <= interval.value && interval.value <= interval.high, "{interval:?}");
@@ -136,7 +144,7 @@ mod tests {
         near(summary.accuracy_ratio, 1.5);
         assert!((summary.max_kld - 0.57).abs() < 1e-9);
         assert!(summary.mean_kld.half_width() > 0.0 && summary.median_kld.value > 0.0);
-        let kinds = summarize_kinds(&chunks, &sums(&chunks), 1);
+        let kinds = summarize_kinds(&chunks, &sums(&chunks), 0.0, 1);
         assert_eq!(
             kinds.iter().map(|kind| (kind.kind.as_str(), kind.n_tokens)).collect::<Vec<_>>(),
             [("prose", 300), ("code", 300)]
@@ -149,13 +157,31 @@ mod tests {
     fn gates_see_the_same_values_as_the_report() {
         let chunks: Vec<ScoredChunk> = (0..6).map(|idx| chunk(idx, 0, 0.1 + 0.02 * f64::from(idx))).collect();
         let sums = sums(&chunks);
-        let summary = summarize(&chunks, &sums, 1);
-        let value = |kind| gate_interval(kind, &sums, 0.05).value;
+        let summary = summarize(&chunks, &sums, 0.0, 1);
+        let value = |kind| gate_interval(kind, &sums, 0.0, 0.05).value;
         assert_eq!(value(GateKind::MeanKld), summary.mean_kld.value);
         assert_eq!(value(GateKind::PplRatio), summary.ppl_ratio.value);
         assert_eq!(value(GateKind::SameTop), summary.same_top.value);
         assert_eq!(value(GateKind::AccuracyRatio), summary.accuracy_ratio.value);
-        let width = |alpha| gate_interval(GateKind::MeanKld, &sums, alpha).half_width();
+        let width = |alpha| gate_interval(GateKind::MeanKld, &sums, 0.0, alpha).half_width();
         assert!(width(0.001) > width(0.05), "a stricter level is wider");
+    }
+
+    #[test]
+    fn the_floor_of_another_runtime_widens_the_loss_alone() {
+        let chunks: Vec<ScoredChunk> = (0..6).map(|idx| chunk(idx, 0, 0.1 + 0.02 * f64::from(idx))).collect();
+        let sums = sums(&chunks);
+        let (plain, with_floor) = (summarize(&chunks, &sums, 0.0, 1), summarize(&chunks, &sums, 0.01, 1));
+        let wider = |plain: Interval, with_floor: Interval| {
+            let by = [plain.low - with_floor.low, with_floor.high - plain.high];
+            assert!(by.iter().all(|by| (by - 0.01).abs() < 1e-12), "{plain:?} {with_floor:?}");
+        };
+        wider(plain.mean_kld, with_floor.mean_kld);
+        wider(summarize_kinds(&chunks, &sums, 0.0, 1)[0].mean_kld, summarize_kinds(&chunks, &sums, 0.01, 1)[0].mean_kld);
+        let gate = |kind, floor_nats| gate_interval(kind, &sums, floor_nats, 0.05);
+        wider(gate(GateKind::MeanKld, 0.0), gate(GateKind::MeanKld, 0.01));
+        assert_eq!(gate(GateKind::SameTop, 0.0), gate(GateKind::SameTop, 0.01));
+        assert_eq!(QualitySummary { mean_kld: plain.mean_kld, ..with_floor }, plain);
+        assert!(summarize(&chunks, &sums, 9.0, 1).mean_kld.low.abs() < 1e-12, "never below zero");
     }
 }

@@ -218,6 +218,7 @@ mod tests {
             memory_basis: Basis::Predicted,
             run: None,
             failure: None,
+            not_run: None,
             quality: None,
             quality_failure: None,
             speed_origin: None,

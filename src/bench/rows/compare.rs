@@ -12,9 +12,11 @@ use crate::bench::known::RunOrigin;
 use crate::bench::quality::QualityOutcome;
 use crate::bench::{ComparisonRow, OF_WEIGHTS_ALONE, Outcome, Provenance, Run, Stat};
 use crate::convert::Conversion;
+use crate::error::Error;
 use crate::hardware::Machine;
 use crate::model::{Level, Model};
 use crate::path_text;
+use crate::units::bytes_text;
 
 /// A source gets the prediction of the preset that it names when the predicted size differs from its own by at most this part:
 /// a file of another recipe with the same name is not what was predicted.
@@ -126,9 +128,19 @@ fn rows(
 fn add_quality(row: &mut ComparisonRow, model: &Model, measured: Measured) {
     let outcome = measured.quality.iter().rev().find(|outcome| outcome.path == row.path);
     row.quality = outcome.and_then(|outcome| outcome.result.as_ref().ok()).cloned();
-    row.quality_failure = outcome.and_then(|outcome| outcome.result.as_ref().err()).map(ToString::to_string);
+    row.quality_failure = outcome.and_then(|outcome| outcome.result.as_ref().err()).map(reason_text);
     let gates = measured.limits.gates.meaningful(model.has_recurrent_layers());
     row.verdict = row.quality.as_ref().map(|quality| quality.judged(&gates));
+}
+
+/// Why there is no measurement, in the units of a table.
+fn reason_text(error: &Error) -> String {
+    match error {
+        Error::LargerThanMemory { needed_bytes, limit_bytes, .. } => {
+            format!("larger than memory: it needs {}, and {} may be used", bytes_text(*needed_bytes), bytes_text(*limit_bytes))
+        }
+        error => error.to_string(),
+    }
 }
 
 /// The wishes, judged by what was measured. Ratios of speed and memory are to the source's run.
@@ -209,7 +221,10 @@ fn row(facts: FileFacts, predicted: Option<&Candidate>, outcomes: &[Outcome]) ->
     // The last one: a repeated measurement replaces the earlier.
     let outcome = outcomes.iter().rev().find(|outcome| outcome.path == facts.path);
     let run: Option<Run> = outcome.and_then(|outcome| outcome.result.as_ref().ok()).cloned();
-    let failure = outcome.and_then(|outcome| outcome.result.as_ref().err()).map(ToString::to_string);
+    let error = outcome.and_then(|outcome| outcome.result.as_ref().err());
+    let is_run = |error: &&Error| !matches!(error, Error::LargerThanMemory { .. });
+    let failure = error.filter(is_run).map(ToString::to_string);
+    let not_run = error.filter(|error| !is_run(error)).map(reason_text);
     ComparisonRow {
         level: facts.level,
         name: facts.name,
@@ -224,6 +239,7 @@ fn row(facts: FileFacts, predicted: Option<&Candidate>, outcomes: &[Outcome]) ->
         memory_basis: predicted.map_or(Basis::Predicted, |candidate| candidate.memory_basis),
         run,
         failure,
+        not_run,
         quality: None,
         quality_failure: None,
         speed_origin: None,
@@ -240,7 +256,6 @@ mod tests {
     use crate::advise::{Band, Decision, Fit, LossWord, MemoryEstimate, Preset, Workload};
     use crate::bench::history::{Measurement, test_runs};
     use crate::bench::{Stat, lessons};
-    use crate::error::Error;
     use crate::hardware::{Bandwidth, Conditions};
     use crate::model::{Framework, Hyperparameters, Metadata, Value};
 
@@ -411,6 +426,19 @@ mod tests {
         assert_eq!(decode, Some(vec![33.0]), "the later measurement");
         assert_eq!((rows[1].predicted_memory_bytes, rows[1].run.is_some()), (None, false), "no candidate, no invention");
         assert_eq!(rows[1].failure, Some(died.to_string()));
+    }
+
+    #[test]
+    fn a_source_larger_than_memory_is_named_and_has_no_number() {
+        let error = Error::LargerThanMemory { needed_bytes: 140 << 30, limit_bytes: 22 << 30, path: "dir/source.gguf".into() };
+        let outcomes = [Outcome { path: "dir/source.gguf".into(), result: Err(error) }, measured("q4.gguf", 512, 30.0)];
+        let rows = rows_of(&model(Level::F16, 4000), &[conversion(Level::Q4_K_M, "q4.gguf")], speed_only(&outcomes));
+        let reason = "larger than memory: it needs 140 GiB, and 22.0 GiB may be used";
+        assert_eq!((rows[0].not_run.as_deref(), &rows[0].failure, &rows[0].run), (Some(reason), &None, &None));
+        let ratio =
+            rows[1].wishes.iter().find(|wish| wish.kind == WishKind::SpeedRatio).map(|wish| (wish.measured, wish.decision));
+        assert_eq!(ratio, Some((None, Decision::Inconclusive)), "unknown without a source");
+        assert!(rows[1].run.is_some() && rows[1].not_run.is_none());
     }
 
     #[test]

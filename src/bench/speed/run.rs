@@ -8,7 +8,7 @@ use super::quiet::wait_for_quiet;
 use super::round::{Round, measure};
 use super::sustained::{LongRun, cool_down, sustain};
 use crate::advise::{Workload, padded_n_ctx};
-use crate::bench::{BenchRequest, NOT_A_MAC, Outcome, Provenance, Run, Start, Stat, check_built_in, is_stand_in};
+use crate::bench::{BenchRequest, MemoryLimit, NOT_A_MAC, Outcome, Provenance, Run, Start, Stat, check_built_in, is_stand_in};
 use crate::error::{Error, Result};
 use crate::format::Artifact;
 use crate::hardware::{BUSY_LOAD, Conditions, Cpu, PowerSource, detect, sample_conditions};
@@ -57,7 +57,8 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
     let n_threads = request.n_threads.unwrap_or_else(runtime::default_n_threads);
     let n_ctx = padded_n_ctx(u64::from(request.n_prompt_tokens) + u64::from(request.n_gen_tokens));
     let cpu = detect(Path::new(".")).cpu;
-    let mut series: Vec<Series> = request.models.iter().map(|path| Series::new(path, &cpu, n_ctx)).collect();
+    let mut series: Vec<Series> =
+        request.models.iter().map(|path| Series::new(path, &cpu, n_ctx, request.memory_limit.as_ref())).collect();
     let mut conditions: Vec<Conditions> = Vec::new();
     let mut probe = EnergyProbe::find();
     let steps = plan(series.len(), request.n_repetitions);
@@ -156,16 +157,21 @@ struct Series {
 }
 
 impl Series {
-    /// Looks at the header: a file that is missing or damaged needs no child to say so.
-    fn new(path: &Path, cpu: &Cpu, n_ctx: u64) -> Self {
+    /// Looks at the header: a file that is missing, damaged or larger than memory needs no child to say so.
+    fn new(path: &Path, cpu: &Cpu, n_ctx: u64, limit: Option<&MemoryLimit>) -> Self {
         let mut series =
             Self { path: path.to_path_buf(), artifact: None, workload: None, rounds: Vec::new(), failure: None, long_run: None };
         match Artifact::open(path) {
             Ok(artifact) => {
+                series.failure = limit.and_then(|limit| limit.check_artifact(&artifact, n_ctx).err());
                 series.workload = artifact.model.as_ref().map(|model| Workload::of_file(model, cpu, n_ctx));
                 series.artifact = Some(artifact);
             }
-            Err(error) => series.failure = Some(error),
+            Err(error) => {
+                let is_checkpoint = matches!(error, Error::CheckpointNotRunnable { .. });
+                let refused = limit.filter(|_| is_checkpoint).and_then(|limit| limit.check_checkpoint(path, n_ctx).err());
+                series.failure = Some(refused.unwrap_or(error));
+            }
         }
         series
     }
@@ -390,11 +396,36 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let empty = dir.path().join("empty.gguf");
         std::fs::write(&empty, b"").unwrap();
-        let failure = |path: &Path| Series::new(path, &Cpu::default(), 768).failure;
+        let failure = |path: &Path| Series::new(path, &Cpu::default(), 768, None).failure;
         let folder = dir.path().join("folder");
         std::fs::create_dir(&folder).unwrap();
         assert!(matches!(failure(&folder), Some(Error::NotAFile { kind: "a folder", .. })));
         assert!(matches!(failure(&dir.path().join("none")), Some(Error::Io { kind: std::io::ErrorKind::NotFound, .. })));
         assert!(matches!(failure(&empty), Some(Error::Placeholder { found: Placeholder::Empty, .. })));
+    }
+
+    #[test]
+    fn what_is_larger_than_memory_needs_no_child() {
+        let dir = tempfile::tempdir().unwrap();
+        let sample = crate::convert::unpack_sample(dir.path()).unwrap();
+        let request = crate::convert::ConvertRequest::new(vec![crate::model::Level::Q4_0], dir.path());
+        let model = crate::convert::open_model(&sample).unwrap();
+        let level = crate::convert::convert(&model, &request, &Monitor::silent()).unwrap().remove(0).path;
+        let failure = |path: &Path, limit_bytes: Option<u64>| {
+            let limit = limit_bytes.map(|limit_bytes| MemoryLimit { limit_bytes, cpu: Cpu::default() });
+            Series::new(path, &Cpu::default(), 768, limit.as_ref()).failure
+        };
+        for path in [&sample, &level] {
+            match failure(path, Some(1000)) {
+                Some(Error::LargerThanMemory { needed_bytes, limit_bytes: 1000, path: named }) => {
+                    assert!(needed_bytes > 1_000_000 && named == *path);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(failure(&level, Some(1 << 40)), None);
+        for limit_bytes in [None, Some(1 << 40)] {
+            assert!(matches!(failure(&sample, limit_bytes), Some(Error::CheckpointNotRunnable { .. })), "{limit_bytes:?}");
+        }
     }
 }

@@ -109,7 +109,7 @@ fn measured_cell(row: &ComparisonRow, pair: Pair) -> Cell {
     match (pair.measured, &row.failure) {
         (Some((mid, spread)), _) => Cell::number(&measured_text(mid, spread)),
         (None, Some(reason)) => Cell::missing(&format!("failed: {}", super::super::look::shortened(reason))),
-        (None, None) => Cell::missing("not measured"),
+        (None, None) => Cell::missing(&row.not_run.as_ref().map_or("not measured".into(), |why| format!("not measured: {why}"))),
     }
 }
 

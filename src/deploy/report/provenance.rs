@@ -90,6 +90,7 @@ fn quality_facts(run: &QualityRun, kept: Option<&Row>) -> Vec<(&'static str, Str
         ("File", path_text::shown(&run.path)),
         ("Model SHA-256", used.model_sha256.clone()),
         ("Source", path_text::shown(&run.reference)),
+        ("Source computed as", used.reference_by.text().unwrap_or_default().into()),
         ("Source SHA-256", used.reference_sha256.clone()),
         ("Text", used.text_name.clone()),
         ("Text SHA-256", used.text_sha256.clone()),

@@ -81,7 +81,7 @@ impl Way {
     /// The way of an architecture, by its name in GGUF.
     fn of(architecture: &str) -> Self {
         match architecture {
-            "llama" | "granite" => Self::Llama,
+            "llama" | "granite" | "smollm3" => Self::Llama,
             "qwen2" | "qwen3" => Self::Either,
             "gemma2" | "gemma3" => Self::Gemma,
             "phi3" => Self::Phi3,

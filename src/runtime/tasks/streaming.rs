@@ -10,7 +10,7 @@ use super::probing::tokens_of;
 use super::scoring::{ChunkJudge, Scorer, read_corpus};
 use crate::error::{Error, Result};
 use crate::monitor::Monitor;
-use crate::runtime::forward::{Chunk, Sink, run};
+use crate::runtime::forward::{Chunk, ForwardPass, Sink, StoredWeights, run};
 use crate::runtime::own::{OwnModel, info};
 use crate::runtime::score::log_normalizer;
 use crate::runtime::session::{MAX_ROWS, Vocabulary};
@@ -54,7 +54,7 @@ pub(in crate::runtime) fn score(task: &ScoreTask, grants: &Receiver<u32>, emit: 
             .map(|&chunk_idx| Ok(Chunk { tokens: scorer.model_tokens(chunk_idx)?, wanted: scorer.answering_positions() }));
         let chunks = chunks.collect::<std::result::Result<Vec<_>, String>>()?;
         let mut sink = Scores { scorer: &scorer, granted: &granted, judge: None, emit: &mut *emit };
-        run(&model.decoder, &weights, &chunks, &mut sink, &Monitor::silent()).map_err(|error| reason_of(&error))?;
+        sink.run(&model, &weights, &chunks).map_err(|error| reason_of(&error))?;
         if is_last {
             break;
         }
@@ -69,6 +69,27 @@ struct Scores<'a, 'b> {
     /// That of the chunk whose logits are coming.
     judge: Option<ChunkJudge<'a>>,
     emit: Emit<'b>,
+}
+
+impl Scores<'_, '_> {
+    /// Lets the chunks pass through all layers, and tells before each how far they have come.
+    fn run(&mut self, model: &OwnModel, weights: &StoredWeights, chunks: &[Chunk]) -> Result<()> {
+        // The parent ends the work by ending this process.
+        let monitor = Monitor::silent();
+        let n_layers = model.decoder.layers.len();
+        let mut pass = ForwardPass::start(&model.decoder, weights, chunks)?;
+        for layer_idx in 0..n_layers {
+            self.tell(layer_idx, n_layers)?;
+            pass.layer(layer_idx, weights, self, &monitor)?;
+        }
+        self.tell(n_layers, n_layers)?;
+        pass.head(weights, self, &monitor)
+    }
+
+    fn tell(&mut self, n_done: usize, n_layers: usize) -> Result<()> {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        (self.emit)(Event::Layer { n_done: count(n_done), n_layers: count(n_layers) }).map_err(failure)
+    }
 }
 
 impl Sink for Scores<'_, '_> {

@@ -19,6 +19,7 @@ use crate::ui::kit::widgets::{self, Tone};
 use crate::ui::opened::facts::Facts;
 use crate::ui::opened::known_view::origins_ui;
 use crate::ui::plan::page::{model_hint_ui, plan_before_measuring};
+use crate::units::bytes_text;
 
 const SUBTITLE: &str = "Speed, memory and loss of every file, measured on this machine";
 /// Width of the button "Measure 12 files".
@@ -55,7 +56,7 @@ fn nothing_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comman
         }
         let source_alone = ui.add_enabled(model.is_runnable(), egui::Button::new("Measure the source alone"));
         let source_alone = source_alone.on_hover_text("Gives the reference that levels are compared with");
-        if source_alone.on_disabled_hover_text(not_runnable_text(store, model)).clicked() {
+        if source_alone.on_disabled_hover_text(not_runnable_text(store, model, form)).clicked() {
             commands.push(Command::Bench(vec![model.path.clone()]));
         }
     });
@@ -168,9 +169,10 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
                 0..=86_400,
                 "After the rounds each file decodes for this many seconds, to see how much heat slows it down. 0: not at all",
             );
+            let obstacle = not_runnable_text(store, model, form);
             ui.add_enabled(model.is_runnable(), egui::Checkbox::new(&mut form.bench.with_source, "With the source"))
                 .on_hover_text("Measure the file that the levels were made from too")
-                .on_disabled_hover_text(not_runnable_text(store, model));
+                .on_disabled_hover_text(obstacle);
             // In a narrow window the button has a row of its own.
             if ui.available_size_before_wrap().x < MEASURE_WIDTH {
                 ui.end_row();
@@ -204,7 +206,11 @@ fn settings_ui(ui: &mut Ui, store: &Store, model: &Model, form: &mut Form, comma
 }
 
 /// Why a checkpoint itself cannot be measured, and what to do.
-pub fn not_runnable_text(store: &Store, model: &Model) -> String {
+pub fn not_runnable_text(store: &Store, model: &Model, form: &Form) -> String {
+    if let (Some(_), Some((needed_bytes, limit_bytes))) = (store.reference(form).limit(), store.reference(form).bytes()) {
+        let (needed, limit) = (bytes_text(needed_bytes), bytes_text(limit_bytes));
+        return format!("Larger than memory: it would need {needed}, and {limit} may be used");
+    }
     let own = model.own_level();
     let level = own.map_or("F32", Level::name);
     let is_making = |job: &JobRecord| {

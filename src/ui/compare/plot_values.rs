@@ -33,6 +33,7 @@ pub fn values_text(row: &ComparisonRow) -> String {
         format!("{}, {threads}, {}", used.runtime, count_of(run.decode_tokens_per_sec.values.len(), "round"))
     }));
     lines.extend(row.failure.iter().map(|reason| format!("speed failed: {reason}")));
+    lines.extend(row.not_run.iter().map(|reason| format!("speed not measured: {reason}")));
     lines.extend(row.quality_failure.iter().map(|reason| format!("loss failed: {reason}")));
     lines.join("\n")
 }

@@ -10,7 +10,7 @@ use crate::advise::{Interval, accuracy_remark, quantized_origin};
 use crate::bench::ComparisonRow;
 use crate::bench::quality::QualityRun;
 use crate::model::Model;
-use crate::state::{Command, Form, JobKind, JobRecord, QualityForm, Store, TextChoice};
+use crate::state::{Command, Form, JobKind, JobRecord, Store, TextChoice};
 use crate::ui::kit::drop_down::{NUMBER_WIDTH, field_name_ui};
 use crate::ui::kit::figures::NumberColumns;
 use crate::ui::kit::sideways::sideways_ui;
@@ -45,9 +45,20 @@ pub fn quality_view_ui(
             let text = format!("The source {how}: losses are against it, and levels near {first} look better than they are");
             widgets::notice(ui, Tone::Warn, &text);
         }
+        if let Some(text) = reference_text(store, model, form, rows) {
+            widgets::notice(ui, Tone::Neutral, &widgets::sentence(&text));
+        }
         table_ui(ui, rows);
         loss_view::wishes_ui(ui, rows);
     });
+}
+
+/// Who computes the reference, where it is larger than memory, or who computed that of the losses that are shown; `None` for the usual
+/// one.
+fn reference_text(store: &Store, model: &Model, form: &Form, rows: &[ComparisonRow]) -> Option<String> {
+    let now = store.reference(form).text(model.own_level());
+    let shown = || rows.iter().find_map(|row| row.quality.as_ref()?.provenance.reference_by.text());
+    now.or_else(|| shown().map(|by| format!("reference: {by}")))
 }
 
 fn quality_job(store: &Store) -> Option<&JobRecord> {
@@ -55,6 +66,7 @@ fn quality_job(store: &Store) -> Option<&JobRecord> {
 }
 
 fn settings_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+    let obstacle = obstacle(store, form);
     let quality = &mut form.quality;
     ui.horizontal_wrapped(|ui| {
         let choices = [(TextChoice::Bundled, "Bundled text"), (TextChoice::File, "File"), (TextChoice::Pasted, "Pasted text")];
@@ -64,7 +76,7 @@ fn settings_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<C
             .labelled_by(label.id)
             .on_hover_text("A measurement ends earlier, as soon as the gates are decided");
         ui.checkbox(&mut quality.full, "Score all").on_hover_text("Do not end early: narrower error bars");
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| button_ui(ui, store, quality, commands));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| button_ui(ui, store, &obstacle, commands));
     });
     let note = |ui: &mut Ui, text: &str| ui.label(RichText::new(text).small().color(theme::muted(ui)));
     match quality.text {
@@ -92,9 +104,11 @@ fn settings_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<C
 }
 
 /// Why nothing can be measured now; empty when it can.
-fn obstacle(store: &Store, quality: &QualityForm) -> Cow<'static, str> {
-    if let Some(model) = store.model.ready().filter(|model| !model.is_runnable()) {
-        return super::page::not_runnable_text(store, model).into();
+fn obstacle(store: &Store, form: &Form) -> Cow<'static, str> {
+    let quality = &form.quality;
+    let is_file = || store.reference(form).limit().is_none();
+    if let Some(model) = store.model.ready().filter(|model| !model.is_runnable() && is_file()) {
+        return super::page::not_runnable_text(store, model, form).into();
     }
     let text = if quality_job(store).is_some_and(JobRecord::is_open) {
         "A measurement is waiting or running"
@@ -110,15 +124,14 @@ fn obstacle(store: &Store, quality: &QualityForm) -> Cow<'static, str> {
     text.into()
 }
 
-fn button_ui(ui: &mut Ui, store: &Store, quality: &QualityForm, commands: &mut Vec<Command>) {
+fn button_ui(ui: &mut Ui, store: &Store, obstacle: &str, commands: &mut Vec<Command>) {
     let paths: Vec<_> = store.conversions.iter().map(|made| made.path.clone()).collect();
     let text = match paths.len() {
         1 => "Measure quality of 1 file".to_string(),
         n => format!("Measure quality of {n} files"),
     };
-    let obstacle = obstacle(store, quality);
     let button = ui.add_enabled(obstacle.is_empty(), egui::Button::new(text));
-    let button = button.on_hover_text(ui.ctx().format_shortcut(&QUALITY_ACTION)).on_disabled_hover_text(obstacle.as_ref());
+    let button = button.on_hover_text(ui.ctx().format_shortcut(&QUALITY_ACTION)).on_disabled_hover_text(obstacle);
     let is_pressed = obstacle.is_empty() && ui.input_mut(|input| input.consume_shortcut(&QUALITY_ACTION));
     if button.clicked() || is_pressed {
         commands.push(Command::Quality(paths));
@@ -276,8 +289,9 @@ fn compare(column: Column, a: &ComparisonRow, b: &ComparisonRow) -> Ordering {
 fn provenance_text(run: &QualityRun) -> String {
     let p = &run.provenance;
     let hash: String = p.model_sha256.chars().take(12).collect();
+    let reference = p.reference_by.text().map_or_else(String::new, |by| format!("\nreference: {by}"));
     format!(
-        "{}\n{}, {}\n{}, chunks of {}, {} at the gates, seed {}\nSHA-256 {hash}…",
+        "{}\n{}, {}\n{}, chunks of {}, {} at the gates, seed {}{reference}\nSHA-256 {hash}…",
         p.runtime,
         p.backend,
         count_of(p.n_threads, "thread"),
@@ -365,6 +379,41 @@ mod tests {
         let quality = &harness.state().form.quality;
         assert_eq!((quality.text_path.as_str(), quality.pasted.as_str()), ("mine.txt", "mine.txt"));
         assert!(harness.query_by_label("Most tokens").is_some());
+    }
+
+    #[test]
+    fn a_checkpoint_larger_than_memory_can_be_the_reference_and_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let sample = crate::convert::unpack_sample(dir.path()).unwrap();
+        let crate::format::Opened::Checkpoint(checkpoint) = crate::format::read_any(&sample).unwrap() else { panic!() };
+        let checked = Arc::new(crate::convert::check_checkpoint(*checkpoint));
+        let mut store = store();
+        store.model = crate::state::Slot::Ready(Arc::clone(checked.model.as_ref().unwrap()));
+        store.checkpoint = Some(checked);
+        let page = |store: Store, memory_budget_bytes| {
+            let goal = crate::advise::Goal { memory_budget_bytes: Some(memory_budget_bytes), ..Default::default() };
+            let form = Form { goal, ..Form::default() };
+            let size = eframe::egui::vec2(1160.0, 1500.0);
+            page_harness_sized(compare_page_ui, store, form, size, 1.0, egui::Theme::Dark)
+        };
+        let is_disabled = |harness: &egui_kittest::Harness<'_, PageState>| {
+            harness.get_by_label("Measure quality of 3 files").accesskit_node().is_disabled()
+        };
+        let has = |harness: &egui_kittest::Harness<'_, PageState>, text: &str| {
+            harness.query_all_by_label_contains(text).next().is_some()
+        };
+        let mut large = page(store.clone(), 1000);
+        assert!(!is_disabled(&large) && has(&large, "computed by Planish in F32, one layer at a time, because its BF16 file"));
+        shoot(&mut large, "compare-own-reference");
+        let usual = page(store.clone(), 1 << 40);
+        assert!(is_disabled(&usual) && !has(&usual, "computed by Planish"), "it is to be converted to BF16");
+        // Results of before say who computed their reference, whatever is free now.
+        for outcome in &mut store.quality {
+            if let Ok(run) = &mut outcome.result {
+                Arc::make_mut(run).provenance.reference_by = crate::bench::quality::ReferenceBy::Planish;
+            }
+        }
+        assert!(has(&page(store, 1 << 40), "Reference: the checkpoint, computed by Planish in F32, one layer at a time"));
     }
 
     #[test]

@@ -224,7 +224,7 @@ impl Table {
                 response.on_hover_ui(|ui| provenance_ui(ui, run));
             }
             (Column::Decode | Column::Prefill, None) => {
-                if let Some(reason) = &row.failure {
+                if let Some(reason) = row.failure.as_ref().or(row.not_run.as_ref()) {
                     response.on_hover_text(reason);
                 }
             }

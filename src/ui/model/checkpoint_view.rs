@@ -16,7 +16,7 @@ use crate::units::{bytes_text, count_of, count_text, exact_bytes_text, parameter
 
 /// Draws facts and checklist.
 pub fn checkpoint_ui(ui: &mut Ui, store: &Store, checked: &CheckedCheckpoint, form: &mut Form, commands: &mut Vec<Command>) {
-    let CheckedCheckpoint { checkpoint, checklist, model } = checked;
+    let CheckedCheckpoint { checkpoint, checklist, model, .. } = checked;
     opened_header_ui(ui, &checkpoint.name, &checkpoint.path, form, commands);
     found_ui(ui, store, form);
     match model {

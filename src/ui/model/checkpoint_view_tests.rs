@@ -34,7 +34,7 @@ fn store(n_layers: usize) -> Store {
     checklist.finish(&imported);
     let model = imported.ok().map(Arc::new);
     let open = model.clone().map_or(Slot::Empty, Slot::Ready);
-    let checkpoint = Some(Arc::new(CheckedCheckpoint { model, checkpoint, checklist }));
+    let checkpoint = Some(Arc::new(CheckedCheckpoint { model, checkpoint, checklist, own_obstacle: None }));
     Store { model: open, checkpoint, conversions: Vec::new(), outcomes: Vec::new(), ..store_with_model_and_machine() }
 }
 

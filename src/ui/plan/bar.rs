@@ -28,8 +28,9 @@ pub fn plan_bar_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut V
         store.conversions.iter().any(|made| made.path == path)
     };
     let mut missing: Vec<Level> = levels.iter().copied().filter(|level| !is_there(level)).collect();
-    // A checkpoint cannot be run: the level that keeps every weight is made too and stands for it.
-    let own = batch.model.own_level().filter(|own| !batch.model.is_runnable() && !missing.contains(own));
+    // A checkpoint cannot be run: the level that keeps every weight is made too and stands for it, unless it is larger than memory.
+    let is_file = store.reference(form).limit().is_none();
+    let own = batch.model.own_level().filter(|own| !batch.model.is_runnable() && is_file && !missing.contains(own));
     missing.extend(own);
     let work = ChainWork {
         convert: &missing,

@@ -649,6 +649,14 @@ CASES = [
         outtypes=["f32", "auto"],
     ),
     Case(
+        "smollm3",
+        "Q and K are permuted; every fourth layer does not rotate them, and config.json does not say that the head is tied.",
+        "SmolLM3Config",
+        "SmolLM3ForCausalLM",
+        sizes(num_hidden_layers=5, pad_token_id=0, rope_theta=5000000.0),
+        outtypes=["f32", "auto"],
+    ),
+    Case(
         "mixtral",
         "The experts of a layer become one tensor; Q and K are permuted.",
         "MixtralConfig",
