@@ -105,7 +105,9 @@ fn overrides_of(model: &Model, dtypes: &[(usize, DType)]) -> Overrides {
         }
     }
     for (kind, mut layers) in kinds {
-        layers.values_mut().for_each(|layers| layers.sort_unstable());
+        for layers in layers.values_mut() {
+            layers.sort_unstable();
+        }
         let most = layers.iter().max_by_key(|(_, layers)| layers.len()).map(|(dtype, _)| *dtype);
         let exceptions = layers.iter().filter(|(dtype, _)| Some(**dtype) != most);
         overrides
