@@ -3,3 +3,4 @@
 pub mod imatrix;
 pub mod moments;
 pub mod text;
+pub mod text_kind;

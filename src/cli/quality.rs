@@ -118,8 +118,9 @@ fn on_step(step: Step) {
     }
 }
 
-fn warning_of(found: &Comparison) -> Option<String> {
-    source_warning(&found.source).filter(|_| !found.quality.is_empty())
+fn warnings_of(found: &Comparison) -> impl Iterator<Item = String> {
+    let of_source = source_warning(&found.source).filter(|_| !found.quality.is_empty());
+    of_source.into_iter().chain(found.other_kind.clone())
 }
 
 fn comparison_text(found: &Comparison, goal: &Goal) -> String {
@@ -139,7 +140,7 @@ fn comparison_text(found: &Comparison, goal: &Goal) -> String {
             None => "\n\nNone of the levels passes the gates on quality".into(),
         });
     }
-    text.extend(warning_of(found).map(|warning| format!("\nwarning: {warning}")));
+    text.extend(warnings_of(found).map(|warning| format!("\nwarning: {warning}")));
     let headline = bench::headline(&found.source, &found.rows, found.planned, goal);
     text.push_str(&headline.map_or_else(String::new, |headline| headline_text(&found.source, &found.rows, &headline)));
     text
@@ -157,7 +158,7 @@ fn comparison_json(found: &Comparison, limits: &Limits, goal: &Goal) -> serde_js
         "headline": bench::headline(source, rows, *planned, goal),
         "prediction_errors": bench::prediction_errors(rows),
         "rows": rows,
-        "warnings": warning_of(found).into_iter().collect::<Vec<_>>(),
+        "warnings": warnings_of(found).collect::<Vec<_>>(),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::calibration::kind_warning;
 use super::{Made, MakeRequest, make};
 use crate::advise::{self, Decision, Goal, Limits, Planner};
 use crate::bench::quality::{QualityOutcome, QualityRequest, quality};
@@ -64,6 +65,8 @@ pub struct Comparison {
     pub broken: Option<Error>,
     /// Why earlier runs could not be read, so that predictions learn nothing from them; `None` where they could.
     pub unread: Option<Error>,
+    /// That levels are calibrated on another kind of text than they are compared on; `None` where they are not.
+    pub other_kind: Option<String>,
 }
 
 /// Makes the levels of `model` that are missing and measures all of them.
@@ -74,6 +77,9 @@ pub struct Comparison {
 pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_step: &dyn Fn(Step)) -> Result<Comparison> {
     check_runtimes(&request)?;
     let order = request.make.convert.levels.clone();
+    // Both texts are read before any work.
+    let compared_on = request.quality.as_ref().map(|quality| &quality.text);
+    let other_kind = compared_on.map(|text| kind_warning(&request.make, text)).transpose()?.flatten();
     let (source, mut made) =
         if model.is_runnable() { (Arc::new(model), Made::default()) } else { import(&model, &mut request, monitor)? };
     // The machine before the measurements: its bandwidth must be measured while nothing else runs.
@@ -112,7 +118,7 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
     let measured = Measured { speed: &speed, quality: &losses, limits: &request.limits, lessons: &lessons, origins: &[] };
     let rows = bench::comparison_rows(&source, &machine, &request.goal, &conversions, measured);
     let planned = advise::advise(&source, &machine, &request.goal).recommended_level();
-    Ok(Comparison { source, machine, speed, quality: losses, rows, planned, search, broken, unread })
+    Ok(Comparison { source, machine, speed, quality: losses, rows, planned, search, broken, unread, other_kind })
 }
 
 /// Refuses levels of other frameworks than llama.cpp in a search or with changes of the recipe, and levels that no known
