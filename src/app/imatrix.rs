@@ -99,6 +99,7 @@ mod tests {
                 changes: Vec::new(),
                 unused_tensors: Vec::new(),
                 unused_experts: Vec::new(),
+                foreign: None,
                 is_reused: false,
                 elapsed_secs: 1.0,
             };

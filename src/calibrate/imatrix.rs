@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::advise::Planner;
 use crate::calibrate::text::{Corpus, TextSource, calibration_corpus};
+use crate::calibrate::text_kind::vocabulary_warning;
 use crate::convert::{Overwrite, check_target, fitting_imatrix, is_same_file, write_whole};
 use crate::error::{Error, Result};
 use crate::format::{self, ImatrixSums, UnusedExperts, merged_imatrix, read_imatrix_sums};
@@ -33,7 +34,7 @@ pub struct CollectRequest {
     pub text: TextSource,
     /// Tokens per chunk.
     pub n_ctx: u32,
-    /// The largest number of chunks; `None`: all that the text has.
+    /// The largest number of chunks, drawn evenly over the kinds of the text; `None`: all that it has.
     pub max_chunks: Option<u32>,
     /// The file to write.
     pub out: PathBuf,
@@ -96,6 +97,8 @@ pub struct Collected {
     pub unused_tensors: Vec<String>,
     /// Experts that the text did not reach: all their columns will count the same.
     pub unused_experts: Vec<UnusedExperts>,
+    /// That the model hardly knows the language of the text; `None` where it does, and for files that were not collected now.
+    pub foreign: Option<String>,
     /// True when nothing was collected because the file was there.
     pub is_reused: bool,
     /// Time that it took, in seconds.
@@ -116,10 +119,10 @@ impl Collected {
         Some(format!("importances changed by {} with the last doubling of the text", small_percent_text(last.change)))
     }
 
-    /// What the text did not reach, one line for tensors and one for experts.
+    /// What is wrong with the text, and what it did not reach, one line for tensors and one for experts.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<String> = self.foreign.iter().cloned().collect();
         if let Some(first) = self.unused_tensors.first() {
             let names = match self.unused_tensors.len() {
                 1 => format!("{first} was"),
@@ -169,7 +172,7 @@ pub fn collect_imatrix_with(exe: &Path, request: &CollectRequest, monitor: &Moni
     if request.existing == Existing::Reuse && request.out.exists() {
         fitting_imatrix(&model, &request.out)?;
         let sums = read_imatrix_sums(&request.out)?;
-        return Ok(Collected { is_reused: true, ..summary(&sums, request, &model, Vec::new(), started) });
+        return Ok(Collected { is_reused: true, ..summary(&sums, request, &model, Seen::default(), started) });
     }
     let text = if let TextSource::File(path) = &request.text { Some(path) } else { None };
     check_out(&request.out, request.existing.overwrite(), model.files.iter().chain(text))?;
@@ -188,13 +191,13 @@ pub fn collect_imatrix_with(exe: &Path, request: &CollectRequest, monitor: &Moni
         n_threads: request.n_threads.unwrap_or_else(runtime::default_n_threads),
     };
     corpus.write(&task.corpus_path)?;
-    let changes = run(exe, &Request::llama_cpp(Task::Collect(task.clone())), request, &corpus, monitor)?;
+    let seen = run(exe, &Request::llama_cpp(Task::Collect(task.clone())), request, &corpus, monitor)?;
 
     let mut sums = read_imatrix_sums(&task.sums_path)?;
     sums.datasets = vec![Text::from(corpus.name.as_str())];
     monitor.check()?;
     write(&sums, &request.out, request.existing.overwrite())?;
-    Ok(summary(&sums, request, &model, changes, started))
+    Ok(summary(&sums, request, &model, seen, started))
 }
 
 /// Adds up importance matrices of one model and writes the sum: see `format::merged_imatrix`.
@@ -229,40 +232,45 @@ fn check_out<'a>(out: &Path, overwrite: Overwrite, sources: impl IntoIterator<It
     }
 }
 
-/// Runs the child to its end and returns the changes that it reported.
-fn run(
-    exe: &Path,
-    task: &Request,
-    request: &CollectRequest,
-    corpus: &Corpus,
-    monitor: &Monitor,
-) -> Result<Vec<ImportanceChange>> {
+/// What a run over a text has shown beside the sums.
+#[derive(Debug, Default)]
+struct Seen {
+    changes: Vec<ImportanceChange>,
+    foreign: Option<String>,
+}
+
+/// Runs the child to its end and returns what it reported.
+fn run(exe: &Path, task: &Request, request: &CollectRequest, corpus: &Corpus, monitor: &Monitor) -> Result<Seen> {
     let name = path_text::file_name(&request.model);
-    let mut changes = Vec::new();
+    let mut seen = Seen::default();
     monitor.report(Progress { stage: format!("load {name}"), done: 0, total: 0, unit: ProgressUnit::Steps })?;
     runtime::run_with(exe, task, monitor, |event| {
         let (stage, done, total) = match event {
             Event::TextPlan { chunk_parts, n_tokens, .. } if chunk_parts.is_empty() => {
-                let needed = request.n_ctx;
-                let problem = match corpus.parts.parts.len() {
-                    1 => format!("it has {n_tokens} tokens for this model, and a chunk has {needed}"),
-                    n => format!("none of its {n} parts has the {needed} tokens of a chunk, together they have {n_tokens}"),
-                };
-                return Err(Error::BadText { problem, name: corpus.name.clone() });
+                return Err(too_short(corpus, n_tokens, request.n_ctx));
             }
-            Event::TextPlan { chunk_parts, .. } => {
-                let n = chunk_parts.len() as u64;
-                ("chunk 1".into(), 0, request.max_chunks.map_or(n, |max| n.min(max.into())))
+            Event::TextPlan { chunk_parts, n_tokens, .. } => {
+                seen.foreign = vocabulary_warning(corpus, n_tokens);
+                ("chunk 1".into(), 0, chunk_parts.len() as u64)
             }
             Event::CollectedChunk { n_done, n_chunks, change } => {
-                changes.extend(change.map(|change| ImportanceChange { n_chunks: n_done, change }));
-                (stage_text(n_done, n_chunks, &changes), u64::from(n_done), u64::from(n_chunks))
+                seen.changes.extend(change.map(|change| ImportanceChange { n_chunks: n_done, change }));
+                (stage_text(n_done, n_chunks, &seen.changes), u64::from(n_done), u64::from(n_chunks))
             }
             _ => return Ok(()),
         };
         monitor.report(Progress { stage, done, total, unit: ProgressUnit::Steps })
     })?;
-    Ok(changes)
+    Ok(seen)
+}
+
+/// That a text has no chunk of so many tokens.
+pub(super) fn too_short(corpus: &Corpus, n_tokens: u64, chunk_tokens: u32) -> Error {
+    let problem = match corpus.parts.parts.len() {
+        1 => format!("it has {n_tokens} tokens for this model, and a chunk has {chunk_tokens}"),
+        n => format!("none of its {n} parts has the {chunk_tokens} tokens of a chunk, together they have {n_tokens}"),
+    };
+    Error::BadText { problem, name: corpus.name.clone() }
 }
 
 /// `chunk 12 of 40, the last doubling changed importances by 4.10 %`.
@@ -295,17 +303,12 @@ pub(super) fn multiplied(model: &Model) -> impl Iterator<Item = &str> {
     names.filter(move |name| has_head || *name != "token_embd.weight").filter(|name| *name != "per_layer_token_embd.weight")
 }
 
-fn summary(
-    sums: &ImatrixSums,
-    request: &CollectRequest,
-    model: &Model,
-    changes: Vec<ImportanceChange>,
-    started: Instant,
-) -> Collected {
+fn summary(sums: &ImatrixSums, request: &CollectRequest, model: &Model, seen: Seen, started: Instant) -> Collected {
     let (unused, unused_experts) = sums.unused();
     let is_unused = |name: &&str| !sums.entries.contains_key(*name) || unused.iter().any(|unused| unused == name);
     Collected {
-        changes,
+        changes: seen.changes,
+        foreign: seen.foreign,
         unused_tensors: multiplied(model).filter(is_unused).map(String::from).collect(),
         ..collected(sums, vec![request.model.clone()], &request.out, unused_experts, started)
     }
@@ -328,6 +331,7 @@ fn collected(
         changes: Vec::new(),
         unused_tensors: Vec::new(),
         unused_experts,
+        foreign: None,
         is_reused: false,
         elapsed_secs: started.elapsed().as_secs_f64(),
     }

@@ -4,4 +4,5 @@ pub mod costs;
 pub mod imatrix;
 pub mod moments;
 pub mod text;
+pub mod text_kind;
 mod type_errors;

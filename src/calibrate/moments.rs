@@ -9,14 +9,16 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::imatrix::{DEFAULT_CHUNK_TOKENS, multiplied, stage_text, tensors};
-use super::text::{Corpus, TextSource, calibration_corpus};
+use super::imatrix::{DEFAULT_CHUNK_TOKENS, multiplied, stage_text, tensors, too_short};
+use super::text::{Corpus, TextSource, mixed_corpus};
+use super::text_kind::vocabulary_warning;
 use crate::convert::{Overwrite, write_whole};
 use crate::error::{Error, Result};
 use crate::format::{MOMENTS_INDEX, MomentsIndex, TensorReader, read_imatrix};
 use crate::model::{Model, layer_idx_of};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::moments::{MAX_COLUMNS, MomentSum};
+use crate::runtime::text_plan::DRAWING;
 use crate::runtime::work_folder::{WorkFolder, cache_folder, remove_older};
 use crate::runtime::{self, CollectTask, Event, ImatrixTensor, MomentsTask, Request, RuntimeId, Task};
 
@@ -45,6 +47,8 @@ pub struct MomentsRequest<'a> {
     pub model: &'a Model,
     /// The text; `Bundled` is the calibration text.
     pub text: &'a TextSource,
+    /// Percent of the tokens that come from the user's text; the others come from the bundled text.
+    pub own_percent: u32,
     /// The most tokens of it.
     pub n_tokens: u32,
 }
@@ -70,10 +74,10 @@ pub struct CollectedMoments {
 /// The second moments that are there; `None` where none are, or not all of them.
 ///
 /// # Errors
-/// Those of [`calibration_corpus`] and of `TensorReader::open`.
+/// Those of [`mixed_corpus`] and of `TensorReader::open`.
 pub fn known_moments(request: &MomentsRequest) -> Result<Option<CollectedMoments>> {
     let started = Instant::now();
-    let folder = folder_of(request, &calibration_corpus(request.text)?)?;
+    let folder = folder_of(request, &mixed_corpus(request.text, request.own_percent)?)?;
     let path = folder.join(MOMENTS_INDEX);
     // All of its files are looked at: moments that are not whole are collected again.
     let Ok(index) = read_imatrix(&path).and_then(|_| MomentsIndex::read(&path)) else { return Ok(None) };
@@ -90,7 +94,7 @@ pub fn known_moments(request: &MomentsRequest) -> Result<Option<CollectedMoments
 pub fn collect_moments(request: &MomentsRequest, runnable: &Model, monitor: &Monitor) -> Result<CollectedMoments> {
     let started = Instant::now();
     runtime::check_available(RuntimeId::LlamaCpp)?;
-    let corpus = calibration_corpus(request.text)?;
+    let corpus = mixed_corpus(request.text, request.own_percent)?;
     let folder = folder_of(request, &corpus)?;
     remove_older(&cache_folder(PURPOSE), STALE);
     std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
@@ -152,13 +156,13 @@ fn collect(request: &MomentsRequest, model: &Model, corpus: &Corpus, folder: &Pa
         n_threads: runtime::default_n_threads(),
     };
     let begun = begun.unwrap_or_else(|| MomentsIndex::new(&corpus.name, &corpus.sha256, 0, DEFAULT_CHUNK_TOKENS));
-    run(task, begun, folder, monitor)
+    run(task, begun, corpus, folder, monitor)
 }
 
 /// Runs the child to its end; each of its runs over the text is noted when its moments are on the disk.
-fn run(task: CollectTask, begun: MomentsIndex, folder: &Path, monitor: &Monitor) -> Result<MomentsIndex> {
+fn run(task: CollectTask, begun: MomentsIndex, corpus: &Corpus, folder: &Path, monitor: &Monitor) -> Result<MomentsIndex> {
     let mut index = begun;
-    let (max_chunks, n_passes) = (task.max_chunks, task.moments.as_ref().map_or(0, |moments| moments.passes.len()));
+    let n_passes = task.moments.as_ref().map_or(0, |moments| moments.passes.len());
     let needed = task.n_ctx;
     if n_passes == 0 {
         return Ok(index);
@@ -166,12 +170,9 @@ fn run(task: CollectTask, begun: MomentsIndex, folder: &Path, monitor: &Monitor)
     monitor.report(Progress { stage: "load the model".into(), done: 0, total: 0, unit: ProgressUnit::Steps })?;
     runtime::run(&Request::llama_cpp(Task::Collect(task)), monitor, |event| {
         let (stage, done, total) = match event {
-            Event::TextPlan { chunk_parts, n_tokens, .. } if chunk_parts.is_empty() => {
-                let problem = format!("none of its parts has the {needed} tokens of a chunk, together they have {n_tokens}");
-                return Err(Error::BadText { problem, name: index.text.clone() });
-            }
-            Event::TextPlan { chunk_parts, .. } => {
-                let n_chunks = (chunk_parts.len() as u64).min(max_chunks.map_or(u64::MAX, u64::from));
+            Event::TextPlan { chunk_parts, n_tokens, .. } => {
+                index.notes = notes(corpus, &chunk_parts, n_tokens, needed)?;
+                let n_chunks = chunk_parts.len() as u64;
                 index.n_tokens = n_chunks * u64::from(needed);
                 ("second moments, chunk 1".into(), 0, n_chunks * n_passes as u64)
             }
@@ -187,6 +188,31 @@ fn run(task: CollectTask, begun: MomentsIndex, folder: &Path, monitor: &Monitor)
         monitor.report(Progress { stage, done, total, unit: ProgressUnit::Steps })
     })?;
     Ok(index)
+}
+
+/// What is to be known about the chunks that were drawn, by the index of their part.
+///
+/// # Errors
+/// `Error::BadText` when there are none, or none of the user's text.
+fn notes(corpus: &Corpus, chunk_parts: &[u32], n_tokens: u64, chunk_tokens: u32) -> Result<Vec<String>> {
+    let parts = &corpus.parts.parts;
+    if chunk_parts.is_empty() {
+        return Err(too_short(corpus, n_tokens, chunk_tokens));
+    }
+    let mut notes: Vec<String> = vocabulary_warning(corpus, n_tokens).into_iter().collect();
+    if let Some(percent) = parts.first().map(|own| own.percent).filter(|percent| *percent > 0) {
+        let n_own = chunk_parts.iter().filter(|part| **part == 0).count();
+        if n_own == 0 {
+            let problem = format!("your text has fewer tokens for this model than the {chunk_tokens} of a chunk");
+            return Err(Error::BadText { problem, name: corpus.name.clone() });
+        }
+        let found = 100 * n_own / chunk_parts.len();
+        // A chunk more or less is no reason to warn.
+        if (n_own + 1) * 100 < percent as usize * chunk_parts.len() {
+            notes.push(format!("your text is short: it gave {found} % of the tokens instead of {percent} %"));
+        }
+    }
+    Ok(notes)
 }
 
 /// The tensors of each run over the text, so that their moments fit into `limit` bytes, as evenly as layers allow; without those that are
@@ -242,7 +268,7 @@ fn n_groups(model: &Model) -> usize {
 fn warnings(model: &Model, index: &MomentsIndex) -> Vec<String> {
     let widest = index.sites.iter().filter(|site| site.n_parts > 0).map(|site| site.n_columns).max().unwrap_or(0);
     let per_column = index.n_tokens as f64 / widest.max(1) as f64;
-    let mut warnings = Vec::new();
+    let mut warnings = index.notes.clone();
     if widest > 0 && per_column < MIN_TOKENS_PER_COLUMN {
         warnings.push(format!(
             "{per_column:.1} tokens for a column of the widest matrix are few: with more text they would lose less"
@@ -263,6 +289,7 @@ fn folder_of(request: &MomentsRequest, corpus: &Corpus) -> Result<PathBuf> {
     hash.update(TensorReader::open(request.model)?.stamps_checksum().to_string());
     hash.update(&corpus.sha256);
     hash.update(request.n_tokens.to_le_bytes());
+    hash.update(DRAWING);
     // What one version has collected another one may not collect alike.
     hash.update(env!("CARGO_PKG_VERSION"));
     let key = runtime::hex(&hash.finalize());
@@ -292,6 +319,30 @@ mod tests {
         check(1, "", &[&[1, 3], &[2], &[4], &[0]]);
         check(100 * one, "blk.0.attn_v.weight", &[&[1, 2, 4, 0]]);
         assert!(passes(&[], 1, 1, |_| false).is_empty());
+    }
+
+    #[test]
+    fn a_text_that_is_short_or_foreign_is_told() {
+        let own = TextSource::Pasted("a few words ".repeat(20));
+        let check =
+            |corpus: &Corpus, chunk_parts: &[u32], n_tokens: u64, expected: &str| match notes(corpus, chunk_parts, n_tokens, 512)
+            {
+                Ok(notes) => assert_eq!(notes.join("; "), expected),
+                Err(Error::BadText { problem, .. }) => assert_eq!(problem, expected),
+                Err(other) => panic!("{other}"),
+            };
+        let alone = mixed_corpus(&own, 100).unwrap();
+        check(&alone, &[], 60, "it has 60 tokens for this model, and a chunk has 512");
+        check(&alone, &[0, 0], 60, "");
+        let foreign = "the model makes 300 tokens of the 240 characters of pasted text, so it has hardly learned this language; a text in \
+                       one that it knows would say more";
+        check(&alone, &[0, 0], 300, foreign);
+        let half = mixed_corpus(&own, 50).unwrap();
+        check(&half, &[0, 1, 0, 2], 90_000, "");
+        check(&half, &[0, 1, 2], 90_000, "");
+        check(&half, &[0, 1, 2, 3, 4, 5], 90_000, "your text is short: it gave 16 % of the tokens instead of 50 %");
+        check(&half, &[1, 2, 3], 90_000, "your text has fewer tokens for this model than the 512 of a chunk");
+        check(&mixed_corpus(&TextSource::Bundled, 50).unwrap(), &[1, 2, 3], 90_000, "");
     }
 
     #[test]

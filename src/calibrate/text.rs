@@ -25,22 +25,33 @@ const EVALUATION: [(&str, &str); 7] = [
     ("facts", include_str!("../../assets/text/evaluation/facts.txt")),
 ];
 
-/// Kind and text of the bundled calibration text, from which importances are collected: none of it is in the evaluation text.
-const CALIBRATION: [(&str, &str); 7] = [
+/// Kind and text of the bundled calibration text, from which importances and second moments are collected: none of it is in the evaluation
+/// text. Where chunks do not go round, the first kinds give one more.
+const CALIBRATION: [(&str, &str); 17] = [
     ("prose", include_str!("../../assets/text/calibration/prose.txt")),
+    ("chat", include_str!("../../assets/text/calibration/chat.txt")),
     ("code", include_str!("../../assets/text/calibration/code.txt")),
+    ("facts", include_str!("../../assets/text/calibration/facts.txt")),
+    ("tools", include_str!("../../assets/text/calibration/tools.txt")),
+    ("templates", include_str!("../../assets/text/calibration/templates.txt")),
+    ("maths", include_str!("../../assets/text/calibration/maths.txt")),
+    ("sources", include_str!("../../assets/text/calibration/sources.txt")),
+    ("reports", include_str!("../../assets/text/calibration/reports.txt")),
+    ("manuals", include_str!("../../assets/text/calibration/manuals.txt")),
+    ("papers", include_str!("../../assets/text/calibration/papers.txt")),
     ("german", include_str!("../../assets/text/calibration/german.txt")),
     ("spanish", include_str!("../../assets/text/calibration/spanish.txt")),
-    ("chat", include_str!("../../assets/text/calibration/chat.txt")),
-    ("tools", include_str!("../../assets/text/calibration/tools.txt")),
-    ("facts", include_str!("../../assets/text/calibration/facts.txt")),
+    ("french", include_str!("../../assets/text/calibration/french.txt")),
+    ("portuguese", include_str!("../../assets/text/calibration/portuguese.txt")),
+    ("russian", include_str!("../../assets/text/calibration/russian.txt")),
+    ("chinese", include_str!("../../assets/text/calibration/chinese.txt")),
 ];
 
 /// Where the text comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextSource {
-    /// The bundled text, in parts of seven kinds.
+    /// The bundled text, in parts of several kinds.
     #[default]
     Bundled,
     /// The user's file, in UTF-8.
@@ -64,11 +75,12 @@ impl TextSource {
 /// A text with its name and hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Corpus {
-    /// `bundled evaluation text`, `bundled calibration text`, the file's name, or `pasted text`.
+    /// `bundled evaluation text`, `bundled calibration text`, the file's name, `pasted text`, or of a mixture
+    /// `letters.txt (50 %), bundled calibration text`.
     pub name: String,
     /// Its parts, as the runtime takes them.
     pub parts: runtime::Corpus,
-    /// SHA-256 of kinds and texts, in hexadecimal.
+    /// SHA-256 of kinds, texts and shares, in hexadecimal.
     pub sha256: String,
 }
 
@@ -99,31 +111,58 @@ pub fn calibration_corpus(source: &TextSource) -> Result<Corpus> {
     read(source, BUNDLED_CALIBRATION_TEXT, &CALIBRATION)
 }
 
+/// Reads the user's text, which gives `own_percent` of the tokens, and adds the bundled calibration text for the rest. With 100 percent, or
+/// without a text of the user, as [`calibration_corpus`].
+///
+/// # Errors
+/// As [`corpus`]; `Error::BadRequest` for 0 percent or more than 100.
+pub fn mixed_corpus(source: &TextSource, own_percent: u32) -> Result<Corpus> {
+    if !(1..=100).contains(&own_percent) {
+        return Err(Error::BadRequest { message: format!("your text cannot give {own_percent} percent of the tokens") });
+    }
+    let own = calibration_corpus(source)?;
+    if own_percent == 100 || *source == TextSource::Bundled {
+        return Ok(own);
+    }
+    let name = format!("{} ({own_percent} %), {BUNDLED_CALIBRATION_TEXT}", own.name);
+    let own = own.parts.parts.into_iter().map(|part| runtime::Part { percent: own_percent, ..part });
+    let parts = own.chain(bundled_parts(&CALIBRATION)).collect();
+    Ok(corpus_of(name, parts))
+}
+
 fn read(source: &TextSource, bundled_name: &str, bundled: &[(&str, &str)]) -> Result<Corpus> {
-    let part = |kind: &str, text: String| runtime::Part { kind: kind.into(), text };
+    let part = |text: String| runtime::Part { kind: "text".into(), text, percent: 0 };
     let (name, parts) = match source {
-        TextSource::Bundled => {
-            let parts = bundled.iter().map(|(kind, text)| part(kind, (*text).to_string())).collect();
-            (bundled_name.to_string(), parts)
-        }
+        TextSource::Bundled => (bundled_name.to_string(), bundled_parts(bundled)),
         TextSource::File(path) => {
             let name = path_text::file_name(path);
             let text = text_from_bytes(read_limited(path)?, &name)?;
-            (name, vec![part("text", text)])
+            (name, vec![part(text)])
         }
         TextSource::Pasted(text) => {
             let name = "pasted text".to_string();
-            (name.clone(), vec![part("text", text_from_bytes(text.clone().into_bytes(), &name)?)])
+            (name.clone(), vec![part(text_from_bytes(text.clone().into_bytes(), &name)?)])
         }
     };
+    Ok(corpus_of(name, parts))
+}
+
+fn bundled_parts(texts: &[(&str, &str)]) -> Vec<runtime::Part> {
+    texts.iter().map(|&(kind, text)| runtime::Part { kind: kind.into(), text: text.into(), percent: 0 }).collect()
+}
+
+fn corpus_of(name: String, parts: Vec<runtime::Part>) -> Corpus {
     let mut hash = Sha256::new();
     for part in &parts {
         for text in [&part.kind, &part.text] {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text);
         }
+        if part.percent > 0 {
+            hash.update(part.percent.to_le_bytes());
+        }
     }
-    Ok(Corpus { name, parts: runtime::Corpus { parts }, sha256: runtime::hex(&hash.finalize()) })
+    Corpus { name, parts: runtime::Corpus { parts }, sha256: runtime::hex(&hash.finalize()) }
 }
 
 /// The file's bytes; a file that is longer than the limit gives one byte more than the limit.
@@ -172,12 +211,51 @@ mod tests {
         let evaluation: Vec<Vec<char>> = EVALUATION.iter().map(|(_, text)| collapsed(text)).collect();
         let runs: std::collections::HashSet<&[char]> = evaluation.iter().flat_map(|text| text.windows(SHARED_RUN)).collect();
         assert!(runs.len() > 100_000, "the evaluation text is long enough to say something: {}", runs.len());
-        for (_, text) in CALIBRATION {
+        for (kind, text) in CALIBRATION {
             let text = collapsed(text);
             if let Some(run) = text.windows(SHARED_RUN).find(|run| runs.contains(run)) {
-                panic!("both have {:?}", run.iter().collect::<String>());
+                panic!("{kind} and the evaluation text have {:?}", run.iter().collect::<String>());
             }
         }
+    }
+
+    /// Windows of so many characters that were there before, of 10,000, white space collapsed.
+    fn n_repeated(texts: &[&str], n_chars: usize) -> usize {
+        let texts: Vec<Vec<char>> = texts.iter().map(|text| collapsed(text)).collect();
+        let n_windows: usize = texts.iter().map(|text| text.windows(n_chars).count()).sum();
+        let different: std::collections::HashSet<&[char]> = texts.iter().flat_map(|text| text.windows(n_chars)).collect();
+        (n_windows - different.len()) * 10_000 / n_windows
+    }
+
+    #[test]
+    fn the_calibration_text_is_long_and_does_not_repeat_itself() {
+        let one = "A sentence that is sixty characters long, or a few more than that, said once.";
+        assert!(n_repeated(&[one, one], 60) > 4000, "repetition is found");
+        let texts = CALIBRATION.map(|(_, text)| text);
+        let n = n_repeated(&texts, 60);
+        assert!(n < 100, "{n} of 10,000 windows of 60 characters were there before");
+        let n_bytes: usize = texts.iter().map(|text| text.len()).sum();
+        assert!((380_000..440_000).contains(&n_bytes), "{n_bytes} bytes");
+        for (kind, text) in CALIBRATION {
+            assert!(text.len() > 12_000, "{kind} has {} bytes", text.len());
+            assert!(!text.contains('\r') && !text.starts_with('\u{feff}') && text.ends_with('\n'), "{kind}: LF, no BOM");
+        }
+    }
+
+    #[test]
+    fn a_mixture_is_the_users_text_with_its_share_and_the_bundled_one() {
+        let own = TextSource::Pasted("Dear Mrs Okafor".into());
+        let mixed = mixed_corpus(&own, 30).unwrap();
+        assert_eq!(mixed.name, "pasted text (30 %), bundled calibration text");
+        let parts = &mixed.parts.parts;
+        assert_eq!((parts.len(), parts[0].text.as_str(), parts[0].percent), (CALIBRATION.len() + 1, "Dear Mrs Okafor", 30));
+        assert!(parts[1..].iter().all(|part| part.percent == 0));
+        assert_ne!(mixed.sha256, mixed_corpus(&own, 31).unwrap().sha256);
+        assert_eq!(mixed_corpus(&own, 100).unwrap(), calibration_corpus(&own).unwrap());
+        let bundled = calibration_corpus(&TextSource::Bundled).unwrap();
+        assert_eq!(mixed_corpus(&TextSource::Bundled, 30).unwrap(), bundled);
+        assert!(matches!(mixed_corpus(&own, 0), Err(Error::BadRequest { .. })));
+        assert!(matches!(mixed_corpus(&own, 101), Err(Error::BadRequest { .. })));
     }
 
     #[test]

@@ -273,10 +273,13 @@ pub(super) struct ConvertArgs {
     /// Its name is NAME-LEVEL-budget, LEVEL being about as large
     #[arg(long, value_name = "SIZE", conflicts_with = "imatrix")]
     pub(super) budget: Option<Budget>,
-    /// Text for --calibrated and --budget, in UTF-8, - for standard input; default: the bundled calibration text of seven kinds
+    /// Text for --calibrated and --budget, in UTF-8, - for standard input; default: the bundled calibration text of 17 kinds
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, requires = "calibrating")]
     pub(super) calibration_text: Option<PathBuf>,
-    /// The most tokens of that text, drawn evenly over its kinds
+    /// Add the bundled calibration text to yours, and take this percentage of the tokens from yours; half without a number
+    #[arg(long, value_name = "PERCENT", requires = "calibration_text", num_args = 0..=1, require_equals = true, default_missing_value = "50", value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub(super) calibration_mix: Option<u32>,
+    /// The most tokens of the text, drawn evenly over its kinds and, within each, over its whole length
     #[arg(long, value_name = "N", requires = "calibrating", default_value_t = DEFAULT_TOKENS, value_parser = clap::value_parser!(u32).range(512..=10_000_000))]
     pub(super) calibration_tokens: u32,
     /// Skip the test run of files made from a checkpoint

@@ -22,10 +22,10 @@ pub(super) struct ImatrixArgs {
     /// Instead, merge importance matrices of one model, .gguf or .dat; chunks of a .dat file count as long as the others'
     #[arg(long, num_args = 2.., value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with_all = ["text", "chunks", "context", "threads"])]
     merge: Vec<PathBuf>,
-    /// Text to run over, in UTF-8, - for standard input; default: the bundled calibration text of seven kinds
+    /// Text to run over, in UTF-8, - for standard input; default: the bundled calibration text of 17 kinds
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     text: Option<PathBuf>,
-    /// The most chunks of text; default: all
+    /// The most chunks of text, drawn evenly over its kinds; default: all, which of the bundled text are about 240 of 512 tokens
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     chunks: Option<u32>,
     /// Tokens per chunk

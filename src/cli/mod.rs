@@ -189,6 +189,7 @@ fn carry_out(command: Command) -> Result<Status> {
                 calibrated: false,
                 budget: None,
                 calibration_text: None,
+                calibration_mix: None,
                 calibration_tokens: DEFAULT_TOKENS,
                 no_check: false,
                 resume: false,
@@ -303,6 +304,19 @@ mod tests {
         check(&["levels", "a.gguf", "--for-good"]);
         check(&["convert", "a.gguf", "--level", "Q8_0", "--out", "x", "--existing", "perhaps"]);
         check(&["convert", "a.gguf", "--level", "Q8_0", "--out", "x", "--existing", "skip", "--force"]);
+        check(&["convert", "a.gguf", "--level", "Q8_0", "--out", "x", "--calibrated", "--calibration-mix"]);
+        check(&[
+            "convert",
+            "a.gguf",
+            "--level",
+            "Q8_0",
+            "--out",
+            "x",
+            "--calibrated",
+            "--calibration-text",
+            "t",
+            "--calibration-mix=0",
+        ]);
         check(&["imatrix", "a.gguf"]);
         check(&["imatrix", "--out", "x.gguf"]);
         check(&["imatrix", "a.gguf", "--out", "x.gguf", "--chunks", "0"]);
@@ -323,6 +337,20 @@ mod tests {
         for model in ["fo.gguf", "./fo", "fo/", "src"] {
             assert!(parsed(model).is_ok_and(|cli| cli.command.is_none()), "{model}");
         }
+    }
+
+    #[test]
+    fn a_mixture_is_half_unless_told_otherwise() {
+        let percent = |more: &[&str]| {
+            let command = ["planish", "convert", "--level", "Q4_0", "--out", "d", "--calibrated", "--calibration-text", "t.txt"];
+            match Cli::try_parse_from(command.iter().chain(more)).unwrap().command {
+                Some(Command::Convert { convert, .. }) => run::calibration(&convert).unwrap().own_percent,
+                _ => 0,
+            }
+        };
+        assert_eq!(percent(&["m"]), 100);
+        assert_eq!(percent(&["--calibration-mix", "m"]), 50);
+        assert_eq!(percent(&["--calibration-mix=30", "m"]), 30);
     }
 
     #[test]

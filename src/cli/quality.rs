@@ -121,7 +121,7 @@ fn on_step(step: Step) {
 fn warnings_of(found: &Comparison) -> Vec<String> {
     let of_source = source_warning(&found.source).filter(|_| !found.quality.is_empty());
     let of_reference = reference_text(found).filter(|_| found.reference.by() == ReferenceBy::Runtime);
-    of_reference.into_iter().chain(of_source).collect()
+    of_reference.into_iter().chain(of_source).chain(found.other_kind.clone()).collect()
 }
 
 /// Who computed the reference and why; `None` for the usual one.

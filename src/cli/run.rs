@@ -120,7 +120,8 @@ pub(super) fn doctor(as_json: bool) -> Result<()> {
 /// What calibrated levels are calibrated on.
 pub(super) fn calibration(args: &ConvertArgs) -> Result<Calibration> {
     let text = super::quality::named_text(args.calibration_text.as_deref())?;
-    Ok(Calibration { text, n_tokens: args.calibration_tokens })
+    let own_percent = args.calibration_mix.unwrap_or(100);
+    Ok(Calibration { text, own_percent, n_tokens: args.calibration_tokens })
 }
 
 pub(super) fn convert_request(args: &ConvertArgs) -> Result<ConvertRequest> {

@@ -45,6 +45,9 @@ pub struct MomentsIndex {
     pub chunk_tokens: u32,
     /// One for each input of matrices.
     pub sites: Vec<MomentsSite>,
+    /// What is to be known about the text: that it was short, that the model hardly knows its language.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// The inputs of one or more tensors.
@@ -85,6 +88,7 @@ impl MomentsIndex {
             n_tokens,
             chunk_tokens,
             sites: Vec::new(),
+            notes: Vec::new(),
         }
     }
 

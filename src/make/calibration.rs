@@ -6,7 +6,8 @@ use super::MakeRequest;
 use crate::advise::budget::Costs;
 use crate::calibrate::costs::{known_costs, measure_costs};
 use crate::calibrate::moments::{CollectedMoments, DEFAULT_TOKENS, MomentsRequest, collect_moments, known_moments};
-use crate::calibrate::text::TextSource;
+use crate::calibrate::text::{TextSource, calibration_corpus, corpus};
+use crate::calibrate::text_kind;
 use crate::convert::{ConvertRequest, convert, preflight};
 use crate::error::{Error, Result};
 use crate::format;
@@ -19,13 +20,15 @@ use crate::runtime::work_folder::WorkFolder;
 pub struct Calibration {
     /// The text; `Bundled` is the calibration text.
     pub text: TextSource,
+    /// Percent of the tokens that come from the user's text, 1 to 100; the others come from the bundled text.
+    pub own_percent: u32,
     /// The most tokens of it.
     pub n_tokens: u32,
 }
 
 impl Default for Calibration {
     fn default() -> Self {
-        Self { text: TextSource::Bundled, n_tokens: DEFAULT_TOKENS }
+        Self { text: TextSource::Bundled, own_percent: 100, n_tokens: DEFAULT_TOKENS }
     }
 }
 
@@ -64,7 +67,8 @@ pub(super) fn costs(model: &Model, calibration: &Calibration, monitor: &Monitor)
 }
 
 fn wanted<'a>(model: &'a Model, calibration: &'a Calibration) -> MomentsRequest<'a> {
-    MomentsRequest { model, text: &calibration.text, n_tokens: calibration.n_tokens }
+    let Calibration { text, own_percent, n_tokens } = calibration;
+    MomentsRequest { model, text, own_percent: *own_percent, n_tokens: *n_tokens }
 }
 
 fn moments_of(wanted: &MomentsRequest, runnable: &mut Runnable, monitor: &Monitor) -> Result<CollectedMoments> {
@@ -98,10 +102,49 @@ impl<'a> Runnable<'a> {
     }
 }
 
+/// What is to be said about levels that are calibrated on the user's text and compared on one of another kind; `None` where no level is
+/// calibrated, where it is on the bundled text, which has all kinds, and where both are of one kind.
+///
+/// # Errors
+/// Those of [`corpus`].
+pub(super) fn kind_warning(request: &MakeRequest, compared_on: &TextSource) -> Result<Option<String>> {
+    let Calibration { text, own_percent, .. } = &request.calibration;
+    let overrides = &request.convert.overrides;
+    if *text == TextSource::Bundled || !request.convert.levels.iter().any(|&level| overrides.calibrate(level)) {
+        return Ok(None);
+    }
+    Ok(text_kind::kind_warning(&calibration_corpus(text)?, *own_percent, &corpus(compared_on)?))
+}
+
 /// A file with every weight of a checkpoint.
 fn file_of(model: &Model, folder: PathBuf, monitor: &Monitor) -> Result<Model> {
     let own = model.own_level().unwrap_or(Level::F32);
     let made = convert(model, &ConvertRequest::new(vec![own], folder), monitor)?;
     let file = made.first().ok_or_else(|| Error::Internal { message: format!("no file of level {own} was made") })?;
     format::inspect(&file.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::advise::Overrides;
+
+    #[test]
+    fn only_a_text_of_the_user_that_calibrates_levels_can_be_of_another_kind() {
+        let russian = "Поезд стоял на станции две минуты, и за эти две минуты она успевала продать ведро яблок. ".repeat(20);
+        let request = |text: &TextSource, own_percent: u32, calibrated: bool| {
+            let overrides = Overrides { calibrated, ..Overrides::default() };
+            let convert = ConvertRequest { overrides, ..ConvertRequest::new(vec![Level::Q4_K_M], "out") };
+            let calibration = Calibration { text: text.clone(), own_percent, ..Calibration::default() };
+            MakeRequest { calibration, ..MakeRequest::new(convert) }
+        };
+        let own = TextSource::Pasted(russian);
+        let warning = |request: &MakeRequest, compared_on: &TextSource| kind_warning(request, compared_on).unwrap();
+        let text = warning(&request(&own, 100, true), &TextSource::Bundled).unwrap_or_default();
+        assert!(text.contains("calibrated on pasted text and compared on bundled evaluation text"), "{text}");
+        assert_eq!(warning(&request(&own, 100, false), &TextSource::Bundled), None);
+        assert_eq!(warning(&request(&own, 100, true), &own), None);
+        assert_eq!(warning(&request(&own, 10, true), &TextSource::Bundled), None);
+        assert_eq!(warning(&request(&TextSource::Bundled, 100, true), &own), None);
+    }
 }

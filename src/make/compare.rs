@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::calibration::kind_warning;
 use super::{Made, MakeRequest, Reference, level_of_budget, make};
 use crate::advise::budget::BudgetRecipe;
 use crate::advise::{self, Decision, Goal, Limits, Planner, memory_estimate, padded_n_ctx};
@@ -70,6 +71,8 @@ pub struct Comparison {
     pub budgeted: Option<BudgetRecipe>,
     /// Why earlier runs could not be read, so that predictions learn nothing from them; `None` where they could.
     pub unread: Option<Error>,
+    /// That levels are calibrated on another kind of text than they are compared on; `None` where they are not.
+    pub other_kind: Option<String>,
 }
 
 /// Makes the levels of `model` that are missing and measures all of them.
@@ -87,6 +90,9 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
     let reference = reference_of(&model, &request);
     request.make.memory_limit = reference.limit().cloned();
     let stands_for_itself = model.is_runnable() || reference.limit().is_some();
+    // Both texts are read before any work.
+    let compared_on = request.quality.as_ref().map(|quality| &quality.text);
+    let other_kind = compared_on.map(|text| kind_warning(&request.make, text)).transpose()?.flatten();
     let (source, mut made) =
         if stands_for_itself { (Arc::new(model), Made::default()) } else { import(&model, &mut request, monitor)? };
     // The machine before the measurements: its bandwidth must be measured while nothing else runs.
@@ -116,7 +122,7 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
     let measured = Measured { speed: &speed, quality: &losses, limits: &request.limits, lessons: &lessons, origins: &[] };
     let rows = bench::comparison_rows(&source, &machine, &request.goal, &conversions, measured);
     let planned = advise::advise(&source, &machine, &request.goal).recommended_level();
-    Ok(Comparison { source, reference, machine, speed, quality: losses, rows, planned, search, broken, budgeted, unread })
+    Ok(Comparison { source, reference, machine, speed, quality: losses, rows, planned, search, broken, budgeted, unread, other_kind })
 }
 
 /// What stands for the model, by the memory that its file of full size would need for these measurements.

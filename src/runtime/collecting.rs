@@ -16,8 +16,8 @@ use super::moment_sites::MomentSites;
 use super::session::Engine;
 use super::tasks::Emit;
 use super::tasks::scoring::read_corpus;
-use super::text_plan::{Chunk, chunks};
-use super::{CollectTask, Event, memory};
+use super::text_plan::{Chunk, Drawable, drawn};
+use super::{CollectTask, Event, Part, memory};
 use crate::format::ImatrixSums;
 use crate::path_text;
 
@@ -39,7 +39,9 @@ pub(super) fn collect(engine: &LlamaCpp, task: &CollectTask, emit: Emit) -> Resu
     let vocab = model.vocab();
     let parts: Vec<Vec<LlamaToken>> = corpus.parts.iter().map(|part| vocab.tokenize(part.text.as_bytes(), true, false)).collect();
     let lens: Vec<usize> = parts.iter().map(Vec::len).collect();
-    let mut chunks = chunks(&lens, n_ctx);
+    let drawable = |(&n_tokens, part): (&usize, &Part)| Drawable { n_tokens, percent: part.percent };
+    let parts_to_draw: Vec<Drawable> = lens.iter().zip(&corpus.parts).map(drawable).collect();
+    let chunks = drawn(&parts_to_draw, n_ctx, task.max_chunks.map_or(usize::MAX, |max| max as usize));
     let bos = vocab.should_add_bos().then(|| vocab.bos());
 
     let n_vocab = u32::try_from(model.n_vocab()).map_err(|error| error.to_string())?;
@@ -57,7 +59,6 @@ pub(super) fn collect(engine: &LlamaCpp, task: &CollectTask, emit: Emit) -> Resu
         tokens_sha256: String::new(),
     })?;
 
-    chunks.truncate(task.max_chunks.map_or(usize::MAX, |max| max as usize));
     let tokens_of = |chunk: &Chunk| -> Result<Vec<LlamaToken>, String> {
         let part = parts.get(chunk.part_idx as usize).ok_or("no such part")?;
         let mut tokens = part.get(chunk.start..chunk.start + n_ctx).ok_or("no such tokens")?.to_vec();

@@ -225,7 +225,7 @@ pub struct CollectTask {
     pub tensors: Vec<ImatrixTensor>,
     /// Tokens of a chunk.
     pub n_ctx: u32,
-    /// The most chunks; `None`: all that the text has.
+    /// The most chunks, drawn evenly over the parts and their lengths; `None`: all that the text has.
     pub max_chunks: Option<u32>,
     /// Whether a chunk must be computed at once, because each token sees the ones after it.
     pub is_encoder: bool,
@@ -329,6 +329,14 @@ pub struct Part {
     pub kind: String,
     /// The text.
     pub text: String,
+    /// Percent of what is collected on the text that should come from it; 0: what other parts leave is shared evenly. Scoring takes no notice.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub percent: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// What a candidate says about one chunk, beside the reference. Most lists have one entry for each scored token.
@@ -435,7 +443,7 @@ pub enum Event {
         n_vocab: u32,
         /// Tokens of the whole text.
         n_tokens: u64,
-        /// For each chunk the index of its part.
+        /// The index of its part, for each chunk that is used.
         chunk_parts: Vec<u32>,
         /// SHA-256 of the tokens, in hexadecimal: equal for models with the same tokenizer. Empty for [`Task::Collect`].
         tokens_sha256: String,

@@ -206,7 +206,7 @@ impl AskForm {
 }
 
 /// How an importance matrix is collected before a conversion.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImatrixForm {
     /// Collect one first.
@@ -219,6 +219,13 @@ pub struct ImatrixForm {
     pub max_chunks: u32,
     /// Use a matrix that exists under the name of the new one, instead of collecting it again.
     pub reuse: bool,
+}
+
+impl Default for ImatrixForm {
+    fn default() -> Self {
+        // The whole bundled text is four times as long, and a large model would take an hour for it.
+        Self { collect: false, text: TextChoice::default(), text_path: String::new(), max_chunks: 50, reuse: false }
+    }
 }
 
 /// A conversion that waits for an answer: what becomes of files that exist.

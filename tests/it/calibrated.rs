@@ -143,7 +143,9 @@ fn what_cannot_be_calibrated_is_refused_before_any_work() {
         assert!(!output.status.success() && stderr.contains(expected), "{stderr}");
         assert!(!out.join("sample-Q4_0-calibrated.gguf").exists());
     };
-    check(&["--level", "Q4_0", "--calibration-text", short.to_str().unwrap()], "tokens of a chunk");
+    check(&["--level", "Q4_0", "--calibration-text", short.to_str().unwrap()], "and a chunk has 512");
+    let mixed = ["--level", "Q4_0", "--calibration-text", short.to_str().unwrap(), "--calibration-mix"];
+    check(&mixed, "your text has fewer tokens for this model than the 512 of a chunk");
     check(&["--level", "Q4_0", "--imatrix", "m.gguf"], "cannot be used with");
     check(&["--level", "mlx:4-bit"], "--calibrated is about levels of llama.cpp");
     check(&["--level", "Q4_0", "--calibration-tokens", "1"], "512");

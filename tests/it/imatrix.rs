@@ -210,7 +210,9 @@ fn what_cannot_be_collected_is_told() {
         other => panic!("{other:?}"),
     }
     match collect(&CollectRequest { text: TextSource::Bundled, n_ctx: 16_384, ..good.clone() }) {
-        Err(Error::BadText { problem, .. }) => assert!(problem.contains("none of its 7 parts has the 16384 tokens"), "{problem}"),
+        Err(Error::BadText { problem, .. }) => {
+            assert!(problem.contains("none of its 17 parts has the 16384 tokens"), "{problem}");
+        }
         other => panic!("{other:?}"),
     }
     let sample = unpack_sample(folder.path()).unwrap();

@@ -88,7 +88,7 @@ fn collecting_ui(ui: &mut Ui, model: &Model, form: &mut ImatrixForm, takes_focus
         let field = field.custom_formatter(|value, _| if value == 0.0 { "all".into() } else { format!("{value:.0}") });
         let field = field.custom_parser(|text| if text.trim() == "all" { Some(0.0) } else { text.trim().parse().ok() });
         let advice =
-            format!("Pieces of {DEFAULT_CHUNK_TOKENS} tokens; 0 means all that the text has. The bundled text has about 50");
+            format!("Pieces of {DEFAULT_CHUNK_TOKENS} tokens, taken evenly from the whole text; 0 means all. The bundled text has about 240");
         ui.add(field).labelled_by(label.id).on_hover_text(advice);
     });
     let name = crate::path_text::shown(&imatrix_path(model, Path::new("")));

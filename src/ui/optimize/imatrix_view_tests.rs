@@ -33,6 +33,7 @@ fn collected() -> Collected {
         changes: vec![ImportanceChange { n_chunks: 25, change: 0.03 }, ImportanceChange { n_chunks: 50, change: 0.018 }],
         unused_tensors: Vec::new(),
         unused_experts: vec![UnusedExperts { tensor: "blk.0.ffn_up_exps.weight".into(), n_unused: 2, n_experts: 8 }],
+        foreign: None,
         is_reused: false,
         elapsed_secs: 61.0,
     }
