@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::moments::{CollectedMoments, MomentsRequest};
 use super::text::calibration_corpus;
 use super::type_errors::type_errors;
-use crate::advise::Planner;
 use crate::advise::budget::{Costs, TensorCosts, candidate_dtypes};
-use crate::convert::{Overwrite, fitting_imatrix, write_whole};
+use crate::advise::{Overrides, Planner};
+use crate::convert::{ConvertRequest, Overwrite, convert, fitting_imatrix, write_whole};
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Level, Model};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
-use crate::runtime::sensitivity::Sensitivity;
+use crate::runtime::sensitivity::{DISTURBANCE, Sensitivity};
 use crate::runtime::work_folder::WorkFolder;
 use crate::runtime::{self, Event, Request, RuntimeId, SensitivityTask, Task};
 
@@ -21,7 +21,7 @@ use crate::runtime::{self, Event, Request, RuntimeId, SensitivityTask, Task};
 const FILE_NAME: &str = "costs.json";
 
 /// Version of that file.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Tokens of a chunk.
 const CHUNK_TOKENS: u32 = 128;
@@ -50,7 +50,7 @@ pub fn known_costs(moments: &CollectedMoments) -> Option<Costs> {
 /// `Error::Cancelled`; `Error::RuntimeMissing` without llama.cpp; what llama.cpp says; `Error::BadImatrix` for damaged moments; `Error::Io`.
 pub fn measure_costs(request: &MomentsRequest, moments: &CollectedMoments, runnable: &Model, monitor: &Monitor) -> Result<Costs> {
     let model = request.model;
-    let sensitivities = sensitivities(request, runnable, monitor)?;
+    let sensitivities = sensitivities(request, moments, runnable, monitor)?;
     let imatrix = fitting_imatrix(model, &moments.path)?;
     let planner = Planner::new(model);
     let changed: Vec<usize> = (0..model.tensors.len()).filter(|&idx| planner.is_quantizable(idx)).collect();
@@ -73,7 +73,12 @@ fn path_of(index: &Path) -> PathBuf {
 }
 
 /// What the rounding of each tensor costs, for those that the model uses.
-fn sensitivities(request: &MomentsRequest, runnable: &Model, monitor: &Monitor) -> Result<Vec<Sensitivity>> {
+fn sensitivities(
+    request: &MomentsRequest,
+    moments: &CollectedMoments,
+    runnable: &Model,
+    monitor: &Monitor,
+) -> Result<Vec<Sensitivity>> {
     runtime::check_available(RuntimeId::LlamaCpp)?;
     let work = WorkFolder::new("sensitivities")?;
     let corpus_path = work.path().join("text.json");
@@ -84,6 +89,7 @@ fn sensitivities(request: &MomentsRequest, runnable: &Model, monitor: &Monitor) 
     let task = SensitivityTask {
         path: runnable.files.first().unwrap_or(&runnable.path).clone(),
         corpus_path,
+        rounded_path: rounded(runnable, moments, work.path(), monitor)?,
         work_dir: work.path().to_path_buf(),
         tensors: tensors.map(|(_, tensor)| tensor.name.clone()).collect(),
         n_ctx: CHUNK_TOKENS,
@@ -104,4 +110,21 @@ fn sensitivities(request: &MomentsRequest, runnable: &Model, monitor: &Monitor) 
         _ => Ok(()),
     })?;
     Ok(found)
+}
+
+/// A file with every matrix rounded to [`DISTURBANCE`] by error feedback.
+fn rounded(model: &Model, moments: &CollectedMoments, folder: &Path, monitor: &Monitor) -> Result<PathBuf> {
+    let level = Level::Q4_0;
+    let overrides = Overrides {
+        pure: true,
+        output: Some(DISTURBANCE),
+        token_embedding: Some(DISTURBANCE),
+        calibrated: true,
+        ..Overrides::default()
+    };
+    let request = ConvertRequest { imatrix: Some(moments.path.clone()), overrides, ..ConvertRequest::new(vec![level], folder) };
+    let made = convert(model, &request, monitor)?;
+    let file =
+        made.into_iter().next().ok_or_else(|| Error::Internal { message: format!("no file of level {level} was made") })?;
+    Ok(file.path)
 }

@@ -11,7 +11,7 @@ use crate::format::{Imatrix, MomentsOf, TensorReader};
 use crate::model::{DType, Model, Tensor};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::quant::feedback::{DEFAULT_SWEEPS, Factors, encode_rows, output_error};
-use crate::quant::{QuantError, dequantize_rows, quantize_rows, quantize_rows_by};
+use crate::quant::{QuantError, dequantize_rows, quantize_rows_by};
 use crate::runtime::sensitivity::DISTURBANCE;
 
 /// Rows of a tensor that are encoded: their errors differ by a third, so the sum is known to 4 %.
@@ -23,8 +23,8 @@ struct Part {
     moments: Option<(Vec<f32>, Factors)>,
 }
 
-/// For each of these tensors, by its place in the model, the types that it may get, each with its output error divided by that of plain
-/// rounding to [`DISTURBANCE`].
+/// For each of these tensors, by its place in the model, the types that it may get, each with its output error divided by that of
+/// [`DISTURBANCE`], all encoded in the same way.
 ///
 /// # Errors
 /// `Error::Cancelled`; `Error::BadImatrix` for damaged moments; what keeps the source from being read.
@@ -78,17 +78,16 @@ fn errors_of(
     (moments, parts): (Option<&MomentsOf>, &[Part]),
     importances: Option<&[f32]>,
 ) -> Result<Vec<(DType, f64)>> {
-    let mut plain = 0.0;
+    let mut disturbed = 0.0;
     let mut sums = vec![0.0; dtypes.len()];
     for (part, rows, importances) in samples(reader, tensor, (moments, parts), importances)? {
         let by_moments = part.and_then(|part| part.moments.as_ref());
         let failed = |error| refused(&error, tensor);
-        let error_of = |dtype: DType, is_plain: bool| -> Result<f64> {
+        let error_of = |dtype: DType| -> Result<f64> {
             let n_columns = row_len(tensor)?;
             let n_bytes = dtype.row_bytes(rows.len() as u64).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
             let (mut coded, mut decoded) = (vec![0; n_bytes], vec![0.0; rows.len()]);
             match by_moments {
-                _ if is_plain => quantize_rows(dtype, &rows, n_columns, &mut coded),
                 Some((_, factors)) => encode_rows(dtype, &rows, factors, DEFAULT_SWEEPS, &mut coded),
                 None => quantize_rows_by(dtype, &rows, n_columns, importances.as_deref(), &mut coded),
             }
@@ -99,11 +98,11 @@ fn errors_of(
                 None => weighted_error(&rows, &decoded, importances.as_deref(), n_columns),
             })
         };
-        plain += error_of(DISTURBANCE, true)?;
-        let of_part: Vec<f64> = dtypes.par_iter().map(|&dtype| error_of(dtype, false)).collect::<Result<_>>()?;
+        disturbed += error_of(DISTURBANCE)?;
+        let of_part: Vec<f64> = dtypes.par_iter().map(|&dtype| error_of(dtype)).collect::<Result<_>>()?;
         sums.iter_mut().zip(of_part).for_each(|(sum, error)| *sum += error);
     }
-    let ratio = |error: f64| if plain > 0.0 { error / plain } else { 0.0 };
+    let ratio = |error: f64| if disturbed > 0.0 { error / disturbed } else { 0.0 };
     Ok(dtypes.iter().copied().zip(sums.into_iter().map(ratio)).collect())
 }
 

@@ -8,9 +8,9 @@ use llama_cpp_2::token::LlamaToken;
 use super::llama_cpp::{LlamaCpp, N_UBATCH, context_settings, load_model};
 use super::llama_sys::{Context, ContextSettings, is_encoder_decoder};
 use super::llama_watch::Watch;
-use super::sensitivity::answers::{Answers, mean_divergence};
+use super::sensitivity::answers::{Answers, N_SAMPLES, mean_divergence};
 use super::sensitivity::disturber::Disturber;
-use super::sensitivity::{Agreement, N_GROUPS, Sensitivity, n_rounds};
+use super::sensitivity::{Agreement, Sensitivity, even_scales, n_rounds};
 use super::session::Engine;
 use super::tasks::Emit;
 use super::tasks::scoring::read_corpus;
@@ -27,7 +27,7 @@ const CONTEXT_PART: usize = 8;
 /// Divergence of a round in nats: small enough for effects to add up, a thousand times what rounding in the runtime causes.
 const WANTED_DIVERGENCE: f64 = 0.004;
 /// What errors are multiplied by in the round that finds the right scale.
-const FIRST_SCALE: f64 = 0.25;
+const FIRST_SCALE: f32 = 0.25;
 
 /// Loads the model and tells what the rounding of each tensor costs. Returns the highest resident memory in bytes.
 pub(super) fn disturb(engine: &LlamaCpp, task: &SensitivityTask, emit: Emit) -> Result<u64, String> {
@@ -59,11 +59,11 @@ pub(super) fn disturb(engine: &LlamaCpp, task: &SensitivityTask, emit: Emit) -> 
     let n_batch = u32::try_from(n_ctx).map_err(|error| error.to_string())?;
     let settings =
         ContextSettings { n_batch, n_ubatch: n_batch, exact_attention: true, ..context_settings(n_batch, task.n_threads)? };
-    let watch = RefCell::new(Watch::new(Disturber::new(&source, &task.tensors, &task.work_dir)?));
+    let rounded = format::inspect(&task.rounded_path).map_err(|error| error.to_string())?;
+    let watch = RefCell::new(Watch::new(Disturber::new(&source, &rounded, &task.tensors, &task.work_dir)?));
     let mut context = Context::watched(&model, settings, &watch)?;
     emit(Event::Loaded { load_secs: started.elapsed().as_secs_f64(), info: engine.info() })?;
-    let sensitivities =
-        Rounds { context: &mut context, watch: &watch, n_vocab, scale: None, emit }.run(&texts, task.tensors.len())?;
+    let sensitivities = Rounds { context: &mut context, watch: &watch, n_vocab, emit }.run(&texts, task.tensors.len())?;
     emit(Event::Sensitivities { tensors: sensitivities })?;
     Ok(memory::peak_memory_bytes())
 }
@@ -72,8 +72,6 @@ struct Rounds<'a, 'm, 'e> {
     context: &'a mut Context<'m>,
     watch: &'a RefCell<Watch<Disturber>>,
     n_vocab: usize,
-    /// What errors are multiplied by, found in the first chunk.
-    scale: Option<f64>,
     emit: Emit<'e>,
 }
 
@@ -84,54 +82,52 @@ impl Rounds<'_, '_, '_> {
         let n_all = u32::try_from(texts.len() * n_rounds).map_err(|error| error.to_string())?;
         let mut n_done = 0;
         let mut used = vec![false; n_tensors];
+        let mut scales = Vec::new();
         for tokens in texts {
             let first = tokens.len() / CONTEXT_PART;
             self.watch.borrow_mut().observer.start_text(tokens.iter().map(|token| token.0.cast_unsigned()).collect());
             let n_vocab = self.n_vocab;
             let answers = Answers::of(self.logits(tokens, first)?, n_vocab).ok_or("the logits are not numbers")?;
             self.watch.borrow().observer.used().iter().zip(&mut used).for_each(|(is_used, used)| *used |= is_used);
-            let scale = self.scale(tokens, first, &answers)?;
+            if scales.is_empty() {
+                scales = self.first_scales(n_tensors, tokens, first, &answers)?;
+            } else {
+                // What was learned from the texts before.
+                scales = even_scales(&agreement.costs(n_tensors), WANTED_DIVERGENCE);
+            }
             let mut changes = Vec::with_capacity(n_rounds);
             for round in 0..n_rounds {
-                changes.push(self.round(round, scale, tokens, first, &answers)?);
+                changes.push(self.round(round, &scales, tokens, first, &answers)?);
                 n_done += 1;
                 (self.emit)(Event::CollectedChunk { n_done, n_chunks: n_all, change: None })?;
             }
-            let n_positions = answers.n_positions();
-            for group_idx in 0..N_GROUPS {
-                let positions = group_idx * n_positions / N_GROUPS..(group_idx + 1) * n_positions / N_GROUPS;
-                let of_group: Vec<&[f32]> =
-                    changes.iter().map(|changes| Answers::of_positions(changes, positions.clone())).collect();
-                agreement.add(group_idx, positions.len(), &of_group);
-            }
+            agreement.add(&scales, &changes, N_SAMPLES);
         }
-        let costs = agreement.costs(n_tensors, self.scale.unwrap_or(1.0));
+        let costs = agreement.costs(n_tensors);
         let watch = self.watch.borrow();
         let names = watch.observer.names().map(String::from);
         let found = names.zip(costs).zip(used).filter(|(_, used)| *used);
         Ok(found.map(|((tensor, (loss, loss_error)), _)| Sensitivity { tensor, loss, loss_error }).collect())
     }
 
-    /// A scale at which a round changes as much as is wanted; the same for all texts.
+    /// The same scale for all tensors, at which a round changes as much as is wanted.
     #[allow(clippy::cast_possible_truncation, reason = "a factor")]
-    fn scale(&mut self, tokens: &[LlamaToken], first: usize, answers: &Answers) -> Result<f32, String> {
-        if self.scale.is_none() {
-            let changes = self.round(0, FIRST_SCALE as f32, tokens, first, answers)?;
-            let divergence = mean_divergence(&changes).max(f64::MIN_POSITIVE);
-            self.scale = Some((FIRST_SCALE * (WANTED_DIVERGENCE / divergence).sqrt()).min(1.0));
-        }
-        Ok(self.scale.unwrap_or(1.0) as f32)
+    fn first_scales(&mut self, n: usize, tokens: &[LlamaToken], first: usize, answers: &Answers) -> Result<Vec<f32>, String> {
+        let changes = self.round(0, &vec![FIRST_SCALE; n], tokens, first, answers)?;
+        let divergence = mean_divergence(&changes).max(f64::MIN_POSITIVE);
+        let scale = (f64::from(FIRST_SCALE) * (WANTED_DIVERGENCE / divergence).sqrt()).min(1.0);
+        Ok(vec![scale as f32; n])
     }
 
     fn round(
         &mut self,
         idx: usize,
-        scale: f32,
+        scales: &[f32],
         tokens: &[LlamaToken],
         first: usize,
         answers: &Answers,
     ) -> Result<Vec<f32>, String> {
-        self.watch.borrow_mut().observer.start_round(idx, scale);
+        self.watch.borrow_mut().observer.start_round(idx, scales.to_vec());
         Ok(answers.changes(self.logits(tokens, first)?))
     }
 

@@ -244,6 +244,9 @@ pub struct SensitivityTask {
     /// The model file; the first shard of a split model.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
+    /// The same model with rounded weights, whose errors are added.
+    #[serde(with = "crate::path_text")]
+    pub rounded_path: PathBuf,
     /// The text: a [`Corpus`] as JSON.
     #[serde(with = "crate::path_text")]
     pub corpus_path: PathBuf,

@@ -38,9 +38,9 @@ pub struct Costs {
 pub struct TensorCosts {
     /// The tensor.
     pub tensor: String,
-    /// Mean KL divergence in nats that plain rounding to one type causes, and its standard error; `None` where the model did not use the tensor.
+    /// Mean KL divergence in nats that rounding to one type causes, and its standard error; `None` where the model did not use the tensor.
     pub disturbance: Option<(f64, f64)>,
-    /// For each type the output error of its codes, divided by that of the disturbance's plain rounding.
+    /// For each type the output error of its codes, divided by that of this type's.
     #[serde(with = "by_name")]
     pub errors: Vec<(DType, f64)>,
 }

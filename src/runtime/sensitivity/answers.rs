@@ -3,7 +3,7 @@
 use crate::runtime::score::log_normalizer;
 
 /// Tokens of the vocabulary that are looked at on each position.
-const N_SAMPLES: usize = 256;
+pub const N_SAMPLES: usize = 256;
 
 /// The undisturbed predictions on some positions of a chunk.
 #[derive(Debug, Clone, Default)]
@@ -45,12 +45,6 @@ impl Answers {
         Some(())
     }
 
-    /// Positions.
-    #[must_use]
-    pub fn n_positions(&self) -> usize {
-        self.tokens.len() / N_SAMPLES
-    }
-
     /// What disturbed logits, `[n_positions, n_vocab]`, change: half of the sum of squares of a position is its KL divergence in nats, as long as
     /// it is small. `[n_positions, N_SAMPLES]`
     ///
@@ -72,12 +66,6 @@ impl Answers {
             changes.extend(of_position.into_iter().map(|change| ((change - mean) / n.sqrt()) as f32));
         }
         changes
-    }
-
-    /// The changes of one position in those of all.
-    #[must_use]
-    pub fn of_positions(changes: &[f32], positions: std::ops::Range<usize>) -> &[f32] {
-        changes.get(positions.start * N_SAMPLES..positions.end * N_SAMPLES).unwrap_or_default()
     }
 }
 
@@ -113,9 +101,8 @@ mod tests {
             let before: Vec<f32> = (0..2000).map(|_| spread * 2.0 * (random.f32() - 0.5)).collect();
             let after: Vec<f32> = before.iter().map(|logit| logit + 0.1 * (random.f32() - 0.5)).collect();
             let answers = Answers::of(&[before.clone(), before.clone()].concat(), before.len()).unwrap();
-            assert_eq!(answers.n_positions(), 2);
             let changes = answers.changes(&[before.clone(), after.clone()].concat());
-            let [same, changed] = [0, 1].map(|idx| Answers::of_positions(&changes, idx..idx + 1));
+            let [same, changed] = [0, 1].map(|idx| &changes[idx * N_SAMPLES..][..N_SAMPLES]);
             assert!(mean_divergence(same) < 1e-12);
             let (found, expected) = (mean_divergence(changed), divergence(&before, &after));
             assert!((found / expected - 1.0).abs() < 0.25, "{found} {expected}");

@@ -8,12 +8,12 @@ use std::path::Path;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{DISTURBANCE, sign};
+use super::sign;
 use crate::format::TensorReader;
-use crate::model::{DType, Model, Tensor};
+use crate::model::{Model, Tensor};
 use crate::path_text;
+use crate::quant::dequantize_rows;
 use crate::quant::matmul::{Matrix, MatrixMut};
-use crate::quant::{dequantize_rows, quantize_rows};
 use crate::runtime::importance::{Activations, Strided};
 
 /// Weights that are rounded and multiplied at a time: some megabytes.
@@ -33,9 +33,11 @@ pub enum Use<'a> {
 /// Adds the errors of rounded weights to a model's intermediate results while it runs.
 #[derive(Debug)]
 pub struct Disturber {
-    tensors: Vec<Tensor>,
+    /// Each as it is, and as it is rounded.
+    tensors: Vec<(Tensor, Tensor)>,
     idx_by_name: HashMap<String, usize>,
     reader: TensorReader,
+    rounded: TensorReader,
     /// What was noted, one after the other.
     notes: File,
     notes_len: u64,
@@ -47,10 +49,11 @@ pub struct Disturber {
     problem: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Round {
     idx: usize,
-    scale: f32,
+    /// One for each tensor.
+    scales: Vec<f32>,
     /// The entry that comes next.
     next: usize,
 }
@@ -66,20 +69,25 @@ struct Entry {
 }
 
 impl Disturber {
-    /// One for these tensors of a model, which keeps its notes in a file of `folder`.
+    /// One for these tensors of a model and of a file with its rounded weights, which keeps its notes in a file of `folder`.
     ///
     /// # Errors
-    /// Why the model or the file cannot be opened.
-    pub fn new(model: &Model, names: &[String], folder: &Path) -> Result<Self, String> {
-        let by_name: HashMap<&str, &Tensor> = model.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
-        let tensors: Vec<Tensor> =
-            names.iter().filter_map(|name| by_name.get(name.as_str()).map(|&tensor| tensor.clone())).collect();
+    /// Why a model or the file cannot be opened; a tensor that one of them lacks.
+    pub fn new(model: &Model, rounded: &Model, names: &[String], folder: &Path) -> Result<Self, String> {
+        let find = |model: &Model, name: &str| model.tensors.iter().find(|tensor| tensor.name == name).cloned();
+        let both = |name: &String| {
+            let found = find(model, name).zip(find(rounded, name)).filter(|(own, rounded)| own.shape == rounded.shape);
+            found.ok_or_else(|| format!("{name}: it is not in both files"))
+        };
+        let tensors: Vec<(Tensor, Tensor)> = names.iter().map(both).collect::<Result<_, _>>()?;
         let path = folder.join("notes");
         let notes = File::options().read(true).write(true).create(true).truncate(true).open(&path);
         let notes = notes.map_err(|error| format!("a file for notes cannot be made at {}: {error}", path_text::shown(&path)))?;
+        let open = |model: &Model| TensorReader::open(model).map_err(|error| error.to_string());
         Ok(Self {
-            idx_by_name: tensors.iter().enumerate().map(|(idx, tensor)| (tensor.name.clone(), idx)).collect(),
-            reader: TensorReader::open(model).map_err(|error| error.to_string())?,
+            idx_by_name: tensors.iter().enumerate().map(|(idx, (tensor, _))| (tensor.name.clone(), idx)).collect(),
+            reader: open(model)?,
+            rounded: open(rounded)?,
             tensors,
             notes,
             notes_len: 0,
@@ -96,9 +104,9 @@ impl Disturber {
         self.entries.clear();
     }
 
-    /// From now on errors are added, times `scale`, with the signs of this round.
-    pub fn start_round(&mut self, idx: usize, scale: f32) {
-        self.round = Some(Round { idx, scale, next: 0 });
+    /// From now on errors are added, each times its tensor's scale, with the signs of this round.
+    pub fn start_round(&mut self, idx: usize, scales: Vec<f32>) {
+        self.round = Some(Round { idx, scales, next: 0 });
     }
 
     /// True while errors are added, so that results are wanted; else what weights are multiplied by.
@@ -126,7 +134,7 @@ impl Disturber {
 
     /// The tensors that occurred, by their index in the names that it was made with.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.iter().map(|tensor| tensor.name.as_str())
+        self.tensors.iter().map(|(tensor, _)| tensor.name.as_str())
     }
 
     /// True for each of [`Disturber::names`] that the text's run used.
@@ -155,13 +163,12 @@ impl Disturber {
         let Some(round) = self.round.as_mut().filter(|_| self.problem.is_none()) else { return };
         let entry = self.entries.get(round.next);
         round.next += 1;
-        let (idx, scale) = (round.idx, round.scale);
         let is_same =
-            |entry: &&Entry| self.tensors[entry.tensor_idx].name == name && entry.n_vectors * entry.n_outputs == numbers.len();
+            |entry: &&Entry| self.tensors[entry.tensor_idx].0.name == name && entry.n_vectors * entry.n_outputs == numbers.len();
         let Some(entry) = entry.filter(is_same) else {
             return self.fail(format!("{name}: the same text led to other products"));
         };
-        let factor = scale * sign(entry.tensor_idx, idx);
+        let factor = round.scales.get(entry.tensor_idx).copied().unwrap_or(0.0) * sign(entry.tensor_idx, round.idx);
         for &(start, first, n) in &entry.blocks {
             let mut bytes = vec![0; entry.n_vectors * n * 2];
             if let Err(error) = read_at(&self.notes, &mut bytes, start) {
@@ -180,7 +187,7 @@ impl Disturber {
     fn note_product(&mut self, idx: usize, activations: &Activations) -> Result<(), String> {
         let n_columns = activations.numbers.shape[0];
         let rows = all_rows(activations)?;
-        let (n_vectors, n_outputs) = (rows.len() / n_columns.max(1), n_rows(&self.tensors[idx]));
+        let (n_vectors, n_outputs) = (rows.len() / n_columns.max(1), n_rows(&self.tensors[idx].0));
         let at_once = (WEIGHTS_AT_ONCE / n_columns.max(1)).max(1);
         let mut blocks = Vec::new();
         for first in (0..n_outputs).step_by(at_once) {
@@ -198,7 +205,7 @@ impl Disturber {
     fn note_experts(&mut self, idx: usize, activations: &Activations, experts: &Strided) -> Result<(), String> {
         let [n_columns, n_rows_of_token, n_tokens, _] = activations.numbers.shape;
         let n_choices = experts.shape[0];
-        let n_outputs = n_rows(&self.tensors[idx]);
+        let n_outputs = n_rows(&self.tensors[idx].0);
         // Vectors by expert, in the order of the result: token by token, choice by choice.
         let mut vectors: HashMap<usize, Vec<usize>> = HashMap::new();
         for token_idx in 0..n_tokens {
@@ -234,7 +241,7 @@ impl Disturber {
     }
 
     fn note_lookup(&mut self, idx: usize) -> Result<(), String> {
-        let n_columns = usize::try_from(self.tensors[idx].row_len()).map_err(|error| error.to_string())?;
+        let n_columns = usize::try_from(self.tensors[idx].0.row_len()).map_err(|error| error.to_string())?;
         let mut all = Vec::with_capacity(self.tokens.len() * n_columns);
         for &token in &self.tokens {
             all.extend(self.errors(idx, token as usize, 1, n_columns)?);
@@ -247,28 +254,13 @@ impl Disturber {
 
     /// What rounding changes in rows of a tensor. `[n_rows, n_columns]`
     fn errors(&self, idx: usize, first_row: usize, n_rows: usize, n_columns: usize) -> Result<Vec<f32>, String> {
-        let tensor = &self.tensors[idx];
-        if tensor.row_len() != n_columns as u64 {
-            return Err(format!("it is multiplied by {n_columns} numbers and has {} columns", tensor.row_len()));
+        let (own, rounded) = &self.tensors[idx];
+        if own.row_len() != n_columns as u64 {
+            return Err(format!("it is multiplied by {n_columns} numbers and has {} columns", own.row_len()));
         }
-        let row_bytes = |dtype: DType| {
-            let n_bytes = dtype.row_bytes(n_columns as u64).and_then(|n| usize::try_from(n).ok());
-            n_bytes.ok_or_else(|| format!("its rows are no whole blocks of {dtype}"))
-        };
-        let (source_bytes, coded_bytes) = (row_bytes(tensor.dtype)?, row_bytes(DISTURBANCE)?);
-        let mut source = vec![0; n_rows * source_bytes];
-        self.reader.read(tensor, (first_row * source_bytes) as u64, &mut source).map_err(|error| error.to_string())?;
-        let mut errors = vec![0.0; n_rows * n_columns];
-        let rows = errors.par_chunks_exact_mut(n_columns).zip(source.par_chunks_exact(source_bytes));
-        rows.try_for_each(|(errors, source)| {
-            let (mut coded, mut weights) = (vec![0; coded_bytes], vec![0.0; n_columns]);
-            dequantize_rows(tensor.dtype, source, &mut weights)?;
-            quantize_rows(DISTURBANCE, &weights, n_columns, &mut coded)?;
-            dequantize_rows(DISTURBANCE, &coded, errors)?;
-            errors.iter_mut().zip(&weights).for_each(|(error, weight)| *error -= weight);
-            Ok::<(), crate::quant::QuantError>(())
-        })
-        .map_err(|error| error.to_string())?;
+        let weights = read_rows(&self.reader, own, first_row, n_rows)?;
+        let mut errors = read_rows(&self.rounded, rounded, first_row, n_rows)?;
+        errors.iter_mut().zip(&weights).for_each(|(error, weight)| *error -= weight);
         Ok(errors)
     }
 
@@ -279,6 +271,19 @@ impl Disturber {
         self.notes_len += bytes.len() as u64;
         Ok(start)
     }
+}
+
+/// Decoded rows of a tensor. `[n_rows, n_columns]`
+fn read_rows(reader: &TensorReader, tensor: &Tensor, first_row: usize, n_rows: usize) -> Result<Vec<f32>, String> {
+    let n_columns = usize::try_from(tensor.row_len()).map_err(|error| error.to_string())?;
+    let row_bytes = tensor.dtype.row_bytes(tensor.row_len()).and_then(|n| usize::try_from(n).ok());
+    let row_bytes = row_bytes.filter(|&n| n > 0).ok_or_else(|| format!("its rows are no whole blocks of {}", tensor.dtype))?;
+    let mut coded = vec![0; n_rows * row_bytes];
+    reader.read(tensor, (first_row * row_bytes) as u64, &mut coded).map_err(|error| error.to_string())?;
+    let mut weights = vec![0.0; n_rows * n_columns];
+    let rows = weights.par_chunks_exact_mut(n_columns.max(1)).zip(coded.par_chunks_exact(row_bytes));
+    rows.try_for_each(|(weights, coded)| dequantize_rows(tensor.dtype, coded, weights)).map_err(|error| error.to_string())?;
+    Ok(weights)
 }
 
 /// Rows of a matrix of the tensor.
