@@ -14,13 +14,13 @@ use serde_json::Value;
 use crate::common::planish;
 
 /// The program with a cache of its own, so that nothing is known from other tests.
-fn program(cache: &Path) -> Command {
+pub fn program(cache: &Path) -> Command {
     let mut command = planish();
     command.env("XDG_CACHE_HOME", cache);
     command
 }
 
-fn json(command: &mut Command) -> Value {
+pub fn json(command: &mut Command) -> Value {
     let output = command.arg("--json").output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     // 3: a level does not pass the gates, which is no error here.
@@ -29,7 +29,7 @@ fn json(command: &mut Command) -> Value {
 }
 
 /// The sample at BF16, which can be run.
-fn sample(folder: &Path) -> PathBuf {
+pub fn sample(folder: &Path) -> PathBuf {
     let checkpoint = unpack_sample(folder).unwrap();
     let request = ConvertRequest::new(vec![Level::BF16], folder);
     convert(&open_model(&checkpoint).unwrap(), &request, &Monitor::silent()).unwrap().remove(0).path

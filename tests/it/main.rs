@@ -7,6 +7,8 @@ mod ask;
 #[cfg(feature = "llama-cpp")]
 mod bench;
 #[cfg(feature = "llama-cpp")]
+mod budget;
+#[cfg(feature = "llama-cpp")]
 mod calibrated;
 mod checkpoints;
 #[cfg(feature = "llama-cpp")]
