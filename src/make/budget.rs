@@ -63,8 +63,12 @@ pub fn plan_budget(model: &Model, budget: Budget, request: &MakeRequest, monitor
     if request.convert.imatrix.is_some() {
         return refused("it measures what columns are worth, and takes no importance matrix");
     }
-    if !request.convert.overrides.pruned_layers.is_empty() {
+    let overrides = &request.convert.overrides;
+    if !overrides.pruned_layers.is_empty() {
         return refused("it cannot leave out layers");
+    }
+    if request.convert.levels.is_empty() && overrides.of_types().is_custom() {
+        return refused(&format!("{} changes none of them", overrides.of_types()));
     }
     let size_bytes = size_bytes(model, budget, request)?;
     BudgetFacts::learn(model, &request.calibration, monitor)?.recipe(model, (size_bytes, budget))

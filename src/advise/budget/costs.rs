@@ -26,6 +26,9 @@ pub fn candidate_dtypes(tensor: &Tensor) -> Vec<DType> {
     all.iter().copied().filter(fits).collect()
 }
 
+/// The least that a tensor is taken to cost, as a part of the error of what was measured.
+const LEAST_OF_ERROR: f64 = 0.3;
+
 /// What was measured of a model's tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
@@ -100,9 +103,13 @@ impl Costs {
         choices
     }
 
-    /// What the disturbance of a tensor costs, drawn towards what it costs in the same tensor of layers nearby: one measurement is noisy, and
-    /// one that came out as nothing would get the fewest bits.
+    /// What the disturbance of a tensor costs; never below a part of its error: what came out as nothing would get the fewest bits.
     fn sensitivity(&self, of: &TensorCosts) -> Option<(f64, f64)> {
+        self.smoothed(of).map(|(loss, error)| (loss.max(LEAST_OF_ERROR * error), error))
+    }
+
+    /// The same, drawn towards what it costs in the same tensor of layers nearby: one measurement is noisy.
+    fn smoothed(&self, of: &TensorCosts) -> Option<(f64, f64)> {
         let Some((layer_idx, kind)) = layer_idx_of(&of.tensor).zip(kind_of(&of.tensor)) else { return of.disturbance };
         let distance = |other: &TensorCosts| layer_idx_of(&other.tensor).map(|idx| idx.abs_diff(layer_idx));
         let of_kind = self.tensors.iter().filter(|other| other.tensor != of.tensor && kind_of(&other.tensor) == Some(kind));

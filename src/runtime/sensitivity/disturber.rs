@@ -137,11 +137,11 @@ impl Disturber {
         self.tensors.iter().map(|(tensor, _)| tensor.name.as_str())
     }
 
-    /// True for each of [`Disturber::names`] that the text's run used.
+    /// True for each of [`Disturber::names`] whose errors the text's run noted.
     #[must_use]
     pub fn used(&self) -> Vec<bool> {
         let mut used = vec![false; self.tensors.len()];
-        self.entries.iter().for_each(|entry| used[entry.tensor_idx] = true);
+        self.entries.iter().for_each(|entry| used[entry.tensor_idx] |= !entry.blocks.is_empty());
         used
     }
 
@@ -190,7 +190,9 @@ impl Disturber {
         let (n_vectors, n_outputs) = (rows.len() / n_columns.max(1), n_rows(&self.tensors[idx].0));
         let at_once = (WEIGHTS_AT_ONCE / n_columns.max(1)).max(1);
         let mut blocks = Vec::new();
-        for first in (0..n_outputs).step_by(at_once) {
+        // Matrices of heads, each of which is multiplied by vectors of its own, are left as they are.
+        let n_noted = if self.tensors[idx].0.shape.get(2).is_some_and(|&n| n > 1) { 0 } else { n_outputs };
+        for first in (0..n_noted).step_by(at_once) {
             let n = at_once.min(n_outputs - first);
             let errors = self.errors(idx, first, n, n_columns)?;
             let mut outputs = vec![0.0; n_vectors * n];
