@@ -35,9 +35,9 @@ mod avx2 {
         __m256, _CMP_EQ_OQ, _CMP_GT_OQ, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss, _mm_min_ps, _mm_min_ss,
         _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_blendv_ps, _mm256_castps_si256,
         _mm256_castps256_ps128, _mm256_cmp_ps, _mm256_cvttps_epi32, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
-        _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_or_ps, _mm256_packs_epi16,
-        _mm256_packs_epi32, _mm256_permutevar8x32_epi32, _mm256_permutevar8x32_ps, _mm256_set1_ps, _mm256_setr_epi32,
-        _mm256_setzero_si256, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi32, _mm256_sub_ps,
+        _mm256_loadu_ps, _mm256_loadu2_m128, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_or_ps,
+        _mm256_packs_epi16, _mm256_packs_epi32, _mm256_permutevar8x32_epi32, _mm256_permutevar8x32_ps, _mm256_set1_ps,
+        _mm256_setr_epi32, _mm256_setzero_si256, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi32, _mm256_sub_ps,
     };
     use std::ops::{Add, Div, Mul, Sub};
 
@@ -107,6 +107,12 @@ mod avx2 {
         fn load(self, values: &[f32; N_LANES]) -> Register {
             // SAFETY: eight f32 are read from an array of eight; the instruction needs no alignment.
             Register(unsafe { _mm256_loadu_ps(values.as_ptr()) })
+        }
+
+        #[inline(always)]
+        fn load_halves(self, lower: &[f32; 4], upper: &[f32; 4]) -> Register {
+            // SAFETY: four f32 each are read from arrays of four; the instructions need no alignment.
+            Register(unsafe { _mm256_loadu2_m128(upper.as_ptr(), lower.as_ptr()) })
         }
 
         #[inline(always)]
@@ -206,6 +212,12 @@ mod avx2 {
             let found = unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(lanes.0, _mm256_set1_ps(number))) };
             // Without a match there are 32 trailing zeros, which give lane 0.
             found.trailing_zeros() as usize % N_LANES
+        }
+
+        #[inline(always)]
+        fn is_any_above(self, a: Register, b: Register) -> bool {
+            // SAFETY: see `splat`.
+            unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a.0, b.0)) != 0 }
         }
 
         #[inline(always)]

@@ -5,12 +5,14 @@
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
 use super::blocks::{BlockIQ1_M, BlockIQ1_S, QK_K};
-use super::codebook;
+use super::codebook::{self, FindNearest, N_HALVES, levels_of_halves};
 use super::dequant_iq::IQ1_SHIFT;
-use super::iq23::groups;
 use super::kquant::importance;
-use super::lanes::Simd;
-use super::search_grid::{Choice, GridFit, GridType, Group, fit_grid};
+use super::lanes::{N_LANES, Simd};
+use super::search_grid::{Choice, EightGroups, FitGrid, GridFit, GridType, Group, Room};
+
+/// Coordinates of halves of ternary points.
+static TRITS: [[f32; 4]; N_HALVES] = levels_of_halves([-1.0, 0.0, 1.0]);
 
 /// Eight weights on a ternary point, shifted up in way 0 and down in way 1.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +24,7 @@ struct ShiftedAlone;
 
 impl Group for ShiftedTogether {
     const N_WAYS: u8 = 2;
+    const HAS_SIGNS: bool = false;
 
     #[inline(always)]
     fn nearest<S: Simd>(self, simd: S, numbers: S::Lanes, way: u8) -> S::Lanes {
@@ -29,13 +32,27 @@ impl Group for ShiftedTogether {
     }
 
     #[inline(always)]
-    fn choose<S: Simd>(self, simd: S, x: &[f32; 8], w: &[f32; 8], scale: f32, way: u8) -> Choice {
-        on_ternary(simd, x, w, scale, way).0
+    fn choose<S: Simd>(
+        self,
+        simd: S,
+        groups: &EightGroups,
+        scales: &[f32; N_LANES],
+        way: u8,
+        room: &mut Room,
+    ) -> [Choice; N_LANES] {
+        let found = on_ternary(simd, groups, scales, way, room);
+        found.index.map(|index| Choice { index: [index, 0], signs: way })
+    }
+
+    #[inline(always)]
+    fn levels<S: Simd>(self, simd: S, choice: Choice) -> S::Lanes {
+        shifted_levels(simd, choice)
     }
 }
 
 impl Group for ShiftedAlone {
     const N_WAYS: u8 = 1;
+    const HAS_SIGNS: bool = false;
 
     #[inline(always)]
     fn nearest<S: Simd>(self, simd: S, numbers: S::Lanes, _way: u8) -> S::Lanes {
@@ -43,36 +60,85 @@ impl Group for ShiftedAlone {
     }
 
     #[inline(always)]
-    fn choose<S: Simd>(self, simd: S, x: &[f32; 8], w: &[f32; 8], scale: f32, _way: u8) -> Choice {
-        let ((up, error_up), (down, error_down)) = (on_ternary(simd, x, w, scale, 0), on_ternary(simd, x, w, scale, 1));
-        if error_down < error_up { down } else { up }
+    fn choose<S: Simd>(
+        self,
+        simd: S,
+        groups: &EightGroups,
+        scales: &[f32; N_LANES],
+        _way: u8,
+        room: &mut Room,
+    ) -> [Choice; N_LANES] {
+        let (up, down) = (on_ternary(simd, groups, scales, 0, room), on_ternary(simd, groups, scales, 1, room));
+        let mut choices = [Choice::default(); N_LANES];
+        for (lane, choice) in choices.iter_mut().enumerate() {
+            let is_down = down.error[lane] < up.error[lane];
+            let index = if is_down { down.index[lane] } else { up.index[lane] };
+            *choice = Choice { index: [index, 0], signs: u8::from(is_down) };
+        }
+        choices
+    }
+
+    #[inline(always)]
+    fn levels<S: Simd>(self, simd: S, choice: Choice) -> S::Lanes {
+        shifted_levels(simd, choice)
     }
 }
 
 /// The nearest of -1, 0 and 1, shifted.
 #[inline(always)]
 fn nearest_shifted<S: Simd>(simd: S, numbers: S::Lanes, way: u8) -> S::Lanes {
-    let shift = simd.splat(if way == 1 { -IQ1_SHIFT } else { IQ1_SHIFT });
+    let shift = simd.splat(shift(way));
     simd.round_clamp(numbers - shift, -1.0, 1.0) + shift
 }
 
-/// The nearest shifted point with its weighted error; `way` 1 shifts down.
+/// By how much ternary points are shifted in this way.
 #[inline(always)]
-fn on_ternary(simd: impl Simd, x: &[f32; 8], w: &[f32; 8], scale: f32, way: u8) -> (Choice, f32) {
-    let shift = if way == 1 { -IQ1_SHIFT } else { IQ1_SHIFT };
+fn shift(way: u8) -> f32 {
+    if way == 1 { -IQ1_SHIFT } else { IQ1_SHIFT }
+}
+
+/// What a choice is multiplied by; sums of trits and shifts are exact.
+#[inline(always)]
+fn shifted_levels<S: Simd>(simd: S, choice: Choice) -> S::Lanes {
+    let [low, high] = codebook::IQ1S.halves(choice.index[0]);
+    simd.load_halves(&TRITS[low], &TRITS[high]) + simd.splat(shift(choice.signs))
+}
+
+/// The nearest shifted points of eight groups.
+struct OnTernary {
+    index: [u16; N_LANES],
+    /// The weighted errors.
+    error: [f32; N_LANES],
+}
+
+/// The nearest shifted points; `way` 1 shifts down.
+#[inline(always)]
+fn on_ternary<S: Simd>(simd: S, groups: &EightGroups, scales: &[f32; N_LANES], way: u8, room: &mut Room) -> OnTernary {
+    let shift = shift(way);
     let values = [shift - 1.0, shift, shift + 1.0];
-    let (weights, importance) = (simd.load(x), simd.load(w));
-    let mut costs = [simd.zero(); 3];
-    let mut least = simd.splat(f32::INFINITY);
-    for (cost, value) in costs.iter_mut().zip(values) {
-        let difference = weights - simd.splat(scale * value);
-        *cost = importance * difference * difference;
-        least = simd.min(*cost, least);
+    let scales = simd.load(scales);
+    let mut excess = [[[0.0; N_LANES]; 8]; 3];
+    let mut least = [simd.splat(f32::INFINITY); 8];
+    for i in 0..8 {
+        let (weights, importance) = (simd.load(&groups.x[i]), simd.load(&groups.w[i]));
+        let mut of_values = [simd.zero(); 3];
+        for (cost, value) in of_values.iter_mut().zip(values) {
+            let difference = weights - scales * simd.splat(value);
+            *cost = importance * difference * difference;
+            least[i] = simd.min(*cost, least[i]);
+        }
+        for (excess, cost) in excess.iter_mut().zip(of_values) {
+            excess[i] = simd.store(cost - least[i]);
+        }
     }
-    let nearest = codebook::IQ1S.nearest(&costs.map(|cost| simd.store(cost - least)));
-    let point = codebook::IQ1S.points[usize::from(nearest.index)];
-    let levels = std::array::from_fn(|i| values[usize::from(point >> (2 * i) & 3).min(2)]);
-    (Choice { levels, index: [nearest.index, 0], signs: way }, simd.sum(least) + nearest.cost)
+    room.costs.set_eights(simd, &excess);
+    let guesses = &mut room.guesses[usize::from(way & 1)];
+    let nearest = simd.call(FindNearest { book: &codebook::IQ1S, costs: room.costs, guesses: *guesses });
+    *guesses = nearest.index;
+    // In the order in which lanes are summed.
+    let four = [least[0] + least[4], least[1] + least[5], least[2] + least[6], least[3] + least[7]];
+    let sum = (four[0] + four[2]) + (four[1] + four[3]);
+    OnTernary { index: nearest.index, error: simd.store(sum + simd.load(&nearest.cost)) }
 }
 
 const IQ1_S: GridType<ShiftedTogether> = grid(ShiftedTogether);
@@ -86,10 +152,11 @@ const fn grid<G>(group: G) -> GridType<G> {
         n_scales: 8,
         first: 1.8,
         ratio: 0.9,
-        factors: &[1.0],
+        factors: &[0.9],
         flat_factors: &[],
         flat_fraction: 1.0,
         n_rounds: 2,
+        least_distance: 0.5,
     }
 }
 
@@ -97,7 +164,7 @@ const fn grid<G>(group: G) -> GridType<G> {
 #[inline(always)]
 pub(super) fn encode_iq1_s(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> BlockIQ1_S {
     let w = importance::<_, QK_K, 32, 8>(simd, x, columns, Some(2.0), |magnitude, _| (2.0 + magnitude * magnitude).sqrt());
-    let fit: GridFit<4, 8> = fit_grid(simd, &groups(x), &groups(w.as_flattened()), IQ1_S);
+    let fit: GridFit<4, 8> = simd.call(FitGrid { x, w: w.as_flattened(), grid: IQ1_S });
     let (mut qs, mut qh) = ([0; 32], [[0; 2]; 8]);
     for j in 0..8 {
         let mut word = u16::from(fit.scales[j]) << 12 | u16::from(fit.choices[j][0].signs) << 15;
@@ -117,7 +184,7 @@ pub(super) fn encode_iq1_m(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f
     let w = importance::<_, QK_K, 16, 16>(simd, x, columns, Some(2.0), |magnitude, rms| {
         0.4 + 0.9 * rms * rms + magnitude * magnitude
     });
-    let fit: GridFit<2, 16> = fit_grid(simd, &groups(x), &groups(w.as_flattened()), IQ1_M);
+    let fit: GridFit<2, 16> = simd.call(FitGrid { x, w: w.as_flattened(), grid: IQ1_M });
     let (mut qs, mut qh) = ([0; 32], [0; 16]);
     for (group, choice) in fit.choices.as_flattened().iter().enumerate() {
         let [low, high] = choice.index[0].to_le_bytes();

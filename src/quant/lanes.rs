@@ -77,6 +77,15 @@ pub(super) trait Simd: Copy {
     /// Puts one number into each lane.
     fn load(self, values: &[f32; N_LANES]) -> Self::Lanes;
 
+    /// Puts four numbers into the lower lanes and four into the upper ones.
+    #[inline(always)]
+    fn load_halves(self, lower: &[f32; 4], upper: &[f32; 4]) -> Self::Lanes {
+        let mut values = [0.0; N_LANES];
+        values[..4].copy_from_slice(lower);
+        values[4..].copy_from_slice(upper);
+        self.load(&values)
+    }
+
     /// The number of each lane.
     fn store(self, lanes: Self::Lanes) -> [f32; N_LANES];
 
@@ -140,6 +149,12 @@ pub(super) trait Simd: Copy {
         let reciprocal = self.splat(1.0) / lanes;
         let positive = self.where_above(lanes, self.zero(), reciprocal, self.zero());
         self.where_above(self.zero(), lanes, reciprocal, positive)
+    }
+
+    /// True if `a > b` in some lane.
+    #[inline(always)]
+    fn is_any_above(self, a: Self::Lanes, b: Self::Lanes) -> bool {
+        self.largest(self.where_above(a, b, self.splat(1.0), self.zero())) > 0.0
     }
 
     /// Combines all lanes into one number: first lanes that are four apart, then two, then one.

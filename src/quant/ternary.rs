@@ -55,10 +55,12 @@ fn fit(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> (Half
     // neighbours are compared.
     let distance = peak / 32.0;
     let mut best = Split { gain: 0.0, threshold: 0.0, d: 0.0 };
-    for group in 0..2_u8 {
-        best = better(best, split(simd, &magnitudes, &w, f32::from(group) * 8.0 * distance, distance));
+    for found in splits(simd, &magnitudes, &w, [0.0, 8.0 * distance], distance) {
+        best = better(best, found);
     }
-    best = better(best, split(simd, &magnitudes, &w, max(best.threshold - distance, 0.0), distance / 4.0));
+    for found in splits(simd, &magnitudes, &w, [max(best.threshold - distance, 0.0)], distance / 4.0) {
+        best = better(best, found);
+    }
 
     let (mut best_d, mut best_gain, mut wanted) = (0.0, 0.0, best.d);
     for _ in 0..N_ROUNDS {
@@ -99,21 +101,37 @@ fn better(a: Split, b: Split) -> Split {
     if b.gain > a.gain { b } else { a }
 }
 
-/// The best of eight thresholds.
+/// The best of eight thresholds from each of the first ones on. They are looked at side by side: a sum waits for its last addition.
 #[inline(always)]
-fn split<S: Simd>(simd: S, magnitudes: &[f32; QK_K], w: &[f32; QK_K], first: f32, distance: f32) -> Split {
-    let thresholds = simd.ramp(first, distance);
-    let (mut sum_w, mut sum_wx) = (simd.zero(), simd.zero());
-    for (&x, &w) in magnitudes.iter().zip(w) {
-        let x = simd.splat(x);
-        let counted = simd.where_above(x, thresholds, simd.splat(w), simd.zero());
-        sum_w = sum_w + counted;
-        sum_wx = sum_wx + counted * x;
+fn splits<S: Simd, const K: usize>(
+    simd: S,
+    magnitudes: &[f32; QK_K],
+    w: &[f32; QK_K],
+    firsts: [f32; K],
+    distance: f32,
+) -> [Split; K] {
+    let mut thresholds = [simd.zero(); K];
+    for k in 0..K {
+        thresholds[k] = simd.ramp(firsts[k], distance);
     }
-    let scales = sum_wx * simd.inverse(sum_w);
-    let gains = scales * sum_wx;
-    let lane = simd.argmax(gains);
-    Split { gain: simd.store(gains)[lane], threshold: simd.store(thresholds)[lane], d: simd.store(scales)[lane] }
+    let (mut sum_w, mut sum_wx) = ([simd.zero(); K], [simd.zero(); K]);
+    for (&x, &w) in magnitudes.iter().zip(w) {
+        let (x, w) = (simd.splat(x), simd.splat(w));
+        for k in 0..K {
+            let counted = simd.where_above(x, thresholds[k], w, simd.zero());
+            sum_w[k] = sum_w[k] + counted;
+            sum_wx[k] = sum_wx[k] + counted * x;
+        }
+    }
+    let mut best = [Split { gain: 0.0, threshold: 0.0, d: 0.0 }; K];
+    for k in 0..K {
+        let scales = sum_wx[k] * simd.inverse(sum_w[k]);
+        let gains = scales * sum_wx[k];
+        let lane = simd.argmax(gains);
+        best[k] =
+            Split { gain: simd.store(gains)[lane], threshold: simd.store(thresholds[k])[lane], d: simd.store(scales)[lane] };
+    }
+    best
 }
 
 #[cfg(test)]

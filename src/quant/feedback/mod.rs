@@ -49,7 +49,7 @@ pub fn can_feed_back(dtype: DType) -> bool {
 /// sweeps.
 ///
 /// Nanoseconds per weight on one core of a busy Sapphire Rapids at 1,536 columns (2026-11-30), plainly, with feedback, with one sweep and with
-/// four: Q4_K 15, 57, 115, 220; Q3_K 13, 54, 112, 229; Q4_0 9, 50, 115, 220; Q4_1 34, 84, 150, 260; IQ3_XXS 340, 390.
+/// four: Q4_K 15, 57, 115, 220; Q3_K 13, 54, 112, 229; Q4_0 9, 50, 115, 220; Q4_1 34, 84, 150, 260; IQ3_XXS 110 and about 50 more.
 ///
 /// # Errors
 /// See [`QuantError`].
