@@ -15,8 +15,7 @@ const EXAMPLES: [(&[&str], [&str; 2]); 27] = [
         &["convert"],
         [
             "planish convert Qwen3-4B --level Q4_K_M,Q8_0,mlx:4-bit --out models",
-            "planish convert Qwen3-4B-F16.gguf --level Q3_K_M --calibrated --out models",
-            "planish convert Qwen3-4B --budget 'fits 8GiB at 8192' --out models",
+            "planish convert Qwen3-4B --budget \"fits 8GiB at 8192\" --out models",
         ],
     ),
     (
