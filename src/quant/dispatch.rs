@@ -215,6 +215,12 @@ mod avx2 {
         }
 
         #[inline(always)]
+        fn keep_above(self, a: Register, b: Register, value: Register) -> Register {
+            // SAFETY: see `splat`.
+            Register(unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a.0, b.0), value.0) })
+        }
+
+        #[inline(always)]
         fn is_any_above(self, a: Register, b: Register) -> bool {
             // SAFETY: see `splat`.
             unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a.0, b.0)) != 0 }

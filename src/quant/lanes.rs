@@ -151,6 +151,12 @@ pub(super) trait Simd: Copy {
         self.where_above(self.zero(), lanes, reciprocal, positive)
     }
 
+    /// `if a > b { value } else { 0 }` in each lane.
+    #[inline(always)]
+    fn keep_above(self, a: Self::Lanes, b: Self::Lanes, value: Self::Lanes) -> Self::Lanes {
+        self.where_above(a, b, value, self.zero())
+    }
+
     /// True if `a > b` in some lane.
     #[inline(always)]
     fn is_any_above(self, a: Self::Lanes, b: Self::Lanes) -> bool {

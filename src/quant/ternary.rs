@@ -68,7 +68,7 @@ fn fit(simd: impl Simd, x: &[f32; QK_K], columns: Option<&[f32; QK_K]>) -> (Half
         let (mut sum_w, mut sum_wx) = (simd.zero(), simd.zero());
         for (x, w) in magnitudes.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {
             let (x, w) = (simd.load(x), simd.load(w));
-            let counted = simd.where_above(x, simd.splat(d / 2.0), w, simd.zero());
+            let counted = simd.keep_above(x, simd.splat(d / 2.0), w);
             sum_w = sum_w + counted;
             sum_wx = sum_wx + counted * x;
         }
@@ -118,7 +118,7 @@ fn splits<S: Simd, const K: usize>(
     for (&x, &w) in magnitudes.iter().zip(w) {
         let (x, w) = (simd.splat(x), simd.splat(w));
         for k in 0..K {
-            let counted = simd.where_above(x, thresholds[k], w, simd.zero());
+            let counted = simd.keep_above(x, thresholds[k], w);
             sum_w[k] = sum_w[k] + counted;
             sum_wx[k] = sum_wx[k] + counted * x;
         }
