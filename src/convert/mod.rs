@@ -45,8 +45,8 @@ use crate::model::{Level, Model};
 
 pub use self::conversion::convert;
 pub use self::decoded::{DecodedGguf, decoded_gguf};
-pub use self::feedback::factors_of;
 pub use self::existing::{Existing, copy_number, existing_outputs};
+pub use self::feedback::factors_of;
 pub use self::ground::{BUNDLED_CALIBRATION_TEXT, fitting_imatrix, made_before};
 pub use self::manifest::{HeaderEntry, Ingredient, Manifest, TensorEntry};
 pub use self::open::{check_checkpoint, open_model, own_tokens};

@@ -122,7 +122,20 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
     let measured = Measured { speed: &speed, quality: &losses, limits: &request.limits, lessons: &lessons, origins: &[] };
     let rows = bench::comparison_rows(&source, &machine, &request.goal, &conversions, measured);
     let planned = advise::advise(&source, &machine, &request.goal).recommended_level();
-    Ok(Comparison { source, reference, machine, speed, quality: losses, rows, planned, search, broken, budgeted, unread, other_kind })
+    Ok(Comparison {
+        source,
+        reference,
+        machine,
+        speed,
+        quality: losses,
+        rows,
+        planned,
+        search,
+        broken,
+        budgeted,
+        unread,
+        other_kind,
+    })
 }
 
 /// What stands for the model, by the memory that its file of full size would need for these measurements.

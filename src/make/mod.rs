@@ -54,14 +54,7 @@ impl MakeRequest {
     /// A request to make and check everything, whatever an earlier run made.
     #[must_use]
     pub fn new(convert: ConvertRequest) -> Self {
-        Self {
-            convert,
-            calibration: Calibration::default(),
-            budget: None,
-            is_checked: true,
-            reuses: false,
-            memory_limit: None,
-        }
+        Self { convert, calibration: Calibration::default(), budget: None, is_checked: true, reuses: false, memory_limit: None }
     }
 }
 

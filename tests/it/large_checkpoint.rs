@@ -40,7 +40,6 @@ fn what_planish_cannot_compute_itself_is_said() {
     assert_eq!(chosen("llama", 1 << 40), Reference::File);
 }
 
-#[cfg(feature = "llama-cpp")]
 mod with_llama_cpp {
     use std::process::Output;
     use std::sync::Arc;

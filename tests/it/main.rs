@@ -29,6 +29,7 @@ mod hf_layout;
 mod history;
 #[cfg(feature = "llama-cpp")]
 mod imatrix;
+#[cfg(feature = "llama-cpp")]
 mod large_checkpoint;
 mod layering;
 mod levels;
