@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::hardware::Machine;
 use crate::make::BudgetFacts;
 use crate::model::Model;
-use crate::state::{Command, Form, Slot, Store, Tour};
+use crate::state::{Command, Form, Slot, Store, TextChoice, Tour};
 use crate::ui::compare::plot_style::{axis_x, axis_y, base_plot};
 use crate::ui::kit::widgets::{self, Tone};
 use crate::ui::kit::{memo, theme};
@@ -36,8 +36,16 @@ struct Offer {
 /// Draws the card: the size, what it is predicted to lose, and the buttons.
 pub fn budget_view_ui(ui: &mut Ui, model: &Arc<Model>, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     widgets::card(ui, "A size of your own", |ui| {
-        let text = "One file of the size that you choose: each tensor gets the type with which the file loses least, and error feedback. The \
-                    model runs over a text first, for some minutes, to learn what each tensor is worth.";
+        let seen = match store.budget_facts() {
+            Some((facts, _)) => format!("What each tensor is worth was learned from {}.", facts.seen),
+            None => format!(
+                "The model runs over {} first, for some minutes, to learn what each tensor is worth.",
+                if form.imatrix.text == TextChoice::File { "your calibration text" } else { "the bundled text" }
+            ),
+        };
+        let text = format!(
+            "One file of the size that you choose: each tensor gets the type with which the file loses least, and error feedback. {seen}"
+        );
         ui.add(Label::new(RichText::new(text).color(theme::muted(ui))).wrap());
         ui.add_space(theme::UNIT);
         let budget = size_ui(ui, model, form);
@@ -253,7 +261,76 @@ fn buttons_ui(
 
 #[cfg(test)]
 mod tests {
+    use eframe::egui::{self, vec2};
+
     use super::*;
+    use crate::advise::budget::{Costs, TensorCosts, candidate_dtypes};
+    use crate::format::Imatrix;
+    use crate::ui::test_support::{click, has, optimize_ui, page_harness_sized, store_with_model_and_machine};
+
+    /// The open model as floats, with what each tensor loses: less with each bit.
+    fn store(is_known: bool) -> Store {
+        let mut store = store_with_model_and_machine();
+        let mut model = (**store.model.ready().unwrap()).clone();
+        for tensor in model.tensors.iter_mut().filter(|tensor| tensor.dtype.is_quantized()) {
+            tensor.dtype = crate::model::DType::F16;
+            tensor.size_bytes = 2 * tensor.n_elements();
+        }
+        model.size_bytes = model.tensor_bytes();
+        let planner = Planner::new(&model);
+        let tensors = model.tensors.iter().enumerate().filter(|(idx, _)| planner.is_quantizable(*idx));
+        let tensors = tensors.map(|(_, tensor)| TensorCosts {
+            tensor: tensor.name.clone(),
+            disturbance: Some((0.001, 0.0001)),
+            errors: candidate_dtypes(tensor).into_iter().map(|dtype| (dtype, 0.25_f64.powf(dtype.bits_per_weight()))).collect(),
+        });
+        let costs = Costs { tensors: tensors.collect() };
+        let imatrix = Imatrix {
+            path: "moments.json".into(),
+            dataset: None,
+            n_chunks: 1,
+            entries: std::collections::BTreeMap::new(),
+            warnings: Vec::new(),
+            moments: None,
+        };
+        if is_known {
+            let seen = "15,872 tokens of bundled calibration text".into();
+            store.budget = Slot::Ready(Arc::new(BudgetFacts { model: model.path.clone(), costs, imatrix, seen }));
+        }
+        store.model = Slot::Ready(Arc::new(model));
+        store
+    }
+
+    #[test]
+    fn a_size_is_chosen_and_what_it_loses_is_told_before_anything_is_made() {
+        let mut harness =
+            page_harness_sized(optimize_ui, store(true), Form::default(), vec2(1140.0, 3000.0), 1.0, egui::Theme::Dark);
+        assert!(has(&harness, "was learned from 15,872 tokens") && has(&harness, "bits per weight"));
+        assert!(has(&harness, "predicted, on the calibration text") && has(&harness, "Predicted loss at every size"));
+        click(&mut harness, "Convert and compare at this size");
+        click(&mut harness, "Convert to this size");
+        let expected = [Command::CompareBudget(Budget::Share(0.3)), Command::ConvertBudget(Budget::Share(0.3))];
+        assert_eq!(harness.state().commands, expected);
+        // The types can be changed by hand.
+        click(&mut harness, "Edit the types…");
+        let form = &harness.state().form;
+        assert!(form.recipe.is_open && form.recipe.level.is_some_and(|level| form.levels.contains(&level)));
+        assert!(has(&harness, "Reset all"));
+    }
+
+    #[test]
+    fn what_tensors_are_worth_is_learned_on_request() {
+        let mut harness =
+            page_harness_sized(optimize_ui, store(false), Form::default(), vec2(1140.0, 3000.0), 1.0, egui::Theme::Dark);
+        assert!(has(&harness, "to learn what each tensor is worth") && !has(&harness, "Edit the types…"));
+        click(&mut harness, "Only learn");
+        click(&mut harness, "Convert to this size");
+        assert_eq!(harness.state().commands, [Command::Weigh, Command::ConvertBudget(Budget::Share(0.3))]);
+        // No file is as small as that.
+        let form = Form { budget_percent: 10.0, ..Form::default() };
+        let harness = page_harness_sized(optimize_ui, store(true), form, vec2(1140.0, 3000.0), 1.0, egui::Theme::Dark);
+        assert!(has(&harness, "are too few"));
+    }
 
     #[test]
     fn decades_are_written_out() {

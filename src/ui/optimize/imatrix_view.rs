@@ -61,7 +61,8 @@ fn path_ui(
     asked.inner
 }
 
-fn collecting_ui(ui: &mut Ui, model: &Model, form: &mut ImatrixForm, takes_focus: bool, commands: &mut Vec<Command>) {
+/// Draws the choice of the text that models are calibrated on, and the field for a file.
+pub fn calibration_text_ui(ui: &mut Ui, form: &mut ImatrixForm, takes_focus: bool, commands: &mut Vec<Command>) {
     let label = ui
         .horizontal(|ui| {
             let label = ui.label(RichText::new("Calibration text").color(theme::muted(ui)));
@@ -69,19 +70,18 @@ fn collecting_ui(ui: &mut Ui, model: &Model, form: &mut ImatrixForm, takes_focus
             label
         })
         .inner;
-    if form.text == TextChoice::File {
-        let advice = "A text in UTF-8 like those that the model will meet: the more, the better";
-        if path_ui(
-            ui,
-            &mut form.text_path,
-            "/home/you/texts/letters.txt",
-            ("Choose calibration text", advice),
-            &label,
-            takes_focus,
-        ) {
-            commands.push(Command::Pick(Picked::CalibrationText));
-        }
+    if form.text != TextChoice::File {
+        return;
     }
+    let advice = "A text in UTF-8 like those that the model will meet: the more, the better";
+    let hint = "/home/you/texts/letters.txt";
+    if path_ui(ui, &mut form.text_path, hint, ("Choose calibration text", advice), &label, takes_focus) {
+        commands.push(Command::Pick(Picked::CalibrationText));
+    }
+}
+
+fn collecting_ui(ui: &mut Ui, model: &Model, form: &mut ImatrixForm, takes_focus: bool, commands: &mut Vec<Command>) {
+    calibration_text_ui(ui, form, takes_focus, commands);
     ui.horizontal(|ui| {
         let label = ui.label(RichText::new("Most chunks").color(theme::muted(ui)));
         let field = egui::DragValue::new(&mut form.max_chunks).range(0..=MAX_CHUNKS).speed(0.2);

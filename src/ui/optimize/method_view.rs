@@ -2,11 +2,11 @@
 
 use eframe::egui::{Label, RichText, Ui};
 
-use super::imatrix_view::imatrix_view_ui;
+use super::imatrix_view::{calibration_text_ui, imatrix_view_ui};
 use crate::advise::Overrides;
 use crate::calibrate::moments::DEFAULT_TOKENS;
 use crate::model::Model;
-use crate::state::{Command, Form, Store};
+use crate::state::{Command, Field, Form, Store};
 use crate::ui::kit::{theme, widgets};
 use crate::units::count_text;
 
@@ -25,8 +25,10 @@ pub fn method_view_ui(ui: &mut Ui, model: &Model, store: &Store, form: &mut Form
         imatrix_view_ui(ui, model, store, form, commands);
         return;
     }
+    let takes_focus = form.takes_focus(Field::CalibrationText);
+    calibration_text_ui(ui, &mut form.imatrix, takes_focus, commands);
     let text = format!(
-        "Runs the model over {} tokens of the bundled text first, then makes good what each weight loses with the next ones. Takes minutes \
+        "Runs the model over {} tokens of this text first, then makes good what each weight loses with the next ones. Takes minutes \
          instead of seconds, loses about half as much at the same size. For levels of llama.cpp, called NAME-LEVEL-calibrated.gguf.",
         count_text(DEFAULT_TOKENS.into())
     );
