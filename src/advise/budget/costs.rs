@@ -167,7 +167,7 @@ mod tests {
             shape: vec![row_len, 64],
             file_idx: 0,
             offset: 0,
-            size_bytes: 0,
+            size_bytes: dtype.row_bytes(row_len).unwrap_or(0) * 64,
         };
         let check = |dtype: DType, row_len: u64, first: Option<DType>, n: usize| {
             let found = candidate_dtypes(&tensor(dtype, row_len));

@@ -22,6 +22,8 @@ use crate::units::{bytes_text, count_of, nats_text, significant_text};
 /// The smallest part of the source that can be asked for, in per cent: no type that is used has less than two bits.
 const LEAST_PERCENT: f64 = 10.0;
 const PLOT_HEIGHT: f32 = 220.0;
+const MIB: f64 = 1_048_576.0;
+const GIB: f64 = 1_073_741_824.0;
 /// Losses below this are drawn at the lower edge: no text is long enough to tell them apart.
 const LEAST_NATS: f64 = 1e-4;
 
@@ -159,14 +161,19 @@ fn predicted_and_measured(measured: &[MeasuredFile], curve: &[CurvePoint]) -> Ve
 fn curve_ui(ui: &mut Ui, offer: &Offer, correction: Correction, measured: &[MeasuredFile], recipe: &BudgetRecipe) {
     let palette = theme::palette(ui);
     let Some((first, last)) = offer.curve.first().zip(offer.curve.last()) else { return };
-    let megabytes = |n_bytes: u64| n_bytes as f64 / 1e6;
+    // Beyond this nothing is lost that could be seen.
+    let end = offer.curve.iter().find(|point| point.loss <= LEAST_NATS).unwrap_or(last).data_bytes.max(recipe.size_bytes);
+    let (unit_bytes, unit) = if end < 1 << 30 { (MIB, "MiB") } else { (GIB, "GiB") };
+    let in_units = |n_bytes: u64| n_bytes as f64 / unit_bytes;
+    let (left, right) = (in_units(first.data_bytes), in_units(end));
+    let step = tick_step(right - left);
     let place = |loss: f64| loss.max(LEAST_NATS).log10();
     let corrected: Vec<(f64, f64, f64)> = offer
         .curve
         .iter()
         .map(|point| {
             let (loss, error) = correction.apply(point.loss, point.loss_error);
-            (megabytes(point.data_bytes), loss, error)
+            (in_units(point.data_bytes), loss, error)
         })
         .collect();
     let line = |of: &dyn Fn(&(f64, f64, f64)) -> f64| -> PlotPoints<'static> {
@@ -175,16 +182,14 @@ fn curve_ui(ui: &mut Ui, offer: &Offer, correction: Correction, measured: &[Meas
     let top = place(corrected.iter().map(|point| point.1 + point.2).fold(LEAST_NATS, f64::max));
     let plot = base_plot("Predicted loss at every size", palette)
         .height(PLOT_HEIGHT)
-        .custom_x_axes(vec![axis_x(palette, "Size (MB)")])
+        .custom_x_axes(vec![axis_x(palette, &format!("Size ({unit})"))])
         .custom_y_axes(vec![axis_y(palette, "Mean KL divergence (nats)").formatter(|mark, _| decade_text(mark.value))])
+        .x_grid_spacer(egui_plot::uniform_grid_spacer(move |_| [step; 3]))
         .y_grid_spacer(egui_plot::uniform_grid_spacer(|_| [1.0, 1.0, 1.0]))
         .label_formatter(|_| None);
     let response = plot.show(ui, |plot_ui| {
-        let width = megabytes(last.data_bytes) - megabytes(first.data_bytes);
-        plot_ui.set_plot_bounds(PlotBounds::from_min_max(
-            [megabytes(first.data_bytes) - 0.02 * width, place(LEAST_NATS)],
-            [megabytes(last.data_bytes) + 0.02 * width, top + 0.1],
-        ));
+        let margin = 0.02 * (right - left);
+        plot_ui.set_plot_bounds(PlotBounds::from_min_max([left - margin, place(LEAST_NATS)], [right + margin, top + 0.1]));
         for of in [&|point: &(f64, f64, f64)| point.1 - point.2, &|point: &(f64, f64, f64)| point.1 + point.2]
             as [&dyn Fn(&(f64, f64, f64)) -> f64; 2]
         {
@@ -192,9 +197,9 @@ fn curve_ui(ui: &mut Ui, offer: &Offer, correction: Correction, measured: &[Meas
             plot_ui.line(edge.color(palette.muted).allow_hover(false));
         }
         plot_ui.line(Line::new("Predicted", line(&|point| point.1)).color(palette.accent).width(2.0).allow_hover(false));
-        plot_ui.vline(VLine::new("Chosen size", megabytes(recipe.size_bytes)).color(palette.warn).width(1.5).allow_hover(false));
+        plot_ui.vline(VLine::new("Chosen size", in_units(recipe.size_bytes)).color(palette.warn).width(1.5).allow_hover(false));
         for file in measured {
-            let at = [megabytes(file.size_bytes), place(file.loss)];
+            let at = [in_units(file.size_bytes), place(file.loss)];
             let color = if file.is_budgeted { palette.accent } else { palette.text_secondary };
             plot_ui.points(Points::new(file.name.clone(), vec![at]).radius(5.0).filled(true).color(color).allow_hover(false));
         }
@@ -210,7 +215,14 @@ fn curve_ui(ui: &mut Ui, offer: &Offer, correction: Correction, measured: &[Meas
 
 /// `0.01` for −2: marks stand at whole powers of ten.
 fn decade_text(exponent: f64) -> String {
-    if (exponent - exponent.round()).abs() > 1e-6 { String::new() } else { significant_text(10.0_f64.powf(exponent)) }
+    if (exponent - exponent.round()).abs() > 1e-6 { String::new() } else { format!("{}", 10.0_f64.powf(exponent.round())) }
+}
+
+/// The distance of marks on an axis of this length: 1, 2 or 5 times a power of ten, of which about eight fit.
+fn tick_step(length: f64) -> f64 {
+    let wanted = (length / 8.0).max(f64::MIN_POSITIVE);
+    let decade = 10.0_f64.powf(wanted.log10().floor());
+    [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * decade).find(|step| *step >= wanted).unwrap_or(decade)
 }
 
 fn buttons_ui(
@@ -337,7 +349,17 @@ mod tests {
         let check = |exponent: f64, expected: &str| assert_eq!(decade_text(exponent), expected);
         check(-2.0, "0.01");
         check(0.0, "1");
+        check(-4.0, "0.0001");
         check(-1.5, "");
+    }
+
+    #[test]
+    fn marks_stand_at_round_sizes() {
+        let check = |length: f64, expected: f64| assert!((tick_step(length) / expected - 1.0).abs() < 1e-9, "{length}");
+        check(2.4, 0.5);
+        check(8.0, 1.0);
+        check(100.0, 20.0);
+        assert!(tick_step(0.0).is_finite());
     }
 
     #[test]
