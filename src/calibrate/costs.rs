@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::moments::{CollectedMoments, MomentsRequest};
-use super::text::calibration_corpus;
+use super::text::mixed_corpus;
 use super::type_errors::type_errors;
 use crate::advise::budget::{Costs, TensorCosts, candidate_dtypes};
 use crate::advise::{Overrides, Planner};
@@ -82,7 +82,7 @@ fn sensitivities(
     runtime::check_available(RuntimeId::LlamaCpp)?;
     let work = WorkFolder::new("sensitivities")?;
     let corpus_path = work.path().join("text.json");
-    calibration_corpus(request.text)?.write(&corpus_path)?;
+    mixed_corpus(request.text, request.own_percent)?.write(&corpus_path)?;
     let planner = Planner::new(runnable);
     let tensors = runnable.tensors.iter().enumerate();
     let tensors = tensors.filter(|(idx, tensor)| planner.is_quantizable(*idx) && !candidate_dtypes(tensor).is_empty());
