@@ -14,17 +14,13 @@ use super::llama_sys::{Context, ContextSettings, is_encoder_decoder};
 use super::llama_watch::Watch;
 use super::moment_sites::MomentSites;
 use super::session::Engine;
+use super::split_text::{SplitText, n_rows_with_logits};
 use super::tasks::Emit;
 use super::tasks::scoring::read_corpus;
-use super::text_plan::{Chunk, Drawable, drawn};
+use super::text_plan::{Drawable, drawn};
 use super::{CollectTask, Event, Part, memory};
 use crate::format::ImatrixSums;
 use crate::path_text;
-
-/// Logits that are kept at a time: nobody reads them, but llama.cpp computes the head only for tokens that have some.
-const MAX_LOGITS_BYTES: usize = 576 << 20;
-/// The fewest rows that are computed at a time: fewer make the products slow.
-const MIN_ROWS: usize = 64;
 
 /// Loads the model, tells how it splits the text, sums over the chunks and writes the sums; writes nothing for a text shorter
 /// than a chunk. Returns the highest resident memory in bytes.
@@ -36,16 +32,14 @@ pub(super) fn collect(engine: &LlamaCpp, task: &CollectTask, emit: Emit) -> Resu
         return Err("a model with encoder and decoder does not run over a text as others do".into());
     }
     let n_ctx = task.n_ctx as usize;
-    let vocab = model.vocab();
-    let parts: Vec<Vec<LlamaToken>> = corpus.parts.iter().map(|part| vocab.tokenize(part.text.as_bytes(), true, false)).collect();
-    let lens: Vec<usize> = parts.iter().map(Vec::len).collect();
+    let text = SplitText::of(&model, &corpus);
+    let lens = text.lens();
     let drawable = |(&n_tokens, part): (&usize, &Part)| Drawable { n_tokens, percent: part.percent };
     let parts_to_draw: Vec<Drawable> = lens.iter().zip(&corpus.parts).map(drawable).collect();
     let chunks = drawn(&parts_to_draw, n_ctx, task.max_chunks.map_or(usize::MAX, |max| max as usize));
-    let bos = vocab.should_add_bos().then(|| vocab.bos());
 
     let n_vocab = u32::try_from(model.n_vocab()).map_err(|error| error.to_string())?;
-    let n_fitting = (MAX_LOGITS_BYTES / (4 * n_vocab.max(1) as usize)).max(MIN_ROWS);
+    let n_fitting = n_rows_with_logits(n_vocab as usize);
     let n_rows = if task.is_encoder { n_ctx } else { n_fitting.min(n_ctx).min(N_BATCH as usize) };
     let settings = context_settings(task.n_ctx, task.n_threads)?;
     let n_batch = u32::try_from(n_rows).map_err(|error| error.to_string())?;
@@ -59,15 +53,7 @@ pub(super) fn collect(engine: &LlamaCpp, task: &CollectTask, emit: Emit) -> Resu
         tokens_sha256: String::new(),
     })?;
 
-    let tokens_of = |chunk: &Chunk| -> Result<Vec<LlamaToken>, String> {
-        let part = parts.get(chunk.part_idx as usize).ok_or("no such part")?;
-        let mut tokens = part.get(chunk.start..chunk.start + n_ctx).ok_or("no such tokens")?.to_vec();
-        if let (Some(first), Some(bos)) = (tokens.first_mut(), bos) {
-            *first = bos;
-        }
-        Ok(tokens)
-    };
-    let chunks: Vec<Vec<LlamaToken>> = chunks.iter().map(tokens_of).collect::<Result<_, _>>()?;
+    let chunks = text.tokens_of(&chunks, n_ctx)?;
     // A chunk that is computed piece by piece does not show all of its attention at once.
     let by_attention = task.by_attention && n_rows >= n_ctx && n_ctx <= N_UBATCH as usize;
     let run = |collector: Collector, n_before: usize, n_all: usize, emit: Emit| {

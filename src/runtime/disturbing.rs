@@ -12,16 +12,13 @@ use super::sensitivity::answers::{Answers, N_SAMPLES, mean_divergence};
 use super::sensitivity::disturber::Disturber;
 use super::sensitivity::{Agreement, Sensitivity, even_scales, n_rounds};
 use super::session::Engine;
+use super::split_text::{SplitText, n_rows_with_logits};
 use super::tasks::Emit;
 use super::tasks::scoring::read_corpus;
 use super::text_plan::chunks;
 use super::{Event, SensitivityTask, memory};
 use crate::format;
 
-/// Logits that are kept at a time, in bytes.
-const MAX_LOGITS_BYTES: usize = 576 << 20;
-/// The fewest tokens of a chunk.
-const MIN_TOKENS: usize = 64;
 /// The part of a chunk that only gives context: its predictions are not looked at.
 const CONTEXT_PART: usize = 8;
 /// Divergence of a round in nats: small enough for effects to add up, a thousand times what rounding in the runtime causes.
@@ -38,21 +35,12 @@ pub(super) fn disturb(engine: &LlamaCpp, task: &SensitivityTask, emit: Emit) -> 
     if is_encoder_decoder(&model) || source.hyperparameters.is_encoder {
         return Err("only models that predict the next token can be disturbed".into());
     }
-    let vocab = model.vocab();
     let n_vocab = usize::try_from(model.n_vocab()).map_err(|error| error.to_string())?;
-    let n_ctx = (task.n_ctx.min(N_UBATCH) as usize).min((MAX_LOGITS_BYTES / (4 * n_vocab.max(1))).max(MIN_TOKENS));
-    let parts: Vec<Vec<LlamaToken>> = corpus.parts.iter().map(|part| vocab.tokenize(part.text.as_bytes(), true, false)).collect();
-    let lens: Vec<usize> = parts.iter().map(Vec::len).collect();
-    let bos = vocab.should_add_bos().then(|| vocab.bos());
-    let mut texts = Vec::new();
-    for chunk in chunks(&lens, n_ctx).into_iter().take(task.n_chunks as usize) {
-        let part = parts.get(chunk.part_idx as usize).ok_or("no such part")?;
-        let mut tokens = part.get(chunk.start..chunk.start + n_ctx).ok_or("no such tokens")?.to_vec();
-        if let (Some(first), Some(bos)) = (tokens.first_mut(), bos) {
-            *first = bos;
-        }
-        texts.push(tokens);
-    }
+    let n_ctx = (task.n_ctx.min(N_UBATCH) as usize).min(n_rows_with_logits(n_vocab));
+    let text = SplitText::of(&model, &corpus);
+    let mut chunks = chunks(&text.lens(), n_ctx);
+    chunks.truncate(task.n_chunks as usize);
+    let texts = text.tokens_of(&chunks, n_ctx)?;
     if texts.is_empty() {
         return Err(format!("the text is shorter than a chunk of {n_ctx} tokens"));
     }

@@ -90,6 +90,24 @@ impl Activations<'_> {
     }
 }
 
+impl Activations<'_> {
+    /// The rows of all matrices and batches, one after the other.
+    pub(super) fn all_rows(&self) -> Result<Vec<f32>, String> {
+        let [n_columns, n_rows, n_matrices, n_batches] = self.numbers.shape;
+        let mut all = Vec::with_capacity(n_columns * n_rows);
+        let mut row = Vec::new();
+        for batch_idx in 0..n_batches {
+            for matrix_idx in 0..n_matrices {
+                for row_idx in 0..n_rows {
+                    self.read_row([row_idx, matrix_idx, batch_idx], &mut row).ok_or("its activations end early")?;
+                    all.extend_from_slice(&row);
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
 /// What was counted of one tensor so far.
 #[derive(Debug, Clone, Default)]
 struct Running {
@@ -293,17 +311,13 @@ impl Collector {
     /// Keeps the rows of keys' or values' weights until the attention of their layer is known; false for other tensors.
     fn defer(&mut self, idx: usize, activations: &Activations) -> Result<bool, String> {
         let tensor = &self.tensors[idx];
-        let [n_columns, n_rows, n_matrices, n_batches] = activations.numbers.shape;
+        let [n_columns, _, n_matrices, n_batches] = activations.numbers.shape;
         let place = layer_and_side(&tensor.name).filter(|_| (tensor.n_matrices, n_matrices, n_batches) == (1, 1, 1));
         let (Some(attention), Some((layer_idx, side))) = (&mut self.attention, place) else { return Ok(false) };
         if tensor.n_columns != n_columns {
             return Ok(false);
         }
-        let mut rows = Vec::with_capacity(n_columns * n_rows);
-        for row_idx in 0..n_rows {
-            activations.read_row([row_idx, 0, 0], &mut self.row).ok_or("its activations end early")?;
-            rows.extend_from_slice(&self.row);
-        }
+        let rows = activations.all_rows()?;
         attention.waiting.entry(layer_idx).or_default().push(Waiting { idx, side, rows });
         Ok(true)
     }

@@ -110,10 +110,9 @@ impl Observer for Collector {
         if node.op != sys::GGML_OP_MUL_MAT && node.op != sys::GGML_OP_MUL_MAT_ID {
             return false;
         }
-        // SAFETY: as for the node.
-        let (weights, numbers, experts) = unsafe { (node.src[0].as_ref(), node.src[1].as_ref(), node.src[2].as_ref()) };
-        let (Some(weights), Some(numbers)) = (weights, numbers) else { return false };
-        let Some(name) = weight_name(weights).filter(|name| self.wants(name)) else { return false };
+        // SAFETY: alive by the caller's promise.
+        let operands = unsafe { operands(node) }.filter(|operands| self.wants(operands.name));
+        let Some(Operands { name, numbers, experts }) = operands else { return false };
         if ask {
             return true;
         }
@@ -125,7 +124,6 @@ impl Observer for Collector {
                 return true;
             }
         };
-        let experts = experts.filter(|_| node.op == sys::GGML_OP_MUL_MAT_ID);
         // SAFETY: as above.
         let experts = experts.map(|experts| unsafe { copied(experts, &mut rooms.indices) });
         self.take(name, &activations, experts.as_ref());
@@ -149,9 +147,8 @@ impl Observer for Disturber {
             return false;
         }
         // SAFETY: alive by the caller's promise.
-        let (weights, numbers, experts) = unsafe { (node.src[0].as_ref(), node.src[1].as_ref(), node.src[2].as_ref()) };
-        let (Some(weights), Some(numbers)) = (weights, numbers) else { return false };
-        let Some(name) = weight_name(weights).filter(|name| self.wants(name)) else { return false };
+        let operands = unsafe { operands(node) }.filter(|operands| self.wants(operands.name));
+        let Some(Operands { name, numbers, experts }) = operands else { return false };
         if ask {
             return true;
         }
@@ -167,7 +164,6 @@ impl Observer for Disturber {
             // The numbers of the rows are not read from the graph: their memory may be used for something else by now.
             Ok(Use::Lookup)
         } else {
-            let experts = experts.filter(|_| node.op == sys::GGML_OP_MUL_MAT_ID);
             // SAFETY: sources were computed before this node and live in buffers until the graph ends.
             let experts = unsafe { experts.map(|experts| copied(experts, &mut rooms.indices)) };
             // SAFETY: as above.
@@ -185,10 +181,22 @@ impl Observer for Disturber {
     }
 }
 
-/// The name of a weight as its file has it.
-fn weight_name(weights: &sys::ggml_tensor) -> Option<&str> {
-    let name = CStr::from_bytes_until_nul(bytemuck::cast_slice(&weights.name)).ok()?;
-    name.to_str().ok().map(plain_name)
+/// What a node makes its result from: a weight, by its name in the file, what it is multiplied by, and the experts that were chosen.
+struct Operands<'a> {
+    name: &'a str,
+    numbers: &'a sys::ggml_tensor,
+    experts: Option<&'a sys::ggml_tensor>,
+}
+
+/// The operands of a node; `None` where it has no two.
+///
+/// # Safety
+/// Its sources live as long as the node.
+unsafe fn operands(node: &sys::ggml_tensor) -> Option<Operands<'_>> {
+    // SAFETY: alive by the caller's promise.
+    let (weights, numbers, experts) = unsafe { (node.src[0].as_ref()?, node.src[1].as_ref()?, node.src[2].as_ref()) };
+    let name = CStr::from_bytes_until_nul(bytemuck::cast_slice(&weights.name)).ok()?.to_str().ok()?;
+    Some(Operands { name: plain_name(name), numbers, experts: experts.filter(|_| node.op == sys::GGML_OP_MUL_MAT_ID) })
 }
 
 /// What a weight is multiplied by.

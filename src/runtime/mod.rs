@@ -10,7 +10,8 @@
 //! tasks     what is done with one, written once: speed, answering, probing, scoring (its arithmetic in score, its chunks in text_plan,
 //!           its answers in reference_file); sampler chooses tokens
 //! llama_cpp built in; through llama_watch, collecting sums its activations for an importance matrix, with the arithmetic of importance and
-//!           attention_mass, and disturbing finds out what the rounding of each tensor costs, with that of sensitivity
+//!           attention_mass, and disturbing finds out what the rounding of each tensor costs, with that of sensitivity;
+//!           split_text cuts the texts of both
 //! own       built in too, for checkpoints, which forward runs in F32 layer by layer
 //! mlx       a Python of its own, found by environment, spoken to by peer; pieces writes the tokens of both out
 //! work_folder files that a child reads and writes, too large for its pipes
@@ -44,6 +45,8 @@ mod sampler;
 pub mod score;
 pub mod sensitivity;
 mod session;
+#[cfg(feature = "llama-cpp")]
+mod split_text;
 mod tasks;
 pub mod text_plan;
 mod utf8_name;

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use half::bf16;
 use rayon::prelude::*;
 
 use super::sign;
-use crate::format::TensorReader;
+use crate::format::{TensorReader, read_exact_at};
 use crate::model::{Model, Tensor};
 use crate::path_text;
 use crate::quant::dequantize_rows;
@@ -171,7 +171,7 @@ impl Disturber {
         let factor = round.scales.get(entry.tensor_idx).copied().unwrap_or(0.0) * sign(entry.tensor_idx, round.idx);
         for &(start, first, n) in &entry.blocks {
             let mut bytes = vec![0; entry.n_vectors * n * 2];
-            if let Err(error) = read_at(&self.notes, &mut bytes, start) {
+            if let Err(error) = read_exact_at(&self.notes, &mut bytes, start) {
                 return self.fail(format!("notes cannot be read: {error}"));
             }
             let errors = bytes.as_chunks::<2>().0;
@@ -186,7 +186,7 @@ impl Disturber {
 
     fn note_product(&mut self, idx: usize, activations: &Activations) -> Result<(), String> {
         let n_columns = activations.numbers.shape[0];
-        let rows = all_rows(activations)?;
+        let rows = activations.all_rows()?;
         let (n_vectors, n_outputs) = (rows.len() / n_columns.max(1), n_rows(&self.tensors[idx].0));
         let at_once = (WEIGHTS_AT_ONCE / n_columns.max(1)).max(1);
         let mut blocks = Vec::new();
@@ -195,10 +195,7 @@ impl Disturber {
         for first in (0..n_noted).step_by(at_once) {
             let n = at_once.min(n_outputs - first);
             let errors = self.errors(idx, first, n, n_columns)?;
-            let mut outputs = vec![0.0; n_vectors * n];
-            let (x, e) = (Matrix::new(&rows, n_vectors, n_columns), Matrix::new(&errors, n, n_columns).transposed());
-            MatrixMut::new(&mut outputs, n_vectors, n).set_product_in_parallel(1.0, x, e, 0.0);
-            blocks.push((self.write(&outputs)?, first, n));
+            blocks.push((self.write(&outputs_of(&rows, &errors, n_columns))?, first, n));
         }
         self.entries.push(Entry { tensor_idx: idx, n_outputs, blocks, n_vectors });
         Ok(())
@@ -228,10 +225,7 @@ impl Disturber {
                 rows.extend_from_slice(&row);
             }
             let errors = self.errors(idx, expert * n_outputs, n_outputs, n_columns)?;
-            let mut outputs = vec![0.0; vectors.len() * n_outputs];
-            let x = Matrix::new(&rows, vectors.len(), n_columns);
-            let e = Matrix::new(&errors, n_outputs, n_columns).transposed();
-            MatrixMut::new(&mut outputs, vectors.len(), n_outputs).set_product_in_parallel(1.0, x, e, 0.0);
+            let outputs = outputs_of(&rows, &errors, n_columns);
             for (vector, outputs) in vectors.iter().zip(outputs.chunks_exact(n_outputs)) {
                 all[vector * n_outputs..][..n_outputs].copy_from_slice(outputs);
             }
@@ -269,7 +263,8 @@ impl Disturber {
     fn write(&mut self, numbers: &[f32]) -> Result<u64, String> {
         let bytes: Vec<u8> = numbers.iter().flat_map(|&number| bf16::from_f32(number).to_le_bytes()).collect();
         let start = self.notes_len;
-        write_at(&self.notes, &bytes, start).map_err(|error| format!("notes cannot be written: {error}"))?;
+        let written = self.notes.seek(SeekFrom::Start(start)).and_then(|_| self.notes.write_all(&bytes));
+        written.map_err(|error| format!("notes cannot be written: {error}"))?;
         self.notes_len += bytes.len() as u64;
         Ok(start)
     }
@@ -293,28 +288,11 @@ fn n_rows(tensor: &Tensor) -> usize {
     usize::try_from(tensor.shape.get(1).copied().unwrap_or(1)).unwrap_or(usize::MAX)
 }
 
-/// The vectors of all batches, one after the other.
-fn all_rows(activations: &Activations) -> Result<Vec<f32>, String> {
-    let [n_columns, n_rows, n_matrices, n_batches] = activations.numbers.shape;
-    let mut all = Vec::with_capacity(n_columns * n_rows);
-    let mut row = Vec::new();
-    for batch_idx in 0..n_batches {
-        for matrix_idx in 0..n_matrices {
-            for row_idx in 0..n_rows {
-                activations.read_row([row_idx, matrix_idx, batch_idx], &mut row).ok_or("its activations end early")?;
-                all.extend_from_slice(&row);
-            }
-        }
-    }
-    Ok(all)
-}
-
-fn read_at(mut file: &File, bytes: &mut [u8], start: u64) -> std::io::Result<()> {
-    file.seek(SeekFrom::Start(start))?;
-    file.read_exact(bytes)
-}
-
-fn write_at(mut file: &File, bytes: &[u8], start: u64) -> std::io::Result<()> {
-    file.seek(SeekFrom::Start(start))?;
-    file.write_all(bytes)
+/// What errors `[n_outputs, n_columns]` make of vectors `[n_vectors, n_columns]`. `[n_vectors, n_outputs]`
+fn outputs_of(vectors: &[f32], errors: &[f32], n_columns: usize) -> Vec<f32> {
+    let (n_vectors, n_outputs) = (vectors.len() / n_columns.max(1), errors.len() / n_columns.max(1));
+    let mut outputs = vec![0.0; n_vectors * n_outputs];
+    let (x, e) = (Matrix::new(vectors, n_vectors, n_columns), Matrix::new(errors, n_outputs, n_columns).transposed());
+    MatrixMut::new(&mut outputs, n_vectors, n_outputs).set_product_in_parallel(1.0, x, e, 0.0);
+    outputs
 }
