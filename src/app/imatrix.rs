@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{App, absolute};
+use super::App;
 use crate::calibrate::imatrix::{CollectRequest, DEFAULT_CHUNK_TOKENS, Existing, imatrix_path};
-use crate::calibrate::text::TextSource;
 use crate::convert::Existing as OfLevel;
 use crate::error::Result;
 use crate::model::Level;
-use crate::state::TextChoice;
 use crate::worker::Job;
 
 impl App {
@@ -29,10 +27,7 @@ impl App {
         let form = &self.form.imatrix;
         let collecting = CollectRequest {
             model: model.path.clone(),
-            text: match form.text {
-                TextChoice::File => TextSource::File(absolute(&crate::path_text::from_text(form.text_path.trim()))),
-                TextChoice::Bundled | TextChoice::Pasted => TextSource::Bundled,
-            },
+            text: self.calibration().text,
             n_ctx: DEFAULT_CHUNK_TOKENS,
             max_chunks: (form.max_chunks > 0).then_some(form.max_chunks),
             out,

@@ -56,11 +56,11 @@ impl Budget {
     /// `Error::BadRequest` where cache and program alone need more memory than there is; `Error::Internal` for a model that no reader accepts.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a size of a file")]
     pub fn size_bytes(self, model: &Model, cpu: &Cpu) -> Result<u64> {
-        let planner = Planner::new(model);
         match self {
             Self::Bytes(n_bytes) => Ok(n_bytes),
             Self::Share(share) => Ok((model.size_bytes as f64 * share) as u64),
             Self::BitsPerWeight(bits) => {
+                let planner = Planner::new(model);
                 let recipe = planner.recipe(Preset::Q8_0);
                 let weights = |n_bytes: f64| n_bytes.max(0.0) as u64;
                 let n_weights: u64 = model.tensors.iter().map(n_elements).sum();
@@ -69,7 +69,7 @@ impl Budget {
                 Ok(weights(bits / BITS_PER_BYTE * n_weights as f64 + header))
             }
             Self::Fits { memory_bytes, n_ctx } => {
-                let recipe = planner.recipe(Preset::Q4_K_M);
+                let recipe = super::recipe(model, Preset::Q4_K_M);
                 let estimate = memory_estimate(model, &recipe, cpu, n_ctx);
                 let rest = estimate.total_bytes() - estimate.weights_bytes;
                 let left = memory_bytes.checked_sub(rest).filter(|&left| left > 0);

@@ -10,7 +10,7 @@ use crate::advise::budget::{Budget, BudgetRecipe, Correction, Curve, CurvePoint}
 use crate::advise::{BUDGETED, Overrides, Planner};
 use crate::convert;
 use crate::error::Result;
-use crate::hardware::Machine;
+use crate::hardware::{Cpu, Machine};
 use crate::make::BudgetFacts;
 use crate::model::Model;
 use crate::state::{Command, Form, Slot, Store, TextChoice, Tour};
@@ -27,11 +27,11 @@ const GIB: f64 = 1_073_741_824.0;
 /// Losses below this are drawn at the lower edge: no text is long enough to tell them apart.
 const LEAST_NATS: f64 = 1e-4;
 
-/// What is shown of a size: the recipe or why there is none, and the curve that it lies on.
+/// What is shown of a size: the recipe, and the curve of whole files that it lies on.
 #[derive(Debug)]
 struct Offer {
-    recipe: Result<BudgetRecipe>,
-    /// Sizes of whole files in bytes, with losses.
+    recipe: BudgetRecipe,
+    /// Sizes of files in bytes, with losses.
     curve: Vec<CurvePoint>,
 }
 
@@ -50,63 +50,55 @@ pub fn budget_view_ui(ui: &mut Ui, model: &Arc<Model>, store: &Store, form: &mut
         );
         ui.add(Label::new(RichText::new(text).color(theme::muted(ui))).wrap());
         ui.add_space(theme::UNIT);
-        let budget = size_ui(ui, model, form);
+        let unknown = Machine::default();
+        let cpu = &store.machine.ready().map_or(&unknown, |machine| machine).cpu;
+        let budget = size_ui(ui, model, cpu, form);
         let facts = store.budget_facts();
-        let offer = facts.map(|(facts, model)| offer(ui, facts, model, store, budget));
-        match (&offer, &store.budget) {
-            (Some(offer), _) => offer_ui(ui, model, store, offer, commands),
+        let offer = facts.map(|(facts, model)| offer(ui, facts, model, cpu, budget));
+        match (offer.as_deref(), &store.budget) {
+            (Some(Ok(offer)), _) => offer_ui(ui, model, store, offer),
+            (Some(Err(error)), _) => widgets::error_banner(ui, error, commands),
             (None, Slot::Failed(error)) if *error != crate::Error::Cancelled => widgets::error_banner(ui, error, commands),
             _ => {}
         }
         ui.add_space(theme::UNIT);
-        let recipe = offer.as_ref().and_then(|offer| offer.recipe.as_ref().ok());
+        let recipe = offer.as_deref().and_then(|offer| offer.as_ref().ok()).map(|offer| &offer.recipe);
         buttons_ui(ui, model, store, form, (budget, recipe, offer.is_some()), commands);
     });
 }
 
 /// Draws the slider and the size that it means.
-fn size_ui(ui: &mut Ui, model: &Model, form: &mut Form) -> Budget {
-    let budget = |percent: f64| Budget::Share(percent / 100.0);
+fn size_ui(ui: &mut Ui, model: &Model, cpu: &Cpu, form: &mut Form) -> Budget {
     ui.horizontal_wrapped(|ui| {
         let label = ui.label(RichText::new("Size").color(theme::muted(ui)));
         let slider = Slider::new(&mut form.budget_percent, LEAST_PERCENT..=100.0).step_by(0.5).suffix(" %");
         ui.add(slider).labelled_by(label.id).on_hover_text("A part of the source's size");
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a size of a file"
-        )]
-        let size_bytes = (model.size_bytes as f64 * form.budget_percent / 100.0) as u64;
-        ui.label(RichText::new(format!("of the source: {}", bytes_text(size_bytes))).font(theme::strong_font()));
-    });
-    budget(form.budget_percent)
+        let budget = Budget::Share(form.budget_percent / 100.0);
+        if let Ok(size_bytes) = budget.size_bytes(model, cpu) {
+            ui.label(RichText::new(format!("of the source: {}", bytes_text(size_bytes))).font(theme::strong_font()));
+        }
+        budget
+    })
+    .inner
 }
 
 /// What this budget buys, computed when something changes.
-fn offer(ui: &Ui, facts: &Arc<BudgetFacts>, model: &Arc<Model>, store: &Store, budget: Budget) -> Arc<Offer> {
-    let key = (memo::Same::of(facts), memo::Same::of(model), budget.to_string());
-    let unknown = Machine::default();
-    let cpu = &store.machine.ready().map_or(&unknown, |machine| machine).cpu;
-    memo::kept(ui, "what a budget buys", key, || {
-        let recipe = budget.size_bytes(model, cpu).and_then(|size_bytes| facts.recipe(model, (size_bytes, budget)));
+fn offer(ui: &Ui, facts: &Arc<BudgetFacts>, model: &Arc<Model>, cpu: &Cpu, budget: Budget) -> Arc<Result<Offer>> {
+    let of_all_sizes = || (memo::Same::of(facts), memo::Same::of(model));
+    let points = memo::kept(ui, "losses at every size", of_all_sizes(), || {
         let planner = Planner::new(model);
-        let curve = Curve::new(model, &facts.costs, |idx| planner.is_quantizable(idx));
-        let (_, chosen) = curve.choose(recipe.as_ref().map_or(0, |recipe| recipe.data_bytes));
-        let header_bytes = recipe.as_ref().map_or(0, |recipe| recipe.size_bytes.saturating_sub(chosen.data_bytes));
-        let curve = curve.points().into_iter().map(|point| CurvePoint { data_bytes: point.data_bytes + header_bytes, ..point });
-        Offer { recipe, curve: curve.collect() }
+        Curve::new(model, &facts.costs, |idx| planner.is_quantizable(idx)).points()
+    });
+    memo::kept(ui, "what a budget buys", (of_all_sizes(), budget.to_string()), || {
+        let recipe = facts.recipe(model, (budget.size_bytes(model, cpu)?, budget))?;
+        let rest = recipe.size_bytes.saturating_sub(recipe.data_bytes);
+        let curve = points.iter().map(|point| CurvePoint { data_bytes: point.data_bytes + rest, ..*point }).collect();
+        Ok(Offer { recipe, curve })
     })
 }
 
-fn offer_ui(ui: &mut Ui, model: &Model, store: &Store, offer: &Offer, commands: &mut Vec<Command>) {
-    let recipe = match &offer.recipe {
-        Ok(recipe) => recipe,
-        Err(error) => {
-            widgets::error_banner(ui, error, commands);
-            return;
-        }
-    };
+fn offer_ui(ui: &mut Ui, model: &Model, store: &Store, offer: &Offer) {
+    let recipe = &offer.recipe;
     let measured = measured(store);
     let correction = Correction::of(&predicted_and_measured(&measured, &offer.curve));
     let (loss, loss_error) = correction.apply(recipe.loss, recipe.loss_error);
@@ -125,7 +117,7 @@ fn offer_ui(ui: &mut Ui, model: &Model, store: &Store, offer: &Offer, commands: 
         nats_text(loss_error),
         recipe.level
     )));
-    curve_ui(ui, offer, correction, &measured, recipe);
+    curve_ui(ui, offer, correction, &measured);
     if model.is_quantized() {
         widgets::notice(ui, Tone::Warn, "The source is quantized itself: what that lost stays lost.");
     }
@@ -158,7 +150,8 @@ fn predicted_and_measured(measured: &[MeasuredFile], curve: &[CurvePoint]) -> Ve
 
 /// Draws loss against size, the loss on a logarithmic axis.
 #[allow(clippy::cast_precision_loss, reason = "sizes of files on a plot")]
-fn curve_ui(ui: &mut Ui, offer: &Offer, correction: Correction, measured: &[MeasuredFile], recipe: &BudgetRecipe) {
+fn curve_ui(ui: &mut Ui, offer: &Offer, correction: Correction, measured: &[MeasuredFile]) {
+    let recipe = &offer.recipe;
     let palette = theme::palette(ui);
     let Some((first, last)) = offer.curve.first().zip(offer.curve.last()) else { return };
     // Beyond this nothing is lost that could be seen.
