@@ -110,7 +110,9 @@ impl<'a> Runnable<'a> {
 pub(super) fn kind_warning(request: &MakeRequest, compared_on: &TextSource) -> Result<Option<String>> {
     let Calibration { text, own_percent, .. } = &request.calibration;
     let overrides = &request.convert.overrides;
-    if *text == TextSource::Bundled || !request.convert.levels.iter().any(|&level| overrides.calibrate(level)) {
+    // What a budget buys is calibrated too.
+    let is_calibrated = request.budget.is_some() || request.convert.levels.iter().any(|&level| overrides.calibrate(level));
+    if *text == TextSource::Bundled || !is_calibrated {
         return Ok(None);
     }
     Ok(text_kind::kind_warning(&calibration_corpus(text)?, *own_percent, &corpus(compared_on)?))
@@ -128,6 +130,7 @@ fn file_of(model: &Model, folder: PathBuf, monitor: &Monitor) -> Result<Model> {
 mod tests {
     use super::*;
     use crate::advise::Overrides;
+    use crate::advise::budget::Budget;
 
     #[test]
     fn only_a_text_of_the_user_that_calibrates_levels_can_be_of_another_kind() {
@@ -143,6 +146,8 @@ mod tests {
         let text = warning(&request(&own, 100, true), &TextSource::Bundled).unwrap_or_default();
         assert!(text.contains("calibrated on pasted text and compared on bundled evaluation text"), "{text}");
         assert_eq!(warning(&request(&own, 100, false), &TextSource::Bundled), None);
+        let budgeted = MakeRequest { budget: Some(Budget::Share(0.3)), ..request(&own, 100, false) };
+        assert_eq!(warning(&budgeted, &TextSource::Bundled), Some(text));
         assert_eq!(warning(&request(&own, 100, true), &own), None);
         assert_eq!(warning(&request(&own, 10, true), &TextSource::Bundled), None);
         assert_eq!(warning(&request(&TextSource::Bundled, 100, true), &own), None);
