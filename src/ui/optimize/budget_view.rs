@@ -175,7 +175,7 @@ fn curve_ui(ui: &mut Ui, offer: &Offer, correction: Correction, measured: &[Meas
     let top = place(corrected.iter().map(|point| point.1 + point.2).fold(LEAST_NATS, f64::max));
     let plot = base_plot("Predicted loss at every size", palette)
         .height(PLOT_HEIGHT)
-        .custom_x_axes(vec![axis_x(palette, &format!("Size ({unit})"))])
+        .custom_x_axes(vec![axis_x(palette, &format!("Size ({unit})")).formatter(move |mark, _| tick_text(mark.value, step))])
         .custom_y_axes(vec![axis_y(palette, "Mean KL divergence (nats)").formatter(|mark, _| decade_text(mark.value))])
         .x_grid_spacer(egui_plot::uniform_grid_spacer(move |_| [step; 3]))
         .y_grid_spacer(egui_plot::uniform_grid_spacer(|_| [1.0, 1.0, 1.0]))
@@ -209,6 +209,13 @@ fn curve_ui(ui: &mut Ui, offer: &Offer, correction: Correction, measured: &[Meas
 /// `0.01` for −2: marks stand at whole powers of ten.
 fn decade_text(exponent: f64) -> String {
     if (exponent - exponent.round()).abs() > 1e-6 { String::new() } else { format!("{}", 10.0_f64.powf(exponent.round())) }
+}
+
+/// A number on an axis whose marks stand `step` apart, with as many decimals as that has: `1.5`.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few decimals")]
+fn tick_text(value: f64, step: f64) -> String {
+    let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
+    format!("{value:.decimals$}")
 }
 
 /// The distance of marks on an axis of this length: 1, 2 or 5 times a power of ten, of which about eight fit.
@@ -353,6 +360,10 @@ mod tests {
         check(8.0, 1.0);
         check(100.0, 20.0);
         assert!(tick_step(0.0).is_finite());
+        let check = |value: f64, step: f64, expected: &str| assert_eq!(tick_text(value, step), expected);
+        check(1.5, 0.5, "1.5");
+        check(2.0, 0.05, "2.00");
+        check(120.0, 20.0, "120");
     }
 
     #[test]
