@@ -38,6 +38,7 @@ mod model_card;
 mod moments;
 mod needs;
 mod obstacles;
+pub mod onnx;
 mod open;
 mod planned;
 mod python_json;
