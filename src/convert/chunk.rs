@@ -6,8 +6,9 @@ use crate::error::{Error, Result};
 use crate::format::{Checksum, Imatrix, MomentsOf, Spot, Way};
 use crate::model::{DType, Model, Tensor};
 use crate::monitor::Monitor;
-use crate::quant::feedback::{DEFAULT_SWEEPS, can_feed_back, encode_rows};
+use crate::quant::feedback::{DEFAULT_SWEEPS, can_feed_back, encode_nbits, encode_rows};
 use crate::quant::mlx::MlxError;
+use crate::quant::nbits::NBitsError;
 use crate::quant::{self, Coding, CodingError, MAX_COMPONENTS, QuantError};
 
 /// Weights per chunk: 1 MiB as f32, so that channels and system calls cost nothing beside it.
@@ -130,18 +131,20 @@ pub(super) fn works<'a>(
     }
     works.retain(|work| !work.encodings.is_empty());
     for work in &mut works {
-        let feeds_back = |encoding: &Encoding| feedback_type(encoding.coding, work.tensor.dtype).is_some();
+        let feeds_back = |encoding: &Encoding| fed_back(encoding.coding, work.tensor.dtype).is_some();
         work.moments = moments.filter(|_| work.encodings.iter().any(feeds_back)).and_then(|moments| moments.site_of(work.tensor));
     }
     works
 }
 
-/// The type whose codes error feedback chooses when a tensor of type `source` is written like this; `None` where it has none.
-fn feedback_type(coding: Coding, source: DType) -> Option<DType> {
-    match coding {
-        Coding::Ggml(dtype) if dtype != source && can_feed_back(dtype) => Some(dtype),
-        _ => None,
-    }
+/// The coding, if error feedback chooses its codes when a tensor of type `source` is written like this.
+fn fed_back(coding: Coding, source: DType) -> Option<Coding> {
+    let has_feedback = match coding {
+        Coding::Ggml(dtype) => dtype != source && can_feed_back(dtype),
+        Coding::NBits(_) => true,
+        Coding::Mlx { .. } => false,
+    };
+    has_feedback.then_some(coding)
 }
 
 /// Where a chunk lies in the components of a tensor.
@@ -156,7 +159,7 @@ pub(super) struct Extent {
 impl Extent {
     pub(super) fn of(coding: Coding, chunk: Chunk) -> Result<Self> {
         let broken = || Error::Internal { message: format!("{chunk:?} is not a whole number of blocks in {coding}") };
-        let bytes = |n_weights| coding.component_bytes(n_weights).ok_or_else(broken);
+        let bytes = |n_weights| coding.component_bytes(n_weights, chunk.row_len).ok_or_else(broken);
         Ok(Self { starts: bytes(chunk.first_weight)?, sizes: sizes_in_memory(bytes(chunk.n_weights)?)? })
     }
 
@@ -257,7 +260,7 @@ fn encode(
     factors: &[RowFactors],
     monitor: &Monitor,
 ) -> Result<()> {
-    let feedback = feedback_type(coding, work.tensor.dtype);
+    let feedback = fed_back(coding, work.tensor.dtype);
     let too_long = || too_long(chunk);
     let row_len = in_memory(chunk.row_len)?;
     let n_rows = chunk.n_weights / chunk.row_len.max(1);
@@ -278,8 +281,14 @@ fn encode(
         let [first, second, third] = &mut components;
         let taken = [first.split_off_mut(..sizes[0]), second.split_off_mut(..sizes[1]), third.split_off_mut(..sizes[2])];
         let [Some(first), Some(second), Some(third)] = taken else { return Err(too_long()) };
-        let encoded = match (feedback, factors.filter(|of| of.rows.contains(&first_row))) {
-            (Some(dtype), Some(of)) => encode_rows(dtype, now, &of.factors, DEFAULT_SWEEPS, first).map_err(CodingError::from),
+        let factors = factors.filter(|of| of.rows.contains(&first_row)).map(|of| &of.factors);
+        let encoded = match (feedback, factors) {
+            (Some(Coding::Ggml(dtype)), Some(factors)) => {
+                encode_rows(dtype, now, factors, DEFAULT_SWEEPS, first).map_err(CodingError::from)
+            }
+            (Some(Coding::NBits(n_bits)), Some(factors)) if encode_nbits(n_bits, now, factors, DEFAULT_SWEEPS, first, second) => {
+                Ok(())
+            }
             _ => coding.encode(now, row_len, work.tensor.dtype, columns, [first, second, third]),
         };
         encoded.map_err(|error| coding_error(error, work.tensor, chunk, first_row))?;
@@ -337,10 +346,13 @@ fn coding_error(error: CodingError, tensor: &Tensor, chunk: Chunk, first_row: u6
     let row_of = |row: u64| chunk.first_weight / tensor.row_len().max(1) + first_row + row;
     match error {
         CodingError::Ggml(error) => quant_error(error, tensor, chunk, first_row),
-        CodingError::Mlx(MlxError::NonFinite { row, value }) => Error::NonFinite { tensor: name, row: row_of(row), value },
+        CodingError::Mlx(MlxError::NonFinite { row, value }) | CodingError::NBits(NBitsError::NonFinite { row, value }) => {
+            Error::NonFinite { tensor: name, row: row_of(row), value }
+        }
         CodingError::Mlx(MlxError::OutOfRange { row, mode }) => {
             Error::OutOfRange { tensor: name, row: row_of(row), dtype: mode.to_string() }
         }
+        CodingError::NBits(error) => Error::Internal { message: format!("{error} (tensor {name}, {chunk:?})") },
         CodingError::Mlx(error) => Error::Internal { message: format!("{error} (tensor {name}, {chunk:?})") },
     }
 }

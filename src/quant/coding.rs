@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::mlx::{self, ComponentsMut, Float, MlxError, Mode};
+use super::nbits::{NBits, NBitsError};
 use super::{QuantError, quantize_rows_by};
 use crate::model::DType;
 
@@ -21,6 +22,8 @@ pub enum Coding {
         /// Type that the weights are rounded to first, and type of affine scales and biases.
         float: Float,
     },
+    /// Codes and scales of ONNX Runtime.
+    NBits(NBits),
 }
 
 /// Why weights cannot be encoded.
@@ -32,23 +35,27 @@ pub enum CodingError {
     /// In a mode of MLX.
     #[error(transparent)]
     Mlx(#[from] MlxError),
+    /// In blocks of ONNX Runtime.
+    #[error(transparent)]
+    NBits(#[from] NBitsError),
 }
 
 impl Coding {
-    /// Size in bytes of each component of `n_weights` weights, 0 for components that the coding lacks; `None` if the weights do
-    /// not fill whole blocks.
+    /// Size in bytes of each component of `n_weights` weights in rows of `row_len`, 0 for components that the coding lacks; `None` if
+    /// the weights do not fill whole blocks.
     #[must_use]
-    pub fn component_bytes(self, n_weights: u64) -> Option<[u64; MAX_COMPONENTS]> {
+    pub fn component_bytes(self, n_weights: u64, row_len: u64) -> Option<[u64; MAX_COMPONENTS]> {
         match self {
             Self::Ggml(dtype) => Some([dtype.row_bytes(n_weights)?, 0, 0]),
+            Self::NBits(n_bits) => n_bits.sizes(n_weights, row_len).map(|[codes, scales]| [codes, scales, 0]),
             Self::Mlx { mode, float } => mode.sizes(float, n_weights).map(|sizes| [sizes.weight, sizes.scales, sizes.biases]),
         }
     }
 
     /// Size in bytes of all components together; `None` if the weights do not fill whole blocks.
     #[must_use]
-    pub fn n_bytes(self, n_weights: u64) -> Option<u64> {
-        self.component_bytes(n_weights).map(|bytes| bytes.iter().sum())
+    pub fn n_bytes(self, n_weights: u64, row_len: u64) -> Option<u64> {
+        self.component_bytes(n_weights, row_len).map(|bytes| bytes.iter().sum())
     }
 
     /// True if a tensor of type `source` is copied unchanged.
@@ -73,7 +80,7 @@ impl Coding {
     /// `importances` has one number per column; the modes of MLX ignore it.
     ///
     /// # Errors
-    /// Those of [`super::quantize_rows_by`] and [`mlx::quantize_rows`].
+    /// Those of [`super::quantize_rows_by`], [`mlx::quantize_rows`] and [`NBits::quantize_rows`].
     pub fn encode(
         self,
         weights: &[f32],
@@ -84,6 +91,7 @@ impl Coding {
     ) -> Result<(), CodingError> {
         match self {
             Self::Ggml(dtype) => Ok(quantize_rows_by(dtype, weights, row_len, importances, first)?),
+            Self::NBits(n_bits) => Ok(n_bits.quantize_rows(weights, row_len, importances, first, second)?),
             Self::Mlx { mode, float } => {
                 let out = ComponentsMut { weight: first, scales: second, biases: third };
                 if float == Float::F32 || float.dtype() == source {
@@ -101,6 +109,7 @@ impl fmt::Display for Coding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ggml(dtype) => f.write_str(dtype.name()),
+            Self::NBits(n_bits) => n_bits.fmt(f),
             Self::Mlx { mode, .. } => mode.fmt(f),
         }
     }
@@ -122,14 +131,14 @@ mod tests {
             (Coding::Mlx { mode: affine, float: Float::F32 }, [256, 32, 32]),
             (Coding::Mlx { mode: Mode::Nvfp4, float: Float::F16 }, [256, 32, 0]),
         ] {
-            let sizes = coding.component_bytes(512).unwrap();
+            let sizes = coding.component_bytes(512, 256).unwrap();
             assert_eq!(sizes, expected, "{coding}");
-            assert_eq!(coding.n_bytes(512), Some(expected.iter().sum()));
+            assert_eq!(coding.n_bytes(512, 256), Some(expected.iter().sum()));
             let mut parts = sizes.map(|size| vec![0; usize::try_from(size).unwrap()]);
             let [first, second, third] = &mut parts;
             coding.encode(&weights, 256, DType::F32, None, [first, second, third]).unwrap();
             assert!(parts[0].iter().any(|byte| *byte != 0));
-            assert_eq!(coding.component_bytes(511).is_some(), coding == Coding::Ggml(DType::BF16));
+            assert_eq!(coding.component_bytes(511, 511).is_some(), coding == Coding::Ggml(DType::BF16));
         }
         assert!(Coding::Ggml(DType::F16).is_copy_of(DType::F16) && !Coding::Ggml(DType::F16).is_copy_of(DType::BF16));
     }

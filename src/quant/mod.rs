@@ -41,6 +41,7 @@ pub mod feedback;
 pub mod functions;
 pub mod matmul;
 pub mod mlx;
+pub mod nbits;
 
 use crate::model::DType;
 pub use coding::{Coding, CodingError, MAX_COMPONENTS};
