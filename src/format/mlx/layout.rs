@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::format::folder_files::pretty_json;
 use crate::format::planned::{PlannedFile, Spot, Way};
 use crate::format::safetensors::head_bytes;
 use crate::model::DType;
@@ -46,7 +47,7 @@ fn arranged_by(tensors: &[(&str, Coding, &[u64])], max_shard_bytes: u64) -> Opti
     let (mut total_bytes, mut n_parameters) = (0_u64, 0_u64);
     for (idx, &(name, coding, shape)) in tensors.iter().enumerate() {
         let n_weights = shape.iter().try_fold(1, |n: u64, &dim| n.checked_mul(dim))?;
-        let n_bytes = coding.n_bytes(n_weights)?;
+        let n_bytes = coding.n_bytes(n_weights, shape.first().copied().unwrap_or(1))?;
         total_bytes = total_bytes.checked_add(n_bytes)?;
         n_parameters = n_parameters.checked_add(n_weights)?;
         match shards.last_mut().filter(|(size, _)| size.saturating_add(n_bytes) <= max_shard_bytes) {
@@ -85,20 +86,12 @@ fn arranged_by(tensors: &[(&str, Coding, &[u64])], max_shard_bytes: u64) -> Opti
         files.push(PlannedFile { name, size_bytes, head });
     }
     let index = json!({ "metadata": { "total_size": total_bytes, "total_parameters": n_parameters }, "weight_map": places });
-    files.push(PlannedFile::whole("model.safetensors.index.json", pretty(&index)?));
+    files.push(PlannedFile::whole("model.safetensors.index.json", pretty_json(&index)?));
     Some(Arranged { files, ways })
 }
 
-/// JSON with four spaces, as Python's `json.dump(…, indent=4)`.
-pub(super) fn pretty(value: &Value) -> Option<Vec<u8>> {
-    let mut text = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    serde::Serialize::serialize(value, &mut serde_json::Serializer::with_formatter(&mut text, formatter)).ok()?;
-    Some(text)
-}
-
 fn components_of(idx: usize, name: &str, coding: Coding, shape: &[u64], n_weights: u64) -> Option<Vec<Component>> {
-    let sizes = coding.component_bytes(n_weights)?;
+    let sizes = coding.component_bytes(n_weights, shape.first().copied().unwrap_or(1))?;
     let rows_first = |row_len: u64| shape.iter().skip(1).rev().copied().chain([row_len]).collect::<Vec<u64>>();
     let component = |number: usize, name: String, (dtype, width): (&'static str, u64), shape: Vec<u64>| Component {
         name,
@@ -113,6 +106,7 @@ fn components_of(idx: usize, name: &str, coding: Coding, shape: &[u64], n_weight
             let shape = shape.iter().rev().copied().collect();
             Some(vec![component(0, name.into(), float(dtype)?, shape)])
         }
+        Coding::NBits(_) => None,
         Coding::Mlx { mode, float: stored } => {
             let row_len = shape.first().copied()?;
             let path = name.strip_suffix(".weight")?;

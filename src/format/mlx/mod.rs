@@ -3,8 +3,8 @@
 //! Source: `save_model`, `save_config` and `make_shards` in `mlx_lm/utils.py`, mlx-lm 0.32.2; MLX does not care about the order
 //! of the tensors in a file.
 
+mod config_file;
 mod layout;
-mod side_files;
 
+pub use config_file::config_file;
 pub use layout::{Arranged, arranged};
-pub use side_files::{SideFiles, config_file, model_card, read_side_files};
