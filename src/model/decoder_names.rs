@@ -37,7 +37,9 @@ impl DecoderLayer {
         all.extend(norms("attn_norm", &self.attention_norm));
         let projections =
             [("attn_q", &attention.q), ("attn_k", &attention.k), ("attn_v", &attention.v), ("attn_output", &attention.o)];
-        projections.into_iter().for_each(|(part, projection)| projection.name_weights(&name(part), all));
+        for (part, projection) in projections {
+            projection.name_weights(&name(part), all);
+        }
         if let Some(norms) = &attention.qk_norm {
             all.extend([of_norm(&name("attn_q_norm"), &norms.q), of_norm(&name("attn_k_norm"), &norms.k)]);
         }
@@ -45,7 +47,9 @@ impl DecoderLayer {
         all.extend(norms("ffn_norm", &self.feed_forward_norm));
         if let FeedForward::Dense(mlp) = &self.feed_forward {
             let projections = [("ffn_gate", &mlp.gate), ("ffn_up", &mlp.up), ("ffn_down", &mlp.down)];
-            projections.into_iter().for_each(|(part, projection)| projection.name_weights(&name(part), all));
+            for (part, projection) in projections {
+                projection.name_weights(&name(part), all);
+            }
         }
         all.extend(norms("post_ffw_norm", &self.post_feed_forward_norm));
     }

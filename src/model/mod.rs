@@ -3,6 +3,7 @@
 
 mod checkpoint;
 mod decoder;
+mod decoder_names;
 mod dtype;
 mod framework;
 mod hyperparameters;
@@ -30,6 +31,7 @@ pub use decoder::{
     Activation, Attention, Decoder, DecoderLayer, Experts, FeedForward, Head, LongRope, Mlp, Norm, NormSpan, Projection, QkNorm,
     RopeTable, SharedExpert, Site, Weight,
 };
+pub use decoder_names::NamedWeight;
 pub use dtype::DType;
 pub use framework::{ArtifactKind, Framework};
 pub use hyperparameters::Hyperparameters;
