@@ -113,8 +113,14 @@ const PER_CHANNEL: Layout = Layout::Rows { bits: 8, extra_bits: 32 };
 /// Losses are assumed from the type of llama.cpp with the same bits and group (its published table is in `loss`): MLX 4-bit stands
 /// near `Q4_K_S`, ONNX Runtime's symmetric INT4 near `Q4_0`; 3-bit near `Q3_K_S`.
 const VARIANTS: [Variant; 10] = [
-    Variant { framework: Framework::OnnxRuntime, name: "INT8", level: None, layout: onnx(8), loss_percent: 0.05 },
-    Variant { framework: Framework::OnnxRuntime, name: "INT4", level: None, layout: onnx(4), loss_percent: 7.5 },
+    Variant {
+        framework: Framework::OnnxRuntime,
+        name: "INT8",
+        level: Some("onnx:INT8-g32"),
+        layout: onnx(8),
+        loss_percent: 0.05,
+    },
+    Variant { framework: Framework::OnnxRuntime, name: "INT4", level: Some("onnx:INT4-g32"), layout: onnx(4), loss_percent: 7.5 },
     Variant {
         framework: Framework::OpenVino,
         name: "INT8",
@@ -419,8 +425,10 @@ impl<'a> Context<'a> {
         if framework == Framework::LlamaCpp {
             return self.undecodable.map(|dtype| format!("this version of Planish cannot decode {dtype}"));
         }
-        if framework == Framework::Mlx {
-            return self.missing_for_mlx();
+        match framework {
+            Framework::Mlx => return self.missing_for_mlx(),
+            Framework::OnnxRuntime => return self.missing_for_onnx(),
+            Framework::LlamaCpp | Framework::OpenVino | Framework::Qnn => {}
         }
         let runtime = self.machine.runtimes.iter().find(|runtime| runtime.framework == framework);
         let absent = runtime.filter(|runtime| runtime.version.is_none() && self.is_here);
@@ -435,19 +443,37 @@ impl<'a> Context<'a> {
 
     /// Folders for MLX are made from checkpoints, and run on Macs.
     fn missing_for_mlx(&self) -> Option<String> {
-        let model = self.planner.model();
-        if model.others.is_empty() {
-            let import = model.import.as_ref();
-            let mut hindrances = import.into_iter().flat_map(|import| &import.hindrances);
-            let hindrance = hindrances.find(|(framework, _)| *framework == Framework::Mlx).map(|(_, why)| why.clone());
-            return Some(hindrance.unwrap_or_else(|| "it is made from the checkpoint of a model, not from its GGUF file".into()));
+        if let Some(hindrance) = self.hindrance(Framework::Mlx) {
+            return Some(hindrance);
         }
         if self.is_here && !is_apple(self.machine) {
             return Some("it runs on Macs with an M chip; Planish writes it here, and measures what it loses".into());
         }
-        let runtime = self.machine.runtimes.iter().find(|runtime| runtime.framework == Framework::Mlx);
-        let is_absent = self.is_here && runtime.is_some_and(|runtime| runtime.version.is_none());
-        is_absent.then(|| "it is not set up: planish runtime install mlx".into())
+        self.is_absent(Framework::Mlx).then(|| "it is not set up: planish runtime install mlx".into())
+    }
+
+    /// Folders for ONNX Runtime are made from checkpoints.
+    fn missing_for_onnx(&self) -> Option<String> {
+        let absent =
+            || self.is_absent(Framework::OnnxRuntime).then(|| "it is not set up: planish runtime install onnxruntime".into());
+        self.hindrance(Framework::OnnxRuntime).or_else(absent)
+    }
+
+    /// Why no level of a framework can be made of this model; `None` where one can.
+    fn hindrance(&self, framework: Framework) -> Option<String> {
+        let model = self.planner.model();
+        if model.others.iter().any(|other| other.level.framework() == framework) {
+            return None;
+        }
+        let mut hindrances = model.import.iter().flat_map(|import| &import.hindrances);
+        let found = hindrances.find(|(hindered, _)| *hindered == framework).map(|(_, why)| why.clone());
+        Some(found.unwrap_or_else(|| "it is made from the checkpoint of a model, not from its GGUF file".into()))
+    }
+
+    /// Whether the model is to run here, where the framework's runtime is not.
+    fn is_absent(&self, framework: Framework) -> bool {
+        let runtime = self.machine.runtimes.iter().find(|runtime| runtime.framework == framework);
+        self.is_here && runtime.is_some_and(|runtime| runtime.version.is_none())
     }
 }
 

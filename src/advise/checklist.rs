@@ -5,12 +5,14 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::memory::{compute_bytes, kv_cache_bytes};
-use super::preflight::{PreflightRow, mlx_row};
+use super::preflight::{PreflightRow, folder_row};
 use super::recipe::{Planner, output_size_bytes};
 use crate::error::{Error, PICKLE_HINT};
 use crate::hardware::{EncodingSpeed, Machine};
 use crate::import::{Disagreement, class_name, disagreement, gguf_architecture, mapping_of, planned_model};
-use crate::model::{Checkpoint, CheckpointConfig, CheckpointDType, Hyperparameters, Model, Preset, QuantizationMethod};
+use crate::model::{
+    Checkpoint, CheckpointConfig, CheckpointDType, Framework, Hyperparameters, Model, Preset, QuantizationMethod,
+};
 use crate::units::{bytes_text, count_of, count_text, duration_text};
 
 /// Levels whose size is predicted, with the bits per weight that are assumed where the tensors are not known one by one.
@@ -51,8 +53,10 @@ impl Checklist {
                 self.items.splice(place..place, warnings);
                 let own = model.own_level().map_or_else(String::new, |level| format!("; {level} keeps every weight as it is"));
                 self.items.push(ok("Conversion", format!("possible, straight to any level of llama.cpp{own}")));
-                let PreflightRow { is_possible, text, .. } = mlx_row(model);
-                self.items.push(if is_possible { ok("MLX", text) } else { warning("MLX", text) });
+                for (name, framework) in [("ONNX Runtime", Framework::OnnxRuntime), ("MLX", Framework::Mlx)] {
+                    let PreflightRow { is_possible, text, .. } = folder_row(framework, model);
+                    self.items.push(if is_possible { ok(name, text) } else { warning(name, text) });
+                }
             }
             Err(error) => self.items.push(blocked("Conversion", error.reason())),
         }

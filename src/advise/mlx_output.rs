@@ -5,8 +5,8 @@ use super::mlx_recipe::{MlxModel, MlxRecipe, asked_type, mode_of};
 use super::output::Draft;
 use super::overrides::Overrides;
 use crate::error::{Error, Result};
-use crate::format::mlx::{SideFiles, arranged, config_file, model_card};
-use crate::format::{Planned, PlannedFile};
+use crate::format::mlx::{arranged, config_file};
+use crate::format::{FolderFiles, Planned, PlannedFile, model_card};
 use crate::model::{Checkpoint, DType, Framework, Level, Model, Tensor};
 use crate::quant::Coding;
 use crate::quant::mlx::{Float, Mode};
@@ -18,7 +18,7 @@ pub struct MlxOutputs<'a> {
     /// The checkpoint's tensors as mlx-lm has them.
     source: &'a Model,
     checkpoint: &'a Checkpoint,
-    side_files: &'a SideFiles,
+    files: &'a FolderFiles,
     facts: MlxModel<'a>,
     /// The type that `config.json` asks for.
     asked: Option<Float>,
@@ -41,15 +41,10 @@ impl<'a> MlxOutputs<'a> {
     ///
     /// # Errors
     /// `Error::UnmatchedPattern` and `Error::BadChange` for changes that do not fit the model.
-    pub fn new(
-        source: &'a Model,
-        checkpoint: &'a Checkpoint,
-        side_files: &'a SideFiles,
-        overrides: &'a Overrides,
-    ) -> Result<Self> {
-        let text = |key: &str| side_files.config.get(key).and_then(serde_json::Value::as_str);
+    pub fn new(source: &'a Model, checkpoint: &'a Checkpoint, files: &'a FolderFiles, overrides: &'a Overrides) -> Result<Self> {
+        let text = |key: &str| files.config.get(key).and_then(serde_json::Value::as_str);
         let config = checkpoint.config.as_ref();
-        let within = side_files.config.get("text_config").and_then(|part| part.get("dtype")?.as_str());
+        let within = files.config.get("text_config").and_then(|part| part.get("dtype")?.as_str());
         let names = source.tensors.iter().map(|tensor| tensor.name.as_str());
         let facts =
             MlxModel::new(config.map_or("", |config| &config.model_type), config.map_or(0, |config| config.n_layers), names);
@@ -59,7 +54,7 @@ impl<'a> MlxOutputs<'a> {
             facts,
             source,
             checkpoint,
-            side_files,
+            files,
             overrides,
         })
     }
@@ -125,18 +120,18 @@ impl<'a> MlxOutputs<'a> {
         let usual = self.usual_mode(making);
         let others: Vec<(&str, Mode)> = tensors.iter().filter_map(|&(name, coding, _)| other_mode(name, coding, usual)).collect();
         let mut files = arranged.files;
-        files.push(config_file(&self.side_files.config, usual, &others).ok_or_else(broken)?);
-        files.push(model_card(self.checkpoint, &self.recipe_text(level)));
+        files.push(config_file(&self.files.config, usual, &others).ok_or_else(broken)?);
+        files.push(model_card(self.checkpoint, "mlx", "MLX", &self.recipe_text(level)));
         Ok(Planned { files, ways: arranged.ways })
     }
 
     pub(super) fn draft(&self, level: Level) -> Result<Draft> {
         let planned = self.own_files(level)?;
-        let copied = self.side_files.copied.iter().map(|(_, bytes)| bytes.len() as u64);
+        let copied = self.files.copied.iter().map(|(_, bytes)| bytes.len() as u64);
         let (mut n_weights, mut n_bytes) = (0_u64, 0_u64);
         for (tensor, way) in self.source.tensors.iter().zip(&planned.ways) {
             n_weights = n_weights.saturating_add(tensor.n_elements());
-            n_bytes = n_bytes.saturating_add(way.coding.n_bytes(tensor.n_elements()).unwrap_or(0));
+            n_bytes = n_bytes.saturating_add(way.coding.n_bytes(tensor.n_elements(), tensor.row_len()).unwrap_or(0));
         }
         Ok(Draft {
             size_bytes: copied.fold(planned.size_bytes(), u64::saturating_add),
@@ -158,7 +153,7 @@ impl<'a> MlxOutputs<'a> {
 
     pub(super) fn planned(&self, level: Level) -> Result<Planned> {
         let mut planned = self.own_files(level)?;
-        let copied = self.side_files.copied.iter();
+        let copied = self.files.copied.iter();
         planned.files.extend(copied.map(|(name, bytes)| PlannedFile::whole(name, bytes.clone())));
         Ok(planned)
     }

@@ -24,6 +24,8 @@ mod mlx_output;
 pub mod mlx_recipe;
 mod more_bits;
 mod offered;
+mod onnx_output;
+mod onnx_recipe;
 mod output;
 pub mod overrides;
 #[cfg(test)]
@@ -66,6 +68,7 @@ pub use mlx_changes::MlxChanges;
 pub use mlx_output::MlxOutputs;
 pub use more_bits::{MoreBits, more_bits};
 pub use offered::class_of_bits;
+pub use onnx_output::{LEVEL_KEY, OnnxOutputs};
 pub use output::{Draft, Outputs};
 pub use overrides::{BUDGETED, CALIBRATED, CUSTOM, Overrides, TensorType, changed_name, layers_from_text};
 pub use own_level::{decoded_from, own_level, own_name, quantized_origin};

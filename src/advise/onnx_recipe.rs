@@ -65,7 +65,7 @@ impl OnnxRecipe {
         let len =
             if is_embedding { BLOCK_LENS.into_iter().filter(|len| *len <= block_len).find(is_whole) } else { Some(block_len) };
         let n_bits = len.and_then(|len| NBits::new(bits, len));
-        n_bits.map_or(Coding::Ggml(DType::F32), |n_bits| Coding::NBits { n_bits, scale: Float::F32 })
+        n_bits.map_or(Coding::Ggml(DType::F32), Coding::NBits)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::gguf_output::GgufOutputs;
 use super::mlx_output::MlxOutputs;
+use super::onnx_output::OnnxOutputs;
 use crate::error::Result;
 use crate::format::Planned;
 use crate::model::{Level, Model};
@@ -13,6 +14,8 @@ pub enum Outputs<'a> {
     Gguf(Box<GgufOutputs<'a>>),
     /// Levels of MLX.
     Mlx(Box<MlxOutputs<'a>>),
+    /// Levels of ONNX Runtime.
+    Onnx(Box<OnnxOutputs<'a>>),
 }
 
 /// What is known of an output before it is made.
@@ -33,6 +36,7 @@ impl Outputs<'_> {
         match self {
             Self::Gguf(outputs) => outputs.source(),
             Self::Mlx(outputs) => outputs.source(),
+            Self::Onnx(outputs) => outputs.source(),
         }
     }
 
@@ -44,6 +48,7 @@ impl Outputs<'_> {
         match self {
             Self::Gguf(outputs) => outputs.draft(level),
             Self::Mlx(outputs) => outputs.draft(level),
+            Self::Onnx(outputs) => outputs.draft(level),
         }
     }
 
@@ -55,6 +60,7 @@ impl Outputs<'_> {
         match self {
             Self::Gguf(outputs) => outputs.planned(level),
             Self::Mlx(outputs) => outputs.planned(level),
+            Self::Onnx(outputs) => outputs.planned(level),
         }
     }
 
@@ -64,6 +70,7 @@ impl Outputs<'_> {
         match self {
             Self::Gguf(outputs) => outputs.recipe_text(level),
             Self::Mlx(outputs) => outputs.recipe_text(level),
+            Self::Onnx(outputs) => outputs.recipe_text(level),
         }
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::fallback::Fallback;
 use super::mlx_changes::{MlxChanges, MlxType};
 use crate::error::{Error, Result};
-use crate::model::{DType, Framework, Level, Preset, Tensor};
+use crate::model::{DType, Framework, Level, PrecisionClass, Preset, Tensor};
 use crate::quant::can_quantize;
 
 /// The largest layer number that is read: a hostile range must not become an allocation. llama.cpp's own limit is 512.
@@ -73,8 +73,19 @@ impl Overrides {
         match framework {
             Framework::LlamaCpp => Self { mlx: MlxChanges::default(), ..self.clone() },
             Framework::Mlx => Self { mlx: self.mlx.clone(), ..Self::default() },
-            Framework::OnnxRuntime | Framework::OpenVino | Framework::Qnn => Self::default(),
+            Framework::OnnxRuntime => Self { calibrated: self.calibrated, ..Self::default() },
+            Framework::OpenVino | Framework::Qnn => Self::default(),
         }
+    }
+
+    /// The changes that at least one of these levels takes notice of.
+    #[must_use]
+    pub fn part_for(&self, levels: &[Level]) -> Self {
+        let has = |framework: Framework| levels.iter().any(|level| level.framework() == framework);
+        let part = if has(Framework::LlamaCpp) { self.part_of(Framework::LlamaCpp) } else { Self::default() };
+        let mlx = if has(Framework::Mlx) { self.mlx.clone() } else { MlxChanges::default() };
+        let calibrated = part.calibrated || self.calibrated && has(Framework::OnnxRuntime);
+        Self { calibrated, mlx, ..part }
     }
 
     /// Refuses changes that none of the levels takes notice of, and layers that one of them cannot leave out.
@@ -85,7 +96,8 @@ impl Overrides {
         let refused = |message: String| Err(Error::BadRequest { message });
         for framework in [Framework::LlamaCpp, Framework::Mlx] {
             let is_asked_for = levels.iter().any(|level| level.framework() == framework);
-            let part = self.part_of(framework);
+            let mut part = self.part_of(framework);
+            part.calibrated &= !levels.iter().any(|&level| self.calibrate(level));
             if part.is_custom() && !is_asked_for {
                 let name = framework.name();
                 return refused(format!("{part} is about levels of {name}, and none of those was asked for"));
@@ -102,7 +114,12 @@ impl Overrides {
     /// True when this level's codes are chosen by error feedback: floats have none.
     #[must_use]
     pub fn calibrate(&self, level: Level) -> bool {
-        self.calibrated && level.preset().is_some_and(|preset| preset.base_dtype().is_quantized())
+        let has_codes = match level.framework() {
+            Framework::LlamaCpp => level.preset().is_some_and(|preset| preset.base_dtype().is_quantized()),
+            Framework::OnnxRuntime => level.class() != PrecisionClass::Full,
+            Framework::OpenVino | Framework::Mlx | Framework::Qnn => false,
+        };
+        self.calibrated && has_codes
     }
 
     /// The changes of types alone.
@@ -114,7 +131,7 @@ impl Overrides {
     /// True when these changes make another output of this level: floats ignore patterns.
     #[must_use]
     pub fn change(&self, level: Level) -> bool {
-        let Some(preset) = level.preset() else { return self.mlx.change(level) };
+        let Some(preset) = level.preset() else { return self.mlx.change(level) || self.calibrate(level) };
         let is_special = !self.pruned_layers.is_empty() || self.output.is_some() || self.token_embedding.is_some();
         is_special || (preset.base_dtype().is_quantized() && self.part_of(Framework::LlamaCpp).is_custom())
     }

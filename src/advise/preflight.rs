@@ -23,11 +23,11 @@ pub fn preflight(model: &Model) -> Vec<PreflightRow> {
         .into_iter()
         .map(|framework| match framework {
             Framework::LlamaCpp => llama_cpp_row(model),
-            Framework::Mlx => mlx_row(model),
+            Framework::Mlx | Framework::OnnxRuntime => folder_row(framework, model),
             other => PreflightRow {
                 framework: other,
                 is_possible: false,
-                text: format!("needs {}; this version of Planish writes GGUF and MLX", input_of(other)),
+                text: format!("needs {}; this version of Planish writes GGUF, ONNX and MLX", input_of(other)),
             },
         })
         .collect()
@@ -63,26 +63,27 @@ fn llama_cpp_row(model: &Model) -> PreflightRow {
     row(true, parts.join("; "))
 }
 
-pub(super) fn mlx_row(model: &Model) -> PreflightRow {
-    let row = |is_possible, text| PreflightRow { framework: Framework::Mlx, is_possible, text };
+/// The row of a framework whose folders are made of a checkpoint.
+pub(super) fn folder_row(framework: Framework, model: &Model) -> PreflightRow {
+    let row = |is_possible, text| PreflightRow { framework, is_possible, text };
     let Some(import) = &model.import else {
-        return row(false, format!("needs {}, which this is not", input_of(Framework::Mlx)));
+        return row(false, format!("needs {}, which this is not", input_of(framework)));
     };
-    match import.hindrances.iter().find(|(framework, _)| *framework == Framework::Mlx) {
-        Some((_, why)) => row(false, why.clone()),
-        None => row(
-            true,
-            format!("{} levels from mlx:2-bit to mlx:bf16, under All levels on Optimize", Level::of(Framework::Mlx).len()),
-        ),
+    if let Some((_, why)) = import.hindrances.iter().find(|(hindered, _)| *hindered == framework) {
+        return row(false, why.clone());
     }
+    let levels = Level::of(framework);
+    let ends = levels.clone().next_back().zip(levels.clone().next());
+    let range = ends.map_or_else(String::new, |(smallest, largest)| format!("from {smallest} to {largest}, "));
+    row(true, format!("{} levels {range}under All levels on Optimize", levels.len()))
 }
 
 /// What the framework's converters start from.
 fn input_of(framework: Framework) -> &'static str {
     match framework {
         Framework::LlamaCpp => "a GGUF file",
-        Framework::OnnxRuntime | Framework::Qnn => "an ONNX model",
+        Framework::Qnn => "an ONNX model",
         Framework::OpenVino => "OpenVINO IR or an ONNX model",
-        Framework::Mlx => "a Hugging Face checkpoint",
+        Framework::Mlx | Framework::OnnxRuntime => "a Hugging Face checkpoint",
     }
 }

@@ -7,6 +7,8 @@ use crate::model::{Framework, Level, Model};
 const STEPS: [Level; 7] = [Level::F16, Level::Q8_0, Level::Q6_K, Level::Q5_K_M, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K];
 /// The same for MLX, by name.
 const STEPS_OF_MLX: [&str; 4] = ["mlx:8-bit-g64", "mlx:6-bit-g64", "mlx:4-bit-g64", "mlx:3-bit-g64"];
+/// The same for ONNX Runtime.
+const STEPS_OF_ONNX: [&str; 4] = ["onnx:INT8-g32", "onnx:INT4-mixed", "onnx:INT4-g32", "onnx:INT4-g128"];
 /// The levels that people use.
 const USUAL: [Level; 5] = [Level::Q8_0, Level::Q6_K, Level::Q5_K_M, Level::Q4_K_M, Level::Q3_K_M];
 /// What takes their places where the larger ones do not fit.
@@ -15,9 +17,11 @@ const SMALLER: [Level; 2] = [Level::Q3_K_S, Level::Q2_K];
 /// The level and its neighbours, the next larger and the next smaller one a clear step away, from large to small.
 #[must_use]
 pub fn with_neighbours(level: Level) -> Vec<Level> {
+    let named = |names: [&str; 4]| names.iter().filter_map(|name| name.parse().ok()).collect();
     let steps: Vec<Level> = match level.framework() {
-        Framework::Mlx => STEPS_OF_MLX.iter().filter_map(|name| name.parse().ok()).collect(),
-        _ => STEPS.to_vec(),
+        Framework::Mlx => named(STEPS_OF_MLX),
+        Framework::OnnxRuntime => named(STEPS_OF_ONNX),
+        Framework::LlamaCpp | Framework::OpenVino | Framework::Qnn => STEPS.to_vec(),
     };
     let larger = steps.iter().copied().rfind(|step| *step < level);
     let smaller = steps.iter().copied().find(|step| *step > level);
@@ -76,6 +80,8 @@ mod tests {
         check(Level::Q4_0, &[Level::Q4_K_M, Level::Q4_0, Level::Q3_K_M]);
         check(Level::F32, &[Level::F32, Level::F16]);
         check(Level::Q2_K, &[Level::Q3_K_M, Level::Q2_K]);
+        let onnx = |name: &str| -> Level { name.parse().unwrap() };
+        check(onnx("onnx:INT4"), &["onnx:INT4-mixed", "onnx:INT4", "onnx:INT4-g128"].map(onnx));
     }
 
     #[test]

@@ -14,8 +14,7 @@ use crate::calibrate::text::TextSource;
 use crate::convert::{self, ConvertRequest, Existing, Overwrite, Removal, Resume};
 use crate::deploy::{Export, ExportRequest};
 use crate::error::{Error, Result};
-use crate::make::Calibration;
-use crate::model::{Framework, Level, Model};
+use crate::model::{Level, Model};
 use crate::state::{ExistingForm, Page, Store, TextChoice};
 use crate::worker::{Job, JobId};
 
@@ -45,9 +44,9 @@ impl App {
         }
         let (open, request) = self.conversion(others, None)?;
         let model = self.store.checkpoint_model().cloned().unwrap_or(open);
-        let request =
-            ConvertRequest { existing: existing.clone(), overrides: request.overrides.part_of(Framework::Mlx), ..request };
-        let job = self.submit_for_id(&Job::Convert { model, request, calibration: Calibration::default() })?;
+        let overrides = request.overrides.part_for(&request.levels);
+        let request = ConvertRequest { existing: existing.clone(), overrides, ..request };
+        let job = self.submit_for_id(&Job::Convert { model, request, calibration: self.calibration() })?;
         Ok((levels, Some(job)))
     }
 

@@ -103,7 +103,8 @@ fn levels_of_two_frameworks_are_made_of_a_checkpoint_and_found_again() {
     let start = || opened(&source, &dir.path().join("out"));
     let levels = |app: &App| app.store.conversions.iter().map(|made| made.level).collect::<Vec<_>>();
     let mut app = start();
-    assert_eq!(app.store.other_levels().len(), Level::of(Framework::Mlx).len());
+    let n_of = |framework| Level::of(framework).len();
+    assert_eq!(app.store.other_levels().len(), n_of(Framework::Mlx) + n_of(Framework::OnnxRuntime));
     let size = app.store.other_levels().iter().find(|other| other.level == mlx).unwrap().size_bytes;
     app.commands.push(Command::Convert(vec![Level::BF16, Level::Q8_0]));
     app.carry_out();

@@ -8,12 +8,11 @@ use super::{Conversion, ConvertRequest, folder, without_layers};
 use rayon::prelude::*;
 
 use crate::advise::recipe::Planner;
-use crate::advise::{GgufOutputs, MlxChanges, MlxOutputs, Outputs, Overrides, Pruned, pruned_imatrix};
+use crate::advise::{GgufOutputs, MlxChanges, MlxOutputs, OnnxOutputs, Outputs, Overrides, Pruned, pruned_imatrix};
 use crate::error::{Error, Result};
-use crate::format::mlx::{SideFiles, read_side_files};
-use crate::format::{Imatrix, MOMENTS_INDEX, Opened, read_any, read_imatrix};
-use crate::import::mlx_model;
-use crate::model::{Checkpoint, Framework, Level, Model, OtherLevel, Tensor, Text};
+use crate::format::{FolderFiles, Imatrix, MOMENTS_INDEX, Opened, read_any, read_folder_files, read_imatrix};
+use crate::import::{mlx_model, onnx_model};
+use crate::model::{Checkpoint, Decoder, Framework, Level, Model, OtherLevel, Tensor, Text};
 
 /// Name of the text that importances are collected on where the user has none.
 pub const BUNDLED_CALIBRATION_TEXT: &str = "bundled calibration text";
@@ -25,15 +24,19 @@ pub(super) struct Ground<'a> {
     request: &'a ConvertRequest,
     pub(super) rest: Option<Pruned>,
     pub(super) imatrix: Option<Imatrix>,
-    mlx: Option<MlxGround>,
+    /// Read where a level asks for a folder.
+    folders: Option<FolderGround>,
+    /// The tensors of the checkpoint as mlx-lm has them.
+    mlx: Option<Model>,
+    /// What the checkpoint computes, and its tensors as graphs of ONNX have them.
+    onnx: Option<(Decoder, Model)>,
 }
 
-/// What folders of MLX are made from.
+/// What folders are made from besides tensors.
 #[derive(Debug)]
-pub(super) struct MlxGround {
-    source: Model,
+pub(super) struct FolderGround {
     checkpoint: Checkpoint,
-    side_files: SideFiles,
+    files: FolderFiles,
 }
 
 impl<'a> Ground<'a> {
@@ -46,9 +49,15 @@ impl<'a> Ground<'a> {
         let imatrix = imatrix.map(|imatrix| pruned_imatrix(imatrix, &request.overrides.pruned_layers));
         let is_calibrated = request.levels.iter().any(|&level| request.overrides.calibrate(level));
         let imatrix = if is_calibrated { Some(with_moments(whole, imatrix)?) } else { imatrix };
-        let wants_mlx = request.levels.iter().any(|level| level.framework() == Framework::Mlx);
-        let mlx = if wants_mlx { Some(MlxGround::read(whole, request)?) } else { None };
-        Ok(Self { whole, request, rest: without_layers(whole, &request.overrides)?, imatrix, mlx })
+        let first_other = request.levels.iter().find(|level| level.preset().is_none());
+        let folders = first_other.map(|level| FolderGround::read(level.framework(), whole, request)).transpose()?;
+        let wanted = |framework: Framework| {
+            let is_wanted = request.levels.iter().any(|level| level.framework() == framework);
+            folders.as_ref().filter(|_| is_wanted).map(|folders| &folders.checkpoint)
+        };
+        let mlx = wanted(Framework::Mlx).map(mlx_model).transpose()?;
+        let onnx = wanted(Framework::OnnxRuntime).map(onnx_model).transpose()?;
+        Ok(Self { rest: without_layers(whole, &request.overrides)?, whole, request, imatrix, folders, mlx, onnx })
     }
 
     /// The outputs of a framework.
@@ -56,16 +65,17 @@ impl<'a> Ground<'a> {
     /// # Errors
     /// Those of `Planner::changed` and `MlxOutputs::new`; `Error::Internal` for a framework that nothing was read for.
     pub(super) fn outputs(&self, framework: Framework) -> Result<Outputs<'_>> {
-        match (framework, &self.mlx) {
-            (Framework::LlamaCpp, _) => {
+        let overrides = &self.request.overrides;
+        match (framework, &self.folders, &self.mlx, &self.onnx) {
+            (Framework::LlamaCpp, ..) => {
                 let model = self.rest.as_ref().map_or(self.whole, |rest| &rest.model);
                 let imatrix = self.imatrix.as_ref();
-                let planner = Planner::changed(model, imatrix, self.whole, &self.request.overrides)?;
+                let planner = Planner::changed(model, imatrix, self.whole, overrides)?;
                 Ok(Outputs::Gguf(Box::new(GgufOutputs::new(planner, imatrix))))
             }
-            (Framework::Mlx, Some(mlx)) => {
-                let overrides = &self.request.overrides;
-                Ok(Outputs::Mlx(Box::new(MlxOutputs::new(&mlx.source, &mlx.checkpoint, &mlx.side_files, overrides)?)))
+            (Framework::Mlx, Some(folders), Some(source), _) => folders.of_mlx(source, overrides),
+            (Framework::OnnxRuntime, Some(folders), _, Some((decoder, source))) => {
+                Ok(folders.of_onnx(decoder, source, overrides))
             }
             _ => Err(Error::Internal { message: format!("nothing is written for {}", framework.name()) }),
         }
@@ -78,14 +88,18 @@ impl<'a> Ground<'a> {
 
     /// The importance matrix that outputs of a framework heed.
     pub(super) fn imatrix_of(&self, framework: Framework) -> Option<&Imatrix> {
-        self.imatrix.as_ref().filter(|_| framework == Framework::LlamaCpp)
+        let is_heeded = match framework {
+            Framework::LlamaCpp => true,
+            Framework::OnnxRuntime => self.is_calibrated(),
+            Framework::OpenVino | Framework::Mlx | Framework::Qnn => false,
+        };
+        self.imatrix.as_ref().filter(|_| is_heeded)
     }
 }
 
-impl MlxGround {
-    fn read(model: &Model, request: &ConvertRequest) -> Result<Self> {
-        let cannot =
-            |why: &str| Error::CannotWrite { framework: Framework::Mlx.name(), why: why.into(), path: model.path.clone() };
+impl FolderGround {
+    fn read(framework: Framework, model: &Model, request: &ConvertRequest) -> Result<Self> {
+        let cannot = |why: &str| Error::CannotWrite { framework: framework.name(), why: why.into(), path: model.path.clone() };
         if model.import.is_none() {
             return Err(cannot("it is made from the checkpoint of a model, not from its GGUF file"));
         }
@@ -94,48 +108,64 @@ impl MlxGround {
         }
         match read_any(&model.path)? {
             Opened::Checkpoint(checkpoint) => {
-                let source = mlx_model(&checkpoint)?;
-                let side_files = read_side_files(&checkpoint)?;
-                Ok(Self { source, checkpoint: *checkpoint, side_files })
+                let files = read_folder_files(&checkpoint)?;
+                Ok(Self { checkpoint: *checkpoint, files })
             }
             Opened::Model(_) => Err(Error::SourceChanged { path: model.path.clone() }),
         }
     }
 
-    /// Reads what a checkpoint's folders are made from; gives the checkpoint back where nothing can be made from it.
+    /// Reads what a checkpoint's folders are made from; gives the checkpoint back where one of its files cannot be read.
     pub(super) fn of(checkpoint: Checkpoint) -> std::result::Result<Self, Box<Checkpoint>> {
-        let read = || Ok::<_, Error>((mlx_model(&checkpoint)?, read_side_files(&checkpoint)?));
-        match read() {
-            Ok((source, side_files)) => Ok(Self { source, checkpoint, side_files }),
+        match read_folder_files(&checkpoint) {
+            Ok(files) => Ok(Self { checkpoint, files }),
             Err(_) => Err(Box::new(checkpoint)),
         }
     }
 
-    /// All levels that can be made, with their sizes.
+    fn of_mlx<'a>(&'a self, source: &'a Model, overrides: &'a Overrides) -> Result<Outputs<'a>> {
+        Ok(Outputs::Mlx(Box::new(MlxOutputs::new(source, &self.checkpoint, &self.files, overrides)?)))
+    }
+
+    fn of_onnx<'a>(&'a self, decoder: &'a Decoder, source: &'a Model, overrides: &'a Overrides) -> Outputs<'a> {
+        Outputs::Onnx(Box::new(OnnxOutputs::new(decoder, source, &self.checkpoint, &self.files, overrides)))
+    }
+
+    /// All levels that folders can be made of, with their sizes, framework after framework. Where a framework does not take the
+    /// checkpoint it has none; when asked for one, the conversion says why.
     pub(super) fn levels(&self) -> Vec<OtherLevel> {
         let (plain, wide) = (Overrides::default(), Overrides { mlx: MlxChanges::wide_ends(), ..Overrides::default() });
-        let outputs = |overrides| {
-            let outputs = MlxOutputs::new(&self.source, &self.checkpoint, &self.side_files, overrides).ok()?;
-            Some(Outputs::Mlx(Box::new(outputs)))
-        };
-        let (Some(plain), wide) = (outputs(&plain), outputs(&wide)) else { return Vec::new() };
-        let other = |level: Level| {
-            let draft = plain.draft(level).ok()?;
-            let wide = wide.as_ref().filter(|_| level != Level::MLX_BF16).and_then(|wide| wide.draft(level).ok());
-            Some(OtherLevel {
-                level,
-                size_bytes: draft.size_bytes,
-                bits_per_weight: draft.bits_per_weight,
-                wide_ends: wide.map(|wide| (wide.size_bytes, wide.bits_per_weight)),
-            })
-        };
-        // Each draft lays out a whole folder, and a checkpoint is opened while the user waits.
-        Level::of(Framework::Mlx).collect::<Vec<_>>().into_par_iter().filter_map(other).collect()
+        let mut all = Vec::new();
+        if let Ok((decoder, source)) = onnx_model(&self.checkpoint) {
+            all.extend(sized(Framework::OnnxRuntime, &self.of_onnx(&decoder, &source, &plain), None));
+        }
+        let of_mlx = mlx_model(&self.checkpoint).and_then(|source| {
+            let wide = self.of_mlx(&source, &wide).ok();
+            Ok(sized(Framework::Mlx, &self.of_mlx(&source, &plain)?, wide.as_ref()))
+        });
+        all.extend(of_mlx.unwrap_or_default());
+        all
     }
 
     pub(super) fn into_checkpoint(self) -> Checkpoint {
         self.checkpoint
     }
+}
+
+/// The levels of a framework with their sizes; `wide` has embeddings and head in 8 bits.
+fn sized(framework: Framework, plain: &Outputs, wide: Option<&Outputs>) -> Vec<OtherLevel> {
+    let other = |level: Level| {
+        let draft = plain.draft(level).ok()?;
+        let wide = wide.filter(|_| level != Level::MLX_BF16).and_then(|wide| wide.draft(level).ok());
+        Some(OtherLevel {
+            level,
+            size_bytes: draft.size_bytes,
+            bits_per_weight: draft.bits_per_weight,
+            wide_ends: wide.map(|wide| (wide.size_bytes, wide.bits_per_weight)),
+        })
+    };
+    // Each draft lays out a whole folder, and a checkpoint is opened while the user waits.
+    Level::of(framework).collect::<Vec<_>>().into_par_iter().filter_map(other).collect()
 }
 
 /// The folder that an earlier run has made of a level, if it has the files and sizes that would be made now.

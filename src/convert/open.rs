@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::ground::MlxGround;
+use super::ground::FolderGround;
 use crate::advise::{CheckedCheckpoint, Room, checklist};
 use crate::error::Result;
 use crate::format::{Opened, a_model, read_any};
 use crate::hardware;
 use crate::import::tokenizer::encode;
 use crate::import::{check_computable, import};
-use crate::model::{Checkpoint, Framework, Import, Model};
+use crate::model::{Checkpoint, Model};
 
 /// The model in a file or folder; for a checkpoint, the one that it becomes.
 ///
@@ -57,16 +57,11 @@ fn imported(checkpoint: Checkpoint) -> (Result<Model>, Checkpoint) {
         Ok(model) => model,
         Err(error) => return (Err(error), checkpoint),
     };
-    let is_hindered = |import: &Import| import.hindrances.iter().any(|(framework, _)| *framework == Framework::Mlx);
-    if model.import.as_deref().is_none_or(is_hindered) {
-        return (Ok(model), checkpoint);
-    }
-    match MlxGround::of(checkpoint) {
+    match FolderGround::of(checkpoint) {
         Ok(ground) => {
             model.others = ground.levels();
             (Ok(model), ground.into_checkpoint())
         }
-        // When asked for such a level, the conversion says why not.
         Err(checkpoint) => (Ok(model), *checkpoint),
     }
 }

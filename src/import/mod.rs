@@ -1,5 +1,5 @@
-//! What a Hugging Face checkpoint becomes as GGUF: names, shapes and key-values; its tensors as mlx-lm has them (`mlx`); and what
-//! it computes (`decoder`).
+//! What a Hugging Face checkpoint becomes as GGUF: names, shapes and key-values; its tensors as mlx-lm has them (`mlx`) and
+//! as graphs of ONNX have them (`onnx`); and what it computes (`decoder`).
 //!
 //! ```text
 //! CheckpointConfig ─ architectures (class → table) ─ llama … ─ Mapping ─ checked against the tensors ─ Model
@@ -30,6 +30,7 @@ mod moe;
 mod names;
 mod naming;
 mod olmo2;
+mod onnx;
 mod phi3;
 mod rope;
 mod rope_table;
@@ -45,4 +46,5 @@ pub use disagreement::{Disagreement, disagreement};
 pub use mapping::{Content, Mapped, Mapping, Piece, Spelling};
 pub use mlx::{mlx_hindrance, mlx_model};
 pub use model::{checked_model, import, planned_model};
+pub use onnx::{onnx_hindrance, onnx_model};
 pub use stored::{check_computable, stored_model};

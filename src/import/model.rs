@@ -11,6 +11,7 @@ use super::mapping::{Content, Mapped, Mapping, Piece};
 use super::mlx::mlx_hindrance;
 use super::names::Names;
 use super::naming::Weights;
+use super::onnx::onnx_hindrance;
 use super::tokenizer::tokenizer_metadata;
 use crate::error::{Error, Result};
 use crate::format::config_value::whole_of;
@@ -100,8 +101,9 @@ pub fn planned_model(checkpoint: &Checkpoint, mapping: &Mapping) -> Model {
 
 /// Frameworks besides llama.cpp that do not take a checkpoint, and why.
 fn hindrances(checkpoint: &Checkpoint) -> Vec<(Framework, String)> {
-    let config = checkpoint.config.as_ref();
-    config.and_then(mlx_hindrance).map(|why| (Framework::Mlx, why)).into_iter().collect()
+    let Some(config) = &checkpoint.config else { return Vec::new() };
+    let all = [(Framework::OnnxRuntime, onnx_hindrance(config)), (Framework::Mlx, mlx_hindrance(config))];
+    all.into_iter().filter_map(|(framework, why)| Some((framework, why?))).collect()
 }
 
 /// The type that keeps all weights of a model: the type of its float matrices, F32 where types mix.

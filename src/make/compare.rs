@@ -196,8 +196,9 @@ fn import(model: &Model, request: &mut CompareRequest, monitor: &Monitor) -> Res
     let answer = convert.existing.values().next().copied();
     first.existing.extend(answer.map(|answer| (own, answer)));
     if is_alone {
-        first.overrides = convert.overrides.part_of(Framework::Mlx);
-        first.levels.extend(convert.levels.extract_if(.., |level| level.preset().is_none()));
+        let others: Vec<Level> = convert.levels.extract_if(.., |level| level.preset().is_none()).collect();
+        first.overrides = convert.overrides.part_for(&others);
+        first.levels.extend(others);
     } else {
         first.levels.append(&mut convert.levels);
     }

@@ -152,8 +152,25 @@ const MLX: [LevelRow; 26] = [
     ),
 ];
 
-/// The ending that a name may leave out: `mlx:4-bit` is `mlx:4-bit-g64`.
-const USUAL_GROUP: &str = "-g64";
+/// Levels of ONNX Runtime: floats, and whole numbers of `MatMulNBits` and `GatherBlockQuantized` under a scale for each block.
+const ONNX: [LevelRow; 9] = [
+    LevelRow::new("onnx:FP32", PrecisionClass::Full, "32-bit floats; not quantized"),
+    LevelRow::new("onnx:FP16", PrecisionClass::Full, "16-bit floats, computed with as such; made for GPUs"),
+    LevelRow::new("onnx:INT8-g32", PrecisionClass::Medium, "8 bits, a scale per 32 weights; no visible loss"),
+    LevelRow::new("onnx:INT8-g128", PrecisionClass::Medium, "8 bits, a scale per 128 weights; no visible loss"),
+    LevelRow::new(
+        "onnx:INT4-mixed",
+        PrecisionClass::Low,
+        "4 bits, embeddings, head and some value and down projections in 8 bits; closer than 4 bits throughout",
+    ),
+    LevelRow::new("onnx:INT4-g16", PrecisionClass::Low, "4 bits, a scale per 16 weights; larger and closer than per 32"),
+    LevelRow::new("onnx:INT4-g32", PrecisionClass::Low, "4 bits, a scale per 32 weights; the usual compromise"),
+    LevelRow::new("onnx:INT4-g64", PrecisionClass::Low, "4 bits, a scale per 64 weights; smaller than per 32"),
+    LevelRow::new("onnx:INT4-g128", PrecisionClass::Low, "4 bits, a scale per 128 weights; the smallest"),
+];
+
+/// The endings that names may leave out: `mlx:4-bit` is `mlx:4-bit-g64`, `onnx:INT4` is `onnx:INT4-g32`.
+const USUAL_GROUPS: [(&str, &str); 2] = [("mlx:", "-g64"), ("onnx:", "-g32")];
 
 macro_rules! levels_of_presets {
     ($($name:ident),* $(,)?) => {
@@ -191,7 +208,8 @@ impl Level {
         let n = match framework {
             Framework::LlamaCpp => 33,
             Framework::Mlx => 26,
-            Framework::OnnxRuntime | Framework::OpenVino | Framework::Qnn => 0,
+            Framework::OnnxRuntime => 9,
+            Framework::OpenVino | Framework::Qnn => 0,
         };
         (0..n).map(move |idx| Self { framework, idx })
     }
@@ -250,6 +268,7 @@ impl Level {
     fn row(self) -> &'static LevelRow {
         match self.preset() {
             Some(preset) => preset.level_row(),
+            None if self.framework == Framework::OnnxRuntime => &ONNX[usize::from(self.idx)],
             None => &MLX[usize::from(self.idx)],
         }
     }
@@ -260,7 +279,8 @@ impl std::str::FromStr for Level {
 
     fn from_str(name: &str) -> Result<Self> {
         let is_named = |level: &Self| {
-            let rest = level.name().get(name.len()..).filter(|rest| rest.is_empty() || *rest == USUAL_GROUP);
+            let usual = USUAL_GROUPS.iter().find(|(prefix, _)| level.name().starts_with(prefix)).map_or("", |row| row.1);
+            let rest = level.name().get(name.len()..).filter(|rest| rest.is_empty() || *rest == usual);
             rest.is_some() && level.name().get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
         };
         Self::all().find(is_named).ok_or_else(|| Error::UnknownLevel {
@@ -308,7 +328,7 @@ mod tests {
             assert!(!level.file_name().contains(':') && !level.description().is_empty());
             assert_eq!(level.preset().is_some(), level.framework() == Framework::LlamaCpp);
         }
-        assert_eq!(names.len(), 59);
+        assert_eq!(names.len(), 68);
         assert_eq!(Level::MLX_BF16.name(), "mlx:bf16");
         // From the most to the least precise.
         for framework in Framework::ALL {
@@ -325,6 +345,10 @@ mod tests {
         let short: Level = "MLX:4-bit".parse().unwrap();
         assert_eq!((short.name(), short.file_name().as_str()), ("mlx:4-bit-g64", "mlx-4-bit-g64"));
         check("mlx:4-bit-g64,mlx:4-bit", Some(&[short]));
+        let short: Level = "onnx:int4".parse().unwrap();
+        assert_eq!((short.name(), short.file_name().as_str()), ("onnx:INT4-g32", "onnx-INT4-g32"));
+        check("onnx:INT8,onnx:INT4-g64", Level::list_from_text("onnx:INT8-g32,onnx:INT4-g64").ok().as_deref());
+        check("onnx:INT4-", None);
         check("mlx:4", None);
         check("mlx:", None);
         check("4-bit-g64", None);

@@ -51,7 +51,7 @@ fn logits_of(model: &Path, prompts: &Json) -> Vec<Vec<f32>> {
 }
 
 /// The model without a tokenizer: its tokens are ids alone.
-fn without_tokenizer(checkpoint: &Checkpoint) -> Model {
+pub fn without_tokenizer(checkpoint: &Checkpoint) -> Model {
     let mut model = checked_model(checkpoint).unwrap();
     model.metadata.set("tokenizer.ggml.model", Value::Str("none".into()));
     let n_vocab = u32::try_from(checkpoint.config.as_ref().unwrap().n_vocab).unwrap();

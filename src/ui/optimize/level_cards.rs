@@ -15,7 +15,12 @@ use crate::units::{bytes_text, exact_bytes_text, nats_text, significant_text};
 /// Levels from nearly no loss to the smallest file, for a first comparison.
 const LADDER: [Level; 4] = [Level::Q8_0, Level::Q4_K_M, Level::Q3_K_M, Level::Q2_K];
 /// Levels of MLX that most of its users take.
-const USUAL_OTHERS: [&str; 3] = ["mlx:8-bit-g64", "mlx:6-bit-g64", "mlx:4-bit-g64"];
+const USUAL_OF_MLX: [&str; 3] = ["mlx:8-bit-g64", "mlx:6-bit-g64", "mlx:4-bit-g64"];
+/// Frameworks whose levels are made of the checkpoint itself, and what they are for.
+const OTHERS: [(Framework, &str); 2] = [
+    (Framework::OnnxRuntime, "folders for ONNX Runtime GenAI, on every machine"),
+    (Framework::Mlx, "folders for Macs with an M chip"),
+];
 /// Narrowest level card: "recommended, exists" fits beside the bits.
 const MIN_CARD_WIDTH: f32 = 212.0;
 const CARD_HEIGHT: f32 = 76.0;
@@ -82,7 +87,7 @@ impl Cards<'_> {
     fn others(&self, is_all: bool, chosen: &BTreeSet<Level>) -> Vec<Level> {
         let is_shown = |level: &Level| {
             is_all
-                || self.for_mac && USUAL_OTHERS.contains(&level.name())
+                || self.for_mac && USUAL_OF_MLX.contains(&level.name())
                 || chosen.contains(level)
                 || self.store.conversions.iter().any(|made| made.level == *level)
         };
@@ -115,17 +120,23 @@ pub fn level_cards_ui(ui: &mut Ui, cards: &Cards, levels: &mut BTreeSet<Level>, 
                 level_grid_ui(ui, cards, &simple_levels(cards, levels), levels);
                 ui.add_space(theme::UNIT);
             }
-            if !others.is_empty() {
-                framework_heading_ui(ui, Framework::Mlx, "folders for Macs with an M chip");
+            for (framework, what) in OTHERS {
+                let own: Vec<Level> = others.iter().copied().filter(|level| level.framework() == framework).collect();
+                if own.is_empty() {
+                    continue;
+                }
+                framework_heading_ui(ui, framework, what);
                 if is_all {
                     classes_ui(ui, cards, levels, |class, _| {
-                        others.iter().copied().filter(|level| level.class() == class).collect()
+                        own.iter().copied().filter(|level| level.class() == class).collect()
                     });
                 } else {
-                    level_grid_ui(ui, cards, &others, levels);
+                    level_grid_ui(ui, cards, &own, levels);
                     ui.add_space(theme::UNIT);
                 }
-                wide_ends_ui(ui, cards, has_wide_ends);
+                if framework == Framework::Mlx {
+                    wide_ends_ui(ui, cards, has_wide_ends);
+                }
             }
             ui.label(RichText::new(cards.note).small().color(theme::muted(ui)));
         },
@@ -137,7 +148,7 @@ pub fn level_cards_ui(ui: &mut Ui, cards: &Cards, levels: &mut BTreeSet<Level>, 
 
 /// Embeddings and head in 8 bits, with what that costs at the usual level.
 fn wide_ends_ui(ui: &mut Ui, cards: &Cards, has_wide_ends: &mut bool) {
-    let usual = cards.store.other_levels().iter().find(|other| Some(&other.level.name()) == USUAL_OTHERS.last());
+    let usual = cards.store.other_levels().iter().find(|other| Some(&other.level.name()) == USUAL_OF_MLX.last());
     let Some((usual, (wide_bytes, _))) = usual.and_then(|usual| Some((usual, usual.wide_ends?))) else { return };
     let more_bytes = wide_bytes.saturating_sub(usual.size_bytes);
     ui.horizontal_wrapped(|ui| {
@@ -160,6 +171,9 @@ fn classes_ui(
 ) {
     for class in PrecisionClass::ALL {
         let listed = of_class(class, levels);
+        if listed.is_empty() {
+            continue;
+        }
         class_heading_ui(ui, class);
         level_grid_ui(ui, cards, &listed, levels);
         ui.add_space(theme::UNIT);

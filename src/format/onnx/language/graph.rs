@@ -97,7 +97,7 @@ impl DecoderGraph<'_> {
         let name = "token_embd.weight";
         let place = self.place(name)?;
         let output = "token_embd";
-        if let Coding::NBits { n_bits, .. } = place.coding {
+        if let Coding::NBits(n_bits) = place.coding {
             let inputs = self.integer_inputs(name, place)?;
             let row_bytes = place.components[0].1.checked_div(place.n_rows)?;
             let shape = self.nodes.whole(&[signed(place.n_rows), signed(row_bytes)], false);

@@ -25,7 +25,7 @@ impl DecoderGraph<'_> {
     /// The matrix of this name times `x`.
     pub(super) fn product(&mut self, x: &str, name: &str, output: &str) -> Option<String> {
         let place = self.place(name)?;
-        let Coding::NBits { n_bits, .. } = place.coding else {
+        let Coding::NBits(n_bits) = place.coding else {
             self.external_floats(name, place)?;
             // Stored as the checkpoint has it, a row for each output. ONNX Runtime turns it once, when it loads the model.
             let turned = format!("{name}.turned");
@@ -47,7 +47,7 @@ impl DecoderGraph<'_> {
 
     /// Codes, scales and, where there are any, zero points.
     pub(super) fn integer_inputs(&mut self, name: &str, place: Place) -> Option<Vec<String>> {
-        let Coding::NBits { n_bits, .. } = place.coding else { return None };
+        let Coding::NBits(n_bits) = place.coding else { return None };
         let n_blocks = place.row_len.div_ceil(n_bits.block_len().into());
         let blob_bytes = place.components[0].1.checked_div(place.n_rows.checked_mul(n_blocks)?)?;
         let rows = signed(place.n_rows);
