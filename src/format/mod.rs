@@ -85,7 +85,7 @@ pub use planned::{Planned, PlannedFile, Spot, Way};
 pub use safetensors::read_safetensors;
 pub use tensor_reader::TensorReader;
 
-pub(crate) use hf_config::read_small;
+pub(crate) use hf_config::{read_config, read_small};
 pub(crate) use open::open_regular;
 pub(crate) use python_json::from_python_json;
 pub(crate) use safetensors::head_bytes;
