@@ -17,7 +17,7 @@
 //!            it computes
 //! advise     what to do, pure: goal, tree, estimate, recipe, what each output will be
 //! convert    doing it: stream → quantize → write, files and folders
-//! runtime    running it, in a child process: llama.cpp, MLX, and checkpoints by a forward pass of our own
+//! runtime    running it, in a child process: llama.cpp, ONNX Runtime, MLX, and checkpoints by a forward pass of our own
 //! calibrate  what the model sees: texts, importance matrices, second moments
 //! bench      measuring it: speed, memory, what is lost and how it answers, compared with the prediction, kept in a history
 //! make       the use cases: calibrate, convert, check and adopt; compare

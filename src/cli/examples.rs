@@ -72,7 +72,7 @@ const EXAMPLES: [(&[&str], [&str; 2]); 27] = [
     ),
     (&["runtime"], ["planish runtime list", "planish runtime install mlx"]),
     (&["runtime", "list"], ["planish runtime list", "planish runtime list --json"]),
-    (&["runtime", "install"], ["planish runtime install mlx", "planish runtime install mlx --json"]),
+    (&["runtime", "install"], ["planish runtime install onnxruntime", "planish runtime install mlx --json"]),
     (&["runtime", "remove"], ["planish runtime remove mlx", "planish runtime remove mlx --json"]),
     (&["sample"], ["planish sample --out try-it", "planish sample --out try-it --only-unpack"]),
     (

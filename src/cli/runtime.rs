@@ -45,6 +45,9 @@ enum Action {
 /// Runtimes that can be set up.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Name {
+    /// ONNX Runtime and its GenAI package, for folders of ONNX
+    #[value(name = "onnxruntime")]
+    OnnxRuntime,
     /// mlx-lm, for MLX levels
     Mlx,
 }
@@ -52,6 +55,7 @@ enum Name {
 impl From<Name> for RuntimeId {
     fn from(name: Name) -> Self {
         match name {
+            Name::OnnxRuntime => Self::OnnxRuntime,
             Name::Mlx => Self::Mlx,
         }
     }
@@ -99,6 +103,10 @@ fn state(runtime: RuntimeId) -> (RuntimeId, Option<String>, String) {
     }
     match fetch::installed(runtime) {
         Some(Installed { version, packages_dir, is_own }) => {
+            // The packages alone do not help a build without the part that uses them.
+            if let Err(error) = runtime::check_available(runtime) {
+                return (runtime, None, error.to_string());
+            }
             let by = if is_own { ", set up by Planish" } else { "" };
             (runtime, Some(version), format!("{}{by}", path_text::shown(&packages_dir)))
         }

@@ -87,8 +87,20 @@ impl Error {
             Self::RuntimeMissing { runtime, .. } if runtime == "MLX" => {
                 "set it up: planish runtime install mlx, or on the Machine page".into()
             }
+            Self::RuntimeMissing { reason, .. } if reason.contains("cargo feature") => {
+                "use a build with all features, as they are by default".into()
+            }
+            Self::RuntimeMissing { runtime, .. } if runtime == "ONNX Runtime" => {
+                "set it up: planish runtime install onnxruntime, or on the Machine page".into()
+            }
             Self::RuntimeMissing { .. } => "planish doctor says what is missing and how to get it".into(),
             Self::NoWindow { .. } => "start it in a desktop session with OpenGL, or use the command line: planish --help".into(),
+            Self::Runtime { reason, .. } if reason.starts_with("the library of ONNX Runtime") => {
+                "set it up anew: planish runtime remove onnxruntime, then planish runtime install onnxruntime".into()
+            }
+            Self::Runtime { reason, .. } if reason.contains("the model's context holds") => {
+                "choose a shorter prompt or fewer tokens (on the command line: --prompt-tokens and --gen-tokens)".into()
+            }
             Self::Runtime { runtime, .. } => {
                 format!("check that the model is complete and that its architecture is supported by this {runtime}")
             }

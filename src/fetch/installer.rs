@@ -252,7 +252,7 @@ fn failure(lines: &[String]) -> Error {
     let told = lines.iter().find(is_error).or(lines.last()).map_or("it gave no reason", String::as_str);
     error(
         told.trim().trim_start_matches("ERROR: ").trim_start_matches("error: ").into(),
-        "try again, or install mlx-lm into an environment of your own",
+        "try again, or install the packages into an environment of your own",
     )
 }
 

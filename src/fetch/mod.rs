@@ -8,4 +8,4 @@
 mod installer;
 mod runtimes;
 
-pub use runtimes::{Installed, SetUpPlan, install, installed, plan, remove, sizes};
+pub use runtimes::{Installed, SetUpPlan, install, installed, is_offered, plan, remove, sizes};

@@ -12,6 +12,9 @@ use crate::monitor::{Monitor, Progress, ProgressUnit};
 /// The packages of MLX with their checksums for all platforms, made by `packaging/pin_runtimes.sh`.
 const MLX_PACKAGES: &str = include_str!("../../assets/runtimes/mlx.txt");
 
+/// The packages of ONNX Runtime, likewise.
+const ONNX_RUNTIME_PACKAGES: &str = include_str!("../../assets/runtimes/onnxruntime.txt");
+
 /// The file in an environment that lists what was installed: it shows whether another version of Planish did that.
 const PACKAGES_FILE: &str = "planish-packages.txt";
 
@@ -143,11 +146,18 @@ fn remove_folder(folder: &Path) -> Result<()> {
     }
 }
 
+/// Whether Planish can set up a runtime on this system: not what is built in, and MLX not on Windows.
+#[must_use]
+pub fn is_offered(runtime: RuntimeId) -> bool {
+    let is_held_back = runtime == RuntimeId::Mlx && cfg!(windows);
+    !runtime.packages().is_empty() && !is_held_back
+}
+
 fn ground(runtime: RuntimeId) -> Result<(PathBuf, Installer)> {
     if runtime.packages().is_empty() {
         return Err(set_up_error(runtime, "it is built in", ""));
     }
-    if runtime == RuntimeId::Mlx && cfg!(windows) {
+    if !is_offered(runtime) {
         return Err(set_up_error(runtime, "Planish has not tried it on Windows", "compare its levels on a Mac or on Linux"));
     }
     let no_folder = || set_up_error(runtime, "the system names no folder for data", "set HOME");
@@ -175,6 +185,7 @@ fn lock(runtime: RuntimeId, folder: &Path) -> Result<File> {
 fn packages(runtime: RuntimeId) -> &'static str {
     match runtime {
         RuntimeId::LlamaCpp | RuntimeId::Planish => "",
+        RuntimeId::OnnxRuntime => ONNX_RUNTIME_PACKAGES,
         RuntimeId::Mlx => MLX_PACKAGES,
     }
 }
@@ -184,12 +195,13 @@ fn n_packages(runtime: RuntimeId) -> usize {
     packages(runtime).lines().filter(|line| line.contains("==")).count()
 }
 
-/// About how many bytes are fetched, and how many are on the disk afterwards: measured on Linux, x86-64, with Python 3.11 in
-/// November 2026.
+/// About how many bytes are fetched, and how many are on the disk afterwards: measured on Linux, x86-64, with Python 3.11, in November and
+/// December 2026.
 #[must_use]
 pub fn sizes(runtime: RuntimeId) -> (u64, u64) {
     match runtime {
         RuntimeId::LlamaCpp | RuntimeId::Planish => (0, 0),
+        RuntimeId::OnnxRuntime => (57_000_000, 220_000_000),
         RuntimeId::Mlx => (61_000_000, 350_000_000),
     }
 }

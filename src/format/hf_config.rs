@@ -50,7 +50,7 @@ pub(super) fn read_any_small(path: &Path, format: &'static str, max_bytes: u64) 
 ///
 /// # Errors
 /// As `read_small`; `Error::DamagedFile` when it is not a JSON object.
-pub(super) fn read_config(path: &Path) -> Result<CheckpointConfig> {
+pub(crate) fn read_config(path: &Path) -> Result<CheckpointConfig> {
     let bytes = read_small(path, "config.json", MAX_CONFIG_BYTES)?;
     config_from_json(&bytes).map_err(|what| Error::DamagedFile { format: "config.json", what, path: path.to_path_buf() })
 }

@@ -71,7 +71,7 @@ fn find_one(framework: Framework, places: &Places, platform: Platform) -> Runtim
 fn how_to_get(framework: Framework, platform: Platform) -> String {
     match framework {
         Framework::LlamaCpp => "build Planish with its feature llama-cpp, which is on by default".into(),
-        Framework::OnnxRuntime => "pip install onnxruntime olive-ai".into(),
+        Framework::OnnxRuntime => "planish runtime install onnxruntime".into(),
         Framework::OpenVino => "pip install openvino".into(),
         Framework::Mlx if platform.is_apple_silicon => "planish runtime install mlx".into(),
         Framework::Mlx => "made for Macs with an M chip, slow elsewhere: planish runtime install mlx".into(),
@@ -88,19 +88,12 @@ struct Found {
     place: String,
 }
 
-/// ONNX Runtime runs the models, Olive makes them: the note says when only one is there.
+/// ONNX Runtime where Planish can use it; the note names Olive, which prepares models for it, if that is there too.
 fn onnx_runtime(places: &Places) -> Option<Found> {
-    let runtime =
-        package(places, &["onnxruntime", "onnxruntime_gpu", "onnxruntime_directml", "onnxruntime_qnn", "onnxruntime_genai"])
-            .or_else(|| library(places, "onnxruntime"));
-    let olive = package(places, &["olive_ai"]);
-    match (runtime, olive) {
-        (Some(runtime), Some(olive)) => Some(Found { place: format!("{}, Olive {}", runtime.place, olive.version), ..runtime }),
-        (Some(runtime), None) => {
-            Some(Found { place: format!("{}, without Olive: pip install olive-ai", runtime.place), ..runtime })
-        }
-        (None, _) => None,
-    }
+    let PythonPackages { packages_dir, version, .. } = python_among(places, RuntimeId::OnnxRuntime.packages())?;
+    let place = path_text::shown(&packages_dir);
+    let olive = package(places, &["olive_ai"]).map_or(String::new(), |olive| format!(", Olive {}", olive.version));
+    Some(Found { version, place: format!("{place}{olive}") })
 }
 
 fn qnn(places: &Places) -> Option<Found> {
@@ -178,6 +171,16 @@ pub fn python_with(packages: &[(&str, (u32, u32))]) -> Option<PythonPackages> {
 #[must_use]
 pub fn python_below(prefix: &Path, packages: &[(&str, (u32, u32))]) -> Option<PythonPackages> {
     python_among(&Places { site_packages: existing(packages_below(prefix)), ..Places::default() }, packages)
+}
+
+/// The shared library of ONNX Runtime among the packages of a Python: `onnxruntime/capi/libonnxruntime.so.1.32.0`; `None` where there is none.
+#[must_use]
+pub fn onnx_runtime_library(packages_dir: &Path) -> Option<PathBuf> {
+    let folder = packages_dir.join("onnxruntime").join("capi");
+    let entries = list_names(&folder, MAX_ENTRIES);
+    let versions = entries.iter().filter_map(|entry| Some((library_version(entry, "onnxruntime")?, entry)));
+    // A name without a version may be a link to the one with it.
+    versions.max_by_key(|(version, _)| version.len()).map(|(_, entry)| folder.join(entry))
 }
 
 fn python_among(places: &Places, packages: &[(&str, (u32, u32))]) -> Option<PythonPackages> {
@@ -322,12 +325,38 @@ mod tests {
     }
 
     #[test]
+    fn the_library_of_onnx_runtime_is_found_among_the_packages() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(onnx_runtime_library(dir.path()), None);
+        let capi = dir.path().join("onnxruntime/capi");
+        fs::create_dir_all(&capi).unwrap();
+        let others =
+            ["libonnxruntime_providers_shared.so", "onnxruntime_pybind11_state.cpython-311-x86_64-linux-gnu.so", "__init__.py"];
+        for name in others {
+            fs::write(capi.join(name), "").unwrap();
+        }
+        assert_eq!(onnx_runtime_library(dir.path()), None);
+        for names in
+            [&["onnxruntime.dll"][..], &["libonnxruntime.1.32.0.dylib"], &["libonnxruntime.so.1.32.0", "libonnxruntime.so"]]
+        {
+            for name in names {
+                fs::write(capi.join(name), "").unwrap();
+            }
+            assert_eq!(onnx_runtime_library(dir.path()), Some(capi.join(names[0])));
+            for name in names {
+                fs::remove_file(capi.join(name)).unwrap();
+            }
+        }
+    }
+
+    #[test]
     fn packages_and_libraries_are_found_with_their_versions() {
         let dir = tempfile::tempdir().unwrap();
         let (site, lib, sdk) =
             (dir.path().join("lib/python3.11/site-packages"), dir.path().join("lib"), dir.path().join("qairt/2.26.0.240828"));
         for name in [
-            "onnxruntime_gpu-1.22.0.dist-info",
+            "onnxruntime-1.32.0.dist-info",
+            "onnxruntime_genai-0.18.0.dist-info",
             "Olive_AI-0.9.1.dist-info",
             "openvino_tokenizers-1.0.dist-info",
             "mlx-0.32.4.dist-info",
@@ -335,6 +364,8 @@ mod tests {
         ] {
             fs::create_dir_all(site.join(name)).unwrap();
         }
+        fs::create_dir_all(dir.path().join("bin")).unwrap();
+        fs::write(dir.path().join("bin/python3"), "").unwrap();
         fs::create_dir_all(&sdk).unwrap();
         for name in ["libopenvino.so", "libopenvino.so.2025.3.0", "libopenvino.so.2530", "libopenvino_c.so.9.9", "libQnnHtp.txt"]
         {
@@ -349,7 +380,7 @@ mod tests {
             assert_eq!((runtime.version.as_deref(), &runtime.note), (Some(version), &note));
         };
         check(Framework::LlamaCpp, LLAMA_CPP_CRATE, format!("built in (llama-cpp-2 {LLAMA_CPP_CRATE})"));
-        check(Framework::OnnxRuntime, "1.22.0", format!("{}, Olive 0.9.1", site.display()));
+        check(Framework::OnnxRuntime, "1.32.0", format!("{}, Olive 0.9.1", site.display()));
         check(Framework::OpenVino, "2025.3.0", lib.display().to_string());
         check(Framework::Mlx, "0.32.4", site.display().to_string());
         check(Framework::Qnn, "2.26.0.240828", sdk.display().to_string());
@@ -384,6 +415,7 @@ mod tests {
         assert!(note(Framework::Mlx, Platform::default()).contains("M chip"));
         assert!(note(Framework::Qnn, Platform::default()).contains("lacks"));
         assert_eq!(note(Framework::Mlx, here), "planish runtime install mlx");
+        assert_eq!(note(Framework::OnnxRuntime, here), "planish runtime install onnxruntime");
     }
 
     #[test]

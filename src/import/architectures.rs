@@ -74,6 +74,19 @@ pub fn class_name(config: &CheckpointConfig) -> String {
     ARCHITECTURES.iter().find(|row| row.1 == config.model_type).map_or_else(String::new, |row| row.0.into())
 }
 
+/// The class of a model by the type that the configuration of a runtime names: for ONNX Runtime's, the class up to `For` in small letters,
+/// or the `model_type`; `None` for one that is not known, and for one that says nothing, such as `decoder`.
+///
+/// Source: `make_genai_config` in src/python/py/models/builders/base.py, onnxruntime-genai 0.18.
+#[must_use]
+pub fn class_of_runtime_type(runtime_type: &str) -> Option<&'static str> {
+    let is_named_so = |row: &&Row| {
+        let stem = row.0.find("For").and_then(|end| row.0.get(..end));
+        row.1 == runtime_type || stem.is_some_and(|stem| stem.eq_ignore_ascii_case(runtime_type))
+    };
+    ARCHITECTURES.iter().find(is_named_so).map(|row| row.0)
+}
+
 /// The row of a class: its own, or its relative's. Case does not matter: Llama's first class was `LLaMAForCausalLM`.
 fn row_of(config: &CheckpointConfig) -> Option<&'static Row> {
     let class_name = class_name(config);

@@ -40,7 +40,7 @@ mod stored;
 pub mod tokenizer;
 mod traits;
 
-pub use architectures::{class_name, gguf_architecture, mapping_of};
+pub use architectures::{class_name, class_of_runtime_type, gguf_architecture, mapping_of};
 pub use decoder::decoder;
 pub use disagreement::{Disagreement, disagreement};
 pub use mapping::{Content, Mapped, Mapping, Piece, Spelling};

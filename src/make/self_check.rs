@@ -109,11 +109,15 @@ fn self_check(model: &Model, made: &mut [Conversion], limit: Option<&MemoryLimit
     };
     for (conversion, probe) in made.into_iter().zip(&probes) {
         let check = judged(probe, best, expected.as_deref(), lacking(&model.warnings));
-        // Whether MLX loads a folder depends on versions and folders of Python as much as on the folder, whose bytes are those of mlx-lm.
-        // And its levels of 2 bits, rounded without an importance matrix, break most models: that is the level's loss, which the check
+        // Whether MLX or ONNX Runtime loads a folder depends on versions and folders of Python as much as on the folder.
+        // And MLX's levels of 2 bits, rounded without an importance matrix, break most models: that is the level's loss, which the check
         // tells, and no fault of the file.
-        let is_kept = conversion.level.framework() == Framework::Mlx
-            && (probe.is_err() || conversion.level.class() == PrecisionClass::UltraLow);
+        let framework = conversion.level.framework();
+        let is_kept = match framework {
+            Framework::Mlx => probe.is_err() || conversion.level.class() == PrecisionClass::UltraLow,
+            Framework::OnnxRuntime => probe.is_err(),
+            Framework::LlamaCpp | Framework::OpenVino | Framework::Qnn => false,
+        };
         conversion.check = Some(SelfCheck { is_broken: check.is_broken && !is_kept, ..check });
     }
     Ok(())

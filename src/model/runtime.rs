@@ -10,6 +10,8 @@ use super::Framework;
 pub enum RuntimeId {
     /// llama.cpp, in this executable.
     LlamaCpp,
+    /// ONNX Runtime, a library among the packages of a Python that the user or Planish has set up.
+    OnnxRuntime,
     /// mlx-lm, in a Python that the user or Planish has set up.
     Mlx,
     /// Planish's own forward pass, which runs checkpoints.
@@ -18,15 +20,16 @@ pub enum RuntimeId {
 
 impl RuntimeId {
     /// All that run the outputs of a framework.
-    pub const ALL: [Self; 2] = [Self::LlamaCpp, Self::Mlx];
+    pub const ALL: [Self; 3] = [Self::LlamaCpp, Self::OnnxRuntime, Self::Mlx];
 
     /// The runtime for a framework's outputs; `None` where Planish knows none.
     #[must_use]
     pub fn of(framework: Framework) -> Option<Self> {
         match framework {
             Framework::LlamaCpp => Some(Self::LlamaCpp),
+            Framework::OnnxRuntime => Some(Self::OnnxRuntime),
             Framework::Mlx => Some(Self::Mlx),
-            Framework::OnnxRuntime | Framework::OpenVino | Framework::Qnn => None,
+            Framework::OpenVino | Framework::Qnn => None,
         }
     }
 
@@ -35,6 +38,7 @@ impl RuntimeId {
     pub fn name(self) -> &'static str {
         match self {
             Self::LlamaCpp => "llama.cpp",
+            Self::OnnxRuntime => "ONNX Runtime",
             Self::Mlx => "MLX",
             Self::Planish => "Planish's own",
         }
@@ -45,6 +49,7 @@ impl RuntimeId {
     pub fn slug(self) -> &'static str {
         match self {
             Self::LlamaCpp => "llama.cpp",
+            Self::OnnxRuntime => "onnxruntime",
             Self::Mlx => "mlx",
             Self::Planish => "planish",
         }
@@ -56,6 +61,8 @@ impl RuntimeId {
     pub fn packages(self) -> &'static [(&'static str, (u32, u32))] {
         match self {
             Self::LlamaCpp | Self::Planish => &[],
+            // Older ones lack version 24 of the library's interface, which the crate `ort` is built for here.
+            Self::OnnxRuntime => &[("onnxruntime", (1, 24)), ("onnxruntime_genai", (0, 12))],
             Self::Mlx => &[("mlx", (0, 30)), ("mlx_lm", (0, 30))],
         }
     }

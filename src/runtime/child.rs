@@ -35,6 +35,7 @@ pub fn child_main() -> ExitCode {
 fn carry_out(request: &Request, grants: &Receiver<u32>) -> Result<(), String> {
     let peak_memory_bytes = match request.runtime {
         RuntimeId::LlamaCpp => with_llama_cpp(&request.task, grants),
+        RuntimeId::OnnxRuntime => with_onnx_runtime(&request.task, grants),
         RuntimeId::Mlx => with_engine(&Mlx::start()?, &request.task, grants),
         RuntimeId::Planish => with_own(&request.task, grants),
     }?;
@@ -54,6 +55,16 @@ fn with_llama_cpp(task: &Task, grants: &Receiver<u32>) -> Result<u64, String> {
 #[cfg(not(feature = "llama-cpp"))]
 fn with_llama_cpp(_: &Task, _: &Receiver<u32>) -> Result<u64, String> {
     Err("this build of planish was made without llama.cpp".into())
+}
+
+#[cfg(feature = "onnxruntime")]
+fn with_onnx_runtime(task: &Task, grants: &Receiver<u32>) -> Result<u64, String> {
+    with_engine(&super::onnx::OnnxRuntime::start()?, task, grants)
+}
+
+#[cfg(not(feature = "onnxruntime"))]
+fn with_onnx_runtime(_: &Task, _: &Receiver<u32>) -> Result<u64, String> {
+    Err("this build of planish was made without ONNX Runtime".into())
 }
 
 /// Planish's own runtime measures checkpoints; nobody uses a model with it.

@@ -13,11 +13,15 @@
 //!           attention_mass, and disturbing finds out what the rounding of each tensor costs, with that of sensitivity;
 //!           split_text cuts the texts of both
 //! own       built in too, for checkpoints, which forward runs in F32 layer by layer
-//! mlx       a Python of its own, found by environment, spoken to by peer; pieces writes the tokens of both out
+//! onnx      the library of ONNX Runtime, found by environment; chat_template puts questions into the model's template
+//! mlx       a Python of its own, found by environment, spoken to by peer
+//! pieces    writes tokens out, for all but llama.cpp
 //! work_folder files that a child reads and writes, too large for its pipes
 //! ```
 
 pub mod attention_mass;
+#[cfg(feature = "onnxruntime")]
+mod chat_template;
 pub mod child;
 #[cfg(feature = "llama-cpp")]
 mod collecting;
@@ -36,6 +40,8 @@ mod memory;
 mod mlx;
 pub mod moment_sites;
 pub mod moments;
+#[cfg(feature = "onnxruntime")]
+mod onnx;
 mod own;
 mod peer;
 mod pieces;
@@ -152,7 +158,7 @@ impl Request {
 /// One measurement of one model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BenchTask {
-    /// The model file, the first shard of a split model, or an MLX folder.
+    /// The model file, the first shard of a split model, or a folder for MLX or ONNX Runtime.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Tokens of the prefill measurement; at least 1.
@@ -169,7 +175,7 @@ pub struct BenchTask {
 /// A text to be continued or a question to be answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GenerateTask {
-    /// The model file, the first shard of a split model, or an MLX folder.
+    /// The model file, the first shard of a split model, or a folder for MLX or ONNX Runtime.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// The text, or what the user says.
@@ -187,7 +193,7 @@ pub struct GenerateTask {
 /// Tokens or texts for one model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeTask {
-    /// The model file, the first shard of a split model, an MLX folder, or a checkpoint's folder.
+    /// The model file, the first shard of a split model, a folder for MLX or ONNX Runtime, or a checkpoint's folder.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Each is answered by an `Event::Probed`, in order and independently of the others.
@@ -294,7 +300,7 @@ pub struct ImatrixTensor {
 /// One model's part in a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScoreTask {
-    /// The model file, the first shard of a split model, an MLX folder, or a checkpoint's folder.
+    /// The model file, the first shard of a split model, a folder for MLX or ONNX Runtime, or a checkpoint's folder.
     #[serde(with = "crate::path_text")]
     pub path: PathBuf,
     /// Which of the two it is.
@@ -555,7 +561,7 @@ pub struct RuntimeInfo {
 /// takes two seconds.
 ///
 /// # Errors
-/// `Error::RuntimeMissing` in a build without llama.cpp, where its back ends cannot be loaded, and where no Python has MLX.
+/// `Error::RuntimeMissing` in a build without the runtime, where its back ends or the library of ONNX Runtime cannot be loaded, and where no Python has the packages.
 pub fn info(runtime: RuntimeId, monitor: &Monitor) -> Result<RuntimeInfo> {
     check_available(runtime)?;
     info_with(&process::executable()?, runtime, monitor)
@@ -622,14 +628,17 @@ pub fn version() -> Option<String> {
 /// Refuses a runtime that cannot be started here.
 ///
 /// # Errors
-/// `Error::RuntimeMissing` in a build without llama.cpp; for MLX where no Python has it.
+/// `Error::RuntimeMissing` in a build without it; for ONNX Runtime and MLX where no Python has them.
 pub fn check_available(runtime: RuntimeId) -> Result<()> {
     let missing = |reason: String| Error::RuntimeMissing { runtime: runtime.name().into(), reason };
     match runtime {
         RuntimeId::Planish => Ok(()),
         RuntimeId::LlamaCpp if cfg!(feature = "llama-cpp") => Ok(()),
         RuntimeId::LlamaCpp => Err(missing("this build of planish was made without it (cargo feature llama-cpp)".into())),
-        RuntimeId::Mlx => environment::find(runtime).map(drop),
+        RuntimeId::OnnxRuntime if !cfg!(feature = "onnxruntime") => {
+            Err(missing("this build of planish was made without it (cargo feature onnxruntime)".into()))
+        }
+        RuntimeId::OnnxRuntime | RuntimeId::Mlx => environment::find(runtime).map(drop),
     }
 }
 

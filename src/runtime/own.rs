@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::forward::StoredWeights;
-use super::pieces::{bytes_of, spaced};
+use super::pieces::piece;
 use super::session::{Marks, TextStart, Vocabulary};
 use super::{RuntimeId, RuntimeInfo};
 use crate::format::{Opened, read_any};
-use crate::import::tokenizer::{Splitter, TokenKind};
+use crate::import::tokenizer::Splitter;
 use crate::import::{decoder, stored_model};
 use crate::model::{Decoder, Model};
 use crate::path_text;
@@ -51,14 +51,7 @@ impl Vocabulary for OwnModel {
     }
 
     fn piece(&self, token: u32, marks: Marks) -> Vec<u8> {
-        let Ok(splitter) = &self.splitter else { return Vec::new() };
-        let Some((text, kind)) = splitter.tokens().get(token as usize) else { return Vec::new() };
-        match kind {
-            TokenKind::Mark if marks == Marks::Text => Vec::new(),
-            TokenKind::Mark | TokenKind::Added => text.0.clone(),
-            TokenKind::Piece if splitter.is_byte_level() => bytes_of(&text.lossy()),
-            TokenKind::Piece => spaced(&text.lossy()),
-        }
+        self.splitter.as_ref().map_or_else(|_| Vec::new(), |splitter| piece(splitter, token, marks))
     }
 
     fn tokenize(&self, text: &str, start: TextStart, marks: Marks) -> Result<Vec<u32>, String> {

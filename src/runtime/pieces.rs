@@ -1,5 +1,19 @@
 //! From the texts of a vocabulary to the bytes that they stand for.
 
+use super::session::Marks;
+use crate::import::tokenizer::{Splitter, TokenKind};
+
+/// The bytes of a token of a checkpoint's tokenizer; none for one that it does not have.
+pub(super) fn piece(splitter: &Splitter, token: u32, marks: Marks) -> Vec<u8> {
+    let Some((text, kind)) = splitter.tokens().get(token as usize) else { return Vec::new() };
+    match kind {
+        TokenKind::Mark if marks == Marks::Text => Vec::new(),
+        TokenKind::Mark | TokenKind::Added => text.0.clone(),
+        TokenKind::Piece if splitter.is_byte_level() => bytes_of(&text.lossy()),
+        TokenKind::Piece => spaced(&text.lossy()),
+    }
+}
+
 /// The bytes that a text of a byte-level vocabulary stands for.
 ///
 /// A byte that can be printed is written as itself, the others as the characters from U+0100 on, in their order. Source:

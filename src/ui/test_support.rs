@@ -325,7 +325,7 @@ pub fn sample_machine() -> Machine {
         }),
         runtimes: vec![
             Runtime { framework: Framework::LlamaCpp, version: Some("b6210".into()), note: "built in".into() },
-            Runtime { framework: Framework::OnnxRuntime, version: None, note: "pip install onnxruntime olive-ai".into() },
+            Runtime { framework: Framework::OnnxRuntime, version: None, note: "planish runtime install onnxruntime".into() },
             Runtime { framework: Framework::OpenVino, version: None, note: "pip install openvino nncf".into() },
             Runtime { framework: Framework::Mlx, version: None, note: "only on Apple silicon".into() },
             Runtime {

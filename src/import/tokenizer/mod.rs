@@ -47,7 +47,7 @@ pub use splitter::{Splitter, TokenKind};
 use super::{class_name, gguf_architecture};
 use crate::error::{Error, Result};
 use crate::format::config_value::flag_of;
-use crate::model::{Checkpoint, Value};
+use crate::model::{Checkpoint, CheckpointConfig, Value};
 
 /// Key-values `tokenizer.*` of a checkpoint, in the order of `convert_hf_to_gguf.py`, and what the user should know.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -108,12 +108,15 @@ pub fn tokenizer_metadata(checkpoint: &Checkpoint) -> Result<TokenizerMetadata> 
 
 fn read_tokenizer(checkpoint: &Checkpoint) -> Result<TokenizerMetadata> {
     let folder = Folder { path: &checkpoint.path };
-    let config = match &checkpoint.config {
-        Some(config) if checkpoint.path.is_dir() => config,
-        _ => return Err(folder.unknown("there is no folder with config.json")),
-    };
+    match &checkpoint.config {
+        Some(config) if checkpoint.path.is_dir() => metadata_of_folder(folder, config, n_vocab_of(checkpoint)),
+        _ => Err(folder.unknown("there is no folder with config.json")),
+    }
+}
+
+/// The same for a folder that need not hold weights; `n_vocab` is the number of the model's tokens.
+fn metadata_of_folder(folder: Folder, config: &CheckpointConfig, n_vocab: u64) -> Result<TokenizerMetadata> {
     let architecture = gguf_architecture(config).ok_or_else(|| folder.unknown(format!("{} is not known", class_name(config))))?;
-    let n_vocab = n_vocab_of(checkpoint);
     let (mut entries, mut warnings) = (Entries::default(), Vec::new());
     match Way::of(architecture) {
         Way::Llama => add_llama(&folder, n_vocab, &mut entries, &mut warnings)?,

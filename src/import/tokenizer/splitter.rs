@@ -1,13 +1,17 @@
 //! A checkpoint's tokenizer at work: Hugging Face's encoder, framed by the special tokens that the GGUF file of the checkpoint names.
 
+use std::path::Path;
+
 use super::encoder::Encoder;
 use super::entries::TokenType;
 use super::files::Folder;
 use super::json::TokenizerJson;
 use super::settings::Settings;
-use super::tokenizer_metadata;
+use super::{TokenizerMetadata, metadata_of_folder, tokenizer_metadata};
 use crate::error::Result;
-use crate::model::{Array, Checkpoint, Metadata, Text, Value};
+use crate::format::read_config;
+use crate::import::class_of_runtime_type;
+use crate::model::{Array, Checkpoint, CheckpointConfig, Metadata, Text, Value};
 
 /// Pre-tokenizers of byte-level BPE whose texts start with a special token unless the file says otherwise.
 ///
@@ -38,7 +42,7 @@ pub enum TokenKind {
 }
 
 /// A tokenizer that splits texts as llama.cpp does with the GGUF file made from the checkpoint. What stands for a special token in a text
-/// is text.
+/// is text, unless it is asked to split with marks.
 pub struct Splitter {
     encoder: Encoder,
     /// In the order of their ids.
@@ -47,6 +51,8 @@ pub struct Splitter {
     bos: Option<u32>,
     eos: Option<u32>,
     ends_with_eos: bool,
+    chat_template: Option<String>,
+    special_texts: Vec<(String, String)>,
 }
 
 impl Splitter {
@@ -55,8 +61,33 @@ impl Splitter {
     /// # Errors
     /// As [`tokenizer_metadata`]; `Error::UnknownTokenizer` for a checkpoint without `tokenizer.json`, and for an encoder's vocabulary.
     pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
-        let folder = Folder { path: &checkpoint.path };
-        let metadata = Metadata(tokenizer_metadata(checkpoint)?.entries);
+        Self::of(Folder { path: &checkpoint.path }, tokenizer_metadata(checkpoint)?)
+    }
+
+    /// Reads the tokenizer of a folder that a runtime opens: `tokenizer.json` and what belongs to it. It splits as [`Splitter::read`] does
+    /// for the checkpoint that the folder was made from.
+    ///
+    /// The class of the model comes from `config.json`; where that is missing, as in folders of ONNX Runtime's own model builder, from
+    /// `runtime_type`, the type that the runtime's configuration names. `n_vocab` counts the model's tokens where `config.json` does not.
+    ///
+    /// # Errors
+    /// As [`Splitter::read`]; `Error::UnknownTokenizer` where nothing names the class.
+    pub fn read_folder(path: &Path, runtime_type: &str, n_vocab: u32) -> Result<Self> {
+        let folder = Folder { path };
+        let config = if folder.has("config.json") {
+            read_config(&folder.file("config.json"))?
+        } else {
+            let class_name = class_of_runtime_type(runtime_type).ok_or_else(|| {
+                folder.unknown(format!("there is no config.json, and the type {runtime_type:?} names no class"))
+            })?;
+            CheckpointConfig { class_name: class_name.into(), ..CheckpointConfig::default() }
+        };
+        let n_vocab = if config.n_vocab > 0 { config.n_vocab } else { n_vocab.into() };
+        Self::of(folder, metadata_of_folder(folder, &config, n_vocab)?)
+    }
+
+    fn of(folder: Folder, metadata: TokenizerMetadata) -> Result<Self> {
+        let metadata = Metadata(metadata.entries);
         let settings = Settings::read(&folder)?;
         let json = TokenizerJson::read(&folder)?;
         let mut json = json.ok_or_else(|| folder.unknown("there is no tokenizer.json, which splits the texts"))?;
@@ -84,6 +115,8 @@ impl Splitter {
             bos: id("bos", own_bos).filter(|_| has_bos),
             eos: id("eos", own_eos),
             ends_with_eos: flag("add_eos_token").unwrap_or(false),
+            chat_template: metadata.str("tokenizer.chat_template").map(std::borrow::Cow::into_owned),
+            special_texts: settings.specials,
         })
     }
 
@@ -100,8 +133,28 @@ impl Splitter {
     /// # Errors
     /// What the library says.
     pub fn split_framed(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
+        Ok(self.framed(self.split(text)?))
+    }
+
+    /// The tokens of a text in which what stands for a special token is one, nothing before or after it.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub fn split_with_marks(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
+        self.encoder.encode_with_marks(text)
+    }
+
+    /// The tokens with those that the model wants around a text.
+    #[must_use]
+    pub fn framed(&self, ids: Vec<u32>) -> Vec<u32> {
         let last = self.eos.filter(|_| self.ends_with_eos);
-        Ok(self.bos.into_iter().chain(self.split(text)?).chain(last).collect())
+        self.bos.into_iter().chain(ids).chain(last).collect()
+    }
+
+    /// The template of conversations, in Jinja; `None` where there is none, or none for use without a name.
+    #[must_use]
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
     }
 
     /// The token that starts a text, where the model wants one.
@@ -114,6 +167,12 @@ impl Splitter {
     #[must_use]
     pub fn eos(&self) -> Option<u32> {
         self.eos
+    }
+
+    /// Role and text of the special tokens, such as `("eos_token", "</s>")`: what templates name them by.
+    #[must_use]
+    pub fn special_texts(&self) -> &[(String, String)] {
+        &self.special_texts
     }
 
     /// Texts and kinds of all tokens, in the order of their ids.

@@ -368,7 +368,7 @@ fn runtime_ui(ui: &mut Ui, runtime: &Runtime, store: &Store, commands: &mut Vec<
 
 /// The button that sets up a runtime that is missing, or removes one that Planish has set up.
 fn set_up_ui(ui: &mut Ui, runtime: &Runtime, store: &Store, commands: &mut Vec<Command>) {
-    let Some(id) = RuntimeId::of(runtime.framework).filter(|id| !id.packages().is_empty() && !cfg!(windows)) else { return };
+    let Some(id) = RuntimeId::of(runtime.framework).filter(|&id| fetch::is_offered(id)) else { return };
     let is_at_work =
         store.jobs.iter().any(|job| job.is_open() && matches!(job.kind, JobKind::SetUp(_) | JobKind::RemoveRuntime(_)));
     let name = id.name();
