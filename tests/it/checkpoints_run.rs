@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 use crate::common::{minilm, run, run_json, smollm2};
 use crate::forward::order;
-use crate::golden_checkpoints::{cases, write};
+use crate::golden_checkpoints::{cases, without_tokenizer, write};
 use crate::hf_layout;
 
 /// Largest allowed difference of a logit, as a fraction of the largest logit.
@@ -48,15 +48,6 @@ fn logits_of(model: &Path, prompts: &Json) -> Vec<Vec<f32>> {
     })
     .unwrap_or_else(|error| panic!("{}: {error}", model.display()));
     all
-}
-
-/// The model without a tokenizer: its tokens are ids alone.
-pub fn without_tokenizer(checkpoint: &Checkpoint) -> Model {
-    let mut model = checked_model(checkpoint).unwrap();
-    model.metadata.set("tokenizer.ggml.model", Value::Str("none".into()));
-    let n_vocab = u32::try_from(checkpoint.config.as_ref().unwrap().n_vocab).unwrap();
-    model.metadata.set(&format!("{}.vocab_size", model.hyperparameters.architecture), Value::U32(n_vocab));
-    model
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use planish::format::{Opened, read_any};
-use planish::model::Checkpoint;
+use planish::import::checked_model;
+use planish::model::{Checkpoint, Model, Value};
 use serde_json::Value as Json;
 
 /// The folder of the golden files.
@@ -125,4 +126,13 @@ fn weights_are_those_of_the_script() {
     };
     check("model.embed_tokens.weight", (0, 0, -7), [0.742_187_5, 0.703_125, -0.195_312_5, 0.015_625]);
     check("model.norm.weight", (1, 2, -7), [1.023_437_5, 1.156_25, 1.078_125, 1.218_75]);
+}
+
+/// The model without a tokenizer: its tokens are ids alone.
+pub fn without_tokenizer(checkpoint: &Checkpoint) -> Model {
+    let mut model = checked_model(checkpoint).unwrap();
+    model.metadata.set("tokenizer.ggml.model", Value::Str("none".into()));
+    let n_vocab = u32::try_from(checkpoint.config.as_ref().unwrap().n_vocab).unwrap();
+    model.metadata.set(&format!("{}.vocab_size", model.hyperparameters.architecture), Value::U32(n_vocab));
+    model
 }

@@ -1,20 +1,24 @@
 //! Folders for ONNX Runtime, made from tiny checkpoints of every architecture: they are written as planned, and what their graphs
 //! compute is what transformers computes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(feature = "onnxruntime")]
+use std::path::PathBuf;
 
 use planish::convert::{ConvertRequest, VerifyRequest, convert, open_model, verify};
 use planish::error::Error;
 use planish::format::Artifact;
 use planish::import::{onnx_hindrance, onnx_model};
-use planish::model::{Framework, Level, Model, RuntimeId};
+use planish::model::{Framework, Level, Model};
 use planish::monitor::Monitor;
-use planish::runtime::{Event, ProbeInput, ProbeTask, Request, Task, check_available, run_with};
+#[cfg(feature = "onnxruntime")]
+use planish::runtime::{Event, ProbeInput};
 use serde_json::Value as Json;
 
-use crate::checkpoints_run::without_tokenizer;
 use crate::common::folder_size;
-use crate::golden_checkpoints::{cases, write};
+use crate::golden_checkpoints::{cases, without_tokenizer, write};
+#[cfg(feature = "onnxruntime")]
+use crate::onnxruntime::{child, environment, probe};
 
 /// Largest allowed difference of a logit from that of transformers, as a fraction of the range of all logits.
 ///
@@ -41,6 +45,7 @@ fn model_of(case: &Json, folder: &Path) -> Model {
     }
 }
 
+#[cfg(feature = "onnxruntime")]
 fn made(model: &Model, level: &str, out: &Path) -> PathBuf {
     let request = ConvertRequest::new(vec![level.parse().unwrap()], out);
     convert(model, &request, &Monitor::silent()).unwrap().remove(0).path
@@ -84,28 +89,21 @@ fn every_decoder_is_written_as_planned_or_refused_by_name() {
     assert!(n_written > 150, "{n_written}");
 }
 
-fn logits_of(model: &Path, prompts: &[Vec<u32>]) -> Vec<Vec<f32>> {
-    let task = Task::Probe(ProbeTask {
-        path: model.to_path_buf(),
-        inputs: prompts.iter().cloned().map(ProbeInput::Ids).collect(),
-        max_tokens: 256,
-        with_logits: true,
-        exact_attention: true,
-        n_threads: 1,
+/// Logits after the last token of each prompt.
+#[cfg(feature = "onnxruntime")]
+fn logits_of(environment: &Path, model: &Path, prompts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    let inputs = prompts.iter().cloned().map(ProbeInput::Ids).collect();
+    let (events, stderr, is_well) = child(environment, probe(model, inputs));
+    assert!(is_well, "{}: {stderr} {:?}", model.display(), events.last());
+    let logits = events.into_iter().filter_map(|event| match event {
+        Event::Probed { last_logits, .. } => Some(last_logits),
+        _ => None,
     });
-    let request = Request { runtime: RuntimeId::OnnxRuntime, task };
-    let mut all = Vec::new();
-    run_with(Path::new(env!("CARGO_BIN_EXE_planish")), &request, &Monitor::silent(), |event| {
-        if let Event::Probed { last_logits, .. } = event {
-            all.push(last_logits);
-        }
-        Ok(())
-    })
-    .unwrap_or_else(|error| panic!("{}: {error}", model.display()));
-    all
+    logits.collect()
 }
 
 /// The largest difference as a fraction of the range of what is expected.
+#[cfg(feature = "onnxruntime")]
 fn difference(found: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let (low, high) = expected.iter().fold((f64::MAX, f64::MIN), |(low, high), &logit| (low.min(logit), high.max(logit)));
@@ -114,12 +112,9 @@ fn difference(found: &[f32], expected: &[f64]) -> f64 {
 }
 
 #[test]
+#[cfg(feature = "onnxruntime")]
 fn graphs_compute_what_transformers_computes() {
-    if let Err(error) = check_available(RuntimeId::OnnxRuntime) {
-        assert!(std::env::var_os("CI").is_none(), "{error}");
-        eprintln!("SKIPPED: {error}");
-        return;
-    }
+    let Some(environment) = environment() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut n_compared = 0;
     for (name, case) in cases() {
@@ -130,7 +125,7 @@ fn graphs_compute_what_transformers_computes() {
         let model = model_of(&case, &folder.path().join(&name).join("again"));
         let ids = |prompt: &Json| -> Vec<u32> { serde_json::from_value(prompt.clone()).unwrap() };
         let prompts: Vec<Vec<u32>> = case["prompts"].as_array().unwrap().iter().map(ids).collect();
-        let exact = logits_of(&made(&model, "onnx:FP32", &folder.path().join("out").join(&name)), &prompts);
+        let exact = logits_of(&environment, &made(&model, "onnx:FP32", &folder.path().join("out").join(&name)), &prompts);
         for (found, golden) in exact.iter().zip(case["logits"].as_array().unwrap()) {
             let golden: Vec<f64> = serde_json::from_value(golden.clone()).unwrap();
             let difference = difference(found, &golden);
@@ -138,7 +133,7 @@ fn graphs_compute_what_transformers_computes() {
         }
         // Codes of 8 bits err by a little, those of 4 bits run, whatever they say: the weights are random.
         for (level, limit) in [("onnx:FP16", 0.01), ("onnx:INT8", 0.05), ("onnx:INT8-g128", 0.05), ("onnx:INT4", f64::MAX)] {
-            let found = logits_of(&made(&model, level, &folder.path().join("out").join(&name)), &prompts);
+            let found = logits_of(&environment, &made(&model, level, &folder.path().join("out").join(&name)), &prompts);
             for (found, exact) in found.iter().zip(&exact) {
                 let exact: Vec<f64> = exact.iter().map(|&logit| logit.into()).collect();
                 let difference = difference(found, &exact);
