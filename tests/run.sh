@@ -40,6 +40,10 @@ cargo clippy --locked --quiet --no-default-features -- -D warnings
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --document-private-items
 
+step "ONNX Runtime, as a user sets it up; it stays between runs"
+XDG_DATA_HOME=$PLANISH_FIXTURES/data cargo run --locked --quiet --bin planish -- runtime install onnxruntime
+export PLANISH_ONNX_RUNTIME=required
+
 step "tests"
 cargo nextest run --locked
 

@@ -79,7 +79,8 @@ pub(super) enum Command {
     },
     /// Measure speed and memory of models on this machine
     Bench {
-        /// GGUF files and MLX folders; they take turns in every round, rather than one being finished before the next
+        /// GGUF files, MLX folders and folders for ONNX Runtime; they take turns in every round, rather than one being finished before
+        /// the next
         #[arg(required = true)]
         models: Vec<PathBuf>,
         #[command(flatten)]
@@ -91,7 +92,7 @@ pub(super) enum Command {
     ///
     /// Ends with status 3 when a model does not pass.
     Quality {
-        /// GGUF files and MLX folders to be judged
+        /// GGUF files, MLX folders and folders for ONNX Runtime, to be judged
         #[arg(required = true)]
         models: Vec<PathBuf>,
         /// The model to compare them with, usually the unquantized source: a file, or a checkpoint, which Planish computes itself, one

@@ -20,7 +20,7 @@ const N_SHOWN: usize = 60;
 
 #[derive(Debug, Args)]
 pub(super) struct AskArgs {
-    /// GGUF files and MLX folders; asked one after the other, each compared with the first
+    /// GGUF files, MLX folders and folders for ONNX Runtime; asked one after the other, each compared with the first
     #[arg(required = true)]
     models: Vec<PathBuf>,
     /// The question or instruction; each model's own chat template is put around it. Repeat the option to ask several

@@ -204,7 +204,7 @@ fn what_is_wrong_with_a_folder_is_told() {
         }
     };
     check("int4", &cut("model.onnx"), "model.onnx cannot be loaded");
-    check("f32", &cut("model.onnx.data"), "model.onnx.data");
+    check("f32", &cut("model.onnx.data"), "out of bounds or can not be read in full");
     check("int4", &|folder| std::fs::remove_file(folder.join("model.onnx")).unwrap(), "does not exist");
     check("int4", &replaced("\"vocab_size\": 3", "\"vocab_size\": 4"), "genai_config.json has a vocabulary of 4");
     check("int4", &replaced("\"num_key_value_heads\": 1", "\"num_key_value_heads\": 3"), "is 1 in the graph and 3");

@@ -475,6 +475,16 @@ mod tests {
     }
 
     #[test]
+    fn onnx_runtime_is_set_up_by_a_button_too() {
+        let mut harness = page_harness(crate::ui::window_ui, store_with_model_and_machine(), form());
+        harness.get_by_label("Set up ONNX Runtime").scroll_to_me();
+        harness.run();
+        harness.get_by_label("Set up ONNX Runtime").click();
+        harness.run();
+        assert_eq!(harness.state().commands, [Command::SetUp(RuntimeId::OnnxRuntime)]);
+    }
+
+    #[test]
     fn while_it_is_measured_there_is_nothing_to_click() {
         let mut store = Store { machine: Slot::Waiting { id: JobId(1) }, ..Store::default() };
         let progress = crate::monitor::Progress {
