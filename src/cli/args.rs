@@ -45,7 +45,8 @@ pub(super) enum Command {
     },
     /// Show what a model is, and what can be done with it
     Inspect {
-        /// GGUF file (any shard of a split model), or a Hugging Face checkpoint: folder, config.json, index or safetensors file
+        /// GGUF file (any shard of a split model), ONNX file or the folder with it, or a Hugging Face checkpoint: folder, config.json,
+        /// index or safetensors file
         model: PathBuf,
         /// List every tensor
         #[arg(long)]

@@ -98,7 +98,7 @@ impl MlxGround {
                 let side_files = read_side_files(&checkpoint)?;
                 Ok(Self { source, checkpoint: *checkpoint, side_files })
             }
-            Opened::Model(_) => Err(Error::SourceChanged { path: model.path.clone() }),
+            Opened::Model(_) | Opened::Onnx(_) => Err(Error::SourceChanged { path: model.path.clone() }),
         }
     }
 
