@@ -36,6 +36,7 @@ mod levels;
 mod mlx;
 #[cfg(unix)]
 mod odd_files;
+mod onnx;
 mod overrides;
 mod own_runtime;
 #[cfg(feature = "llama-cpp")]
