@@ -13,12 +13,16 @@ use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
 
 use planish::advise::{Planner, Room, advise, checklist, output_specs};
+use planish::format::onnx::{read_onnx, to_bytes};
 use planish::format::{Layout, Opened, TensorReader, TensorSpec, Writer, read_any, read_gguf, read_imatrix, read_safetensors};
 use planish::hardware::Machine;
 use planish::import::tokenizer::{encode, tokenizer_metadata};
 use planish::import::{decoder, import, stored_model};
-use planish::model::{Array, Checkpoint, DType, Metadata, Model, Preset, Text, Value};
+use planish::model::{Array, Checkpoint, DType, Metadata, Model, OnnxPlace, OnnxTensor, Preset, Text, Value};
 use tempfile::TempDir;
+
+#[path = "onnx_seeds.rs"]
+mod onnx_seeds;
 
 use crate::golden_checkpoints;
 
@@ -212,6 +216,45 @@ pub fn imatrix(bytes: &[u8]) {
     });
 }
 
+/// An ONNX file beside a file with weights, and what it says when it is written again.
+pub fn onnx(bytes: &[u8]) {
+    SCRATCH.with(|scratch| {
+        let folder = scratch.path().join("onnx");
+        std::fs::create_dir_all(&folder).unwrap();
+        let (path, weights) = (folder.join("model.onnx"), folder.join(ONNX_WEIGHTS));
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::write(&weights, vec![7; ONNX_WEIGHTS_BYTES]).unwrap();
+        let Ok(file) = read_onnx(&path) else {
+            assert!(!matches!(read_any(&path), Ok(Opened::Onnx(_))));
+            return;
+        };
+        assert!(file.files.iter().all(|file| *file == path || *file == weights), "{:?}", file.files);
+        for tensor in &file.tensors {
+            match tensor.place {
+                OnnxPlace::External { offset, .. } => {
+                    assert!(offset.checked_add(tensor.size_bytes).is_some_and(|end| end <= ONNX_WEIGHTS_BYTES as u64));
+                }
+                // A number of one byte in the file is one of eight bytes at most.
+                _ => assert!(tensor.size_bytes <= 8 * bytes.len() as u64, "{tensor:?}"),
+            }
+        }
+        for tensor in file.model.graph.iter().flat_map(|graph| &graph.initializer) {
+            if let Ok(data) = file.data(tensor) {
+                let is_it = |checked: &&OnnxTensor| checked.is_initializer && checked.name == tensor.name();
+                assert!(file.tensors.iter().filter(is_it).any(|checked| checked.size_bytes == data.len() as u64), "{tensor:?}");
+            }
+        }
+        // What was written reads back as the same.
+        std::fs::write(&path, to_bytes(&file.model, &path).unwrap()).unwrap();
+        let again = read_onnx(&path).unwrap();
+        assert!(again.unknown_fields.is_empty() && again.tensors == file.tensors);
+    });
+}
+
+/// The file beside the ONNX file, and its size.
+const ONNX_WEIGHTS: &str = "weights.bin";
+const ONNX_WEIGHTS_BYTES: usize = 64;
+
 /// What the program does with every model that it could read.
 fn use_model(model: &Model) {
     let planner = Planner::new(model);
@@ -299,7 +342,7 @@ fn golden_tokenizers() -> Vec<PathBuf> {
 }
 
 /// The names of all targets.
-pub const TARGETS: [&str; 6] = ["gguf", "safetensors", "checkpoint", "config", "tokenizer", "imatrix"];
+pub const TARGETS: [&str; 7] = ["gguf", "safetensors", "checkpoint", "config", "tokenizer", "imatrix", "onnx"];
 
 /// Good inputs of a target: the fuzzer starts from them.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
@@ -317,6 +360,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "config" => config_seeds(),
         "tokenizer" => TOKENIZERS.with(|folders| file_seeds(&folders.1, &TOKENIZER_FILES)),
         "imatrix" => vec![imatrix_file(), dat_file()],
+        "onnx" => onnx_seeds::models().iter().map(|model| to_bytes(model, Path::new("seed")).unwrap()).collect(),
         other => panic!("{other}"),
     }
 }

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-600}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(gguf safetensors checkpoint config tokenizer imatrix)
+[ ${#targets[@]} -gt 0 ] || targets=(gguf safetensors checkpoint config tokenizer imatrix onnx)
 
 # The same versions of dependencies as in the program.
 cp Cargo.lock fuzz/Cargo.lock

@@ -42,7 +42,7 @@ impl App {
         let filled = self.store.imatrix.as_ref().map(|collected| collected.path.clone());
         let is_opened = matches!(
             &event,
-            Event::Finished { result: Ok(Output::Model(_) | Output::Checkpoint(_)), .. } if self.store.is_opening()
+            Event::Finished { result: Ok(Output::Model(_) | Output::Checkpoint(_) | Output::Network(_)), .. } if self.store.is_opening()
         );
         let is_known = matches!(&event, Event::Finished { result: Ok(Output::Known(_)), .. });
         let is_measured = matches!(&event, Event::Finished { result: Ok(output), .. } if output.is_measurement());
@@ -108,13 +108,15 @@ impl App {
                 self.store.model.ready().filter(|model| !model.is_runnable() && is_file).and_then(|model| model.own_level());
             self.form.levels.extend(own);
             self.save();
-            self.commands.push(Command::FindKnown);
+            if self.store.network.is_none() {
+                self.commands.push(Command::FindKnown);
+            }
         }
     }
 
     /// Puts the cursor where the path can be typed, since there is no file dialog.
     fn ask_for_path(&mut self, wanted: Picked) {
-        let is_open = self.store.model.ready().is_some() || self.store.checkpoint.is_some();
+        let is_open = self.store.opened_path().is_some();
         self.form.focus = Some(match wanted {
             Picked::Model | Picked::ModelFolder => Field::ModelPath,
             Picked::OutputDir => Field::OutputDir,

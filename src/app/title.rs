@@ -7,7 +7,9 @@ use crate::ui::jobs::titles;
 /// `Planish`, the model, and what is being done: also readable in a task bar.
 pub(super) fn title_text(store: &Store) -> String {
     let mut title = APP_NAME.to_string();
-    if let Some(model) = store.model.ready() {
+    if let Some(network) = &store.network {
+        title.push_str(&format!(" · {}", network.display_name()));
+    } else if let Some(model) = store.model.ready() {
         title.push_str(&format!(" · {}", model.file_stem()));
     } else if let Some(checked) = &store.checkpoint {
         title.push_str(&format!(" · {}", checked.checkpoint.name));

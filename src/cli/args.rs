@@ -45,7 +45,8 @@ pub(super) enum Command {
     },
     /// Show what a model is, and what can be done with it
     Inspect {
-        /// GGUF file (any shard of a split model), or a Hugging Face checkpoint: folder, config.json, index or safetensors file
+        /// GGUF file (any shard of a split model), ONNX file or the folder with it, or a Hugging Face checkpoint: folder, config.json,
+        /// index or safetensors file
         model: PathBuf,
         /// List every tensor
         #[arg(long)]
@@ -147,7 +148,7 @@ pub(super) enum Command {
     Errors {
         /// GGUF file or checkpoint that the converted file was made from
         source: PathBuf,
-        /// The converted file, or MLX folder
+        /// The converted file or folder
         model: PathBuf,
         #[command(flatten)]
         output: OutputArgs,
@@ -245,8 +246,9 @@ impl GoalArgs {
 pub(super) struct ConvertArgs {
     /// Levels, separated by commas: F32, BF16, F16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0,
     /// IQ4_NL, IQ4_XS, MXFP4_MOE, Q3_K_L, Q3_K_M, IQ3_M, IQ3_S, Q3_K_S, Q2_K, TQ2_0, TQ1_0; with an importance matrix also IQ3_XS,
-    /// IQ3_XXS, Q2_K_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S. From a checkpoint also folders for MLX, with the bytes of
-    /// mlx_lm.convert: mlx:bf16, mlx:8-bit, 6-bit, 5-bit, 4-bit, 3-bit, 2-bit (groups of 64, or -g32, -g128), mlx:mixed_2_6, mixed_3_4,
+    /// IQ3_XXS, Q2_K_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S. From a checkpoint also folders for ONNX Runtime GenAI:
+    /// onnx:FP32, onnx:FP16, onnx:INT8, onnx:INT4 (a scale per 32 weights, or -g128; INT4 also -g16, -g64), onnx:INT4-mixed; and for MLX, with the
+    /// bytes of mlx_lm.convert: mlx:bf16, mlx:8-bit, 6-bit, 5-bit, 4-bit, 3-bit, 2-bit (groups of 64, or -g32, -g128), mlx:mixed_2_6, mixed_3_4,
     /// mixed_3_6, mixed_4_6, mlx:mxfp4, mxfp8, nvfp4; --format mlx --level 4-bit is understood as well
     #[arg(long, short, value_name = "L[,L…]", required_unless_present = "budget", value_delimiter = ',', value_parser = LevelParser, hide_possible_values = true)]
     pub(super) level: Vec<Level>,

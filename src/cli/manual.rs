@@ -24,7 +24,7 @@ const FILES: [(&str, &str); 6] = [
     ("$XDG_DATA_HOME/planish/runtimes/", "Runtimes set up by planish runtime install. On macOS and Windows, in the same place."),
     ("NAME.gguf.part, NAME.gguf.part.journal", "A conversion in progress, or what --resume continues from."),
     ("NAME.gguf.manifest.json", "Beside each converted file: the checksum of every tensor, for planish verify."),
-    ("NAME-mlx-LEVEL/planish.manifest.json", "The same in a folder for MLX."),
+    ("NAME-mlx-LEVEL/planish.manifest.json", "The same in a folder for MLX or ONNX Runtime."),
 ];
 
 const ENVIRONMENT: [(&str, &str); 4] = [

@@ -14,6 +14,7 @@ mod level_parser;
 mod levels;
 mod limits;
 mod manual;
+mod onnx;
 mod output;
 mod overrides;
 mod plan_table;

@@ -29,6 +29,7 @@ pub(super) fn inspect(path: &Path, parts: InspectParts, as_json: bool) -> Result
     let model = match format::read_any(path)? {
         Opened::Model(model) => *model,
         Opened::Checkpoint(checkpoint) => return super::checkpoint::inspect(*checkpoint, parts, as_json),
+        Opened::Onnx(network) => return super::onnx::inspect(&network, parts, as_json),
     };
     if as_json {
         return print_json(&tables::model_json(&model, parts.tensors, parts.metadata));

@@ -111,7 +111,7 @@ impl FolderGround {
                 let files = read_folder_files(&checkpoint)?;
                 Ok(Self { checkpoint: *checkpoint, files })
             }
-            Opened::Model(_) => Err(Error::SourceChanged { path: model.path.clone() }),
+            Opened::Model(_) | Opened::Onnx(_) => Err(Error::SourceChanged { path: model.path.clone() }),
         }
     }
 

@@ -5,21 +5,23 @@ use std::sync::Arc;
 
 use super::ground::FolderGround;
 use crate::advise::{CheckedCheckpoint, Room, checklist};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{Opened, a_model, read_any};
 use crate::hardware;
 use crate::import::tokenizer::encode;
 use crate::import::{check_computable, import};
-use crate::model::{Checkpoint, Model};
+use crate::model::{Checkpoint, Model, OnnxNetwork};
 
 /// The model in a file or folder; for a checkpoint, the one that it becomes.
 ///
 /// # Errors
-/// Those of `format::read_any` and of `import::import`; `Error::NotAModel` for a GGUF file without a model.
+/// Those of `format::read_any` and of `import::import`; `Error::NotAModel` for a GGUF file without a model;
+/// `Error::OnlyInspected` for an ONNX network.
 pub fn open_model(path: &Path) -> Result<Model> {
     match read_any(path)? {
         Opened::Model(model) => a_model(*model),
         Opened::Checkpoint(checkpoint) => imported(*checkpoint).0,
+        Opened::Onnx(network) => Err(Error::OnlyInspected { what: OnnxNetwork::WHAT, path: network.path }),
     }
 }
 

@@ -156,6 +156,6 @@ pub fn source_sum(path: &Path, monitor: &Monitor) -> Result<Option<Checksum>> {
             let sums = tensor_sums(&mlx_model(&checkpoint)?, "reading", monitor)?;
             Ok(Some(Checksum::of_parts(&sums)))
         }
-        Opened::Model(_) => Ok(None),
+        Opened::Model(_) | Opened::Onnx(_) => Ok(None),
     }
 }

@@ -29,7 +29,7 @@ impl Error {
             }
             Self::Io { kind: ErrorKind::InvalidFilename, .. } => "choose a shorter name".into(),
             Self::Io { .. } => "check the disk and the path".into(),
-            Self::NotAFile { .. } => "choose a .gguf file, or the folder of a Hugging Face checkpoint to check it".into(),
+            Self::NotAFile { .. } => "choose a .gguf or .onnx file, or the folder of a Hugging Face checkpoint to check it".into(),
             Self::UnknownFormat { .. } => "choose a .gguf file; a failed download is often an HTML page".into(),
             Self::Placeholder { found, .. } => found.hint().into(),
             Self::BrokenLink { .. } => {
@@ -126,6 +126,12 @@ impl Error {
             }
             Self::UnclearFolder { what, .. } if what.contains("snapshot") => "download the model again".into(),
             Self::UnclearFolder { .. } => "fetch model.safetensors.index.json as well, or open one of the files".into(),
+            Self::MissingWeights { name, .. } => format!("fetch {name} as well and put it there under that name"),
+            Self::TooLargeForOnnx { .. } => {
+                "save it with the weights in a file of their own, in Python: onnx.save(model, PATH, save_as_external_data=True)".into()
+            }
+            Self::CannotRewrite { .. } => "update Planish, or save the model with an older version of the format".into(),
+            Self::OnlyInspected { .. } => "planish inspect shows what is in it".into(),
             Self::SeveralModels { .. } => "open one of these files".into(),
             Self::Pickle { .. } => PICKLE_HINT.into(),
             Self::CheckpointNotRunnable { path } => {

@@ -514,12 +514,48 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A folder with several GGUF models.
-    #[error("{} GGUF models in one folder ({}): {}", names.len(), several_text(names), shown(path))]
+    /// A folder with several models.
+    #[error("{} models in one folder ({}): {}", names.len(), several_text(names), shown(path))]
     SeveralModels {
         /// Their files.
         names: Vec<String>,
         /// The folder.
+        path: PathBuf,
+    },
+
+    /// An ONNX file whose weights lie in a file that is not there.
+    #[error("its weights are in {name}, which is not beside it: {}", shown(path))]
+    MissingWeights {
+        /// The file with the weights, relative to the folder.
+        name: String,
+        /// The ONNX file.
+        path: PathBuf,
+    },
+
+    /// An ONNX file of more than 2 GiB, which protocol buffers do not allow.
+    #[error("{size_bytes} bytes are more than the 2 GiB that an ONNX file may have: {}", shown(path))]
+    TooLargeForOnnx {
+        /// Its size.
+        size_bytes: u64,
+        /// The ONNX file.
+        path: PathBuf,
+    },
+
+    /// A file that can be read, but would lose something if it were written again.
+    #[error("cannot be written again without loss, it has what this version does not know ({what}): {}", shown(path))]
+    CannotRewrite {
+        /// What is not known: `field 99 of NodeProto`.
+        what: String,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A kind of model that Planish shows, and does nothing else with yet.
+    #[error("{what} can be inspected, but not converted, run or measured yet: {}", shown(path))]
+    OnlyInspected {
+        /// What it is: `an ONNX network`.
+        what: &'static str,
+        /// The file or folder.
         path: PathBuf,
     },
 

@@ -234,8 +234,8 @@ pub(super) mod map {
 
     /// The first `n_bytes` of a file as memory, read-only.
     pub(in crate::format) fn map_start(file: &File, n_bytes: usize) -> Result<Mmap> {
-        // SAFETY: the map is private to `OneFile::read_by`, `read_safetensors`, `is_saved_by_mlx` and `read_summary`, is only read as plain
-        // bytes that are all checked, and is dropped when the header is parsed, some milliseconds later. Should the file be
+        // SAFETY: the map is private to `OneFile::read_by`, `read_safetensors`, `is_saved_by_mlx`, `read_summary` and `inspect_onnx`, is only
+        // read as plain bytes that are all checked, and is dropped when the header is parsed, some milliseconds later. Should the file be
         // truncated in that time, the process ends with SIGBUS, which is not undefined behaviour. Tensor data, which takes
         // minutes to read, is never read through a map (see `TensorReader`).
         unsafe { MmapOptions::new().len(n_bytes).map(file) }

@@ -18,7 +18,6 @@ pub(super) fn model_format(head: &[u8]) -> Option<&'static str> {
         }
         [0x89, b'H', b'D', b'F', ..] => Some("an HDF5 file (Keras)"),
         [_, _, _, _, b'T', b'F', b'L', b'3', ..] => Some("a LiteRT (TensorFlow Lite) file"),
-        _ if is_onnx(head) => Some("an ONNX file"),
         _ if contains(head, b"<net ") && text_starts_with(head, b"<") => Some("an OpenVINO IR file"),
         _ => None,
     }
@@ -36,12 +35,19 @@ pub(super) fn is_safetensors(head: &[u8], size_bytes: u64) -> bool {
 
 /// True for field 1 (`ir_version`, a small number), followed by another field of `ModelProto` with its right wire type.
 ///
-/// Source: `message ModelProto` in onnx.proto3.
-fn is_onnx(head: &[u8]) -> bool {
-    // producer_name 2, producer_version 3, domain 4, doc_string 6, graph 7, opset_import 8: length-delimited; model_version
-    // 5: number.
-    const NEXT_TAGS: [u8; 7] = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42];
-    matches!(head, [0x08, 1..=32, tag, ..] if NEXT_TAGS.contains(tag))
+/// Source: `message ModelProto` in onnx.proto.
+pub(super) fn is_onnx(head: &[u8]) -> bool {
+    // producer_version 3, domain 4, doc_string 6, graph 7, opset_import 8: length-delimited; model_version 5: number.
+    const NEXT_TAGS: [u8; 6] = [0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42];
+    match head {
+        // producer_name 2: a short text. A TensorFlow SavedModel has its whole graph there.
+        [0x08, 1..=32, 0x12, len @ 0..=127, text @ ..] => {
+            let name = text.get(..usize::from(*len)).unwrap_or(text);
+            std::str::from_utf8(name).is_ok_and(|name| !name.chars().any(char::is_control))
+        }
+        [0x08, 1..=32, tag, ..] => NEXT_TAGS.contains(tag),
+        _ => false,
+    }
 }
 
 /// True when the text begins with `start`, whatever its case, after white space and a byte order mark.

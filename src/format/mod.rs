@@ -1,8 +1,9 @@
-//! Bytes ↔ model: recognise a file, read and write GGUF, read the headers of Hugging Face checkpoints.
+//! Bytes ↔ model: recognise a file, read and write GGUF, read the headers of Hugging Face checkpoints and ONNX files.
 //!
 //! ```text
 //! read_any ─ recognise ─ checkpoint (folder, index) ─ safetensors, hf_config (bytes → header) ─ Checkpoint
 //!                                              └ side_files (model card, settings beside it) ─┘
+//! read_any ─ recognise ─ onnx (bytes → messages, checked) ─ OnnxNetwork
 //! inspect ─ recognise ─ gguf_reader (files, shards) ─ gguf_header (bytes → header) ─ Model
 //! imatrix_reader (GGUF or .dat) ─ imatrix_sums (added up, → GGUF) ─ imatrix ─ Imatrix
 //!                                                     moments (a folder) ─┘
@@ -98,7 +99,7 @@ pub(crate) use shard_name::ShardName;
 pub(crate) use tensor_reader::read_exact_at;
 
 use crate::error::{Error, Result};
-use crate::model::{Checkpoint, Model};
+use crate::model::{Checkpoint, Model, OnnxNetwork};
 use recognise::Kind;
 
 /// What a path turned out to be.
@@ -108,20 +109,23 @@ pub enum Opened {
     Model(Box<Model>),
     /// A Hugging Face checkpoint: `import` makes a model of it.
     Checkpoint(Box<Checkpoint>),
+    /// An ONNX network, which is shown.
+    Onnx(Box<OnnxNetwork>),
 }
 
-/// What a file or folder is, from headers alone. Takes milliseconds whatever the size.
+/// What a file or folder is, from headers alone. Takes milliseconds whatever the size; of an ONNX file, all but the weights is read.
 ///
 /// A file's format is recognised by its content, and by its name only where the content does not tell. Any shard of a split
 /// model stands for the whole model.
 ///
 /// # Errors
 /// `Error::Pickle` and `Error::UnsupportedFormat` for other model formats and `Error::UnknownFormat` for files that are not
-/// models; else as `read_gguf` and `read_checkpoint`.
+/// models; else as `read_gguf`, `read_checkpoint` and `onnx::read_onnx`.
 pub fn read_any(path: &Path) -> Result<Opened> {
     match recognise::kind_of(path)? {
         (Kind::Gguf, path) => read_gguf(&path).map(|model| Opened::Model(Box::new(model))),
         (Kind::Checkpoint, path) => read_checkpoint(&path).map(|checkpoint| Opened::Checkpoint(Box::new(checkpoint))),
+        (Kind::Onnx, path) => onnx::inspect_onnx(&path).map(|network| Opened::Onnx(Box::new(network))),
     }
 }
 
@@ -139,10 +143,11 @@ pub fn a_model(model: Model) -> Result<Model> {
 /// The model in a GGUF file: `read_any` for callers that need a model that can be run.
 ///
 /// # Errors
-/// `Error::CheckpointNotRunnable` for a checkpoint, `Error::NotAModel` for a GGUF file that holds no model, else as `read_any`.
+/// `Error::CheckpointNotRunnable` for a checkpoint, `Error::OnlyInspected` for an ONNX network, `Error::NotAModel` for a GGUF file that holds no model, else as `read_any`.
 pub fn inspect(path: &Path) -> Result<Model> {
     match recognise::kind_of(path)? {
         (Kind::Gguf, path) => read_gguf(&path).and_then(a_model),
         (Kind::Checkpoint, path) => Err(Error::CheckpointNotRunnable { path: path.into_owned() }),
+        (Kind::Onnx, path) => Err(Error::OnlyInspected { what: OnnxNetwork::WHAT, path: path.into_owned() }),
     }
 }

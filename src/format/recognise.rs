@@ -10,7 +10,8 @@ use super::checkpoint::{CONFIG_NAME, INDEX_ENDING};
 use super::gguf;
 use super::gguf_reader::summarize_gguf;
 use super::hub_cache::snapshot_of;
-use super::magic::{is_safetensors, model_format, pickle_format, text_starts_with};
+use super::magic::{is_onnx, is_safetensors, model_format, pickle_format, text_starts_with};
+use super::onnx::only_onnx_file;
 use super::open::open_regular;
 use super::shard_name::{cut_from, may_be_gguf_model};
 use crate::error::{Error, HEAD_BYTES, Placeholder, Result};
@@ -31,15 +32,17 @@ pub(super) enum Kind {
     Gguf,
     /// A Hugging Face checkpoint: its folder, `config.json`, index of shards, or a safetensors file.
     Checkpoint,
+    /// An ONNX file.
+    Onnx,
 }
 
-/// Which of the formats that are read this is, and the path that stands for it: for a folder that holds one GGUF model, that
-/// file.
+/// Which of the formats that are read this is, and the path that stands for it: for a folder that holds one GGUF or ONNX
+/// model, that file.
 ///
 /// # Errors
 /// `Error::Pickle` and `Error::UnsupportedFormat` for formats known by name, `Error::UnknownFormat` with the first bytes for
 /// the rest, `Error::Placeholder` for what stands in for a file that was not fetched, `Error::CutFile` for a piece of a file,
-/// `Error::SeveralModels` for a folder with several GGUF models, `Error::NotAFile` and `Error::Io` as `open_regular`.
+/// `Error::SeveralModels` for a folder with several GGUF or ONNX models, `Error::NotAFile` and `Error::Io` as `open_regular`.
 pub(super) fn kind_of(path: &Path) -> Result<(Kind, Cow<'_, Path>)> {
     if !path.is_dir() {
         return file_kind(path).map(|kind| (kind, Cow::Borrowed(path)));
@@ -57,6 +60,10 @@ pub(super) fn kind_of(path: &Path) -> Result<(Kind, Cow<'_, Path>)> {
                 Err(Error::SeveralModels { names, path: folder })
             }
         },
+        FolderKind::Onnx => {
+            let file = only_onnx_file(&folder)?;
+            file_kind(&file).map(|kind| (kind, Cow::Owned(file)))
+        }
         FolderKind::Other(what) => Err(Error::UnsupportedFormat { what: what.into(), path: path.to_path_buf() }),
         FolderKind::Unknown => Err(Error::NotAFile { kind: "a folder", path: path.to_path_buf() }),
     }
@@ -78,16 +85,22 @@ fn file_kind(path: &Path) -> Result<Kind> {
     if let Some(what) = model_format(&head) {
         return Err(Error::UnsupportedFormat { what: what.into(), path: path.to_path_buf() });
     }
+    if is_onnx(&head) {
+        return Ok(Kind::Onnx);
+    }
     if let Some(found) = Placeholder::of(&head) {
         return Err(Error::Placeholder { found, path: path.to_path_buf() });
     }
     if let Some(error) = cut_error(path) {
         return Err(error);
     }
-    // Its header is damaged, which the reader explains better than a row of bytes does.
-    let is_named_so = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
-    if is_named_so && looks_like(&head).is_none() {
+    // It is damaged, which the reader explains better than a row of bytes does.
+    let is_named = |end: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(end));
+    if is_named("safetensors") && looks_like(&head).is_none() {
         return Ok(Kind::Checkpoint);
+    }
+    if is_named("onnx") && looks_like(&head).is_none() {
+        return Ok(Kind::Onnx);
     }
     Err(Error::UnknownFormat { found: found(&head), path: path.to_path_buf() })
 }
@@ -126,6 +139,7 @@ enum FolderKind {
     Checkpoint,
     /// GGUF models, by name; for a split model, its first part.
     Gguf(Vec<OsString>),
+    Onnx,
     Other(&'static str),
     Unknown,
 }
@@ -147,7 +161,7 @@ fn folder_kind(path: &Path) -> Result<FolderKind> {
         () if has_weights => FolderKind::Checkpoint,
         // Many repositories of GGUF files have a config.json beside them.
         () if !own_names.is_empty() => FolderKind::Gguf(own_names),
-        () if has("genai_config.json") || has_extension("onnx") => FolderKind::Other("a folder with an ONNX model"),
+        () if has_extension("onnx") => FolderKind::Onnx,
         () if has_extension("xml") && has_extension("bin") => FolderKind::Other("a folder with an OpenVINO IR"),
         () if has("manifest.json") && has("data") => FolderKind::Other("a Core ML package"),
         () if has(CONFIG_NAME) || has("adapter_config.json") => FolderKind::Checkpoint,
@@ -191,8 +205,6 @@ mod tests {
             Err(Error::UnsupportedFormat { what, .. }) => assert_eq!(what, expected),
             other => panic!("{expected}: {other:?}"),
         };
-        check(b"\x08\x07\x12\x07pytorch", "an ONNX file");
-        check(b"\x08\x08\x3a\xff\x01", "an ONNX file");
         check(b"<?xml version=\"1.0\"?>\n<net name=\"Model0\" version=\"11\">", "an OpenVINO IR file");
         check(b"tjgg\x03\0\0\0", "an old GGML file from before GGUF");
         check(b"lmgg\0\0\0\0", "an old GGML file from before GGUF");
@@ -251,6 +263,24 @@ mod tests {
     }
 
     #[test]
+    fn an_onnx_file_is_recognised_by_its_first_fields() {
+        let check = |name: &str, content: &[u8], expected: bool| {
+            assert_eq!(named(name, content) == Ok(Kind::Onnx), expected, "{name} {content:?}");
+        };
+        check("m.gguf", b"\x08\x07\x12\x07pytorch", true);
+        check("m", b"\x08\x08\x3a\xff\x01", true);
+        check("m.pb", b"\x08\x01\x12\x40\x0a\x02", false); // TensorFlow
+        check("m.pb", b"\x08\x01\x12\xff\x01", false);
+        // Damaged: the reader says how.
+        check("m.onnx", b"\xff\xff\xff\xff", true);
+        check("m.onnx", b"<html>", false);
+        check("m.onnx", b"{}", false);
+        check("m.onnx", b"version https://git-lfs.github.com/spec/v1", false);
+        check("m.onnx", b"", false);
+        check("m.onnx", b"GGUF", false);
+    }
+
+    #[test]
     fn a_damaged_safetensors_file_is_left_to_its_reader() {
         let check = |content: &[u8], expected: bool| {
             assert_eq!(named("a.safetensors", content) == Ok(Kind::Checkpoint), expected, "{content:?}");
@@ -290,12 +320,10 @@ mod tests {
         check(&[], None);
         check(&["config.json", "model-00001-of-00002.safetensors"], Some("a checkpoint"));
         check(&["config.json", "pytorch_model.bin"], Some("a checkpoint"));
-        check(&["model.onnx", "model.onnx.data"], Some("a folder with an ONNX model"));
         check(&["openvino_model.xml", "openvino_model.bin"], Some("a folder with an OpenVINO IR"));
         check(&["config.json"], Some("a checkpoint"));
         check(&["model.safetensors"], Some("a checkpoint"));
         check(&["adapter_config.json"], Some("a checkpoint"));
-        check(&["config.json", "genai_config.json", "model.onnx"], Some("a folder with an ONNX model"));
         check(&["notes.txt"], None);
     }
 
@@ -320,6 +348,25 @@ mod tests {
         check(&["tiny.gguf", "mmproj-tiny.gguf", "config.json", "README.md"], Ok("tiny.gguf"));
         check(&["t-00001-of-00002.gguf", "t-00002-of-00002.gguf"], Ok("t-00001-of-00002.gguf"));
         check(&["b-Q4_K_M.gguf", "a-Q8_0.gguf"], Err(&["a-Q8_0.gguf", "b-Q4_K_M.gguf"]));
+    }
+
+    #[test]
+    fn a_folder_with_an_onnx_model_stands_for_it() {
+        let check = |names: &[&str], expected: std::result::Result<&str, &[&str]>| {
+            let folder = tempfile::tempdir().unwrap();
+            for name in names {
+                std::fs::write(folder.path().join(name), "\x08\x08\x3a\x01").unwrap();
+            }
+            match (kind_of(folder.path()), expected) {
+                (Ok((Kind::Onnx, path)), Ok(name)) => assert_eq!(*path, folder.path().join(name)),
+                (Err(Error::SeveralModels { names, .. }), Err(expected)) => assert_eq!(names, expected),
+                other => panic!("{other:?}"),
+            }
+        };
+        check(&["model.onnx", "model.onnx.data"], Ok("model.onnx"));
+        check(&["config.json", "genai_config.json", "decoder.onnx"], Ok("decoder.onnx"));
+        check(&["model.onnx", "model_int8.onnx"], Ok("model.onnx"));
+        check(&["b.onnx", "A.ONNX"], Err(&["A.ONNX", "b.onnx"]));
     }
 
     #[cfg(unix)]

@@ -38,7 +38,7 @@ impl Reference {
     pub fn of(model: &Model, machine: &Machine, budget_bytes: Option<u64>, n_ctx: u64) -> Self {
         Self::with(model, machine, budget_bytes, n_ctx, || match read_any(&model.path) {
             Ok(Opened::Checkpoint(checkpoint)) => check_computable(&checkpoint).err().map(|error| error.reason()),
-            Ok(Opened::Model(_)) => Some("it is no checkpoint any more".into()),
+            Ok(Opened::Model(_) | Opened::Onnx(_)) => Some("it is no checkpoint any more".into()),
             Err(error) => Some(error.to_string()),
         })
     }

@@ -10,6 +10,7 @@ mod hyperparameters;
 mod import;
 mod level;
 mod metadata;
+mod onnx;
 mod other_kind;
 mod preset;
 mod provenance;
@@ -38,6 +39,10 @@ pub use hyperparameters::Hyperparameters;
 pub use import::{BlockScale, Import, Origin, Part, RowOrder};
 pub use level::{Level, OtherLevel, PrecisionClass};
 pub use metadata::{Array, Metadata, Text, Value, ValueType};
+pub use onnx::{
+    MultiplyAdds, OnnxDType, OnnxDTypeSum, OnnxDim, OnnxNetwork, OnnxOperator, OnnxOpset, OnnxPlace, OnnxPort, OnnxQuantization,
+    OnnxTensor,
+};
 pub use other_kind::{OtherKind, other_kind};
 pub use preset::Preset;
 pub use provenance::{

@@ -26,7 +26,9 @@ impl OwnModel {
     pub(super) fn open(path: &Path) -> Result<Self, String> {
         let checkpoint = match read_any(path).map_err(|error| error.to_string())? {
             Opened::Checkpoint(checkpoint) => checkpoint,
-            Opened::Model(_) => return Err(format!("only checkpoints can be run by it, not {}", path_text::shown(path))),
+            Opened::Model(_) | Opened::Onnx(_) => {
+                return Err(format!("only checkpoints can be run by it, not {}", path_text::shown(path)));
+            }
         };
         let decoder = decoder(&checkpoint).map_err(|error| error.to_string())?;
         let model = stored_model(&checkpoint, &decoder).map_err(|error| error.to_string())?;

@@ -16,7 +16,7 @@ use crate::convert::Conversion;
 use crate::error::Error;
 use crate::hardware::Machine;
 use crate::make::Reference;
-use crate::model::{Level, Model, OtherLevel};
+use crate::model::{Level, Model, OnnxNetwork, OtherLevel};
 use crate::units::{count_of, local_day_text};
 use crate::worker::JobId;
 
@@ -65,8 +65,9 @@ impl Store {
     /// The path that was opened: the folder of a checkpoint even when one of its files stands for it.
     #[must_use]
     pub fn opened_path(&self) -> Option<&Path> {
-        let checkpoint = self.checkpoint.as_ref().map(|checked| checked.checkpoint.path.as_path());
-        checkpoint.or_else(|| self.model.ready().map(|model| model.path.as_path()))
+        let network = self.network.as_ref().map(|network| network.path.as_path());
+        let checkpoint = || self.checkpoint.as_ref().map(|checked| checked.checkpoint.path.as_path());
+        network.or_else(checkpoint).or_else(|| self.model.ready().map(|model| model.path.as_path()))
     }
 
     /// True while a model is being opened.
@@ -130,7 +131,7 @@ impl Store {
             return;
         }
         self.put_aside();
-        self.checkpoint = None;
+        (self.checkpoint, self.network) = (None, None);
         self.model_path = Some(model.path.clone());
         self.take_up(|aside| aside.checkpoint.is_none() && aside.model == model);
         self.model = Slot::Ready(model);
@@ -142,11 +143,23 @@ impl Store {
             return;
         }
         self.put_aside();
+        self.network = None;
         self.model_path = Some(checked.checkpoint.path.clone());
         let is_it = |aside: &Aside| aside.checkpoint.as_ref().is_some_and(|known| known.checkpoint == checked.checkpoint);
         let stand_in = self.take_up(is_it).filter(|model| model.is_runnable());
         self.model = stand_in.or_else(|| checked.model.clone()).map_or(Slot::Empty, Slot::Ready);
         self.checkpoint = Some(checked);
+    }
+
+    /// Takes a network that has been read in place of what is open.
+    pub(super) fn open_network(&mut self, id: JobId, network: Arc<OnnxNetwork>) {
+        if !self.ends_opening(id) {
+            return;
+        }
+        self.put_aside();
+        (self.checkpoint, self.model) = (None, Slot::Empty);
+        self.model_path = Some(network.path.clone());
+        self.network = Some(network);
     }
 
     /// Puts what belongs to the open model aside.

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::format::CachedModel;
 use crate::hardware::{Disk, Machine};
 use crate::make::BudgetFacts;
-use crate::model::Model;
+use crate::model::{Model, OnnxNetwork};
 use crate::worker::{Event, HistoryAnswer, HistoryRequest, Job, JobId, Output};
 
 /// Everything that jobs have delivered.
@@ -68,6 +68,8 @@ pub struct Store {
     pub exported: Option<PathBuf>,
     /// The open checkpoint; `model` is what it becomes, if it can, or the file that stands for it.
     pub checkpoint: Option<Arc<CheckedCheckpoint>>,
+    /// The open ONNX network, which is shown instead of a model.
+    pub network: Option<Arc<OnnxNetwork>>,
     /// Models in the local Hugging Face cache.
     pub cached: Vec<CachedModel>,
     /// The importance matrix that was collected for the open model.
@@ -246,6 +248,7 @@ impl Store {
                 }
             }
             Output::Checkpoint(checked) => self.open_checkpoint(id, checked),
+            Output::Network(network) => self.open_network(id, network),
             Output::TensorErrors(errors) => {
                 self.tensor_errors.settle(id, Ok(errors));
             }

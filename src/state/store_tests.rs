@@ -407,6 +407,26 @@ fn a_file_that_cannot_be_opened_leaves_the_open_model_in_place() {
 }
 
 #[test]
+fn a_network_takes_the_place_of_the_open_model_until_another_is_opened() {
+    let mut store = Store::default();
+    open(&mut store, 1, "a.gguf");
+    let id = convert(&mut store, 2, "a.gguf");
+    let made = Output::Conversions(vec![conversion("a.gguf", "out/a.gguf")]);
+    store.apply(Event::Finished { id, result: Ok(made), elapsed_secs: 1.0 });
+    let folder = tempfile::tempdir().unwrap();
+    let path = crate::format::onnx::write_small(folder.path());
+    let Ok(crate::format::Opened::Onnx(network)) = crate::format::read_any(&path) else { panic!() };
+    let id = JobId(3);
+    store.submitted(id, &Job::Inspect { path: path.clone() });
+    store.apply(Event::Finished { id, result: Ok(Output::Network(Arc::new(*network))), elapsed_secs: 1.0 });
+    assert_eq!((store.opened_path(), store.conversions.len()), (Some(path.as_path()), 0));
+    assert!(store.model.ready().is_none() && !store.is_opening());
+    open(&mut store, 4, "a.gguf");
+    assert!(store.network.is_none());
+    assert_eq!((store.opened_path(), store.conversions.len()), (Some(Path::new("a.gguf")), 1));
+}
+
+#[test]
 fn only_the_latest_wish_to_open_counts() {
     let mut store = Store::default();
     open(&mut store, 1, "a.gguf");

@@ -50,9 +50,7 @@ pub fn page_mark(page: Page, store: &Store) -> PageMark {
         _ => PageMark::None,
     };
     match page {
-        Page::Model => {
-            of_job(|kind| matches!(kind, JobKind::Inspect(_)), store.model.ready().is_some() || store.checkpoint.is_some())
-        }
+        Page::Model => of_job(|kind| matches!(kind, JobKind::Inspect(_)), store.opened_path().is_some()),
         Page::Machine => of_job(
             |kind| matches!(kind, JobKind::Detect | JobKind::SetUp(_) | JobKind::RemoveRuntime(_)),
             store.machine.ready().is_some(),

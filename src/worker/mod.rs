@@ -281,6 +281,7 @@ fn run(job: Job, monitor: &Monitor, on_part: &dyn Fn(Output), line: &EventLine) 
             }
             Ok(match format::read_any(&path)? {
                 Opened::Model(model) => Output::Model(Arc::new(*model)),
+                Opened::Onnx(network) => Output::Network(Arc::new(*network)),
                 Opened::Checkpoint(checkpoint) => Output::Checkpoint(Arc::new(convert::check_checkpoint(*checkpoint))),
             })
         }

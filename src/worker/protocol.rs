@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::format::CachedModel;
 use crate::hardware::{Bandwidth, Disk, Machine, Runtime};
 use crate::make::{BudgetFacts, Calibration};
-use crate::model::{Level, Model, RuntimeId};
+use crate::model::{Level, Model, OnnxNetwork, RuntimeId};
 use crate::monitor::Progress;
 
 /// Names one job of this process; later jobs have higher numbers.
@@ -198,6 +198,8 @@ pub enum Output {
     Exported(PathBuf),
     /// From `Job::Inspect`, when it is a checkpoint.
     Checkpoint(Arc<CheckedCheckpoint>),
+    /// From `Job::Inspect`, when it is an ONNX network.
+    Network(Arc<OnnxNetwork>),
     /// Files made from a checkpoint, with the one among them that keeps every weight: it stands for the checkpoint from now on.
     Imported {
         /// All of them.

@@ -26,7 +26,7 @@ pub fn minilm() -> PathBuf {
 ///
 /// # Panics
 /// When it has not been fetched: a real model must not be skipped silently.
-fn fixture(name: &str) -> PathBuf {
+pub fn fixture(name: &str) -> PathBuf {
     let cache = std::env::var_os("PLANISH_FIXTURES").map_or_else(
         || {
             let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);

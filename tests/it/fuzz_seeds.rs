@@ -49,3 +49,8 @@ fn tokenizer_seeds() {
 fn imatrix_seeds() {
     check("imatrix", readers::imatrix);
 }
+
+#[test]
+fn onnx_seeds() {
+    check("onnx", readers::onnx);
+}

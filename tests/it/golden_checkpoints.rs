@@ -114,7 +114,7 @@ pub fn write(case: &Json, parent: &Path) -> Checkpoint {
     }
     match read_any(&folder).unwrap() {
         Opened::Checkpoint(checkpoint) => *checkpoint,
-        Opened::Model(model) => panic!("{}", model.format_name),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -37,6 +37,7 @@ mod mlx;
 #[cfg(unix)]
 mod odd_files;
 mod onnx;
+mod onnx_folders;
 mod onnxruntime;
 mod overrides;
 mod own_runtime;

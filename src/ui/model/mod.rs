@@ -4,6 +4,9 @@ pub mod checkpoint_view;
 #[cfg(test)]
 pub mod checkpoint_view_tests;
 pub mod metadata_table;
+pub mod onnx_view;
+#[cfg(test)]
+mod onnx_view_tests;
 pub mod origin_view;
 pub mod page;
 #[cfg(test)]

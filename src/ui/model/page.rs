@@ -8,6 +8,7 @@ use eframe::egui::{self, Align, CornerRadius, Frame, Id, Label, Layout, Margin, 
 
 use super::checkpoint_view::checkpoint_ui;
 use super::metadata_table::metadata_table_ui;
+use super::onnx_view::onnx_ui;
 use super::origin_view::origin_ui;
 use super::preflight::{Preflight, preflight_ui};
 use super::tensor_table::tensor_table_ui;
@@ -43,6 +44,9 @@ enum Tab {
 
 /// Draws the page: what is open, or ways to open something.
 pub fn model_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+    if let Some(network) = &store.network {
+        return onnx_ui(ui, network, form, commands);
+    }
     if let Some(checked) = &store.checkpoint {
         return checkpoint_ui(ui, store, checked, form, commands);
     }
@@ -111,7 +115,7 @@ fn drop_zone_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
                 ui.add_space(6.0);
                 crate::ui::kit::widgets::big_heading_ui(ui, "Drop a model here");
                 ui.label(
-                    RichText::new("GGUF files, also split ones: drop the first part. Hugging Face checkpoints: drop the folder")
+                    RichText::new("GGUF files, also split ones: drop the first part. Hugging Face checkpoints: drop the folder. ONNX files are only shown")
                         .color(p.text_secondary),
                 );
                 ui.add_space(10.0);

@@ -100,6 +100,9 @@ pub fn model_hint_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut
             hindered = text;
             (heading, hindered.as_str())
         }
+        Slot::Empty if store.network.is_some() => {
+            ("This is an ONNX network", "Planish shows what is in it on the Model page, and can do nothing else with it yet.")
+        }
         Slot::Empty if store.checkpoint.is_some() => {
             ("This checkpoint cannot be converted", "The checklist on the Model page says what is in the way.")
         }
@@ -108,7 +111,7 @@ pub fn model_hint_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut
         Slot::Empty => ("No model yet", "Open a GGUF file on the Model page. What can be done with it is shown here at once."),
     };
     widgets::empty_state(ui, Icon::Model, heading, text, |ui| {
-        if matches!(store.model, Slot::Empty) && store.checkpoint.is_none() {
+        if matches!(store.model, Slot::Empty) && store.opened_path().is_none() {
             go_on_ui(ui, form, commands);
         }
         to_model_page_ui(ui, form);
