@@ -141,6 +141,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn types_of_onnx_runtime_name_classes() {
+        let check = |runtime_type: &str, expected: Option<&str>| {
+            assert_eq!(class_of_runtime_type(runtime_type), expected, "{runtime_type}")
+        };
+        check("llama", Some("LlamaForCausalLM"));
+        check("mistral", Some("MistralForCausalLM"));
+        check("qwen2moe", Some("Qwen2MoeForCausalLM"));
+        check("gemma3_text", Some("Gemma3ForCausalLM"));
+        check("gptoss", Some("GptOssForCausalLM"));
+        check("decoder", None);
+        check("", None);
+    }
+
+    #[test]
     fn base_classes_and_old_spellings_are_known() {
         let check = |class_name: &str, model_type: &str, expected: Option<&str>| {
             let config = CheckpointConfig { class_name: class_name.into(), model_type: model_type.into(), ..Default::default() };

@@ -121,6 +121,53 @@ fn logits_are_those_of_python_bit_by_bit() {
     }
 }
 
+/// Where GenAI's own tokenizer differs: digits and bytes are split in two steps.
+#[cfg(feature = "llama-cpp")]
+#[test]
+fn texts_are_split_as_llama_cpp_splits_them() {
+    let Some(environment) = environment() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/sample");
+    let made = planish().arg("convert").arg(&sample).args(["--level", "F16", "--out"]).arg(dir.path()).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let folder = copied(&golden("int4"), &dir.path().join("folder"));
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(sample.join(name), folder.join(name)).unwrap();
+    }
+    let texts = [
+        "Hello there",
+        "\n\n1. 1984, 3.14159\n\n\n2)  x",
+        "na\u{ef}ve \u{6f22}\u{5b57} \u{1f600}",
+        "a<|endoftext|>b",
+        "  fn main() {\n\t}",
+        "",
+    ];
+    let task = |path: &Path| {
+        let (path, inputs) = (path.to_path_buf(), texts.map(|text| ProbeInput::Text(text.into())).to_vec());
+        ProbeTask { path, inputs, max_tokens: 0, with_logits: false, exact_attention: false, n_threads: 1 }
+    };
+    let ids = |events: &[Event]| -> Vec<Vec<u32>> {
+        let ids = |event: &Event| if let Event::Probed { ids, .. } = event { Some(ids.clone()) } else { None };
+        events.iter().filter_map(ids).collect()
+    };
+    let (of_folder, stderr, is_well) = child(&environment, Task::Probe(task(&folder)));
+    assert!(is_well, "{stderr}");
+    let mut of_llama_cpp = Vec::new();
+    let request = Request::llama_cpp(Task::Probe(task(&dir.path().join("sample-F16.gguf"))));
+    planish::runtime::run_with(
+        Path::new(env!("CARGO_BIN_EXE_planish")),
+        &request,
+        &planish::monitor::Monitor::silent(),
+        |event| {
+            of_llama_cpp.push(event);
+            Ok(())
+        },
+    )
+    .unwrap();
+    assert_eq!(ids(&of_folder), ids(&of_llama_cpp));
+    assert_eq!(ids(&of_folder).len(), texts.len());
+}
+
 /// The likeliest tokens after a prompt, one by one: the steps of an answer.
 #[test]
 fn an_answer_is_that_of_python_token_by_token() {

@@ -205,3 +205,48 @@ fn tokens(metadata: &Metadata) -> Vec<(Text, TokenKind)> {
     let kinds = kinds.into_iter().map(kind_of).chain(std::iter::repeat(TokenKind::Piece));
     texts.into_iter().zip(kinds).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    fn folder(config: Option<&str>) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints/tokenizer");
+        for name in ["tokenizer.json", "tokenizer_config.json"] {
+            std::fs::copy(golden.join(name), dir.path().join(name)).unwrap();
+        }
+        if let Some(config) = config {
+            std::fs::write(dir.path().join("config.json"), config).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_folder_without_weights_splits_texts() {
+        let named = folder(Some(r#"{ "architectures": ["LlamaForCausalLM"], "vocab_size": 330 }"#));
+        let typed = folder(None);
+        let by_name = Splitter::read_folder(named.path(), "decoder", 320).unwrap();
+        let by_type = Splitter::read_folder(typed.path(), "llama", 330).unwrap();
+        assert_eq!(by_name.tokens().len(), 330, "config.json counts, as in a GGUF file");
+        assert_eq!(by_name.tokens(), by_type.tokens());
+        assert_eq!(by_name.split("hello there"), by_type.split("hello there"));
+        assert_eq!(by_name.special_texts().iter().find(|(role, _)| role == "eos_token").unwrap().1, "<|endoftext|>");
+        for unknown in ["decoder", ""] {
+            assert!(matches!(Splitter::read_folder(typed.path(), unknown, 330), Err(Error::UnknownTokenizer { .. })));
+        }
+        assert!(Splitter::read_folder(tempfile::tempdir().unwrap().path(), "llama", 330).is_err());
+    }
+
+    #[test]
+    fn marks_are_tokens_only_where_they_are_wanted() {
+        let dir = folder(None);
+        let splitter = Splitter::read_folder(dir.path(), "llama", 320).unwrap();
+        let text = "a<|endoftext|>b";
+        let (as_text, as_marks) = (splitter.split(text).unwrap(), splitter.split_with_marks(text).unwrap());
+        assert!(as_text.len() > 3 && !as_text.contains(&0), "{as_text:?}");
+        assert!(as_marks.len() == 3 && as_marks[1] == 0, "{as_marks:?}");
+        assert_eq!(splitter.split(text).unwrap(), as_text, "the splitter itself is unchanged");
+    }
+}

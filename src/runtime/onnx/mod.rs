@@ -17,7 +17,7 @@ use ort::environment::Environment;
 
 use super::session::{Engine, Language, Purpose};
 use super::{RuntimeId, RuntimeInfo, environment};
-use crate::hardware::onnx_runtime_library;
+use crate::hardware::{PythonPackages, onnx_runtime_library};
 use crate::path_text;
 use model::OnnxModel;
 
@@ -28,9 +28,13 @@ pub(super) struct OnnxRuntime {
 }
 
 impl OnnxRuntime {
-    /// Loads the library.
+    /// Loads the library that is found on this machine.
     pub(super) fn start() -> Result<Self, String> {
         let found = environment::find(RuntimeId::OnnxRuntime).map_err(|error| error.to_string())?;
+        Self::of(&found)
+    }
+
+    fn of(found: &PythonPackages) -> Result<Self, String> {
         let missing = || unusable(&found.packages_dir, "is not there");
         let library = onnx_runtime_library(&found.packages_dir).ok_or_else(missing)?;
         let builder =
@@ -81,8 +85,69 @@ fn cause(error: &ort::LoadDynamicError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::error::Error;
+    use crate::hardware::python_below;
+    use crate::runtime::session::{Session, SessionSettings};
+
+    /// The library that `tests/run.sh` has set up; `None`, loudly, without it.
+    fn library() -> Option<OnnxRuntime> {
+        let fixtures = std::env::var_os("PLANISH_FIXTURES").map(PathBuf::from);
+        let fixtures = fixtures.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/planish-fixtures")))?;
+        let environment = fixtures.join("data/planish/runtimes/onnxruntime");
+        let Some(found) = python_below(&environment, RuntimeId::OnnxRuntime.packages()) else {
+            assert!(std::env::var_os("PLANISH_ONNX_RUNTIME").is_none(), "{} is missing", environment.display());
+            eprintln!("SKIPPED: no ONNX Runtime in {}", environment.display());
+            return None;
+        };
+        Some(OnnxRuntime::of(&found).unwrap())
+    }
+
+    /// The largest difference of two rows of logits.
+    fn difference(a: &[f32], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn what_was_forgotten_leaves_no_trace() {
+        let Some(library) = library() else { return };
+        let ids: Vec<u32> = (0..60).map(|idx| idx * 7 % 300).collect();
+        // 4-bit weights are multiplied with one row in another way than with several.
+        for (name, tolerance) in [("f32", 1e-4), ("f16", 0.05), ("int4", 1.0)] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/onnx").join(name);
+            let model = library.load(&folder, Purpose::Use).unwrap();
+            let settings = SessionSettings { n_tokens: 64, n_threads: 2, exact_attention: false };
+            let mut session = model.session(settings).unwrap();
+            assert_eq!(session.last_logits(), Err("nothing has been computed".into()));
+            session.compute(&ids).unwrap();
+            let whole = session.last_logits().unwrap().to_vec();
+            let compute = |session: &mut dyn Session, steps: &[&[u32]]| {
+                for step in steps {
+                    session.compute(step).unwrap();
+                }
+                session.last_logits().unwrap().to_vec()
+            };
+            // Others in between, forgotten again.
+            assert_eq!(session.forget_from(20), Ok(true));
+            compute(session.as_mut(), &[&ids[..30]]);
+            assert_eq!((session.forget_from(20), session.forget_from(21)), (Ok(true), Ok(false)));
+            assert_eq!(compute(session.as_mut(), &[&ids[20..40], &ids[40..]]), whole, "{name}: the same bits");
+            session.clear().unwrap();
+            let rows = session.rows(&ids, 0, 10).unwrap().to_vec();
+            assert_eq!(rows.chunks_exact(whole.len()).last().unwrap(), whole);
+            assert_eq!(rows.len(), 50 * whole.len());
+            // Token by token.
+            session.clear().unwrap();
+            let single: Vec<&[u32]> = ids.chunks(1).collect();
+            let by_token = compute(session.as_mut(), &single);
+            assert!(difference(&by_token, &whole) < tolerance, "{name}: {}", difference(&by_token, &whole));
+            assert!(session.compute(&ids[..5]).unwrap_err().contains("only 64 fit"));
+            assert!(session.rows(&ids[..2], 0, 0).unwrap_err().contains("stands at 60"));
+        }
+    }
 
     #[test]
     fn a_library_that_does_not_serve_is_told_with_its_remedy() {
