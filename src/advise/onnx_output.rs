@@ -1,5 +1,7 @@
 //! Folders for ONNX Runtime GenAI, before they are written.
 
+use std::path::Path;
+
 use super::onnx_recipe::OnnxRecipe;
 use super::output::Draft;
 use super::overrides::Overrides;
@@ -82,7 +84,7 @@ impl<'a> OnnxOutputs<'a> {
         };
         let json = pretty_json(&genai_config(self.decoder, &settings)).ok_or_else(|| self.broken(level))?;
         Ok(vec![
-            PlannedFile::whole(GRAPH_FILE, to_bytes(&graph)),
+            PlannedFile::whole(GRAPH_FILE, to_bytes(&graph, Path::new(GRAPH_FILE))?),
             PlannedFile { name: DATA_FILE.into(), size_bytes: arranged.size_bytes, head: Vec::new() },
             PlannedFile::whole("genai_config.json", json),
             PlannedFile::whole("config.json", self.config_file(level)?),

@@ -26,7 +26,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 /// The environment with the library; `None`, loudly, where it has not been set up.
-fn environment() -> Option<PathBuf> {
+pub fn environment() -> Option<PathBuf> {
     let fixtures = std::env::var_os("PLANISH_FIXTURES").map(PathBuf::from);
     let fixtures = fixtures.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/planish-fixtures")))?;
     let environment = fixtures.join("data/planish/runtimes/onnxruntime");
@@ -40,7 +40,7 @@ fn environment() -> Option<PathBuf> {
 }
 
 /// What a child answers to a request, with what it needs in `environment`: its events, its standard error, and whether it ended well.
-fn child(environment: &Path, task: Task) -> (Vec<Event>, String, bool) {
+pub fn child(environment: &Path, task: Task) -> (Vec<Event>, String, bool) {
     let mut command = planish();
     command.arg("__child").env("VIRTUAL_ENV", environment);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -55,7 +55,7 @@ fn child(environment: &Path, task: Task) -> (Vec<Event>, String, bool) {
     (events, stderr, status.success())
 }
 
-fn probe(folder: &Path, inputs: Vec<ProbeInput>) -> Task {
+pub fn probe(folder: &Path, inputs: Vec<ProbeInput>) -> Task {
     let (max_tokens, with_logits, exact_attention) = (2048, true, true);
     Task::Probe(ProbeTask { path: folder.into(), inputs, max_tokens, with_logits, exact_attention, n_threads: N_THREADS })
 }

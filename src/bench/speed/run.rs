@@ -10,7 +10,7 @@ use super::sustained::{LongRun, cool_down, sustain};
 use crate::advise::{Workload, padded_n_ctx};
 use crate::bench::{BenchRequest, MemoryLimit, NOT_A_MAC, Outcome, Provenance, Run, Start, Stat, check_built_in, is_stand_in};
 use crate::error::{Error, Result};
-use crate::format::Artifact;
+use crate::format::{Artifact, read_genai_config};
 use crate::hardware::{BUSY_LOAD, Conditions, Cpu, PowerSource, detect, sample_conditions};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::runtime::{self, BenchTask, Request, Task};
@@ -51,6 +51,8 @@ pub fn bench(request: &BenchRequest, monitor: &Monitor) -> Result<Vec<Outcome>> 
 /// As [`bench()`].
 pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Result<Vec<Outcome>> {
     check_request(request)?;
+    let (request, shortened) = fitting(request);
+    let request = &request;
     if request.start == Start::WhenQuiet {
         wait_for_quiet(monitor)?;
     }
@@ -106,7 +108,8 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
         }
     }
     monitor.report(Progress { stage: "finished".into(), done: n_steps, total: n_steps, unit: ProgressUnit::Steps })?;
-    let warnings = condition_warnings(&conditions);
+    let mut warnings = condition_warnings(&conditions);
+    warnings.extend(shortened);
     let provenance = Provenance {
         runtime: String::new(),
         backend: String::new(),
@@ -118,6 +121,19 @@ pub fn bench_with(exe: &Path, request: &BenchRequest, monitor: &Monitor) -> Resu
     };
     let facts = probe.facts();
     Ok(series.into_iter().map(|series| series.into_outcome(&provenance, &facts)).collect())
+}
+
+/// The request with a prompt that fits the shortest context that cannot be exceeded, and what is to be said about it: graphs of ONNX end
+/// there, llama.cpp does not. All models get the same prompt, so that they can be compared.
+fn fitting(request: &BenchRequest) -> (BenchRequest, Option<String>) {
+    let limits = request.models.iter().filter_map(|path| Some((read_genai_config(path).ok()?.n_ctx, path)));
+    let (n_prompt, n_gen) = (request.n_prompt_tokens, request.n_gen_tokens);
+    let shortest = limits.min_by_key(|(n_ctx, _)| *n_ctx).filter(|(n_ctx, _)| *n_ctx > n_gen && n_prompt > n_ctx - n_gen);
+    let Some((n_ctx, path)) = shortest else { return (request.clone(), None) };
+    let n_prompt_tokens = n_ctx - n_gen;
+    let text =
+        format!("prompts had {n_prompt_tokens} tokens in place of {n_prompt}: the context of {} holds {n_ctx}", name(path));
+    (BenchRequest { n_prompt_tokens, ..request.clone() }, Some(text))
 }
 
 fn check_request(request: &BenchRequest) -> Result<()> {
@@ -264,6 +280,20 @@ mod tests {
         let order: Vec<_> = plan(3, 2).into_iter().map(|step| (step.round, step.model_idx)).collect();
         assert_eq!(order, [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]);
         assert!(plan(0, 3).is_empty() && plan(3, 0).is_empty());
+    }
+
+    #[test]
+    fn prompts_are_shortened_for_graphs_that_end_at_their_context() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/onnx/int4");
+        let n_ctx = read_genai_config(&folder).unwrap().n_ctx;
+        let fitted = |models: &[&Path], n_prompt_tokens| {
+            let models = models.iter().map(PathBuf::from).collect();
+            let (request, text) = fitting(&BenchRequest { models, n_prompt_tokens, n_gen_tokens: 8, ..BenchRequest::default() });
+            (request.n_prompt_tokens, text.is_some())
+        };
+        assert_eq!(fitted(&[Path::new("a.gguf"), &folder], n_ctx), (n_ctx - 8, true));
+        assert_eq!(fitted(&[&folder], n_ctx - 8), (n_ctx - 8, false));
+        assert_eq!(fitted(&[Path::new("a.gguf")], 1_000_000), (1_000_000, false));
     }
 
     #[test]
