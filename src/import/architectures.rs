@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn types_of_onnx_runtime_name_classes() {
         let check = |runtime_type: &str, expected: Option<&str>| {
-            assert_eq!(class_of_runtime_type(runtime_type), expected, "{runtime_type}")
+            assert_eq!(class_of_runtime_type(runtime_type), expected, "{runtime_type}");
         };
         check("llama", Some("LlamaForCausalLM"));
         check("mistral", Some("MistralForCausalLM"));
