@@ -16,6 +16,7 @@ mod encoding;
 mod energy;
 mod environments;
 mod gpu;
+mod libraries;
 mod load;
 mod memory;
 mod npu;
@@ -42,7 +43,8 @@ pub use disk_speed::measure_disk_write;
 pub use encoding::{EncodingSpeed, measure_encoding};
 pub use energy::{EnergyMeter, EnergyReading, NotMeasurable};
 pub use environments::own_environment;
-pub use runtimes::{PythonPackages, onnx_runtime_library, python_below, python_with};
+pub use libraries::onnx_runtime_library;
+pub use runtimes::{PythonPackages, python_below, python_with};
 pub use survey::{measure_quiet_bandwidth, survey};
 
 use crate::model::Framework;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Runtime;
 use super::environments::own_environment;
+use super::libraries::{is_version, library_version};
 use super::root::{Root, list_names};
 use crate::model::{Framework, RuntimeId};
 
@@ -134,21 +135,6 @@ fn library(places: &Places, name: &str) -> Option<Found> {
     })
 }
 
-/// The version in a library's file name, empty when it has none; `None` for another file.
-fn library_version<'a>(file: &'a str, name: &str) -> Option<&'a str> {
-    if file.strip_suffix(".dll") == Some(name) {
-        return Some("");
-    }
-    let rest = file.strip_prefix("lib")?.strip_prefix(name)?;
-    let version = rest.strip_prefix(".so").or_else(|| rest.strip_suffix(".dylib"))?;
-    let version = version.strip_prefix('.').unwrap_or(version);
-    (version.is_empty() || is_version(version)).then_some(version)
-}
-
-fn is_version(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_digit())
-}
-
 /// A Python that has some packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PythonPackages {
@@ -171,16 +157,6 @@ pub fn python_with(packages: &[(&str, (u32, u32))]) -> Option<PythonPackages> {
 #[must_use]
 pub fn python_below(prefix: &Path, packages: &[(&str, (u32, u32))]) -> Option<PythonPackages> {
     python_among(&Places { site_packages: existing(packages_below(prefix)), ..Places::default() }, packages)
-}
-
-/// The shared library of ONNX Runtime among the packages of a Python: `onnxruntime/capi/libonnxruntime.so.1.32.0`; `None` where there is none.
-#[must_use]
-pub fn onnx_runtime_library(packages_dir: &Path) -> Option<PathBuf> {
-    let folder = packages_dir.join("onnxruntime").join("capi");
-    let entries = list_names(&folder, MAX_ENTRIES);
-    let versions = entries.iter().filter_map(|entry| Some((library_version(entry, "onnxruntime")?, entry)));
-    // A name without a version may be a link to the one with it.
-    versions.max_by_key(|(version, _)| version.len()).map(|(_, entry)| folder.join(entry))
 }
 
 fn python_among(places: &Places, packages: &[(&str, (u32, u32))]) -> Option<PythonPackages> {
@@ -325,31 +301,6 @@ mod tests {
     }
 
     #[test]
-    fn the_library_of_onnx_runtime_is_found_among_the_packages() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(onnx_runtime_library(dir.path()), None);
-        let capi = dir.path().join("onnxruntime/capi");
-        fs::create_dir_all(&capi).unwrap();
-        let others =
-            ["libonnxruntime_providers_shared.so", "onnxruntime_pybind11_state.cpython-311-x86_64-linux-gnu.so", "__init__.py"];
-        for name in others {
-            fs::write(capi.join(name), "").unwrap();
-        }
-        assert_eq!(onnx_runtime_library(dir.path()), None);
-        for names in
-            [&["onnxruntime.dll"][..], &["libonnxruntime.1.32.0.dylib"], &["libonnxruntime.so.1.32.0", "libonnxruntime.so"]]
-        {
-            for name in names {
-                fs::write(capi.join(name), "").unwrap();
-            }
-            assert_eq!(onnx_runtime_library(dir.path()), Some(capi.join(names[0])));
-            for name in names {
-                fs::remove_file(capi.join(name)).unwrap();
-            }
-        }
-    }
-
-    #[test]
     fn packages_and_libraries_are_found_with_their_versions() {
         let dir = tempfile::tempdir().unwrap();
         let (site, lib, sdk) =
@@ -416,17 +367,5 @@ mod tests {
         assert!(note(Framework::Qnn, Platform::default()).contains("lacks"));
         assert_eq!(note(Framework::Mlx, here), "planish runtime install mlx");
         assert_eq!(note(Framework::OnnxRuntime, here), "planish runtime install onnxruntime");
-    }
-
-    #[test]
-    fn versions_in_library_names() {
-        let check = |file: &str, expected| assert_eq!(library_version(file, "onnxruntime"), expected, "{file}");
-        check("libonnxruntime.so", Some(""));
-        check("libonnxruntime.so.1.22.0", Some("1.22.0"));
-        check("libonnxruntime.1.22.0.dylib", Some("1.22.0"));
-        check("onnxruntime.dll", Some(""));
-        check("libonnxruntime_providers_shared.so", None);
-        check("libonnxruntime.so.py", None);
-        check("libonnxruntime.a", None);
     }
 }

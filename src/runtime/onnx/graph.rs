@@ -62,35 +62,9 @@ impl Graph {
             };
             format!("{} cannot be loaded{made_for}: {}", name(), path_text::one_line(error.message()))
         })?;
-        let names = config.names.clone();
         let wrong = |what: String| format!("{}: {what}", name());
-        let find = |outlets: &[Outlet], wanted: &str| {
-            outlets.iter().find(|outlet| outlet.name() == wanted).map(|found| found.dtype().clone())
-        };
-        let input =
-            |wanted: &str| find(session.inputs(), wanted).ok_or_else(|| wrong(format!("its graph has no input {wanted:?}")));
-        let output =
-            |wanted: &str| find(session.outputs(), wanted).ok_or_else(|| wrong(format!("its graph has no output {wanted:?}")));
-        let (id_type, _) = tensor(&input(&names.input_ids)?).map_err(&wrong)?;
-        let (mut shape, n_tokens) = (None, n_tokens as usize);
-        for (past, present) in &names.caches {
-            let found = cache_shape(&input(past)?, config).map_err(&wrong)?;
-            output(present)?;
-            if *shape.get_or_insert(found) != found {
-                return Err(wrong("its layers keep keys and values of different shapes".into()));
-            }
-        }
-        let shape = shape.ok_or_else(|| wrong("its graph keeps no keys and values".into()))?;
-        check_logits(&output(&names.logits)?, config.n_vocab as usize).map_err(&wrong)?;
-        let is_known = |name: &str| {
-            [&names.input_ids, &names.attention_mask, &names.position_ids].iter().any(|known| *known == name)
-                || names.caches.iter().any(|(past, _)| past == name)
-        };
-        if let Some(other) = session.inputs().iter().find(|input| !is_known(input.name())) {
-            return Err(wrong(format!("its graph wants an input that Planish does not know: {:?}", other.name())));
-        }
-        let has_mask = input(&names.attention_mask).is_ok();
-        let has_positions = input(&names.position_ids).is_ok();
+        let Interface { id_type, has_mask, has_positions, shape } = Interface::of(&session, config).map_err(&wrong)?;
+        let (names, n_tokens) = (config.names.clone(), n_tokens as usize);
         let cache = if config.shares_buffers {
             let binding = bound(&session, &names, shape, n_tokens);
             Cache::Shared(Box::new(binding.map_err(|error| wrong(error.to_string()))?))
@@ -164,6 +138,50 @@ impl Graph {
             }
         };
         logits.ok_or_else(|| ort::Error::new("it gave no logits"))
+    }
+}
+
+/// What a graph wants and gives.
+struct Interface {
+    id_type: TensorElementType,
+    has_mask: bool,
+    has_positions: bool,
+    shape: CacheShape,
+}
+
+impl Interface {
+    /// Compares the inputs and outputs of a graph with the configuration.
+    fn of(session: &Session, config: &GenaiConfig) -> Result<Self, String> {
+        let names = &config.names;
+        let find = |outlets: &[Outlet], wanted: &str| {
+            outlets.iter().find(|outlet| outlet.name() == wanted).map(|found| found.dtype().clone())
+        };
+        let input = |wanted: &str| find(session.inputs(), wanted).ok_or_else(|| format!("its graph has no input {wanted:?}"));
+        let output = |wanted: &str| find(session.outputs(), wanted).ok_or_else(|| format!("its graph has no output {wanted:?}"));
+        let (id_type, _) = tensor(&input(&names.input_ids)?)?;
+        let mut shape = None;
+        for (past, present) in &names.caches {
+            let found = cache_shape(&input(past)?, config)?;
+            output(present)?;
+            if *shape.get_or_insert(found) != found {
+                return Err("its layers keep keys and values of different shapes".into());
+            }
+        }
+        let shape = shape.ok_or("its graph keeps no keys and values")?;
+        check_logits(&output(&names.logits)?, config.n_vocab as usize)?;
+        let is_known = |name: &str| {
+            [&names.input_ids, &names.attention_mask, &names.position_ids].iter().any(|known| *known == name)
+                || names.caches.iter().any(|(past, _)| past == name)
+        };
+        match session.inputs().iter().find(|input| !is_known(input.name())) {
+            Some(other) => Err(format!("its graph wants an input that Planish does not know: {:?}", other.name())),
+            None => Ok(Self {
+                id_type,
+                has_mask: input(&names.attention_mask).is_ok(),
+                has_positions: input(&names.position_ids).is_ok(),
+                shape,
+            }),
+        }
     }
 }
 
