@@ -18,6 +18,7 @@ mod coding;
 mod dequant;
 mod dequant_iq;
 mod dispatch;
+mod float;
 mod iq1;
 mod iq23;
 mod iq4;
@@ -45,6 +46,7 @@ pub mod mlx;
 use crate::model::DType;
 pub use coding::{Coding, CodingError, MAX_COMPONENTS};
 use dispatch::run_fastest;
+pub use float::Float;
 
 /// Why rows cannot be decoded or encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
