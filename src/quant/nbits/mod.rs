@@ -21,6 +21,8 @@ use std::fmt;
 
 use super::dispatch::run_fastest;
 use super::float::Float;
+pub(super) use rows::RowWriter;
+pub(super) use search::FitScale;
 
 /// Bits, block length and kind of the codes: only those that ONNX Runtime has kernels for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -222,6 +224,15 @@ pub enum NBitsError {
         row_len: usize,
     },
 
+    /// Errors are fed back in whole blocks only.
+    #[error("feedback in {nbits} needs rows of whole blocks, found rows of {row_len} weights")]
+    PartOfBlock {
+        /// Bits, block length and kind of the codes.
+        nbits: NBits,
+        /// Weights per row.
+        row_len: usize,
+    },
+
     /// A component does not fit the weights.
     #[error("{component} of {n_weights} weights in {nbits} take {expected_bytes} bytes, found {n_bytes}")]
     Length {
@@ -263,6 +274,17 @@ pub enum NBitsError {
         /// Importances that were given.
         n_importances: usize,
     },
+}
+
+impl NBitsError {
+    /// The error of a call that got the rows from `first` on.
+    pub(super) const fn in_rows_from(self, first: u64) -> Self {
+        match self {
+            Self::NonFinite { row, value } => Self::NonFinite { row: first + row, value },
+            Self::OutOfRange { row, nbits } => Self::OutOfRange { row: first + row, nbits },
+            other => other,
+        }
+    }
 }
 
 /// Encodes whole rows of `row_len` weights, with scales of type `float`.

@@ -10,7 +10,7 @@
 use super::NBits;
 use super::plain::Block;
 use crate::quant::float::Float;
-use crate::quant::lanes::{N_LANES, Simd, clamp, low_byte, max, min, round};
+use crate::quant::lanes::{Kernel, N_LANES, Simd, clamp, low_byte, max, min, round};
 use crate::quant::scale_of_scales::Largest;
 use crate::quant::search_affine::inverse;
 use crate::quant::search_symmetric::{self, Levels, SymmetricGrid, level_sums};
@@ -75,6 +75,26 @@ pub(super) fn fit<const N: usize>(
         *code = best.levels.quant(weight * inverse);
     }
     Block { scale: best.scale, zero_point: best.levels.zero_point, codes }
+}
+
+/// The real scale and the zero point of least weighted error among the candidates, for feedback.
+pub(in crate::quant) struct FitScale<'a, const N: usize> {
+    pub(in crate::quant) x: &'a [f32; N],
+    /// Importances, positive and around 1.
+    pub(in crate::quant) w: &'a [f32; N],
+    /// The largest code: 15 or 255.
+    pub(in crate::quant) q_max: f32,
+    pub(in crate::quant) has_zero_points: bool,
+}
+
+impl<const N: usize> Kernel for FitScale<'_, N> {
+    type Output = (f32, f32);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> (f32, f32) {
+        let (scale, levels) = start(simd, self.x, self.w, self.q_max, self.has_zero_points);
+        (scale, levels.zero_point)
+    }
 }
 
 /// A scale with the nearest levels of all weights.
