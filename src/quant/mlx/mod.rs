@@ -243,6 +243,13 @@ pub enum MlxError {
         /// The mode.
         mode: Mode,
     },
+
+    /// There is no error feedback in this mode.
+    #[error("cannot feed errors back in {mode}")]
+    NoFeedback {
+        /// The mode.
+        mode: Mode,
+    },
 }
 
 /// Encodes whole rows of `row_len` weights, which must be numbers of type `float` ([`Float::round_all`] makes them so).
