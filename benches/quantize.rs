@@ -1,4 +1,5 @@
-//! Every encoder beside ggml's own in the same run: nanoseconds per weight on one thread and on all, and the weighted error of both.
+//! Every encoder beside ggml's own in the same run: nanoseconds per weight on one thread and on all, and the weighted error of both. Then
+//! those of ONNX Runtime's codes: its tool's method beside the search, on one thread.
 //!
 //! ```text
 //! cargo bench --bench quantize -- [--model FILE.gguf --tensor NAME] [--json FILE] [TYPE…]
@@ -20,7 +21,8 @@ use std::time::Instant;
 
 use planish::format::{TensorReader, read_gguf};
 use planish::model::DType;
-use planish::quant::{can_dequantize, can_quantize, dequantize_rows, heeds_importances, quantize_rows_by};
+use planish::quant::nbits::{self, Components, ComponentsMut, Method, NBits};
+use planish::quant::{Float, can_dequantize, can_quantize, dequantize_rows, heeds_importances, quantize_rows_by};
 use serde_json::{Value as Json, json};
 
 const N_WEIGHTS: usize = 1 << 20;
@@ -34,7 +36,8 @@ struct Options {
     model: Option<PathBuf>,
     tensor: Option<String>,
     json: Option<PathBuf>,
-    dtypes: Vec<DType>,
+    /// Types and codes that are measured; none: all.
+    names: Vec<String>,
 }
 
 fn options() -> Options {
@@ -46,7 +49,12 @@ fn options() -> Options {
             "--model" => options.model = args.next().map(PathBuf::from),
             "--tensor" => options.tensor = args.next(),
             "--json" => options.json = args.next().map(PathBuf::from),
-            name => options.dtypes.push(DType::all().find(|dtype| dtype.name() == name).expect("the name of a type")),
+            name => {
+                let is_known =
+                    DType::all().any(|dtype| dtype.name() == name) || NBits::all().any(|nbits| nbits.to_string() == name);
+                assert!(is_known, "{name} is not a type");
+                options.names.push(name.into());
+            }
         }
     }
     options
@@ -89,8 +97,8 @@ fn main() {
     let heads = ["imatrix", "ns", "ggml ns", "speed-up", "all thr.", "ggml", "speed-up", "error", "ggml error", "decode ns"];
     println!("{:8}{}", "type", row_text(&heads.map(String::from)));
     let mut rows = Vec::new();
-    let is_wanted = |dtype: DType| options.dtypes.is_empty() || options.dtypes.contains(&dtype);
-    for dtype in DType::all().filter(|&dtype| can_dequantize(dtype) && can_quantize(dtype) && is_wanted(dtype)) {
+    let is_wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|wanted| wanted == name);
+    for dtype in DType::all().filter(|&dtype| can_dequantize(dtype) && can_quantize(dtype) && is_wanted(dtype.name())) {
         if dtype.row_bytes(input.row_len as u64).is_none() {
             continue;
         }
@@ -103,8 +111,23 @@ fn main() {
             }
         }
     }
+    println!("\n{:11}{}", "codes", row_text(&["method", "imatrix", "ns", "error", "decode ns"].map(String::from)));
+    let mut codes = Vec::new();
+    for nbits in NBits::all().filter(|nbits| is_wanted(&nbits.to_string())) {
+        for (method, with) in [(Method::Plain, false), (Method::Searched, false), (Method::Searched, true)] {
+            let [encode, error, decode] = measure_codes(nbits, method, &input, with.then_some(&input.importances));
+            let name = if method == Method::Plain { "plain" } else { "searched" };
+            let cells = [name.into(), if with { "yes" } else { "no" }.into(), format!("{encode:.2}"), format!("{error:.5}")];
+            println!("{:11}{}{decode:>11.2}", nbits.to_string(), row_text(&cells));
+            codes.push(json!({
+                "type": nbits.to_string(), "method": name, "imatrix": with,
+                "one_thread_ns": encode, "error": error, "decode_ns": decode,
+            }));
+        }
+    }
     if let Some(path) = &options.json {
-        let all = json!({ "input": input.name, "n_weights": input.weights.len(), "n_threads": n_threads, "types": rows });
+        let (n_weights, types) = (input.weights.len(), rows);
+        let all = json!({ "input": input.name, "n_weights": n_weights, "n_threads": n_threads, "types": types, "codes": codes });
         std::fs::write(path, serde_json::to_string_pretty(&all).unwrap()).unwrap();
     }
 }
@@ -176,6 +199,26 @@ fn measure(dtype: DType, input: &Input, importances: Option<&Vec<f32>>, n_thread
         error,
         decode: ns(&decode),
     }
+}
+
+/// What codes with F32 scales cost: nanoseconds per weight, the error as in [`Row`], nanoseconds per decoded weight.
+fn measure_codes(nbits: NBits, method: Method, input: &Input, importances: Option<&Vec<f32>>) -> [f64; 3] {
+    let Input { weights, row_len, .. } = input;
+    let sizes = nbits.sizes(Float::F32, *row_len as u64, weights.len() as u64).unwrap();
+    let [mut codes, mut scales, mut zero_points] =
+        [sizes.codes, sizes.scales, sizes.zero_points].map(|size| vec![0; usize::try_from(size).unwrap()]);
+    let columns = importances.map(Vec::as_slice);
+    let mut encode = || {
+        let out = ComponentsMut { codes: &mut codes, scales: &mut scales, zero_points: &mut zero_points };
+        nbits::quantize_rows(nbits, method, Float::F32, weights, *row_len, columns, out).unwrap();
+    };
+    let encoding: Vec<f64> = (0..=N_REPEATS).map(|_| seconds(&mut encode)).collect();
+    let mut decoded = vec![0.0; weights.len()];
+    let src = Components { codes: &codes, scales: &scales, zero_points: &zero_points };
+    let mut decode = || nbits::dequantize_rows(nbits, Float::F32, src, *row_len, &mut decoded).unwrap();
+    let decoding: Vec<f64> = (0..=N_REPEATS).map(|_| seconds(&mut decode)).collect();
+    let ns = |secs: &[f64]| median_ns(secs, weights.len());
+    [ns(&encoding), relative_error(input, columns, &decoded), ns(&decoding)]
 }
 
 /// Encodes on `n_threads` threads, each of which has its own rows.

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::{Checksum, Imatrix, MomentsOf, Spot, Way};
 use crate::model::{DType, Model, Tensor};
 use crate::monitor::Monitor;
-use crate::quant::feedback::{DEFAULT_SWEEPS, can_feed_back, encode_nbits, encode_rows};
+use crate::quant::feedback::DEFAULT_SWEEPS;
 use crate::quant::mlx::MlxError;
 use crate::quant::nbits::NBitsError;
 use crate::quant::{self, Coding, CodingError, MAX_COMPONENTS, QuantError};
@@ -131,20 +131,15 @@ pub(super) fn works<'a>(
     }
     works.retain(|work| !work.encodings.is_empty());
     for work in &mut works {
-        let feeds_back = |encoding: &Encoding| fed_back(encoding.coding, work.tensor.dtype).is_some();
+        let feeds_back = |encoding: &Encoding| feeds_back(encoding.coding, work.tensor);
         work.moments = moments.filter(|_| work.encodings.iter().any(feeds_back)).and_then(|moments| moments.site_of(work.tensor));
     }
     works
 }
 
-/// The coding, if error feedback chooses its codes when a tensor of type `source` is written like this.
-fn fed_back(coding: Coding, source: DType) -> Option<Coding> {
-    let has_feedback = match coding {
-        Coding::Ggml(dtype) => dtype != source && can_feed_back(dtype),
-        Coding::NBits(_) => true,
-        Coding::Mlx { .. } => false,
-    };
-    has_feedback.then_some(coding)
+/// True if error feedback chooses the codes of a tensor that is written like this.
+fn feeds_back(coding: Coding, tensor: &Tensor) -> bool {
+    coding.feeds_back(tensor.row_len()) && !coding.is_copy_of(tensor.dtype)
 }
 
 /// Where a chunk lies in the components of a tensor.
@@ -157,10 +152,15 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    pub(super) fn of(coding: Coding, chunk: Chunk) -> Result<Self> {
+    /// Of a chunk of a tensor with rows of `row_len`, which may be longer than those of the chunk.
+    pub(super) fn of(coding: Coding, row_len: u64, chunk: Chunk) -> Result<Self> {
         let broken = || Error::Internal { message: format!("{chunk:?} is not a whole number of blocks in {coding}") };
-        let bytes = |n_weights| coding.component_bytes(n_weights, chunk.row_len).ok_or_else(broken);
-        Ok(Self { starts: bytes(chunk.first_weight)?, sizes: sizes_in_memory(bytes(chunk.n_weights)?)? })
+        let bytes = |n_weights| coding.component_bytes(row_len, n_weights).ok_or_else(broken);
+        let (starts, mut sizes) = (bytes(chunk.first_weight)?, bytes(chunk.first_weight + chunk.n_weights)?);
+        for (size, start) in sizes.iter_mut().zip(starts) {
+            *size = size.saturating_sub(start);
+        }
+        Ok(Self { starts, sizes: sizes_in_memory(sizes)? })
     }
 
     /// Bytes of the chunk in all components.
@@ -187,7 +187,7 @@ fn sizes_in_memory(sizes: [u64; MAX_COMPONENTS]) -> Result<[usize; MAX_COMPONENT
 
 /// Position and size in bytes of a chunk within a tensor of this type.
 pub(super) fn extent(dtype: DType, chunk: Chunk) -> Result<(u64, usize)> {
-    Extent::of(Coding::Ggml(dtype), chunk).map(|extent| (extent.starts[0], extent.sizes[0]))
+    Extent::of(Coding::Ggml(dtype), chunk.row_len, chunk).map(|extent| (extent.starts[0], extent.sizes[0]))
 }
 
 /// Checksums of one chunk, or of one tensor: of its bytes in the source, and of what they became in each of its encodings.
@@ -225,7 +225,7 @@ pub(super) fn carry_out(
         check_copied(tensor, chunk, raw)?;
     }
     for Encoding { coding, places } in &work.encodings {
-        let extent = Extent::of(*coding, chunk)?;
+        let extent = Extent::of(*coding, tensor.row_len(), chunk)?;
         let bytes = if coding.is_copy_of(tensor.dtype) {
             sums.encodings.push(sums.source);
             raw
@@ -260,36 +260,31 @@ fn encode(
     factors: &[RowFactors],
     monitor: &Monitor,
 ) -> Result<()> {
-    let feedback = fed_back(coding, work.tensor.dtype);
+    let feeds_back = feeds_back(coding, work.tensor);
     let too_long = || too_long(chunk);
     let row_len = in_memory(chunk.row_len)?;
     let n_rows = chunk.n_weights / chunk.row_len.max(1);
     // Error feedback packs its factors for each call: many rows share that.
     let rows_at_once = if factors.is_empty() { (ENCODED_AT_ONCE / chunk.row_len.max(1)).max(1) } else { FED_BACK_AT_ONCE };
     let mut weights = weights;
-    let mut components = split(encoded, Extent::of(coding, chunk)?.sizes).ok_or_else(too_long)?.0;
+    let mut components = split(encoded, Extent::of(coding, work.tensor.row_len(), chunk)?.sizes).ok_or_else(too_long)?.0;
     let mut first_row = 0;
     while first_row < n_rows {
         monitor.check()?;
         let (columns, n_alike) = work.columns(chunk, first_row)?;
-        let factors = factors.iter().find(|of| feedback.is_some() && of.rows.end > first_row);
+        let factors = factors.iter().find(|of| feeds_back && of.rows.end > first_row);
         let n_in_part =
             factors.map_or(u64::MAX, |of| if of.rows.start > first_row { of.rows.start } else { of.rows.end } - first_row);
         let n = rows_at_once.min(n_alike).min(n_rows - first_row).min(n_in_part);
-        let sizes = Extent::of(coding, Chunk { first_weight: 0, n_weights: n * chunk.row_len, ..chunk })?.sizes;
+        let rows = Chunk { first_weight: 0, n_weights: n * chunk.row_len, ..chunk };
+        let sizes = Extent::of(coding, chunk.row_len, rows)?.sizes;
         let (now, later) = weights.split_at_checked(in_memory(n * chunk.row_len)?).ok_or_else(too_long)?;
         let [first, second, third] = &mut components;
         let taken = [first.split_off_mut(..sizes[0]), second.split_off_mut(..sizes[1]), third.split_off_mut(..sizes[2])];
         let [Some(first), Some(second), Some(third)] = taken else { return Err(too_long()) };
-        let factors = factors.filter(|of| of.rows.contains(&first_row)).map(|of| &of.factors);
-        let encoded = match (feedback, factors) {
-            (Some(Coding::Ggml(dtype)), Some(factors)) => {
-                encode_rows(dtype, now, factors, DEFAULT_SWEEPS, first).map_err(CodingError::from)
-            }
-            (Some(Coding::NBits(n_bits)), Some(factors)) if encode_nbits(n_bits, now, factors, DEFAULT_SWEEPS, first, second) => {
-                Ok(())
-            }
-            _ => coding.encode(now, row_len, work.tensor.dtype, columns, [first, second, third]),
+        let encoded = match factors.filter(|of| of.rows.contains(&first_row)) {
+            Some(of) => coding.feed_back(now, &of.factors, DEFAULT_SWEEPS, [first, second, third]),
+            None => coding.encode(now, row_len, work.tensor.dtype, columns, [first, second, third]),
         };
         encoded.map_err(|error| coding_error(error, work.tensor, chunk, first_row))?;
         weights = later;
@@ -354,6 +349,10 @@ fn coding_error(error: CodingError, tensor: &Tensor, chunk: Chunk, first_row: u6
         }
         CodingError::NBits(error) => Error::Internal { message: format!("{error} (tensor {name}, {chunk:?})") },
         CodingError::Mlx(error) => Error::Internal { message: format!("{error} (tensor {name}, {chunk:?})") },
+        CodingError::NBits(NBitsError::OutOfRange { row, nbits }) => {
+            Error::OutOfRange { tensor: name, row: row_of(row), dtype: nbits.to_string() }
+        }
+        CodingError::NBits(error) => Error::Internal { message: format!("{error} (tensor {name}, {chunk:?})") },
     }
 }
 
@@ -393,6 +392,32 @@ mod tests {
         check(&[C + 256, 2], &[(0, C, C), (C, 256, 256), (C + 256, C, C), (2 * C + 256, 256, 256)]);
         check(&[1, 2 * C + 1], &[(0, C, 1), (C, C, 1), (2 * C, 1, 1)]);
         check(&[0, 5], &[]);
+    }
+
+    #[test]
+    fn chunks_follow_each_other_in_every_component() {
+        use crate::quant::Float;
+        use crate::quant::nbits::{Method, NBits};
+        const C: u64 = CHUNK_WEIGHTS;
+        let nbits = |nbits: Option<NBits>| Coding::NBits { nbits: nbits.unwrap(), method: Method::Searched, float: Float::F16 };
+        for coding in [nbits(NBits::with_zero_points(4, 32)), nbits(NBits::symmetric(8, 128)), Coding::Ggml(DType::F16)] {
+            // Rows that are not whole blocks, and a row that is cut between two blocks.
+            for shape in [vec![100, 3 * C / 100, 2], vec![C + 100, 2]] {
+                let tensor = tensor(DType::F32, &shape);
+                let mut ends = [0; MAX_COMPONENTS];
+                for chunk in chunks(&tensor) {
+                    let extent = Extent::of(coding, tensor.row_len(), chunk).unwrap();
+                    assert_eq!(extent.starts, ends, "{coding} {shape:?} {chunk:?}");
+                    for (end, size) in ends.iter_mut().zip(extent.sizes) {
+                        *end += size as u64;
+                    }
+                    // Each row is encoded for itself.
+                    let rows = Chunk { first_weight: 0, ..chunk };
+                    assert_eq!(Extent::of(coding, chunk.row_len, rows).unwrap().sizes, extent.sizes, "{coding} {chunk:?}");
+                }
+                assert_eq!(coding.component_bytes(shape[0], tensor.n_elements()), Some(ends), "{coding} {shape:?}");
+            }
+        }
     }
 
     #[test]

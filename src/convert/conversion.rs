@@ -299,7 +299,7 @@ fn is_intact(part: &PartOutput, begun: &Begun, model: &Model, record: Record, mo
     let mut sums = Vec::new();
     for chunk in chunks(tensor) {
         monitor.check()?;
-        let extent = Extent::of(way.coding, chunk)?;
+        let extent = Extent::of(way.coding, tensor.row_len(), chunk)?;
         bytes.clear();
         for (component, (start, n_bytes)) in extent.starts.into_iter().zip(extent.sizes).enumerate() {
             let filled = bytes.len();

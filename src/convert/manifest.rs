@@ -123,7 +123,7 @@ impl TensorEntry {
     pub(super) fn new(way: &Way, folder: Option<&Vec<PlannedFile>>) -> Result<Self> {
         let n_weights = way.shape.iter().product();
         let broken = || Error::Internal { message: format!("{} is not a whole number of blocks in {}", way.name, way.coding) };
-        let sizes = way.coding.component_bytes(n_weights, way.shape.first().copied().unwrap_or(1)).ok_or_else(broken)?;
+        let sizes = way.coding.component_bytes(way.shape.first().copied().unwrap_or(1), n_weights).ok_or_else(broken)?;
         let component = |idx: usize| {
             let (spot, size_bytes) = (way.spots[idx], sizes[idx]);
             let file = folder?.get(spot.file_idx)?;

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use super::mlx::{self, ComponentsMut, Float, MlxError, Mode};
-use super::nbits::{NBits, NBitsError};
+use super::feedback::{self, Factors};
+use super::float::Float;
+use super::mlx::{self, MlxError, Mode};
+use super::nbits::{self, Method, NBits, NBitsError};
 use super::{QuantError, quantize_rows_by};
 use crate::model::DType;
 
@@ -22,8 +24,15 @@ pub enum Coding {
         /// Type that the weights are rounded to first, and type of affine scales and biases.
         float: Float,
     },
-    /// Codes and scales of ONNX Runtime.
-    NBits(NBits),
+    /// Weights become codes, scales and perhaps zero points of ONNX Runtime.
+    NBits {
+        /// Bits, block length and kind of the codes.
+        nbits: NBits,
+        /// How scales and zero points are chosen.
+        method: Method,
+        /// Type of the scales.
+        float: Float,
+    },
 }
 
 /// Why weights cannot be encoded.
@@ -41,21 +50,26 @@ pub enum CodingError {
 }
 
 impl Coding {
-    /// Size in bytes of each component of `n_weights` weights in rows of `row_len`, 0 for components that the coding lacks; `None` if
-    /// the weights do not fill whole blocks.
+    /// Size in bytes of each component of the first `n_weights` weights of a matrix with rows of `row_len`, 0 for components that the coding
+    /// lacks; `None` if the weights do not end with a block.
+    ///
+    /// The difference of two sizes is the size of what lies between.
     #[must_use]
-    pub fn component_bytes(self, n_weights: u64, row_len: u64) -> Option<[u64; MAX_COMPONENTS]> {
+    pub fn component_bytes(self, row_len: u64, n_weights: u64) -> Option<[u64; MAX_COMPONENTS]> {
         match self {
             Self::Ggml(dtype) => Some([dtype.row_bytes(n_weights)?, 0, 0]),
             Self::NBits(n_bits) => n_bits.sizes(n_weights, row_len).map(|[codes, scales]| [codes, scales, 0]),
             Self::Mlx { mode, float } => mode.sizes(float, n_weights).map(|sizes| [sizes.weight, sizes.scales, sizes.biases]),
+            Self::NBits { nbits, float, .. } => {
+                nbits.sizes(float, row_len, n_weights).map(|sizes| [sizes.codes, sizes.scales, sizes.zero_points])
+            }
         }
     }
 
-    /// Size in bytes of all components together; `None` if the weights do not fill whole blocks.
+    /// Size in bytes of all components of [`Coding::component_bytes`] together.
     #[must_use]
-    pub fn n_bytes(self, n_weights: u64, row_len: u64) -> Option<u64> {
-        self.component_bytes(n_weights, row_len).map(|bytes| bytes.iter().sum())
+    pub fn n_bytes(self, row_len: u64, n_weights: u64) -> Option<u64> {
+        self.component_bytes(row_len, n_weights)?.iter().try_fold(0, |sum: u64, bytes| sum.checked_add(*bytes))
     }
 
     /// True if a tensor of type `source` is copied unchanged.
@@ -80,7 +94,7 @@ impl Coding {
     /// `importances` has one number per column; the modes of MLX ignore it.
     ///
     /// # Errors
-    /// Those of [`super::quantize_rows_by`], [`mlx::quantize_rows`] and [`NBits::quantize_rows`].
+    /// Those of [`super::quantize_rows_by`], [`mlx::quantize_rows`] and [`nbits::quantize_rows`].
     pub fn encode(
         self,
         weights: &[f32],
@@ -93,13 +107,50 @@ impl Coding {
             Self::Ggml(dtype) => Ok(quantize_rows_by(dtype, weights, row_len, importances, first)?),
             Self::NBits(n_bits) => Ok(n_bits.quantize_rows(weights, row_len, importances, first, second)?),
             Self::Mlx { mode, float } => {
-                let out = ComponentsMut { weight: first, scales: second, biases: third };
+                let out = mlx::ComponentsMut { weight: first, scales: second, biases: third };
                 if float == Float::F32 || float.dtype() == source {
                     return Ok(mlx::quantize_rows(mode, float, weights, row_len, out)?);
                 }
                 let mut rounded = weights.to_vec();
                 float.round_all(&mut rounded);
                 Ok(mlx::quantize_rows(mode, float, &rounded, row_len, out)?)
+            }
+            Self::NBits { nbits, method, float } => {
+                let out = nbits::ComponentsMut { codes: first, scales: second, zero_points: third };
+                Ok(nbits::quantize_rows(nbits, method, float, weights, row_len, importances, out)?)
+            }
+        }
+    }
+
+    /// True if [`Coding::feed_back`] encodes rows of this length.
+    #[must_use]
+    pub fn feeds_back(self, row_len: u64) -> bool {
+        match self {
+            Self::Ggml(dtype) => feedback::can_feed_back(dtype),
+            Self::Mlx { .. } => false,
+            // The tool whose bytes the plain method has knows no moments.
+            Self::NBits { nbits, method, .. } => method == Method::Searched && row_len.is_multiple_of(nbits.block_len()),
+        }
+    }
+
+    /// Encodes whole rows of `factors.n_columns()` weights with error feedback and at most `sweeps` sweeps over each, into components of
+    /// exactly [`Coding::component_bytes`].
+    ///
+    /// # Errors
+    /// Those of [`feedback::encode_rows`] and [`feedback::encode_nbits`]; [`MlxError::NoFeedback`].
+    pub fn feed_back(
+        self,
+        weights: &[f32],
+        factors: &Factors,
+        sweeps: usize,
+        [first, second, third]: [&mut [u8]; MAX_COMPONENTS],
+    ) -> Result<(), CodingError> {
+        match self {
+            Self::Ggml(dtype) => Ok(feedback::encode_rows(dtype, weights, factors, sweeps, first)?),
+            Self::Mlx { mode, .. } => Err(MlxError::NoFeedback { mode }.into()),
+            Self::NBits { nbits, float, .. } => {
+                let out = nbits::ComponentsMut { codes: first, scales: second, zero_points: third };
+                Ok(feedback::encode_nbits(nbits, float, weights, factors, sweeps, out)?)
             }
         }
     }
@@ -111,6 +162,7 @@ impl fmt::Display for Coding {
             Self::Ggml(dtype) => f.write_str(dtype.name()),
             Self::NBits(n_bits) => n_bits.fmt(f),
             Self::Mlx { mode, .. } => mode.fmt(f),
+            Self::NBits { nbits, .. } => nbits.fmt(f),
         }
     }
 }
@@ -119,6 +171,10 @@ impl fmt::Display for Coding {
 mod tests {
     use super::super::mlx::Affine;
     use super::*;
+
+    fn nbits(nbits: Option<NBits>) -> Coding {
+        Coding::NBits { nbits: nbits.unwrap(), method: Method::Searched, float: Float::F32 }
+    }
 
     #[test]
     fn components_have_the_sizes_that_encoding_fills() {
@@ -130,16 +186,23 @@ mod tests {
             (Coding::Mlx { mode: affine, float: Float::BF16 }, [256, 16, 16]),
             (Coding::Mlx { mode: affine, float: Float::F32 }, [256, 32, 32]),
             (Coding::Mlx { mode: Mode::Nvfp4, float: Float::F16 }, [256, 32, 0]),
+            (nbits(NBits::symmetric(4, 32)), [256, 64, 0]),
+            (nbits(NBits::with_zero_points(4, 128)), [256, 16, 2]),
+            (nbits(NBits::with_zero_points(8, 64)), [512, 32, 8]),
         ] {
-            let sizes = coding.component_bytes(512, 256).unwrap();
+            let sizes = coding.component_bytes(256, 512).unwrap();
             assert_eq!(sizes, expected, "{coding}");
-            assert_eq!(coding.n_bytes(512, 256), Some(expected.iter().sum()));
+            assert_eq!(coding.n_bytes(256, 512), Some(expected.iter().sum()));
             let mut parts = sizes.map(|size| vec![0; usize::try_from(size).unwrap()]);
             let [first, second, third] = &mut parts;
             coding.encode(&weights, 256, DType::F32, None, [first, second, third]).unwrap();
             assert!(parts[0].iter().any(|byte| *byte != 0));
-            assert_eq!(coding.component_bytes(511, 511).is_some(), coding == Coding::Ggml(DType::BF16));
+            assert_eq!(coding.component_bytes(256, 511).is_some(), coding == Coding::Ggml(DType::BF16));
         }
+        // Rows of ONNX Runtime's codes are filled up.
+        let rows = |coding: Coding| coding.component_bytes(73, 7 * 73);
+        assert_eq!(rows(nbits(NBits::with_zero_points(4, 32))), Some([7 * 48, 7 * 3 * 4, 7 * 2]));
+        assert_eq!(rows(Coding::Ggml(DType::Q8_0)), None);
         assert!(Coding::Ggml(DType::F16).is_copy_of(DType::F16) && !Coding::Ggml(DType::F16).is_copy_of(DType::BF16));
     }
 

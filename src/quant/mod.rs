@@ -4,8 +4,8 @@
 //! depend on its weights alone: not on threads, chunks or the CPU. [`feedback`] encodes against second moments of a matrix's inputs: there
 //! a row's bytes depend on its weights, the moments and, in the last bits of products, on the CPU.
 //!
-//! [`mlx`] does the same for the matrices of MLX, whose bytes are MLX's own. [`matmul`] multiplies matrices of floats, [`functions`]
-//! is what a network computes between such products.
+//! [`mlx`] does the same for the matrices of MLX, whose bytes are MLX's own, and [`nbits`] for those of ONNX Runtime. [`matmul`] multiplies
+//! matrices of floats, [`functions`] is what a network computes between such products.
 //!
 //! Q8_0 gets the same bytes as from ggml. The scales of all other types are searched, with and without importances of the columns.
 #![allow(clippy::doc_markdown, reason = "types are written as llama.cpp prints them, in text too")]
@@ -18,6 +18,7 @@ mod coding;
 mod dequant;
 mod dequant_iq;
 mod dispatch;
+mod float;
 mod iq1;
 mod iq23;
 mod iq4;
@@ -46,6 +47,7 @@ pub mod nbits;
 use crate::model::DType;
 pub use coding::{Coding, CodingError, MAX_COMPONENTS};
 use dispatch::run_fastest;
+pub use float::Float;
 
 /// Why rows cannot be decoded or encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

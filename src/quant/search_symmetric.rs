@@ -215,17 +215,7 @@ pub(super) fn search<S: Simd, L: Levels, const N: usize>(
         let finer_first = simd.ramp(1.0 + TIE * (group * N_LANES) as f32, TIE);
         for (sign, finer_first) in [(to_lowest, finer_first), (-to_lowest, finer_first - simd.splat(2.0 * TIE))] {
             let inverse = simd.ramp(first, grid.step_distance) * simd.splat(sign / peak);
-            let (mut xl, mut l2) = ([simd.zero(); 2], [simd.zero(); 2]);
-            for (x, w) in x.as_chunks::<2>().0.iter().zip(w.as_chunks::<2>().0) {
-                for k in 0..2 {
-                    let x = simd.splat(x[k]);
-                    let l = grid.levels.nearest_to_product(simd, x, inverse);
-                    let wl = simd.splat(w[k]) * l;
-                    xl[k] = simd.mul_add(wl, x, xl[k]);
-                    l2[k] = simd.mul_add(wl, l, l2[k]);
-                }
-            }
-            let (xl, l2) = (xl[0] + xl[1], l2[0] + l2[1]);
+            let [xl, l2] = level_sums(simd, x, w, inverse, grid.levels);
             let scale = xl / l2;
             let gain = scale * xl * finer_first;
             best_scale = simd.where_above(gain, best_gain, scale, best_scale);
@@ -235,6 +225,30 @@ pub(super) fn search<S: Simd, L: Levels, const N: usize>(
     }
     let lane = simd.argmax(best_gain);
     (simd.store(best_scale)[lane], simd.store(best_l2)[lane])
+}
+
+/// `Σwxl` and `Σwl²` of the levels `l` that each lane's inverse scale gives.
+///
+/// Two sums of each, because an addition takes longer than all the work between two additions to one sum.
+#[inline(always)]
+pub(super) fn level_sums<S: Simd, L: Levels, const N: usize>(
+    simd: S,
+    x: &[f32; N],
+    w: &[f32; N],
+    inverses: S::Lanes,
+    levels: L,
+) -> [S::Lanes; 2] {
+    let (mut xl, mut l2) = ([simd.zero(); 2], [simd.zero(); 2]);
+    for (x, w) in x.as_chunks::<2>().0.iter().zip(w.as_chunks::<2>().0) {
+        for k in 0..2 {
+            let x = simd.splat(x[k]);
+            let l = levels.nearest_to_product(simd, x, inverses);
+            let wl = simd.splat(w[k]) * l;
+            xl[k] = simd.mul_add(wl, x, xl[k]);
+            l2[k] = simd.mul_add(wl, l, l2[k]);
+        }
+    }
+    [xl[0] + xl[1], l2[0] + l2[1]]
 }
 
 /// A sub-block's integer scale with its weighted error.

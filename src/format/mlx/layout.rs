@@ -36,7 +36,7 @@ struct Component {
 
 /// Lays out tensors, given by name, coding and shape with the row length first, in files of at most 5 GiB.
 ///
-/// `None` where a tensor's rows are not whole groups.
+/// `None` where a tensor's rows are not whole groups, or its coding is not one of MLX.
 #[must_use]
 pub fn arranged(tensors: &[(&str, Coding, &[u64])]) -> Option<Arranged> {
     arranged_by(tensors, MAX_SHARD_BYTES)
@@ -47,7 +47,7 @@ fn arranged_by(tensors: &[(&str, Coding, &[u64])], max_shard_bytes: u64) -> Opti
     let (mut total_bytes, mut n_parameters) = (0_u64, 0_u64);
     for (idx, &(name, coding, shape)) in tensors.iter().enumerate() {
         let n_weights = shape.iter().try_fold(1, |n: u64, &dim| n.checked_mul(dim))?;
-        let n_bytes = coding.n_bytes(n_weights, shape.first().copied().unwrap_or(1))?;
+        let n_bytes = coding.n_bytes(shape.first().copied().unwrap_or(1), n_weights)?;
         total_bytes = total_bytes.checked_add(n_bytes)?;
         n_parameters = n_parameters.checked_add(n_weights)?;
         match shards.last_mut().filter(|(size, _)| size.saturating_add(n_bytes) <= max_shard_bytes) {
@@ -91,7 +91,7 @@ fn arranged_by(tensors: &[(&str, Coding, &[u64])], max_shard_bytes: u64) -> Opti
 }
 
 fn components_of(idx: usize, name: &str, coding: Coding, shape: &[u64], n_weights: u64) -> Option<Vec<Component>> {
-    let sizes = coding.component_bytes(n_weights, shape.first().copied().unwrap_or(1))?;
+    let sizes = coding.component_bytes(shape.first().copied().unwrap_or(1), n_weights)?;
     let rows_first = |row_len: u64| shape.iter().skip(1).rev().copied().chain([row_len]).collect::<Vec<u64>>();
     let component = |number: usize, name: String, (dtype, width): (&'static str, u64), shape: Vec<u64>| Component {
         name,
@@ -121,6 +121,7 @@ fn components_of(idx: usize, name: &str, coding: Coding, shape: &[u64], n_weight
             }
             Some(components)
         }
+        Coding::NBits { .. } => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a type can represent, in one form for all: `weight = step * level + offset` in each sub-block.
 #![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
+use crate::quant::float::Float;
 use crate::quant::lanes::{N_LANES, Simd, SixteenLevels, clamp, round};
 use crate::quant::mxfp4;
 use crate::quant::search_affine::nonzero_half;
@@ -26,6 +27,12 @@ pub(super) struct Codec<L, const N: usize> {
     pub(super) neighbours: Neighbours,
     /// Scales and minima of small error, for a block's weights and their importances, which are positive and around 1.
     pub(super) search: fn(&[f32], &[f32]) -> Scales,
+}
+
+/// A type with its blocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BlockType<L, const N: usize> {
+    pub(super) codec: Codec<L, N>,
     /// Bytes of a block.
     pub(super) block_bytes: usize,
     /// Writes the block of scales and levels.
@@ -41,6 +48,8 @@ pub(super) enum Offsets {
     Own,
     /// An integer minimum times the block's `dmin`.
     Integer,
+    /// A zero point times the scale, with the opposite sign: `dmin` is the scale too, and the zero point is the minimum.
+    ZeroPoint,
 }
 
 /// The neighbours of a sub-block's scale and minimum, in [`N_GROUPS`] groups of eight.
@@ -50,6 +59,8 @@ pub(super) enum Neighbours {
     Integers { steps: &'static [[[f32; N_LANES]; 2]; N_GROUPS], scales: (f32, f32), mins: (f32, f32) },
     /// Other scales and offsets of a block, see [`real_neighbours`].
     Reals { scale_steps: [[f32; N_LANES]; N_GROUPS], offset_steps: [[f32; N_LANES]; N_GROUPS], middle: f32 },
+    /// Other scales of type `float` by the factors `1 + scale_step`, and other zero points up to `q_max`; without zero points none move.
+    ZeroPoints { scale_steps: [[f32; N_LANES]; N_GROUPS], point_steps: [[f32; N_LANES]; N_GROUPS], q_max: f32, float: Float },
     /// Other powers of two.
     Powers,
 }
@@ -62,6 +73,15 @@ impl Neighbours {
             Self::Integers { steps, scales, mins } => integer_neighbours(simd, present, &steps[group], [*scales, *mins]),
             Self::Reals { scale_steps, offset_steps, middle } => {
                 real_neighbours(simd, present, &scale_steps[group], &offset_steps[group], *middle)
+            }
+            Self::ZeroPoints { scale_steps, point_steps, q_max, float } => {
+                let mut d = [0.0; N_LANES];
+                for (d, step) in d.iter_mut().zip(&scale_steps[group]) {
+                    *d = nonzero(*float, present.d * (1.0 + step));
+                }
+                let d = simd.load(&d);
+                let min = simd.round_clamp(simd.splat(present.min) + simd.load(&point_steps[group]), 0.0, *q_max);
+                Lanes { d, dmin: d, scale: simd.splat(1.0), min }
             }
             Self::Powers => {
                 let mut d = [present.d; N_LANES];
@@ -76,7 +96,11 @@ impl Neighbours {
     /// The scale nearest to `d` that a file can hold.
     #[inline(always)]
     pub(super) fn representable(&self, d: f32) -> f32 {
-        if matches!(self, Self::Powers) { nearest_power(d) } else { nonzero_half(d) }
+        match self {
+            Self::Powers => nearest_power(d),
+            Self::ZeroPoints { float, .. } => nonzero(*float, d),
+            Self::Integers { .. } | Self::Reals { .. } => nonzero_half(d),
+        }
     }
 }
 
@@ -229,6 +253,12 @@ fn real_neighbours<S: Simd>(
         }
     }
     Lanes { d: simd.load(&d), dmin: simd.load(&m), scale: simd.splat(scales.factor), min: simd.splat(scales.min) }
+}
+
+/// The nearest finite number of the type; only zero becomes zero.
+#[inline(always)]
+fn nonzero(float: Float, value: f32) -> f32 {
+    if float == Float::F16 { nonzero_half(value) } else { float.round(value) }
 }
 
 /// The nearest finite f16, of any sign.

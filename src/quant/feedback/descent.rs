@@ -148,7 +148,12 @@ impl<L: Levels, const N: usize> PolishColumns<'_, '_, L, N> {
         } else {
             let mut moved = *scales;
             let determinant = ll * ones - l1 * l1;
-            if codec.offsets == Offsets::Own && determinant > 1e-5 * ll * ones {
+            let z = scales.min;
+            let (of_zero_points, curvature) = (gl - z * g1, ll - z * (2.0 * l1 - z * ones));
+            if codec.offsets == Offsets::ZeroPoint && curvature > 0.0 {
+                moved.d = codec.neighbours.representable(scales.d - of_zero_points / curvature);
+                moved.dmin = moved.d;
+            } else if codec.offsets == Offsets::Own && determinant > 1e-5 * ll * ones {
                 moved.d = codec.neighbours.representable(scales.d + (g1 * l1 - gl * ones) / determinant);
                 moved.dmin = any_half(scales.dmin + (gl * l1 - g1 * ll) / determinant);
             } else if ll > 0.0 {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::codec::{Codec, Levels, Scales, of_mean_one};
+use super::codec::{BlockType, Codec, Levels, Scales, of_mean_one};
 use super::factors::Factors;
 use super::polish::polish;
 use super::rounding::RoundColumns;
@@ -71,7 +71,7 @@ pub(super) fn panels(n_columns: usize) -> impl Iterator<Item = Range<usize>> {
 
 /// Encodes rows whose length and range were checked.
 pub(super) fn encode<L: Levels, const N: usize>(
-    codec: &Codec<L, N>,
+    BlockType { codec, block_bytes, pack }: &BlockType<L, N>,
     weights: &[f32],
     factors: &Factors,
     sweeps: usize,
@@ -79,12 +79,12 @@ pub(super) fn encode<L: Levels, const N: usize>(
 ) {
     let n_columns = factors.n_columns();
     let block_len = N * codec.n_subs;
-    let row_bytes = n_columns / block_len * codec.block_bytes;
+    let row_bytes = n_columns / block_len * block_bytes;
     for (weights, dst) in weights.chunks(N_ROWS * n_columns).zip(dst.chunks_mut(N_ROWS * row_bytes)) {
         let group = rounded(codec, weights, factors, sweeps);
         let blocks = group.levels.chunks_exact(block_len).zip(&group.scales);
-        for (bytes, (levels, scales)) in dst.chunks_exact_mut(codec.block_bytes).zip(blocks) {
-            (codec.pack)(scales, levels, bytes);
+        for (bytes, (levels, scales)) in dst.chunks_exact_mut(*block_bytes).zip(blocks) {
+            pack(scales, levels, bytes);
         }
     }
 }

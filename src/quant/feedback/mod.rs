@@ -6,13 +6,14 @@
 //! The scales of a block are searched on what its columns should make up for, a sub-block's integers are chosen by rounding it with
 //! feedback inside (`rounding.rs`), then the rest of the row is updated by products of matrices (`group.rs`). Sweeps over the finished row
 //! change codes and scales one at a time where that lowers the error (`polish.rs`). Types whose codes stand for several weights get feedback
-//! from block to block (`blocks.rs`).
+//! from block to block (`blocks.rs`). The codes of ONNX Runtime go the way of a block of ggml's (`nbits.rs`).
 
 mod blocks;
 mod codec;
 mod descent;
 mod factors;
 mod group;
+mod nbits;
 mod polish;
 mod refit;
 mod rounding;
@@ -20,6 +21,7 @@ mod spread;
 mod types;
 
 pub use factors::{DEFAULT_DAMPING, Factors, FeedbackError};
+pub use nbits::encode_nbits;
 
 use super::matmul::{Matrix, MatrixMut};
 use super::nbits::NBits;
@@ -173,5 +175,7 @@ pub fn output_error(weights: &[f32], decoded: &[f32], moments: &[f32], n_columns
     sum
 }
 
+#[cfg(test)]
+mod nbits_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! What feedback is for, and the properties that callers rely on.
 
-use super::codec::{Codec, Levels};
+use super::codec::{BlockType, Levels};
 use super::*;
 use crate::quant::dequantize_rows;
 
@@ -10,7 +10,7 @@ fn normal(random: &mut fastrand::Rng) -> f32 {
 }
 
 /// Moments of vectors with a decaying spectrum, columns of different magnitudes, and one that is much larger than the others.
-fn moments(n: usize) -> Vec<f32> {
+pub(super) fn moments(n: usize) -> Vec<f32> {
     let mut random = fastrand::Rng::with_seed(3);
     let (n_factors, n_vectors) = (n / 4, 2 * n);
     let mut loadings: Vec<f32> = (0..n_factors * n).map(|_| normal(&mut random)).collect();
@@ -34,12 +34,12 @@ fn moments(n: usize) -> Vec<f32> {
     moments
 }
 
-fn identity(n: usize) -> Vec<f32> {
+pub(super) fn identity(n: usize) -> Vec<f32> {
     (0..n * n).map(|idx| if idx % (n + 1) == 0 { 1.0 } else { 0.0 }).collect()
 }
 
 /// Weights as models have them: a bell curve with longer tails.
-fn weights(n_weights: usize) -> Vec<f32> {
+pub(super) fn weights(n_weights: usize) -> Vec<f32> {
     let mut random = fastrand::Rng::with_seed(5);
     (0..n_weights).map(|_| 0.02 * normal(&mut random) * (0.3 * normal(&mut random)).exp()).collect()
 }
@@ -164,9 +164,9 @@ fn bytes_of_a_row_depend_on_it_alone() {
 }
 
 /// The errors that are fed back are those of the bytes, to the bit.
-fn check_round_trip<L: Levels, const N: usize>(codec: &Codec<L, N>, dtype: DType, weights: &[f32], factors: &Factors) {
+fn check_round_trip<L: Levels, const N: usize>(of: &BlockType<L, N>, dtype: DType, weights: &[f32], factors: &Factors) {
     for sweeps in [0, 3] {
-        let group = group::rounded(codec, weights, factors, sweeps);
+        let group = group::rounded(&of.codec, weights, factors, sweeps);
         let decoded = decode(dtype, &encode(dtype, weights, factors, sweeps), weights.len());
         for (idx, ((decoded, weight), error)) in decoded.iter().zip(weights).zip(&group.errors).enumerate() {
             assert_eq!(decoded - weight, *error, "{dtype}, {sweeps} sweeps, weight {idx}");

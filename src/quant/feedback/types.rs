@@ -4,7 +4,7 @@
 
 use bytemuck::Pod;
 
-use super::codec::{Codec, Integers, Neighbours, Offsets, Scales, Table, quants};
+use super::codec::{BlockType, Codec, Integers, Neighbours, Offsets, Scales, Table, quants};
 use crate::quant::blocks::{
     BlockIQ4_NL, BlockIQ4_XS, BlockMXFP4, BlockQ2_K, BlockQ3_K, BlockQ4_0, BlockQ4_1, BlockQ4_K, BlockQ5_0, BlockQ5_1, BlockQ5_K,
     BlockQ6_K, BlockQ8_0, Half, QK_K,
@@ -38,7 +38,7 @@ const REAL_STEPS: [[f32; N_LANES]; 2] =
 const OFFSET_STEPS: [[f32; N_LANES]; 2] = [[0.0; N_LANES], [0.12, -0.12, 0.12, 0.12, -0.12, -0.12, 0.0, 0.0]];
 
 /// [`REAL_STEPS`] of a type.
-const fn real_steps(unit: f32) -> [[f32; N_LANES]; 2] {
+pub(super) const fn real_steps(unit: f32) -> [[f32; N_LANES]; 2] {
     let mut steps = REAL_STEPS;
     let mut idx = 0;
     while idx < 2 * N_LANES {
@@ -53,17 +53,16 @@ const fn affine_super_block<B: Pod, const N: usize, const J: usize>(
     grid: &AffineGrid,
     search: fn(&[f32], &[f32]) -> Scales,
     pack: fn(&Scales, &[f32], &mut [u8]),
-) -> Codec<Integers, N> {
+) -> BlockType<Integers, N> {
     let range = (0.0, grid.scale_max);
-    Codec {
+    let codec = Codec {
         levels: Integers { low: 0.0, high: grid.q_max },
         n_subs: J,
         offsets: Offsets::Integer,
         neighbours: Neighbours::Integers { steps: &AFFINE_STEPS, scales: range, mins: range },
         search,
-        block_bytes: size_of::<B>(),
-        pack,
-    }
+    };
+    BlockType { codec, block_bytes: size_of::<B>(), pack }
 }
 
 /// The scales that the plain encoder finds.
@@ -84,7 +83,7 @@ fn affine_fit<const J: usize>(scales: &Scales, levels: &[f32]) -> AffineFit<J> {
 }
 
 /// A slice of `N * J` numbers as `J` sub-blocks of `N`.
-fn subs<const N: usize, const J: usize>(x: &[f32]) -> [[f32; N]; J] {
+pub(super) fn subs<const N: usize, const J: usize>(x: &[f32]) -> [[f32; N]; J] {
     let mut subs = [[0.0; N]; J];
     subs.as_flattened_mut().copy_from_slice(x);
     subs
@@ -94,19 +93,19 @@ fn write(bytes: &mut [u8], block: &impl Pod) {
     bytes.copy_from_slice(bytemuck::bytes_of(block));
 }
 
-pub(super) static Q2_K: Codec<Integers, 16> = affine_super_block::<BlockQ2_K, 16, 16>(
+pub(super) static Q2_K: BlockType<Integers, 16> = affine_super_block::<BlockQ2_K, 16, 16>(
     &kquant::Q2_K,
     |x, w| affine_scales::<16, 16>(x, w, kquant::Q2_K),
     |scales, levels, bytes| write(bytes, &kquant::pack_q2_k(&affine_fit(scales, levels))),
 );
 
-pub(super) static Q4_K: Codec<Integers, 32> = affine_super_block::<BlockQ4_K, 32, 8>(
+pub(super) static Q4_K: BlockType<Integers, 32> = affine_super_block::<BlockQ4_K, 32, 8>(
     &kquant::Q4_K,
     |x, w| affine_scales::<32, 8>(x, w, kquant::Q4_K),
     |scales, levels, bytes| write(bytes, &kquant::pack_q4_k(&affine_fit(scales, levels))),
 );
 
-pub(super) static Q5_K: Codec<Integers, 32> = affine_super_block::<BlockQ5_K, 32, 8>(
+pub(super) static Q5_K: BlockType<Integers, 32> = affine_super_block::<BlockQ5_K, 32, 8>(
     &kquant::Q5_K,
     |x, w| affine_scales::<32, 8>(x, w, kquant::Q5_K),
     |scales, levels, bytes| write(bytes, &kquant::pack_q5_k(&affine_fit(scales, levels))),
@@ -118,17 +117,16 @@ const fn symmetric_super_block<L, B: Pod, const N: usize, const J: usize>(
     scale_max: f32,
     search: fn(&[f32], &[f32]) -> Scales,
     pack: fn(&Scales, &[f32], &mut [u8]),
-) -> Codec<L, N> {
+) -> BlockType<L, N> {
     let scales = (-scale_max, scale_max - 1.0);
-    Codec {
+    let codec = Codec {
         levels,
         n_subs: J,
         offsets: Offsets::None,
         neighbours: Neighbours::Integers { steps: &SYMMETRIC_STEPS, scales, mins: (0.0, 0.0) },
         search,
-        block_bytes: size_of::<B>(),
-        pack,
-    }
+    };
+    BlockType { codec, block_bytes: size_of::<B>(), pack }
 }
 
 /// The scales that the plain encoder finds.
@@ -155,21 +153,21 @@ fn quants_of<L: Levels, const T: usize>(grid: SymmetricGrid<L>, levels: &[f32]) 
     q
 }
 
-pub(super) static Q3_K: Codec<Integers, 16> = symmetric_super_block::<_, BlockQ3_K, 16, 16>(
+pub(super) static Q3_K: BlockType<Integers, 16> = symmetric_super_block::<_, BlockQ3_K, 16, 16>(
     Integers { low: -4.0, high: 3.0 },
     kquant::Q3_K.scale_max,
     |x, w| symmetric_scales::<_, 16, 16>(x, w, kquant::Q3_K),
     |scales, levels, bytes| write(bytes, &kquant::pack_q3_k(&symmetric_fit(kquant::Q3_K, scales, levels))),
 );
 
-pub(super) static Q6_K: Codec<Integers, 16> = symmetric_super_block::<_, BlockQ6_K, 16, 16>(
+pub(super) static Q6_K: BlockType<Integers, 16> = symmetric_super_block::<_, BlockQ6_K, 16, 16>(
     Integers { low: -32.0, high: 31.0 },
     kquant::Q6_K.scale_max,
     |x, w| symmetric_scales::<_, 16, 16>(x, w, kquant::Q6_K),
     |scales, levels, bytes| write(bytes, &kquant::pack_q6_k(&symmetric_fit(kquant::Q6_K, scales, levels))),
 );
 
-pub(super) static IQ4_XS: Codec<Table, 32> = symmetric_super_block::<_, BlockIQ4_XS, 32, 8>(
+pub(super) static IQ4_XS: BlockType<Table, 32> = symmetric_super_block::<_, BlockIQ4_XS, 32, 8>(
     Table(&iq4::LEVELS),
     iq4::IQ4_XS.scale_max,
     |x, w| symmetric_scales::<_, 32, 8>(x, w, iq4::IQ4_XS),
@@ -182,16 +180,15 @@ const fn symmetric_block<L, B: Pod>(
     unit: f32,
     search: fn(&[f32], &[f32]) -> Scales,
     pack: fn(&Scales, &[f32], &mut [u8]),
-) -> Codec<L, 32> {
-    Codec {
+) -> BlockType<L, 32> {
+    let codec = Codec {
         levels,
         n_subs: 1,
         offsets: Offsets::None,
         neighbours: Neighbours::Reals { scale_steps: real_steps(unit), offset_steps: [[0.0; N_LANES]; 2], middle: 0.0 },
         search,
-        block_bytes: size_of::<B>(),
-        pack,
-    }
+    };
+    BlockType { codec, block_bytes: size_of::<B>(), pack }
 }
 
 /// The scale that the plain encoder finds.
@@ -200,7 +197,7 @@ fn block_scale<L: Levels, const N: usize>(x: &[f32], w: &[f32], grid: SymmetricG
     Scales::of_block(nonzero_half(run_fastest(FitBlock { x: &x, w: &w, grid }).0), 0.0, 0.0)
 }
 
-pub(super) static Q4_0: Codec<Integers, 32> = symmetric_block::<_, BlockQ4_0>(
+pub(super) static Q4_0: BlockType<Integers, 32> = symmetric_block::<_, BlockQ4_0>(
     Integers { low: -8.0, high: 7.0 },
     0.02,
     |x, w| block_scale::<_, 32>(x, w, symmetric_grid(8.0)),
@@ -210,7 +207,7 @@ pub(super) static Q4_0: Codec<Integers, 32> = symmetric_block::<_, BlockQ4_0>(
     },
 );
 
-pub(super) static Q5_0: Codec<Integers, 32> = symmetric_block::<_, BlockQ5_0>(
+pub(super) static Q5_0: BlockType<Integers, 32> = symmetric_block::<_, BlockQ5_0>(
     Integers { low: -16.0, high: 15.0 },
     0.006,
     |x, w| block_scale::<_, 32>(x, w, symmetric_grid(16.0)),
@@ -220,7 +217,7 @@ pub(super) static Q5_0: Codec<Integers, 32> = symmetric_block::<_, BlockQ5_0>(
     },
 );
 
-pub(super) static IQ4_NL: Codec<Table, 32> = symmetric_block::<_, BlockIQ4_NL>(
+pub(super) static IQ4_NL: BlockType<Table, 32> = symmetric_block::<_, BlockIQ4_NL>(
     Table(&iq4::LEVELS),
     0.02,
     |x, w| block_scale::<_, 32>(x, w, iq4::IQ4_NL),
@@ -230,7 +227,7 @@ pub(super) static IQ4_NL: Codec<Table, 32> = symmetric_block::<_, BlockIQ4_NL>(
     },
 );
 
-pub(super) static Q8_0: Codec<Integers, 32> = symmetric_block::<_, BlockQ8_0>(
+pub(super) static Q8_0: BlockType<Integers, 32> = symmetric_block::<_, BlockQ8_0>(
     Integers { low: -127.0, high: 127.0 },
     0.0015,
     // The range of the weights, as in the plain encoder.
@@ -247,16 +244,15 @@ const fn affine_block<B: Pod>(
     unit: f32,
     search: fn(&[f32], &[f32]) -> Scales,
     pack: fn(&Scales, &[f32], &mut [u8]),
-) -> Codec<Integers, 32> {
-    Codec {
+) -> BlockType<Integers, 32> {
+    let codec = Codec {
         levels: Integers { low: 0.0, high: q_max },
         n_subs: 1,
         offsets: Offsets::Own,
         neighbours: Neighbours::Reals { scale_steps: real_steps(unit), offset_steps: OFFSET_STEPS, middle: q_max * 0.5 },
         search,
-        block_bytes: size_of::<B>(),
-        pack,
-    }
+    };
+    BlockType { codec, block_bytes: size_of::<B>(), pack }
 }
 
 /// Scale and offset that the plain encoder finds.
@@ -266,7 +262,7 @@ fn block_scale_and_offset(x: &[f32], w: &[f32], q_max: f32) -> Scales {
     Scales::of_block(d, m, -1.0)
 }
 
-pub(super) static Q4_1: Codec<Integers, 32> = affine_block::<BlockQ4_1>(
+pub(super) static Q4_1: BlockType<Integers, 32> = affine_block::<BlockQ4_1>(
     15.0,
     0.02,
     |x, w| block_scale_and_offset(x, w, 15.0),
@@ -276,7 +272,7 @@ pub(super) static Q4_1: Codec<Integers, 32> = affine_block::<BlockQ4_1>(
     },
 );
 
-pub(super) static Q5_1: Codec<Integers, 32> = affine_block::<BlockQ5_1>(
+pub(super) static Q5_1: BlockType<Integers, 32> = affine_block::<BlockQ5_1>(
     31.0,
     0.006,
     |x, w| block_scale_and_offset(x, w, 31.0),
@@ -290,15 +286,17 @@ pub(super) static Q5_1: Codec<Integers, 32> = affine_block::<BlockQ5_1>(
 static E2M1: SixteenLevels =
     SixteenLevels::new([-12.0, -8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0]);
 
-pub(super) static MXFP4: Codec<Table, 32> = Codec {
-    levels: Table(&E2M1),
-    n_subs: 1,
-    offsets: Offsets::None,
-    neighbours: Neighbours::Powers,
-    search: |x, w| {
-        let ([x], [w]) = (subs(x), subs(w));
-        let exponent = run_fastest(BestExponent { x: &x, w: &w });
-        Scales::of_block(exponent.map_or(0.0, |exponent| mxfp4::power_of_two(exponent - 128)), 0.0, 0.0)
+pub(super) static MXFP4: BlockType<Table, 32> = BlockType {
+    codec: Codec {
+        levels: Table(&E2M1),
+        n_subs: 1,
+        offsets: Offsets::None,
+        neighbours: Neighbours::Powers,
+        search: |x, w| {
+            let ([x], [w]) = (subs(x), subs(w));
+            let exponent = run_fastest(BestExponent { x: &x, w: &w });
+            Scales::of_block(exponent.map_or(0.0, |exponent| mxfp4::power_of_two(exponent - 128)), 0.0, 0.0)
+        },
     },
     block_bytes: size_of::<BlockMXFP4>(),
     pack: |scales, levels, bytes| {

@@ -7,8 +7,8 @@
 //! Source: `quantize` in mlx/backend/cpu/quantized.cpp and `affine_dequantize` in mlx/ops.cpp, mlx 0.32.4.
 
 use super::packing::{Code, TILE, encode, extremes, map_lanes, unpack};
-use super::precision::Precision;
 use super::{Affine, Components, ComponentsMut, Float};
+use crate::quant::float::Precision;
 use crate::quant::lanes::{Simd, clamp, low_byte, max};
 
 /// Smallest step between levels, before zero is made one of them.

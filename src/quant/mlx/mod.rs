@@ -14,14 +14,14 @@
 mod affine;
 mod minifloat;
 mod packing;
-mod precision;
 mod shared_scale;
 
 use std::fmt;
 
 use super::dispatch::{Kernel, run_fastest};
+pub use super::float::Float;
+use super::float::{Brain, Half, Precision, Single};
 use super::lanes::Simd;
-use crate::model::DType;
 
 /// How the weights of a group become codes and a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -134,57 +134,6 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Type of the weights, and so of affine scales and biases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Float {
-    /// IEEE single precision.
-    F32,
-    /// IEEE half precision.
-    F16,
-    /// The upper half of an F32.
-    BF16,
-}
-
-impl Float {
-    /// All three.
-    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::BF16];
-
-    /// The type of the same name; `None` for one that MLX does not quantize from.
-    #[must_use]
-    pub const fn from_dtype(dtype: DType) -> Option<Self> {
-        match dtype {
-            DType::F32 => Some(Self::F32),
-            DType::F16 => Some(Self::F16),
-            DType::BF16 => Some(Self::BF16),
-            _ => None,
-        }
-    }
-
-    /// The type of the same name among ggml's.
-    #[must_use]
-    pub const fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::F16 => DType::F16,
-            Self::BF16 => DType::BF16,
-        }
-    }
-
-    /// Bytes of a number.
-    #[must_use]
-    pub const fn width(self) -> u64 {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-        }
-    }
-
-    /// Rounds to the numbers of this type, ties to even, as MLX's `astype` does; weights too large for it become infinite.
-    pub fn round_all(self, weights: &mut [f32]) {
-        run_fastest(precision::RoundAll { float: self, weights });
-    }
-}
-
 /// Puts blocks of ggml's MXFP4 (17 bytes: the scale, then codes of which the second 16 lie above the first 16) into MLX's order: codes in the
 /// order of the weights, scales apart. Both have the same codes (E2M1) and scales (E8M0).
 pub(super) fn rearrange_mxfp4(blocks: &[u8], codes: &mut [u8], scales: &mut [u8]) {
@@ -291,6 +240,13 @@ pub enum MlxError {
     OutOfRange {
         /// The first such row, from 0.
         row: u64,
+        /// The mode.
+        mode: Mode,
+    },
+
+    /// There is no error feedback in this mode.
+    #[error("cannot feed errors back in {mode}")]
+    NoFeedback {
         /// The mode.
         mode: Mode,
     },
@@ -404,16 +360,16 @@ impl Kernel for Decode<'_> {
     fn run<S: Simd>(self, _simd: S) {
         let Self { mode, stored, computed, src, dst } = self;
         match computed {
-            Float::F32 => decode::<precision::Single>(mode, stored, src, dst),
-            Float::F16 => decode::<precision::Half>(mode, stored, src, dst),
-            Float::BF16 => decode::<precision::Brain>(mode, stored, src, dst),
+            Float::F32 => decode::<Single>(mode, stored, src, dst),
+            Float::F16 => decode::<Half>(mode, stored, src, dst),
+            Float::BF16 => decode::<Brain>(mode, stored, src, dst),
         }
     }
 }
 
 /// Decodes in the given precision.
 #[inline(always)]
-fn decode<P: precision::Precision>(mode: Mode, stored: Float, src: Components<'_>, dst: &mut [f32]) {
+fn decode<P: Precision>(mode: Mode, stored: Float, src: Components<'_>, dst: &mut [f32]) {
     match mode {
         Mode::Affine(affine) => affine::decode::<P>(affine, stored, src, dst),
         Mode::Mxfp4 => shared_scale::decode::<P, 32, 4>(src, dst, minifloat::decode_e8m0),

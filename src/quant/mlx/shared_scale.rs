@@ -9,8 +9,8 @@ use std::marker::PhantomData;
 
 use super::minifloat::{E2M1, E2M1_MAX, E4M3, E4M3_MAX, decode_e2m1, decode_e4m3, decode_e8m0, encode_e8m0_above};
 use super::packing::{Code, TILE, encode, extremes, map_lanes, unpack};
-use super::precision::{Brain, Half, Precision, Single};
 use super::{Components, ComponentsMut, Float};
+use crate::quant::float::{Brain, Half, Precision, Single};
 use crate::quant::lanes::{N_LANES, Simd};
 
 /// Encodes a row of finite weights: E2M1 for 4 bits, E4M3 for 8, under powers of two. All weights fit, so it is always true.

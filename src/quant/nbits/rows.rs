@@ -1,148 +1,189 @@
-//! The kernel: rows of blocks of `N` weights.
-#![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
+//! Rows of blocks, from weights to components and back.
 
-use super::{NBits, Scales, pack_pairs};
-use crate::quant::lanes::{Kernel, Simd, low_byte};
-use crate::quant::search_block::{FitBlock, block_importance, symmetric_grid};
+use super::plain::{self, Block};
+use super::{Components, ComponentsMut, Method, NBits, NBitsError, check_row, search};
+use crate::quant::dispatch::Kernel;
+use crate::quant::float::Float;
+use crate::quant::lanes::{Simd, low_byte};
+use crate::quant::search_block::column_importance;
 
-/// Rounds of codes and least squares after the search, whose scales have the precision of F16.
-const N_REFINEMENTS: usize = 2;
-
-/// Encodes rows whose lengths were checked.
-pub(super) struct EncodeRows<'a, const N: usize> {
-    pub(super) n_bits: NBits,
-    pub(super) weights: &'a [f32],
+/// Encoding of rows whose lengths were checked.
+pub(super) struct Encode<'a> {
+    pub(super) nbits: NBits,
+    pub(super) method: Method,
+    pub(super) float: Float,
+    pub(super) src: &'a [f32],
     pub(super) row_len: usize,
+    /// One per column, or none.
     pub(super) importances: Option<&'a [f32]>,
-    pub(super) codes: &'a mut [u8],
-    pub(super) scales: &'a mut [u8],
+    pub(super) out: ComponentsMut<'a>,
 }
 
-impl<const N: usize> Kernel for EncodeRows<'_, N> {
-    type Output = ();
+impl Kernel for Encode<'_> {
+    type Output = Result<(), NBitsError>;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let half = f32::from(1_u8 << (self.n_bits.bits() - 1));
-        let mut blobs = self.codes.chunks_exact_mut(self.n_bits.blob_bytes());
-        let mut scales = self.scales.as_chunks_mut::<4>().0.iter_mut();
-        for row in self.weights.chunks_exact(self.row_len) {
-            for (block_idx, weights) in row.chunks(N).enumerate() {
-                let x: [f32; N] = filled(weights, 0.0);
-                let mut block = extreme(&x, half);
-                if self.n_bits.scales == Scales::Searched {
-                    let own = self.importances.and_then(|all| all.get(block_idx * N..)).map(|rest| &rest[..weights.len()]);
-                    let columns = own.map(|own| filled::<N>(own, 0.0));
-                    block = searched(simd, &x, columns.as_ref(), half, block);
+    fn run<S: Simd>(self, simd: S) -> Self::Output {
+        match self.nbits.block_len {
+            16 => simd.call(EncodeBlocks::<16>(self)),
+            32 => simd.call(EncodeBlocks::<32>(self)),
+            64 => simd.call(EncodeBlocks::<64>(self)),
+            _ => simd.call(EncodeBlocks::<128>(self)),
+        }
+    }
+}
+
+/// [`Encode`] for one length of blocks.
+struct EncodeBlocks<'a, const N: usize>(Encode<'a>);
+
+impl<const N: usize> Kernel for EncodeBlocks<'_, N> {
+    type Output = Result<(), NBitsError>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Self::Output {
+        let Encode { nbits, method, float, src, row_len, importances, out } = self.0;
+        let mut writer = RowWriter::new(nbits, float, src.len() / row_len, out);
+        for (row, src) in src.chunks_exact(row_len).enumerate() {
+            check_row(row, src)?;
+            for (idx, weights) in src.chunks(N).enumerate() {
+                let x = filled_up::<N>(weights);
+                let mut block = plain::fit(simd, &x, nbits, float);
+                if block.scale.is_infinite() {
+                    return Err(NBitsError::OutOfRange { row: row as u64, nbits });
                 }
-                let (Some(blob), Some(scale)) = (blobs.next(), scales.next()) else { return };
-                *scale = block.scale.to_le_bytes();
-                if self.n_bits.bits() == 4 { pack_pairs(&block.q, blob) } else { blob.copy_from_slice(&block.q) }
+                if method == Method::Searched {
+                    let columns = importances.and_then(|importances| importances.chunks(N).nth(idx));
+                    let mut w = [1.0; N];
+                    if let Some(columns) = columns
+                        && let Some(weighted) = column_importance(simd, &x, &filled_up(columns), None)
+                    {
+                        w = weighted;
+                    }
+                    block = search::fit(simd, &x, &w, nbits, float, block);
+                }
+                let Block { scale, zero_point, codes } = block;
+                writer.write(row, idx, scale, zero_point, &codes[..weights.len()]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A block with zeros behind the end of the row.
+#[inline(always)]
+fn filled_up<const N: usize>(numbers: &[f32]) -> [f32; N] {
+    if let Ok(whole) = numbers.try_into() {
+        return whole;
+    }
+    let mut block = [0.0; N];
+    block[..numbers.len()].copy_from_slice(numbers);
+    block
+}
+
+/// Puts blocks into the components of a matrix.
+pub(in crate::quant) struct RowWriter<'a> {
+    nbits: NBits,
+    float: Float,
+    out: ComponentsMut<'a>,
+    /// Blocks of a row.
+    n_blocks: usize,
+    /// Bytes of the zero points of a row.
+    zero_point_bytes: usize,
+}
+
+impl<'a> RowWriter<'a> {
+    /// For components of the right sizes for `n_rows` rows.
+    #[inline(always)]
+    pub(in crate::quant) fn new(nbits: NBits, float: Float, n_rows: usize, out: ComponentsMut<'a>) -> Self {
+        let n_blocks = out.codes.len() / n_rows / nbits.block_bytes_in_memory();
+        let zero_point_bytes = out.zero_points.len() / n_rows;
+        Self { nbits, float, out, n_blocks, zero_point_bytes }
+    }
+
+    /// Writes block `idx` of a row; its codes may end before the block does.
+    #[inline(always)]
+    pub(in crate::quant) fn write(&mut self, row: usize, idx: usize, scale: f32, zero_point: f32, codes: &[u8]) {
+        let block = row * self.n_blocks + idx;
+        let block_bytes = self.nbits.block_bytes_in_memory();
+        let bytes = &mut self.out.codes[block * block_bytes..][..block_bytes];
+        if self.nbits.bits == 8 {
+            bytes[..codes.len()].copy_from_slice(codes);
+            bytes[codes.len()..].fill(0);
+        } else {
+            let (pairs, last) = codes.as_chunks::<2>();
+            for (byte, [low, high]) in bytes.iter_mut().zip(pairs) {
+                *byte = low | (high << 4);
+            }
+            bytes[pairs.len()..].fill(0);
+            if let (Some(last), Some(byte)) = (last.first(), bytes.get_mut(pairs.len())) {
+                *byte = *last;
+            }
+        }
+        self.float.store(scale, block, self.out.scales);
+        if self.nbits.has_zero_points {
+            let points = &mut self.out.zero_points[row * self.zero_point_bytes..][..self.zero_point_bytes];
+            let point = low_byte(zero_point);
+            if self.nbits.bits == 8 {
+                points[idx] = point;
+            } else if idx.is_multiple_of(2) {
+                // The middle, should no other block follow.
+                points[idx / 2] = point | (8 << 4);
+            } else {
+                points[idx / 2] = (points[idx / 2] & 15) | (point << 4);
             }
         }
     }
 }
 
-/// The start of a row's last block, filled up.
-#[inline(always)]
-fn filled<const N: usize>(numbers: &[f32], rest: f32) -> [f32; N] {
-    let mut block = [rest; N];
-    block[..numbers.len()].copy_from_slice(numbers);
-    block
-}
-
-/// A block as it will be decoded.
-#[derive(Clone, Copy)]
-struct Block<const N: usize> {
-    scale: f32,
-    q: [u8; N],
-}
-
-/// The largest magnitude becomes the lowest code; others are rounded to the nearest one, halves upwards.
-#[inline(always)]
-fn extreme<const N: usize>(x: &[f32; N], half: f32) -> Block<N> {
-    let (mut low, mut high) = (0.0_f32, 0.0_f32);
-    for &weight in x {
-        low = if weight < low { weight } else { low };
-        high = if weight > high { weight } else { high };
+impl NBits {
+    /// [`NBits::block_bytes`], to index with.
+    #[inline(always)]
+    const fn block_bytes_in_memory(self) -> usize {
+        self.block_len as usize * self.bits as usize / 8
     }
-    let scale = if high > -low { high } else { low } / -half;
-    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    let mut q = [0; N];
-    for (q, weight) in q.iter_mut().zip(x) {
-        let code = (weight * inverse + (half + 0.5)).clamp(0.0, 2.0 * half - 1.0);
-        // Cut off, not rounded: the half is added above.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 255")]
-        let code = code as u8;
-        *q = code;
-    }
-    Block { scale, q }
 }
 
-/// A better block than `plain`, where there is one.
-#[inline(always)]
-fn searched<S: Simd, const N: usize>(simd: S, x: &[f32; N], columns: Option<&[f32; N]>, half: f32, plain: Block<N>) -> Block<N> {
-    let w = block_importance(simd, x, columns);
-    let mut best = plain;
-    let mut least = error(x, &w, half, &plain);
-    let (mut scale, _) = simd.call(FitBlock { x, w: &w, grid: symmetric_grid(half) });
-    for _ in 0..=N_REFINEMENTS {
-        if scale == 0.0 {
-            break;
-        }
-        let block = Block { scale, q: nearest(x, scale, half) };
-        let found = error(x, &w, half, &block);
-        if found < least {
-            (best, least) = (block, found);
-        }
-        scale = fitted(x, &w, half, &block);
-    }
-    best
+/// Decoding of components whose lengths were checked.
+pub(super) struct Decode<'a> {
+    pub(super) nbits: NBits,
+    pub(super) float: Float,
+    pub(super) src: Components<'a>,
+    pub(super) row_len: usize,
+    pub(super) dst: &'a mut [f32],
 }
 
-/// The nearest code to each weight.
-#[inline(always)]
-fn nearest<const N: usize>(x: &[f32; N], scale: f32, half: f32) -> [u8; N] {
-    let inverse = 1.0 / scale;
-    let mut q = [0; N];
-    for (q, weight) in q.iter_mut().zip(x) {
-        *q = low_byte((weight * inverse + half).clamp(0.0, 2.0 * half - 1.0));
-    }
-    q
-}
+impl Kernel for Decode<'_> {
+    type Output = ();
 
-/// The weighted squared error of a block.
-#[inline(always)]
-fn error<const N: usize>(x: &[f32; N], w: &[f32; N], half: f32, block: &Block<N>) -> f32 {
-    let mut errors = [0.0; N];
-    for i in 0..N {
-        let difference = block.scale * (f32::from(block.q[i]) - half) - x[i];
-        errors[i] = w[i] * difference * difference;
-    }
-    sum(&errors)
-}
-
-/// The scale of least weighted squared error for the codes of a block.
-#[inline(always)]
-fn fitted<const N: usize>(x: &[f32; N], w: &[f32; N], half: f32, block: &Block<N>) -> f32 {
-    let (mut xl, mut ll) = ([0.0; N], [0.0; N]);
-    for i in 0..N {
-        let level = f32::from(block.q[i]) - half;
-        xl[i] = w[i] * level * x[i];
-        ll[i] = w[i] * level * level;
-    }
-    let ll = sum(&ll);
-    if ll > 0.0 { sum(&xl) / ll } else { 0.0 }
-}
-
-/// A sum whose order does not depend on the instruction set.
-#[inline(always)]
-fn sum<const N: usize>(numbers: &[f32; N]) -> f32 {
-    let mut lanes = [0.0; 8];
-    for chunk in numbers.as_chunks::<8>().0 {
-        for (lane, number) in lanes.iter_mut().zip(chunk) {
-            *lane += number;
+    #[inline(always)]
+    fn run<S: Simd>(self, _simd: S) {
+        let Self { nbits, float, src, row_len, dst } = self;
+        let (block_len, block_bytes) = (usize::from(nbits.block_len), nbits.block_bytes_in_memory());
+        let n_blocks = row_len.div_ceil(block_len);
+        let zero_point_bytes = src.zero_points.len() / (dst.len() / row_len);
+        for (row, dst) in dst.chunks_exact_mut(row_len).enumerate() {
+            let points = &src.zero_points[row * zero_point_bytes..][..zero_point_bytes];
+            for (idx, weights) in dst.chunks_mut(block_len).enumerate() {
+                let block = row * n_blocks + idx;
+                let scale = float.load(block, src.scales);
+                let codes = &src.codes[block * block_bytes..][..block_bytes];
+                let zero_point = match (nbits.has_zero_points, nbits.bits) {
+                    (false, _) => nbits.middle(),
+                    (true, 4) => f32::from((points[idx / 2] >> (4 * (idx % 2))) & 15),
+                    (true, _) => f32::from(points[idx]),
+                };
+                if nbits.bits == 8 {
+                    for (weight, &code) in weights.iter_mut().zip(codes) {
+                        *weight = scale * (f32::from(code) - zero_point);
+                    }
+                } else {
+                    for (weights, &byte) in weights.chunks_mut(2).zip(codes) {
+                        for (weight, code) in weights.iter_mut().zip([byte & 15, byte >> 4]) {
+                            *weight = scale * (f32::from(code) - zero_point);
+                        }
+                    }
+                }
+            }
         }
     }
-    lanes.iter().sum()
 }

@@ -1,8 +1,60 @@
-//! Numbers of a smaller type, kept as f32.
+//! The types of floats that scales and biases have, and their numbers, kept as f32.
+#![allow(clippy::inline_always, reason = "kernels are compiled into their caller's instruction set, see dispatch.rs")]
 
-use super::Float;
-use crate::quant::dispatch::Kernel;
-use crate::quant::lanes::Simd;
+use super::dispatch::{Kernel, run_fastest};
+use super::lanes::Simd;
+use crate::model::DType;
+
+/// Type of floats in a file: of weights that are not quantized, and of scales and biases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Float {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of an F32.
+    BF16,
+}
+
+impl Float {
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::BF16];
+
+    /// The type of the same name; `None` for one that is none of the three.
+    #[must_use]
+    pub const fn from_dtype(dtype: DType) -> Option<Self> {
+        match dtype {
+            DType::F32 => Some(Self::F32),
+            DType::F16 => Some(Self::F16),
+            DType::BF16 => Some(Self::BF16),
+            _ => None,
+        }
+    }
+
+    /// The type of the same name among ggml's.
+    #[must_use]
+    pub const fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::BF16 => DType::BF16,
+        }
+    }
+
+    /// Bytes of a number.
+    #[must_use]
+    pub const fn width(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+
+    /// Rounds to the numbers of this type, ties to even, as MLX's `astype` does; weights too large for it become infinite.
+    pub fn round_all(self, weights: &mut [f32]) {
+        run_fastest(RoundAll { float: self, weights });
+    }
+}
 
 /// The type that a result is rounded to; known when the kernel is compiled.
 pub(super) trait Precision {
