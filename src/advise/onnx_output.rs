@@ -105,7 +105,7 @@ impl<'a> OnnxOutputs<'a> {
         let (mut n_weights, mut n_bytes) = (0_u64, 0_u64);
         for (tensor, way) in self.source.tensors.iter().zip(&arranged.ways) {
             n_weights = n_weights.saturating_add(tensor.n_elements());
-            n_bytes = n_bytes.saturating_add(way.coding.n_bytes(tensor.n_elements(), tensor.row_len()).unwrap_or(0));
+            n_bytes = n_bytes.saturating_add(way.coding.n_bytes(tensor.row_len(), tensor.n_elements()).unwrap_or(0));
         }
         Ok(Draft {
             size_bytes: copied.chain(files.iter().map(|file| file.size_bytes)).fold(0, u64::saturating_add),

@@ -1,9 +1,8 @@
 //! How levels of ONNX Runtime write each tensor.
 
 use crate::model::{DType, Level, Tensor};
-use crate::quant::Coding;
-use crate::quant::mlx::Float;
-use crate::quant::nbits::NBits;
+use crate::quant::nbits::{Method, NBits};
+use crate::quant::{Coding, Float};
 
 /// What a level makes of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +16,7 @@ pub(super) enum OnnxRecipe {
         /// Bits of embeddings and head, and of value and down projections in the layers that count most.
         wide_bits: u8,
         /// Weights under a scale, where rows are whole blocks.
-        block_len: u16,
+        block_len: u8,
     },
 }
 
@@ -61,16 +60,16 @@ impl OnnxRecipe {
         }
         let is_embedding = tensor.name == EMBEDDING;
         let bits = if counts_most(&tensor.name, n_layers) { wide_bits } else { bits };
-        let is_whole = |len: &u16| tensor.row_len().is_multiple_of((*len).into());
+        let is_whole = |len: &u8| tensor.row_len().is_multiple_of((*len).into());
         let len =
             if is_embedding { BLOCK_LENS.into_iter().filter(|len| *len <= block_len).find(is_whole) } else { Some(block_len) };
-        let n_bits = len.and_then(|len| NBits::new(bits, len));
-        n_bits.map_or(Coding::Ggml(DType::F32), Coding::NBits)
+        let nbits = len.and_then(|len| NBits::symmetric(bits, len));
+        nbits.map_or(Coding::Ggml(DType::F32), |nbits| Coding::NBits { nbits, method: Method::Searched, float: Float::F32 })
     }
 }
 
 /// Lengths of blocks, the longest first.
-const BLOCK_LENS: [u16; 4] = [128, 64, 32, 16];
+const BLOCK_LENS: [u8; 4] = [128, 64, 32, 16];
 const EMBEDDING: &str = "token_embd.weight";
 const HEAD: &str = "output.weight";
 

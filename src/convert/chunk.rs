@@ -347,7 +347,6 @@ fn coding_error(error: CodingError, tensor: &Tensor, chunk: Chunk, first_row: u6
         CodingError::Mlx(MlxError::OutOfRange { row, mode }) => {
             Error::OutOfRange { tensor: name, row: row_of(row), dtype: mode.to_string() }
         }
-        CodingError::NBits(error) => Error::Internal { message: format!("{error} (tensor {name}, {chunk:?})") },
         CodingError::Mlx(error) => Error::Internal { message: format!("{error} (tensor {name}, {chunk:?})") },
         CodingError::NBits(NBitsError::OutOfRange { row, nbits }) => {
             Error::OutOfRange { tensor: name, row: row_of(row), dtype: nbits.to_string() }

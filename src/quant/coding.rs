@@ -58,7 +58,6 @@ impl Coding {
     pub fn component_bytes(self, row_len: u64, n_weights: u64) -> Option<[u64; MAX_COMPONENTS]> {
         match self {
             Self::Ggml(dtype) => Some([dtype.row_bytes(n_weights)?, 0, 0]),
-            Self::NBits(n_bits) => n_bits.sizes(n_weights, row_len).map(|[codes, scales]| [codes, scales, 0]),
             Self::Mlx { mode, float } => mode.sizes(float, n_weights).map(|sizes| [sizes.weight, sizes.scales, sizes.biases]),
             Self::NBits { nbits, float, .. } => {
                 nbits.sizes(float, row_len, n_weights).map(|sizes| [sizes.codes, sizes.scales, sizes.zero_points])
@@ -105,7 +104,6 @@ impl Coding {
     ) -> Result<(), CodingError> {
         match self {
             Self::Ggml(dtype) => Ok(quantize_rows_by(dtype, weights, row_len, importances, first)?),
-            Self::NBits(n_bits) => Ok(n_bits.quantize_rows(weights, row_len, importances, first, second)?),
             Self::Mlx { mode, float } => {
                 let out = mlx::ComponentsMut { weight: first, scales: second, biases: third };
                 if float == Float::F32 || float.dtype() == source {
@@ -160,7 +158,6 @@ impl fmt::Display for Coding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ggml(dtype) => f.write_str(dtype.name()),
-            Self::NBits(n_bits) => n_bits.fmt(f),
             Self::Mlx { mode, .. } => mode.fmt(f),
             Self::NBits { nbits, .. } => nbits.fmt(f),
         }

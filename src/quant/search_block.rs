@@ -1,4 +1,4 @@
-//! Finds the scale, and the offset if there is one, of one block (Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL; blocks of ONNX Runtime).
+//! Finds the scale, and the offset if there is one, of one block of 32 (Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL).
 //!
 //! Candidates are found as for the sub-blocks of the k-quants, then quants and least squares alternate, at last with scale and
 //! offset as the file will hold them.
@@ -125,14 +125,14 @@ pub(super) fn column_importance<const N: usize>(
 
 /// Importances of a block's weights: by those of the columns, else by magnitude alone.
 #[inline(always)]
-pub(super) fn block_importance<const N: usize>(simd: impl Simd, x: &[f32; N], columns: Option<&[f32; N]>) -> [f32; N] {
+fn block_importance(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 32]>) -> [f32; 32] {
     // No closures: they would not be compiled for the caller's instruction set.
     let mut columns = match columns {
         Some(columns) => *columns,
-        None => [1.0; N],
+        None => [1.0; 32],
     };
     if simd.extremes(&columns).1 < f32::MIN_POSITIVE {
-        columns = [1.0; N];
+        columns = [1.0; 32];
     }
     match column_importance(simd, x, &columns, Some(BLOCK_MEAN_SQUARES)) {
         Some(w) => w,
@@ -147,15 +147,15 @@ pub(super) fn symmetric(simd: impl Simd, x: &[f32; 32], columns: Option<&[f32; 3
 }
 
 /// Finds scale and quants with `x = d * level[q]` of least weighted error.
-pub(super) struct FitBlock<'a, L, const N: usize> {
-    pub(super) x: &'a [f32; N],
+pub(super) struct FitBlock<'a, L> {
+    pub(super) x: &'a [f32; 32],
     /// Importances, positive and around 1.
-    pub(super) w: &'a [f32; N],
+    pub(super) w: &'a [f32; 32],
     pub(super) grid: SymmetricGrid<L>,
 }
 
-impl<L: Levels, const N: usize> Kernel for FitBlock<'_, L, N> {
-    type Output = (f32, [u8; N]);
+impl<L: Levels> Kernel for FitBlock<'_, L> {
+    type Output = (f32, [u8; 32]);
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
@@ -164,7 +164,7 @@ impl<L: Levels, const N: usize> Kernel for FitBlock<'_, L, N> {
 }
 
 #[inline(always)]
-fn fit_block<L: Levels, const N: usize>(simd: impl Simd, x: &[f32; N], w: &[f32; N], grid: SymmetricGrid<L>) -> (f32, [u8; N]) {
+fn fit_block<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], grid: SymmetricGrid<L>) -> (f32, [u8; 32]) {
     let (mut best_d, mut best_gain) = (0.0, 0.0);
     let (mut wanted, _) = search_symmetric::search(simd, x, w, grid);
     for _ in 0..N_ROUNDS {
@@ -180,7 +180,7 @@ fn fit_block<L: Levels, const N: usize>(simd: impl Simd, x: &[f32; N], w: &[f32;
     }
     best_d = least_rounded(simd, x, w, best_d, grid);
     let inverse = inverse(best_d);
-    let mut q = [0; N];
+    let mut q = [0; 32];
     for (q, &weight) in q.iter_mut().zip(x) {
         *q = grid.levels.quant(weight * inverse);
     }
@@ -190,7 +190,7 @@ fn fit_block<L: Levels, const N: usize>(simd: impl Simd, x: &[f32; N], w: &[f32;
 /// Of the scales that put the largest weight on a level, the best one if it beats `d`: where one weight or one magnitude decides, the
 /// rounding of the scale to f16 is most of the error.
 #[inline(always)]
-fn least_rounded<L: Levels, const N: usize>(simd: impl Simd, x: &[f32; N], w: &[f32; N], d: f32, grid: SymmetricGrid<L>) -> f32 {
+fn least_rounded<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], d: f32, grid: SymmetricGrid<L>) -> f32 {
     if grid.peak_levels.is_empty() {
         return d;
     }
@@ -212,7 +212,7 @@ fn least_rounded<L: Levels, const N: usize>(simd: impl Simd, x: &[f32; N], w: &[
 
 /// The weighted error of `x = d * level`.
 #[inline(always)]
-fn error<L: Levels, const N: usize>(simd: impl Simd, x: &[f32; N], w: &[f32; N], d: f32, grid: SymmetricGrid<L>) -> f32 {
+fn error<L: Levels>(simd: impl Simd, x: &[f32; 32], w: &[f32; 32], d: f32, grid: SymmetricGrid<L>) -> f32 {
     let (step, inverse) = (simd.splat(d), simd.splat(inverse(d)));
     let mut error = simd.zero();
     for (x, w) in x.as_chunks::<N_LANES>().0.iter().zip(w.as_chunks::<N_LANES>().0) {

@@ -106,7 +106,6 @@ fn components_of(idx: usize, name: &str, coding: Coding, shape: &[u64], n_weight
             let shape = shape.iter().rev().copied().collect();
             Some(vec![component(0, name.into(), float(dtype)?, shape)])
         }
-        Coding::NBits(_) => None,
         Coding::Mlx { mode, float: stored } => {
             let row_len = shape.first().copied()?;
             let path = name.strip_suffix(".weight")?;

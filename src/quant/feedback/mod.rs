@@ -24,7 +24,6 @@ pub use factors::{DEFAULT_DAMPING, Factors, FeedbackError};
 pub use nbits::encode_nbits;
 
 use super::matmul::{Matrix, MatrixMut};
-use super::nbits::NBits;
 use super::rows::check_row;
 use super::{QuantError, check_lengths, quantize_rows_by};
 use crate::model::DType;
@@ -108,45 +107,6 @@ fn encode_checked(dtype: DType, weights: &[f32], factors: &Factors, sweeps: usiz
         _ => blocks::encode(dtype, weights, factors, dst)?,
     }
     Ok(())
-}
-
-/// Encodes whole rows of `factors.n_columns()` finite weights as blocks of ONNX Runtime, with at most `sweeps` sweeps over each.
-///
-/// `codes` and `scales` must have exactly the sizes of [`NBits::sizes`]. False, with nothing written, where rows are not whole blocks or too
-/// large to compute with: then they are encoded without feedback.
-pub fn encode_nbits(
-    n_bits: NBits,
-    weights: &[f32],
-    factors: &Factors,
-    sweeps: usize,
-    codes: &mut [u8],
-    scales: &mut [u8],
-) -> bool {
-    let blob_bytes = n_bits.blob_bytes();
-    let is_fit = factors.n_columns().is_multiple_of(n_bits.block_len().into())
-        && weights.len().is_multiple_of(factors.n_columns())
-        && codes.len() / blob_bytes == scales.len() / size_of::<f32>();
-    if !is_fit || weights.iter().any(|weight| weight.abs() > LARGEST_SQUARED) {
-        return false;
-    }
-    let mut blocks = vec![0; codes.len() + scales.len()];
-    match (n_bits.bits(), n_bits.block_len()) {
-        (4, 16) => group::encode(&types::onnx_4_bits::<16>(), weights, factors, sweeps, &mut blocks),
-        (4, 32) => group::encode(&types::onnx_4_bits::<32>(), weights, factors, sweeps, &mut blocks),
-        (4, 64) => group::encode(&types::onnx_4_bits::<64>(), weights, factors, sweeps, &mut blocks),
-        (4, _) => group::encode(&types::onnx_4_bits::<128>(), weights, factors, sweeps, &mut blocks),
-        (_, 16) => group::encode(&types::onnx_8_bits::<16>(), weights, factors, sweeps, &mut blocks),
-        (_, 32) => group::encode(&types::onnx_8_bits::<32>(), weights, factors, sweeps, &mut blocks),
-        (_, 64) => group::encode(&types::onnx_8_bits::<64>(), weights, factors, sweeps, &mut blocks),
-        (_, _) => group::encode(&types::onnx_8_bits::<128>(), weights, factors, sweeps, &mut blocks),
-    }
-    let places = scales.as_chunks_mut::<4>().0.iter_mut().zip(codes.chunks_exact_mut(blob_bytes));
-    for (block, (scale, codes)) in blocks.chunks_exact(size_of::<f32>() + blob_bytes).zip(places) {
-        let (from, blob) = block.split_at(size_of::<f32>());
-        scale.copy_from_slice(from);
-        codes.copy_from_slice(blob);
-    }
-    true
 }
 
 /// `Σ (ŵ - w) M (ŵ - w)ᵀ` over rows of `n_columns` weights `w` and decoded weights `ŵ`: how far outputs are off, squared, times the number of

@@ -12,7 +12,6 @@ use crate::quant::blocks::{
 use crate::quant::dispatch::{Kernel, run_fastest};
 use crate::quant::lanes::{N_LANES, Simd, SixteenLevels, low_byte, max};
 use crate::quant::legacy::{pack_fifth_bits, pack_nibbles};
-use crate::quant::nbits::pack_pairs;
 use crate::quant::search_affine::{AffineFit, AffineGrid, FitAffine, nonzero_half};
 use crate::quant::search_block::{FitAffineBlock, FitBlock, symmetric_grid};
 use crate::quant::search_symmetric::{FitSymmetric, Levels, SymmetricFit, SymmetricGrid};
@@ -192,15 +191,15 @@ const fn symmetric_block<L, B: Pod>(
 }
 
 /// The scale that the plain encoder finds.
-fn block_scale<L: Levels, const N: usize>(x: &[f32], w: &[f32], grid: SymmetricGrid<L>) -> Scales {
-    let ([x], [w]) = (subs::<N, 1>(x), subs::<N, 1>(w));
+fn block_scale<L: Levels>(x: &[f32], w: &[f32], grid: SymmetricGrid<L>) -> Scales {
+    let ([x], [w]) = (subs(x), subs(w));
     Scales::of_block(nonzero_half(run_fastest(FitBlock { x: &x, w: &w, grid }).0), 0.0, 0.0)
 }
 
 pub(super) static Q4_0: BlockType<Integers, 32> = symmetric_block::<_, BlockQ4_0>(
     Integers { low: -8.0, high: 7.0 },
     0.02,
-    |x, w| block_scale::<_, 32>(x, w, symmetric_grid(8.0)),
+    |x, w| block_scale(x, w, symmetric_grid(8.0)),
     |scales, levels, bytes| {
         let q = quants_of(symmetric_grid(8.0), levels);
         write(bytes, &BlockQ4_0 { d: Half::from_f32(scales.d), qs: pack_nibbles(&q) });
@@ -210,7 +209,7 @@ pub(super) static Q4_0: BlockType<Integers, 32> = symmetric_block::<_, BlockQ4_0
 pub(super) static Q5_0: BlockType<Integers, 32> = symmetric_block::<_, BlockQ5_0>(
     Integers { low: -16.0, high: 15.0 },
     0.006,
-    |x, w| block_scale::<_, 32>(x, w, symmetric_grid(16.0)),
+    |x, w| block_scale(x, w, symmetric_grid(16.0)),
     |scales, levels, bytes| {
         let q = quants_of(symmetric_grid(16.0), levels);
         write(bytes, &BlockQ5_0 { d: Half::from_f32(scales.d), qh: pack_fifth_bits(&q), qs: pack_nibbles(&q) });
@@ -220,7 +219,7 @@ pub(super) static Q5_0: BlockType<Integers, 32> = symmetric_block::<_, BlockQ5_0
 pub(super) static IQ4_NL: BlockType<Table, 32> = symmetric_block::<_, BlockIQ4_NL>(
     Table(&iq4::LEVELS),
     0.02,
-    |x, w| block_scale::<_, 32>(x, w, iq4::IQ4_NL),
+    |x, w| block_scale(x, w, iq4::IQ4_NL),
     |scales, levels, bytes| {
         let q = quants_of(iq4::IQ4_NL, levels);
         write(bytes, &BlockIQ4_NL { d: Half::from_f32(scales.d), qs: pack_nibbles(&q) });
@@ -324,51 +323,4 @@ impl Kernel for BestExponent<'_> {
     fn run<S: Simd>(self, simd: S) -> Option<i32> {
         mxfp4::best_exponent(simd, self.x, self.w)
     }
-}
-
-/// A block of ONNX Runtime with a scale alone: half of the range of its codes, and the unit of relative steps to neighbours.
-///
-/// Packed as the scale in F32, then the codes.
-const fn of_onnx<const N: usize>(
-    half: f32,
-    unit: f32,
-    block_bytes: usize,
-    search: fn(&[f32], &[f32]) -> Scales,
-    pack: fn(&Scales, &[f32], &mut [u8]),
-) -> Codec<Integers, N> {
-    Codec {
-        levels: Integers { low: -half, high: half - 1.0 },
-        n_subs: 1,
-        offsets: Offsets::None,
-        neighbours: Neighbours::Reals { scale_steps: real_steps(unit), offset_steps: [[0.0; N_LANES]; 2], middle: 0.0 },
-        search,
-        block_bytes,
-        pack,
-    }
-}
-
-pub(super) const fn onnx_4_bits<const N: usize>() -> Codec<Integers, N> {
-    of_onnx(
-        8.0,
-        0.02,
-        size_of::<f32>() + N / 2,
-        |x, w| block_scale::<_, N>(x, w, symmetric_grid(8.0)),
-        |scales, levels, bytes| pack_onnx::<N>(scales, levels, 8.0, bytes, |codes, q| pack_pairs(q, codes)),
-    )
-}
-
-pub(super) const fn onnx_8_bits<const N: usize>() -> Codec<Integers, N> {
-    of_onnx(
-        128.0,
-        0.0015,
-        size_of::<f32>() + N,
-        |x, w| block_scale::<_, N>(x, w, symmetric_grid(128.0)),
-        |scales, levels, bytes| pack_onnx::<N>(scales, levels, 128.0, bytes, |codes, q| codes.copy_from_slice(q)),
-    )
-}
-
-fn pack_onnx<const N: usize>(scales: &Scales, levels: &[f32], half: f32, bytes: &mut [u8], pack: fn(&mut [u8], &[u8])) {
-    let Some((scale, codes)) = bytes.split_first_chunk_mut() else { return };
-    *scale = scales.d.to_le_bytes();
-    pack(codes, &quants::<N>(levels, -half));
 }

@@ -8,8 +8,7 @@ use crate::format::onnx::proto::{
     GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
 };
 use crate::model::{Activation, Attention, Decoder, DecoderLayer, FeedForward, Head, Mlp, Norm, NormSpan};
-use crate::quant::Coding;
-use crate::quant::mlx::Float;
+use crate::quant::{Coding, Float};
 
 /// Operator set of the standard: the first with `Gelu` is 20, and 21 is what ONNX Runtime GenAI's builder writes.
 const OPSET: i64 = 21;
@@ -97,7 +96,7 @@ impl DecoderGraph<'_> {
         let name = "token_embd.weight";
         let place = self.place(name)?;
         let output = "token_embd";
-        if let Coding::NBits(n_bits) = place.coding {
+        if let Coding::NBits { nbits, .. } = place.coding {
             let inputs = self.integer_inputs(name, place)?;
             let row_bytes = place.components[0].1.checked_div(place.n_rows)?;
             let shape = self.nodes.whole(&[signed(place.n_rows), signed(row_bytes)], false);
@@ -106,8 +105,8 @@ impl DecoderGraph<'_> {
             let mut inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
             inputs.splice(..1, [codes.as_str(), "input_ids"]);
             let attributes = vec![
-                ("bits", Attribute::Int(n_bits.bits().into())),
-                ("block_size", Attribute::Int(n_bits.block_len().into())),
+                ("bits", Attribute::Int(signed(nbits.bits()))),
+                ("block_size", Attribute::Int(signed(nbits.block_len()))),
                 ("gather_axis", Attribute::Int(0)),
                 ("quantize_axis", Attribute::Int(1)),
             ];

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use super::context_len;
 use crate::format::planned::{Spot, Way};
 use crate::model::{Attention, Decoder, RopeTable};
-use crate::quant::mlx::Float;
-use crate::quant::{Coding, MAX_COMPONENTS};
+use crate::quant::{Coding, Float, MAX_COMPONENTS};
 
 /// The file with the graph.
 pub const GRAPH_FILE: &str = "model.onnx";
@@ -156,7 +155,7 @@ fn place_joint(
         let shape = tensors.get(member)?.2;
         let n_weights = shape.iter().try_fold(1, |n: u64, &dim| n.checked_mul(dim))?;
         n_rows = n_rows.checked_add(n_weights / row_len.max(1))?;
-        sizes.push(coding.component_bytes(n_weights, row_len)?);
+        sizes.push(coding.component_bytes(row_len, n_weights)?);
     }
     let mut components = [(0, 0); MAX_COMPONENTS];
     for (idx, component) in components.iter_mut().enumerate() {

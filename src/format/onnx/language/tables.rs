@@ -5,7 +5,7 @@ use half::f16;
 use super::layout::{AnglePlaces, Arranged};
 use crate::error::{Error, Result};
 use crate::model::{Decoder, RopeTable};
-use crate::quant::mlx::Float;
+use crate::quant::Float;
 
 /// The first bytes of the data file: cosines and sines of each table, with zeros between them up to the next aligned position.
 ///

@@ -6,8 +6,7 @@ use super::nodes::{Attribute, Nodes};
 use crate::format::onnx::proto::GraphProto;
 use crate::format::onnx::proto::tensor_proto::DataType;
 use crate::model::Projection;
-use crate::quant::Coding;
-use crate::quant::mlx::Float;
+use crate::quant::{Coding, Float};
 
 impl DecoderGraph<'_> {
     /// `weight · x + bias`.
@@ -25,7 +24,7 @@ impl DecoderGraph<'_> {
     /// The matrix of this name times `x`.
     pub(super) fn product(&mut self, x: &str, name: &str, output: &str) -> Option<String> {
         let place = self.place(name)?;
-        let Coding::NBits(n_bits) = place.coding else {
+        let Coding::NBits { nbits, .. } = place.coding else {
             self.external_floats(name, place)?;
             // Stored as the checkpoint has it, a row for each output. ONNX Runtime turns it once, when it loads the model.
             let turned = format!("{name}.turned");
@@ -37,8 +36,8 @@ impl DecoderGraph<'_> {
         let attributes = vec![
             ("K", Attribute::Int(signed(place.row_len))),
             ("N", Attribute::Int(signed(place.n_rows))),
-            ("bits", Attribute::Int(n_bits.bits().into())),
-            ("block_size", Attribute::Int(n_bits.block_len().into())),
+            ("bits", Attribute::Int(signed(nbits.bits()))),
+            ("block_size", Attribute::Int(signed(nbits.block_len()))),
             ("accuracy_level", Attribute::Int(self.accuracy.level())),
         ];
         self.nodes.contrib("MatMulNBits", &inputs, &[output], attributes);
@@ -47,8 +46,8 @@ impl DecoderGraph<'_> {
 
     /// Codes, scales and, where there are any, zero points.
     pub(super) fn integer_inputs(&mut self, name: &str, place: Place) -> Option<Vec<String>> {
-        let Coding::NBits(n_bits) = place.coding else { return None };
-        let n_blocks = place.row_len.div_ceil(n_bits.block_len().into());
+        let Coding::NBits { nbits, .. } = place.coding else { return None };
+        let n_blocks = nbits.n_blocks(place.row_len);
         let blob_bytes = place.components[0].1.checked_div(place.n_rows.checked_mul(n_blocks)?)?;
         let rows = signed(place.n_rows);
         let [codes, scales, zero_points] = ["codes", "scales", "zero_points"].map(|part| format!("{name}.{part}"));
