@@ -20,12 +20,12 @@ const SMALLEST_SQUARED: f32 = 1e-15;
 
 /// Encodes whole rows of `factors.n_columns()` weights, with scales of type `float` and at most `sweeps` sweeps over each.
 ///
-/// The columns must be whole blocks. `out` must have exactly the [`NBits::sizes`] of the weights. A row's bytes depend on its weights and the
-/// factors alone, and on the instructions of this CPU, which the products of matrices depend on. Rows before the one that an error names may be
-/// written. No weights give no bytes.
+/// The columns must be whole blocks. `out` must have exactly the [`NBits::sizes`] of the weights. A row's bytes depend on its
+/// weights and the factors alone, and on the instructions of this CPU, which the products of matrices depend on. Rows before
+/// the one that an error names may be written. No weights give no bytes.
 ///
-/// Nanoseconds of processor time per weight on one core of a busy Sapphire Rapids at 1,536 columns (2026-12-01), with feedback and with four
-/// sweeps: INT4-g32 72 and 283, UINT4-g32 70 and 273, UINT4-g64 63 and 256, INT4-g128 93 and 317.
+/// Nanoseconds of processor time per weight on one core of a busy Sapphire Rapids at 1,536 columns (2026-12-01), with feedback
+/// and with four sweeps: INT4-g32 72 and 283, UINT4-g32 70 and 273, UINT4-g64 63 and 256, INT4-g128 93 and 317.
 ///
 /// # Errors
 /// See [`NBitsError`].

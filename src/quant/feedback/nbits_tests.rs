@@ -63,7 +63,8 @@ impl Matrix {
     }
 }
 
-/// Bits, block length, zero points; of the error of the search alone, without and with sweeps; measured on 2026-12-01, and a tenth added.
+/// Bits, block length, zero points; of the error of the search alone, without and with sweeps; measured on 2026-12-01, and a
+/// tenth added.
 const SHARES: [(u8, u8, bool, f64, f64); 16] = [
     (4, 16, false, 0.49, 0.43),
     (4, 32, false, 0.46, 0.42),

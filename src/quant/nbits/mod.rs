@@ -1,13 +1,14 @@
-//! Block-wise integers of ONNX Runtime (`MatMulNBits`, `GatherBlockQuantized`): rows of blocks, each with a scale and perhaps a zero point.
+//! Block-wise integers of ONNX Runtime (`MatMulNBits`, `GatherBlockQuantized`): rows of blocks, each with a scale and perhaps a
+//! zero point.
 //!
-//! `w[i] = scale * (q[i] - zero_point)`; codes without zero points have the middle one, 8 or 128. A quantized matrix is up to three tensors,
-//! here called components, all in rows of `n_blocks = ceil(row_len / block_len)` blocks:
+//! `w[i] = scale * (q[i] - zero_point)`; codes without zero points have the middle one, 8 or 128. A quantized matrix is up to
+//! three tensors, here called components, all in rows of `n_blocks = ceil(row_len / block_len)` blocks:
 //!
-//! - codes: `block_len * bits / 8` bytes a block, of two codes in a byte the first one in the low half. A last block that the row does not fill
-//!   is filled up with zeros. As a tensor U8 `[n_rows, n_blocks, block_bytes]`.
+//! - codes: `block_len * bits / 8` bytes a block, of two codes in a byte the first one in the low half. A last block that the
+//!   row does not fill is filled up with zeros. As a tensor U8 `[n_rows, n_blocks, block_bytes]`.
 //! - scales: one per block. `[n_rows, n_blocks]`
-//! - zero points: one per block, packed as codes are; each row starts with a whole byte, and a half that is left over holds 8. As a tensor U8
-//!   `[n_rows, ceil(n_blocks * bits / 8)]`.
+//! - zero points: one per block, packed as codes are; each row starts with a whole byte, and a half that is left over holds 8.
+//!   As a tensor U8 `[n_rows, ceil(n_blocks * bits / 8)]`.
 //!
 //! Source: docs/ContribOperators.md of ONNX Runtime 1.32.0, and what its operators computed from such components
 //! (`tests/golden/onnx/make_nbits_golden.py`).
@@ -37,12 +38,12 @@ pub struct NBits {
 pub enum Method {
     /// By the extremes of a block, with the bytes of ONNX Runtime's own tool.
     ///
-    /// These are the bytes of `MatMulNBitsQuantizer` (onnxruntime 1.32.0, `quantize_matmul_4bits` and `quantize_matmul_8bits` on x86-64), for
-    /// weights that are numbers of the scales' type. Behind rows of an odd length the tool leaves a code without a meaning, here it is 0.
-    /// Importances are ignored. Weights below 1e-36 may become others of that size.
+    /// These are the bytes of `MatMulNBitsQuantizer` (onnxruntime 1.32.0, `quantize_matmul_4bits` and `quantize_matmul_8bits`
+    /// on x86-64), for weights that are numbers of the scales' type. Behind rows of an odd length the tool leaves a code
+    /// without a meaning, here it is 0. Importances are ignored. Weights below 1e-36 may become others of that size.
     Plain,
-    /// By a search for the least squared error, weighted by importances if there are some. No block is worse than by [`Method::Plain`], and
-    /// blocks of weights too large or too small to be squared are the same.
+    /// By a search for the least squared error, weighted by importances if there are some. No block is worse than by
+    /// [`Method::Plain`], and blocks of weights too large or too small to be squared are the same.
     Searched,
 }
 
@@ -114,10 +115,11 @@ impl NBits {
         }
     }
 
-    /// Sizes of the components of the first `n_weights` weights of a matrix with rows of `row_len`, with scales of type `float`.
+    /// Sizes of the components of the first `n_weights` weights of a matrix with rows of `row_len`, with scales of type
+    /// `float`.
     ///
-    /// That may be whole rows, or end behind a block in the middle of a row, if the zero points end with a byte there: `None` elsewhere, and
-    /// where the sizes are beyond 64 bits.
+    /// That may be whole rows, or end behind a block in the middle of a row, if the zero points end with a byte there: `None`
+    /// elsewhere, and where the sizes are beyond 64 bits.
     #[must_use]
     pub fn sizes(self, float: Float, row_len: u64, n_weights: u64) -> Option<Sizes> {
         let n_rows = n_weights.checked_div(row_len).unwrap_or(0);
@@ -289,13 +291,14 @@ impl NBitsError {
 
 /// Encodes whole rows of `row_len` weights, with scales of type `float`.
 ///
-/// `importances` has one number per column, finite and not negative; only their ratios within a block matter, and a block whose importances
-/// are all zero is encoded as if there were none. `out` must have exactly the [`NBits::sizes`] of the weights. A block's bytes depend on its
-/// weights and importances alone: not on threads, chunks or the CPU. Rows before the one that an error names are written. No weights give no
-/// bytes.
+/// `importances` has one number per column, finite and not negative; only their ratios within a block matter, and a block whose
+/// importances are all zero is encoded as if there were none. `out` must have exactly the [`NBits::sizes`] of the weights. A
+/// block's bytes depend on its weights and importances alone: not on threads, chunks or the CPU. Rows before the one that an
+/// error names are written. No weights give no bytes.
 ///
-/// Nanoseconds of processor time per weight on one core of a busy Sapphire Rapids (2026-12-01), plainly 1.2 to 1.9, searched with and without
-/// importances: INT4-g32 10 and 11, INT4-g128 7 and 8, UINT4-g32 14 and 16, UINT4-g64 11, INT8-g32 8 and 10, UINT8-g32 11.
+/// Nanoseconds of processor time per weight on one core of a busy Sapphire Rapids (2026-12-01), plainly 1.2 to 1.9, searched
+/// without and with importances: INT4-g32 10 and 11, INT4-g128 7 and 8, UINT4-g32 14 and 16, UINT4-g64 11, INT8-g32 8 and 10,
+/// UINT8-g32 11.
 ///
 /// # Errors
 /// See [`NBitsError`].
@@ -320,8 +323,9 @@ pub fn quantize_rows(
 
 /// Decodes whole rows of `row_len` weights with scales of type `float` to f32.
 ///
-/// These are the values of `GatherBlockQuantized`, and those that `MatMulNBits` multiplies with where it does not round its inputs to 8 bits.
-/// `src` must have exactly the [`NBits::sizes`] of `dst.len()` weights. Any bytes are fine, and may decode to NaN or infinity.
+/// These are the values of `GatherBlockQuantized`, and those that `MatMulNBits` multiplies with where it does not round its
+/// inputs to 8 bits. `src` must have exactly the [`NBits::sizes`] of `dst.len()` weights. Any bytes are fine, and may decode to
+/// NaN or infinity.
 ///
 /// # Errors
 /// [`NBitsError::RowLength`], [`NBitsError::Length`].

@@ -1,9 +1,9 @@
 //! Scales and zero points by a block's extremes, as ONNX Runtime's own tool chooses them.
 //!
-//! Without zero points the weight farthest from zero becomes the lowest code, whatever its sign: scales may be negative. With zero points,
-//! the lowest and the highest code are the extremes, zero included.
+//! Without zero points the weight farthest from zero becomes the lowest code, whatever its sign: scales may be negative. With
+//! zero points, the lowest and the highest code are the extremes, zero included.
 //!
-//! Source: `MlasQuantizeBlockwise` in onnxruntime/core/mlas/lib/q4_dq.cpp, onnxruntime 1.32.0, by what it makes of odd rows.
+//! Source: `range2scale` and `range2scalezp` in onnxruntime/core/mlas/lib/q4_dq.cpp, and what 1.32.0 makes of odd rows.
 
 use super::NBits;
 use crate::quant::float::Float;

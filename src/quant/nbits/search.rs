@@ -1,11 +1,12 @@
 //! Scales and zero points of least weighted squared error.
 //!
-//! Codes stand for the integers from `-zero_point` to `q_max - zero_point` times the scale: where zero is one of them, a zero point decides
-//! about the range alone. Candidates that stretch or clip the range of the weights are compared, by what they gain with the scale of least
-//! squares; then codes and least squares alternate, with scales as the file will hold them. The result counts if it beats that of `plain.rs`.
+//! Codes stand for the integers from `-zero_point` to `q_max - zero_point` times the scale: where zero is one of them, a zero
+//! point decides about the range alone. Candidates that stretch or clip the range of the weights are compared, by what they
+//! gain with the scale of least squares; then codes and least squares alternate, with scales as the file will hold them. The
+//! result counts if it beats that of `plain.rs`.
 //!
-//! The candidates were chosen on bell curves and on curves with longer tails, in blocks of 16 to 128: the error is within half a percent of
-//! that of a search through all zero points and a hundred scales.
+//! The candidates were chosen on bell curves and on curves with longer tails, in blocks of 16 to 128: the error is within half
+//! a percent of that of a search through all zero points and a hundred scales.
 
 use super::NBits;
 use super::plain::Block;

@@ -195,7 +195,8 @@ fn no_block_is_worse_than_the_plain_one() {
     }
 }
 
-/// Relative squared errors of `model_like` weights with F32 scales: plain, searched; measured on 2026-12-01, and a percent added.
+/// Relative squared errors of `model_like` weights with F32 scales: plain, searched; measured on 2026-12-01, and a percent
+/// added.
 const ERRORS: [(u8, u8, bool, f64, f64); 8] = [
     (4, 32, false, 0.009_43, 0.008_49),
     (4, 64, false, 0.012_37, 0.011_08),
