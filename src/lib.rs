@@ -10,7 +10,8 @@
 //! monitor    progress out, cancellation in
 //! model      what a model is, and what a decoder computes: plain data, no I/O
 //! quant      numbers ↔ blocks of GGUF and ONNX, groups of MLX, by themselves or with error feedback: pure functions on slices
-//! format     bytes ↔ model: recognise, read and write GGUF, read the headers of Hugging Face checkpoints, lay out MLX folders
+//! format     bytes ↔ model: recognise, read and write GGUF and ONNX, read the headers of Hugging Face checkpoints, lay out folders of MLX
+//!            and graphs of decoders
 //! hardware   what this machine is: detect, probe, measure
 //! fetch      getting it, when asked: runtimes that are not built in
 //! import     what a Hugging Face checkpoint becomes: names, shapes and key-values in GGUF, its tokenizer; its tensors in MLX and

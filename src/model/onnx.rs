@@ -1,5 +1,6 @@
 //! What an ONNX file holds, as plain data: filled by `format/onnx`, shown by both front doors.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -102,11 +103,10 @@ impl OnnxDType {
         DTYPES.get(self as usize).map_or(0, |row| row.2)
     }
 
-    /// True for floats of any width.
+    /// True for real floats of any width.
     #[must_use]
     pub fn is_float(self) -> bool {
-        let (name, is_complex) = (self.name(), matches!(self, Self::C64 | Self::C128));
-        name.starts_with('F') || self == Self::BF16 || is_complex
+        self.name().starts_with('F') || self == Self::BF16
     }
 
     /// Bytes of a tensor with this many elements, the last byte filled up; `None` for strings and for what overflows.
@@ -407,14 +407,9 @@ impl OnnxNetwork {
     pub fn open_dims(&self) -> Vec<String> {
         let ports = self.inputs.iter().chain(&self.outputs);
         let dims = ports.filter_map(|port| port.shape.as_ref()).flatten();
-        let mut names: Vec<String> = Vec::new();
-        for dim in dims.filter(|dim| !matches!(dim, OnnxDim::Fixed(_))) {
-            let name = dim.to_string();
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
+        let names = dims.filter(|dim| !matches!(dim, OnnxDim::Fixed(_))).map(ToString::to_string);
+        let mut seen = HashSet::new();
+        names.filter(|name| seen.insert(name.clone())).collect()
     }
 }
 

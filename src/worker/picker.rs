@@ -31,7 +31,7 @@ impl Picker for NativePicker {
         match wanted {
             Picked::Model => rfd::FileDialog::new()
                 .set_title("Open a model")
-                .add_filter("Models", &["gguf", "safetensors", "json"])
+                .add_filter("Models", &["gguf", "safetensors", "json", "onnx"])
                 .add_filter("All files", &["*"])
                 .pick_file(),
             Picked::ModelFolder => rfd::FileDialog::new().set_title("Open the folder of a checkpoint").pick_folder(),

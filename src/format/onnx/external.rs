@@ -17,6 +17,8 @@ use crate::path_text;
 
 /// Data in a file of their own begin at multiples of this many bytes, so that they can be mapped.
 pub const EXTERNAL_ALIGNMENT: u64 = 4096;
+/// Most files that tensors refer to, by their names; some programs write one for each tensor.
+const MAX_LOCATIONS: usize = 10_000;
 const LOCATION: &str = "location";
 const OFFSET: &str = "offset";
 const LENGTH: &str = "length";
@@ -134,6 +136,8 @@ pub(super) struct DataFiles<'a> {
     /// Their sizes in bytes.
     sizes: Vec<u64>,
     by_location: HashMap<String, usize>,
+    /// The same by where links lead to: two names may mean one file.
+    by_real_path: HashMap<PathBuf, usize>,
     /// Where the ONNX file lies: its folder, and for a link the folder of the file that it leads to.
     real_folders: Vec<PathBuf>,
 }
@@ -144,7 +148,14 @@ impl<'a> DataFiles<'a> {
         let folder = folder_of(path);
         let beside_file = path.canonicalize().ok().and_then(|real| real.parent().map(Path::to_path_buf));
         let real_folders = folder.canonicalize().ok().into_iter().chain(beside_file).collect();
-        Self { path, files: vec![path.to_path_buf()], sizes: vec![size_bytes], by_location: HashMap::new(), real_folders }
+        Self {
+            path,
+            files: vec![path.to_path_buf()],
+            sizes: vec![size_bytes],
+            by_location: HashMap::new(),
+            by_real_path: HashMap::new(),
+            real_folders,
+        }
     }
 
     /// Size of all files together, in bytes.
@@ -196,6 +207,10 @@ impl<'a> DataFiles<'a> {
         if !stays_inside(location) {
             return Err(outside());
         }
+        if self.by_location.len() == MAX_LOCATIONS {
+            let what = format!("its tensors refer to more than {MAX_LOCATIONS} files");
+            return Err(Error::DamagedFile { format: FORMAT, what, path: self.path.to_path_buf() });
+        }
         let path = folder_of(self.path).join(location);
         let (_, size_bytes) = open_regular(&path).map_err(|error| match error {
             Error::Io { kind: ErrorKind::NotFound, .. } => {
@@ -207,10 +222,14 @@ impl<'a> DataFiles<'a> {
         if !self.real_folders.iter().any(|folder| real.starts_with(folder)) {
             return Err(outside());
         }
-        self.files.push(path);
-        self.sizes.push(size_bytes);
-        self.by_location.insert(location.into(), self.files.len() - 1);
-        Ok(self.files.len() - 1)
+        let n_files = self.files.len();
+        let file_idx = *self.by_real_path.entry(real).or_insert(n_files);
+        if file_idx == n_files {
+            self.files.push(path);
+            self.sizes.push(size_bytes);
+        }
+        self.by_location.insert(location.into(), file_idx);
+        Ok(file_idx)
     }
 }
 

@@ -156,6 +156,13 @@ fn unknown_fields_are_noted_and_keep_a_file_from_being_rewritten() {
 }
 
 #[test]
+fn millions_of_unknown_fields_are_refused() {
+    let bytes = [with_graph(&[]), [0xf0, 0x06, 1].repeat(1_000_001)].concat();
+    let error = soon("unknown fields", bytes).unwrap_err().to_string();
+    assert_eq!(error, "damaged ONNX, more than 1000000 of its fields are unknown, as field 110 of ModelProto: x");
+}
+
+#[test]
 fn nesting_ends_where_prost_ends() {
     // A message in a graph's node is 3 deep: model, graph, node, attribute; each graph in an attribute adds 3.
     let nested = |n: usize| {
@@ -211,8 +218,8 @@ fn soon(what: &str, bytes: Vec<u8>) -> Result<OnnxFile> {
     };
     let start = Instant::now();
     let read = parse(bytes, Path::new("x"));
-    // Ten times the time that it takes in a release build.
-    assert!(start.elapsed() < Duration::from_secs(10), "{what}: {:?}", start.elapsed());
+    // Less than a second in a release build on an idle machine.
+    assert!(start.elapsed() < Duration::from_secs(30), "{what}: {:?}", start.elapsed());
     println!("{what}: {:?}", start.elapsed());
     #[cfg(target_os = "linux")]
     {
@@ -263,7 +270,7 @@ fn small_numbers_that_decode_to_large_lists_are_refused() {
 
 #[test]
 fn numbers_in_pieces_are_refused() {
-    too_large("unpacked dims", with_graph(&field(5, &[0x08, 1].repeat(20_000_000))));
+    too_large("unpacked dims", with_graph(&field(5, &[0x08, 1].repeat(9_000_000))));
 }
 
 #[test]
@@ -467,6 +474,24 @@ fn references_never_leave_the_folder_or_the_file() {
     check("inside.bin", "99999999999999999999", 4, "has the offset \"99999999999999999999\"");
     check("inside.bin", "-4", 4, "has the offset \"-4\"");
     check("inside.bin", "0", i64::MAX, "only 64 are left in the file");
+}
+
+#[test]
+fn one_file_under_many_names_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.bin"), [7; 64]).unwrap();
+    let named = |n: usize| {
+        let tensor = |idx: usize| {
+            let mut tensor = tensor(&format!("t{idx}"), U8, &[4]);
+            set_external(&mut tensor, &format!("{}a.bin", "./".repeat(idx)), 0, 4);
+            tensor
+        };
+        let graph = GraphProto { initializer: (0..n).map(tensor).collect(), ..GraphProto::default() };
+        read_onnx(&write(folder.path(), &model(graph)))
+    };
+    let file = named(100).unwrap();
+    let own = std::fs::metadata(&file.path).unwrap().len();
+    assert_eq!((file.files.len(), file.size_bytes), (2, own + 64));
 }
 
 #[test]

@@ -29,6 +29,8 @@ const ALLOCATION_BYTES: u64 = 16;
 const MIN_CAPACITY: u64 = 4;
 /// Most kinds of unknown fields that are told apart.
 const MAX_UNKNOWN: usize = 16;
+/// Most unknown fields that are stepped over.
+const MAX_STEPS: u64 = 1_000_000;
 
 /// A field that onnx.proto does not define.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +52,7 @@ pub(super) fn check(bytes: &[u8], path: &Path) -> Result<Vec<UnknownField>> {
     let own = bytes.len() as u64;
     let most_structure = BASE_BYTES.saturating_add(own).min(MAX_STRUCTURE_BYTES);
     let most_numbers = BASE_BYTES.saturating_add(own.saturating_mul(2));
-    let mut walk = Walk { bytes, path, unknown: Vec::new(), structure: most_structure, numbers: most_numbers };
+    let mut walk = Walk { bytes, path, unknown: Vec::new(), n_unknown: 0, structure: most_structure, numbers: most_numbers };
     walk.message(Message::Model, 0..bytes.len(), 0)?;
     Ok(walk.unknown)
 }
@@ -68,6 +70,7 @@ struct Walk<'a> {
     bytes: &'a [u8],
     path: &'a Path,
     unknown: Vec<UnknownField>,
+    n_unknown: u64,
     /// Bytes that the decoded structure may still take.
     structure: u64,
     /// Bytes that decoded lists of numbers may still take.
@@ -89,7 +92,7 @@ impl Walk<'_> {
         while at < end {
             let (number, wire_type) = self.key(message, &mut at, end)?;
             let Some(field) = message.field(number) else {
-                self.note_unknown(message, number);
+                self.note_unknown(message, number)?;
                 self.step_over(message, wire_type, &mut at, end)?;
                 continue;
             };
@@ -178,6 +181,11 @@ impl Walk<'_> {
     }
 
     fn varint(&self, message: Message, what: &str, at: &mut usize, end: usize) -> Result<u64> {
+        // Most are small: they take one byte.
+        if let Some(&byte) = self.bytes.get(*at).filter(|byte| *at < end && **byte < 0x80) {
+            *at += 1;
+            return Ok(byte.into());
+        }
         let mut value = 0_u64;
         for idx in 0..MAX_VARINT_BYTES {
             let [byte] = *self.take(message, what, 1, at, end)? else { break };
@@ -234,12 +242,7 @@ impl Walk<'_> {
         let most = self.numbers / field.element_bytes();
         // More than that is refused anyway.
         while at < range.end && n <= most {
-            // Most are small: they take one byte.
-            if self.bytes.get(at).is_some_and(|byte| byte & 0x80 == 0) {
-                at += 1;
-            } else {
-                self.varint(message, field.name, &mut at, range.end)?;
-            }
+            self.varint(message, field.name, &mut at, range.end)?;
             n += 1;
         }
         Ok(n)
@@ -275,10 +278,17 @@ impl Walk<'_> {
         }
     }
 
-    fn note_unknown(&mut self, message: Message, number: u32) {
+    fn note_unknown(&mut self, message: Message, number: u32) -> Result<()> {
+        self.n_unknown += 1;
+        if self.n_unknown > MAX_STEPS {
+            return Err(
+                self.damaged(format!("more than {MAX_STEPS} of its fields are unknown, as field {number} of {}", message.name()))
+            );
+        }
         let field = UnknownField { message: message.name(), number };
         if self.unknown.len() < MAX_UNKNOWN && !self.unknown.contains(&field) {
             self.unknown.push(field);
         }
+        Ok(())
     }
 }
