@@ -67,7 +67,9 @@ pub use mlx_output::MlxOutputs;
 pub use more_bits::{MoreBits, more_bits};
 pub use offered::class_of_bits;
 pub use output::{Draft, Outputs};
-pub use overrides::{BUDGETED, CALIBRATED, CUSTOM, Overrides, TensorType, changed_name, layers_from_text};
+pub use overrides::{
+    BUDGETED, CALIBRATED, CUSTOM, Overrides, TensorType, asks_for_budget, asks_for_calibration, changed_name, layers_from_text,
+};
 pub use own_level::{decoded_from, own_level, own_name, quantized_origin};
 pub use plan::{advise, advise_with};
 pub use predictor::Predictor;
