@@ -1,6 +1,7 @@
 //! What to do: the decision tree, the candidates and the recommendation. Pure: same input, same output.
 
 pub mod budget;
+mod calibration_time;
 mod candidates;
 mod chain_time;
 mod checklist;
@@ -51,6 +52,10 @@ mod workload;
 
 use serde::{Deserialize, Serialize};
 
+pub use calibration_time::{
+    CalibrationTime, MAX_MOMENT_GROUPS, MEASURED_GAIN, MOMENTS_MEMORY, SOON_SECS, calibration_time, moment_columns,
+    n_moment_groups, n_moment_runs,
+};
 pub use chain_time::{ChainWork, chain_secs};
 pub use checklist::{CheckItem, CheckState, CheckedCheckpoint, Checklist, Room, checklist};
 pub use fallback::Fallback;
