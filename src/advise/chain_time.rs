@@ -3,7 +3,7 @@
 use super::recipe::{Planner, Recipe};
 use super::{Candidate, Plan};
 use crate::hardware::Machine;
-use crate::model::{Framework, Level, Model};
+use crate::model::{Level, Model};
 
 /// About how many tokens the bundled text has: 241 kB of prose, code and tables, with three to four bytes per token of a large
 /// vocabulary.
@@ -82,8 +82,7 @@ struct Speeds {
 impl Speeds {
     /// Those of the level whose file is closest in size to the source: a token costs what it reads.
     fn of_source(model: &Model, plan: &Plan) -> Option<Self> {
-        let levels = plan.candidates.iter().filter(|candidate| candidate.framework == Framework::LlamaCpp);
-        Self::of(levels.min_by_key(|candidate| candidate.size_bytes.abs_diff(model.size_bytes))?)
+        Self::of(plan.nearest_in_size(model)?)
     }
 
     fn of(candidate: &Candidate) -> Option<Self> {

@@ -1,6 +1,7 @@
 //! What to do: the decision tree, the candidates and the recommendation. Pure: same input, same output.
 
 pub mod budget;
+mod calibration_time;
 mod candidates;
 mod chain_time;
 mod checklist;
@@ -53,6 +54,10 @@ mod workload;
 
 use serde::{Deserialize, Serialize};
 
+pub use calibration_time::{
+    CalibrationTime, MAX_MOMENT_GROUPS, MEASURED_GAIN, MOMENTS_MEMORY, SOON_SECS, calibration_time, moment_columns,
+    n_moment_groups, n_moment_runs,
+};
 pub use chain_time::{ChainWork, chain_secs};
 pub use checklist::{CheckItem, CheckState, CheckedCheckpoint, Checklist, Room, checklist};
 pub use fallback::Fallback;
@@ -70,7 +75,9 @@ pub use more_bits::{MoreBits, more_bits};
 pub use offered::class_of_bits;
 pub use onnx_output::{LEVEL_KEY, OnnxOutputs};
 pub use output::{Draft, Outputs};
-pub use overrides::{BUDGETED, CALIBRATED, CUSTOM, Overrides, TensorType, changed_name, layers_from_text};
+pub use overrides::{
+    BUDGETED, CALIBRATED, CUSTOM, Overrides, TensorType, asks_for_budget, asks_for_calibration, changed_name, layers_from_text,
+};
 pub use own_level::{decoded_from, own_level, own_name, quantized_origin};
 pub use plan::{advise, advise_with};
 pub use predictor::Predictor;

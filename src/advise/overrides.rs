@@ -190,12 +190,14 @@ pub fn changed_name(level: impl Display, changes: &str) -> String {
 }
 
 /// True where options of the command line, or a recipe's text, ask for error feedback.
-pub(super) fn asks_for_calibration(options: &str) -> bool {
+#[must_use]
+pub fn asks_for_calibration(options: &str) -> bool {
     options.split(' ').any(|option| option == CALIBRATED_OPTION)
 }
 
 /// True where options of the command line, or a recipe's text, name a budget.
-pub(super) fn asks_for_budget(options: &str) -> bool {
+#[must_use]
+pub fn asks_for_budget(options: &str) -> bool {
     options.split(' ').any(|option| option == BUDGET_OPTION)
 }
 

@@ -107,14 +107,16 @@ pub fn decode_band(workload: &Workload, machine: &Machine) -> Option<Band> {
 /// second, 2026-11-24). Other instruction sets by a factor, assumed from their width. The band is wide for that reason: 0.4 to 2 times
 /// the prediction.
 #[must_use]
-#[allow(clippy::cast_precision_loss, reason = "an estimate")]
 pub fn prefill_secs(workload: &Workload, cpu: &Cpu) -> Option<f64> {
+    Some(workload.flops_per_prompt_token / prefill_flops_per_sec(cpu)?)
+}
+
+/// Operations per second that a prompt is predicted to be computed with; `None` for a processor without known cores.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "an estimate")]
+pub fn prefill_flops_per_sec(cpu: &Cpu) -> Option<f64> {
     let n_cores = cpu.n_performance.unwrap_or(cpu.n_physical);
-    if n_cores == 0 {
-        return None;
-    }
-    let flops_per_sec = n_cores as f64 * AVX2_FLOPS_PER_CORE * simd_factor(cpu);
-    Some(workload.flops_per_prompt_token / flops_per_sec)
+    (n_cores > 0).then(|| n_cores as f64 * AVX2_FLOPS_PER_CORE * simd_factor(cpu))
 }
 
 /// Predicted prefill speed in tokens per second with its band.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::imatrix::{DEFAULT_CHUNK_TOKENS, multiplied, stage_text, tensors, too_short};
 use super::text::{Corpus, TextSource, mixed_corpus};
 use super::text_kind::vocabulary_warning;
+use crate::advise::{MOMENTS_MEMORY, n_moment_groups};
 use crate::convert::{Overwrite, write_whole};
 use crate::error::{Error, Result};
 use crate::format::{MOMENTS_INDEX, MomentsIndex, TensorReader, read_imatrix};
@@ -33,12 +34,6 @@ const PURPOSE: &str = "second-moments";
 
 /// Moments that were not used for so long are removed: they can be collected again.
 const STALE: Duration = Duration::from_hours(30 * 24);
-
-/// Bytes of moments that are collected at a time: half of the model's size, in these bounds.
-const MEMORY_BOUNDS: (u64, u64) = (256 << 20, 2 << 30);
-
-/// The most groups of key and value heads with moments of their own: more cost as much as all other moments together.
-const MAX_GROUPS: u64 = 4;
 
 /// What to collect.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +79,14 @@ pub fn known_moments(request: &MomentsRequest) -> Result<Option<CollectedMoments
     // The folder's age tells when it was used last; a cache that cannot be touched only ages sooner.
     let _ = std::fs::File::open(&folder).and_then(|folder| folder.set_modified(SystemTime::now()));
     Ok(Some(CollectedMoments { is_reused: true, ..collected(request.model, index, path, started) }))
+}
+
+/// Whether the second moments of a model on the bundled text are there, as far as their index tells; the folder's age stays.
+#[must_use]
+pub fn has_bundled_moments(model: &Model) -> bool {
+    let request = MomentsRequest { model, text: &TextSource::Bundled, own_percent: 100, n_tokens: DEFAULT_TOKENS };
+    let folder = mixed_corpus(request.text, request.own_percent).and_then(|corpus| folder_of(&request, &corpus));
+    folder.is_ok_and(|folder| MomentsIndex::read(&folder.join(MOMENTS_INDEX)).is_ok())
 }
 
 /// Collects second moments. `runnable` is a GGUF file with the model's weights, which can be run.
@@ -135,11 +138,11 @@ fn collect(request: &MomentsRequest, model: &Model, corpus: &Corpus, folder: &Pa
     let work = WorkFolder::new("moments")?;
     let wanted: Vec<&str> = multiplied(model).collect();
     let tensors: Vec<_> = tensors(model).into_iter().filter(|tensor| wanted.contains(&tensor.name.as_str())).collect();
-    let n_groups = n_groups(model);
+    let n_groups = n_moment_groups(model);
     // What an earlier run has left counts only where it is of the same format.
     let begun = MomentsIndex::read(&unfinished(folder)).ok();
     let is_there = |name: &str| begun.iter().flat_map(|index| &index.sites).any(|site| site.tensors.iter().any(|of| of == name));
-    let limit = (model.tensor_bytes() / 2).clamp(MEMORY_BOUNDS.0, MEMORY_BOUNDS.1);
+    let limit = (model.tensor_bytes() / 2).clamp(MOMENTS_MEMORY.0, MOMENTS_MEMORY.1);
     let passes = passes(&tensors, n_groups, limit, is_there);
     let corpus_path = work.path().join("text.json");
     corpus.write(&corpus_path)?;
@@ -257,13 +260,6 @@ fn sum_bytes(tensor: &ImatrixTensor, n_groups: usize) -> u64 {
     MomentSum::size_bytes(tensor.n_columns) * n_parts
 }
 
-/// Groups of key and value heads: as many as there are heads, or the largest number of equal groups.
-fn n_groups(model: &Model) -> usize {
-    let heads = &model.hyperparameters.n_kv_heads;
-    let n_groups = (1..=MAX_GROUPS).rev().find(|n| heads.iter().all(|heads| *heads > 0 && heads.is_multiple_of(*n)));
-    n_groups.and_then(|n| usize::try_from(n).ok()).unwrap_or(1)
-}
-
 #[allow(clippy::cast_precision_loss, reason = "a rounded number in a warning")]
 fn warnings(model: &Model, index: &MomentsIndex) -> Vec<String> {
     let widest = index.sites.iter().filter(|site| site.n_parts > 0).map(|site| site.n_columns).max().unwrap_or(0);
@@ -299,6 +295,7 @@ fn folder_of(request: &MomentsRequest, corpus: &Corpus) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::advise::{moment_columns, n_moment_runs};
 
     fn tensor(name: &str, n_columns: usize) -> ImatrixTensor {
         ImatrixTensor { name: name.into(), n_columns, n_matrices: 1, n_matrices_of_batch: 1 }
@@ -319,6 +316,35 @@ mod tests {
         check(1, "", &[&[1, 3], &[2], &[4], &[0]]);
         check(100 * one, "blk.0.attn_v.weight", &[&[1, 2, 4, 0]]);
         assert!(passes(&[], 1, 1, |_| false).is_empty());
+    }
+
+    #[test]
+    fn the_runs_that_a_time_is_predicted_for_are_those_that_are_made() {
+        use crate::advise::test_models::{Decoder, LLAMA3_8B, SMOLLM2};
+        for decoder in [SMOLLM2, LLAMA3_8B, Decoder { n_layers: 16, n_embd: 2048, n_ff: 8192, ..LLAMA3_8B }] {
+            let model = decoder.build();
+            let predicted: Vec<u64> = {
+                let wanted: Vec<&str> = multiplied(&model).collect();
+                let is_wanted = |tensor: &&crate::model::Tensor| wanted.contains(&tensor.name.as_str());
+                model.tensors.iter().filter(is_wanted).flat_map(|tensor| moment_columns(&model, tensor)).collect()
+            };
+            let planner = crate::advise::Planner::new(&model);
+            let of_all: Vec<u64> = model
+                .tensors
+                .iter()
+                .enumerate()
+                .filter(|(idx, _)| planner.is_quantizable(*idx))
+                .flat_map(|(_, tensor)| moment_columns(&model, tensor))
+                .collect();
+            assert_eq!(predicted, of_all, "what is only looked up has no columns");
+            let limit = (model.tensor_bytes() / 2).clamp(MOMENTS_MEMORY.0, MOMENTS_MEMORY.1);
+            let names: Vec<&str> = multiplied(&model).collect();
+            let collected: Vec<_> = tensors(&model).into_iter().filter(|of| names.contains(&of.name.as_str())).collect();
+            let made = passes(&collected, n_moment_groups(&model), limit, |_| false).len() as u64;
+            let runs = n_moment_runs(&model, &predicted);
+            // Layers are not cut in two, so there can be a few more.
+            assert!(runs <= made && made <= runs + 1 + runs / 4, "{runs} predicted, {made} made");
+        }
     }
 
     #[test]

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+use super::budget::{BudgetArg, nats_from_text};
 use super::level_parser::LevelParser;
 use super::limits::{GateArgs, LimitArgs};
 use super::overrides::OverrideArgs;
 use super::{ask, history, imatrix, levels, runtime, verify};
-use crate::advise::budget::Budget;
 use crate::advise::{Goal, Priority, Target};
 use crate::calibrate::moments::DEFAULT_TOKENS;
 use crate::convert::Existing;
@@ -75,6 +75,10 @@ pub(super) enum Command {
         model: PathBuf,
         #[command(flatten)]
         convert: ConvertArgs,
+        /// With --budget gates: the largest mean KL divergence in nats that the file may be predicted to lose; default 0.1. Nothing is measured
+        /// here: compare does that, and takes all gates
+        #[arg(long, value_name = "NATS", requires = "budget", value_parser = nats_from_text)]
+        max_kld: Option<f64>,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -109,7 +113,8 @@ pub(super) enum Command {
     },
     /// Convert to several levels, measure speed, memory and quality of each, and show prediction and measurement side by side
     ///
-    /// Ends with status 3 when gates or wishes were given and no level meets them all, or when --until-pass finds no level.
+    /// Ends with status 3 when gates or wishes were given and no level meets them all, when --until-pass finds no level, or when no file for
+    /// --budget gates passes.
     Compare {
         /// GGUF file, or the folder of a Hugging Face checkpoint
         model: PathBuf,
@@ -271,11 +276,12 @@ pub(super) struct ConvertArgs {
     /// minutes instead of seconds, loses about half as much at the same size; the outputs are called NAME-LEVEL-calibrated
     #[arg(long, conflicts_with = "imatrix")]
     pub(super) calibrated: bool,
-    /// A size for one more file: 4.5GiB, 4.8bpw (bits per weight), 60% (of the source), "fits 8GiB at 8192" (memory and context). The model runs
-    /// over a text first to learn what each tensor is worth; then each gets the type with which the file loses least, with error feedback.
-    /// Its name is NAME-LEVEL-budget, LEVEL being about as large
-    #[arg(long, value_name = "SIZE", conflicts_with = "imatrix")]
-    pub(super) budget: Option<Budget>,
+    /// A size for one more file: 4.5GiB, 4.8bpw (bits per weight), 60% (of the source), "fits 8GiB at 8192" (memory and context); or gates: the
+    /// smallest file that is predicted to pass the quality gates. The model runs over a text first to learn what each tensor is worth; then each
+    /// gets the type with which the file loses least, with error feedback. Its name is NAME-LEVEL-budget, LEVEL being about as large. With
+    /// gates, compare measures the file; if it does not pass, it makes a larger one, three at most, and keeps them all
+    #[arg(long, value_name = "SIZE|gates", conflicts_with = "imatrix", value_parser = BudgetArg::from_text)]
+    pub(super) budget: Option<BudgetArg>,
     /// Text for --calibrated and --budget, in UTF-8, - for standard input; default: the bundled calibration text of 17 kinds
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, requires = "calibrating")]
     pub(super) calibration_text: Option<PathBuf>,

@@ -36,7 +36,7 @@ const EXAMPLES: [(&[&str], [&str; 2]); 27] = [
         &["compare"],
         [
             "planish compare Qwen3-4B --level Q8_0,Q4_K_M,onnx:INT4,mlx:4-bit --out models",
-            "planish compare Qwen3-4B --level Q8_0,Q5_K_M,Q4_K_M --out models --until-pass --report Qwen3-4B.html",
+            "planish compare Qwen3-4B --budget gates --max-kld 0.05 --out models --report Qwen3-4B.html",
         ],
     ),
     (&["doctor"], ["planish doctor", "planish doctor --json"]),

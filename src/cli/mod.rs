@@ -3,6 +3,7 @@
 
 mod args;
 mod ask;
+mod budget;
 mod checkpoint;
 mod comparison_table;
 mod errors;
@@ -160,7 +161,7 @@ fn carry_out(command: Command) -> Result<Status> {
             run::inspect(&model, args::InspectParts { tensors, metadata }, output.json)
         }
         Command::Recommend { model, goal, all, output } => run::recommend(&model, &goal.to_goal(), all, output.json),
-        Command::Convert { model, convert, output } => run::convert(&model, &convert, output.json),
+        Command::Convert { model, convert, max_kld, output } => run::convert(&model, &convert, max_kld, output.json),
         Command::Bench { models, bench, output } => run::bench(models, &bench, output.json),
         Command::Quality { models, reference, quality, gates, output } => {
             return quality::quality(models, reference, &quality, &gates, output.json);
@@ -318,6 +319,10 @@ mod tests {
             "t",
             "--calibration-mix=0",
         ]);
+        check(&["convert", "a.gguf", "--budget", "gate", "--out", "x"]);
+        check(&["convert", "a.gguf", "--level", "Q8_0", "--max-kld", "0.1", "--out", "x"]);
+        check(&["convert", "a.gguf", "--budget", "gates", "--max-kld", "-1", "--out", "x"]);
+        check(&["compare", "a.gguf", "--budget", "gates", "--no-quality", "--until-pass", "--out", "x"]);
         check(&["imatrix", "a.gguf"]);
         check(&["imatrix", "--out", "x.gguf"]);
         check(&["imatrix", "a.gguf", "--out", "x.gguf", "--chunks", "0"]);

@@ -10,7 +10,7 @@ use super::output::{columns_text, print_json, print_text};
 use super::report::Files;
 use super::run::{bench_request, calibration, convert_request, first_failure, outcomes_json};
 use super::{BenchArgs, ConvertArgs, QualityArgs, Status, overwrite};
-use super::{comparison_table, progress, tables};
+use super::{budget, comparison_table, progress, tables};
 use crate::advise::{self, Decision, Goal, Interval, Limits, LossWords, WishResult, accuracy_remark, same_words_text};
 use crate::bench::quality::{
     QualityOutcome, QualityRequest, QualityRun, ReferenceBy, Stopping, paired_difference, quality as measure_quality,
@@ -20,7 +20,7 @@ use crate::calibrate::text::TextSource;
 use crate::convert::{self, Existing, fitting_imatrix};
 use crate::deploy::{llama_cli_command, mlx_command, ollama_command};
 use crate::error::{Error, Result};
-use crate::make::{self, CompareRequest, Comparison, MakeRequest, Step};
+use crate::make::{self, CompareRequest, Comparison, GatedFile, MakeRequest, Step};
 use crate::model::{Framework, Model};
 use crate::path_text;
 use crate::units::{bytes_text, count_of, duration_text, nats_text};
@@ -73,7 +73,7 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
         make: MakeRequest {
             convert: convert_request(&args.convert)?,
             calibration: calibration(&args.convert)?,
-            budget: args.convert.budget,
+            budget: args.convert.budget.map(|wanted| wanted.aim(limits.gates.clone())),
             is_checked: !args.convert.no_check,
             // What is skipped is measured as it is.
             reuses: parts.reuse || args.convert.existing == Some(Existing::Skip),
@@ -104,7 +104,9 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
     first_failure(found.speed.iter().filter(|outcome| !is_source(outcome)).map(|outcome| &outcome.result))?;
     first_failure(found.quality.iter().map(|outcome| &outcome.result))?;
     let is_granted = !args.limits.is_given() || found.rows.iter().any(|row| is_wanted(row, parts));
-    let is_met = found.search.is_none_or(|level| level.is_some()) && is_granted;
+    let is_found = found.search.is_none_or(|level| level.is_some())
+        && found.gated.as_ref().is_none_or(|files| files.last().is_some_and(GatedFile::passes));
+    let is_met = is_found && is_granted;
     Ok(if is_met { Status::Done } else { Status::GateNotMet })
 }
 
@@ -112,6 +114,7 @@ pub(super) fn compare(path: &Path, args: &CompareArgs, parts: CompareParts, as_j
 fn on_step(step: Step) {
     match step {
         Step::Trying(level) => eprintln!("trying {level}"),
+        Step::TryingGates(recipe) => eprintln!("trying {}", budget::gated_text(recipe)),
         Step::Speed(outcomes) => super::history::keep(outcomes),
         Step::Quality(outcome) => super::history::keep(std::slice::from_ref(outcome)),
     }
@@ -137,7 +140,7 @@ fn comparison_text(found: &Comparison, goal: &Goal) -> String {
     }
     text.extend(reference_text(found).filter(|_| found.reference.limit().is_some()).map(|text| format!("\n\n{text}")));
     text.push_str(&wishes_text(&found.rows));
-    text.extend(found.budgeted.iter().map(|recipe| format!("\n\n{}", tables::budget_text(recipe))));
+    text.extend(found.budgeted.iter().map(|recipe| format!("\n\n{}", budget::budget_text(recipe))));
     let errors_line = bench::prediction_errors_text(&bench::prediction_errors(&found.rows));
     if !errors_line.is_empty() {
         text.push_str(&format!("\n\n{errors_line}"));
@@ -148,6 +151,7 @@ fn comparison_text(found: &Comparison, goal: &Goal) -> String {
             None => "\n\nNone of the levels passes the gates on quality".into(),
         });
     }
+    text.extend(found.gated.iter().map(|files| format!("\n\n{}", budget::gated_files_text(files))));
     text.extend(warnings_of(found).iter().map(|warning| format!("\nwarning: {warning}")));
     let headline = bench::headline(&found.source, &found.rows, found.planned, goal);
     text.push_str(&headline.map_or_else(String::new, |headline| headline_text(&found.source, &found.rows, &headline)));
@@ -173,6 +177,7 @@ fn comparison_json(found: &Comparison, limits: &Limits, goal: &Goal) -> serde_js
         "prediction_errors": bench::prediction_errors(rows),
         "rows": rows,
         "budget": found.budgeted,
+        "gated": found.gated.as_deref().map(budget::gated_files_json),
         "warnings": warnings_of(found),
     })
 }

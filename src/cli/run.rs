@@ -6,18 +6,19 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::args::{BenchArgs, ConvertArgs, InspectParts};
+use super::budget::BudgetArg;
 use super::history::or_warn;
 use super::output::{columns_text, print_json, print_text};
 use super::plan_table::plan_text;
-use super::{progress, tables};
-use crate::advise::{self, Goal, Learned, Overrides};
+use super::{budget, progress, tables};
+use crate::advise::{self, Gates, Goal, Learned, MAX_MEAN_KLD, Overrides};
 use crate::bench::{self, BenchRequest, Start};
 use crate::convert::{self, ConvertRequest, Existing, Overwrite, Resume};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{self, Opened};
 use crate::hardware::{self, Machine};
 use crate::make::{self, Calibration, Made, MakeRequest};
-use crate::model::Model;
+use crate::model::{Level, Model};
 use crate::{path_text, units};
 
 pub(super) fn hardware(as_json: bool) -> Result<()> {
@@ -72,7 +73,10 @@ pub(super) fn learned(model: &Model, machine: &Machine) -> Learned {
     or_warn(bench::learned_from_history(model, machine), "predictions do not learn from earlier runs")
 }
 
-pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<()> {
+pub(super) fn convert(path: &Path, args: &ConvertArgs, max_kld: Option<f64>, as_json: bool) -> Result<()> {
+    if max_kld.is_some() && args.budget != Some(BudgetArg::Gates) {
+        return Err(Error::BadRequest { message: "--max-kld is about --budget gates: a size of a file leaves no choice".into() });
+    }
     let request = convert_request(args)?;
     request.overrides.check(&request.levels)?;
     let model = convert::open_model(path)?;
@@ -84,7 +88,7 @@ pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<
     let request = MakeRequest {
         is_checked: !args.no_check,
         calibration: calibration(args)?,
-        budget: args.budget,
+        budget: args.budget.map(|wanted| wanted.aim(Gates { max_mean_kld: Some(max_kld.unwrap_or(MAX_MEAN_KLD)), ..Gates::OFF })),
         ..MakeRequest::new(request)
     };
     let Made { mut conversions, broken, budgeted, .. } = make::make(&model, &request, &progress::monitor())?;
@@ -96,7 +100,7 @@ pub(super) fn convert(path: &Path, args: &ConvertArgs, as_json: bool) -> Result<
     if as_json {
         print_json(&json!({ "conversions": conversions, "budget": budgeted }))?;
     } else if !conversions.is_empty() {
-        let bought = budgeted.map_or_else(String::new, |recipe| format!("\n\n{}", tables::budget_text(&recipe)));
+        let bought = budgeted.map_or_else(String::new, |recipe| format!("\n\n{}", budget::budget_text(&recipe)));
         print_text(&format!("{}{bought}", tables::conversions_text(&conversions)))?;
     }
     broken.map_or(Ok(()), Err)
@@ -130,13 +134,22 @@ pub(super) fn convert_request(args: &ConvertArgs) -> Result<ConvertRequest> {
         levels: args.levels(),
         out_dir: args.out.clone(),
         overwrite: if args.force { Overwrite::Allowed } else { Overwrite::Never },
-        existing: args.existing.iter().flat_map(|&existing| args.level.iter().map(move |&level| (level, existing))).collect(),
+        existing: args
+            .existing
+            .iter()
+            .flat_map(|&existing| answered(args).into_iter().map(move |level| (level, existing)))
+            .collect(),
         n_threads: args.threads.map(usize::from),
         imatrix: args.imatrix.clone(),
         overrides: Overrides { calibrated: args.calibrated, ..args.overrides.to_overrides()? },
         resume: if args.resume { Resume::Required } else { Resume::Never },
         keep_unfinished: args.resume,
     })
+}
+
+/// The levels whose outputs `--existing` is about: the one that a budget is named by is not known yet.
+fn answered(args: &ConvertArgs) -> Vec<Level> {
+    if args.budget.is_some() { Level::all().collect() } else { args.levels() }
 }
 
 pub(super) fn bench_request(models: Vec<PathBuf>, args: &BenchArgs) -> BenchRequest {

@@ -4,8 +4,6 @@ use serde_json::{Value as Json, json};
 
 use super::extras::{ExtraColumns, energy_note, stat_text};
 use super::output::{columns_text, facts_text};
-use crate::advise::Overrides;
-use crate::advise::budget::BudgetRecipe;
 use crate::bench::{Outcome, Run, merged_warnings};
 use crate::convert::Conversion;
 use crate::hardware::{Conditions, Machine, Memory, PowerSource, Runtime};
@@ -223,15 +221,6 @@ pub(super) fn metadata_text(metadata: &Metadata) -> String {
 pub(super) fn metadata_json(metadata: &Metadata) -> Json {
     let entry = |(key, value): &(String, Value)| json!({ "key": key, "type": format!("{:?}", value.value_type()), "value": value.preview(400) });
     metadata.0.iter().map(entry).collect()
-}
-
-/// What a budget has bought: `budget 60%: 81.2 MB, predicted to lose 0.018 ± 0.007 nats; types: …`.
-pub(super) fn budget_text(recipe: &BudgetRecipe) -> String {
-    let budget = recipe.overrides.budget.as_deref().unwrap_or_default();
-    let (size, loss, error) =
-        (units::bytes_text(recipe.size_bytes), units::nats_text(recipe.loss), units::nats_text(recipe.loss_error));
-    let types = Overrides { budget: None, calibrated: false, ..recipe.overrides.clone() };
-    format!("budget {budget}: {size}, predicted to lose {loss} ± {error}\ntypes: {} {types}", recipe.level)
 }
 
 pub(super) fn conversions_text(conversions: &[Conversion]) -> String {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::manifest_path;
-use super::paths::output_path_by;
+use super::paths::{output_path_by, without_marks};
 use super::preflight::PlannedOutput;
 use super::{ConvertRequest, Overwrite};
 use crate::advise::Overrides;
@@ -78,9 +78,8 @@ fn numbered_path(path: &Path, kind: ArtifactKind) -> PathBuf {
 pub fn copy_number(path: &Path, level: Level) -> Option<u32> {
     let stem = crate::path_text::stem(path);
     let (front, number) = stem.rsplit_once('-')?;
-    let plain = front.strip_suffix("-custom").unwrap_or(front);
     let number = number.parse().ok().filter(|n| *n >= 2)?;
-    plain.ends_with(&level.file_name()).then_some(number)
+    without_marks(front).ends_with(&level.file_name()).then_some(number)
 }
 
 #[cfg(test)]
@@ -127,6 +126,8 @@ mod tests {
             |name: &str, expected: Option<u32>| assert_eq!(copy_number(Path::new(name), Level::Q4_K_M), expected, "{name}");
         check("a-Q4_K_M-2.gguf", Some(2));
         check("a-Q4_K_M-custom-12.gguf", Some(12));
+        check("a-Q4_K_M-budget-2.gguf", Some(2));
+        check("a-Q4_K_M-calibrated-custom-3.gguf", Some(3));
         check("a-Q4_K_M.gguf", None);
         check("a-Q4_K_M-1.gguf", None);
         check("a-Q4_0-2.gguf", None);

@@ -39,7 +39,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::advise::{Overrides, Pruned, changed_name, pruned};
+use crate::advise::{Overrides, Pruned, asks_for_budget, asks_for_calibration, changed_name, pruned};
 use crate::error::Result;
 use crate::model::{Level, Model};
 
@@ -167,6 +167,18 @@ impl Conversion {
             Some(number) => format!("{name} ({number})"),
             None => name,
         }
+    }
+
+    /// Whether its codes were chosen by error feedback.
+    #[must_use]
+    pub fn is_calibrated(&self) -> bool {
+        asks_for_calibration(&self.changes)
+    }
+
+    /// Whether its types were chosen for a budget.
+    #[must_use]
+    pub fn is_budgeted(&self) -> bool {
+        asks_for_budget(&self.changes)
     }
 }
 

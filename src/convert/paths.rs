@@ -119,7 +119,8 @@ fn without_type_name(stem: &str) -> &str {
     if front.len() < plain.len() { front } else { without_level_name(stem) }
 }
 
-fn without_marks(stem: &str) -> &str {
+/// The stem without what changed recipes add to the level's name.
+pub(super) fn without_marks(stem: &str) -> &str {
     MARKS.into_iter().fold(stem, |stem, mark| stem.strip_suffix(mark).and_then(|front| front.strip_suffix('-')).unwrap_or(stem))
 }
 

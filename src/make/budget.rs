@@ -1,11 +1,17 @@
 //! A budget becomes a level and the types of all its tensors.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::calibration::costs;
 use super::{Calibration, MakeRequest};
-use crate::advise::Planner;
-use crate::advise::budget::{Budget, BudgetRecipe, Costs, budget_recipe, nearest_level};
+use crate::advise::budget::{
+    Aim, Budget, BudgetRecipe, Costs, CurvePoint, GateSearch, LossLimit, budget_recipe, file_points, gated_recipe, nearest_level,
+    nearest_point,
+};
+use crate::advise::{Gates, Planner};
+use crate::bench::known::{FindRequest, find_known};
+use crate::bench::quality::QualityRun;
 use crate::convert::fitting_imatrix;
 use crate::error::{Error, Result};
 use crate::format::Imatrix;
@@ -49,16 +55,89 @@ impl BudgetFacts {
     pub fn recipe(&self, model: &Model, (size_bytes, budget): (u64, Budget)) -> Result<BudgetRecipe> {
         budget_recipe(model, &self.costs, Some(&self.imatrix), (size_bytes, budget))
     }
+
+    /// The curve of whole files.
+    ///
+    /// # Errors
+    /// Those of [`file_points`].
+    pub fn file_points(&self, model: &Model) -> Result<Vec<CurvePoint>> {
+        file_points(model, &self.costs, Some(&self.imatrix))
+    }
+
+    /// A search by gates for this model, which knows what earlier budgeted files have lost that lie beside it, in `folder`, or where the history
+    /// says. A history that cannot be read teaches nothing.
+    ///
+    /// # Errors
+    /// Those of [`GateSearch::new`] and [`file_points`].
+    pub(super) fn search(&self, model: &Model, gates: &Gates, folder: &Path) -> Result<GateSearch> {
+        let request =
+            FindRequest { model: Arc::new(model.clone()), folders: vec![folder.to_path_buf()], known: Vec::new(), machine: None };
+        let known = find_known(&request).ok();
+        let (levels, quality) = known.map(|known| (known.levels, known.quality)).unwrap_or_default();
+        let run = |path: &Path| quality.iter().find(|outcome| outcome.path == path)?.result.as_ref().ok();
+        let budgeted = levels.iter().filter(|made| made.is_budgeted());
+        let measured = budgeted.filter_map(|made| Some((made.size_bytes, run(&made.path)?.as_ref())));
+        gate_search(model, gates, &self.file_points(model)?, measured)
+    }
+
+    /// The smallest file that a search finds, and its point on the curve of whole files.
+    ///
+    /// # Errors
+    /// Those of [`gated_recipe`].
+    pub(super) fn gated(&self, model: &Model, search: &GateSearch) -> Result<(BudgetRecipe, CurvePoint)> {
+        gated_recipe(model, &self.costs, Some(&self.imatrix), search)
+    }
 }
 
-/// Measures what each tensor of a model is worth, where that is not known yet, and finds the types that lose least within a budget.
+/// A search by gates for this model that knows what budgeted files of these sizes in bytes have lost; `points` is the curve of whole files.
+///
+/// # Errors
+/// Those of [`GateSearch::new`].
+pub fn gate_search<'a>(
+    model: &Model,
+    gates: &Gates,
+    points: &[CurvePoint],
+    measured: impl Iterator<Item = (u64, &'a QualityRun)>,
+) -> Result<GateSearch> {
+    let gates = gates.meaningful(model.has_recurrent_layers());
+    let mut search = GateSearch::new(&gates)?;
+    for (size_bytes, run) in measured {
+        if let Some(point) = nearest_point(points, size_bytes) {
+            search.note(point, run.summary.mean_kld, &run.judged(&gates));
+        }
+    }
+    Ok(search)
+}
+
+/// Measures what each tensor of a model is worth, where that is not known yet, and finds the types for the request's aim.
 ///
 /// The request says what the measurement sees; its levels do not count.
 ///
 /// # Errors
-/// `Error::BadRequest` for a budget below the smallest file, and for an importance matrix or left-out layers, which do not go with it; those of
-/// collecting moments and of measuring.
-pub fn plan_budget(model: &Model, budget: Budget, request: &MakeRequest, monitor: &Monitor) -> Result<BudgetRecipe> {
+/// `Error::BadRequest` for a budget below the smallest file, for gates that no file is predicted to pass, and for an importance matrix or left-out
+/// layers, which do not go with it; those of collecting moments and of measuring.
+pub fn plan_budget(model: &Model, aim: &Aim, request: &MakeRequest, monitor: &Monitor) -> Result<BudgetRecipe> {
+    check_budget(request)?;
+    match aim {
+        Aim::Size(budget) => {
+            let size_bytes = size_bytes(model, *budget, request)?;
+            BudgetFacts::learn(model, &request.calibration, monitor)?.recipe(model, (size_bytes, *budget))
+        }
+        Aim::Gates(gates) => {
+            // Gates that say nothing about a size are refused before the model runs.
+            LossLimit::of(gates)?;
+            let facts = BudgetFacts::learn(model, &request.calibration, monitor)?;
+            let search = facts.search(model, gates, &request.convert.out_dir)?;
+            facts.gated(model, &search).map(|(recipe, _)| recipe)
+        }
+    }
+}
+
+/// Refuses what does not go with types that a budget chooses.
+///
+/// # Errors
+/// `Error::BadRequest`.
+pub(super) fn check_budget(request: &MakeRequest) -> Result<()> {
     let refused = |what: &str| Err(Error::BadRequest { message: format!("a budget chooses all types itself: {what}") });
     if request.convert.imatrix.is_some() {
         return refused("it measures what columns are worth, and takes no importance matrix");
@@ -70,8 +149,7 @@ pub fn plan_budget(model: &Model, budget: Budget, request: &MakeRequest, monitor
     if request.convert.levels.is_empty() && overrides.of_types().is_custom() {
         return refused(&format!("{} changes none of them", overrides.of_types()));
     }
-    let size_bytes = size_bytes(model, budget, request)?;
-    BudgetFacts::learn(model, &request.calibration, monitor)?.recipe(model, (size_bytes, budget))
+    Ok(())
 }
 
 /// The level whose plain file is about as large as a budget.

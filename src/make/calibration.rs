@@ -130,7 +130,7 @@ fn file_of(model: &Model, folder: PathBuf, monitor: &Monitor) -> Result<Model> {
 mod tests {
     use super::*;
     use crate::advise::Overrides;
-    use crate::advise::budget::Budget;
+    use crate::advise::budget::{Aim, Budget};
 
     #[test]
     fn only_a_text_of_the_user_that_calibrates_levels_can_be_of_another_kind() {
@@ -146,7 +146,7 @@ mod tests {
         let text = warning(&request(&own, 100, true), &TextSource::Bundled).unwrap_or_default();
         assert!(text.contains("calibrated on pasted text and compared on bundled evaluation text"), "{text}");
         assert_eq!(warning(&request(&own, 100, false), &TextSource::Bundled), None);
-        let budgeted = MakeRequest { budget: Some(Budget::Share(0.3)), ..request(&own, 100, false) };
+        let budgeted = MakeRequest { budget: Some(Aim::Size(Budget::Share(0.3))), ..request(&own, 100, false) };
         assert_eq!(warning(&budgeted, &TextSource::Bundled), Some(text));
         assert_eq!(warning(&request(&own, 100, true), &own), None);
         assert_eq!(warning(&request(&own, 10, true), &TextSource::Bundled), None);

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::calibration::kind_warning;
+use super::gated::{GatedFile, search_by_gates};
 use super::{Made, MakeRequest, Reference, level_of_budget, make};
-use crate::advise::budget::BudgetRecipe;
+use crate::advise::budget::{Aim, BudgetRecipe};
 use crate::advise::{self, Decision, Goal, Limits, Planner, memory_estimate, padded_n_ctx};
 use crate::bench::quality::{QualityOutcome, QualityRequest, quality};
 use crate::bench::{self, BenchRequest, ComparisonRow, Measured, MemoryLimit, Outcome};
@@ -40,6 +41,8 @@ pub struct CompareRequest {
 pub enum Step<'a> {
     /// A search is trying this level now.
     Trying(Level),
+    /// A search by gates is trying this file now.
+    TryingGates(&'a BudgetRecipe),
     /// The speed of all files.
     Speed(&'a [Outcome]),
     /// The losses of one file.
@@ -65,6 +68,8 @@ pub struct Comparison {
     pub planned: Option<Level>,
     /// What a search for the smallest passing level found; `None` where it was not asked for.
     pub search: Option<Option<Level>>,
+    /// The files that a search by gates has made, the smallest and first one first; `None` where there was no such search.
+    pub gated: Option<Vec<GatedFile>>,
     /// What was wrong with the first broken file, which is gone; `None` when none was found broken.
     pub broken: Option<Error>,
     /// What the budget has bought; `None` where there was none.
@@ -82,9 +87,9 @@ pub struct Comparison {
 /// when the file that is to stand for a checkpoint is broken.
 pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_step: &dyn Fn(Step)) -> Result<Comparison> {
     check_runtimes(&request)?;
-    if let Some(budget) = request.make.budget.filter(|_| request.make.convert.levels.is_empty()) {
+    if let (Some(Aim::Size(budget)), true) = (&request.make.budget, request.make.convert.levels.is_empty()) {
         // What the budget has won shows beside the plain level of the same size.
-        request.make.convert.levels = vec![level_of_budget(&model, budget, &request.make)?];
+        request.make.convert.levels = vec![level_of_budget(&model, *budget, &request.make)?];
     }
     let order = request.make.convert.levels.clone();
     let reference = reference_of(&model, &request);
@@ -99,10 +104,20 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
     let folder = source.path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let machine = hardware::survey(folder.unwrap_or(".".as_ref()), monitor)?;
     let mut losses = Vec::new();
-    let mut search = None;
+    let (mut search, mut gated) = (None, None);
     if request.until_pass {
         let (found, smallest) = search_passing(&source, &request, &mut losses, monitor, on_step)?;
         search = Some(smallest);
+        made.add(found);
+    } else if let Some(Aim::Gates(gates)) = &request.make.budget {
+        let mut measure = |made: &[Conversion]| {
+            let found = losses_of(&source, made, &request, monitor, on_step)?;
+            losses.extend(found.iter().cloned());
+            Ok(found)
+        };
+        let on_file = |recipe: &BudgetRecipe| on_step(Step::TryingGates(recipe));
+        let (found, files) = search_by_gates(&source, gates, &request.make, &on_file, &mut measure, monitor)?;
+        gated = Some(files);
         made.add(found);
     } else if !request.make.convert.levels.is_empty() || request.make.budget.is_some() {
         made.add(make(&source, &request.make, monitor)?);
@@ -112,7 +127,9 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
     let speed = speeds_of(&source, &conversions, &request, monitor)?;
     on_step(Step::Speed(&speed));
     if search.is_none() {
-        losses = losses_of(&source, &conversions, &request, monitor, on_step)?;
+        let is_measured = |made: &Conversion| losses.iter().any(|known| known.path == made.path);
+        let rest: Vec<Conversion> = conversions.iter().filter(|made| !is_measured(made)).cloned().collect();
+        losses.extend(losses_of(&source, &rest, &request, monitor, on_step)?);
     }
     let (kept, unread) = match bench::kept_runs() {
         Ok(kept) => (kept, None),
@@ -131,6 +148,7 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
         rows,
         planned,
         search,
+        gated,
         broken,
         budgeted,
         unread,
@@ -173,6 +191,9 @@ fn check_runtimes(request: &CompareRequest) -> Result<()> {
         return Err(Error::BadRequest {
             message: format!("the search for the smallest passing level only takes levels of llama.cpp, and {level} is not one"),
         });
+    }
+    if matches!(request.make.budget, Some(Aim::Gates(_))) && request.quality.is_none() {
+        return Err(Error::BadRequest { message: "a file for gates cannot be found without measuring what it loses".into() });
     }
     request.make.convert.overrides.check(levels)?;
     let unknown = levels.iter().find(|level| RuntimeId::of(level.framework()).is_none());

@@ -5,7 +5,8 @@
 //! reuse       which files of an earlier run are just what would be made now
 //! self_check  a first run of files made from a checkpoint
 //! calibration second moments for levels whose codes are chosen by error feedback
-//! budget      types for a size, by what each tensor is worth
+//! budget      types for a size or for gates, by what each tensor is worth
+//! gated       the smallest file that passes the gates: made, measured, and made larger where it does not
 //! reference what the levels of a checkpoint are held against
 //! compare     make, measure speed and losses, and the rows of both
 //! ```
@@ -13,13 +14,14 @@
 mod budget;
 mod calibration;
 mod compare;
+mod gated;
 mod reference;
 mod reuse;
 mod self_check;
 
 use std::sync::Arc;
 
-use crate::advise::budget::{Budget, BudgetRecipe};
+use crate::advise::budget::{Aim, BudgetRecipe};
 use crate::bench::MemoryLimit;
 use crate::bench::known::remember_conversions;
 use crate::convert::{Conversion, ConvertRequest, Existing, convert};
@@ -28,9 +30,10 @@ use crate::format;
 use crate::model::Model;
 use crate::monitor::Monitor;
 
-pub use budget::{BudgetFacts, level_of_budget, plan_budget};
+pub use budget::{BudgetFacts, gate_search, level_of_budget, plan_budget};
 pub use calibration::Calibration;
 pub use compare::{CompareRequest, Comparison, Step, compare};
+pub use gated::GatedFile;
 pub use reference::Reference;
 
 /// What to make.
@@ -40,8 +43,8 @@ pub struct MakeRequest {
     pub convert: ConvertRequest,
     /// What calibrated levels are calibrated on.
     pub calibration: Calibration,
-    /// One more file, of this size.
-    pub budget: Option<Budget>,
+    /// One more file, with types chosen for this.
+    pub budget: Option<Aim>,
     /// Whether files made from a checkpoint are run before they count.
     pub is_checked: bool,
     /// Whether files of an earlier run are used as they are, where they are just what would be made now.
@@ -87,15 +90,18 @@ impl Made {
 /// Those of [`convert`] and [`plan_budget`]; `Error::Cancelled` also while files are tried: then all that was made stays and is noted.
 pub fn make(model: &Model, request: &MakeRequest, monitor: &Monitor) -> Result<Made> {
     let mut made = if request.convert.levels.is_empty() { Made::default() } else { make_levels(model, request, monitor)? };
-    if let Some(budget) = request.budget {
-        let recipe = plan_budget(model, budget, request, monitor)?;
-        let convert =
-            ConvertRequest { levels: vec![recipe.level], overrides: recipe.overrides.clone(), ..request.convert.clone() };
-        let mut budgeted = make_levels(model, &MakeRequest { convert, ..request.clone() }, monitor)?;
-        budgeted.budgeted = Some(recipe);
-        made.add(budgeted);
+    if let Some(aim) = &request.budget {
+        let recipe = plan_budget(model, aim, request, monitor)?;
+        made.add(make_bought(model, recipe, request, monitor)?);
     }
     Ok(made)
+}
+
+/// Makes the file that a budget has bought.
+fn make_bought(model: &Model, recipe: BudgetRecipe, request: &MakeRequest, monitor: &Monitor) -> Result<Made> {
+    let convert = ConvertRequest { levels: vec![recipe.level], overrides: recipe.overrides.clone(), ..request.convert.clone() };
+    let made = make_levels(model, &MakeRequest { convert, ..request.clone() }, monitor)?;
+    Ok(Made { budgeted: Some(recipe), ..made })
 }
 
 fn make_levels(model: &Model, request: &MakeRequest, monitor: &Monitor) -> Result<Made> {

@@ -46,6 +46,8 @@ pub struct FoundNote {
     pub n_measured: usize,
     /// The latest measurement, in seconds since 1970.
     pub latest_unix_secs: Option<i64>,
+    /// Whether the model has run over the bundled calibration text.
+    pub has_moments: bool,
 }
 
 impl FoundNote {
@@ -217,7 +219,8 @@ impl Store {
         measured.sort_unstable();
         measured.dedup();
         self.forget_files(&known.gone);
-        self.found = Some(FoundNote { n_levels: known.levels.len(), n_measured: measured.len(), latest_unix_secs });
+        let (n_levels, n_measured, has_moments) = (known.levels.len(), measured.len(), known.has_moments);
+        self.found = Some(FoundNote { n_levels, n_measured, latest_unix_secs, has_moments });
         if known.gone.contains(&model.path)
             && let Some(whole) = self.checkpoint.as_ref().and_then(|checked| checked.model.clone())
         {

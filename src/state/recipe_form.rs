@@ -17,6 +17,10 @@ pub struct RecipeForm {
     model: Option<PathBuf>,
     /// The changes.
     overrides: Overrides,
+    /// A model, and whether calibration is suggested for it as long as nothing was chosen for it. Not saved, and never changed for one model: what
+    /// is suggested must not change while somebody looks at it.
+    #[serde(skip)]
+    suggestion: Option<(PathBuf, bool)>,
     /// True while the table of tensors is open.
     pub is_open: bool,
     /// The level whose tensors the table shows; `None`: the first one that is chosen.
@@ -30,10 +34,31 @@ pub struct RecipeForm {
 }
 
 impl RecipeForm {
-    /// The changes for this model; none when they were made for another one.
+    /// The changes for this model; where they were made for another one, calibration if that is suggested, else none.
     #[must_use]
     pub fn of(&self, model: &Model) -> Overrides {
-        if self.model.as_ref() == Some(&model.path) { self.overrides.clone() } else { Overrides::default() }
+        if self.is_for(model) {
+            return self.overrides.clone();
+        }
+        let calibrated = self.suggestion.as_ref().is_some_and(|(path, calibrated)| *calibrated && *path == model.path);
+        Overrides { calibrated, ..Overrides::default() }
+    }
+
+    /// True once something was chosen for this model.
+    #[must_use]
+    pub fn is_for(&self, model: &Model) -> bool {
+        self.model.as_ref() == Some(&model.path)
+    }
+
+    /// True where it was decided whether to suggest calibration for this model.
+    #[must_use]
+    pub fn has_suggestion(&self, model: &Model) -> bool {
+        self.suggestion.as_ref().is_some_and(|(path, _)| *path == model.path)
+    }
+
+    /// Suggests calibration for this model, or not.
+    pub fn suggest(&mut self, model: &Model, calibrated: bool) {
+        self.suggestion = Some((model.path.clone(), calibrated));
     }
 
     /// Keeps these changes for this model, in place of those for any other.
@@ -46,6 +71,9 @@ impl RecipeForm {
     pub fn follow(&mut self, checkpoint: &Path, file: &Model) {
         if self.model.as_deref() == Some(checkpoint) {
             self.model = Some(file.path.clone());
+        }
+        if let Some((path, _)) = self.suggestion.as_mut().filter(|(path, _)| path == checkpoint) {
+            path.clone_from(&file.path);
         }
     }
 }
@@ -71,5 +99,25 @@ mod tests {
         assert_eq!((form.of(&one), form.of(&other)), (Overrides::default(), pure));
         form.set(&other, Overrides::default());
         assert_eq!(form.of(&other), Overrides::default());
+    }
+
+    #[test]
+    fn a_suggestion_gives_way_to_any_choice_and_takes_none_away() {
+        let one = sample_model();
+        let other = Model { path: "other.gguf".into(), ..one.clone() };
+        let mut form = RecipeForm::default();
+        let pure = Overrides { pure: true, ..Overrides::default() };
+        form.set(&one, pure.clone());
+        form.suggest(&other, true);
+        assert!(form.of(&other).calibrated && form.has_suggestion(&other) && !form.is_for(&other));
+        assert_eq!(form.of(&one), pure);
+        let saved: RecipeForm = serde_json::from_str(&serde_json::to_string(&form).unwrap()).unwrap();
+        assert!(!saved.of(&other).calibrated && saved.of(&one) == pure);
+        // The file that stands for a checkpoint.
+        let file = Model { path: "file.gguf".into(), ..one.clone() };
+        form.follow(&other.path, &file);
+        assert!(form.of(&file).calibrated);
+        form.set(&file, Overrides::default());
+        assert!(!form.of(&file).calibrated);
     }
 }

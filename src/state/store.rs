@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::opened::{Aside, FoundNote};
-use super::{JobKind, JobRecord, JobStatus, Slot, Tour};
+use super::{Form, JobKind, JobRecord, JobStatus, Slot, TextChoice, Tour};
 use crate::advise::CheckedCheckpoint;
 use crate::bench::history::{Comparison, Kind, Row};
 use crate::bench::known::RunOrigin;
@@ -316,6 +316,15 @@ impl Store {
         let facts = self.budget.ready()?;
         let models = [self.model.ready(), self.checkpoint_model()];
         models.into_iter().flatten().find(|model| model.path == facts.model).map(|model| (facts, model))
+    }
+
+    /// Whether the open model has run over the form's calibration text, as far as is known: before it was opened, or for a level of this session.
+    #[must_use]
+    pub fn has_moments(&self, form: &Form) -> bool {
+        // Files of earlier sessions took no time of this one; their moments may have been removed since.
+        let is_of_now = |made: &Conversion| made.is_calibrated() && made.elapsed_secs > 0.0;
+        let is_known = self.found.as_ref().is_some_and(|found| found.has_moments) || self.conversions.iter().any(is_of_now);
+        is_known && form.imatrix.text == TextChoice::Bundled
     }
 
     /// The job at work; not a quick one. Between two jobs it is the one that comes next: a chain of jobs never looks idle.

@@ -475,6 +475,7 @@ fn known(source: &str, levels: &[&str], gone: &[&str]) -> Output {
         outcomes: Vec::new(),
         quality: Vec::new(),
         origins: Vec::new(),
+        has_moments: false,
         problem: None,
     }))
 }

@@ -77,7 +77,7 @@ pub(super) fn full_store() -> Store {
         path: "/home/ada/.cache/huggingface/hub/x".into(),
         size_bytes: 1 << 30,
     }];
-    store.found = Some(FoundNote { n_levels: 5, n_measured: 4, latest_unix_secs: Some(NOON) });
+    store.found = Some(FoundNote { n_levels: 5, n_measured: 4, latest_unix_secs: Some(NOON), has_moments: false });
     store.notices = vec!["The settings could not be read; they were put aside as settings.json.bad".into()];
     store
 }

@@ -380,6 +380,7 @@ fn a_full_disk_is_refused_and_what_exists_is_not_made_again() {
 #[test]
 fn an_importance_matrix_is_named_and_remembered() {
     let mut harness = harness(optimize_ui, unquantized_store(), Form::default());
+    click(&mut harness, "Quick");
     assert!(has(&harness, "Sizes are exact"));
     let field = harness.get_by_role_and_label(Role::TextInput, "Importance matrix");
     field.focus();

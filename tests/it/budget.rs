@@ -82,3 +82,60 @@ fn a_comparison_tells_what_a_budget_has_won() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && text.contains("are too few"), "{text}");
 }
+
+#[test]
+fn gates_find_the_smallest_file_that_passes_and_go_on_where_it_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cache, out) = (folder.path().join("cache"), folder.path().join("out"));
+    let source = sample(folder.path());
+    let compare = |gates: &[&str]| {
+        let mut command = program(&cache);
+        // What is kept of an earlier search would teach the next one.
+        command.env("PLANISH_HISTORY", folder.path().join(format!("{}.sqlite3", gates.join("").len())));
+        command.arg("compare").arg(&source).args(["--budget", "gates", "--calibration-tokens", "2048", "--no-source"]);
+        command.args(["--repetitions", "1", "--gen-tokens", "8", "--prompt-tokens", "16", "--tokens", "3000"]).args(gates);
+        command.arg("--out").arg(out.join(gates.join("")));
+        command
+    };
+    let files = |found: &Value| found["gated"].as_array().unwrap().clone();
+    let size = |file: &Value| file["size_bytes"].as_u64().unwrap();
+
+    let found = json(&mut compare(&["--max-kld", "0.05"]));
+    let tried = files(&found);
+    assert!((1..=3).contains(&tried.len()), "{tried:?}");
+    assert!(tried.is_sorted_by(|one, other| size(one) < size(other)), "{tried:?}");
+    for file in &tried {
+        let upper = file["predicted_loss"].as_f64().unwrap() + file["predicted_loss_error"].as_f64().unwrap();
+        assert!(upper <= 0.05 && Path::new(file["path"].as_str().unwrap()).exists(), "{file}");
+    }
+    let last = tried.last().unwrap();
+    assert_eq!(last["passes"], true, "{last}");
+    // The plain level of that size stands beside it, measured too.
+    let rows = found["rows"].as_array().unwrap();
+    let measured = rows.iter().filter(|row| row["quality"].is_object()).count();
+    assert_eq!(measured, tried.len() + 1, "{rows:?}");
+
+    // No file keeps every word: after the first one comes the largest, and then none.
+    let mut command = compare(&["--min-accuracy", "100%"]);
+    let found = json(&mut command);
+    let tried = files(&found);
+    assert!(tried.len() == 2 && tried.iter().all(|file| file["passes"] == false), "{tried:?}");
+    assert!(size(&tried[1]) > size(&tried[0]) && tried.iter().all(|file| Path::new(file["path"].as_str().unwrap()).exists()));
+
+    let refused = compare(&["--no-quality"]).output().unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && text.contains("without measuring what it loses"), "{text}");
+
+    let convert = |limit: &str| {
+        let mut command = program(&cache);
+        command.arg("convert").arg(&source).args(["--budget", "gates", "--calibration-tokens", "2048", "--max-kld", limit]);
+        command.arg("--out").arg(out.join(limit));
+        json(&mut command)
+    };
+    let (loose, tight) = (convert("20"), convert("0.01"));
+    assert_eq!(
+        (&loose["budget"]["gates"]["is_smallest"], &tight["budget"]["gates"]["is_smallest"]),
+        (&true.into(), &false.into())
+    );
+    assert!(size(&loose["budget"]) < size(&tight["budget"]), "{loose} {tight}");
+}

@@ -91,6 +91,12 @@ impl Curve {
     }
 }
 
+/// The point whose size is nearest to this one: a file and its point differ by some bytes of the recipe's text. `None` without points.
+#[must_use]
+pub fn nearest_point(points: &[CurvePoint], size_bytes: u64) -> Option<&CurvePoint> {
+    points.iter().min_by_key(|point| point.data_bytes.abs_diff(size_bytes))
+}
+
 /// What measured files say about predictions: `measured = factor * predicted ^ exponent`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Correction {

@@ -5,10 +5,12 @@
 //! costs   what each tensor loses in each type, from what was measured of it
 //! curve   the least loss at every size: types bought one after the other, the most loss for a byte first
 //! recipe  the types as changes of a level's recipe, which llama-quantize understands too
+//! gated   the smallest file that passes the gates on quality
 //! ```
 
 mod costs;
 mod curve;
+mod gated;
 mod recipe;
 
 use std::fmt::{Display, Formatter};
@@ -16,19 +18,29 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::memory_estimate;
 use super::recipe::{Planner, n_elements};
+use super::{Gates, memory_estimate};
 use crate::error::{Error, Result};
 use crate::hardware::Cpu;
 use crate::model::{Level, Model, Preset};
 use crate::units::{bytes_from_text, bytes_text};
 
 pub use costs::{Costs, TensorCosts, candidate_dtypes};
-pub use curve::{Correction, Curve, CurvePoint};
+pub use curve::{Correction, Curve, CurvePoint, nearest_point};
+pub use gated::{GATES_BUDGET, GateSearch, GatedBy, GatedPoint, LossLimit, MAX_GATED_FILES, file_points, gated_recipe};
 pub use recipe::{BudgetRecipe, budget_recipe, nearest_level};
 
 /// Weights in a byte's worth of bits.
 const BITS_PER_BYTE: f64 = 8.0;
+
+/// What a file is made for whose types are chosen tensor by tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Aim {
+    /// To lose least at this size.
+    Size(Budget),
+    /// To be the smallest that is predicted to pass these gates.
+    Gates(Gates),
+}
 
 /// How large a file may be.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

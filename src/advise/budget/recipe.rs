@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::super::choices::{kind_of, kind_pattern, layers_pattern};
 use super::super::overrides::TensorType;
 use super::super::recipe::{Planner, bits_per_weight};
-use super::{Budget, Costs, Curve, CurvePoint, named_levels};
+use super::{Budget, Costs, Curve, CurvePoint, GatedBy, named_levels};
 use crate::advise::Overrides;
 use crate::error::{Error, Result};
 use crate::format::Imatrix;
@@ -34,6 +34,8 @@ pub struct BudgetRecipe {
     pub loss: f64,
     /// Its error in nats.
     pub loss_error: f64,
+    /// How it was found by gates; `None` where a size was asked for.
+    pub gates: Option<GatedBy>,
 }
 
 /// The file of at most `size_bytes`, which this budget means, that is predicted to lose least. `imatrix` is the one that it will be made with.
@@ -51,27 +53,41 @@ pub fn budget_recipe(
     let curve = Curve::new(model, costs, |idx| planner.is_quantizable(idx));
     let mut data_bytes = size_bytes;
     for _ in 0..MAX_TRIES {
-        let (dtypes, point) = curve.choose(data_bytes);
-        let overrides = Overrides { calibrated: true, budget: Some(budget.to_string()), ..overrides_of(model, &dtypes) };
-        let changed = Planner::changed(model, imatrix, model, &overrides)?;
-        let (found, bits_per_weight) = exact_size(&changed, level)?;
-        if found <= size_bytes {
-            let CurvePoint { data_bytes, loss, loss_error } = point;
-            return Ok(BudgetRecipe { level, overrides, size_bytes: found, data_bytes, bits_per_weight, loss, loss_error });
+        let found = bought(model, imatrix, (&curve, data_bytes), level, &budget.to_string())?;
+        if found.size_bytes <= size_bytes {
+            return Ok(found);
         }
-        let over = found - size_bytes;
+        let over = found.size_bytes - size_bytes;
         let smallest = curve.choose(0).1.data_bytes;
-        if point.data_bytes <= smallest {
+        if found.data_bytes <= smallest {
             let message = format!(
                 "{} are too few: with the smallest types that every processor computes fast, the file has {}",
                 bytes_text(size_bytes),
-                bytes_text(found),
+                bytes_text(found.size_bytes),
             );
             return Err(Error::BadRequest { message });
         }
-        data_bytes = point.data_bytes.saturating_sub(over).max(smallest);
+        data_bytes = found.data_bytes.saturating_sub(over).max(smallest);
     }
     Err(Error::Internal { message: "the size of the header does not settle".into() })
+}
+
+/// What at most `data_bytes` of the tensors on a curve buy, named by this level; `budget` is what the recipe says that they were chosen for.
+///
+/// # Errors
+/// Those of [`Planner::changed`].
+pub(super) fn bought(
+    model: &Model,
+    imatrix: Option<&Imatrix>,
+    (curve, data_bytes): (&Curve, u64),
+    level: Level,
+    budget: &str,
+) -> Result<BudgetRecipe> {
+    let (dtypes, CurvePoint { data_bytes, loss, loss_error }) = curve.choose(data_bytes);
+    let overrides = Overrides { calibrated: true, budget: Some(budget.into()), ..overrides_of(model, &dtypes) };
+    let changed = Planner::changed(model, imatrix, model, &overrides)?;
+    let (size_bytes, bits_per_weight) = exact_size(&changed, level)?;
+    Ok(BudgetRecipe { level, overrides, size_bytes, data_bytes, bits_per_weight, loss, loss_error, gates: None })
 }
 
 /// Size of the file in bytes, and bits per weight.
@@ -120,8 +136,9 @@ fn overrides_of(model: &Model, dtypes: &[(usize, DType)]) -> Overrides {
 
 #[cfg(test)]
 mod tests {
-    use super::super::TensorCosts;
+    use super::super::{GateSearch, TensorCosts, file_points, gated_recipe};
     use super::*;
+    use crate::advise::Gates;
     use crate::advise::budget::candidate_dtypes;
     use crate::advise::test_models::{Decoder, LLAMA3_8B};
 
@@ -184,6 +201,31 @@ mod tests {
         let model = model();
         let error = budget_recipe(&model, &costs(&model), None, (1000, Budget::Bytes(1000))).unwrap_err();
         assert!(error.to_string().contains("too few"), "{error}");
+    }
+
+    #[test]
+    fn gates_buy_just_the_types_of_their_point_on_the_curve() {
+        let model = model();
+        let costs = costs(&model);
+        let points = file_points(&model, &costs, None).unwrap();
+        let found = |limit: f64| {
+            let search = GateSearch::new(&Gates { max_mean_kld: Some(limit), ..Gates::OFF }).unwrap();
+            gated_recipe(&model, &costs, None, &search).unwrap()
+        };
+        let mut before = 0;
+        for limit in [0.05, 0.01, 0.002] {
+            let (recipe, point) = found(limit);
+            assert!((recipe.loss / point.loss - 1.0).abs() < 1e-9, "nothing was measured");
+            assert!(recipe.loss + recipe.loss_error <= limit && recipe.size_bytes > before, "{limit}: {recipe:?}");
+            assert!(recipe.size_bytes.abs_diff(point.data_bytes) < 4096, "{limit}: {} {}", recipe.size_bytes, point.data_bytes);
+            let smaller = points.iter().rev().find(|other| other.data_bytes < point.data_bytes);
+            assert!(smaller.is_none_or(|smaller| smaller.loss + smaller.loss_error > limit), "{limit}: {smaller:?}");
+            assert_eq!(recipe.overrides.budget.as_deref(), Some("gates"));
+            assert!(!recipe.gates.unwrap().is_smallest);
+            before = recipe.size_bytes;
+        }
+        let (smallest, point) = found(100.0);
+        assert!(smallest.gates.unwrap().is_smallest && point == points[0]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use super::Outcome;
 use super::history::{Filter, History, Kind, Row, machine_text};
 use super::quality::QualityOutcome;
+use crate::calibrate::moments::has_bundled_moments;
 use crate::convert::Conversion;
 use crate::error::{Error, Result};
 use crate::hardware::{self, Machine};
@@ -57,6 +58,8 @@ pub struct Known {
     pub quality: Vec<QualityOutcome>,
     /// Where these runs come from: one for each of `outcomes` and `quality`.
     pub origins: Vec<RunOrigin>,
+    /// Whether the model has run over the bundled calibration text before: calibrated levels need not wait for that.
+    pub has_moments: bool,
     /// Why runs are missing: a history that cannot be read.
     pub problem: Option<Error>,
 }
@@ -147,6 +150,7 @@ fn find_in(history: Option<&History>, request: &FindRequest) -> Result<Known> {
         outcomes: Vec::new(),
         quality: Vec::new(),
         origins: Vec::new(),
+        has_moments: has_bundled_moments(model),
         problem: None,
     };
     if let (Some(history), false) = (history, rows.is_empty()) {

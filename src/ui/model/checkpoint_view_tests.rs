@@ -16,7 +16,7 @@ use crate::ui::test_support::{has, page_harness, page_harness_sized, shoot, stor
 
 /// A checkpoint with all its layers, whose levels were found.
 pub fn whole_checkpoint() -> Store {
-    let found = crate::state::FoundNote { n_levels: 5, n_measured: 4, latest_unix_secs: Some(0) };
+    let found = crate::state::FoundNote { n_levels: 5, n_measured: 4, latest_unix_secs: Some(0), has_moments: false };
     Store { found: Some(found), ..store(3) }
 }
 

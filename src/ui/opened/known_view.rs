@@ -187,6 +187,7 @@ mod tests {
                 origin("Q8_0", Kind::Speed, Vec::new()),
                 origin("Q4_K_M", Kind::Quality, vec![Difference::Machine("Apple M3, 16.0 GiB".into())]),
             ],
+            has_moments: false,
             problem: None,
         };
         store.apply(Event::Finished { id: JobId(3), result: Ok(Output::Known(Box::new(known))), elapsed_secs: 0.01 });

@@ -6,8 +6,9 @@ use eframe::egui::{Label, RichText, Role, Slider, Ui, WidgetInfo};
 use egui_plot::{Line, LineStyle, PlotBounds, PlotPoints, Points, VLine};
 
 use super::batch::output_dir;
-use crate::advise::budget::{Budget, BudgetRecipe, Correction, Curve, CurvePoint};
-use crate::advise::{BUDGETED, Overrides, Planner};
+use super::gates_view::gates_view_ui;
+use crate::advise::Overrides;
+use crate::advise::budget::{Budget, BudgetRecipe, Correction, CurvePoint, nearest_point};
 use crate::convert;
 use crate::error::Result;
 use crate::hardware::{Cpu, Machine};
@@ -27,12 +28,15 @@ const GIB: f64 = 1_073_741_824.0;
 /// Losses below this are drawn at the lower edge: no text is long enough to tell them apart.
 const LEAST_NATS: f64 = 1e-4;
 
+/// The curve of whole files, or why there is none.
+type Losses = Arc<Result<Vec<CurvePoint>>>;
+
 /// What is shown of a size: the recipe, and the curve of whole files that it lies on.
 #[derive(Debug)]
 struct Offer {
     recipe: BudgetRecipe,
     /// Sizes of files in bytes, with losses.
-    curve: Vec<CurvePoint>,
+    curve: Losses,
 }
 
 /// Draws the card: the size, what it is predicted to lose, and the buttons.
@@ -52,9 +56,12 @@ pub fn budget_view_ui(ui: &mut Ui, model: &Arc<Model>, store: &Store, form: &mut
         ui.add_space(theme::UNIT);
         let unknown = Machine::default();
         let cpu = &store.machine.ready().map_or(&unknown, |machine| machine).cpu;
-        let budget = size_ui(ui, model, cpu, form);
         let facts = store.budget_facts();
-        let offer = facts.map(|(facts, model)| offer(ui, facts, model, cpu, budget));
+        let points = facts.map(|(facts, model)| points(ui, facts, model));
+        let budget = size_ui(ui, model, cpu, form);
+        gates_view_ui(ui, model, points.as_deref().and_then(|points| points.as_deref().ok()), store, form);
+        let known = facts.zip(points.as_ref());
+        let offer = known.map(|((facts, model), points)| offer(ui, facts, (model, cpu), points, budget));
         match (offer.as_deref(), &store.budget) {
             (Some(Ok(offer)), _) => offer_ui(ui, model, store, offer),
             (Some(Err(error)), _) => widgets::error_banner(ui, error, commands),
@@ -71,7 +78,7 @@ pub fn budget_view_ui(ui: &mut Ui, model: &Arc<Model>, store: &Store, form: &mut
 fn size_ui(ui: &mut Ui, model: &Model, cpu: &Cpu, form: &mut Form) -> Budget {
     ui.horizontal_wrapped(|ui| {
         let label = ui.label(RichText::new("Size").color(theme::muted(ui)));
-        let slider = Slider::new(&mut form.budget_percent, LEAST_PERCENT..=100.0).step_by(0.5).suffix(" %");
+        let slider = Slider::new(&mut form.budget_percent, LEAST_PERCENT..=100.0).step_by(0.1).suffix(" %");
         ui.add(slider).labelled_by(label.id).on_hover_text("A part of the source's size");
         let budget = Budget::Share(form.budget_percent / 100.0);
         if let Ok(size_bytes) = budget.size_bytes(model, cpu) {
@@ -82,25 +89,32 @@ fn size_ui(ui: &mut Ui, model: &Model, cpu: &Cpu, form: &mut Form) -> Budget {
     .inner
 }
 
+/// The losses at every size, computed when something changes.
+fn points(ui: &Ui, facts: &Arc<BudgetFacts>, model: &Arc<Model>) -> Losses {
+    let changes = (memo::Same::of(facts), memo::Same::of(model));
+    memo::kept(ui, "losses at every size", changes, || facts.file_points(model))
+}
+
 /// What this budget buys, computed when something changes.
-fn offer(ui: &Ui, facts: &Arc<BudgetFacts>, model: &Arc<Model>, cpu: &Cpu, budget: Budget) -> Arc<Result<Offer>> {
-    let of_all_sizes = || (memo::Same::of(facts), memo::Same::of(model));
-    let points = memo::kept(ui, "losses at every size", of_all_sizes(), || {
-        let planner = Planner::new(model);
-        Curve::new(model, &facts.costs, |idx| planner.is_quantizable(idx)).points()
-    });
-    memo::kept(ui, "what a budget buys", (of_all_sizes(), budget.to_string()), || {
+fn offer(
+    ui: &Ui,
+    facts: &Arc<BudgetFacts>,
+    (model, cpu): (&Arc<Model>, &Cpu),
+    points: &Losses,
+    budget: Budget,
+) -> Arc<Result<Offer>> {
+    let changes = (memo::Same::of(facts), memo::Same::of(model), budget.to_string());
+    memo::kept(ui, "what a budget buys", changes, || {
         let recipe = facts.recipe(model, (budget.size_bytes(model, cpu)?, budget))?;
-        let rest = recipe.size_bytes.saturating_sub(recipe.data_bytes);
-        let curve = points.iter().map(|point| CurvePoint { data_bytes: point.data_bytes + rest, ..*point }).collect();
-        Ok(Offer { recipe, curve })
+        Ok(Offer { recipe, curve: Arc::clone(points) })
     })
 }
 
 fn offer_ui(ui: &mut Ui, model: &Model, store: &Store, offer: &Offer) {
     let recipe = &offer.recipe;
     let measured = measured(store);
-    let correction = Correction::of(&predicted_and_measured(&measured, &offer.curve));
+    let curve = offer.curve.as_deref().unwrap_or_default();
+    let correction = Correction::of(&predicted_and_measured(&measured, curve));
     let (loss, loss_error) = correction.apply(recipe.loss, recipe.loss_error);
     let how = match correction.n_points() {
         0 => "predicted, on the calibration text".to_string(),
@@ -117,7 +131,7 @@ fn offer_ui(ui: &mut Ui, model: &Model, store: &Store, offer: &Offer) {
         nats_text(loss_error),
         recipe.level
     )));
-    curve_ui(ui, offer, correction, &measured);
+    curve_ui(ui, recipe.size_bytes, curve, correction, &measured);
     if model.is_quantized() {
         widgets::notice(ui, Tone::Warn, "The source is quantized itself: what that lost stays lost.");
     }
@@ -134,8 +148,7 @@ struct MeasuredFile {
 fn measured(store: &Store) -> Vec<MeasuredFile> {
     let file = |made: &convert::Conversion| {
         let run = store.quality_of(&made.path)?.result.as_ref().ok()?;
-        let name = made.name();
-        let is_budgeted = name.ends_with(BUDGETED);
+        let (name, is_budgeted) = (made.name(), made.is_budgeted());
         Some(MeasuredFile { is_budgeted, name, size_bytes: made.size_bytes, loss: run.summary.mean_kld.value })
     };
     store.conversions.iter().filter_map(file).collect()
@@ -143,26 +156,24 @@ fn measured(store: &Store) -> Vec<MeasuredFile> {
 
 /// What was predicted at the sizes of budgeted files, and what they lose.
 fn predicted_and_measured(measured: &[MeasuredFile], curve: &[CurvePoint]) -> Vec<(f64, f64)> {
-    let predicted = |size_bytes: u64| curve.iter().rev().find(|point| point.data_bytes <= size_bytes).map(|point| point.loss);
+    let predicted = |size_bytes: u64| nearest_point(curve, size_bytes).map(|point| point.loss);
     let budgeted = measured.iter().filter(|file| file.is_budgeted);
     budgeted.filter_map(|file| Some((predicted(file.size_bytes)?, file.loss))).collect()
 }
 
 /// Draws loss against size, the loss on a logarithmic axis.
 #[allow(clippy::cast_precision_loss, reason = "sizes of files on a plot")]
-fn curve_ui(ui: &mut Ui, offer: &Offer, correction: Correction, measured: &[MeasuredFile]) {
-    let recipe = &offer.recipe;
+fn curve_ui(ui: &mut Ui, chosen_bytes: u64, curve: &[CurvePoint], correction: Correction, measured: &[MeasuredFile]) {
     let palette = theme::palette(ui);
-    let Some((first, last)) = offer.curve.first().zip(offer.curve.last()) else { return };
+    let Some((first, last)) = curve.first().zip(curve.last()) else { return };
     // Beyond this nothing is lost that could be seen.
-    let end = offer.curve.iter().find(|point| point.loss <= LEAST_NATS).unwrap_or(last).data_bytes.max(recipe.size_bytes);
+    let end = curve.iter().find(|point| point.loss <= LEAST_NATS).unwrap_or(last).data_bytes.max(chosen_bytes);
     let (unit_bytes, unit) = if end < 1 << 30 { (MIB, "MiB") } else { (GIB, "GiB") };
     let in_units = |n_bytes: u64| n_bytes as f64 / unit_bytes;
     let (left, right) = (in_units(first.data_bytes), in_units(end));
     let step = tick_step(right - left);
     let place = |loss: f64| loss.max(LEAST_NATS).log10();
-    let corrected: Vec<(f64, f64, f64)> = offer
-        .curve
+    let corrected: Vec<(f64, f64, f64)> = curve
         .iter()
         .map(|point| {
             let (loss, error) = correction.apply(point.loss, point.loss_error);
@@ -190,7 +201,7 @@ fn curve_ui(ui: &mut Ui, offer: &Offer, correction: Correction, measured: &[Meas
             plot_ui.line(edge.color(palette.muted).allow_hover(false));
         }
         plot_ui.line(Line::new("Predicted", line(&|point| point.1)).color(palette.accent).width(2.0).allow_hover(false));
-        plot_ui.vline(VLine::new("Chosen size", in_units(recipe.size_bytes)).color(palette.warn).width(1.5).allow_hover(false));
+        plot_ui.vline(VLine::new("Chosen size", in_units(chosen_bytes)).color(palette.warn).width(1.5).allow_hover(false));
         for file in measured {
             let at = [in_units(file.size_bytes), place(file.loss)];
             let color = if file.is_budgeted { palette.accent } else { palette.text_secondary };
@@ -272,106 +283,5 @@ fn buttons_ui(
 }
 
 #[cfg(test)]
-mod tests {
-    use eframe::egui::{self, vec2};
-
-    use super::*;
-    use crate::advise::budget::{Costs, TensorCosts, candidate_dtypes};
-    use crate::format::Imatrix;
-    use crate::ui::test_support::{click, has, optimize_ui, page_harness_sized, store_with_model_and_machine};
-
-    /// The open model as floats, with what each tensor loses: less with each bit.
-    fn store(is_known: bool) -> Store {
-        let mut store = store_with_model_and_machine();
-        let mut model = (**store.model.ready().unwrap()).clone();
-        for tensor in model.tensors.iter_mut().filter(|tensor| tensor.dtype.is_quantized()) {
-            tensor.dtype = crate::model::DType::F16;
-            tensor.size_bytes = 2 * tensor.n_elements();
-        }
-        model.size_bytes = model.tensor_bytes();
-        let planner = Planner::new(&model);
-        let tensors = model.tensors.iter().enumerate().filter(|(idx, _)| planner.is_quantizable(*idx));
-        let tensors = tensors.map(|(_, tensor)| TensorCosts {
-            tensor: tensor.name.clone(),
-            disturbance: Some((0.001, 0.0001)),
-            errors: candidate_dtypes(tensor).into_iter().map(|dtype| (dtype, 0.25_f64.powf(dtype.bits_per_weight()))).collect(),
-        });
-        let costs = Costs { tensors: tensors.collect() };
-        let imatrix = Imatrix {
-            path: "moments.json".into(),
-            dataset: None,
-            n_chunks: 1,
-            entries: std::collections::BTreeMap::new(),
-            warnings: Vec::new(),
-            moments: None,
-        };
-        if is_known {
-            let seen = "15,872 tokens of bundled calibration text".into();
-            store.budget = Slot::Ready(Arc::new(BudgetFacts { model: model.path.clone(), costs, imatrix, seen }));
-        }
-        store.model = Slot::Ready(Arc::new(model));
-        store
-    }
-
-    #[test]
-    fn a_size_is_chosen_and_what_it_loses_is_told_before_anything_is_made() {
-        let mut harness =
-            page_harness_sized(optimize_ui, store(true), Form::default(), vec2(1140.0, 3000.0), 1.0, egui::Theme::Dark);
-        assert!(has(&harness, "was learned from 15,872 tokens") && has(&harness, "bits per weight"));
-        assert!(has(&harness, "predicted, on the calibration text") && has(&harness, "Predicted loss at every size"));
-        click(&mut harness, "Convert and compare at this size");
-        click(&mut harness, "Convert to this size");
-        let expected = [Command::CompareBudget(Budget::Share(0.3)), Command::ConvertBudget(Budget::Share(0.3))];
-        assert_eq!(harness.state().commands, expected);
-        // The types can be changed by hand.
-        click(&mut harness, "Edit the types…");
-        let form = &harness.state().form;
-        assert!(form.recipe.is_open && form.recipe.level.is_some_and(|level| form.levels.contains(&level)));
-        assert!(has(&harness, "Reset all"));
-    }
-
-    #[test]
-    fn what_tensors_are_worth_is_learned_on_request() {
-        let mut harness =
-            page_harness_sized(optimize_ui, store(false), Form::default(), vec2(1140.0, 3000.0), 1.0, egui::Theme::Dark);
-        assert!(has(&harness, "to learn what each tensor is worth") && !has(&harness, "Edit the types…"));
-        click(&mut harness, "Only learn");
-        click(&mut harness, "Convert to this size");
-        assert_eq!(harness.state().commands, [Command::Weigh, Command::ConvertBudget(Budget::Share(0.3))]);
-        // No file is as small as that.
-        let form = Form { budget_percent: 10.0, ..Form::default() };
-        let harness = page_harness_sized(optimize_ui, store(true), form, vec2(1140.0, 3000.0), 1.0, egui::Theme::Dark);
-        assert!(has(&harness, "are too few"));
-    }
-
-    #[test]
-    fn decades_are_written_out() {
-        let check = |exponent: f64, expected: &str| assert_eq!(decade_text(exponent), expected);
-        check(-2.0, "0.01");
-        check(0.0, "1");
-        check(-4.0, "0.0001");
-        check(-1.5, "");
-    }
-
-    #[test]
-    fn marks_stand_at_round_sizes() {
-        let check = |length: f64, expected: f64| assert!((tick_step(length) / expected - 1.0).abs() < 1e-9, "{length}");
-        check(2.4, 0.5);
-        check(8.0, 1.0);
-        check(100.0, 20.0);
-        assert!(tick_step(0.0).is_finite());
-        let check = |value: f64, step: f64, expected: &str| assert_eq!(tick_text(value, step), expected);
-        check(1.5, 0.5, "1.5");
-        check(2.0, 0.05, "2.00");
-        check(120.0, 20.0, "120");
-    }
-
-    #[test]
-    fn what_was_predicted_stands_beside_what_was_measured() {
-        let point = |data_bytes, loss| CurvePoint { data_bytes, loss, loss_error: 0.0 };
-        let curve = [point(10, 0.5), point(20, 0.1), point(30, 0.02)];
-        let file = |size_bytes, is_budgeted| MeasuredFile { name: String::new(), size_bytes, loss: 0.2, is_budgeted };
-        let found = predicted_and_measured(&[file(25, true), file(25, false), file(5, true)], &curve);
-        assert_eq!(found, [(0.1, 0.2)]);
-    }
-}
+#[path = "budget_view_tests.rs"]
+mod tests;

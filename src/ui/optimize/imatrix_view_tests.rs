@@ -6,13 +6,16 @@ use eframe::egui::{self, Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
+use crate::advise::Overrides;
 use crate::calibrate::imatrix::{Collected, ImportanceChange};
 use crate::format::UnusedExperts;
 use crate::model::Level;
 use crate::monitor::{Progress, ProgressUnit};
 use crate::state::{Command, Form, ImatrixForm, JobKind, JobRecord, JobStatus, Page, Store, TextChoice, Theme};
 use crate::ui::layout_check::check_layout;
-use crate::ui::test_support::{PageState, click, has, optimize_ui, page_harness_sized, shoot, store_with_model_and_machine};
+use crate::ui::test_support::{
+    PageState, click, has, optimize_ui, page_harness_sized, sample_model, shoot, store_with_model_and_machine,
+};
 use crate::ui::window_ui;
 use crate::worker::{JobId, Picked};
 
@@ -40,7 +43,10 @@ fn collected() -> Collected {
 }
 
 fn chosen(imatrix: ImatrixForm) -> Form {
-    Form { levels: [Level::Q3_K_M].into(), imatrix, ..Form::default() }
+    let mut form = Form { levels: [Level::Q3_K_M].into(), imatrix, ..Form::default() };
+    // Quick, as somebody has chosen it: a matrix is of no use otherwise.
+    form.recipe.set(&sample_model(), Overrides::default());
+    form
 }
 
 #[test]

@@ -4,6 +4,7 @@ pub mod bar;
 pub mod batch;
 pub mod budget_view;
 pub mod existing_view;
+pub mod gates_view;
 pub mod imatrix_view;
 #[cfg(test)]
 mod imatrix_view_tests;

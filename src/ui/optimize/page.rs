@@ -9,7 +9,7 @@ use super::method_view::method_view_ui;
 use super::recipe_view::recipe_view_ui;
 use crate::advise::{MlxChanges, Overrides, Target};
 use crate::convert;
-use crate::model::{Framework, Model};
+use crate::model::Framework;
 use crate::state::{Command, Field, Form, Store};
 use crate::ui::jobs::queue::{queue_ui, result_ui};
 use crate::ui::kit::theme;
@@ -49,7 +49,7 @@ pub fn optimize_page_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &
         ui,
         0.66,
         |ui| level_cards_ui(ui, &cards, &mut levels, &mut shows_all, &mut has_wide_ends),
-        |ui| output_ui(ui, &model, store, form, commands),
+        |ui| output_ui(ui, &batch, store, form, commands),
     );
     (form.levels, form.all_levels) = (levels, shows_all);
     if has_wide_ends != cards.has_wide_ends {
@@ -86,10 +86,10 @@ fn size_note(form: &Form, overrides: &Overrides) -> &'static str {
     }
 }
 
-fn output_ui(ui: &mut Ui, model: &Model, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
+fn output_ui(ui: &mut Ui, batch: &Batch, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     widgets::card(ui, "Output", |ui| {
         let label = ui.label(RichText::new("Folder").color(theme::muted(ui)));
-        let hint = crate::path_text::shown(&convert::default_output_dir(Some(model)));
+        let hint = crate::path_text::shown(&convert::default_output_dir(Some(&batch.model)));
         ui.horizontal(|ui| {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 if ui.button("Choose…").accessible_name("Choose output folder").clicked() {
@@ -105,7 +105,7 @@ fn output_ui(ui: &mut Ui, model: &Model, store: &Store, form: &mut Form, command
                 }
             });
         });
-        method_view_ui(ui, model, store, form, commands);
+        method_view_ui(ui, batch, store, form, commands);
         ui.checkbox(&mut form.keep_unfinished, "Keep unfinished files when cancelled")
             .on_hover_text("Converting to the same files again goes on from there, as it does after a power loss");
         ui.horizontal(|ui| {

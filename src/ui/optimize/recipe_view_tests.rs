@@ -13,13 +13,15 @@ use crate::model::{DType, Level, Model};
 use crate::state::{Command, Form, Page, Slot, Store, Theme};
 use crate::ui::layout_check::check_layout;
 use crate::ui::test_support::{
-    PageState, click, has, model_with_tensors, optimize_ui, page_harness_sized, shoot, store_with_model_and_machine,
+    PageState, click, has, model_with_tensors, optimize_ui, page_harness_sized, sample_model, shoot, store_with_model_and_machine,
 };
 use crate::units::{exact_bytes_change_text, exact_bytes_text};
 
 fn form(levels: &[Level]) -> Form {
     let mut form = Form { levels: levels.iter().copied().collect(), ..Form::default() };
     form.recipe.is_open = true;
+    // Calibration, which is suggested, is none of the changes that are looked at here.
+    form.recipe.set(&sample_model(), Overrides::default());
     form
 }
 
@@ -156,7 +158,7 @@ fn another_model_has_no_changes() {
     let other = Model { path: "/other.gguf".into(), ..(*model(&harness)).clone() };
     harness.state_mut().store.model = Slot::Ready(Arc::new(other));
     harness.run();
-    assert_eq!(overrides(&harness), Overrides::default());
+    assert_eq!(overrides(&harness).of_types(), Overrides::default());
     assert!(has(&harness, "Each level as it is"));
 }
 

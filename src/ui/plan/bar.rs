@@ -2,7 +2,8 @@
 
 use eframe::egui::{RichText, Ui};
 
-use crate::advise::{ChainWork, chain_secs};
+use crate::advise::{ChainWork, calibration_time, chain_secs};
+use crate::calibrate::moments::DEFAULT_TOKENS;
 use crate::convert;
 use crate::model::Level;
 use crate::state::{Command, Form, Page, Store, Tour};
@@ -42,7 +43,13 @@ pub fn plan_bar_ui(ui: &mut Ui, store: &Store, form: &mut Form, commands: &mut V
         max_tokens: form.quality.max_tokens,
         is_full: form.quality.full,
     };
-    let secs = chain_secs(&batch.model, machine, &batch.plan, &work);
+    let calibration = || {
+        let has_moments = store.has_moments(form);
+        let time = calibration_time((&batch.model, machine, &batch.plan), &missing, DEFAULT_TOKENS, has_moments);
+        time.map(|time| time.total_secs())
+    };
+    let calibrating = if batch.overrides.calibrated { calibration() } else { Some(0.0) };
+    let secs = chain_secs(&batch.model, machine, &batch.plan, &work).zip(calibrating).map(|(chain, more)| chain + more);
     let verb = if missing.is_empty() { "Compare" } else { "Convert and compare" };
     let text = match secs {
         Some(secs) => format!("{verb} (about {})", about_duration_text(secs)),
