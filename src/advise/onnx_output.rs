@@ -7,7 +7,7 @@ use super::output::Draft;
 use super::overrides::Overrides;
 use crate::error::{Error, Result};
 use crate::format::onnx::language::{
-    Accuracy, Arranged, DATA_FILE, GRAPH_FILE, GenaiSettings, MAX_CONTEXT, arranged, genai_config, graph_model, head_of,
+    Arranged, DATA_FILE, GRAPH_FILE, GenaiSettings, MAX_CONTEXT, arranged, genai_config, graph_model, head_of,
 };
 use crate::format::onnx::to_bytes;
 use crate::format::{FolderFiles, Planned, PlannedFile, model_card, plain_config, pretty_json};
@@ -75,7 +75,7 @@ impl<'a> OnnxOutputs<'a> {
             (RECIPE_KEY, self.recipe_text(level)),
             (VERSION_KEY, env!("CARGO_PKG_VERSION").to_string()),
         ];
-        let graph = graph_model(self.decoder, arranged, Accuracy::Rounded, &notes).ok_or_else(|| self.broken(level))?;
+        let graph = graph_model(self.decoder, arranged, &notes).ok_or_else(|| self.broken(level))?;
         let config = self.checkpoint.config.as_ref();
         let settings = GenaiSettings {
             model_type: config.map_or("", |config| &config.model_type),

@@ -88,12 +88,7 @@ impl<'a> Ground<'a> {
 
     /// The importance matrix that outputs of a framework heed.
     pub(super) fn imatrix_of(&self, framework: Framework) -> Option<&Imatrix> {
-        let is_heeded = match framework {
-            Framework::LlamaCpp => true,
-            Framework::OnnxRuntime => self.is_calibrated(),
-            Framework::OpenVino | Framework::Mlx | Framework::Qnn => false,
-        };
-        self.imatrix.as_ref().filter(|_| is_heeded)
+        self.imatrix.as_ref().filter(|_| matches!(framework, Framework::LlamaCpp | Framework::OnnxRuntime))
     }
 }
 

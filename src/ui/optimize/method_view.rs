@@ -39,8 +39,8 @@ pub fn method_view_ui(ui: &mut Ui, batch: &Batch, store: &Store, form: &mut Form
     let takes_focus = form.takes_focus(Field::CalibrationText);
     calibration_text_ui(ui, &mut form.imatrix, takes_focus, commands);
     let text = format!(
-        "Runs the model over {} tokens of this text first, then makes good what each weight loses with the next ones. For levels of llama.cpp, \
-         called NAME-LEVEL-calibrated.gguf.",
+        "Runs the model over {} tokens of this text first, then makes good what each weight loses with the next ones. For levels of llama.cpp \
+         and ONNX Runtime, called NAME-LEVEL-calibrated.",
         count_text(DEFAULT_TOKENS.into())
     );
     small(ui, text);
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn calibration_is_preselected_where_it_is_soon_done() {
         let mut harness = harness(store_with_model_and_machine(), Form::default());
-        assert!(is_calibrated(&harness) && has(&harness, "called NAME-LEVEL-calibrated.gguf"));
+        assert!(is_calibrated(&harness) && has(&harness, "called NAME-LEVEL-calibrated"));
         assert!(has(&harness, "predicted. Such levels lost 47 to 52 % less than quick ones"));
         assert!(has(&harness, "Calibrated: about ") && !has(&harness, "has run over the text already"));
         // What the user chooses stays, also for the next run of the program.

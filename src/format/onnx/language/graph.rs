@@ -15,31 +15,16 @@ const OPSET: i64 = 21;
 /// Version of the file format that goes with it.
 const IR_VERSION: i64 = 10;
 
-/// How products of integer weights are computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accuracy {
-    /// Inputs stay as they are.
-    Exact,
-    /// Inputs are rounded to 8 bits in each block: faster.
-    Rounded,
-}
-
-impl Accuracy {
-    /// `accuracy_level` of `MatMulNBits`.
-    pub(super) const fn level(self) -> i64 {
-        match self {
-            Self::Exact => 1,
-            Self::Rounded => 4,
-        }
-    }
-}
+/// `accuracy_level` of `MatMulNBits`, as ONNX Runtime GenAI's builder sets it for CPUs: inputs are rounded to 8 bits in each block, which is faster
+/// than computing with them as they are (1).
+pub(super) const ACCURACY_LEVEL: i64 = 4;
 
 /// The graph's file without its weights. `notes` become entries of its metadata.
 ///
 /// `None` where a weight has no place.
 #[must_use]
-pub fn graph_model(decoder: &Decoder, arranged: &Arranged, accuracy: Accuracy, notes: &[(&str, String)]) -> Option<ModelProto> {
-    let mut graph = DecoderGraph { decoder, arranged, accuracy, nodes: Nodes::default(), residual: String::new(), pending: None };
+pub fn graph_model(decoder: &Decoder, arranged: &Arranged, notes: &[(&str, String)]) -> Option<ModelProto> {
+    let mut graph = DecoderGraph { decoder, arranged, nodes: Nodes::default(), residual: String::new(), pending: None };
     graph.write()?;
     let opset = |domain: &str, version| OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) };
     Some(ModelProto {
@@ -60,7 +45,6 @@ pub fn graph_model(decoder: &Decoder, arranged: &Arranged, accuracy: Accuracy, n
 pub(super) struct DecoderGraph<'a> {
     decoder: &'a Decoder,
     pub(super) arranged: &'a Arranged,
-    pub(super) accuracy: Accuracy,
     pub(super) nodes: Nodes,
     /// The residual stream without `pending`.
     residual: String,

@@ -19,7 +19,7 @@ mod weights;
 use crate::model::{Decoder, FeedForward};
 
 pub use genai_config::{GenaiSettings, genai_config};
-pub use graph::{Accuracy, graph_model};
+pub use graph::graph_model;
 pub use layout::{Arranged, DATA_FILE, GRAPH_FILE, Joint, Place, arranged};
 pub use tables::head_of;
 

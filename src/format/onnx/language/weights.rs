@@ -1,6 +1,6 @@
 //! A decoder's matrices, norms and angles as nodes and external tensors.
 
-use super::graph::{DecoderGraph, is_one, onnx_type, signed, value_info};
+use super::graph::{ACCURACY_LEVEL, DecoderGraph, is_one, onnx_type, signed, value_info};
 use super::layout::{AnglePlaces, Place, TablePlaces};
 use super::nodes::{Attribute, Nodes};
 use crate::format::onnx::proto::GraphProto;
@@ -38,7 +38,7 @@ impl DecoderGraph<'_> {
             ("N", Attribute::Int(signed(place.n_rows))),
             ("bits", Attribute::Int(signed(nbits.bits()))),
             ("block_size", Attribute::Int(signed(nbits.block_len()))),
-            ("accuracy_level", Attribute::Int(self.accuracy.level())),
+            ("accuracy_level", Attribute::Int(ACCURACY_LEVEL)),
         ];
         self.nodes.contrib("MatMulNBits", &inputs, &[output], attributes);
         Some(output.into())
