@@ -46,4 +46,6 @@ prepare() {
         echo "hint: https://rustup.rs" >&2
         return 1
     fi
+    # The build script of llama.cpp fails when it runs again and finds the links that it left among the examples, which lead nowhere.
+    find -L "$(dirname "${BASH_SOURCE[0]}")/../target" -maxdepth 3 -type l -path '*/examples/*' -delete 2>/dev/null || true
 }
