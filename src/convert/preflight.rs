@@ -106,7 +106,7 @@ fn planned_outputs(model: &Model, levels: &[Level], request: &ConvertRequest, gr
         let Draft { size_bytes, bits_per_weight, mut warnings } = outputs.draft(level)?;
         if framework == Framework::LlamaCpp {
             warnings.extend(ground.rest.iter().flat_map(|rest| rest.warnings.iter().cloned()));
-        } else if request.imatrix.is_some() {
+        } else if request.imatrix.is_some() && ground.imatrix_of(framework).is_none() {
             warnings.push(format!("the importance matrix is not used: {} has none", framework.name()));
         }
         let path = output_path_by(model, level, &request.overrides, &request.out_dir);
