@@ -12,6 +12,7 @@ use crate::advise::budget::{
 use crate::advise::{Gates, Planner};
 use crate::bench::known::{FindRequest, find_known};
 use crate::bench::quality::QualityRun;
+use crate::calibrate::text::{TextSource, corpus};
 use crate::convert::fitting_imatrix;
 use crate::error::{Error, Result};
 use crate::format::Imatrix;
@@ -64,12 +65,13 @@ impl BudgetFacts {
         file_points(model, &self.costs, Some(&self.imatrix))
     }
 
-    /// A search by gates for this model, which knows what earlier budgeted files have lost that lie beside it, in `folder`, or where the history
-    /// says. A history that cannot be read teaches nothing.
+    /// A search by gates for this model, which knows what earlier budgeted files have lost on this text that lie beside the model, in `folder`, or
+    /// where the history says. A history that cannot be read teaches nothing.
     ///
     /// # Errors
-    /// Those of [`GateSearch::new`] and [`file_points`].
-    pub(super) fn search(&self, model: &Model, gates: &Gates, folder: &Path) -> Result<GateSearch> {
+    /// Those of [`corpus`], [`GateSearch::new`] and [`file_points`].
+    pub(super) fn search(&self, model: &Model, gates: &Gates, text: &TextSource, folder: &Path) -> Result<GateSearch> {
+        let text_sha256 = corpus(text)?.sha256;
         let request =
             FindRequest { model: Arc::new(model.clone()), folders: vec![folder.to_path_buf()], known: Vec::new(), machine: None };
         let known = find_known(&request).ok();
@@ -77,7 +79,8 @@ impl BudgetFacts {
         let run = |path: &Path| quality.iter().find(|outcome| outcome.path == path)?.result.as_ref().ok();
         let budgeted = levels.iter().filter(|made| made.is_budgeted());
         let measured = budgeted.filter_map(|made| Some((made.size_bytes, run(&made.path)?.as_ref())));
-        gate_search(model, gates, &self.file_points(model)?, measured)
+        let of_text = measured.filter(|(_, run)| run.provenance.text_sha256 == text_sha256);
+        gate_search(model, gates, &self.file_points(model)?, of_text)
     }
 
     /// The smallest file that a search finds, and its point on the curve of whole files.
@@ -127,7 +130,8 @@ pub fn plan_budget(model: &Model, aim: &Aim, request: &MakeRequest, monitor: &Mo
             // Gates that say nothing about a size are refused before the model runs.
             LossLimit::of(gates)?;
             let facts = BudgetFacts::learn(model, &request.calibration, monitor)?;
-            let search = facts.search(model, gates, &request.convert.out_dir)?;
+            // What is not measured here would be on the bundled text.
+            let search = facts.search(model, gates, &TextSource::Bundled, &request.convert.out_dir)?;
             facts.gated(model, &search).map(|(recipe, _)| recipe)
         }
     }

@@ -10,6 +10,7 @@ use crate::advise::budget::{Aim, BudgetRecipe};
 use crate::advise::{self, Decision, Goal, Limits, Planner, memory_estimate, padded_n_ctx};
 use crate::bench::quality::{QualityOutcome, QualityRequest, quality};
 use crate::bench::{self, BenchRequest, ComparisonRow, Measured, MemoryLimit, Outcome};
+use crate::calibrate::text::TextSource;
 use crate::convert::{self, Conversion, ConvertRequest};
 use crate::error::{Error, Result};
 use crate::hardware::{self, Machine};
@@ -116,7 +117,8 @@ pub fn compare(model: Model, mut request: CompareRequest, monitor: &Monitor, on_
             Ok(found)
         };
         let on_file = |recipe: &BudgetRecipe| on_step(Step::TryingGates(recipe));
-        let (found, files) = search_by_gates(&source, gates, &request.make, &on_file, &mut measure, monitor)?;
+        let text = request.quality.as_ref().map_or(TextSource::Bundled, |quality| quality.text.clone());
+        let (found, files) = search_by_gates(&source, (gates, &text), &request.make, &on_file, &mut measure, monitor)?;
         gated = Some(files);
         made.add(found);
     } else if !request.make.convert.levels.is_empty() || request.make.budget.is_some() {

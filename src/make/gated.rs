@@ -8,6 +8,7 @@ use super::{Made, MakeRequest, make, make_bought};
 use crate::advise::budget::{BudgetRecipe, LossLimit, MAX_GATED_FILES};
 use crate::advise::{Decision, Gates, Verdict};
 use crate::bench::quality::QualityOutcome;
+use crate::calibrate::text::TextSource;
 use crate::convert::{Conversion, ConvertRequest, Existing};
 use crate::error::Result;
 use crate::model::{Level, Model};
@@ -34,13 +35,13 @@ impl GatedFile {
 
 /// Makes at most [`MAX_GATED_FILES`] files and has `measure` measure them, until one passes; then makes the plain levels of the request, or where
 /// there are none the level that is about as large as the last file. All files stay: a second one of a level gets a number, the first one the answer
-/// of the request. `on_file` hears of each file before it is made.
+/// of the request. `text` is the one that they are measured on, `on_file` hears of each file before it is made.
 ///
 /// # Errors
 /// Those of `plan_budget`, of making and of measuring.
 pub(super) fn search_by_gates(
     source: &Model,
-    gates: &Gates,
+    (gates, text): (&Gates, &TextSource),
     request: &MakeRequest,
     on_file: &dyn Fn(&BudgetRecipe),
     measure: &mut dyn FnMut(&[Conversion]) -> Result<Vec<QualityOutcome>>,
@@ -49,7 +50,7 @@ pub(super) fn search_by_gates(
     check_budget(request)?;
     LossLimit::of(gates)?;
     let facts = BudgetFacts::learn(source, &request.calibration, monitor)?;
-    let mut search = facts.search(source, gates, &request.convert.out_dir)?;
+    let mut search = facts.search(source, gates, text, &request.convert.out_dir)?;
     let (mut all, mut files) = (Made::default(), Vec::<GatedFile>::new());
     while files.len() < MAX_GATED_FILES && !files.last().is_some_and(GatedFile::passes) {
         let (recipe, point) = match facts.gated(source, &search) {

@@ -115,12 +115,17 @@ fn gates_find_the_smallest_file_that_passes_and_go_on_where_it_does_not() {
     let measured = rows.iter().filter(|row| row["quality"].is_object()).count();
     assert_eq!(measured, tried.len() + 1, "{rows:?}");
 
-    // No file keeps every word: after the first one comes the largest, and then none.
-    let mut command = compare(&["--min-accuracy", "100%"]);
-    let found = json(&mut command);
-    let tried = files(&found);
-    assert!(tried.len() == 2 && tried.iter().all(|file| file["passes"] == false), "{tried:?}");
+    // Only the source keeps every word: after the first file, which stays, comes one that keeps all weights.
+    let tried = files(&json(&mut compare(&["--min-accuracy", "100%"])));
+    assert_eq!(tried.iter().map(|file| file["passes"] == true).collect::<Vec<_>>(), [false, true], "{tried:?}");
     assert!(size(&tried[1]) > size(&tried[0]) && tried.iter().all(|file| Path::new(file["path"].as_str().unwrap()).exists()));
+    assert_eq!(tried[1]["gates"]["n_measured"], 1, "the first one has corrected the prediction");
+
+    // Not even that file loses nothing at all, and none is larger.
+    let output = compare(&["--max-kld", "0"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("None of 1 file for the gates passes; the largest, "), "{text}");
 
     let refused = compare(&["--no-quality"]).output().unwrap();
     let text = String::from_utf8_lossy(&refused.stderr);

@@ -6,7 +6,7 @@ use eframe::egui::{Label, RichText, Role, Slider, Ui, WidgetInfo};
 use egui_plot::{Line, LineStyle, PlotBounds, PlotPoints, Points, VLine};
 
 use super::batch::output_dir;
-use super::gates_view::gates_view_ui;
+use super::gates_view::{Losses, gates_view_ui};
 use crate::advise::Overrides;
 use crate::advise::budget::{Budget, BudgetRecipe, Correction, CurvePoint, nearest_point};
 use crate::convert;
@@ -27,9 +27,6 @@ const MIB: f64 = 1_048_576.0;
 const GIB: f64 = 1_073_741_824.0;
 /// Losses below this are drawn at the lower edge: no text is long enough to tell them apart.
 const LEAST_NATS: f64 = 1e-4;
-
-/// The curve of whole files, or why there is none.
-type Losses = Arc<Result<Vec<CurvePoint>>>;
 
 /// What is shown of a size: the recipe, and the curve of whole files that it lies on.
 #[derive(Debug)]
@@ -59,7 +56,7 @@ pub fn budget_view_ui(ui: &mut Ui, model: &Arc<Model>, store: &Store, form: &mut
         let facts = store.budget_facts();
         let points = facts.map(|(facts, model)| points(ui, facts, model));
         let budget = size_ui(ui, model, cpu, form);
-        gates_view_ui(ui, model, points.as_deref().and_then(|points| points.as_deref().ok()), store, form);
+        gates_view_ui(ui, facts.map_or(model, |(_, model)| model), points.as_ref(), store, form);
         let known = facts.zip(points.as_ref());
         let offer = known.map(|((facts, model), points)| offer(ui, facts, (model, cpu), points, budget));
         match (offer.as_deref(), &store.budget) {

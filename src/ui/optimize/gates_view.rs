@@ -9,17 +9,24 @@ use crate::error::{Error, Result};
 use crate::make::gate_search;
 use crate::model::Model;
 use crate::state::{Form, Store};
-use crate::ui::kit::{theme, widgets};
+use crate::ui::kit::{memo, theme, widgets};
 use crate::units::{bytes_text, nats_text};
 
-/// Draws the button and what it would choose; `points` is the curve of whole files, `None` until it is known what each tensor is worth. True where
-/// it was clicked: then the slider stands at the file's size, in steps of a tenth of a per cent.
-pub fn gates_view_ui(ui: &mut Ui, model: &Arc<Model>, points: Option<&[CurvePoint]>, store: &Store, form: &mut Form) {
-    let found = points.map(|points| smallest(model, points, store, form));
+/// The curve of whole files, or why there is none.
+pub type Losses = Arc<Result<Vec<CurvePoint>>>;
+
+/// What was found, and the loss that the gates allow.
+type Found = Result<(GatedPoint, LossLimit)>;
+
+/// Draws the button and what it would choose; `losses` is `None` until it is known what each tensor is worth. A click puts the form's slider to the
+/// file's size, in steps of a tenth of a per cent.
+pub fn gates_view_ui(ui: &mut Ui, model: &Arc<Model>, losses: Option<&Losses>, store: &Store, form: &mut Form) {
+    let found = losses.and_then(|losses| smallest(ui, model, losses, store, form));
+    let found = found.as_deref();
     ui.horizontal_wrapped(|ui| {
-        let size_bytes = found.as_ref().and_then(|found| found.as_ref().ok()).map(|(found, _)| found.point.data_bytes);
+        let size_bytes = found.and_then(|found| found.as_ref().ok()).map(|(found, _)| found.point.data_bytes);
         let button = ui.add_enabled_ui(size_bytes.is_some(), |ui| ui.button("Smallest that passes my gates")).inner;
-        let reason = if points.is_none() {
+        let reason = if losses.is_none() {
             "What each tensor is worth has to be learned first: Only learn does that"
         } else {
             "No file is predicted to pass them"
@@ -30,7 +37,7 @@ pub fn gates_view_ui(ui: &mut Ui, model: &Arc<Model>, points: Option<&[CurvePoin
         if let Some(size_bytes) = size_bytes.filter(|_| button.clicked()) {
             form.budget_percent = percent_of(size_bytes, model.size_bytes);
         }
-        let (text, color) = match &found {
+        let (text, color) = match found {
             None => return,
             Some(Ok((found, limit))) => (found_text(found, *limit), theme::muted(ui)),
             Some(Err(error)) => (widgets::sentence(&error.to_string()), theme::warn(ui)),
@@ -39,17 +46,26 @@ pub fn gates_view_ui(ui: &mut Ui, model: &Arc<Model>, points: Option<&[CurvePoin
     });
 }
 
-/// The smallest file by the gates of the form, and by what budgeted files have lost.
-fn smallest(model: &Model, points: &[CurvePoint], store: &Store, form: &Form) -> Result<(GatedPoint, LossLimit)> {
+/// The smallest file by the gates of the form and by what budgeted files have lost, computed when something changes; `None` without a curve.
+fn smallest(ui: &Ui, model: &Arc<Model>, losses: &Losses, store: &Store, form: &Form) -> Option<Arc<Found>> {
+    let points = losses.as_ref().as_ref().ok()?;
     let run = |path| store.quality_of(path)?.result.as_ref().ok();
     let budgeted = store.conversions.iter().filter(|made| made.is_budgeted());
-    let measured = budgeted.filter_map(|made| Some((made.size_bytes, run(&made.path)?.as_ref())));
-    let search = gate_search(model, &form.limits.gates, points, measured)?;
-    let found = search.find(points)?;
-    if found.point.data_bytes > model.size_bytes {
-        return Err(Error::BadRequest { message: "only files as large as the source are predicted to pass the gates".into() });
-    }
-    Ok((found, search.limit()))
+    let measured: Vec<_> = budgeted.filter_map(|made| Some((made.size_bytes, run(&made.path)?))).collect();
+    let gates = &form.limits.gates;
+    let same: Vec<_> = measured.iter().map(|(size_bytes, run)| (*size_bytes, memo::Same::of(run))).collect();
+    let facts = (memo::Same::of(losses), memo::Same::of(model), gates.clone(), same);
+    Some(memo::kept(ui, "the smallest file for the gates", facts, || {
+        let measured = measured.iter().map(|(size_bytes, run)| (*size_bytes, run.as_ref()));
+        let search = gate_search(model, gates, points, measured)?;
+        let found = search.find(points)?;
+        if found.point.data_bytes > model.size_bytes {
+            return Err(Error::BadRequest {
+                message: "only files larger than the source are predicted to pass the gates".into(),
+            });
+        }
+        Ok((found, search.limit()))
+    }))
 }
 
 fn found_text(found: &GatedPoint, limit: LossLimit) -> String {
