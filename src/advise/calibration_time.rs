@@ -10,7 +10,7 @@ use crate::model::{DType, Framework, Level, Model, Tensor, layer_idx_of};
 pub const SOON_SECS: f64 = 15.0 * 60.0;
 
 /// What calibrated levels have won where that was measured: benches/README.md, SmolLM2-135M and the sample at five levels.
-pub const MEASURED_GAIN: &str = "47 to 52 % less than quick ones, 10 to 32 % less than those with an importance matrix";
+pub const MEASURED_GAIN: &str = "47 to 52 % less than Quick, 10 to 32 % less than with an importance matrix";
 
 /// Bytes of moments that are collected in one run over the text: half of the model's size, in these bounds.
 pub const MOMENTS_MEMORY: (u64, u64) = (256 << 20, 2 << 30);
@@ -24,22 +24,23 @@ const MAX_COLUMNS: u64 = 16_384;
 /// Rows of a sum of moments that are computed together, of which the last ones are kept in full.
 const MOMENT_BAND: u64 = 128;
 
-/// Operations per second while the model runs over the text, as a part of those of a prefill: the weights are floats, every node is looked at, and
-/// attention is kept. Fitted to SmolLM2 in F16: 114 s for 15,872 tokens in two runs, on two cores of an AMD EPYC (benches/README.md, 2026-11-30).
+/// Operations per second while the model runs over the text, as a part of those of a prefill: the weights are floats, every
+/// node is looked at, and attention is kept. Fitted to SmolLM2 in F16: 114 s for 15,872 tokens in two runs, on two cores of an
+/// AMD EPYC (benches/README.md, 2026-11-30).
 const COLLECTING_PART: f64 = 0.55;
 
 /// What a run over the text takes beside its tokens, in seconds: to start a child and to load the model.
 const RUN_SECS: f64 = 2.0;
 
-/// Seconds of a core for the factors of `n` columns: the first number times `n³`, the second times `n²`. From 0.13 s for 1,536 columns, 1.5 s for
-/// 4,096 and 9.4 s for 8,192 on two cores (benches/README.md, 2026-11-30).
+/// Seconds of a core for the factors of `n` columns: the first number times `n³`, the second times `n²`. From 0.13 s for 1,536
+/// columns, 1.5 s for 4,096 and 9.4 s for 8,192 on two cores (benches/README.md, 2026-11-30).
 const FACTOR_SECS: (f64, f64) = (3.2e-11, 5e-8);
 
 /// Seconds that a core takes to encode a weight in `Q4_K` without feedback where the numbers of this file were measured.
 const REFERENCE_SECS: f64 = 14e-9;
 
-/// Seconds of a core that feedback and four sweeps add to a weight: the first number, and the second for each column. From 204 to 242 ns at 1,536
-/// columns, and 22 s for the codes of SmolLM2 at `Q4_K_M`, most of whose rows have 576 (benches/README.md).
+/// Seconds of a core that feedback and four sweeps add to a weight: the first number, and the second for each column. From 204
+/// to 242 ns at 1,536 columns, and 22 s for the codes of SmolLM2 at `Q4_K_M`, most of whose rows have 576 (benches/README.md).
 const FEEDBACK_SECS: (f64, f64) = (170e-9, 30e-12);
 
 /// The same for types with grids, which have no sweeps: 50 to 60 ns at 1,536 columns.
@@ -67,10 +68,11 @@ impl CalibrationTime {
     }
 }
 
-/// Predicted time of calibrating these levels on `n_tokens`; those of other frameworks and of plain floats take none. `None` where a speed of this
-/// machine is not known. `has_moments` where a run before has left its moments.
+/// Predicted time of calibrating these levels on `n_tokens`; those of other frameworks and of plain floats take none. `None`
+/// where a speed of this machine is not known. `has_moments` where a run before has left its moments.
 ///
-/// The model is taken to run at the speed of `plan`'s level that is nearest to it in size, which earlier runs on this machine have corrected.
+/// The model is taken to run at the speed of `plan`'s level that is nearest to it in size, which earlier runs on this machine
+/// have corrected.
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "a prediction")]
 pub fn calibration_time(
@@ -134,8 +136,8 @@ pub fn n_moment_runs(model: &Model, sums: &[u64]) -> u64 {
     sums.iter().map(|&n| 2 * n * (n + MOMENT_BAND)).sum::<u64>().div_ceil(limit).max(1)
 }
 
-/// The columns of each sum of moments that a tensor needs: one, one for each group of heads, or none where another tensor has the same inputs,
-/// where it is only looked up, or where there are too many columns.
+/// The columns of each sum of moments that a tensor needs: one, one for each group of heads, or none where another tensor has
+/// the same inputs, where it is only looked up, or where there are too many columns.
 #[must_use]
 pub fn moment_columns(model: &Model, tensor: &Tensor) -> Vec<u64> {
     let is_of = |ends: &[&str]| ends.iter().any(|end| tensor.name.ends_with(end));

@@ -1,5 +1,5 @@
-//! The smallest file that passes the gates: made, measured, and where it does not pass made larger, with predictions that its own measurement has
-//! corrected.
+//! The smallest file that passes the gates: made, measured, and where it does not pass made larger, with predictions that its
+//! own measurement has corrected.
 
 use std::path::PathBuf;
 
@@ -33,9 +33,10 @@ impl GatedFile {
     }
 }
 
-/// Makes at most [`MAX_GATED_FILES`] files and has `measure` measure them, until one passes; then makes the plain levels of the request, or where
-/// there are none the level that is about as large as the last file. All files stay: a second one of a level gets a number, the first one the answer
-/// of the request. `text` is the one that they are measured on, `on_file` hears of each file before it is made.
+/// Makes at most [`MAX_GATED_FILES`] files and has `measure` measure them, until one passes; then makes the plain levels of the
+/// request, or where there are none the level that is about as large as the last file. All files stay: a second one of a level
+/// gets a number, the first one the answer of the request. `text` is the one that they are measured on, `on_file` hears of each
+/// file before it is made.
 ///
 /// # Errors
 /// Those of `plan_budget`, of making and of measuring.

@@ -1,5 +1,5 @@
-//! The smallest file that passes the gates on quality: what loss they allow, and the first file on the curve that stays below it even where the
-//! prediction is too low by its error.
+//! The smallest file that passes the gates on quality: what loss they allow, and the first file on the curve that stays below
+//! it even where the prediction is too low by its error.
 
 use serde::Serialize;
 
@@ -19,8 +19,9 @@ pub const GATES_BUDGET: &str = "gates";
 
 /// The most places whose likeliest token changes, as a part of all, for each root of a nat of mean KL divergence.
 ///
-/// `1 - same top = c √KLD` is what small changes of the logits do: both are about their spread. In the 18 files of benches/README.md that have
-/// both (0.0040 to 0.42 nats, SmolLM2 and the sample) `c` is 0.55 to 0.73; the largest keeps the gate for certain.
+/// `1 - same top = c √KLD` is what small changes of the logits do: both are about their spread. In the 18 files of
+/// benches/README.md that have both (0.0040 to 0.42 nats, SmolLM2 and the sample) `c` is 0.55 to 0.73; the largest keeps the
+/// gate for certain.
 const CHANGED_TOP_PER_ROOT_NAT: f64 = 0.73;
 
 /// The most that the logarithm of the perplexity grows for each nat of mean KL divergence: 0.4 to 1.14 in benches/README.md.
@@ -38,8 +39,9 @@ pub struct LossLimit {
 impl LossLimit {
     /// What these gates allow.
     ///
-    /// Next-token accuracy is left to the measurement: no row of benches/README.md has it beside the divergence, its own error is 1 to 4 %, and a
-    /// token that changes is often as right as the one before, so that a limit in nats that follows from it would be invented.
+    /// Next-token accuracy is left to the measurement: no row of benches/README.md has it beside the divergence, its own error
+    /// is 1 to 4 %, and a token that changes is often as right as the one before, so that a limit in nats that follows from it
+    /// would be invented.
     ///
     /// # Errors
     /// `Error::BadRequest` where no gate is on that a loss can be predicted for.
@@ -115,7 +117,8 @@ impl GateSearch {
         self.limit
     }
 
-    /// The smallest point of a curve that stays within the limit with the upper end of its error, and is larger than the files that failed.
+    /// The smallest point of a curve that stays within the limit with the upper end of its error, and is larger than the files
+    /// that failed.
     ///
     /// # Errors
     /// `Error::BadRequest` where there is none, with what the largest is predicted to lose.
@@ -158,8 +161,9 @@ impl GateSearch {
 
     /// Takes in a measured file: predictions are corrected by it, and if it did not pass, the next one is larger.
     ///
-    /// `point` is what was predicted at its size. Gates that nothing is predicted for move the aim by what the file lost there: changes of the likeliest token grow with the root of the
-    /// divergence, the logarithm of the perplexity with the divergence itself, and accuracy changes at most as much as the likeliest tokens.
+    /// `point` is what was predicted at its size. Gates that nothing is predicted for move the aim by what the file lost there:
+    /// changes of the likeliest token grow with the root of the divergence, the logarithm of the perplexity with the divergence
+    /// itself, and accuracy changes at most as much as the likeliest tokens.
     pub fn note(&mut self, point: &CurvePoint, mean_kld: Interval, verdict: &Verdict) {
         let is_measured = mean_kld.value.is_finite() && mean_kld.value > 0.0;
         self.measured.extend(is_measured.then_some((point.loss, mean_kld.value)));
@@ -174,7 +178,8 @@ impl GateSearch {
     }
 }
 
-/// The mean KL divergence in nats at which a gate that did not pass would, by what a file with this one showed; `None` where it shows nothing.
+/// The mean KL divergence in nats at which a gate that did not pass would, by what a file with this one showed; `None` where it
+/// shows nothing.
 fn allowed_part(gate: &GateResult, mean_kld: Interval) -> Option<f64> {
     let measured = gate.measured.filter(|measured| measured.low.is_finite() && measured.high.is_finite())?;
     let part = match gate.kind {
@@ -186,7 +191,8 @@ fn allowed_part(gate: &GateResult, mean_kld: Interval) -> Option<f64> {
     Some(mean_kld.value * part).filter(|aim| aim.is_finite() && *aim >= 0.0)
 }
 
-/// The curve of whole files: what is no tensor that levels change is as large in all of them, but for some bytes of the recipe's text.
+/// The curve of whole files: what is no tensor that levels change is as large in all of them, but for some bytes of the
+/// recipe's text.
 ///
 /// # Errors
 /// Those of `Planner::changed`.
@@ -207,7 +213,8 @@ fn with_rest(model: &Model, imatrix: Option<&Imatrix>, curve: &Curve) -> Result<
     Ok((curve.points().into_iter().map(whole).collect(), rest))
 }
 
-/// The recipe of the smallest file that a search finds, and its point on the curve of whole files; `imatrix` is the one that it will be made with.
+/// The recipe of the smallest file that a search finds, and its point on the curve of whole files; `imatrix` is the one that it
+/// will be made with.
 ///
 /// # Errors
 /// Those of [`GateSearch::find`] and of `Planner::changed`.

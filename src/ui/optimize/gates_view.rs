@@ -18,8 +18,8 @@ pub type Losses = Arc<Result<Vec<CurvePoint>>>;
 /// What was found, and the loss that the gates allow.
 type Found = Result<(GatedPoint, LossLimit)>;
 
-/// Draws the button and what it would choose; `losses` is `None` until it is known what each tensor is worth. A click puts the form's slider to the
-/// file's size, in steps of a tenth of a per cent.
+/// Draws the button and what it would choose; `losses` is `None` until it is known what each tensor is worth. A click puts the
+/// form's slider to the file's size, in steps of a tenth of a per cent.
 pub fn gates_view_ui(ui: &mut Ui, model: &Arc<Model>, losses: Option<&Losses>, store: &Store, form: &mut Form) {
     let found = losses.and_then(|losses| smallest(ui, model, losses, store, form));
     let found = found.as_deref();
@@ -46,7 +46,8 @@ pub fn gates_view_ui(ui: &mut Ui, model: &Arc<Model>, losses: Option<&Losses>, s
     });
 }
 
-/// The smallest file by the gates of the form and by what budgeted files have lost, computed when something changes; `None` without a curve.
+/// The smallest file by the gates of the form and by what budgeted files have lost, computed when something changes; `None`
+/// without a curve.
 fn smallest(ui: &Ui, model: &Arc<Model>, losses: &Losses, store: &Store, form: &Form) -> Option<Arc<Found>> {
     let points = losses.as_ref().as_ref().ok()?;
     let run = |path| store.quality_of(path)?.result.as_ref().ok();

@@ -16,8 +16,8 @@ use crate::units::{count_of, count_text};
 /// The level that a time is predicted for where none is chosen or recommended.
 const USUAL_LEVEL: Level = Level::Q4_K_M;
 
-/// Draws the choice, what calibration takes and wins, and what belongs to the chosen method: the importance matrix of a quick conversion, or the
-/// text of a calibrated one.
+/// Draws the choice, what calibration takes and wins, and what belongs to the chosen method: the importance matrix of a quick
+/// conversion, or the text of a calibrated one.
 pub fn method_view_ui(ui: &mut Ui, batch: &Batch, store: &Store, form: &mut Form, commands: &mut Vec<Command>) {
     let model = &batch.model;
     suggest_method(ui, batch, store, form);
@@ -46,8 +46,8 @@ pub fn method_view_ui(ui: &mut Ui, batch: &Batch, store: &Store, form: &mut Form
     small(ui, text);
 }
 
-/// Decides once for a model of which nothing is chosen and nothing was made or is being made whether to begin with calibration: where it is predicted
-/// to be soon done.
+/// Decides once for a model of which nothing is chosen and nothing was made or is being made whether to begin with calibration:
+/// where it is predicted to be soon done.
 fn suggest_method(ui: &Ui, batch: &Batch, store: &Store, form: &mut Form) {
     let model = &batch.model;
     let has_matrix = form.imatrix.collect || !form.imatrix_path.trim().is_empty();
@@ -85,7 +85,7 @@ fn time_text(ui: &Ui, batch: &Batch, store: &Store, form: &Form) -> String {
         None => format!("minutes instead of seconds for {what}"),
     };
     let again = if has_moments { "; the model has run over the text already" } else { "" };
-    format!("Calibrated: {takes}{again}. Such levels lost {MEASURED_GAIN} where we measured it, on SmolLM2-135M and the sample.")
+    format!("Calibrated: {takes}{again}. Loses {MEASURED_GAIN}: that is what we measured of SmolLM2-135M and the sample.")
 }
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
     fn calibration_is_preselected_where_it_is_soon_done() {
         let mut harness = harness(store_with_model_and_machine(), Form::default());
         assert!(is_calibrated(&harness) && has(&harness, "called NAME-LEVEL-calibrated"));
-        assert!(has(&harness, "predicted. Such levels lost 47 to 52 % less than quick ones"));
+        assert!(has(&harness, "predicted. Loses 47 to 52 % less than Quick"));
         assert!(has(&harness, "Calibrated: about ") && !has(&harness, "has run over the text already"));
         // What the user chooses stays, also for the next run of the program.
         click(&mut harness, "Quick");
