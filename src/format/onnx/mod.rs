@@ -4,6 +4,7 @@
 //! bytes ─ wire, schema (checked) ─ proto (prost decodes) ─ graph, tensor, external (names, sizes, places) ─ OnnxFile
 //!                                             OnnxFile ─ network, multiply_adds (what it is) ─ OnnxNetwork
 //! ModelProto ─ ExternalLayout (weights in a file of their own) ─ to_bytes ─ bytes
+//! Decoder ─ language (graph, places, settings of ONNX Runtime GenAI) ─ ModelProto, PlannedFile
 //! ```
 //!
 //! Nothing in a file is trusted. Before prost decodes, `wire` has checked every length and added up what decoding will take;
