@@ -11,7 +11,8 @@ use super::manifest::{FileEntry, Manifest, TensorEntry};
 use super::verify::{Verification, VerifyRequest, damaged_text, tensor_sums};
 use crate::error::{Error, Result};
 use crate::format::{Checksum, Opened, open_regular, read_any, read_exact_at};
-use crate::import::mlx_model;
+use crate::import::{mlx_model, onnx_model};
+use crate::model::{Framework, Level};
 use crate::monitor::{Monitor, Progress, ProgressUnit};
 use crate::path_text;
 
@@ -51,6 +52,7 @@ pub(super) fn verify(request: &VerifyRequest, monitor: &Monitor) -> Result<Verif
     } else if Checksum::of_parts(sums.iter().flatten()) != manifest.tensors_blake3 {
         findings.push("its manifest is not what was written".into());
     }
+    let framework = manifest.recipe.split(' ').next().and_then(|name| name.parse().ok()).map(Level::framework);
     let mut verification = Verification {
         path: folder.to_path_buf(),
         size_bytes: manifest.size_bytes,
@@ -64,13 +66,15 @@ pub(super) fn verify(request: &VerifyRequest, monitor: &Monitor) -> Result<Verif
     };
     if let Some(source) = &request.source {
         let name = path_text::shown(source);
-        if source_sum(source, monitor)? != Some(manifest.source.blake3) {
+        if source_sum(source, framework.unwrap_or(Framework::Mlx), monitor)? != Some(manifest.source.blake3) {
             verification.findings.push(format!("it was not made from {name}"));
         }
         verification.compared.push("source");
     }
     if let Some(imatrix) = &request.imatrix {
-        verification.findings.push(format!("it was not made with {}", path_text::shown(imatrix)));
+        if manifest.imatrix.map(|own| own.blake3) != Some(Checksum::of_file(imatrix)?) {
+            verification.findings.push(format!("it was not made with {}", path_text::shown(imatrix)));
+        }
         verification.compared.push("imatrix");
     }
     Ok(verification)
@@ -145,17 +149,17 @@ fn sum_of(folder: &Path, tensor: &TensorEntry, monitor: &Monitor) -> Result<Opti
     Ok(Some(Checksum::of_parts(&sums)))
 }
 
-/// The checksum of a checkpoint's tensors as mlx-lm has them, which its folders carry; `None` for a model that no folder is
+/// The checksum of a checkpoint's tensors as a framework has them, which its folders carry; `None` for a model that no folder is
 /// made from. Reads all weights.
 ///
 /// # Errors
 /// Those of reading the checkpoint; `Error::Cancelled`.
-pub fn source_sum(path: &Path, monitor: &Monitor) -> Result<Option<Checksum>> {
-    match read_any(path)? {
-        Opened::Checkpoint(checkpoint) => {
-            let sums = tensor_sums(&mlx_model(&checkpoint)?, "reading", monitor)?;
-            Ok(Some(Checksum::of_parts(&sums)))
-        }
-        Opened::Model(_) | Opened::Onnx(_) => Ok(None),
-    }
+pub fn source_sum(path: &Path, framework: Framework, monitor: &Monitor) -> Result<Option<Checksum>> {
+    let Opened::Checkpoint(checkpoint) = read_any(path)? else { return Ok(None) };
+    let model = match framework {
+        Framework::Mlx => mlx_model(&checkpoint)?,
+        Framework::OnnxRuntime => onnx_model(&checkpoint)?.1,
+        Framework::LlamaCpp | Framework::OpenVino | Framework::Qnn => return Ok(None),
+    };
+    Ok(Some(Checksum::of_parts(&tensor_sums(&model, "reading", monitor)?)))
 }

@@ -11,7 +11,7 @@ use crate::bench::history::{FileIdentity, History};
 use crate::convert::{Conversion, Manifest, manifest_path, output_path, source_sum, tensors_checksum};
 use crate::error::Result;
 use crate::format::{FOLDER_MANIFEST, Summary, TensorReader, read_gguf, summarize_gguf};
-use crate::model::{Level, Model, RECIPE_KEY, SOURCE_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY, Tensor};
+use crate::model::{Framework, Level, Model, RECIPE_KEY, SOURCE_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY, Tensor};
 use crate::monitor::Monitor;
 use crate::units;
 
@@ -73,7 +73,7 @@ pub(super) fn find(history: Option<&History>, model: &Model, folders: &[PathBuf]
     all(&made)
 }
 
-/// The complete MLX folders in `folders` that were made from the model: those noted when they were made, and, for a small
+/// The complete folders of MLX and ONNX Runtime in `folders` that were made from the model: those noted when they were made, and, for a small
 /// checkpoint, those with the checksum of its tensors. Sorted by path.
 fn made_folders(model: &Model, folders: &[PathBuf], noted: &[(PathBuf, String)]) -> Vec<Conversion> {
     let others = model.others.as_slice();
@@ -81,10 +81,11 @@ fn made_folders(model: &Model, folders: &[PathBuf], noted: &[(PathBuf, String)])
         return Vec::new();
     }
     let is_small = !model.is_runnable() && model.tensor_bytes() <= QUICK_BYTES;
-    let own_sum = OnceCell::new();
+    let own_sums = OnceCell::new();
     let is_own = |sum: &str| {
-        let own = || source_sum(&model.path, &Monitor::silent()).ok().flatten().map(|sum| sum.to_string());
-        is_small && own_sum.get_or_init(own).as_deref() == Some(sum)
+        let sum_for = |framework| source_sum(&model.path, framework, &Monitor::silent()).ok().flatten();
+        let own = || [Framework::OnnxRuntime, Framework::Mlx].map(|framework| sum_for(framework).map(|sum| sum.to_string()));
+        is_small && own_sums.get_or_init(own).iter().flatten().any(|own| own == sum)
     };
     let mut seen = BTreeSet::new();
     let mut made = Vec::new();
