@@ -26,7 +26,8 @@ use crate::onnxruntime::{child, environment, probe};
 const TOLERANCE: f64 = 1e-5;
 
 /// Cases whose classes are described as decoders, but have no graph; and a part of the reason.
-const REFUSED: [(&str, &str); 7] = [
+const REFUSED: [(&str, &str); 8] = [
+    ("gemma3-linear", "heads have 24 dimensions"),
     ("llama-head-dim", "heads have 24 dimensions"),
     ("mistral-head-dim", "heads have 24 dimensions"),
     ("mixtral", "experts have no place"),
