@@ -16,6 +16,7 @@ rm -rf "$shots" && mkdir -p "$shots" "$work/config/planish" "$work/bin" "$work/o
 # The dialog: rfd asks zenity, and this one always picks the model.
 printf '#!/bin/sh\necho "%s"\n' "$model" >"$work/bin/zenity"
 chmod +x "$work/bin/zenity"
+# A recipe without changes is a choice: calibration, which takes minutes, is then not suggested.
 cat >"$work/config/planish/settings.json" <<JSON
 { "theme": "Dark", "levels": ["Q8_0", "Q4_K_M"], "output_dir": "$work/out", "recipe": { "model": "$model", "overrides": {} },
   "bench": { "n_prompt_tokens": 64, "n_gen_tokens": 16, "n_repetitions": 2, "with_source": false } }
@@ -40,12 +41,7 @@ sleep 1 # software rendering draws the page slowly
 press ctrl+Return
 shot "$shots/6-converting.png"
 for level in Q8_0 Q4_K_M; do
-    # Quick is chosen in the settings; where calibration is preselected all the same, its files count as well.
-    for _ in $(seq 600); do
-        compgen -G "$work/out/SmolLM2-135M-Instruct-$level*.gguf" >/dev/null && break
-        sleep 1
-    done
-    compgen -G "$work/out/SmolLM2-135M-Instruct-$level*.gguf" >/dev/null
+    wait_file 300 "$work/out/SmolLM2-135M-Instruct-$level.gguf"
 done
 wait_idle 30
 shot "$shots/7-converted.png"
