@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use planish::convert::{ConvertRequest, convert, open_model};
-use planish::error::Error;
 use planish::format::{TensorReader, inspect};
 use planish::model::{Level, Metadata, Model, Value};
 use planish::monitor::Monitor;
@@ -12,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::common::{minilm, run, run_json, smollm2};
 use crate::forward::order;
-use crate::golden_checkpoints::{cases, without_tokenizer, write};
+use crate::golden_checkpoints::{cases, opened, write};
 use crate::hf_layout;
 
 /// Largest allowed difference of a logit, as a fraction of the largest logit.
@@ -58,11 +57,7 @@ fn converted_checkpoints_have_the_logits_of_transformers() {
             continue;
         }
         let checkpoint = write(&case, folder.path());
-        let model = match open_model(&checkpoint.path) {
-            // Classes whose tokenizer is SentencePiece: the golden one is not. Prompts of token ids need no tokenizer.
-            Err(Error::UnknownTokenizer { .. }) => without_tokenizer(&checkpoint),
-            model => model.unwrap_or_else(|error| panic!("{name}: {error}")),
-        };
+        let model = opened(&checkpoint);
         let levels = vec![Level::F32, Level::Q8_0, Level::Q4_K_M];
         let out_dir = folder.path().join(format!("{name}-out"));
         let request = ConvertRequest { n_threads: Some(1), ..ConvertRequest::new(levels, out_dir) };

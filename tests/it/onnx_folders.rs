@@ -16,7 +16,7 @@ use planish::runtime::{Event, ProbeInput};
 use serde_json::Value as Json;
 
 use crate::common::folder_size;
-use crate::golden_checkpoints::{cases, without_tokenizer, write};
+use crate::golden_checkpoints::{cases, opened, write};
 #[cfg(feature = "onnxruntime")]
 use crate::onnxruntime::{child, environment, probe};
 
@@ -36,15 +36,6 @@ const REFUSED: [(&str, &str); 8] = [
     ("qwen3", "heads have 24 dimensions"),
     ("qwen3-moe", "experts have no place"),
 ];
-
-/// A model of a tiny checkpoint: that of a class whose tokenizer is SentencePiece has none.
-fn model_of(case: &Json, folder: &Path) -> Model {
-    let checkpoint = write(case, folder);
-    match open_model(&checkpoint.path) {
-        Err(Error::UnknownTokenizer { .. }) => without_tokenizer(&checkpoint),
-        model => model.unwrap(),
-    }
-}
 
 #[cfg(feature = "onnxruntime")]
 fn made(model: &Model, level: &str, out: &Path) -> PathBuf {
@@ -70,7 +61,7 @@ fn every_decoder_is_written_as_planned_or_refused_by_name() {
             Err(error) => panic!("{name}: {error}"),
             Ok(_) => assert_eq!(hindrance, None, "{name}"),
         }
-        let model = model_of(&case, &folder.path().join(&name).join("again"));
+        let model = opened(&checkpoint);
         for level in Level::of(Framework::OnnxRuntime) {
             let out = folder.path().join("out").join(&name);
             let request = ConvertRequest::new(vec![level], &out);
@@ -125,7 +116,7 @@ fn graphs_compute_what_transformers_computes() {
         if onnx_model(&checkpoint).is_err() {
             continue;
         }
-        let model = model_of(&case, &folder.path().join(&name).join("again"));
+        let model = opened(&checkpoint);
         let ids = |prompt: &Json| -> Vec<u32> { serde_json::from_value(prompt.clone()).unwrap() };
         let prompts: Vec<Vec<u32>> = case["prompts"].as_array().unwrap().iter().map(ids).collect();
         let exact = logits_of(&environment, &made(&model, "onnx:FP32", &folder.path().join("out").join(&name)), &prompts);
