@@ -4,38 +4,26 @@ use super::nbits::codec;
 use super::tests::{identity, moments, weights};
 use super::{DEFAULT_DAMPING, DEFAULT_SWEEPS, Factors, encode_nbits, group, output_error};
 use crate::quant::float::Float;
-use crate::quant::nbits::{Components, ComponentsMut, Method, NBits, NBitsError, Sizes, dequantize_rows, quantize_rows};
+use crate::quant::nbits::tests::Matrix as Owned;
+use crate::quant::nbits::{ComponentsMut, Method, NBits, NBitsError, dequantize_rows, quantize_rows};
 
-/// Components that own their bytes.
+/// Components with what they are the components of.
 #[derive(Debug, PartialEq, Eq, Clone)]
 struct Matrix {
     nbits: NBits,
     float: Float,
     row_len: usize,
-    codes: Vec<u8>,
-    scales: Vec<u8>,
-    zero_points: Vec<u8>,
+    components: Owned,
 }
 
 impl Matrix {
-    /// Components full of 0xa5, so that a byte that encoding leaves out shows.
     fn blank(nbits: NBits, float: Float, n_weights: usize, row_len: usize) -> Self {
-        let Sizes { codes, scales, zero_points } = nbits.sizes(float, row_len as u64, n_weights as u64).unwrap();
-        let bytes = |n_bytes| vec![0xa5; usize::try_from(n_bytes).unwrap()];
-        Self { nbits, float, row_len, codes: bytes(codes), scales: bytes(scales), zero_points: bytes(zero_points) }
-    }
-
-    fn parts(&self) -> [&[u8]; 3] {
-        [&self.codes, &self.scales, &self.zero_points]
-    }
-
-    fn view_mut(&mut self) -> ComponentsMut<'_> {
-        ComponentsMut { codes: &mut self.codes, scales: &mut self.scales, zero_points: &mut self.zero_points }
+        Self { nbits, float, row_len, components: Owned::blank(nbits, float, n_weights, row_len) }
     }
 
     fn try_fed_back(nbits: NBits, float: Float, weights: &[f32], factors: &Factors, sweeps: usize) -> Result<Self, NBitsError> {
         let mut matrix = Self::blank(nbits, float, weights.len(), factors.n_columns());
-        encode_nbits(nbits, float, weights, factors, sweeps, matrix.view_mut())?;
+        encode_nbits(nbits, float, weights, factors, sweeps, matrix.components.view_mut())?;
         Ok(matrix)
     }
 
@@ -47,14 +35,13 @@ impl Matrix {
     fn searched(nbits: NBits, float: Float, weights: &[f32], moments: &[f32], n: usize) -> Self {
         let importances: Vec<f32> = moments.iter().step_by(n + 1).copied().collect();
         let mut matrix = Self::blank(nbits, float, weights.len(), n);
-        quantize_rows(nbits, Method::Searched, float, weights, n, Some(&importances), matrix.view_mut()).unwrap();
+        quantize_rows(nbits, Method::Searched, float, weights, n, Some(&importances), matrix.components.view_mut()).unwrap();
         matrix
     }
 
     fn decoded(&self, n_weights: usize) -> Vec<f32> {
         let mut weights = vec![f32::NAN; n_weights];
-        let src = Components { codes: &self.codes, scales: &self.scales, zero_points: &self.zero_points };
-        dequantize_rows(self.nbits, self.float, src, self.row_len, &mut weights).unwrap();
+        dequantize_rows(self.nbits, self.float, self.components.view(), self.row_len, &mut weights).unwrap();
         weights
     }
 
@@ -147,9 +134,12 @@ fn bytes_of_a_row_depend_on_it_alone() {
         let apart: Vec<Matrix> = weights.chunks(n).map(encode).collect();
         let shifted = encode(&weights[5 * n..]);
         for part in 0..3 {
-            let bytes = together.parts()[part];
-            assert!(bytes == apart.iter().flat_map(|row| row.parts()[part]).copied().collect::<Vec<_>>(), "{nbits}: one by one");
-            assert!(&bytes[5 * bytes.len() / n_rows..] == shifted.parts()[part], "{nbits}: from the sixth on");
+            let bytes = together.components.parts()[part];
+            assert!(
+                bytes == apart.iter().flat_map(|row| row.components.parts()[part]).copied().collect::<Vec<_>>(),
+                "{nbits}: one by one"
+            );
+            assert!(&bytes[5 * bytes.len() / n_rows..] == shifted.components.parts()[part], "{nbits}: from the sixth on");
         }
     }
 }

@@ -375,4 +375,4 @@ fn non_finite(row: u64, src: &[f32]) -> NBitsError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

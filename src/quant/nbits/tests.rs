@@ -14,7 +14,7 @@ const METHODS: [Method; 2] = [Method::Plain, Method::Searched];
 
 /// Components that own their bytes.
 #[derive(Debug, PartialEq, Eq, Clone)]
-struct Matrix {
+pub(in crate::quant) struct Matrix {
     codes: Vec<u8>,
     scales: Vec<u8>,
     zero_points: Vec<u8>,
@@ -22,21 +22,21 @@ struct Matrix {
 
 impl Matrix {
     /// Components full of 0xa5, so that a byte that encoding leaves out shows.
-    fn blank(nbits: NBits, float: Float, n_weights: usize, row_len: usize) -> Self {
+    pub(in crate::quant) fn blank(nbits: NBits, float: Float, n_weights: usize, row_len: usize) -> Self {
         let Sizes { codes, scales, zero_points } = nbits.sizes(float, row_len as u64, n_weights as u64).unwrap();
         let bytes = |n_bytes| vec![0xa5; usize::try_from(n_bytes).unwrap()];
         Self { codes: bytes(codes), scales: bytes(scales), zero_points: bytes(zero_points) }
     }
 
-    fn parts(&self) -> [&[u8]; 3] {
+    pub(in crate::quant) fn parts(&self) -> [&[u8]; 3] {
         [&self.codes, &self.scales, &self.zero_points]
     }
 
-    fn view(&self) -> Components<'_> {
+    pub(in crate::quant) fn view(&self) -> Components<'_> {
         Components { codes: &self.codes, scales: &self.scales, zero_points: &self.zero_points }
     }
 
-    fn view_mut(&mut self) -> ComponentsMut<'_> {
+    pub(in crate::quant) fn view_mut(&mut self) -> ComponentsMut<'_> {
         ComponentsMut { codes: &mut self.codes, scales: &mut self.scales, zero_points: &mut self.zero_points }
     }
 }
