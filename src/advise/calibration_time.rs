@@ -5,6 +5,7 @@ use super::usage::Usage;
 use super::{Plan, speed};
 use crate::hardware::Machine;
 use crate::model::{DType, Framework, Level, Model, Tensor, layer_idx_of};
+use crate::quant::feedback::has_sweeps;
 
 /// Calibration that is predicted to take less is what the window begins with, in seconds.
 pub const SOON_SECS: f64 = 15.0 * 60.0;
@@ -96,8 +97,8 @@ pub fn calibration_time(
         let plain = plain(dtype).unwrap_or(UNMEASURED_COST * REFERENCE_SECS * slowness);
         let (secs, secs_per_column) = match dtype {
             _ if dtype.block_len() == 1 || n_columns > MAX_COLUMNS => (0.0, 0.0),
-            dtype if has_grid(dtype) => GRID_FEEDBACK_SECS,
-            _ => FEEDBACK_SECS,
+            dtype if has_sweeps(dtype) => FEEDBACK_SECS,
+            _ => GRID_FEEDBACK_SECS,
         };
         plain + slowness * (secs + secs_per_column * n_columns as f64)
     };
@@ -158,26 +159,6 @@ pub fn n_moment_groups(model: &Model) -> usize {
     let heads = &model.hyperparameters.n_kv_heads;
     let n_groups = (1..=MAX_MOMENT_GROUPS).rev().find(|n| heads.iter().all(|heads| *heads > 0 && heads.is_multiple_of(*n)));
     n_groups.and_then(|n| usize::try_from(n).ok()).unwrap_or(1)
-}
-
-/// True for types whose codes stand for several weights: they get feedback from block to block, without sweeps.
-fn has_grid(dtype: DType) -> bool {
-    !matches!(
-        dtype,
-        DType::Q4_0
-            | DType::Q4_1
-            | DType::Q5_0
-            | DType::Q5_1
-            | DType::Q8_0
-            | DType::IQ4_NL
-            | DType::MXFP4
-            | DType::Q2_K
-            | DType::Q3_K
-            | DType::Q4_K
-            | DType::Q5_K
-            | DType::Q6_K
-            | DType::IQ4_XS
-    )
 }
 
 impl Plan {

@@ -43,6 +43,28 @@ pub fn can_feed_back(dtype: DType) -> bool {
     super::can_quantize(dtype) && dtype.block_len() > 1
 }
 
+/// True for types with a code for each weight, which sweeps can change; the codes of others stand for several weights, and errors are fed back
+/// from block to block.
+#[must_use]
+pub fn has_sweeps(dtype: DType) -> bool {
+    matches!(
+        dtype,
+        DType::Q4_0
+            | DType::Q4_1
+            | DType::Q5_0
+            | DType::Q5_1
+            | DType::Q8_0
+            | DType::IQ4_NL
+            | DType::MXFP4
+            | DType::Q2_K
+            | DType::Q3_K
+            | DType::Q4_K
+            | DType::Q5_K
+            | DType::Q6_K
+            | DType::IQ4_XS
+    )
+}
+
 /// Encodes whole rows of `factors.n_columns()` weights, with at most `sweeps` sweeps over each.
 ///
 /// `dst` must have exactly the size of the blocks. A row's bytes depend on its weights and the factors alone, and on the instructions of

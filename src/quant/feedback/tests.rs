@@ -49,6 +49,11 @@ fn is_scalar(dtype: DType) -> bool {
     !["IQ1", "IQ2", "IQ3", "TQ"].iter().any(|grid| dtype.name().starts_with(grid))
 }
 
+#[test]
+fn types_with_a_code_for_each_weight_have_sweeps() {
+    assert!(types().all(|dtype| has_sweeps(dtype) == is_scalar(dtype)));
+}
+
 fn types() -> impl Iterator<Item = DType> {
     DType::all().filter(|&dtype| can_feed_back(dtype))
 }
