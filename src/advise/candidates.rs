@@ -422,23 +422,25 @@ impl<'a> Context<'a> {
 
     /// What keeps a framework's files from being made here; `None` for GGUF files of a source that can be decoded.
     fn missing(&self, framework: Framework) -> Option<String> {
-        if framework == Framework::LlamaCpp {
-            return self.undecodable.map(|dtype| format!("this version of Planish cannot decode {dtype}"));
-        }
         match framework {
-            Framework::Mlx => return self.missing_for_mlx(),
-            Framework::OnnxRuntime => return self.missing_for_onnx(),
-            Framework::LlamaCpp | Framework::OpenVino | Framework::Qnn => {}
+            Framework::LlamaCpp => self.undecodable.map(|dtype| format!("this version of Planish cannot decode {dtype}")),
+            Framework::Mlx => self.missing_for_mlx(),
+            Framework::OnnxRuntime => self.missing_for_onnx(),
+            Framework::OpenVino | Framework::Qnn => Some(self.missing_writer(framework)),
         }
+    }
+
+    /// That nothing is written for a framework, and what it lacks here besides.
+    fn missing_writer(&self, framework: Framework) -> String {
         let runtime = self.machine.runtimes.iter().find(|runtime| runtime.framework == framework);
         let absent = runtime.filter(|runtime| runtime.version.is_none() && self.is_here);
         let name = framework.name();
         let own = format!("this version of Planish does not write for {name}");
-        Some(match absent {
+        match absent {
             Some(runtime) if runtime.note.is_empty() => format!("{own}; {name} is not installed"),
             Some(runtime) => format!("{own}; {name} is not installed: {}", runtime.note),
             None => own,
-        })
+        }
     }
 
     /// Folders for MLX are made from checkpoints, and run on Macs.

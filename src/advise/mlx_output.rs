@@ -6,11 +6,10 @@ use super::output::Draft;
 use super::overrides::Overrides;
 use crate::error::{Error, Result};
 use crate::format::mlx::{arranged, config_file};
-use crate::format::{FolderFiles, Planned, PlannedFile, model_card};
+use crate::format::{FolderFiles, Planned, model_card};
 use crate::model::{Checkpoint, DType, Framework, Level, Model, Tensor};
 use crate::quant::Coding;
 use crate::quant::mlx::{Float, Mode};
-use crate::units::bits_per_weight;
 
 /// MLX folders of one checkpoint, one per level.
 #[derive(Debug)]
@@ -127,17 +126,8 @@ impl<'a> MlxOutputs<'a> {
 
     pub(super) fn draft(&self, level: Level) -> Result<Draft> {
         let planned = self.own_files(level)?;
-        let copied = self.files.copied.iter().map(|(_, bytes)| bytes.len() as u64);
-        let (mut n_weights, mut n_bytes) = (0_u64, 0_u64);
-        for (tensor, way) in self.source.tensors.iter().zip(&planned.ways) {
-            n_weights = n_weights.saturating_add(tensor.n_elements());
-            n_bytes = n_bytes.saturating_add(way.coding.n_bytes(tensor.row_len(), tensor.n_elements()).unwrap_or(0));
-        }
-        Ok(Draft {
-            size_bytes: copied.fold(planned.size_bytes(), u64::saturating_add),
-            bits_per_weight: bits_per_weight(n_bytes, n_weights),
-            warnings: self.warnings(level, &planned),
-        })
+        let warnings = self.warnings(level, &planned);
+        Ok(Draft::of_folder(self.source, &planned.files, &planned.ways, self.files, warnings))
     }
 
     /// The mode that `config.json` names for all: of packed experts where there are any, as in mlx-lm, else the level's.
@@ -153,8 +143,7 @@ impl<'a> MlxOutputs<'a> {
 
     pub(super) fn planned(&self, level: Level) -> Result<Planned> {
         let mut planned = self.own_files(level)?;
-        let copied = self.files.copied.iter();
-        planned.files.extend(copied.map(|(name, bytes)| PlannedFile::whole(name, bytes.clone())));
+        planned.files.extend(self.files.planned());
         Ok(planned)
     }
 

@@ -73,7 +73,7 @@ pub use mlx_changes::MlxChanges;
 pub use mlx_output::MlxOutputs;
 pub use more_bits::{MoreBits, more_bits};
 pub use offered::class_of_bits;
-pub use onnx_output::{LEVEL_KEY, OnnxOutputs};
+pub use onnx_output::OnnxOutputs;
 pub use output::{Draft, Outputs};
 pub use overrides::{
     BUDGETED, CALIBRATED, CUSTOM, Overrides, TensorType, asks_for_budget, asks_for_calibration, changed_name, layers_from_text,

@@ -2,21 +2,17 @@
 
 use std::path::Path;
 
-use super::onnx_recipe::OnnxRecipe;
+use super::onnx_recipe::{EMBEDDING, OnnxRecipe};
 use super::output::Draft;
 use super::overrides::Overrides;
 use crate::error::{Error, Result};
 use crate::format::onnx::language::{
-    Arranged, DATA_FILE, GRAPH_FILE, GenaiSettings, MAX_CONTEXT, arranged, genai_config, graph_model, head_of,
+    Arranged, DATA_FILE, GRAPH_FILE, GenaiSettings, MAX_CONTEXT, arranged, context_len, genai_config, graph_model, head_of,
 };
 use crate::format::onnx::to_bytes;
 use crate::format::{FolderFiles, Planned, PlannedFile, model_card, plain_config, pretty_json};
-use crate::model::{Checkpoint, Decoder, Level, Model, RECIPE_KEY, VERSION_KEY};
+use crate::model::{Checkpoint, Decoder, LEVEL_KEY, Level, Model, RECIPE_KEY, VERSION_KEY};
 use crate::quant::Coding;
-use crate::units::bits_per_weight;
-
-/// Key of the level in the metadata of a graph.
-pub const LEVEL_KEY: &str = "planish.level";
 
 /// Folders of one checkpoint, one per level.
 #[derive(Debug)]
@@ -101,17 +97,8 @@ impl<'a> OnnxOutputs<'a> {
     pub(super) fn draft(&self, level: Level) -> Result<Draft> {
         let arranged = self.arranged(level)?;
         let files = self.own_files(level, &arranged)?;
-        let copied = self.files.copied.iter().map(|(_, bytes)| bytes.len() as u64);
-        let (mut n_weights, mut n_bytes) = (0_u64, 0_u64);
-        for (tensor, way) in self.source.tensors.iter().zip(&arranged.ways) {
-            n_weights = n_weights.saturating_add(tensor.n_elements());
-            n_bytes = n_bytes.saturating_add(way.coding.n_bytes(tensor.row_len(), tensor.n_elements()).unwrap_or(0));
-        }
-        Ok(Draft {
-            size_bytes: copied.chain(files.iter().map(|file| file.size_bytes)).fold(0, u64::saturating_add),
-            bits_per_weight: bits_per_weight(n_bytes, n_weights),
-            warnings: self.warnings(level),
-        })
+        let warnings = self.warnings(level, &arranged);
+        Ok(Draft::of_folder(self.source, &files, &arranged.ways, self.files, warnings))
     }
 
     /// The level and what changes there.
@@ -125,28 +112,27 @@ impl<'a> OnnxOutputs<'a> {
         if let Some(data) = files.iter_mut().find(|file| file.name == DATA_FILE) {
             data.head = head_of(self.decoder, &arranged)?;
         }
-        files.extend(self.files.copied.iter().map(|(name, bytes)| PlannedFile::whole(name, bytes.clone())));
+        files.extend(self.files.planned());
         Ok(Planned { files, ways: arranged.ways })
     }
 
-    fn warnings(&self, level: Level) -> Vec<String> {
+    fn warnings(&self, level: Level, arranged: &Arranged) -> Vec<String> {
         let mut warnings = self.source.warnings.clone();
         if self.decoder.n_ctx > MAX_CONTEXT {
             warnings.push(format!("contexts end at {MAX_CONTEXT} tokens, although the model takes {}", self.decoder.n_ctx));
         }
         if self.decoder.n_ctx == 0 {
-            warnings.push("config.json does not say how long contexts may be: 4096 tokens are assumed".into());
+            let n_ctx = context_len(self.decoder);
+            warnings.push(format!("config.json does not say how long contexts may be: {n_ctx} tokens are assumed"));
         }
         let has_tokenizer = self.files.copied.iter().any(|(name, _)| name == "tokenizer_config.json");
         if !has_tokenizer {
             warnings
                 .push("there is no tokenizer_config.json, without which onnxruntime-genai's own tokenizer does not start".into());
         }
-        if self.arranged(level).is_ok_and(|arranged| {
-            let embedding = arranged.places.get("token_embd.weight");
-            embedding.is_some_and(|place| matches!(place.coding, Coding::Ggml(_)))
-        }) && !matches!(OnnxRecipe::of(level), Some(OnnxRecipe::Floats(_)))
-        {
+        let embedding = arranged.places.get(EMBEDDING);
+        let are_floats = embedding.is_some_and(|place| matches!(place.coding, Coding::Ggml(_)));
+        if are_floats && matches!(OnnxRecipe::of(level), Some(OnnxRecipe::Integers { .. })) {
             warnings.push("the rows of the embeddings are not whole blocks: they stay floats".into());
         }
         warnings

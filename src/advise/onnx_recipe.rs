@@ -70,7 +70,8 @@ impl OnnxRecipe {
 
 /// Lengths of blocks, the longest first.
 const BLOCK_LENS: [u8; 4] = [128, 64, 32, 16];
-const EMBEDDING: &str = "token_embd.weight";
+/// The embeddings in GGUF.
+pub(super) const EMBEDDING: &str = "token_embd.weight";
 const HEAD: &str = "output.weight";
 
 /// Embeddings and head, and the value and down projections of the first and last eighth of the layers and every third one

@@ -4,8 +4,9 @@ use super::gguf_output::GgufOutputs;
 use super::mlx_output::MlxOutputs;
 use super::onnx_output::OnnxOutputs;
 use crate::error::Result;
-use crate::format::Planned;
+use crate::format::{FolderFiles, Planned, PlannedFile, Way};
 use crate::model::{Level, Model};
+use crate::units::bits_per_weight;
 
 /// Outputs of one model in one framework.
 #[derive(Debug)]
@@ -27,6 +28,26 @@ pub struct Draft {
     pub bits_per_weight: f64,
     /// What the user should know: `requantized from Q4_1`.
     pub warnings: Vec<String>,
+}
+
+impl Draft {
+    /// Of a folder: its own files, its tensors' ways, and the files that are copied.
+    pub(super) fn of_folder(
+        source: &Model,
+        own: &[PlannedFile],
+        ways: &[Way],
+        files: &FolderFiles,
+        warnings: Vec<String>,
+    ) -> Self {
+        let (mut n_weights, mut n_bytes) = (0_u64, 0_u64);
+        for (tensor, way) in source.tensors.iter().zip(ways) {
+            n_weights = n_weights.saturating_add(tensor.n_elements());
+            n_bytes = n_bytes.saturating_add(way.coding.n_bytes(tensor.row_len(), tensor.n_elements()).unwrap_or(0));
+        }
+        let copied = files.copied.iter().map(|(_, bytes)| bytes.len() as u64);
+        let size_bytes = own.iter().map(|file| file.size_bytes).chain(copied).fold(0, u64::saturating_add);
+        Self { size_bytes, bits_per_weight: bits_per_weight(n_bytes, n_weights), warnings }
+    }
 }
 
 impl Outputs<'_> {

@@ -39,6 +39,13 @@ pub struct FolderFiles {
     pub copied: Vec<(String, Vec<u8>)>,
 }
 
+impl FolderFiles {
+    /// The copied files as those of an output.
+    pub fn planned(&self) -> impl Iterator<Item = PlannedFile> {
+        self.copied.iter().map(|(name, bytes)| PlannedFile::whole(name, bytes.clone()))
+    }
+}
+
 /// Reads the side files from a checkpoint's folder.
 ///
 /// # Errors

@@ -46,8 +46,8 @@ pub use onnx::{
 pub use other_kind::{OtherKind, other_kind};
 pub use preset::Preset;
 pub use provenance::{
-    HEADER_CHECKSUM_KEY, IMATRIX_CHECKSUM_KEY, PROVENANCE_PREFIX, QUANTIZED_SOURCE_KEY, RECIPE_KEY, SOURCE_CHECKSUM_KEY,
-    TENSORS_CHECKSUM_KEY, VERSION_KEY, provenance_metadata,
+    HEADER_CHECKSUM_KEY, IMATRIX_CHECKSUM_KEY, LEVEL_KEY, PROVENANCE_PREFIX, QUANTIZED_SOURCE_KEY, RECIPE_KEY,
+    SOURCE_CHECKSUM_KEY, TENSORS_CHECKSUM_KEY, VERSION_KEY, provenance_metadata,
 };
 pub use runtime::RuntimeId;
 pub use tensor::{Tensor, layer_idx_of};

@@ -4,6 +4,8 @@ use super::{Metadata, Text, Value};
 
 /// What the keys start with.
 pub const PROVENANCE_PREFIX: &str = "planish.";
+/// The level alone, in files whose form does not tell it: `onnx:INT4-g32`.
+pub const LEVEL_KEY: &str = "planish.level";
 /// The version of Planish that made the file.
 pub const VERSION_KEY: &str = "planish.version";
 /// The level, followed by the changes to its recipe as command-line options: `Q4_K_M --pure`.

@@ -4,13 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::{LEVEL_KEY, RECIPE_KEY};
+
 /// What is wrong with a file.
 type Result<T> = std::result::Result<T, String>;
 
-/// Key of the level in the file's properties, as Planish writes it.
-const LEVEL_KEY: &str = "planish.level";
-/// Key of the recipe's text.
-const RECIPE_KEY: &str = "planish.recipe";
 /// Operators that compute with quantized weights other than `MatMulNBits`.
 const QUANTIZED: [&str; 8] = [
     "MatMulBnb4",
