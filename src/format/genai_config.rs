@@ -217,7 +217,7 @@ fn config_of(model: ModelPart, search: &SearchPart) -> std::result::Result<Genai
         model_type: model.model_type,
         n_vocab: model.vocab_size,
         n_ctx: model.context_length,
-        ends: token_ids(&model.eos_token_id),
+        ends: token_ids(&model.eos_token_id).into_iter().collect(),
         model_file: decoder.filename,
         n_kv_heads: decoder.num_key_value_heads,
         head_dim: decoder.head_size,
@@ -233,9 +233,9 @@ fn config_of(model: ModelPart, search: &SearchPart) -> std::result::Result<Genai
     })
 }
 
-/// The ids in a number or a list of numbers; what is none is left out.
+/// The ids in a number or a list of numbers, in their order; what is none is left out.
 #[must_use]
-pub fn token_ids(value: &Value) -> BTreeSet<u32> {
+pub fn token_ids(value: &Value) -> Vec<u32> {
     let all = match value {
         Value::Array(list) => list.as_slice(),
         one => std::slice::from_ref(one),

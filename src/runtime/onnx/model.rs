@@ -53,7 +53,7 @@ impl<'a> OnnxModel<'a> {
 fn ends_of_generation(folder: &Path) -> BTreeSet<u32> {
     let bytes = read_small(&folder.join(GENERATION_CONFIG), GENERATION_CONFIG, MAX_GENERATION_BYTES);
     let entries = bytes.ok().and_then(|bytes| from_python_json::<Map<String, Value>>(&bytes).ok()).unwrap_or_default();
-    token_ids(entries.get("eos_token_id").unwrap_or(&Value::Null))
+    token_ids(entries.get("eos_token_id").unwrap_or(&Value::Null)).into_iter().collect()
 }
 
 impl Vocabulary for OnnxModel<'_> {

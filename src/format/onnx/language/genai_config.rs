@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{GRAPH_FILE, context_len};
+use crate::format::token_ids;
 use crate::model::Decoder;
 
 /// Names that ONNX Runtime GenAI 0.18.0 has for these `model_type`s of checkpoints; others are called `decoder`, as it accepts.
@@ -22,14 +23,10 @@ pub struct GenaiSettings<'a> {
 
 impl GenaiSettings<'_> {
     /// A number or list of numbers, from the settings of generation before those of the model.
-    fn tokens(&self, key: &str) -> Vec<u64> {
+    fn tokens(&self, key: &str) -> Vec<u32> {
         let text_config = self.config.and_then(|config| config.get("text_config")?.as_object());
         let places = [self.generation, text_config, self.config];
-        let numbers = |value: &Value| match value {
-            Value::Array(list) => list.iter().filter_map(Value::as_u64).collect(),
-            one => one.as_u64().into_iter().collect::<Vec<_>>(),
-        };
-        let found = places.into_iter().flatten().filter_map(|entries| entries.get(key).map(numbers));
+        let found = places.into_iter().flatten().filter_map(|entries| entries.get(key).map(token_ids));
         found.into_iter().find(|tokens| !tokens.is_empty()).unwrap_or_default()
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::context_len;
+use crate::format::onnx::EXTERNAL_ALIGNMENT;
 use crate::format::planned::{Spot, Way};
 use crate::model::{Attention, Decoder, RopeTable};
 use crate::quant::{Coding, Float, MAX_COMPONENTS};
@@ -15,7 +16,6 @@ pub const DATA_FILE: &str = "model.onnx.data";
 /// Index of [`DATA_FILE`] in the files of a folder.
 const DATA_FILE_IDX: usize = 1;
 /// Large tensors begin on a page, so that they can be mapped; others need only whole numbers.
-const PAGE_BYTES: u64 = 4096;
 const LARGE_BYTES: u64 = 64 << 10;
 const SMALL_ALIGNMENT: u64 = 64;
 
@@ -50,12 +50,11 @@ pub struct Place {
 }
 
 /// Tensors of the source whose rows follow one another in the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Joint {
+struct Joint {
     /// The name in the graph.
-    pub name: String,
+    name: String,
     /// The names in the source.
-    pub members: Vec<String>,
+    members: Vec<String>,
 }
 
 /// Where the cosines and sines of a table lie: for short contexts, and for long ones where those differ.
@@ -193,5 +192,5 @@ fn place_table(table: &RopeTable, n_ctx: u64, float: Float, end: &mut u64) -> Op
 }
 
 fn aligned(end: u64, n_bytes: u64) -> Option<u64> {
-    end.checked_next_multiple_of(if n_bytes >= LARGE_BYTES { PAGE_BYTES } else { SMALL_ALIGNMENT })
+    end.checked_next_multiple_of(if n_bytes >= LARGE_BYTES { EXTERNAL_ALIGNMENT } else { SMALL_ALIGNMENT })
 }

@@ -20,7 +20,7 @@ use crate::model::{Decoder, FeedForward};
 
 pub use genai_config::{GenaiSettings, genai_config};
 pub use graph::graph_model;
-pub use layout::{Arranged, DATA_FILE, GRAPH_FILE, Joint, Place, arranged};
+pub use layout::{Arranged, DATA_FILE, GRAPH_FILE, Place, arranged};
 pub use tables::head_of;
 
 /// Longest context in tokens that cosines and sines are written for: at 131,072 they take 64 MiB at 64 pairs of dimensions.

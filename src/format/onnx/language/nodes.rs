@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use super::layout::DATA_FILE;
 use crate::format::onnx::proto::attribute_proto::AttributeType;
-use crate::format::onnx::proto::tensor_proto::{DataLocation, DataType};
-use crate::format::onnx::proto::{AttributeProto, GraphProto, NodeProto, StringStringEntryProto, TensorProto};
+use crate::format::onnx::proto::tensor_proto::DataType;
+use crate::format::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use crate::format::onnx::set_external;
 
 /// Operators outside the standard that ONNX Runtime has.
 pub(super) const CONTRIB: &str = "com.microsoft";
@@ -92,19 +93,10 @@ impl Nodes {
     /// A tensor whose bytes are in the data file.
     pub(super) fn external(&mut self, name: &str, dtype: DataType, dims: Vec<i64>, (offset, n_bytes): (u64, u64)) {
         if self.known.insert(name.into()) {
-            let entry = |key: &str, value: String| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
-            self.initializers.push(TensorProto {
-                dims,
-                data_type: Some(dtype.into()),
-                name: Some(name.into()),
-                data_location: Some(DataLocation::External.into()),
-                external_data: vec![
-                    entry("location", DATA_FILE.into()),
-                    entry("offset", offset.to_string()),
-                    entry("length", n_bytes.to_string()),
-                ],
-                ..TensorProto::default()
-            });
+            let mut tensor =
+                TensorProto { dims, data_type: Some(dtype.into()), name: Some(name.into()), ..TensorProto::default() };
+            set_external(&mut tensor, DATA_FILE, offset, n_bytes);
+            self.initializers.push(tensor);
         }
     }
 }
